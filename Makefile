@@ -1,0 +1,45 @@
+# Every target sets up what it needs on a fresh clone, once.
+#   make demo    the main job on real text, no network for the model, no GPU
+#   make test    all tests            make check   ruff, mypy, imports
+#   make bench   the comparison of the README
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where PyTorch's CPU build comes from when pip is not already set up to find it.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+OUTPUT ?= phifleet-demo
+
+.PHONY: demo test check bench clean setup
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements/cpu.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages (4 GB; a few minutes once)"
+	@torch=$$(grep '^torch==' requirements/cpu.txt); \
+	$(BIN)/pip install --quiet --no-deps "$$torch" 2>/dev/null \
+	  || $(BIN)/pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
+	$(BIN)/pip install --quiet --no-deps -r requirements/cpu.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/phifleet demo --output $(OUTPUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis phifleet-demo

@@ -1,0 +1,1 @@
+"""The offline pipeline, as a library: Parquet in, Parquet out, answers by vLLM on Ray Data."""

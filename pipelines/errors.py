@@ -1,0 +1,68 @@
+"""Every error phifleet raises on purpose: named, picklable, saying what, which value, what to do.
+
+Knows nothing of the rest of phifleet. `exit_code` is what the command line ends with.
+"""
+
+from __future__ import annotations
+
+
+class PhifleetError(Exception):
+    """An error meant for a person to read: its message is complete and needs no traceback."""
+
+    exit_code = 4
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class SpecError(PhifleetError):
+    """The job file is wrong. The message names each key's path and what would be right."""
+
+    exit_code = 2
+
+
+class InputError(PhifleetError):
+    """The corpus cannot be read as the job file says. Names file, column or row."""
+
+    exit_code = 2
+
+
+class OutputError(PhifleetError):
+    """OUTPUT holds something else, or a run that another job file made."""
+
+    exit_code = 2
+
+
+class ModelError(PhifleetError):
+    """The model cannot be found, fetched or used."""
+
+    exit_code = 2
+
+
+class StorageError(PhifleetError):
+    """A disk or object store refused, also after retries."""
+
+    exit_code = 4
+
+
+class ClusterError(PhifleetError):
+    """Ray lacks what the run needs, or lost it."""
+
+    exit_code = 4
+
+
+class EngineError(PhifleetError):
+    """An engine did not start, or died under a run. The run can be resumed."""
+
+    exit_code = 4
+
+
+class Incomplete(PhifleetError):
+    """A run ended without accounting for every document: a bug, never silent."""
+
+    exit_code = 4
+
+
+class RequestRejected(PhifleetError):
+    """The engine refused one request: belongs to one document, never to the run."""
