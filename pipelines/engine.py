@@ -1,0 +1,191 @@
+"""The vLLM engine: the only file that imports vllm.
+
+`VllmEngine` is the `Engine` of answer.py over one `AsyncLLM`. It knows how Phi-3 must be started
+(see `engine_arguments`) and nothing of documents, units or Ray Data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.admission import Admission
+from pipelines.answer import Completion
+from pipelines.documents import Usage
+from pipelines.errors import EngineError, RequestRejected
+from pipelines.models import Model
+from pipelines.tasks import INSTRUCTION, Sampling
+from pipelines.tokens import Tokens
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What decides how an engine of one pool is started."""
+
+    model: Model
+    max_model_len: int
+    gpu: bool
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    tensor_parallel: int = 1
+
+
+def engine_arguments(config: EngineConfig) -> dict[str, Any]:
+    """Keyword arguments of vLLM's EngineArgs for this pool.
+
+    `max_model_len` chooses Phi-3's rope factors (short up to 4,096). Phi-3 counts as a
+    sliding-window model, and vLLM then keeps nothing, or only a window, in the prefix cache: where
+    the window cannot matter it is switched off, elsewhere the cache is told to retain everything.
+    """
+    arguments: dict[str, Any] = {
+        "model": str(config.model.path),
+        "max_model_len": config.max_model_len,
+        "tensor_parallel_size": config.tensor_parallel,
+        "quantization": config.quantization,
+        "kv_cache_dtype": config.kv_cache_dtype,
+        "enable_prefix_caching": True,
+        "generation_config": "auto",
+        "seed": 0,
+    }
+    window = config.model.sliding_window
+    if window is not None and window >= config.max_model_len:
+        arguments["disable_sliding_window"] = True
+    elif window is not None:
+        arguments["prefix_cache_retention_interval"] = None
+    if not config.gpu:
+        # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
+        # most of a short document's prefix out of the cache.
+        arguments |= {"enforce_eager": True, "block_size": 32}
+    return arguments
+
+
+class VllmEngine:
+    """One engine, started by the constructor (tens of seconds) and used from one event loop.
+
+    Raises EngineError with vLLM's own reason where it does not start.
+    """
+
+    def __init__(self, config: EngineConfig, tokens: Tokens, *, ray_metrics: bool = False) -> None:
+        self.config = config
+        self.tokens = tokens
+        self.instruction_ids = tuple(tokens.encode(INSTRUCTION))
+        self.max_model_len = config.max_model_len
+        self._llm = _start(config, ray_metrics)
+        self.kv_tokens: int = self._llm.vllm_config.cache_config.kv_cache_size_tokens
+        self._admission = Admission(self.kv_tokens)
+        self._request_numbers = itertools.count()
+
+    @property
+    def kv_tokens_in_flight(self) -> int:
+        return self._admission.in_flight_tokens
+
+    def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+        return self._admission.hold(tokens)
+
+    async def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        on_first_token: Callable[[], None] | None = None,
+    ) -> Completion:
+        from vllm.exceptions import VLLMValidationError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            return await self._generate(prompt, sampling, on_first_token)
+        except EngineDeadError as error:
+            raise EngineError(f"the engine died: {_reason(error)}") from error
+        except (EngineGenerateError, VLLMValidationError, ValueError) as error:
+            raise RequestRejected(_reason(error)) from error
+
+    async def _generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        on_first_token: Callable[[], None] | None,
+    ) -> Completion:
+        texts: list[str] = []
+        output_tokens = 0
+        request = str(next(self._request_numbers))
+        parameters = _sampling_params(sampling, streamed=on_first_token is not None)
+        async for output in self._llm.generate(
+            {"prompt_token_ids": list(prompt)}, parameters, request
+        ):
+            completion = output.outputs[0]
+            texts.append(completion.text)
+            output_tokens += len(completion.token_ids)
+            if on_first_token is not None:
+                on_first_token()
+                on_first_token = None
+        return Completion(
+            text="".join(texts),
+            usage=Usage(len(prompt), output.num_cached_tokens or 0, output_tokens),
+            finish_reason=completion.finish_reason or "unknown",
+        )
+
+    def shutdown(self) -> None:
+        self._llm.shutdown()
+
+
+def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    choices = sampling.choices
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=sampling.max_tokens,
+        output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
+        structured_outputs=StructuredOutputsParams(choice=list(choices)) if choices else None,
+        skip_clone=True,
+    )
+
+
+def _start(config: EngineConfig, ray_metrics: bool) -> Any:
+    _set_environment(config)
+    from vllm import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    loggers = None
+    if ray_metrics:
+        from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+        loggers = [RayPrometheusStatLogger]
+    arguments = AsyncEngineArgs(**engine_arguments(config), disable_log_stats=not ray_metrics)
+    try:
+        # the offline context gives the larger prefill steps of vLLM's own LLM class
+        return AsyncLLM.from_engine_args(
+            arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
+        )
+    except Exception as error:
+        raise EngineError(
+            f"the engine for {config.model.name} did not start: {_reason(error)}"
+        ) from error
+
+
+def _set_environment(config: EngineConfig) -> None:
+    """Defaults that vLLM reads from the environment; what the user has set stays."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not config.gpu:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(config)))
+
+
+def cpu_cache_gib(config: EngineConfig) -> int:
+    """KV cache for eight of the longest sequences, 1 to 8 GiB: an engine on a CPU shares memory."""
+    wanted = 8 * config.max_model_len * config.model.kv_bytes_per_token / GIB
+    least = config.max_model_len * config.model.kv_bytes_per_token / GIB
+    return max(1, math.ceil(least), min(8, math.ceil(wanted)))
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

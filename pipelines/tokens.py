@@ -1,0 +1,139 @@
+"""Text to token ids: the model's chat frame, and document text that can never become control.
+
+A model's tokenizer finds its control tokens (`<|end|>`, `</s>`, ...) in any text it is given. Text
+of documents and questions therefore goes through a copy of the tokenizer that has no added tokens
+at all; the chat frame around it is the model's own template, rendered once, as ids.
+
+Knows no tasks, chunks or engines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from pipelines.errors import ModelError
+
+_MARKER = "PHIFLEETMARKER"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A model's tokenizer made safe, and its chat frame. Small to pickle: a few MB of JSON.
+
+    `before` and `after` are the ids of the chat template around the user's message, generation
+    prompt included. `control` are the added tokens with bos, eos and unk, by id.
+    """
+
+    tokenizer_json: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    control: Mapping[int, str]
+
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        return Tokenizer.from_str(self.tokenizer_json)
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        return frozenset(self.control)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of text, none of them in `control_ids`. No bos, no eos."""
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode`, for many texts, on as many threads as the tokenizers library takes."""
+        encodings = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [
+            encoding.ids if self.control_ids.isdisjoint(encoding.ids) else self._broken_up(text)
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _broken_up(self, text: str) -> list[int]:
+        """Ids of a text whose plain encoding holds a control id: halved until no half does.
+
+        A control string is longer than one character, so this ends; a single character that has
+        no id of its own (unk) is left out.
+        """
+        ids = self._plain.encode(text, add_special_tokens=False).ids
+        if self.control_ids.isdisjoint(ids):
+            return list(ids)
+        if len(text) == 1:
+            return [token for token in ids if token not in self.control_ids]
+        middle = len(text) // 2
+        return self._broken_up(text[:middle]) + self._broken_up(text[middle:])
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, with control tokens spelled out: for people to read."""
+        runs = groupby(ids, key=self.control_ids.__contains__)
+        return "".join(self._spell(list(run), control=control) for control, run in runs)
+
+    def _spell(self, run: list[int], *, control: bool) -> str:
+        if control:
+            return "".join(self.control[each] for each in run)
+        text: str = self._plain.decode(run)
+        return text
+
+    def frame(self, *segments: Sequence[int]) -> list[int]:
+        """The segments as one user message in the model's chat frame."""
+        prompt = list(self.before)
+        for segment in segments:
+            prompt.extend(segment)
+        prompt.extend(self.after)
+        return prompt
+
+    @property
+    def frame_tokens(self) -> int:
+        return len(self.before) + len(self.after)
+
+
+def load_tokens(path: Path) -> Tokens:
+    """Derive `Tokens` from a model's directory: its fast tokenizer and its chat template.
+
+    Raises ModelError where the model has no fast tokenizer or no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(path))
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"model {path}: it has no tokenizer.json, which phifleet needs")
+    if not tokenizer.chat_template:
+        raise ModelError(f"model {path}: it has no chat template; use an instruct model")
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": _MARKER}], add_generation_prompt=True, tokenize=False
+    )
+    before, found, after = str(rendered).partition(_MARKER)
+    if not found or _MARKER in after:
+        raise ModelError(f"model {path}: its chat template does not show the message once")
+    return Tokens(
+        tokenizer_json=_without_added_tokens(tokenizer.backend_tokenizer.to_str()),
+        before=tuple(tokenizer.encode(before, add_special_tokens=False)),
+        after=tuple(tokenizer.encode(after, add_special_tokens=False)),
+        control=_control_tokens(tokenizer),
+    )
+
+
+def _control_tokens(tokenizer: Any) -> dict[int, str]:
+    added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
+    named = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token)
+    special = {tokenizer.convert_tokens_to_ids(name): str(name) for name in named if name}
+    return {**special, **added}
+
+
+def _without_added_tokens(tokenizer_json: str) -> str:
+    description = json.loads(tokenizer_json)
+    description["added_tokens"] = []
+    for part in ("post_processor", "truncation", "padding"):
+        description[part] = None
+    return json.dumps(description)
