@@ -1,0 +1,97 @@
+"""The Ray cluster: join or start it, say what it has, and set Ray Data up for phifleet."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.data import DataContext
+
+from pipelines.cost import Device, device_named
+from pipelines.errors import ClusterError
+from pipelines.spec import Compute
+
+_ACCELERATOR = "accelerator_type:"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What Ray has for engines: whole CPUs, GPUs, and the type of the GPUs."""
+
+    cpus: int
+    gpus: float
+    accelerator: str | None
+
+    @property
+    def device(self) -> Device:
+        return device_named(self.accelerator)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What one engine takes of the cluster, and how many find room now."""
+
+    cpus: float
+    gpus: float
+    room: int
+
+
+def join_cluster() -> Cluster:
+    """Join the cluster that RAY_ADDRESS names, or start one here. Raises ClusterError."""
+    try:
+        ray.init(log_to_driver=True, logging_level=logging.WARNING, ignore_reinit_error=True)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"Ray did not start: {error}") from error
+    _set_up_ray_data()
+    return _resources()
+
+
+def leave_cluster() -> None:
+    """Leave the cluster, and end it where `join_cluster` started it."""
+    ray.shutdown()
+
+
+def metrics_addresses() -> list[str]:
+    """Where each node's Prometheus endpoint answers: workers, engines and Ray itself."""
+    nodes = [node for node in _nodes() if node["Alive"] and node["MetricsExportPort"] > 0]
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes
+    ]
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # as Ray ships it
+    return nodes
+
+
+def _resources() -> Cluster:
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # as Ray ships it
+    types = [name.removeprefix(_ACCELERATOR) for name in found if name.startswith(_ACCELERATOR)]
+    gpus = float(found.get("GPU", 0))
+    accelerator = (types[0] if types else "unknown") if gpus else None
+    return Cluster(int(found.get("CPU", 0)), gpus, accelerator)
+
+
+def _set_up_ray_data() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # A unit of long documents may take longer than Ray Data waits for a sign of life by default.
+    context.execution_no_progress_timeout_s = 6 * 3600
+
+
+def take_seat(cluster: Cluster, compute: Compute) -> Seat:
+    """What an engine takes under a job's `compute`. Raises ClusterError where not even one fits."""
+    wanted = compute.gpus_per_replica
+    if wanted == "auto":
+        wanted = compute.tensor_parallel if cluster.gpus else 0
+    if wanted:
+        room = int(cluster.gpus / wanted)
+        return Seat(cpus=1, gpus=float(wanted), room=max(room, compute.replicas.min))
+    # An engine on CPUs computes in a process of its own, beside the actor that feeds it.
+    cpus = min(2, cluster.cpus)
+    if cpus == 0:
+        raise ClusterError("Ray has no CPU; an engine without a GPU needs one or two")
+    return Seat(cpus=cpus, gpus=0, room=cluster.cpus // cpus)

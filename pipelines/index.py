@@ -1,0 +1,312 @@
+"""The index: read the corpus once, count every document's tokens, and lay units ready.
+
+A span of the corpus (some row groups) becomes two files: `text-N.parquet`, the rows again with
+each unit as one row group, so that a worker reads exactly its unit; and `rows-N.parquet`, what is
+known of each row without its text. The corpus is thus read once and its copy once, whatever its
+row groups look like. Runs in Ray tasks on CPUs; knows nothing of Ray, engines or the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.corpus import Layout, Piece, read_rows
+from pipelines.cost import CostModel
+from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, read_text
+from pipelines.spec import InputSpec
+from pipelines.storage import Storage
+from pipelines.tokens import Tokens
+from pipelines.units import LONG, SHORT, Cutter, PromptShape, Unit
+
+ID_HASH = "id_hash"
+_NAMED = 10
+_MAX_SPAN_BYTES = 256 * 2**20
+
+ROWS_SCHEMA_TAIL = (
+    pa.field(ID_HASH, pa.uint64()),
+    pa.field("tokens", pa.int64()),
+    pa.field("problem", pa.string()),
+)
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """All that indexing a span needs; sent once to every task."""
+
+    input: InputSpec
+    layout: Layout
+    tokens: Tokens
+    shape: PromptShape
+    cost: CostModel
+    unit_seconds: float
+    storage: Storage
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpanIndex:
+    """What indexing a span found: units, problems by reason, where the first null ids stand."""
+
+    units: tuple[Unit, ...]
+    rows: int
+    tokens: int
+    problems: dict[str, int]
+    bad_ids: tuple[str, ...]
+
+
+def cut_spans(pieces: Sequence[Piece], cpus: int) -> list[list[Piece]]:
+    """Neighbouring pieces in spans, small enough for all CPUs to have work."""
+    total = sum(piece.size_bytes for piece in pieces)
+    wanted = min(_MAX_SPAN_BYTES, max(2**20, total // max(1, 4 * cpus)))
+    spans: list[list[Piece]] = []
+    filled = 0
+    for piece in pieces:
+        if not spans or filled + piece.size_bytes > wanted:
+            spans.append([])
+            filled = 0
+        spans[-1].append(piece)
+        filled += piece.size_bytes
+    return spans
+
+
+def index_span(number: int, pieces: Sequence[Piece], config: IndexConfig) -> SpanIndex:
+    """Index one span. Raises InputError where a file cannot be read to its end."""
+    with ExitStack() as stack:
+        files = [f"{config.directory}/{kind}-{number:05d}.parquet" for kind in ("text", "rows")]
+        text_path, rows_path = (
+            stack.enter_context(config.storage.new_file(name)) for name in files
+        )
+        schema = config.layout.schema
+        text = stack.enter_context(_writer(text_path, schema))
+        rows = stack.enter_context(_writer(rows_path, _rows_schema(schema)))
+        builder = _SpanBuilder(config, files[0], text, rows)
+        for piece in pieces:
+            for table in read_rows(config.input, config.layout, piece):
+                builder.add(table)
+        return builder.finish()
+
+
+def _writer(path: object, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(str(path), schema, compression="zstd", compression_level=1)
+
+
+def _rows_schema(schema: pa.Schema) -> pa.Schema:
+    own = [schema.field(name) for name in (SOURCE, ROW, DOC_ID)]
+    return pa.schema([*own, *ROWS_SCHEMA_TAIL])
+
+
+@dataclass
+class _SpanBuilder:
+    """Collects a span's rows into units, one collector a pool."""
+
+    config: IndexConfig
+    file: str
+    text: pq.ParquetWriter
+    rows: pq.ParquetWriter
+    units: list[Unit] = field(default_factory=list)
+    problems: Counter[str] = field(default_factory=Counter)
+    bad_ids: list[str] = field(default_factory=list)
+    count: int = 0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.pools = {
+            name: _PoolRows(name, Cutter(self.config.unit_seconds)) for name in (SHORT, LONG)
+        }
+
+    def add(self, table: pa.Table) -> None:
+        tokens, problems = _measure(table, self.config)
+        self._note_ids(table)
+        self.rows.write_table(_rows_table(table, tokens, problems))
+        self.count += table.num_rows
+        self.tokens += int(tokens.sum())
+        self.problems.update(problem for problem in problems if problem)
+        measured = _Measured.of(table, tokens, problems, self.config)
+        for name, chosen in ((SHORT, ~measured.long_pool), (LONG, measured.long_pool)):
+            for unit in self.pools[name].add(measured.take(np.flatnonzero(chosen))):
+                self._write(name, unit)
+
+    def finish(self) -> SpanIndex:
+        for name, pool in self.pools.items():
+            if pool.waiting:
+                self._write(name, pool.take_all())
+        named = tuple(self.bad_ids[:_NAMED])
+        return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), named)
+
+    def _write(self, pool: str, unit: _Measured) -> None:
+        self.text.write_table(unit.table, row_group_size=max(1, unit.table.num_rows))
+        self.units.append(
+            Unit(
+                number=-1,
+                pool=pool,
+                file=self.file,
+                row_group=len(self.units),
+                rows=unit.table.num_rows,
+                prompt_tokens=int(unit.prompt_tokens.sum()),
+                longest=int(unit.longest.max()),
+                seconds=float(unit.seconds.sum()),
+            )
+        )
+
+    def _note_ids(self, table: pa.Table) -> None:
+        ids = table.column(DOC_ID)
+        bad = pc.is_null(ids)
+        if pa.types.is_string(ids.type):
+            bad = pc.or_(bad, pc.fill_null(pc.equal(ids, ""), True))
+        if pc.any(bad).as_py():
+            rows = table.filter(bad).select([SOURCE, ROW]).slice(0, _NAMED).to_pylist()
+            self.bad_ids += [f"{row[SOURCE]} row {row[ROW]}" for row in rows]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Rows with what is known of each, as parallel arrays."""
+
+    table: pa.Table
+    longest: npt.NDArray[np.int64]
+    prompt_tokens: npt.NDArray[np.int64]
+    seconds: npt.NDArray[np.float64]
+    size_bytes: npt.NDArray[np.int64]
+    long_pool: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        table: pa.Table,
+        tokens: npt.NDArray[np.int64],
+        problems: Sequence[str | None],
+        config: IndexConfig,
+    ) -> _Measured:
+        shape = config.shape
+        readable = np.array([problem is None for problem in problems], dtype=bool)
+        longest = np.where(readable, shape.longest(tokens), 0)
+        sizes = pc.fill_null(pc.binary_length(table.column(TEXT)), 0)
+        return cls(
+            table=table,
+            longest=longest,
+            prompt_tokens=np.where(readable, shape.prompt_tokens(tokens), 0),
+            seconds=np.where(readable, config.cost.seconds(tokens), 0.0),
+            size_bytes=np.asarray(sizes.to_numpy(), dtype=np.int64),
+            long_pool=shape.long_pool(longest),
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> _Measured:
+        return _Measured(
+            self.table.take(rows),
+            self.longest[rows],
+            self.prompt_tokens[rows],
+            self.seconds[rows],
+            self.size_bytes[rows],
+            self.long_pool[rows],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[_Measured]) -> _Measured:
+        return cls(
+            pa.concat_tables([part.table for part in parts]),
+            np.concatenate([part.longest for part in parts]),
+            np.concatenate([part.prompt_tokens for part in parts]),
+            np.concatenate([part.seconds for part in parts]),
+            np.concatenate([part.size_bytes for part in parts]),
+            np.concatenate([part.long_pool for part in parts]),
+        )
+
+
+@dataclass
+class _PoolRows:
+    """The rows of one pool that wait to become a unit."""
+
+    name: str
+    cutter: Cutter
+    waiting: list[_Measured] = field(default_factory=list)
+
+    def add(self, rows: _Measured) -> Iterator[_Measured]:
+        start = 0
+        for cut in self.cutter.add(rows.seconds, rows.size_bytes):
+            self.waiting.append(rows.take(np.arange(start, cut)))
+            start = cut
+            yield self.take_all()
+        if start < rows.table.num_rows:
+            self.waiting.append(rows.take(np.arange(start, rows.table.num_rows)))
+
+    def take_all(self) -> _Measured:
+        unit = _Measured.concat(self.waiting)
+        self.waiting = []
+        return unit
+
+
+def _measure(
+    table: pa.Table, config: IndexConfig
+) -> tuple[npt.NDArray[np.int64], list[str | None]]:
+    """Tokens of each text (0 where unreadable), and what is wrong with each, if anything."""
+    texts = [read_text(raw) for raw in table.column(TEXT).to_pylist()]
+    readable = [text for text in texts if isinstance(text, str)]
+    lengths = iter([len(ids) for ids in config.tokens.encode_all(readable)])
+    tokens = np.array([next(lengths) if isinstance(t, str) else 0 for t in texts], dtype=np.int64)
+    too_long = config.shape.longest(tokens) > config.shape.limit
+    problems = [
+        text.reason if isinstance(text, Problem) else TOO_LONG if over else None
+        for text, over in zip(texts, too_long.tolist(), strict=True)
+    ]
+    return tokens, problems
+
+
+def _rows_table(
+    table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
+) -> pa.Table:
+    rows = table.select([SOURCE, ROW, DOC_ID])
+    rows = rows.append_column(ROWS_SCHEMA_TAIL[0], pa.array(hash_ids(table.column(DOC_ID))))
+    rows = rows.append_column(ROWS_SCHEMA_TAIL[1], pa.array(tokens))
+    return rows.append_column(ROWS_SCHEMA_TAIL[2], pa.array(problems, pa.string()))
+
+
+def hash_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each id, the same in every process."""
+    values = ids.cast(pa.string()).to_pandas().fillna("").to_numpy(dtype=object)
+    return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
+
+
+def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:
+    """Ids that stand more than once in these `rows-*.parquet`, the first ten, each with its rows.
+
+    Looks only at ids whose hash falls into `share` of `shares`, which bounds the memory: 8 bytes
+    for each id of the share.
+    """
+    hashes = [_hash_share(storage, name, share, shares) for name in files]
+    values, counts = np.unique(
+        np.concatenate([*hashes, np.empty(0, np.uint64)]), return_counts=True
+    )
+    repeated = values[counts > 1]
+    return _name_duplicates(storage, files, repeated) if len(repeated) else []
+
+
+def _hash_share(storage: Storage, name: str, share: int, shares: int) -> npt.NDArray[np.uint64]:
+    with storage.open(name) as handle:
+        column = pq.read_table(handle, columns=[ID_HASH]).column(0).to_numpy()
+    return np.asarray(column[column % np.uint64(shares) == share], dtype=np.uint64)
+
+
+def _name_duplicates(
+    storage: Storage, files: Sequence[str], repeated: npt.NDArray[np.uint64]
+) -> list[str]:
+    wanted = pa.array(repeated[:1000])
+    found = []
+    for name in files:
+        with storage.open(name) as handle:
+            rows = pq.read_table(handle, columns=[SOURCE, ROW, DOC_ID, ID_HASH])
+        found.append(rows.filter(pc.is_in(rows.column(ID_HASH), wanted)))
+    places: dict[object, list[str]] = {}
+    for row in pa.concat_tables(found).to_pylist():
+        places.setdefault(row[DOC_ID], []).append(f"{row[SOURCE]} row {row[ROW]}")
+    doubled = [(doc_id, where) for doc_id, where in places.items() if len(where) > 1]
+    return [f"{doc_id!r}: {', '.join(where[:3])}" for doc_id, where in doubled[:_NAMED]]

@@ -1,0 +1,240 @@
+"""The ledger of a run: plans, commits, publishing, the manifest. Exactly once rests here.
+
+A unit is done when its commit record exists; the record is created exclusively, so whoever comes
+second throws its staged part away. Publishing copies staged parts to their places and can be
+repeated by anyone at any time. Names below `_run/` and their meaning are all decided here.
+
+Knows storage and units; nothing of Ray, engines or documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.corpus import SourceFile
+from pipelines.errors import Incomplete, OutputError
+from pipelines.storage import Storage
+from pipelines.units import Unit, units_of, units_table
+
+JOB = "_run/job.json"
+COMMITS = "_run/commits"
+STAGING = "_run/staging"
+INDEX = "_run/index"
+MANIFEST = "_manifest.json"
+ERRORS = "_errors"
+_PARALLEL = 32
+_FILES_KEY = b"phifleet.files"
+_ROWS_KEY = b"phifleet.rows_files"
+_PROBLEMS_KEY = b"phifleet.problems"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A finished file in staging, and what it must still be when it is published."""
+
+    staged: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What became of one unit. `part` and `errors` are None where they would have no rows."""
+
+    unit: int
+    rows: int
+    answered: int
+    dead_letters: int
+    reasons: Mapping[str, int]
+    part: StagedFile | None
+    errors: StagedFile | None
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    output_tokens: int
+    seconds: float
+    host: str
+    committed_at: str
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Commit:
+        fields: dict[str, Any] = json.loads(data)
+        for name in ("part", "errors"):
+            if fields[name] is not None:
+                fields[name] = StagedFile(**fields[name])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one look at the corpus gave: files, units, and the files that list every row."""
+
+    files: tuple[SourceFile, ...]
+    units: tuple[Unit, ...]
+    rows_files: tuple[str, ...]
+    problems: Mapping[str, int]
+
+
+def part_name(unit: int) -> str:
+    return f"part-{unit:06d}.parquet"
+
+
+def errors_name(unit: int) -> str:
+    return f"{ERRORS}/{part_name(unit)}"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one OUTPUT."""
+
+    storage: Storage
+
+    def open_job(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Record the job of a new run, or return the record of the run that is here."""
+        if self.storage.create(JOB, json.dumps(job, indent=2, sort_keys=True).encode()):
+            return job
+        recorded = self.job()
+        assert recorded is not None
+        return recorded
+
+    def refuse_strangers(self) -> None:
+        """Raises OutputError where OUTPUT holds something, and no run of phifleet."""
+        found = self.storage.entries("")
+        if found and self.job() is None and found != ["_run"]:
+            raise OutputError(
+                f"output.path: {self.storage.url} holds {found[0]} and is no run of phifleet; "
+                "choose an empty or new directory"
+            )
+
+    def job(self) -> Mapping[str, Any] | None:
+        """The record of this run's job, None where there is no run."""
+        try:
+            found: Mapping[str, Any] = json.loads(self.storage.read(JOB))
+        except FileNotFoundError:
+            return None
+        return found
+
+    def plans(self) -> list[Plan]:
+        """Every plan of this run: the first, and one for each time files were added."""
+        plans: list[Plan] = []
+        while (plan := self._read_plan(len(plans))) is not None:
+            plans.append(plan)
+        return plans
+
+    def add_plan(self, number: int, plan: Plan) -> None:
+        """Create plan `number`; where somebody else did so first, theirs stands."""
+        metadata = {
+            _FILES_KEY.decode(): json.dumps([asdict(file) for file in plan.files]),
+            _ROWS_KEY.decode(): json.dumps(plan.rows_files),
+            _PROBLEMS_KEY.decode(): json.dumps(dict(plan.problems)),
+        }
+        sink = io.BytesIO()
+        pq.write_table(units_table(plan.units, metadata), sink)
+        self.storage.create(_plan_name(number), sink.getvalue())
+
+    def _read_plan(self, number: int) -> Plan | None:
+        try:
+            table = pq.read_table(io.BytesIO(self.storage.read(_plan_name(number))))
+        except FileNotFoundError:
+            return None
+        metadata = table.schema.metadata
+        return Plan(
+            files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
+            units=tuple(units_of(table)),
+            rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
+            problems=json.loads(metadata[_PROBLEMS_KEY]),
+        )
+
+    def committed(self) -> set[int]:
+        """Numbers of the units that are done: one listing, no reading."""
+        return {int(name.removesuffix(".json")) for name in self.storage.names(COMMITS)}
+
+    def commit(self, record: Commit) -> bool:
+        """Make a unit done, or return False where another worker already did."""
+        return self.storage.create(_commit_name(record.unit), record.to_json())
+
+    def commits(self, units: Iterable[int]) -> Sequence[Commit]:
+        """The records of these units, which must be committed."""
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            return list(pool.map(self._read_commit, units))
+
+    def _read_commit(self, unit: int) -> Commit:
+        return Commit.from_json(self.storage.read(_commit_name(unit)))
+
+    def publish(self, record: Commit) -> None:
+        """Copy a committed unit's staged files to their places. Can be repeated."""
+        for target, staged in _places(record):
+            self.storage.copy(staged.staged, target)
+
+    def discard(self, record: Commit) -> None:
+        """Throw away the staged files of a unit that somebody else committed."""
+        for _, staged in _places(record):
+            self.storage.remove(staged.staged)
+
+    def repair(self, records: Sequence[Commit]) -> int:
+        """Publish whatever has no part in its place, or another than its record says.
+
+        Returns how many files it published. Raises Incomplete where one cannot be had any more.
+        """
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            return sum(pool.map(self._repair_one, records))
+
+    def _repair_one(self, record: Commit) -> int:
+        published = 0
+        for target, staged in _places(record):
+            if self.storage.size(target) == staged.size_bytes and self._sound(target, staged):
+                continue
+            if self.storage.size(staged.staged) is None:
+                raise Incomplete(
+                    f"unit {record.unit}: {target} is lost or damaged, and so is its copy"
+                )
+            self.storage.copy(staged.staged, target)
+            published += 1
+        return published
+
+    def _sound(self, target: str, staged: StagedFile) -> bool:
+        return sha256(self.storage.read(target)) == staged.sha256
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self.storage.write(MANIFEST, json.dumps(manifest, indent=2).encode())
+
+    def manifest(self) -> Mapping[str, Any] | None:
+        try:
+            found: Mapping[str, Any] = json.loads(self.storage.read(MANIFEST))
+        except FileNotFoundError:
+            return None
+        return found
+
+    def sweep(self, plans: Sequence[Plan]) -> None:
+        """Remove what a finished run needs no more: staging, and the copy of the corpus's text."""
+        self.storage.remove(STAGING)
+        for file in sorted({unit.file for plan in plans for unit in plan.units}):
+            self.storage.remove(file)
+
+
+def _plan_name(number: int) -> str:
+    return "_run/units.parquet" if number == 0 else f"_run/units-{number:04d}.parquet"
+
+
+def _commit_name(unit: int) -> str:
+    return f"{COMMITS}/{unit:06d}.json"
+
+
+def _places(record: Commit) -> list[tuple[str, StagedFile]]:
+    places = [(part_name(record.unit), record.part), (errors_name(record.unit), record.errors)]
+    return [(target, staged) for target, staged in places if staged is not None]
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

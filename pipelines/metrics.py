@@ -1,0 +1,172 @@
+"""The batch path's metrics: their names, and how worker and driver record them.
+
+Workers record through Ray, whose endpoint on each node prefixes every name with `ray_`. The driver
+holds the totals of the whole run in a registry of its own and serves them on `metrics.port`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipelines.documents import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
+UNIT_SECONDS_BOUNDARIES = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800)
+DOCUMENT_SECONDS_BOUNDARIES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class WorkerMetrics:
+    """What one worker counts, through `ray.util.metrics`; Ray adds `_total` to the counters."""
+
+    def __init__(self, run: str, pool: str) -> None:
+        from ray.util.metrics import Counter, Gauge, Histogram
+
+        tags = {"run": run, "pool": pool}
+        keys = tuple(tags)
+
+        def counter(name: str, description: str, *more: str) -> Counter:
+            made = Counter(f"phifleet_{name}", description, tag_keys=(*keys, *more))
+            made.set_default_tags(tags)
+            return made
+
+        self._documents = counter("documents", "Documents finished, by status.", "status")
+        self._dead = counter("dead_letters", "Dead letters, by reason.", "reason")
+        self._prompt = counter("prompt_tokens", "Prompt tokens sent to the engine.")
+        self._cached = counter("cached_prompt_tokens", "Prompt tokens found in the prefix cache.")
+        self._output = counter("output_tokens", "Tokens that the engine generated.")
+        self._unit_seconds = Histogram(
+            "phifleet_unit_seconds",
+            "Seconds from a unit's start to its commit.",
+            boundaries=list(UNIT_SECONDS_BOUNDARIES),
+            tag_keys=keys,
+        )
+        self._document_seconds = Histogram(
+            "phifleet_document_seconds",
+            "Seconds from a document's admission to its answers.",
+            boundaries=list(DOCUMENT_SECONDS_BOUNDARIES),
+            tag_keys=keys,
+        )
+        self._in_flight = Gauge(
+            "phifleet_kv_tokens_in_flight",
+            "KV cache tokens held by admitted documents.",
+            tag_keys=keys,
+        )
+        for metric in (self._unit_seconds, self._document_seconds, self._in_flight):
+            metric.set_default_tags(tags)
+
+    def document(self, outcome: Outcome, seconds: float) -> None:
+        """Count one finished document."""
+        self._documents.inc(tags={"status": "answered" if outcome.answered else "dead_letter"})
+        for letter in outcome.dead_letters():
+            self._dead.inc(tags={"reason": letter.problem.reason})
+        for answer in outcome.answers:
+            self._inc(self._prompt, answer.usage.prompt_tokens)
+            self._inc(self._cached, answer.usage.cached_prompt_tokens)
+            self._inc(self._output, answer.usage.output_tokens)
+        self._document_seconds.observe(max(seconds, 1e-6))
+
+    def unit(self, seconds: float) -> None:
+        self._unit_seconds.observe(max(seconds, 1e-6))
+
+    def in_flight(self, tokens: int) -> None:
+        self._in_flight.set(tokens)
+
+    @staticmethod
+    def _inc(counter: object, value: int) -> None:
+        if value > 0:
+            counter.inc(value)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What the driver knows of the whole run at one moment; the source of its metrics."""
+
+    run: str
+    answered: int
+    dead_letters: int
+    reasons: Mapping[str, int]
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    output_tokens: int
+    units_done: int
+    units_left: int
+    kv_tokens_in_flight: int
+    eta_seconds: float | None
+
+
+class RunCollector(Collector):
+    """Turns the run's totals into Prometheus metrics at each scrape."""
+
+    def __init__(self, totals: Callable[[], RunTotals]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._totals()
+        yield _counter(
+            "documents",
+            "Documents finished, by status.",
+            now.run,
+            "status",
+            {"answered": now.answered, "dead_letter": now.dead_letters},
+        )
+        yield _counter("dead_letters", "Dead letters, by reason.", now.run, "reason", now.reasons)
+        for name, text, value in (
+            ("prompt_tokens", "Prompt tokens sent to the engines.", now.prompt_tokens),
+            (
+                "cached_prompt_tokens",
+                "Prompt tokens found in the prefix cache.",
+                now.cached_prompt_tokens,
+            ),
+            ("output_tokens", "Tokens that the engines generated.", now.output_tokens),
+        ):
+            family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run"])
+            family.add_metric([now.run], value)
+            yield family
+        yield _gauge(
+            "kv_tokens_in_flight",
+            "KV cache tokens held by admitted documents.",
+            now.run,
+            now.kv_tokens_in_flight,
+        )
+        if now.eta_seconds is not None:
+            yield _gauge(
+                "eta_seconds",
+                "Seconds until the run is done, by tokens left.",
+                now.run,
+                now.eta_seconds,
+            )
+        units = GaugeMetricFamily("phifleet_units", "Units by state.", labels=["run", "state"])
+        units.add_metric([now.run, "done"], now.units_done)
+        units.add_metric([now.run, "left"], now.units_left)
+        yield units
+
+
+def _counter(
+    name: str, text: str, run: str, label: str, values: Mapping[str, int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run", label])
+    for key, value in values.items():
+        family.add_metric([run, key], value)
+    return family
+
+
+def _gauge(name: str, text: str, run: str, value: float) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"phifleet_{name}", text, labels=["run"])
+    family.add_metric([run], value)
+    return family
+
+
+def serve_totals(port: int, totals: Callable[[], RunTotals]) -> tuple[WSGIServer, Thread]:
+    """Serve the run's metrics on this port of every interface until the process ends."""
+    registry = CollectorRegistry()
+    registry.register(RunCollector(totals))
+    return start_http_server(port, registry=registry)

@@ -1,0 +1,196 @@
+"""Local disk and S3 behind a few verbs. Every name is relative to one root.
+
+Knows bytes and names; nothing of runs, parts or Parquet. Other fsspec protocols work as far as they
+support exclusive creation, at the user's own risk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from pipelines.errors import StorageError
+
+
+@contextmanager
+def _storage_errors(action: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{where}: cannot {action}: {error}") from error
+
+
+def is_local(url: str) -> bool:
+    return "://" not in url or url.startswith(("file://", "local://"))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A directory or bucket prefix. Small to pickle; opens its filesystem where it is used."""
+
+    url: str
+
+    @property
+    def filesystem(self) -> Any:
+        return self._split()[0]
+
+    @property
+    def root(self) -> str:
+        return self._split()[1].rstrip("/")
+
+    @property
+    def local(self) -> bool:
+        return is_local(self.url)
+
+    def _split(self) -> tuple[Any, str]:
+        url = os.path.abspath(self.url) if "://" not in self.url else self.url
+        filesystem, root = fsspec.core.url_to_fs(url)
+        return filesystem, str(root)
+
+    def path(self, name: str) -> str:
+        """The full path of a name on `filesystem`."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def read(self, name: str) -> bytes:
+        """Content of a name. Raises FileNotFoundError, StorageError."""
+        try:
+            data: bytes = self.filesystem.cat_file(self.path(name))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{self.path(name)}: cannot read: {error}") from error
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a name whole: a reader sees the old content or the new, never a part."""
+        with _storage_errors("write", self.path(name)):
+            if not self.local:
+                self.filesystem.pipe_file(self.path(name), data)
+                return
+            temporary = self._write_temporary(data, name)
+            os.replace(temporary, self.path(name))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Create a name with its whole content, or return False where it exists. One winner.
+
+        Locally a hard link of a finished file; on S3 one PUT with `If-None-Match: *`.
+        """
+        with _storage_errors("create", self.path(name)):
+            return self._create_local(name, data) if self.local else self._create_remote(name, data)
+
+    def _create_local(self, name: str, data: bytes) -> bool:
+        temporary = self._write_temporary(data, name)
+        try:
+            os.link(temporary, self.path(name))
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
+        return True
+
+    def _create_remote(self, name: str, data: bytes) -> bool:
+        try:
+            self.filesystem.pipe_file(self.path(name), data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL
+            if error.errno == errno.EINVAL and self.exists(name):
+                return False
+            raise
+        return True
+
+    def _write_temporary(self, data: bytes, name: str) -> str:
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return str(temporary)
+
+    @contextmanager
+    def new_file(self, name: str) -> Iterator[Path]:
+        """A local path to write to; at the end of the block the file takes its name, whole."""
+        if self.local:
+            target = Path(self.path(name))
+            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        else:
+            temporary = Path(tempfile.gettempdir(), f"phifleet-{uuid.uuid4().hex}")
+        try:
+            with _storage_errors("write", self.path(name)):
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                yield temporary
+                self._put(temporary, name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _put(self, finished: Path, name: str) -> None:
+        if self.local:
+            with finished.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(finished, self.path(name))
+        else:
+            self.filesystem.put_file(str(finished), self.path(name))
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy one name to another; the target appears whole."""
+        with _storage_errors("copy to", self.path(target)):
+            if self.local:
+                self.write(target, self.read(source))
+            else:
+                self.filesystem.cp_file(self.path(source), self.path(target))
+
+    def names(self, directory: str) -> list[str]:
+        """Names of the files directly in a directory, sorted; none where it does not exist."""
+        return [name for name, kind in self._list(directory) if kind == "file"]
+
+    def entries(self, directory: str) -> list[str]:
+        """As `names`, directories included."""
+        return [name for name, _ in self._list(directory)]
+
+    def _list(self, directory: str) -> list[tuple[str, str]]:
+        path = self.path(directory)
+        with _storage_errors("list", path):
+            try:
+                entries = self.filesystem.ls(path, detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+        found = [(entry["name"].rsplit("/", 1)[-1], entry["type"]) for entry in entries]
+        return sorted((name, kind) for name, kind in found if name and not name.startswith("."))
+
+    def exists(self, name: str) -> bool:
+        with _storage_errors("look for", self.path(name)):
+            self.filesystem.invalidate_cache()
+            return bool(self.filesystem.exists(self.path(name)))
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a name, or None where it does not exist."""
+        with _storage_errors("look at", self.path(name)):
+            try:
+                self.filesystem.invalidate_cache()
+                return int(self.filesystem.size(self.path(name)))
+            except FileNotFoundError:
+                return None
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a directory with all in it; nothing where it does not exist."""
+        with _storage_errors("remove", self.path(name)):
+            if self.exists(name):
+                self.filesystem.rm(self.path(name), recursive=True)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """A seekable file to read from, closed at the end of the block."""
+        with self.filesystem.open(self.path(name), "rb") as file:
+            yield file

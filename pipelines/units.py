@@ -1,0 +1,125 @@
+"""Cut indexed rows into units of about equal cost and one pool, and put them in order.
+
+Pure: arrays and tables in, units out. Knows nothing of files, engines or Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+SHORT, LONG = "short", "long"
+
+# Bounds beside the cost, so that a unit's rows fit a worker's memory whatever the model.
+MAX_UNIT_ROWS = 20_000
+MAX_UNIT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Documents of one pool: one row group of a file that the index wrote.
+
+    `seconds` is the engine time it should take, `prompt_tokens` what its prompts hold, and
+    `longest` the most tokens that one of its prompts takes with its answer.
+    """
+
+    number: int
+    pool: str
+    file: str
+    row_group: int
+    rows: int
+    prompt_tokens: int
+    longest: int
+    seconds: float
+
+
+UNIT_SCHEMA = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("pool", pa.string()),
+        ("file", pa.string()),
+        ("row_group", pa.int32()),
+        ("rows", pa.int64()),
+        ("prompt_tokens", pa.int64()),
+        ("longest", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptShape:
+    """Lengths that all documents' prompts share, in tokens.
+
+    `overhead` is the chat frame and the instruction; `questions` and `answers` have one entry a
+    task. `short_limit` is what fits the short pool, None where the model needs only one pool;
+    `limit` is the most that one pass can take.
+    """
+
+    overhead: int
+    questions: tuple[int, ...]
+    answers: tuple[int, ...]
+    short_limit: int | None
+    limit: int
+
+    def longest(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The longest prompt with its answer, for documents of these lengths."""
+        tails = zip(self.questions, self.answers, strict=True)
+        return tokens + self.overhead + max(question + answer for question, answer in tails)
+
+    def prompt_tokens(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tokens of all prompts of a document together."""
+        return (tokens + self.overhead) * len(self.questions) + sum(self.questions)
+
+    def long_pool(self, longest: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which documents belong to the long pool; those over `limit` need no engine at all."""
+        if self.short_limit is None:
+            return np.zeros(len(longest), dtype=bool)
+        return (longest > self.short_limit) & (longest <= self.limit)
+
+
+@dataclass
+class Cutter:
+    """Collects rows of one pool until they make a unit.
+
+    `add` yields the row numbers (within the rows given to that call) before which to cut.
+    """
+
+    target_seconds: float
+    _fill: float = field(default=0.0, init=False)
+
+    def add(
+        self, seconds: npt.NDArray[np.float64], size_bytes: npt.NDArray[np.int64]
+    ) -> Iterable[int]:
+        """A unit is full when its seconds, its bytes or its rows reach their bound."""
+        shares = np.maximum(seconds / self.target_seconds, size_bytes / MAX_UNIT_BYTES)
+        shares = np.maximum(shares, 1.0 / MAX_UNIT_ROWS)
+        for row, share in enumerate(shares.tolist()):
+            self._fill += share
+            if self._fill >= 1.0:
+                self._fill = 0.0
+                yield row + 1
+
+
+def number_units(units: Iterable[Unit], first: int) -> list[Unit]:
+    """The units with their numbers from `first` on, in the order of file and row group."""
+    ordered = sorted(units, key=lambda unit: (unit.file, unit.row_group))
+    return [replace(unit, number=first + position) for position, unit in enumerate(ordered)]
+
+
+def longest_first(units: Iterable[Unit]) -> list[Unit]:
+    """The order of running: the costliest first, so that none is left alone at the end."""
+    return sorted(units, key=lambda unit: (-unit.seconds, unit.number))
+
+
+def units_table(units: Sequence[Unit], metadata: Mapping[str, str]) -> pa.Table:
+    rows = [{name: getattr(unit, name) for name in UNIT_SCHEMA.names} for unit in units]
+    return pa.Table.from_pylist(rows, schema=UNIT_SCHEMA.with_metadata(dict(metadata)))
+
+
+def units_of(table: pa.Table) -> list[Unit]:
+    return [Unit(**row) for row in table.select(UNIT_SCHEMA.names).to_pylist()]
