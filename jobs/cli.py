@@ -1,0 +1,236 @@
+"""The command line `phifleet`: its commands and options, and what each ends with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.errors import OutputError, PhifleetError
+from pipelines.spec import Job, load_job
+
+EXIT_CODES = """\
+exit codes of run and demo:
+  0  done
+  1  done, with more dead letters than limits.max_dead_letter_fraction allows
+  2  the job file, the input or the model is wrong
+  3  stopped by a signal; run the same command again to go on
+  4  the cluster, an engine or the storage failed; run again to go on
+"""
+
+JOB_EXAMPLE = """\
+a job file (YAML):
+  input:  {path: corpus/, id_column: doc_id, text_column: text, keep_columns: [title]}
+  output: {path: answers/}
+  model:  {name: microsoft/Phi-3-mini-128k-instruct}   # or a local path, or the built-in `tiny`
+  tasks:
+    - {name: summary, kind: summarize, max_words: 120}
+    - {name: topic, kind: classify, labels: [risk, earnings, other]}
+    - {name: auditor, kind: ask, question: "Who audited the statements?"}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except PhifleetError as error:
+        if options.json:
+            print(json.dumps({"status": "failed", "error": error.message}))
+        print(f"phifleet: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 3
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phifleet",
+        description="Read huge corpora of long documents with Phi-3, on Ray.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="try:  phifleet demo\n\n" + JOB_EXAMPLE,
+    )
+    parser.add_argument("--version", action="version", version=f"phifleet {version('phifleet')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_runs(commands)
+    _add_looks(commands)
+    return parser
+
+
+def _add_runs(commands: Any) -> None:
+    demo = _command(
+        commands, "demo", _demo, "run the main job on real text, with no network or GPU", EXIT_CODES
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("phifleet-demo"),
+        metavar="DIR",
+        help="where corpus and answers go (default: ./phifleet-demo)",
+    )
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "do a job, or go on where it stopped",
+        JOB_EXAMPLE + "\n" + EXIT_CODES,
+    )
+    _add_job(run)
+    for each in (demo, run):
+        each.add_argument(
+            "--unit-seconds",
+            type=float,
+            default=30.0,
+            metavar="S",
+            help="engine seconds of one unit, which is what a crash can cost (default: 30)",
+        )
+
+
+def _add_looks(commands: Any) -> None:
+    status = _command(commands, "status", _status, "how far a run is, from its ledger")
+    status.add_argument("output", metavar="OUTPUT")
+    verify = _command(
+        commands,
+        "verify",
+        _verify,
+        "reconcile input, parts and dead letters",
+        "exit codes: 0 complete; 1 not, with what is wrong",
+    )
+    verify.add_argument("output", metavar="OUTPUT")
+    show = _command(commands, "show", _show, "what the model would see of one document")
+    _add_job(show)
+    show.add_argument("--id", required=True, help="the document's id")
+    model = _command(commands, "model", _model, "make or fetch a model and say where it lies")
+    model.add_argument("name", metavar="NAME", help="a hub name, a local path, or `tiny`")
+    model.add_argument("--revision", help="a hub revision (default: the newest, pinned)")
+
+
+def _command(
+    commands: Any, name: str, does: Callable[[argparse.Namespace], int], text: str, more: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print exactly one JSON object on standard output"
+    )
+    parser.set_defaults(command=does)
+    return parser
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", type=Path, metavar="JOB", help="the job file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a key of the job file, e.g. tasks.0.max_words=80",
+    )
+
+
+def _load(options: argparse.Namespace) -> Job:
+    return load_job(options.job, options.overrides)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from jobs.run import run_job
+
+    job = _load(options)
+    return run_job(job, as_json=options.json, unit_seconds=options.unit_seconds).exit_code
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from jobs.demo import demo_job, show_answers
+    from jobs.run import run_job
+
+    job = demo_job(options.output)
+    finished = run_job(job, as_json=options.json, unit_seconds=options.unit_seconds)
+    if finished.manifest is not None and not options.json:
+        show_answers(job.spec.output.path, Console())
+    return finished.exit_code
+
+
+def _status(options: argparse.Namespace) -> int:
+    from pipelines.ledger import Ledger
+    from pipelines.storage import Storage
+
+    ledger = Ledger(Storage(options.output))
+    job = ledger.job()
+    if job is None:
+        raise OutputError(f"{options.output} holds no run of phifleet")
+    committed = ledger.committed()
+    units = [unit for plan in ledger.plans() for unit in plan.units]
+    found = {
+        "run": job["source"].get("name", "phifleet"),
+        "status": "done" if ledger.manifest() else "unfinished",
+        "documents": sum(unit.rows for unit in units),
+        "documents_done": sum(unit.rows for unit in units if unit.number in committed),
+        "units": len(units),
+        "units_done": len(committed),
+        "model": job["model"],
+        "revision": job["revision"],
+        "fingerprint": job["fingerprint"],
+    }
+    _print(found, options)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipelines.storage import Storage
+    from pipelines.verify import verify
+
+    verdict = verify(Storage(options.output))
+    _print({"complete": verdict.complete, **asdict(verdict)}, options)
+    return 0 if verdict.complete else 1
+
+
+def _show(options: argparse.Namespace) -> int:
+    from jobs.show import show
+    from pipelines.prepared import prepare_job
+
+    shown = show(prepare_job(_load(options)), options.id)
+    if options.json:
+        print(json.dumps(shown))
+        return 0
+    print(f"{shown['id']}: {shown['tokens']} tokens, {shown['strategy']}, pool {shown['pool']}")
+    for prompt in shown["prompts"]:
+        print(f"\n--- {prompt['task']}: {len(prompt['token_ids'])} tokens\n{prompt['text']}")
+    return 0
+
+
+def _model(options: argparse.Namespace) -> int:
+    from pipelines.models import resolve
+
+    model = resolve(options.name, options.revision)
+    _print({"name": model.name, "revision": model.revision, "path": str(model.path)}, options)
+    return 0
+
+
+def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
+    """One JSON object, or a line for each key."""
+    if options.json:
+        print(json.dumps(found))
+        return
+    for key, value in found.items():
+        lines = value if isinstance(value, tuple | list) else [value]
+        for line in lines:
+            print(f"{key.replace('_', ' '):<16} {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""`phifleet run`: do the job of a job file, or go on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.live import View, clock, watching
+from jobs.screen import Screen, screen_over
+from pipelines.batch import BatchRun
+from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
+from pipelines.errors import ClusterError
+from pipelines.ledger import Ledger
+from pipelines.metrics import serve_totals
+from pipelines.prepared import PreparedJob, prepare_job
+from pipelines.spec import Job
+from pipelines.storage import Storage
+
+DONE, TOO_MANY_DEAD_LETTERS, STOPPED = 0, 1, 3
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop; no Exception, so that no handler takes it for an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a run ended: its exit code and, where it came to its end, its manifest."""
+
+    exit_code: int
+    manifest: dict[str, Any] | None
+
+
+def run_job(job: Job, *, as_json: bool, unit_seconds: float) -> Finished:
+    """Run a job with a live view; return how it ended. Raises PhifleetError."""
+    storage = Storage(job.spec.output.path)
+    Ledger(storage).refuse_strangers()
+    log = _log_path(storage)
+    with screen_over(log) as screen:
+        screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)
+        try:
+            with _signals_stop():
+                manifest = _run(prepare_job(job), screen, unit_seconds)
+        except Stopped as stopped:
+            screen.console.print(
+                f"[yellow]stopped by {stopped}[/]: what was committed stays. "
+                "Run the same command again to go on"
+            )
+            manifest = None
+        finally:
+            if not storage.local:
+                storage.write("_run/log", log.read_bytes())
+        return _conclude(manifest, screen, job, as_json=as_json)
+
+
+def _log_path(storage: Storage) -> Path:
+    if storage.local:
+        return Path(storage.path("_run/log"))
+    return Path(tempfile.mkdtemp(prefix="phifleet-"), "log")
+
+
+def _run(prepared: PreparedJob, screen: Screen, unit_seconds: float) -> dict[str, Any]:
+    if prepared.model.noise:
+        screen.console.print(
+            f"[yellow]model {prepared.model.name!r} has random weights: its words are noise, "
+            "only the path they take is real"
+        )
+    try:
+        cluster = join_cluster()
+        run = BatchRun(prepared, cluster, unit_seconds=unit_seconds)
+        view = View(prepared.spec.name, run.state)
+        _serve_metrics(prepared, view, screen.console)
+        with watching(view, screen.console):
+            manifest = run.execute()
+        screen.console.print(view.line(), soft_wrap=True)
+        return manifest
+    finally:
+        leave_cluster()
+
+
+def _serve_metrics(prepared: PreparedJob, view: View, console: Console) -> None:
+    for address in metrics_addresses():
+        console.print(f"metrics of a node's workers and engines: {address}", soft_wrap=True)
+    port = prepared.spec.metrics.port
+    if port is None:
+        return
+    try:
+        serve_totals(port, view.totals)
+    except OSError as error:
+        raise ClusterError(f"metrics.port: cannot listen on {port}: {error}") from error
+    console.print(f"metrics of the run: http://127.0.0.1:{port}/metrics")
+
+
+@contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `Stopped`; a second one ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        raise Stopped(signal.Signals(number).name)
+
+    before = [(each, signal.signal(each, stop)) for each in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for each, handler in before:
+            signal.signal(each, handler)
+
+
+def _conclude(
+    manifest: dict[str, Any] | None, screen: Screen, job: Job, *, as_json: bool
+) -> Finished:
+    if manifest is None:
+        if as_json:
+            print(json.dumps({"run": job.spec.name, "status": "stopped"}), file=screen.results)
+        return Finished(STOPPED, None)
+    if as_json:
+        shown = {key: value for key, value in manifest.items() if key != "files"}
+        print(json.dumps(shown), file=screen.results)
+    else:
+        screen.console.print(_summary(manifest, job))
+    done = manifest["status"] == "done"
+    return Finished(DONE if done else TOO_MANY_DEAD_LETTERS, manifest)
+
+
+def _summary(manifest: dict[str, Any], job: Job) -> Table:
+    reuse = manifest["cached_prompt_tokens"] / max(1, manifest["prompt_tokens"])
+    letters = ", ".join(f"{n} {why}" for why, n in manifest["dead_letter_reasons"].items())
+    dead = manifest["dead_letters"]
+    table = Table.grid(padding=(0, 2))
+    table.add_row("answered", f"{manifest['answered']:,} of {manifest['documents']:,} documents")
+    table.add_row("dead letters", f"{dead:,}" + (f" (problems: {letters})" if letters else ""))
+    table.add_row(
+        "tokens",
+        f"{manifest['prompt_tokens']:,} read, {reuse:.0%} of them reused, "
+        f"{manifest['output_tokens']:,} written",
+    )
+    table.add_row(
+        "time",
+        f"{clock(manifest['wall_seconds'])} in all; engines started in "
+        f"{manifest['engine_start_seconds']:.0f} s and worked for "
+        f"{manifest['steady_seconds']:.1f} s at "
+        f"{manifest['tokens_per_second']:,.0f} tokens/s",
+    )
+    table.add_row("answers", job.spec.output.path)
+    if manifest["status"] != "done":
+        most = job.spec.limits.max_dead_letter_fraction
+        table.add_row("[red]too many", f"dead letters: more than {most:.0%}; see _errors/")
+    return table

@@ -1,0 +1,48 @@
+"""The screen: phifleet's own words go to the terminal, everybody else's noise to a log file.
+
+Ray, vLLM and the libraries below them write to file descriptors 1 and 2 from many processes and
+threads. While a `Screen` is on, those two point into the log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where to speak: `console` for people (standard error), `results` for the answer itself."""
+
+    console: Console
+    results: TextIO
+
+
+@contextmanager
+def screen_over(log: Path) -> Iterator[Screen]:
+    """Send file descriptors 1 and 2 to `log` until the block ends; yield the terminal."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    out, err = (os.fdopen(fd, "w", buffering=1) for fd in kept)
+    try:
+        os.dup2(noise, 1)
+        os.dup2(noise, 2)
+        yield Screen(Console(file=err, highlight=False), out)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(kept[0], 1)
+        os.dup2(kept[1], 2)
+        os.close(noise)
+        out.close()
+        err.close()
