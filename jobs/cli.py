@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -232,5 +233,17 @@ def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
             print(f"{key.replace('_', ' '):<16} {line}")
 
 
+def entry() -> NoReturn:
+    """The console script. Ends the process at once: pyarrow's and Ray's threads may still hold
+    Python objects, and an interpreter that shuts down under them aborts now and then."""
+    try:
+        code = main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -14,9 +14,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from pipelines.batch import RunState
 from pipelines.metrics import RunTotals
-from pipelines.progress import Progress
+from pipelines.progress import Progress, RunState
 
 _LINE_SECONDS = 30.0
 _POLL_SECONDS = 1.0
@@ -72,6 +71,7 @@ class View:
             units_done=self.state.units_done,
             units_left=self.state.units - self.state.units_done,
             kv_tokens_in_flight=progress.kv_tokens_in_flight,
+            engine_restarts=progress.restarts,
             eta_seconds=self.eta_seconds,
         )
 

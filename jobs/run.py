@@ -76,12 +76,13 @@ def _run(prepared: PreparedJob, screen: Screen, unit_seconds: float) -> dict[str
             "only the path they take is real"
         )
     try:
+        run = BatchRun(prepared, unit_seconds)
+        run.claim()
         cluster = join_cluster()
-        run = BatchRun(prepared, cluster, unit_seconds=unit_seconds)
         view = View(prepared.spec.name, run.state)
         _serve_metrics(prepared, view, screen.console)
         with watching(view, screen.console):
-            manifest = run.execute()
+            manifest = run.execute(cluster)
         screen.console.print(view.line(), soft_wrap=True)
         return manifest
     finally:

@@ -31,7 +31,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What one engine takes of the cluster, and how many find room now."""
+    """What one engine takes of the cluster, and how many may find room."""
 
     cpus: float
     gpus: float
@@ -85,11 +85,17 @@ def _set_up_ray_data() -> None:
 def take_seat(cluster: Cluster, compute: Compute) -> Seat:
     """What an engine takes under a job's `compute`. Raises ClusterError where not even one fits."""
     wanted = compute.gpus_per_replica
-    if wanted == "auto":
-        wanted = compute.tensor_parallel if cluster.gpus else 0
-    if wanted:
-        room = int(cluster.gpus / wanted)
-        return Seat(cpus=1, gpus=float(wanted), room=max(room, compute.replicas.min))
+    if wanted == "auto" and cluster.gpus:
+        room = int(cluster.gpus / compute.tensor_parallel)
+        if room == 0:
+            raise ClusterError(
+                f"compute.tensor_parallel: an engine wants {compute.tensor_parallel} GPUs, "
+                f"the cluster has {cluster.gpus:g}"
+            )
+        return Seat(cpus=1, gpus=compute.tensor_parallel, room=room)
+    if wanted not in ("auto", 0):
+        # GPUs asked for by number may still be brought by the cluster's autoscaler
+        return Seat(cpus=1, gpus=float(wanted), room=compute.replicas.max)
     # An engine on CPUs computes in a process of its own, beside the actor that feeds it.
     cpus = min(2, cluster.cpus)
     if cpus == 0:

@@ -69,7 +69,9 @@ class CostModel:
         shared = document_tokens.astype(np.float64) + self.overhead_tokens
         questions = float(sum(self.question_tokens))
         new = shared + questions
-        weights = self.model.parameters - 2 * self.model.vocab_size * self.model.hidden_size
+        embeddings = 1 if self.model.tied_embeddings else 2
+        embedded = embeddings * self.model.vocab_size * self.model.hidden_size
+        weights = self.model.parameters - embedded
         pairs = shared**2 / 2 + questions * shared
         flops = 2.0 * weights * new + 4.0 * self.model.hidden_size * self.model.layers * pairs
         step_bytes = 2.0 * weights / _DECODE_BATCH + shared * self.model.kv_bytes_per_token

@@ -24,6 +24,8 @@ ANSWERED = "answered"
 MAX_TEXT_BYTES = 128 * 2**20
 
 SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
+# Before the name of a kept column among a unit's rows, which may be one of those above.
+KEPT = "kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +196,12 @@ def part_table(
 ) -> pa.Table:
     """Answers as a part: id, kept columns, one struct a task; only documents that were answered.
 
-    `rows` are the unit's rows in the order of `outcomes`; columns other than source, row, doc_id
-    and text are the kept ones.
+    `rows` are the unit's rows in the order of `outcomes`.
     """
     answered = [index for index, outcome in enumerate(outcomes) if outcome.answered]
-    kept = rows.drop_columns([SOURCE, ROW, TEXT]).take(pa.array(answered, pa.int64()))
-    table = kept.rename_columns([id_column, *kept.column_names[1:]])
+    kept = [name for name in rows.column_names if name.startswith(KEPT)]
+    table = rows.select([DOC_ID, *kept]).take(pa.array(answered, pa.int64()))
+    table = table.rename_columns([id_column, *(name.removeprefix(KEPT) for name in kept)])
     for position, task in enumerate(tasks):
         cells = [_cell(outcomes[index].answers[position]) for index in answered]
         table = table.append_column(task.name, pa.array(cells, answer_type(task)))

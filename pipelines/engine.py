@@ -23,6 +23,7 @@ from pipelines.tasks import INSTRUCTION, Sampling
 from pipelines.tokens import Tokens
 
 GIB = 2**30
+_REASON_LENGTH = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +188,5 @@ def cpu_cache_gib(config: EngineConfig) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}..."

@@ -12,25 +12,28 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus import Layout, Piece, read_rows
+from pipelines.corpus import Piece, read_rows
 from pipelines.cost import CostModel
 from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, read_text
+from pipelines.ids import ID_HASH, NAMED, bad_ids, hash_ids
+from pipelines.layout import Layout
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 from pipelines.tokens import Tokens
 from pipelines.units import LONG, SHORT, Cutter, PromptShape, Unit
 
-ID_HASH = "id_hash"
-_NAMED = 10
 _MAX_SPAN_BYTES = 256 * 2**20
+# A tokenizer takes some hundred bytes a token while it works.
+_ENCODE_CHARACTERS = 2**20
+_ROWS_GROUP = 20_000
 
 ROWS_SCHEMA_TAIL = (
     pa.field(ID_HASH, pa.uint64()),
@@ -87,8 +90,8 @@ def index_span(number: int, pieces: Sequence[Piece], config: IndexConfig) -> Spa
             stack.enter_context(config.storage.new_file(name)) for name in files
         )
         schema = config.layout.schema
-        text = stack.enter_context(_writer(text_path, schema))
-        rows = stack.enter_context(_writer(rows_path, _rows_schema(schema)))
+        text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
+        rows = stack.enter_context(_writer(rows_path, _rows_schema(schema), [SOURCE, "problem"]))
         builder = _SpanBuilder(config, files[0], text, rows)
         for piece in pieces:
             for table in read_rows(config.input, config.layout, piece):
@@ -96,8 +99,15 @@ def index_span(number: int, pieces: Sequence[Piece], config: IndexConfig) -> Spa
         return builder.finish()
 
 
-def _writer(path: object, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(str(path), schema, compression="zstd", compression_level=1)
+def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        str(path),
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=repeating,
+        write_statistics=False,
+    )
 
 
 def _rows_schema(schema: pa.Schema) -> pa.Schema:
@@ -116,6 +126,7 @@ class _SpanBuilder:
     units: list[Unit] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
     bad_ids: list[str] = field(default_factory=list)
+    waiting_rows: list[pa.Table] = field(default_factory=list)
     count: int = 0
     tokens: int = 0
 
@@ -127,7 +138,9 @@ class _SpanBuilder:
     def add(self, table: pa.Table) -> None:
         tokens, problems = _measure(table, self.config)
         self._note_ids(table)
-        self.rows.write_table(_rows_table(table, tokens, problems))
+        self.waiting_rows.append(_rows_table(table, tokens, problems))
+        if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
+            self._write_rows()
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)
@@ -140,8 +153,14 @@ class _SpanBuilder:
         for name, pool in self.pools.items():
             if pool.waiting:
                 self._write(name, pool.take_all())
-        named = tuple(self.bad_ids[:_NAMED])
+        self._write_rows()
+        named = tuple(self.bad_ids[:NAMED])
         return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), named)
+
+    def _write_rows(self) -> None:
+        if self.waiting_rows:
+            self.rows.write_table(pa.concat_tables(self.waiting_rows))
+            self.waiting_rows = []
 
     def _write(self, pool: str, unit: _Measured) -> None:
         self.text.write_table(unit.table, row_group_size=max(1, unit.table.num_rows))
@@ -159,12 +178,9 @@ class _SpanBuilder:
         )
 
     def _note_ids(self, table: pa.Table) -> None:
-        ids = table.column(DOC_ID)
-        bad = pc.is_null(ids)
-        if pa.types.is_string(ids.type):
-            bad = pc.or_(bad, pc.fill_null(pc.equal(ids, ""), True))
+        bad = bad_ids(table.column(DOC_ID))
         if pc.any(bad).as_py():
-            rows = table.filter(bad).select([SOURCE, ROW]).slice(0, _NAMED).to_pylist()
+            rows = table.filter(bad).select([SOURCE, ROW]).slice(0, NAMED).to_pylist()
             self.bad_ids += [f"{row[SOURCE]} row {row[ROW]}" for row in rows]
 
 
@@ -251,7 +267,7 @@ def _measure(
     """Tokens of each text (0 where unreadable), and what is wrong with each, if anything."""
     texts = [read_text(raw) for raw in table.column(TEXT).to_pylist()]
     readable = [text for text in texts if isinstance(text, str)]
-    lengths = iter([len(ids) for ids in config.tokens.encode_all(readable)])
+    lengths = _lengths(readable, config.tokens)
     tokens = np.array([next(lengths) if isinstance(t, str) else 0 for t in texts], dtype=np.int64)
     too_long = config.shape.longest(tokens) > config.shape.limit
     problems = [
@@ -261,6 +277,15 @@ def _measure(
     return tokens, problems
 
 
+def _lengths(texts: Sequence[str], tokens: Tokens) -> Iterator[int]:
+    """Tokens of each text, some of them encoded at a time."""
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64) // _ENCODE_CHARACTERS
+    cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]
+    for start, end in pairwise(cuts):
+        for ids in tokens.encode_all(texts[start:end]):
+            yield len(ids)
+
+
 def _rows_table(
     table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
 ) -> pa.Table:
@@ -268,45 +293,3 @@ def _rows_table(
     rows = rows.append_column(ROWS_SCHEMA_TAIL[0], pa.array(hash_ids(table.column(DOC_ID))))
     rows = rows.append_column(ROWS_SCHEMA_TAIL[1], pa.array(tokens))
     return rows.append_column(ROWS_SCHEMA_TAIL[2], pa.array(problems, pa.string()))
-
-
-def hash_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of each id, the same in every process."""
-    values = ids.cast(pa.string()).to_pandas().fillna("").to_numpy(dtype=object)
-    return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
-
-
-def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:
-    """Ids that stand more than once in these `rows-*.parquet`, the first ten, each with its rows.
-
-    Looks only at ids whose hash falls into `share` of `shares`, which bounds the memory: 8 bytes
-    for each id of the share.
-    """
-    hashes = [_hash_share(storage, name, share, shares) for name in files]
-    values, counts = np.unique(
-        np.concatenate([*hashes, np.empty(0, np.uint64)]), return_counts=True
-    )
-    repeated = values[counts > 1]
-    return _name_duplicates(storage, files, repeated) if len(repeated) else []
-
-
-def _hash_share(storage: Storage, name: str, share: int, shares: int) -> npt.NDArray[np.uint64]:
-    with storage.open(name) as handle:
-        column = pq.read_table(handle, columns=[ID_HASH]).column(0).to_numpy()
-    return np.asarray(column[column % np.uint64(shares) == share], dtype=np.uint64)
-
-
-def _name_duplicates(
-    storage: Storage, files: Sequence[str], repeated: npt.NDArray[np.uint64]
-) -> list[str]:
-    wanted = pa.array(repeated[:1000])
-    found = []
-    for name in files:
-        with storage.open(name) as handle:
-            rows = pq.read_table(handle, columns=[SOURCE, ROW, DOC_ID, ID_HASH])
-        found.append(rows.filter(pc.is_in(rows.column(ID_HASH), wanted)))
-    places: dict[object, list[str]] = {}
-    for row in pa.concat_tables(found).to_pylist():
-        places.setdefault(row[DOC_ID], []).append(f"{row[SOURCE]} row {row[ROW]}")
-    doubled = [(doc_id, where) for doc_id, where in places.items() if len(where) > 1]
-    return [f"{doc_id!r}: {', '.join(where[:3])}" for doc_id, where in doubled[:_NAMED]]

@@ -110,10 +110,10 @@ class Ledger:
 
     def refuse_strangers(self) -> None:
         """Raises OutputError where OUTPUT holds something, and no run of phifleet."""
-        found = self.storage.entries("")
-        if found and self.job() is None and found != ["_run"]:
+        strange = [name for name in self.storage.entries("") if name != "_run"]
+        if strange and self.job() is None:
             raise OutputError(
-                f"output.path: {self.storage.url} holds {found[0]} and is no run of phifleet; "
+                f"output.path: {self.storage.url} holds {strange[0]} and is no run of phifleet; "
                 "choose an empty or new directory"
             )
 
@@ -162,7 +162,10 @@ class Ledger:
 
     def commit(self, record: Commit) -> bool:
         """Make a unit done, or return False where another worker already did."""
-        return self.storage.create(_commit_name(record.unit), record.to_json())
+        if self.storage.create(_commit_name(record.unit), record.to_json()):
+            return True
+        # a store that lost its answer is asked again by its client, and then finds our own record
+        return self._read_commit(record.unit) == record
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
         """The records of these units, which must be committed."""
@@ -173,13 +176,21 @@ class Ledger:
         return Commit.from_json(self.storage.read(_commit_name(unit)))
 
     def publish(self, record: Commit) -> None:
-        """Copy a committed unit's staged files to their places. Can be repeated."""
-        for target, staged in _places(record):
-            self.storage.copy(staged.staged, target)
+        """Copy a committed unit's staged files to their places. Can be repeated.
+
+        Raises Incomplete where a file is neither staged any more nor in its place.
+        """
+        for target, staged in published_files(record):
+            try:
+                self.storage.copy(staged.staged, target)
+            except FileNotFoundError:
+                # swept by whoever finished the run, and published before
+                if not self._sound(target, staged):
+                    raise _lost(record, target) from None
 
     def discard(self, record: Commit) -> None:
         """Throw away the staged files of a unit that somebody else committed."""
-        for _, staged in _places(record):
+        for _, staged in published_files(record):
             self.storage.remove(staged.staged)
 
     def repair(self, records: Sequence[Commit]) -> int:
@@ -192,19 +203,21 @@ class Ledger:
 
     def _repair_one(self, record: Commit) -> int:
         published = 0
-        for target, staged in _places(record):
-            if self.storage.size(target) == staged.size_bytes and self._sound(target, staged):
+        for target, staged in published_files(record):
+            if self._sound(target, staged):
                 continue
-            if self.storage.size(staged.staged) is None:
-                raise Incomplete(
-                    f"unit {record.unit}: {target} is lost or damaged, and so is its copy"
-                )
+            if not self._sound(staged.staged, staged):
+                raise _lost(record, target)
             self.storage.copy(staged.staged, target)
             published += 1
         return published
 
-    def _sound(self, target: str, staged: StagedFile) -> bool:
-        return sha256(self.storage.read(target)) == staged.sha256
+    def _sound(self, name: str, staged: StagedFile) -> bool:
+        """Whether a file is there and is what was committed."""
+        try:
+            return sha256(self.storage.read(name)) == staged.sha256
+        except FileNotFoundError:
+            return False
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self.storage.write(MANIFEST, json.dumps(manifest, indent=2).encode())
@@ -231,7 +244,12 @@ def _commit_name(unit: int) -> str:
     return f"{COMMITS}/{unit:06d}.json"
 
 
-def _places(record: Commit) -> list[tuple[str, StagedFile]]:
+def _lost(record: Commit, target: str) -> Incomplete:
+    return Incomplete(f"unit {record.unit}: {target} is lost or damaged, and so is its copy")
+
+
+def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
+    """The names that a commit's files have in OUTPUT, and what each must be."""
     places = [(part_name(record.unit), record.part), (errors_name(record.unit), record.errors)]
     return [(target, staged) for target, staged in places if staged is not None]
 

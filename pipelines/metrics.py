@@ -100,6 +100,7 @@ class RunTotals:
     units_done: int
     units_left: int
     kv_tokens_in_flight: int
+    engine_restarts: int
     eta_seconds: float | None
 
 
@@ -127,6 +128,7 @@ class RunCollector(Collector):
                 now.cached_prompt_tokens,
             ),
             ("output_tokens", "Tokens that the engines generated.", now.output_tokens),
+            ("engine_restarts", "Engines started again after a death.", now.engine_restarts),
         ):
             family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run"])
             family.add_metric([now.run], value)

@@ -5,9 +5,11 @@ Only for eyes and gauges. What a run has done is decided by its ledger.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 
@@ -26,6 +28,7 @@ class Progress:
     output_tokens: int = 0
     kv_tokens_in_flight: int = 0
     workers: int = 0
+    restarts: int = 0
 
     def count(self, outcome: Outcome) -> None:
         """Add one finished document."""
@@ -54,6 +57,7 @@ def total(parts: Iterable[Progress]) -> Progress:
         whole.output_tokens += part.output_tokens
         whole.kv_tokens_in_flight += part.kv_tokens_in_flight
         whole.workers += part.workers
+        whole.restarts += part.restarts
     return whole
 
 
@@ -77,3 +81,58 @@ class Board:
 
     def read(self) -> Progress:
         return total(self._workers.values())
+
+
+@dataclass
+class RunState:
+    """Where a run stands, for whoever watches it. Written by the run, read from another thread."""
+
+    phase: str = "starting"
+    documents: int = 0
+    prompt_tokens: int = 0
+    tokens_to_run: int = 0
+    documents_before: int = 0
+    units: int = 0
+    units_done: int = 0
+    spans: int = 0
+    spans_done: int = 0
+    board: Any = None
+
+    def progress(self) -> Progress:
+        """What the workers have reported so far."""
+        if self.board is None:
+            return Progress()
+        progress: Progress = ray.get(self.board.read.remote(), timeout=10)
+        return progress
+
+
+@dataclass
+class Timing:
+    """Seconds of this session: engine starts, and the time in which any unit was under way."""
+
+    started: float = field(default_factory=time.monotonic)
+    engine_start_seconds: float = 0.0
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.spans.append((row["started"], row["ended"]))
+        self.engine_start_seconds = max(self.engine_start_seconds, row["engine_start_seconds"])
+
+    @property
+    def steady_seconds(self) -> float:
+        """Length of the union of all units' times."""
+        covered, end = 0.0, float("-inf")
+        for start, stop in sorted(self.spans):
+            covered += max(0.0, stop - max(start, end))
+            end = max(end, stop)
+        return covered
+
+    def seconds(self, tokens: int) -> dict[str, float]:
+        """The times that the manifest states; `tokens` were read and written in this session."""
+        steady = self.steady_seconds
+        return {
+            "engine_start_seconds": round(self.engine_start_seconds, 2),
+            "steady_seconds": round(steady, 2),
+            "wall_seconds": round(time.monotonic() - self.started, 2),
+            "tokens_per_second": round(tokens / steady, 1) if steady else 0.0,
+        }

@@ -11,7 +11,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,19 @@ import fsspec
 from pipelines.errors import StorageError
 
 
+def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What filesystems raise where they refuse, and others; asked for in an `except`, late."""
+    # it ships no type information
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+
+    return OSError, BotoCoreError, *others
+
+
 @contextmanager
 def _storage_errors(action: str, where: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except refusals() as error:
         raise StorageError(f"{where}: cannot {action}: {error}") from error
 
 
@@ -38,6 +46,11 @@ class Storage:
     """A directory or bucket prefix. Small to pickle; opens its filesystem where it is used."""
 
     url: str
+
+    def __post_init__(self) -> None:
+        # a worker elsewhere has another working directory
+        if self.local:
+            object.__setattr__(self, "url", fsspec.core.url_to_fs(self.url)[1])
 
     @property
     def filesystem(self) -> Any:
@@ -52,8 +65,9 @@ class Storage:
         return is_local(self.url)
 
     def _split(self) -> tuple[Any, str]:
-        url = os.path.abspath(self.url) if "://" not in self.url else self.url
-        filesystem, root = fsspec.core.url_to_fs(url)
+        # others write beside us: what was listed a moment ago may not be true any more
+        options = {} if self.local else {"use_listings_cache": False}
+        filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         return filesystem, str(root)
 
     def path(self, name: str) -> str:
@@ -66,7 +80,7 @@ class Storage:
             data: bytes = self.filesystem.cat_file(self.path(name))
         except FileNotFoundError:
             raise
-        except OSError as error:
+        except refusals() as error:
             raise StorageError(f"{self.path(name)}: cannot read: {error}") from error
         return data
 
@@ -76,8 +90,8 @@ class Storage:
             if not self.local:
                 self.filesystem.pipe_file(self.path(name), data)
                 return
-            temporary = self._write_temporary(data, name)
-            os.replace(temporary, self.path(name))
+            with self._finished(name, data) as temporary:
+                os.replace(temporary, self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Create a name with its whole content, or return False where it exists. One winner.
@@ -88,13 +102,11 @@ class Storage:
             return self._create_local(name, data) if self.local else self._create_remote(name, data)
 
     def _create_local(self, name: str, data: bytes) -> bool:
-        temporary = self._write_temporary(data, name)
-        try:
-            os.link(temporary, self.path(name))
-        except FileExistsError:
-            return False
-        finally:
-            os.unlink(temporary)
+        with self._finished(name, data) as temporary:
+            try:
+                os.link(temporary, self.path(name))
+            except FileExistsError:
+                return False
         return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
@@ -109,31 +121,35 @@ class Storage:
             raise
         return True
 
-    def _write_temporary(self, data: bytes, name: str) -> str:
-        target = Path(self.path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return str(temporary)
+    @contextmanager
+    def _finished(self, name: str, data: bytes) -> Iterator[Path]:
+        """A hidden file beside a name's place that holds the data; gone at the end of the block."""
+        with self._temporary(name) as temporary:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
 
     @contextmanager
-    def new_file(self, name: str) -> Iterator[Path]:
-        """A local path to write to; at the end of the block the file takes its name, whole."""
+    def _temporary(self, name: str) -> Iterator[Path]:
         if self.local:
             target = Path(self.path(name))
             temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         else:
             temporary = Path(tempfile.gettempdir(), f"phifleet-{uuid.uuid4().hex}")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _storage_errors("write", self.path(name)):
-                temporary.parent.mkdir(parents=True, exist_ok=True)
-                yield temporary
-                self._put(temporary, name)
+            yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def new_file(self, name: str) -> Iterator[Path]:
+        """A local path to write to; at the end of the block the file takes its name, whole."""
+        with _storage_errors("write", self.path(name)), self._temporary(name) as temporary:
+            yield temporary
+            self._put(temporary, name)
 
     def _put(self, finished: Path, name: str) -> None:
         if self.local:
@@ -144,12 +160,20 @@ class Storage:
             self.filesystem.put_file(str(finished), self.path(name))
 
     def copy(self, source: str, target: str) -> None:
-        """Copy one name to another; the target appears whole."""
-        with _storage_errors("copy to", self.path(target)):
-            if self.local:
-                self.write(target, self.read(source))
-            else:
+        """Copy one name to another; the target appears whole.
+
+        Raises FileNotFoundError where there is no source, StorageError.
+        """
+        if self.local:
+            self.write(target, self.read(source))
+            return
+        try:
+            with _storage_errors("copy to", self.path(target)):
                 self.filesystem.cp_file(self.path(source), self.path(target))
+        except StorageError:
+            if self.exists(source):
+                raise
+            raise FileNotFoundError(self.path(source)) from None
 
     def names(self, directory: str) -> list[str]:
         """Names of the files directly in a directory, sorted; none where it does not exist."""
@@ -163,7 +187,7 @@ class Storage:
         path = self.path(directory)
         with _storage_errors("list", path):
             try:
-                entries = self.filesystem.ls(path, detail=True, refresh=True)
+                entries = self.filesystem.ls(path, detail=True)
             except FileNotFoundError:
                 return []
         found = [(entry["name"].rsplit("/", 1)[-1], entry["type"]) for entry in entries]
@@ -171,26 +195,24 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         with _storage_errors("look for", self.path(name)):
-            self.filesystem.invalidate_cache()
             return bool(self.filesystem.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
         """Bytes of a name, or None where it does not exist."""
         with _storage_errors("look at", self.path(name)):
             try:
-                self.filesystem.invalidate_cache()
                 return int(self.filesystem.size(self.path(name)))
             except FileNotFoundError:
                 return None
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory with all in it; nothing where it does not exist."""
-        with _storage_errors("remove", self.path(name)):
-            if self.exists(name):
-                self.filesystem.rm(self.path(name), recursive=True)
+        with _storage_errors("remove", self.path(name)), suppress(FileNotFoundError):
+            self.filesystem.rm(self.path(name), recursive=True)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
         """A seekable file to read from, closed at the end of the block."""
-        with self.filesystem.open(self.path(name), "rb") as file:
+        where = self.path(name)
+        with _storage_errors("read", where), self.filesystem.open(where, "rb") as file:
             yield file

@@ -5,7 +5,7 @@ Pure: arrays and tables in, units out. Knows nothing of files, engines or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -90,19 +90,24 @@ class Cutter:
     """
 
     target_seconds: float
-    _fill: float = field(default=0.0, init=False)
+    _filled: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(3), init=False)
 
     def add(
         self, seconds: npt.NDArray[np.float64], size_bytes: npt.NDArray[np.int64]
-    ) -> Iterable[int]:
+    ) -> Iterator[int]:
         """A unit is full when its seconds, its bytes or its rows reach their bound."""
-        shares = np.maximum(seconds / self.target_seconds, size_bytes / MAX_UNIT_BYTES)
-        shares = np.maximum(shares, 1.0 / MAX_UNIT_ROWS)
-        for row, share in enumerate(shares.tolist()):
-            self._fill += share
-            if self._fill >= 1.0:
-                self._fill = 0.0
-                yield row + 1
+        rows = np.column_stack([seconds, size_bytes, np.ones(len(seconds))])
+        bounds = np.array([self.target_seconds, MAX_UNIT_BYTES, MAX_UNIT_ROWS])
+        start = 0
+        while start < len(rows):
+            filled = self._filled + np.cumsum(rows[start:], axis=0)
+            full = np.flatnonzero((filled >= bounds).any(axis=1))
+            if not len(full):
+                self._filled = filled[-1]
+                return
+            self._filled = np.zeros(3)
+            start += int(full[0]) + 1
+            yield start
 
 
 def number_units(units: Iterable[Unit], first: int) -> list[Unit]:

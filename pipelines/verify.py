@@ -7,6 +7,7 @@ Holds 8 bytes a document; knows nothing of models or Ray.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.documents import DOC_ID
-from pipelines.index import ID_HASH, hash_ids
-from pipelines.ledger import ERRORS, Commit, Ledger, errors_name, part_name, sha256
+from pipelines.ids import ID_HASH, hash_ids
+from pipelines.ledger import ERRORS, Commit, Ledger, StagedFile, published_files, sha256
 from pipelines.storage import Storage
+
+# Files read at a time; each is held whole.
+_PARALLEL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +50,19 @@ def verify(storage: Storage) -> Verdict:
     problems: list[str] = []
     if not plans:
         problems.append(f"{storage.url} holds no plan: nothing was indexed here")
-    missing = sorted({unit.number for unit in units} - committed)
+    planned = {unit.number for unit in units}
+    missing = planned - committed
     if missing:
         problems.append(f"{len(missing)} of {len(units)} units are not committed; run again")
+    if strange := sorted(committed - planned):
+        problems.append(f"{len(strange)} commits belong to no unit, the first is {strange[0]}")
     commits = ledger.commits(sorted(committed))
-    problems += _file_problems(storage, commits)
-    seen = _ids_seen(storage, commits)
+    problems += _strays(storage, commits)
+    checked = _check_files(storage, commits)
+    problems += [file.problem for file in checked if file.problem]
     expected = _ids_expected(storage, [name for plan in plans for name in plan.rows_files])
     if not missing:
-        problems += _id_problems(expected, seen)
+        problems += _id_problems(expected, _joined([file.ids for file in checked]))
     if not missing and ledger.manifest() is None:
         problems.append("there is no _manifest.json; run again to finish")
     return Verdict(
@@ -67,43 +75,51 @@ def verify(storage: Storage) -> Verdict:
     )
 
 
-def _places(commits: Sequence[Commit]) -> Iterator[tuple[str, int, str]]:
-    for commit in commits:
-        files = ((part_name(commit.unit), commit.part), (errors_name(commit.unit), commit.errors))
-        for name, file in files:
-            if file is not None:
-                yield name, file.rows, file.sha256
-
-
-def _file_problems(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
-    expected = {name: digest for name, _, digest in _places(commits)}
-    present = [name for name in storage.names("") if name.startswith("part-")]
-    present += [f"{ERRORS}/{name}" for name in storage.names(ERRORS)]
-    for name in sorted(set(present) - set(expected)):
+def _strays(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
+    """What a reader of the data set would take for a part, or a reader of errors for one."""
+    known = {name for commit in commits for name, _ in published_files(commit)}
+    present = [name for name in storage.entries("") if not name.startswith("_")]
+    present += [f"{ERRORS}/{name}" for name in storage.entries(ERRORS)]
+    for name in sorted(set(present) - known):
         yield f"{name}: no commit knows this file"
-    for name, digest in expected.items():
-        if name not in present:
-            yield f"{name}: missing; run again to publish it"
-        elif sha256(storage.read(name)) != digest:
-            yield f"{name}: its content is not what was committed; run again to publish it"
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What is wrong with a published file, or the hashes of the documents it accounts for."""
+
+    problem: str | None
+    ids: npt.NDArray[np.uint64]
+
+
+def _check_files(storage: Storage, commits: Sequence[Commit]) -> list[_Checked]:
+    places = [place for commit in commits for place in published_files(commit)]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(lambda place: _check_file(storage, *place), places))
+
+
+def _check_file(storage: Storage, name: str, file: StagedFile) -> _Checked:
+    none = np.empty(0, np.uint64)
+    try:
+        data = storage.read(name)
+    except FileNotFoundError:
+        return _Checked(f"{name}: missing; run again to publish it", none)
+    if sha256(data) != file.sha256:
+        reason = "its content is not what was committed; run again to publish it"
+        return _Checked(f"{name}: {reason}", none)
+    return _Checked(None, hash_ids(_ids(pq.ParquetFile(pa.BufferReader(data)), name)))
 
 
 def _ids_expected(storage: Storage, rows_files: Sequence[str]) -> npt.NDArray[np.uint64]:
-    hashes = [np.empty(0, np.uint64)]
+    hashes = []
     for name in rows_files:
         with storage.open(name) as handle:
             hashes.append(pq.read_table(handle, columns=[ID_HASH]).column(0).to_numpy())
-    return np.sort(np.concatenate(hashes))
+    return _joined(hashes)
 
 
-def _ids_seen(storage: Storage, commits: Sequence[Commit]) -> npt.NDArray[np.uint64]:
-    """Hashes of the ids in all parts, and of documents that are dead letters whole."""
-    hashes = [np.empty(0, np.uint64)]
-    for name, _, _ in _places(commits):
-        if storage.size(name) is not None:
-            with storage.open(name) as handle:
-                hashes.append(hash_ids(_ids(pq.ParquetFile(handle), name)))
-    return np.sort(np.concatenate(hashes))
+def _joined(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
+    return np.sort(np.concatenate([*hashes, np.empty(0, np.uint64)]))
 
 
 def _ids(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:

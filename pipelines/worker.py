@@ -67,6 +67,8 @@ class Worker:
                 replace(config.engine, model=model), config.tokens, ray_metrics=True
             )
         self._runner = UnitRunner(config, engine, WorkerMetrics(config.run, config.pool))
+        # Ray starts a dead actor again; then the engine before this one died with it
+        self._runner.progress.restarts = int(_was_restarted())
         self._reporter = _Reporter(board, self._runner.progress, engine)
         self.engine_start_seconds = time.monotonic() - started
 
@@ -97,6 +99,10 @@ class Worker:
             for error in _leaves(errors):
                 ray.get(self._board.fail.remote(str(error)))
             raise
+
+
+def _was_restarted() -> bool:
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def _leaves(group: BaseExceptionGroup[PhifleetError]) -> list[PhifleetError]:
@@ -166,7 +172,7 @@ class UnitRunner:
             rows=len(outcomes),
             answered=answered,
             dead_letters=len(outcomes) - answered,
-            reasons=Counter(letter.problem.reason for letter in letters),
+            reasons=dict(Counter(letter.problem.reason for letter in letters)),
             part=self._write("part", number, part),
             errors=self._write("errors", number, errors),
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),

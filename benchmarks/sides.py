@@ -1,0 +1,146 @@
+"""One measured run of one side, in a process of its own: `sides.py SIDE DIRECTORY`.
+
+Prints one JSON line; what vLLM and Ray print goes to standard error. Run by throughput.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from workloads import Case, read_case
+
+# vLLM's defaults for its LLM class on a CPU, which Ray Data LLM's engine does not get by itself
+OFFLINE_LIMITS = {"max_num_batched_tokens": 4096, "max_num_seqs": 256}
+# With two, a Parquet source and one actor for each stage wait for each other for ever.
+RAY_CPUS = 8
+
+
+def run_chat(case: Case) -> dict[str, Any]:
+    """vLLM's own LLM.chat: one call with all conversations."""
+    from vllm import LLM, SamplingParams
+
+    rows = pq.read_table(case.prompts).to_pylist()
+    conversations = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+    parameters = [SamplingParams(temperature=0.0, max_tokens=row["max_tokens"]) for row in rows]
+    llm = LLM(**case.engine)
+    began = time.monotonic()
+    outputs = llm.chat(conversations, parameters, use_tqdm=False)
+    seconds = time.monotonic() - began
+    scheduler = llm.llm_engine.vllm_config.scheduler_config
+    limits = {name: getattr(scheduler, name) for name in OFFLINE_LIMITS}
+    if limits != OFFLINE_LIMITS:
+        raise SystemExit(f"vLLM's offline limits are {limits}, not {OFFLINE_LIMITS}")
+    return {
+        "steady_seconds": seconds,
+        "prompt_tokens": sum(len(output.prompt_token_ids) for output in outputs),
+        "cached_prompt_tokens": sum(output.num_cached_tokens or 0 for output in outputs),
+        "output_tokens": sum(len(output.outputs[0].token_ids) for output in outputs),
+    }
+
+
+def run_ray(case: Case) -> dict[str, Any]:
+    """Ray Data LLM with its default stages: Parquet in, Parquet out."""
+    import ray
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    ray.init(num_cpus=RAY_CPUS)
+    output = Path(case.directory, "ray-output")
+    shutil.rmtree(output, ignore_errors=True)
+    arguments = {**case.engine, **OFFLINE_LIMITS}
+    processor = build_processor(
+        vLLMEngineProcessorConfig(
+            model_source=arguments.pop("model"),
+            engine_kwargs=arguments,
+            concurrency=1,
+            # without it the engine waits for a GPU
+            placement_group_config={"bundles": [{"CPU": 1}]},
+        ),
+        preprocess=_conversation,
+        postprocess=_result,
+    )
+    processor(ray.data.read_parquet(str(case.prompts))).write_parquet(str(output))
+    table = pq.read_table(output)
+    ray.shutdown()
+    return {
+        "prompt_tokens": sum(table["prompt_tokens"].to_pylist()),
+        "output_tokens": sum(table["output_tokens"].to_pylist()),
+    }
+
+
+def _conversation(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "doc_id": row["doc_id"],
+        "task": row["task"],
+        "messages": [{"role": "user", "content": row["prompt"]}],
+        "sampling_params": {
+            "temperature": 0.0,
+            "max_tokens": int(row["max_tokens"]),
+            "detokenize": False,
+        },
+    }
+
+
+def _result(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "doc_id": row["doc_id"],
+        "task": row["task"],
+        "answer": row["generated_text"],
+        "prompt_tokens": int(row["num_input_tokens"]),
+        "output_tokens": int(row["num_generated_tokens"]),
+    }
+
+
+def run_start(case: Case) -> dict[str, Any]:
+    """The bare start of the engine that phifleet's worker starts, vLLM's import included."""
+    began = time.monotonic()
+    from vllm import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    arguments = AsyncEngineArgs(**case.engine, disable_log_stats=True)
+    engine = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+    seconds = time.monotonic() - began
+    engine.shutdown()
+    return {"engine_start_seconds": seconds}
+
+
+SIDES = {"chat": run_chat, "ray": run_ray, "start": run_start}
+
+
+def command(side: str, case: Case) -> Sequence[str]:
+    """The process that measures a side; phifleet is its own command line, from a fresh OUTPUT."""
+    if side != "phifleet":
+        return [sys.executable, str(Path(__file__)), side, case.directory]
+    shutil.rmtree(Path(case.directory, "output"), ignore_errors=True)
+    return [sys.executable, "-m", "jobs.cli", "run", str(case.job_file), "--json"]
+
+
+def environment(case: Case) -> Mapping[str, str]:
+    """The same for every side."""
+    return {
+        **os.environ,
+        "VLLM_CPU_KVCACHE_SPACE": str(case.kv_cache_gib),
+        "VLLM_NO_USAGE_STATS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def main() -> None:
+    side, directory = sys.argv[1:]
+    with os.fdopen(os.dup(1), "w") as results:
+        os.dup2(2, 1)
+        print(json.dumps(SIDES[side](read_case(Path(directory)))), file=results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Document ids: which are none, which stand more than once, and their hashes.
+
+Knows the index's `rows-*.parquet`; nothing of texts or units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.documents import DOC_ID, ROW, SOURCE
+from pipelines.storage import Storage
+
+ID_HASH = "id_hash"
+# How many ids, or rows, a message names.
+NAMED = 10
+
+
+def bad_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which ids are null, empty or not UTF-8."""
+    if not pa.types.is_string(ids.type):
+        return pc.is_null(ids)
+    raw = pc.cast(ids, pa.binary())
+    bad = pc.fill_null(pc.equal(raw, b""), True)
+    try:
+        pc.cast(raw, pa.string())
+    except pa.ArrowInvalid:
+        bad = pc.or_(bad, pa.chunked_array([[not _is_utf8(each) for each in raw.to_pylist()]]))
+    return bad
+
+
+def _is_utf8(raw: bytes | None) -> bool:
+    try:
+        (raw or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def hash_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each id, the same in every process."""
+    values = pc.fill_null(ids.cast(pa.string()).cast(pa.binary()), b"").to_numpy()
+    return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
+
+
+def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:
+    """Ids that stand more than once in these `rows-*.parquet`, the first ten, each with its rows.
+
+    Looks only at ids whose hash falls into `share` of `shares`, which bounds the memory: 8 bytes
+    for each id of the share.
+    """
+    hashes = [_hash_share(storage, name, share, shares) for name in files]
+    values, counts = np.unique(
+        np.concatenate([*hashes, np.empty(0, np.uint64)]), return_counts=True
+    )
+    repeated = values[counts > 1]
+    return _name_duplicates(storage, files, repeated) if len(repeated) else []
+
+
+def _hash_share(storage: Storage, name: str, share: int, shares: int) -> npt.NDArray[np.uint64]:
+    with storage.open(name) as handle:
+        column = pq.read_table(handle, columns=[ID_HASH]).column(0).to_numpy()
+    return np.asarray(column[column % np.uint64(shares) == share], dtype=np.uint64)
+
+
+def _name_duplicates(
+    storage: Storage, files: Sequence[str], repeated: npt.NDArray[np.uint64]
+) -> list[str]:
+    wanted = pa.array(repeated[:1000])
+    found = []
+    for name in files:
+        with storage.open(name) as handle:
+            rows = pq.read_table(handle, columns=[SOURCE, ROW, DOC_ID, ID_HASH])
+        found.append(rows.filter(pc.is_in(rows.column(ID_HASH), wanted)))
+    places: dict[object, list[str]] = {}
+    for row in pa.concat_tables(found).to_pylist():
+        places.setdefault(row[DOC_ID], []).append(f"{row[SOURCE]} row {row[ROW]}")
+    doubled = [(doc_id, where) for doc_id, where in places.items() if len(where) > 1]
+    return [f"{doc_id!r}: {', '.join(where[:3])}" for doc_id, where in doubled[:NAMED]]

@@ -1,0 +1,72 @@
+"""Lines of JSON as Arrow tables, some MB at a time, however long one line is.
+
+Knows JSON's types as Arrow sees them; nothing of ids, texts or units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json as pj
+
+_BLOCK_BYTES = 4 * 2**20
+# How far to look for the type of a key that is null at first.
+_LOOK_BYTES = 64 * 2**20
+
+
+def find_schema(handle: Any, wanted: Collection[str]) -> pa.Schema | None:
+    """The columns of a file of JSON lines, None where it has no line. Raises ArrowException.
+
+    Looks at as much of the file as it takes to see a value for every wanted column.
+    """
+    found: pa.Schema | None = None
+    for block in _blocks(handle):
+        seen = pa.schema([(field.name, _as_written(field.type)) for field in _parse(block).schema])
+        found = seen if found is None else merge_schemas([found, seen])
+        known = {field.name for field in found if not _holds_null(field.type)}
+        if known.issuperset(wanted) or handle.tell() >= _LOOK_BYTES:
+            break
+    return found
+
+
+def merge_schemas(schemas: Collection[pa.Schema]) -> pa.Schema:
+    """One schema under which all of these can be read: JSON leaves out keys and points at will."""
+    return pa.unify_schemas(list(schemas), promote_options="permissive")
+
+
+def read_tables(handle: Any, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows with the schema's columns, null where a line lacks one. Raises ArrowException."""
+    options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    for block in _blocks(handle):
+        yield _parse(block, options)
+
+
+def _parse(block: bytes, options: pj.ParseOptions | None = None) -> pa.Table:
+    reading = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    return pj.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+
+
+def _blocks(handle: Any) -> Iterator[bytes]:
+    """Some MB of whole lines each; a longer line is a block of its own."""
+    while block := handle.read(_BLOCK_BYTES):
+        whole = block + handle.readline()
+        if not whole.isspace():
+            yield whole
+
+
+def _as_written(found: pa.DataType) -> pa.DataType:
+    """Arrow takes a string that looks like a date for a timestamp; it stays the string it is."""
+    if pa.types.is_timestamp(found):
+        return pa.string()
+    if pa.types.is_list(found):
+        return pa.list_(_as_written(found.value_type))
+    if pa.types.is_struct(found):
+        return pa.struct([(field.name, _as_written(field.type)) for field in found])
+    return found
+
+
+def _holds_null(found: pa.DataType) -> bool:
+    inner = [found.field(index).type for index in range(found.num_fields)]
+    return pa.types.is_null(found) or any(_holds_null(each) for each in inner)

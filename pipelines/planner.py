@@ -1,0 +1,140 @@
+"""The planner: index what is new in the corpus, on Ray's CPUs, and record its units in the ledger.
+
+Knows the index and the ledger; nothing of engines or of how units are run.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from pipelines.cluster import Cluster
+from pipelines.corpus import Corpus, Piece, SourceFile, list_files, open_corpus
+from pipelines.errors import InputError
+from pipelines.ids import NAMED, find_duplicates
+from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.ledger import INDEX, Ledger, Plan
+from pipelines.prepared import PreparedJob
+from pipelines.progress import RunState
+from pipelines.storage import Storage
+from pipelines.units import number_units
+
+_IDS_PER_SHARE = 20_000_000
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Turns files that no plan knows yet into a plan of their own."""
+
+    prepared: PreparedJob
+    ledger: Ledger
+    cluster: Cluster
+    unit_seconds: float
+    state: RunState
+
+    def extend(self, plans: Sequence[Plan]) -> Sequence[Plan]:
+        """The plans, with one more where the corpus has new files. Raises InputError."""
+        self.state.phase = "indexing"
+        spec = self.prepared.spec.input
+        new = new_files(list_files(spec.path), plans)
+        if not new:
+            return plans
+        corpus = open_corpus(spec, new)
+        directory = f"{INDEX}/{len(plans):04d}-{uuid.uuid4().hex[:8]}"
+        found = self._index(corpus, directory)
+        self._check_ids(found, directory, plans)
+        first = sum(len(plan.units) for plan in plans)
+        self.ledger.add_plan(len(plans), _plan(new, found, directory, first))
+        return self.ledger.plans()
+
+    def _index(self, corpus: Corpus, directory: str) -> list[SpanIndex]:
+        config = IndexConfig(
+            input=corpus.spec,
+            layout=corpus.layout,
+            tokens=self.prepared.tokens,
+            shape=self.prepared.shape,
+            cost=self.prepared.cost(self.cluster.device),
+            unit_seconds=self.unit_seconds,
+            storage=self.ledger.storage,
+            directory=directory,
+        )
+        spans = cut_spans(corpus.pieces, self.cluster.cpus)
+        self.state.spans = len(spans)
+        found = []
+        for index in index_spans(spans, config):
+            found.append(index)
+            self.state.spans_done += 1
+            self.state.documents += index.rows
+        return found
+
+    def _check_ids(self, found: Sequence[SpanIndex], directory: str, plans: Sequence[Plan]) -> None:
+        bad = [where for index in found for where in index.bad_ids]
+        if bad:
+            raise InputError("ids that are null or empty:\n  " + "\n  ".join(bad[:NAMED]))
+        files = [name for plan in plans for name in plan.rows_files]
+        rows = sum(index.rows for index in found)
+        files += _rows_files(directory, len(found))
+        doubled = duplicate_ids(self.ledger.storage, files, rows)
+        if doubled:
+            raise InputError("ids that stand more than once:\n  " + "\n  ".join(doubled[:NAMED]))
+
+
+def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[SourceFile]:
+    """Files that no plan knows. Raises InputError where a known one changed or is gone."""
+    present = {file.path: file for file in files}
+    known = [file for plan in plans for file in plan.files]
+    for file in known:
+        if file.path not in present:
+            raise InputError(f"{file.path}: was part of this run and is gone; put it back")
+        if present[file.path] != file:
+            raise InputError(
+                f"{file.path}: has changed since it was indexed; put the old one back, or run "
+                "into another OUTPUT"
+            )
+    paths = {file.path for file in known}
+    return [file for file in files if file.path not in paths]
+
+
+def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterator[SpanIndex]:
+    """Index spans on Ray Data, one CPU each, in any order."""
+    shared = ray.put(config)
+
+    def index(row: dict[str, Any]) -> dict[str, Any]:
+        return {"index": index_span(row["number"], row["pieces"], ray.get(shared))}
+
+    rows = [{"number": number, "pieces": list(span)} for number, span in enumerate(spans)]
+    dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
+    for row in dataset.map(index, num_cpus=1).iter_rows():
+        yield row["index"]
+
+
+def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> list[str]:
+    """Ids that stand twice in the index, the first ten; looked for on Ray, a share at a time."""
+    shares = 1 + rows // _IDS_PER_SHARE
+
+    @ray.remote(num_cpus=1)
+    def look(share: int) -> list[str]:
+        return find_duplicates(storage, rows_files, share, shares)
+
+    return [found for share in range(shares) for found in ray.get(look.remote(share))]
+
+
+def _rows_files(directory: str, spans: int) -> list[str]:
+    return [f"{directory}/rows-{number:05d}.parquet" for number in range(spans)]
+
+
+def _plan(
+    files: Sequence[SourceFile], found: Sequence[SpanIndex], directory: str, first: int
+) -> Plan:
+    units = number_units([unit for index in found for unit in index.units], first)
+    problems = _sum_counts([index.problems for index in found])
+    return Plan(tuple(files), tuple(units), tuple(_rows_files(directory, len(found))), problems)
+
+
+def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    keys = sorted({key for count in counts for key in count})
+    return {key: sum(count.get(key, 0) for count in counts) for key in keys}

@@ -1,0 +1,61 @@
+"""A real S3 server of its own process, on loopback."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from socket import create_server
+from types import TracebackType
+
+import fsspec
+
+
+class S3Server:
+    """moto's server on a free port; buckets are made with `new_bucket`."""
+
+    def __init__(self) -> None:
+        with create_server(("127.0.0.1", 0)) as free:
+            self.endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self._numbers = itertools.count()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "not-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def __enter__(self) -> S3Server:
+        host, port = self.endpoint.removeprefix("http://").split(":")
+        command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(self.endpoint, timeout=1).close()  # noqa: S310 - our own
+                return self
+            except OSError:
+                time.sleep(0.1)
+        raise TimeoutError(self.endpoint)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def new_bucket(self) -> str:
+        """The URL of a fresh bucket."""
+        name = f"bucket-{next(self._numbers)}"
+        fsspec.filesystem("s3").mkdir(name)
+        return f"s3://{name}"

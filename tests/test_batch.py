@@ -1,0 +1,73 @@
+"""The parts of a batch run that need no cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.batch import _shares
+from pipelines.cluster import Cluster, take_seat
+from pipelines.corpus import SourceFile
+from pipelines.errors import ClusterError, InputError
+from pipelines.ledger import Plan
+from pipelines.planner import new_files
+from pipelines.progress import Timing
+from pipelines.spec import Compute, Replicas
+from pipelines.units import LONG, SHORT, Unit
+
+OLD = SourceFile("a.parquet", 10, "v1")
+PLANS = [Plan((OLD,), (), (), {})]
+
+
+def _unit(pool: str, seconds: float) -> Unit:
+    return Unit(0, pool, "text.parquet", 0, 1, 1, 1, seconds)
+
+
+def test_only_unknown_files_are_new() -> None:
+    new = SourceFile("b.parquet", 5, "v1")
+    assert new_files([OLD, new], PLANS) == [new]
+
+
+def test_a_file_that_is_gone_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"a\.parquet: was part of this run and is gone"):
+        new_files([SourceFile("b.parquet", 5, "v1")], PLANS)
+
+
+def test_a_file_that_changed_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"a\.parquet: has changed"):
+        new_files([SourceFile("a.parquet", 10, "v2")], PLANS)
+
+
+def test_steady_seconds_count_overlapping_units_once_and_gaps_not() -> None:
+    timing = Timing()
+    for started, ended in ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0)):
+        timing.add({"started": started, "ended": ended, "engine_start_seconds": 1.0})
+    assert timing.steady_seconds == 6.0
+
+
+def test_pools_share_engines_by_the_work_they_have() -> None:
+    pools = [[_unit(SHORT, 300.0)], [_unit(LONG, 100.0)]]
+    assert _shares(pools, 10) == [7, 3]
+    assert _shares(pools, 2) == [1, 1]
+    assert _shares(pools[:1], 4) == [4]
+    assert _shares([[_unit(SHORT, 0.0)]], 4) == [1]
+
+
+def test_without_gpus_an_engine_takes_two_cpus() -> None:
+    seat = take_seat(Cluster(8, 0, None), Compute())
+    assert (seat.cpus, seat.gpus, seat.room) == (2, 0, 4)
+    assert take_seat(Cluster(1, 0, None), Compute()).cpus == 1
+
+
+def test_with_gpus_an_engine_takes_as_many_as_it_is_parallel() -> None:
+    seat = take_seat(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
+    assert (seat.gpus, seat.room) == (2, 4)
+
+
+def test_gpus_that_an_autoscaler_has_yet_to_bring_are_waited_for() -> None:
+    compute = Compute(gpus_per_replica=1, replicas=Replicas(min=2, max=4))
+    assert take_seat(Cluster(4, 0, None), compute).room == 4
+
+
+def test_a_cluster_without_anything_is_refused() -> None:
+    with pytest.raises(ClusterError, match="has no CPU"):
+        take_seat(Cluster(0, 0, None), Compute())

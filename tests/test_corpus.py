@@ -1,0 +1,333 @@
+"""The corpus: which files count, what is refused with which words, and that rows come out right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.corpus import list_files, open_corpus, read_rows
+from pipelines.errors import InputError
+from pipelines.spec import InputSpec
+
+TEXTS = ["one", "two", "three"]
+
+
+def write(path: Path, table: pa.Table | None = None, row_group_size: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if table is None:
+        table = pa.table({"id": ["a", "b", "c"], "text": TEXTS})
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def write_lines(path: Path, rows: Sequence[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def job(path: Path | str, *keep: str) -> InputSpec:
+    return InputSpec(path=str(path), keep_columns=keep)
+
+
+def read(path: Path | str, *keep: str) -> pa.Table:
+    spec = job(path, *keep)
+    corpus = open_corpus(spec, list_files(spec.path))
+    tables = [table for each in corpus.pieces for table in read_rows(spec, corpus.layout, each)]
+    return pa.concat_tables([corpus.layout.schema.empty_table(), *tables])
+
+
+def column(table: pa.Table, name: str) -> list[object]:
+    found: list[object] = table.column(name).to_pylist()
+    return found
+
+
+def refused(path: Path | str, *keep: str) -> str:
+    with pytest.raises(InputError) as error:
+        read(path, *keep)
+    return error.value.message
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    kept = ("b.parquet", "a.parquet", "sub/c.parquet", "lines.jsonl")
+    hidden = ("_x.parquet", ".y.parquet", "_run/z.parquet", "sub/.tmp/w.parquet", "note.txt")
+    for name in (*kept, *hidden):
+        write(tmp_path / "data" / name)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("", ["a.parquet", "b.parquet", "lines.jsonl", "sub/c.parquet"]),
+        ("/", ["a.parquet", "b.parquet", "lines.jsonl", "sub/c.parquet"]),
+        ("/*.parquet", ["a.parquet", "b.parquet"]),
+        ("/**/*.parquet", ["a.parquet", "b.parquet", "sub/c.parquet"]),
+        ("/[ab].parquet", ["a.parquet", "b.parquet"]),
+        ("/sub/c.parquet", ["sub/c.parquet"]),
+        ("/_x.parquet", ["_x.parquet"]),
+        ("/_run", ["_run/z.parquet"]),
+    ],
+)
+def test_files_are_found_by_path_directory_and_glob(
+    tree: Path, pattern: str, names: list[str]
+) -> None:
+    found = list_files(f"{tree}{pattern}")
+    assert [Path(file.path).relative_to(tree).as_posix() for file in found] == names
+    assert all(file.size_bytes == Path(file.path).stat().st_size for file in found)
+
+
+def test_a_directory_named_like_a_glob_is_a_directory(tmp_path: Path) -> None:
+    write(tmp_path / "[old]" / "a.parquet")
+    assert len(list_files(f"{tmp_path}/[old]")) == 1
+
+
+@pytest.mark.parametrize("pattern", ["/sub/.tmp/*.csv", "/nothing", "/note.txt", "/*.csv"])
+def test_a_path_without_files_is_refused(tree: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match=r"no \.parquet or \.jsonl file at"):
+        list_files(f"{tree}{pattern}")
+
+
+def test_a_protocol_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot list nope://x"):
+        list_files("nope://x")
+
+
+def test_a_files_version_changes_with_its_content(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet")
+    before = list_files(str(path))
+    assert before == list_files(str(path))
+    write(path, pa.table({"id": ["a"], "text": ["other"]}))
+    assert before != list_files(str(path))
+
+
+def test_rows_come_out_with_source_row_id_and_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet")
+    assert read(path).to_pylist() == [
+        {"source": str(path), "row": row, "doc_id": doc_id, "text": text.encode()}
+        for row, (doc_id, text) in enumerate(zip("abc", TEXTS, strict=True))
+    ]
+
+
+def test_row_numbers_count_through_row_groups_and_batches(tmp_path: Path) -> None:
+    count = 5000
+    ids = list(range(count))
+    table = pa.table({"id": ids, "text": [f"text {row}" for row in ids]})
+    empty = table.slice(0, 0)
+    path = tmp_path / "a.parquet"
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for part in (table.slice(0, 7), empty, table.slice(7, 3000), table.slice(3007)):
+            writer.write_table(part)
+    rows = read(path)
+    assert column(rows, "row") == ids
+    assert column(rows, "doc_id") == ids
+
+
+def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet")
+    assert refused(path, "title") == f"{path}: no column 'title'; it has id, text"
+    write(path, pa.table({"id": ["a"]}))
+    assert refused(path) == f"{path}: no column 'text'; it has id"
+
+
+@pytest.mark.parametrize(
+    ("ids", "texts", "named"),
+    [
+        (pa.array([1.5]), pa.array(["t"]), "'id' is double"),
+        (pa.array([1], pa.uint64()), pa.array(["t"]), "'id' is uint64"),
+        (pa.array([None]), pa.array(["t"]), "'id' is null"),
+        (pa.array(["a"]), pa.array([b"t"]), "'text' is binary"),
+        (pa.array(["a"]), pa.array([["t"]]), "'text' is list"),
+    ],
+)
+def test_a_wrong_type_is_named_with_its_file(
+    tmp_path: Path, ids: pa.Array, texts: pa.Array, named: str
+) -> None:
+    path = write(tmp_path / "a.parquet", pa.table({"id": ids, "text": texts}))
+    message = refused(path)
+    assert message.startswith(f"{path}: column {named}")
+
+
+def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "text", "text"])
+    assert "'text' stands there more than once" in refused(write(tmp_path / "a.parquet", table))
+
+
+def test_files_of_different_schemas_are_refused_with_file_and_column(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.parquet", pa.table({"id": ["a"], "text": ["t"], "n": [1]}))
+    second = write(tmp_path / "b.parquet", pa.table({"id": [1], "text": ["t"], "n": [1]}))
+    assert refused(tmp_path) == f"{second}: column 'id' is int64, but string in {first}"
+    write(second, pa.table({"id": ["b"], "text": ["t"], "n": [1.5]}))
+    assert refused(tmp_path, "n") == f"{second}: column 'n' is double, but int64 in {first}"
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int32(), pa.int64(), pa.uint32()])
+def test_integer_ids_of_any_width_work(tmp_path: Path, kind: pa.DataType) -> None:
+    path = write(
+        tmp_path / "a.parquet", pa.table({"id": pa.array([7, 8], kind), "text": ["t", "u"]})
+    )
+    rows = read(path)
+    assert column(rows, "doc_id") == [7, 8]
+    assert rows.schema.field("doc_id").type == pa.int64()
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_every_encoding_of_strings_works(tmp_path: Path, kind: pa.DataType) -> None:
+    texts = pa.array(["x", None, "x"]).cast(kind)
+    write(tmp_path / "a.parquet", pa.table({"id": texts, "text": texts, "title": texts}))
+    write(tmp_path / "b.parquet", pa.table({name: ["y"] for name in ("id", "text", "title")}))
+    rows = read(tmp_path, "title")
+    assert column(rows, "text") == [b"x", None, b"x", b"y"]
+    assert column(rows, "doc_id") == column(rows, "kept.title") == ["x", None, "x", "y"]
+    assert rows.schema.field("kept.title").type == pa.string()
+
+
+def test_nested_kept_columns_stay_as_they_are(tmp_path: Path) -> None:
+    meta = [{"tags": ["x", None], "by": {"name": "Ann"}}, None]
+    path = write(tmp_path / "a.parquet", pa.table({"id": [1, 2], "text": ["t", "u"], "meta": meta}))
+    assert column(read(path, "meta"), "kept.meta") == meta
+
+
+def test_kept_columns_may_have_any_name(tmp_path: Path) -> None:
+    names = ("source", "row", "doc_id", "kept.text", "text")
+    table = pa.table({"id": ["a"], **{name: [f"its {name}"] for name in names}})
+    (row,) = read(write(tmp_path / "a.parquet", table), *names).to_pylist()
+    assert {name: row[f"kept.{name}"] for name in names} == {name: f"its {name}" for name in names}
+    assert (row["row"], row["doc_id"], row["text"]) == (0, "a", b"its text")
+
+
+def test_hive_partitions_can_be_kept(tmp_path: Path) -> None:
+    for value in ("2024", "a%20b", "__HIVE_DEFAULT_PARTITION__"):
+        write(tmp_path / f"year={value}" / "a.parquet", pa.table({"id": [value], "text": ["t"]}))
+    rows = read(tmp_path, "year")
+    found = dict(zip(column(rows, "doc_id"), column(rows, "kept.year"), strict=True))
+    assert found == {"2024": "2024", "a%20b": "a b", "__HIVE_DEFAULT_PARTITION__": None}
+
+
+def test_a_partition_cannot_be_the_id(tmp_path: Path) -> None:
+    path = write(tmp_path / "id=7" / "a.parquet", pa.table({"text": ["t"]}))
+    assert refused(tmp_path) == f"{path}: no column 'id'; it has text"
+
+
+def test_jsonl_below_partitions_works(tmp_path: Path) -> None:
+    (tmp_path / "year=2024").mkdir()
+    write_lines(tmp_path / "year=2024" / "a.jsonl", [{"id": "a", "text": "t"}])
+    assert column(read(tmp_path, "year"), "kept.year") == ["2024"]
+
+
+def test_empty_files_have_no_rows(tmp_path: Path) -> None:
+    schema = pa.schema([("id", pa.string()), ("text", pa.string())])
+    write(tmp_path / "zero_rows.parquet", schema.empty_table())
+    pq.ParquetWriter(tmp_path / "zero_groups.parquet", schema).close()
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "blank.jsonl").write_text("\n \n")
+    assert read(tmp_path).num_rows == 0
+    write(tmp_path / "some.parquet")
+    assert read(tmp_path).num_rows == 3
+
+
+def test_empty_jsonl_alone_is_an_empty_corpus(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    assert read(tmp_path, "title").column_names == ["source", "row", "doc_id", "text", "kept.title"]
+
+
+def test_jsonl_rows_may_have_more_keys_or_fewer(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": "t", "extra": [1]}, {"id": "b"}, {"text": "u", "id": "c", "z": {}}]
+    found = read(write_lines(tmp_path / "a.jsonl", rows))
+    assert column(found, "doc_id") == ["a", "b", "c"]
+    assert column(found, "text") == [b"t", None, b"u"]
+    assert column(found, "row") == [0, 1, 2]
+
+
+def test_jsonl_types_are_found_behind_many_nulls(tmp_path: Path) -> None:
+    filler = "x" * 1000
+    rows: list[dict[str, object]] = [
+        {"id": n, "text": filler, "meta": None, "tags": []} for n in range(10_000)
+    ]
+    rows.append({"id": 10_000, "text": "last", "meta": {"by": "Ann"}, "tags": ["new"]})
+    found = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "tags")
+    assert column(found, "row") == list(range(10_001))
+    assert found.slice(10_000).to_pylist()[0]["kept.meta"] == {"by": "Ann"}
+    assert found.slice(10_000).to_pylist()[0]["kept.tags"] == ["new"]
+
+
+def test_jsonl_strings_that_look_like_dates_stay_strings(tmp_path: Path) -> None:
+    row = {
+        "id": "2024-01-01",
+        "text": "2024-01-02",
+        "day": "2024-01-03",
+        "of": [{"d": "2024-01-04"}],
+    }
+    found = read(write_lines(tmp_path / "a.jsonl", [row]), "day", "of").to_pylist()[0]
+    assert (found["doc_id"], found["text"]) == ("2024-01-01", b"2024-01-02")
+    assert (found["kept.day"], found["kept.of"]) == ("2024-01-03", [{"d": "2024-01-04"}])
+
+
+def test_jsonl_files_agree_on_wider_types(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t", "n": 1, "m": {"x": 1}}])
+    write_lines(tmp_path / "b.jsonl", [{"id": "b", "text": "t", "n": 1.5, "m": {"y": "z"}}])
+    write_lines(tmp_path / "c.jsonl", [{"id": "c", "text": "t", "n": None, "m": None}])
+    found = read(tmp_path, "n", "m")
+    assert column(found, "kept.n") == [1.0, 1.5, None]
+    assert column(found, "kept.m") == [{"x": 1, "y": None}, {"x": None, "y": "z"}, None]
+    bad = write_lines(tmp_path / "d.jsonl", [{"id": "d", "text": "t", "n": "many", "m": None}])
+    assert refused(tmp_path, "n").startswith(f"{bad}: column 'n' is string, but double in ")
+
+
+def test_a_line_of_json_may_be_very_long(tmp_path: Path) -> None:
+    long = "y" * (20 * 2**20)
+    rows = [{"id": "a", "text": "t"}, {"id": "b", "text": long}, {"id": "c", "text": "u"}]
+    found = read(write_lines(tmp_path / "a.jsonl", rows))
+    assert column(found, "text") == [b"t", long.encode(), b"u"]
+
+
+@pytest.mark.parametrize("bad", ['{"id": 1, "text": ', '{"id": "b", "text": 7}', "[1]", "nonsense"])
+def test_a_broken_line_of_json_names_the_file(tmp_path: Path, bad: str) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t"}])
+    path.write_text(path.read_text() + bad)
+    assert refused(path).startswith(f"{path}: cannot be read")
+
+
+def test_a_truncated_parquet_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert refused(path).startswith(f"{path}: cannot be read: ")
+
+
+@pytest.mark.parametrize("damage", ["zeros", "cut"])
+def test_a_data_page_damaged_before_a_sound_footer_is_refused_by_name(
+    tmp_path: Path, damage: str
+) -> None:
+    texts = [f"text {row} " * 50 for row in range(3000)]
+    table = pa.table({"id": [str(row) for row in range(3000)], "text": texts})
+    path = write(tmp_path / "a.parquet", table)
+    data = path.read_bytes()
+    middle = len(data) // 2
+    filled = bytes(200) if damage == "zeros" else b""
+    path.write_bytes(data[:middle] + filled + data[middle + 200 :])
+    assert refused(path).startswith(f"{path}: cannot be read")
+
+
+def test_a_file_that_cannot_be_opened_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet")
+    files = list_files(str(path))
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read") as error:
+        open_corpus(job(path), files)
+    assert str(path) in error.value.message
+
+
+def test_text_that_is_not_utf8_comes_out_as_its_bytes(tmp_path: Path) -> None:
+    raw = pa.array([b"ok", b"bad \xff", "é".encode()])
+    texts = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    path = write(tmp_path / "a.parquet", pa.table({"id": ["a", "b", "c"], "text": texts}))
+    assert column(read(path), "text") == [b"ok", b"bad \xff", "é".encode()]
+    (tmp_path / "b.jsonl").write_bytes(b'{"id": "a", "text": "bad \xff"}\n')
+    assert column(read(tmp_path / "b.jsonl"), "text") == [b"bad \xff"]

@@ -1,0 +1,122 @@
+"""The real engine on the CPU: started once, asked by every test here."""
+
+from __future__ import annotations
+
+import os
+import pydoc_data.topics
+from collections.abc import Iterator
+
+import pytest
+
+from pipelines.answer import answer_document
+from pipelines.documents import Document, Label
+from pipelines.engine import EngineConfig, VllmEngine, cpu_cache_gib, engine_arguments
+from pipelines.errors import EngineError, RequestRejected
+from pipelines.models import Model
+from pipelines.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
+from pipelines.tasks import Sampling, prepare
+from pipelines.tokens import Tokens
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # torch and vLLM, on import and on shutdown
+    pytest.mark.filterwarnings("ignore"),
+]
+
+LONG_TEXT = pydoc_data.topics.topics["specialnames"][:30_000]
+SPECS: tuple[TaskSpec, ...] = (
+    SummarizeTask(name="summary", max_words=4),
+    AskTask(name="who", question="Who?", max_tokens=8),
+    AskTask(name="what", question="What?", max_tokens=8),
+    ClassifyTask(name="topic", labels=("statement", "expression")),
+)
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_model: Model, tiny_tokens: Tokens) -> Iterator[VllmEngine]:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    started = VllmEngine(EngineConfig(tiny_model, 12_288, gpu=False), tiny_tokens)
+    yield started
+    started.shutdown()
+
+
+async def test_all_kinds_of_task_are_answered(engine: VllmEngine) -> None:
+    tasks = prepare(SPECS, engine.tokens)
+    outcome = await answer_document(Document("d", "A short text."), tasks, engine)
+    assert [answer.status for answer in outcome.answers] == ["answered"] * 4
+    label = outcome.answers[3].value
+    assert isinstance(label, Label) and label.label in ("statement", "expression")
+
+
+async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None:
+    prompt = engine.tokens.frame(engine.tokens.encode("Tell me of lists."))
+    first = await engine.generate(prompt, Sampling(8))
+    again = await engine.generate(prompt, Sampling(8), on_first_token=lambda: None)
+    assert first.text == again.text
+    assert first.usage.output_tokens == again.usage.output_tokens == 8
+
+
+async def test_the_first_token_is_told_once(engine: VllmEngine) -> None:
+    told: list[int] = []
+    prompt = engine.tokens.frame(engine.tokens.encode("Count."))
+    await engine.generate(prompt, Sampling(8), on_first_token=lambda: told.append(1))
+    assert told == [1]
+
+
+async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_once(
+    engine: VllmEngine,
+) -> None:
+    steps = engine._llm.vllm_config.scheduler_config.max_num_batched_tokens
+    tasks = prepare(SPECS, engine.tokens)
+    assert len(engine.tokens.encode(LONG_TEXT)) > 1.5 * steps
+    outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
+    prompt = sum(answer.usage.prompt_tokens for answer in outcome.answers)
+    cached = sum(answer.usage.cached_prompt_tokens for answer in outcome.answers)
+    assert cached / prompt >= 0.97 * 3 / 4
+
+
+async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:
+    with pytest.raises(RequestRejected):
+        await engine.generate([5] * 20_000, Sampling(4))
+    alive = await engine.generate(engine.tokens.frame([300]), Sampling(4))
+    assert alive.usage.output_tokens > 0
+
+
+async def test_a_document_of_control_strings_is_answered(engine: VllmEngine) -> None:
+    text = "".join(engine.tokens.control.values()) * 3
+    tasks = prepare(SPECS, engine.tokens)
+    outcome = await answer_document(Document("d", text), tasks, engine)
+    assert outcome.answered
+
+
+async def test_the_kv_capacity_is_the_engines_own(engine: VllmEngine, tiny_model: Model) -> None:
+    most = (1 << 30) // tiny_model.kv_bytes_per_token
+    assert 0.9 * most < engine.kv_tokens <= most
+
+
+def test_phi3_128k_keeps_its_whole_prefix_cache(tiny_model: Model) -> None:
+    arguments = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
+    assert arguments["disable_sliding_window"] is True
+    assert "enforce_eager" not in arguments
+
+
+def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Model) -> None:
+    from dataclasses import replace
+
+    narrow = replace(tiny_model, sliding_window=2047)
+    arguments = engine_arguments(EngineConfig(narrow, 4096, gpu=True))
+    assert "disable_sliding_window" not in arguments
+    assert arguments["prefix_cache_retention_interval"] is None
+
+
+def test_the_cache_on_a_cpu_holds_one_longest_sequence(tiny_model: Model) -> None:
+    from dataclasses import replace
+
+    phi3 = replace(tiny_model, layers=32, kv_heads=32)
+    assert cpu_cache_gib(EngineConfig(phi3, 131_072, gpu=False)) == 48
+    assert cpu_cache_gib(EngineConfig(tiny_model, 4096, gpu=False)) == 1
+
+
+def test_an_engine_that_cannot_start_says_why(tiny_model: Model, tiny_tokens: Tokens) -> None:
+    with pytest.raises(EngineError, match=r"the engine for tiny did not start: .*quantiz"):
+        VllmEngine(EngineConfig(tiny_model, 4096, gpu=False, quantization="nonsense"), tiny_tokens)

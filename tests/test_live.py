@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+
+from jobs.live import View, clock
+from pipelines.progress import Progress, RunState, total
+
+
+def _view() -> View:
+    state = RunState(
+        phase="reading", documents=100, documents_before=20, tokens_to_run=8_000, units=10,
+        units_done=3,
+    )  # fmt: skip
+    progress = Progress(
+        answered=35, dead_letters=5, reasons=Counter(empty=4, too_long=1), prompt_tokens=4_000,
+        cached_prompt_tokens=1_000, output_tokens=100, workers=2,
+    )  # fmt: skip
+    return View("job", state, progress, tokens_per_second=1_000.0)
+
+
+def test_the_line_says_documents_rate_eta_dead_letters_and_reuse() -> None:
+    assert _view().line() == (
+        "reading: 60/100 documents, 3/10 units, 1,000 tokens/s, ETA 0:00:04, "
+        "4 empty, 1 too_long, reuse 25%"
+    )
+
+
+def test_documents_never_pass_the_corpus() -> None:
+    view = _view()
+    view.progress.answered = 500
+    assert view.documents == 100
+
+
+def test_the_table_shows_the_same() -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(_view())
+    shown = console.export_text()
+    console.file.close()
+    for words in ("60 of 100", "3 of 10", "1,000", "0:00:04", "25% of prompt", "4 empty"):
+        assert words in shown
+
+
+def test_totals_are_the_views_own_figures() -> None:
+    totals = _view().totals()
+    assert (totals.answered, totals.units_left, totals.eta_seconds) == (35, 7, 4.0)
+
+
+def test_there_is_no_eta_before_there_is_a_rate() -> None:
+    view = _view()
+    view.tokens_per_second = 0.0
+    assert view.eta_seconds is None
+
+
+def test_a_clock_reads_hours_minutes_seconds() -> None:
+    assert clock(3_725.4) == "1:02:05"
+
+
+def test_workers_progress_adds_up() -> None:
+    whole = total([Progress(answered=1, workers=1), Progress(dead_letters=2, workers=1)])
+    assert (whole.documents, whole.workers) == (3, 2)

@@ -1,0 +1,56 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.cli import main
+from pipelines.spec import parse_job
+from pipelines.tasks import prepare
+from pipelines.tokens import Tokens
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_job_file_is_accepted_and_its_tasks_can_be_run(tiny_tokens: Tokens) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    spec = parse_job(yaml.safe_load(example))
+    assert [task.spec.name for task in prepare(spec.tasks, tiny_tokens)] == [
+        "summary",
+        "topic",
+        "auditor",
+    ]
+
+
+@pytest.mark.parametrize("command", re.findall(r"\| `phifleet (\w+)", README))
+def test_every_command_exists_and_has_help(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make (\w+)", README, re.M))))
+def test_every_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("name", re.findall(r"^(\w+)/ ", README, re.M))
+def test_the_tree_is_there(name: str) -> None:
+    assert (ROOT / name).is_dir()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)h][^)]*)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) < 200

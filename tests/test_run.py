@@ -1,0 +1,357 @@
+"""The command line end to end: real Ray, real vLLM on the CPU, real files, processes killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.demo import write_corpus
+from pipelines.models import Model
+
+PHIFLEET = [sys.executable, "-m", "jobs.cli"]
+LIMIT_SECONDS = 400
+RUN_KEYS = {
+    "run", "status", "documents", "answered", "dead_letters", "units", "prompt_tokens",
+    "cached_prompt_tokens", "output_tokens", "engine_start_seconds", "steady_seconds",
+    "wall_seconds", "tokens_per_second", "fingerprint", "model", "revision",
+}  # fmt: skip
+
+
+def _phifleet(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PHIFLEET, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
+
+
+def _start(job: Path, errors: Path) -> subprocess.Popen[str]:
+    with errors.open("w") as sink:
+        return subprocess.Popen(
+            [*PHIFLEET, "run", str(job), "--json", "--unit-seconds", "1"],
+            stdout=subprocess.PIPE, stderr=sink, text=True,
+        )  # fmt: skip
+
+
+def _corpus(path: Path, copies: range, longest: int) -> int:
+    """Texts of the Python reference up to `longest` characters, several unlike copies of each."""
+    write_corpus(path.with_suffix(".all"))
+    rows = pq.read_table(path.with_suffix(".all")).to_pylist()
+    path.with_suffix(".all").unlink()
+    chosen = [
+        {"doc": f"{row['topic']}-{copy}", "text": f"Copy {copy}. {row['text']}", "length": copy}
+        for copy in copies
+        for row in rows
+        if row["characters"] <= longest
+    ]
+    pq.write_table(pa.Table.from_pylist(chosen), path, row_group_size=100)
+    return len(chosen)
+
+
+def _job(directory: Path, **more: Any) -> Path:
+    job = {
+        "name": "tested",
+        "input": {
+            "path": str(directory / "corpus"), "id_column": "doc", "keep_columns": ["length"],
+        },
+        "output": {"path": str(directory / "out")},
+        "model": {"name": "tiny"},
+        "tasks": [
+            {"name": "summary", "kind": "summarize", "max_words": 4},
+            {"name": "topic", "kind": "classify", "labels": ["statement", "expression"]},
+            {"name": "who", "kind": "ask", "question": "Who?", "max_tokens": 8},
+        ],
+        **more,
+    }  # fmt: skip
+    path = directory / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Watched:
+    """A run that was watched from outside: its result, and its metrics while it went on."""
+
+    directory: Path
+    result: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None
+    driver_metrics: str = ""
+    node_metrics: str = ""
+
+
+@pytest.fixture(scope="module")
+def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    """A run over both pools with some documents that cannot be read."""
+    directory = tmp_path_factory.mktemp("both-pools")
+    (directory / "corpus").mkdir()
+    _corpus(directory / "corpus/a.parquet", range(1), longest=25_000)
+    broken = [
+        {"doc": "null", "text": None, "length": 1},
+        {"doc": "blank", "text": " ", "length": 2},
+    ]
+    pq.write_table(pa.Table.from_pylist(broken), directory / "corpus/b.parquet")
+    port = _free_port()
+    job = _job(directory, metrics={"port": port}, limits={"max_dead_letter_fraction": 0.1})
+    return _watch(directory, job, port)
+
+
+def _watch(directory: Path, job: Path, port: int) -> Watched:
+    watched = Watched(directory)
+    errors = directory / "stderr"
+    process = _start(job, errors)
+    while process.poll() is None:
+        time.sleep(0.3)
+        watched.driver_metrics = _scrape(f"http://127.0.0.1:{port}/metrics", watched.driver_metrics)
+        if found := re.search(r"engines: (\S+)", errors.read_text()):
+            watched.node_metrics = _scrape(found[1], watched.node_metrics)
+    watched.exit_code = process.returncode
+    output, _ = process.communicate()
+    assert process.returncode == 0, errors.read_text()
+    watched.result = json.loads(output)
+    return watched
+
+
+def _scrape(address: str, before: str) -> str:
+    """The metrics at an address, or the earlier ones where these say less."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310  # loopback
+            text: str = answer.read().decode()
+    except OSError:
+        return before
+    return text if len(text) >= len(before) else before
+
+
+def test_a_run_accounts_for_every_document(watched: Watched) -> None:
+    result = watched.result
+    assert set(result) >= RUN_KEYS
+    assert result["documents"] == result["answered"] + result["dead_letters"]
+    assert result["dead_letters"] == 2
+    assert result["status"] == "done"
+    assert watched.exit_code == 0
+
+
+def test_a_plain_read_of_output_gives_each_document_once_with_the_designed_columns(
+    watched: Watched,
+) -> None:
+    table = pq.read_table(watched.directory / "out")
+    assert table.num_rows == watched.result["answered"]
+    assert len(set(table.column("doc").to_pylist())) == table.num_rows
+    assert table.column_names == ["doc", "length", "summary", "topic", "who"]
+    assert {answer["status"] for answer in table.column("topic").to_pylist()} == {"answered"}
+    assert {a["label"] for a in table.column("topic").to_pylist()} <= {"statement", "expression"}
+
+
+def test_documents_of_both_pools_are_answered(watched: Watched) -> None:
+    units = pq.read_table(watched.directory / "out/_run/units.parquet")
+    assert set(units.column("pool").to_pylist()) == {"short", "long"}
+    lengths = [
+        answer["prompt_tokens"]
+        for answer in pq.read_table(watched.directory / "out").column("who").to_pylist()
+    ]
+    assert max(lengths) > 4096
+
+
+def test_unreadable_documents_are_dead_letters_with_source_row_and_reason(
+    watched: Watched,
+) -> None:
+    letters = pa.concat_tables(
+        pq.read_table(path) for path in (watched.directory / "out/_errors").glob("*.parquet")
+    ).to_pylist()
+    assert {(letter["doc_id"], letter["row"], letter["reason"]) for letter in letters} == {
+        ("null", 0, "empty"),
+        ("blank", 1, "empty"),
+    }
+    assert all(letter["source"].endswith("b.parquet") for letter in letters)
+
+
+def test_the_manifest_says_what_run_json_said(watched: Watched) -> None:
+    manifest = json.loads((watched.directory / "out/_manifest.json").read_text())
+    assert {key: manifest[key] for key in watched.result} == watched.result
+    assert (
+        sum(file["rows"] for file in manifest["files"] if not file["name"].startswith("_"))
+        == watched.result["answered"]
+    )
+
+
+def test_verify_and_status_agree(watched: Watched) -> None:
+    verified = _phifleet("verify", watched.directory / "out", "--json")
+    status = _phifleet("status", watched.directory / "out", "--json")
+    assert json.loads(verified.stdout)["complete"] is True
+    assert verified.returncode == 0
+    assert json.loads(status.stdout)["units_done"] == watched.result["units"]
+
+
+def test_the_prefill_of_a_document_is_shared_by_its_tasks(watched: Watched) -> None:
+    share = watched.result["cached_prompt_tokens"] / watched.result["prompt_tokens"]
+    assert share > 0.9 * 2 / 3
+
+
+def test_noise_goes_to_the_log_and_not_to_the_screen(watched: Watched) -> None:
+    screen = (watched.directory / "stderr").read_text()
+    assert "EngineCore" in (watched.directory / "out/_run/log").read_text()
+    assert "EngineCore" not in screen and "WARNING" not in screen
+    assert "random weights" in screen
+
+
+def test_the_drivers_port_shows_the_runs_totals_while_it_runs(watched: Watched) -> None:
+    for name in ("documents_total", "prompt_tokens_total", "units", "kv_tokens_in_flight"):
+        assert f'phifleet_{name}{{run="tested"' in watched.driver_metrics
+
+
+def test_rays_endpoint_shows_the_workers_and_vllms_own_metrics(watched: Watched) -> None:
+    assert re.search(r'ray_phifleet_documents_total\{.*pool="short".*\} ', watched.node_metrics)
+    assert "ray_phifleet_document_seconds_bucket" in watched.node_metrics
+    assert "ray_vllm" in watched.node_metrics
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_no_fault_in_our_metrics(watched: Watched) -> None:
+    ours = [line for line in watched.node_metrics.splitlines() if "ray_phifleet" in line]
+    for text in (watched.driver_metrics, "\n".join([*ours, ""])):
+        checked = subprocess.run(
+            ["promtool", "check", "metrics"], input=text, capture_output=True, text=True
+        )
+        assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@dataclass
+class Killed:
+    """A run that was killed with SIGKILL in its middle, and run again to its end."""
+
+    directory: Path
+    job: Path
+    documents: int
+    commits_before: dict[str, bytes]
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    directory = tmp_path_factory.mktemp("killed")
+    (directory / "corpus").mkdir()
+    documents = _corpus(directory / "corpus/a.parquet", range(6), longest=9_000)
+    job = _job(directory)
+    _kill_after_commits(job, directory, 2)
+    commits = _commits(directory)
+    done = _phifleet("run", job, "--json", "--unit-seconds", "1")
+    assert done.returncode == 0, done.stderr
+    return Killed(directory, job, documents, commits, json.loads(done.stdout))
+
+
+def _kill_after_commits(job: Path, directory: Path, wanted: int) -> None:
+    process = _start(job, directory / "stderr")
+    until = time.monotonic() + LIMIT_SECONDS
+    while len(_commits(directory)) < wanted:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    # the workers outlive the driver by moments: whoever looks next must see what they committed
+    time.sleep(10)
+
+
+def _commits(directory: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in (directory / "out/_run/commits").glob("[0-9]*.json")
+    }
+
+
+def test_a_killed_run_goes_on_and_is_complete(killed: Killed) -> None:
+    assert killed.result["documents"] == killed.documents
+    assert _phifleet("verify", killed.directory / "out").returncode == 0
+
+
+def test_committed_units_are_not_redone(killed: Killed) -> None:
+    after = _commits(killed.directory)
+    assert 2 <= len(killed.commits_before) < len(after)
+    assert {name: after[name] for name in killed.commits_before} == killed.commits_before
+
+
+def test_a_killed_run_leaves_no_process_behind(killed: Killed) -> None:
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(killed.directory) not in running
+
+
+def test_a_finished_run_run_again_does_nothing(killed: Killed) -> None:
+    again = _phifleet("run", killed.job, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == killed.result
+
+
+def test_a_changed_prompt_is_refused_with_the_keys_that_differ(killed: Killed) -> None:
+    refused = _phifleet("run", killed.job, "--set", "tasks.0.max_words=5")
+    assert refused.returncode == 2
+    assert "tasks.summary.max_words" in refused.stderr
+    assert "tasks.who" not in refused.stderr
+
+
+def test_added_files_are_done_alone(killed: Killed) -> None:
+    before = _commits(killed.directory)
+    added = _corpus(killed.directory / "corpus/b.parquet", range(6, 7), longest=3_000)
+    done = _phifleet("run", killed.job, "--json")
+    assert done.returncode == 0, done.stderr
+    after = _commits(killed.directory)
+    assert json.loads(done.stdout)["documents"] == killed.documents + added
+    assert {name: after[name] for name in before} == before
+    new = [json.loads(after[name]) for name in after.keys() - before.keys()]
+    assert sum(commit["rows"] for commit in new) == added
+    assert _phifleet("verify", killed.directory / "out").returncode == 0
+
+
+def test_a_changed_input_file_is_refused_by_name(killed: Killed) -> None:
+    path = killed.directory / "corpus/a.parquet"
+    before = path.stat()
+    os.utime(path, (before.st_atime, before.st_mtime + 5))
+    refused = _phifleet("run", killed.job)
+    os.utime(path, (before.st_atime, before.st_mtime))
+    assert refused.returncode == 2
+    assert "a.parquet: has changed" in refused.stderr
+
+
+@pytest.fixture
+def started(tiny_model: Model, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    (tmp_path / "corpus").mkdir()
+    _corpus(tmp_path / "corpus/a.parquet", range(20), longest=9_000)
+    process = _start(_job(tmp_path), tmp_path / "stderr")
+    yield process, tmp_path
+    process.kill()
+    process.communicate()
+
+
+def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path]) -> None:
+    process, directory = started
+    until = time.monotonic() + LIMIT_SECONDS
+    while not _commits(directory):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert json.loads(output) == {"run": "tested", "status": "stopped"}
+    assert "Run the same command again" in (directory / "stderr").read_text()
+    status = json.loads(_phifleet("status", directory / "out", "--json").stdout)
+    assert status["status"] == "unfinished"
+    assert _phifleet("verify", directory / "out").returncode == 1

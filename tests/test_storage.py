@@ -1,0 +1,229 @@
+"""A few verbs that mean the same on a local disk and on S3, also when they fail or race."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fakes_storage import S3Server
+
+from pipelines.errors import StorageError
+from pipelines.storage import Storage
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return Storage(str(tmp_path / "out"))
+    server: S3Server = request.getfixturevalue("s3")
+    return Storage(f"{server.new_bucket()}/out/run")
+
+
+def put(storage: Storage, *names: str) -> None:
+    for name in names:
+        storage.write(name, name.encode())
+
+
+def test_what_is_written_is_read(storage: Storage) -> None:
+    storage.write("a/b", b"old")
+    storage.write("a/b", b"new")
+    assert storage.read("a/b") == b"new"
+    with storage.open("a/b") as file:
+        file.seek(1)
+        assert file.read() == b"ew"
+
+
+def test_a_missing_name_is_file_not_found(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.read("nothing")
+    with pytest.raises(FileNotFoundError):
+        storage.copy("nothing", "target")
+    with pytest.raises(StorageError, match=r"out.*/nothing"), storage.open("nothing"):
+        pass
+    assert storage.size("nothing") is None
+    assert not storage.exists("nothing")
+    assert not storage.exists("target")
+
+
+def test_names_are_the_files_directly_in_a_directory(storage: Storage) -> None:
+    put(storage, "b", "a", "sub/c", "sub/deep/d")
+    assert storage.names("") == ["a", "b"]
+    assert storage.entries("") == ["a", "b", "sub"]
+    assert storage.names("sub") == ["c"]
+    assert storage.names("nowhere") == []
+    put(storage, "sub/new")
+    assert storage.names("sub") == ["c", "new"]
+
+
+def test_existence_and_size_follow_what_others_do(storage: Storage) -> None:
+    other = pickle.loads(pickle.dumps(storage))  # noqa: S301 - our own bytes
+    assert storage.names("") == []
+    other.write("a", b"12345")
+    assert (storage.exists("a"), storage.size("a"), storage.names("")) == (True, 5, ["a"])
+    other.write("a", b"1")
+    with storage.open("a") as file:
+        assert (file.read(), storage.size("a")) == (b"1", 1)
+    other.remove("a")
+    assert (storage.exists("a"), storage.size("a"), storage.names("")) == (False, None, [])
+
+
+def test_remove_takes_files_and_directories_and_may_be_repeated(storage: Storage) -> None:
+    put(storage, "a", "d/x", "d/y", "d2/z")
+    for name in ("a", "d", "a", "d", "nothing"):
+        storage.remove(name)
+    assert (storage.names("d"), storage.entries("")) == ([], ["d2"])
+
+
+def test_copy_replaces_the_target(storage: Storage) -> None:
+    put(storage, "from")
+    storage.write("to/there", b"something longer than before")
+    storage.copy("from", "to/there")
+    assert (storage.read("to/there"), storage.read("from")) == (b"from", b"from")
+
+
+def test_create_makes_a_name_only_once(storage: Storage) -> None:
+    assert storage.create("d/a", b"first")
+    assert not storage.create("d/a", b"second")
+    assert storage.read("d/a") == b"first"
+    assert storage.names("d") == ["a"]
+
+
+def test_create_has_one_winner_among_many(storage: Storage) -> None:
+    start = threading.Barrier(16)
+
+    def race(number: int) -> bool:
+        start.wait()
+        return storage.create("lock", f"{number}".encode())
+
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(race, range(16)))
+    assert won.count(True) == 1
+    assert storage.read("lock") == f"{won.index(True)}".encode()
+
+
+def test_a_reader_never_sees_half_a_write(storage: Storage) -> None:
+    contents = {bytes([value]) * 300_000 for value in range(4)}
+    storage.write("a", min(contents))
+    done = threading.Event()
+
+    def write() -> None:
+        for content in sorted(contents) * (20 if storage.local else 3):
+            storage.write("a", content)
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        seen = {storage.read("a")}
+        while not done.is_set():
+            seen.add(storage.read("a"))
+        writer.result()
+    assert seen <= contents
+
+
+def test_a_new_file_appears_whole_at_the_end(storage: Storage) -> None:
+    with storage.new_file("d/new") as path:
+        path.write_bytes(b"half")
+        assert storage.names("d") == []
+    assert storage.read("d/new") == b"half"
+    assert not path.exists()
+
+
+def test_a_failing_writer_leaves_nothing(storage: Storage) -> None:
+    with pytest.raises(ZeroDivisionError), storage.new_file("d/new") as path:
+        path.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert storage.names("d") == []
+    assert not path.exists()
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(storage: Storage) -> None:
+    refused = pytest.raises(StorageError, match=r"d/new: cannot write: .*full")
+    with refused, storage.new_file("d/new") as path:
+        path.write_bytes(b"half")
+        raise OSError(28, "disk full")
+    assert storage.names("d") == []
+    assert not path.exists()
+
+
+def test_no_hidden_file_stays_behind(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    put(storage, "a")
+    storage.create("a", b"late")
+    storage.create("b", b"")
+    with storage.new_file("c") as path:
+        path.touch()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+def refusals_of(storage: Storage) -> list[str]:
+    """The message of every verb that writes, each of which must be refused."""
+
+    def write_file() -> None:
+        with storage.new_file("d/a") as path:
+            path.touch()
+
+    messages = []
+    for verb in (
+        lambda: storage.write("d/a", b""),
+        lambda: storage.create("d/a", b""),
+        write_file,
+    ):
+        with pytest.raises(StorageError) as error:
+            verb()
+        messages.append(error.value.message)
+    return messages
+
+
+def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    storage = Storage(str(tmp_path / "file"))
+    assert all(f"{tmp_path}/file/d/a: cannot" in message for message in refusals_of(storage))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_directory_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert all(f"{tmp_path}/d/a: cannot" in each for each in refusals_of(Storage(str(tmp_path))))
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_missing_bucket_is_named() -> None:
+    messages = refusals_of(Storage("s3://no-such-bucket/out"))
+    assert all("no-such-bucket/out/d/a: cannot" in message for message in messages)
+
+
+@pytest.mark.usefixtures("s3")
+def test_missing_credentials_are_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    storage = Storage("s3://other/out")
+    storage.filesystem.connect(refresh=True)
+    with pytest.raises(StorageError, match=r"other/out/a: cannot read: .*credentials"):
+        storage.read("a")
+
+
+def test_a_relative_place_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = Storage("out")
+    monkeypatch.chdir("/")
+    storage.write("a", b"")
+    assert (tmp_path / "out" / "a").exists()
+    assert Storage(f"file://{tmp_path}/out").names("") == ["a"]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fakes import FakeEngine
+
+from pipelines.engine import EngineConfig
+from pipelines.errors import EngineError
+from pipelines.ledger import Ledger
+from pipelines.models import Model
+from pipelines.spec import ClassifyTask, SummarizeTask
+from pipelines.storage import Storage
+from pipelines.tokens import Tokens
+from pipelines.worker import UnitRunner, WorkerConfig
+
+TASKS = (SummarizeTask(name="summary"), ClassifyTask(name="topic", labels=("a", "b")))
+TEXTS = [b"one text", None, b"another text", b"\xff\xfe", b"  "]
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConfig:
+    (tmp_path / "_run/index").mkdir(parents=True)
+    rows = pa.table(
+        {
+            "source": pa.array(["in.parquet"] * 5),
+            "row": pa.array(range(5), pa.int64()),
+            "doc_id": pa.array([f"d{number}" for number in range(5)]),
+            "text": pa.array(TEXTS, pa.large_binary()),
+            "kept.title": pa.array([f"title {number}" for number in range(5)]),
+        }
+    )
+    pq.write_table(rows, tmp_path / "_run/index/text.parquet", row_group_size=5)
+    engine = EngineConfig(tiny_model, 4096, gpu=False)
+    return WorkerConfig(
+        "test", "short", Storage(str(tmp_path)), engine, tiny_tokens, TASKS, "key", {"made": "here"}
+    )
+
+
+async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
+    runner = UnitRunner(config, engine, None)
+    return await runner.run(7, "_run/index/text.parquet", 0), runner
+
+
+async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
+    config: WorkerConfig, tiny_tokens: Tokens
+) -> None:
+    committed, _ = await _run(config, FakeEngine(tiny_tokens))
+    part = pq.read_table(config.storage.path("part-000007.parquet"))
+    letters = pq.read_table(config.storage.path("_errors/part-000007.parquet"))
+    (record,) = Ledger(config.storage).commits([7])
+    assert committed
+    assert part.column_names == ["key", "title", "summary", "topic"]
+    assert part.column("key").to_pylist() == ["d0", "d2"]
+    assert part.column("title").to_pylist() == ["title 0", "title 2"]
+    assert letters.column("reason").to_pylist() == ["empty", "not_text", "empty"]
+    assert letters.column("row").to_pylist() == [1, 3, 4]
+    assert (record.rows, record.answered, record.dead_letters) == (5, 2, 3)
+    assert record.reasons == {"empty": 2, "not_text": 1}
+
+
+async def test_a_part_says_how_it_was_made(config: WorkerConfig, tiny_tokens: Tokens) -> None:
+    await _run(config, FakeEngine(tiny_tokens))
+    metadata = pq.read_schema(config.storage.path("part-000007.parquet")).metadata
+    assert metadata[b"made"] == b"here"
+
+
+async def test_whoever_commits_second_leaves_nothing_behind(
+    config: WorkerConfig, tiny_tokens: Tokens
+) -> None:
+    await _run(config, FakeEngine(tiny_tokens))
+    before = config.storage.read("part-000007.parquet")
+    staged = config.storage.names("_run/staging")
+    committed, _ = await _run(config, FakeEngine(tiny_tokens, answers=lambda _: "another answer"))
+    assert not committed
+    assert config.storage.read("part-000007.parquet") == before
+    assert config.storage.names("_run/staging") == staged
+
+
+async def test_a_dead_engine_commits_nothing(config: WorkerConfig, tiny_tokens: Tokens) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        await _run(config, FakeEngine(tiny_tokens, dies_of="another text"))
+    assert caught.group_contains(EngineError)
+    assert Ledger(config.storage).committed() == set()
+
+
+async def test_progress_counts_documents_reasons_and_tokens(
+    config: WorkerConfig, tiny_tokens: Tokens
+) -> None:
+    _, runner = await _run(config, FakeEngine(tiny_tokens))
+    progress = runner.progress
+    assert (progress.answered, progress.dead_letters) == (2, 3)
+    assert progress.reasons == {"empty": 2, "not_text": 1}
+    assert progress.output_tokens == 12
+
+
+async def test_a_commit_record_is_plain_json(config: WorkerConfig, tiny_tokens: Tokens) -> None:
+    await _run(config, FakeEngine(tiny_tokens))
+    record = json.loads(config.storage.read("_run/commits/000007.json"))
+    assert record["part"]["rows"] == 2
+    assert record["unit"] == 7
