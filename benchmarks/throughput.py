@@ -27,6 +27,8 @@ from sides import OFFLINE_LIMITS, RAY_CPUS, command, environment
 from workloads import TASK_COUNTS, WORKLOADS, Case, write_case
 
 ORDER = ("chat", "ray", "phifleet", "start")
+# Sides of which only the whole counts, measured with the most tasks.
+WHOLE_SIDES = ("ray", "start")
 _GRACE_SECONDS = 10
 
 
@@ -113,10 +115,10 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
 
 
 def _measure(case: Case, options: argparse.Namespace, log: int) -> Runs:
-    """All runs of one case, the sides in turns; the bare start once a turn with four tasks."""
+    """All runs of one case, the sides in turns; whole runs are compared with four tasks."""
     sides = [side for side in ORDER if side in options.sides]
     if case.tasks != max(TASK_COUNTS):
-        sides = [side for side in sides if side != "start"]
+        sides = [side for side in sides if side not in WHOLE_SIDES]
     turns = 1 if options.quick else options.runs
     runs = []
     for turn in range(turns):

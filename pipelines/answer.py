@@ -1,8 +1,9 @@
 """The algorithm: one document, some tasks and an engine give one outcome.
 
-All tasks of a document go to the same engine with the document first, so its prefill is shared: the
-first question goes alone until its first token, by when the document lies in the prefix cache, and
-then the others. Awaited alike by the batch worker and by the online endpoint.
+All tasks of a document go to the same engine with the document first, so its prefill is shared. A
+document that the engine prefills in one step may be asked all questions at once; of a longer one
+the first question goes alone until its first token, by when the document lies in the prefix cache.
+Awaited alike by the batch worker and by the online endpoint.
 
 Pure: no Ray, no vLLM, no files. What it knows of an engine is the protocol below.
 """
@@ -43,12 +44,16 @@ class Completion:
 
 class Engine(Protocol):
     """What answering needs of an engine. `instruction_ids` stand before every document;
-    `kv_tokens` is what its KV cache holds."""
+    `kv_tokens` is what its KV cache holds, `step_tokens` what it prefills in one step, and
+    `sequence_tokens` the least of its KV cache that a request is counted as, so that no more
+    requests enter than it can have under way or next."""
 
     tokens: Tokens
     instruction_ids: tuple[int, ...]
     max_model_len: int
     kv_tokens: int
+    step_tokens: int
+    sequence_tokens: int
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
         """Wait for room for this many tokens of KV cache, and hold it."""
@@ -76,7 +81,8 @@ async def answer_document(document: Document, tasks: Sequence[Task], engine: Eng
     )
     if needed > engine.max_model_len:
         return Outcome(document, problem=_too_long(needed, engine.max_model_len))
-    async with engine.admit(_cache_tokens(len(shared), prompts, tasks)):
+    room = max(_cache_tokens(len(shared), prompts, tasks), len(tasks) * engine.sequence_tokens)
+    async with engine.admit(room):
         completions = await _complete(prompts, tasks, engine)
     answers = [
         _answer(task, completion, document.text)
@@ -105,18 +111,17 @@ def _cache_tokens(shared: int, prompts: Sequence[Sequence[int]], tasks: Sequence
 async def _complete(
     prompts: Sequence[Sequence[int]], tasks: Sequence[Task], engine: Engine
 ) -> list[Completion | RequestRejected]:
-    if len(tasks) == 1:
-        return [await _ask(prompts[0], tasks[0], engine)]
+    one_step = len(tasks) == 1 or max(map(len, prompts)) <= engine.step_tokens
     cached = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        first = group.create_task(_ask(prompts[0], tasks[0], engine, cached.set))
-        first.add_done_callback(lambda _: cached.set())
-        await cached.wait()
-        others = [
-            group.create_task(_ask(prompt, task, engine))
-            for prompt, task in zip(prompts[1:], tasks[1:], strict=True)
-        ]
-    return [task.result() for task in (first, *others)]
+        told = None if one_step else cached.set
+        asked = [group.create_task(_ask(prompts[0], tasks[0], engine, told))]
+        asked[0].add_done_callback(lambda _: cached.set())
+        if not one_step:
+            await cached.wait()
+        for prompt, task in zip(prompts[1:], tasks[1:], strict=True):
+            asked.append(group.create_task(_ask(prompt, task, engine)))
+    return [task.result() for task in asked]
 
 
 async def _ask(

@@ -24,6 +24,8 @@ from pipelines.tokens import Tokens
 
 GIB = 2**30
 _REASON_LENGTH = 400
+# Requests that an engine has at a time: those it runs, and as many again that wait to be next.
+_FULL_ENGINES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,11 @@ class VllmEngine:
         self.instruction_ids = tuple(tokens.encode(INSTRUCTION))
         self.max_model_len = config.max_model_len
         self._llm = _start(config, ray_metrics)
-        self.kv_tokens: int = self._llm.vllm_config.cache_config.kv_cache_size_tokens
+        settings = self._llm.vllm_config
+        self.kv_tokens: int = settings.cache_config.kv_cache_size_tokens
+        self.step_tokens: int = settings.scheduler_config.max_num_batched_tokens
+        most = _FULL_ENGINES * settings.scheduler_config.max_num_seqs
+        self.sequence_tokens = max(1, self.kv_tokens // most)
         self._admission = Admission(self.kv_tokens)
         self._request_numbers = itertools.count()
 
@@ -112,22 +118,20 @@ class VllmEngine:
         sampling: Sampling,
         on_first_token: Callable[[], None] | None,
     ) -> Completion:
-        texts: list[str] = []
-        output_tokens = 0
+        generated: list[int] = []
         request = str(next(self._request_numbers))
         parameters = _sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
             {"prompt_token_ids": list(prompt)}, parameters, request
         ):
             completion = output.outputs[0]
-            texts.append(completion.text)
-            output_tokens += len(completion.token_ids)
+            generated.extend(completion.token_ids)
             if on_first_token is not None:
                 on_first_token()
                 on_first_token = None
         return Completion(
-            text="".join(texts),
-            usage=Usage(len(prompt), output.num_cached_tokens or 0, output_tokens),
+            text=self.tokens.read(generated),
+            usage=Usage(len(prompt), output.num_cached_tokens or 0, len(generated)),
             finish_reason=completion.finish_reason or "unknown",
         )
 
@@ -136,6 +140,8 @@ class VllmEngine:
 
 
 def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
+    """vLLM's parameters. Text is made once from all ids: vLLM's way, a token at a time for each
+    request, is half of what the process around the engine does."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -145,6 +151,7 @@ def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
         max_tokens=sampling.max_tokens,
         output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
         structured_outputs=StructuredOutputsParams(choice=list(choices)) if choices else None,
+        detokenize=False,
         skip_clone=True,
     )
 

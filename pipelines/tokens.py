@@ -74,6 +74,11 @@ class Tokens:
         middle = len(text) // 2
         return self._broken_up(text[:middle]) + self._broken_up(text[middle:])
 
+    def read(self, ids: Iterable[int]) -> str:
+        """The text of generated ids, control tokens left out."""
+        text: str = self._plain.decode([each for each in ids if each not in self.control_ids])
+        return text
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, with control tokens spelled out: for people to read."""
         runs = groupby(ids, key=self.control_ids.__contains__)

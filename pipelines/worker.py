@@ -35,8 +35,10 @@ from pipelines.storage import Storage
 from pipelines.tasks import Task, prepare
 from pipelines.tokens import Tokens
 
-# Text of documents on their way, against the engine's KV capacity in tokens: about twice of it.
-_READ_AHEAD_CHARACTERS_PER_TOKEN = 8
+# Documents that are being tokenized, as a part of what the engine has in hand; their tokens are
+# guessed from their characters.
+_READ_AHEAD = 2
+_CHARACTERS_PER_TOKEN = 4
 _REPORT_SECONDS = 1.0
 
 
@@ -121,7 +123,8 @@ class UnitRunner:
         self._metrics = metrics
         self._tasks: tuple[Task, ...] = prepare(config.tasks, config.tokens)
         self._ledger = Ledger(config.storage)
-        self._reading = Admission(engine.kv_tokens * _READ_AHEAD_CHARACTERS_PER_TOKEN)
+        self._reading = Admission(engine.kv_tokens * _READ_AHEAD)
+        self._least_tokens = len(self._tasks) * engine.sequence_tokens
 
     async def run(self, number: int, file: str, row_group: int) -> bool:
         """Answer one unit, stage its part, commit and publish it.
@@ -140,7 +143,8 @@ class UnitRunner:
         return committed
 
     async def _answer(self, document: Document) -> Outcome:
-        async with self._reading.hold(max(1, len(document.text or ""))):
+        guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN
+        async with self._reading.hold(max(guessed, self._least_tokens)):
             started = time.monotonic()
             outcome = await answer_document(document, self._tasks, self._engine)
         self.progress.count(outcome)

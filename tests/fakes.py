@@ -25,6 +25,8 @@ class FakeEngine:
     tokens: Tokens
     max_model_len: int = 4096
     kv_tokens: int = 100_000
+    step_tokens: int = 10
+    sequence_tokens: int = 1
     answers: Callable[[str], str] = lambda prompt: "an answer"
     rejects: str | None = None
     dies_of: str | None = None

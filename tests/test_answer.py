@@ -50,6 +50,13 @@ async def test_the_first_question_goes_alone_until_its_first_token(tiny_tokens: 
     assert engine.events.index("start 2") < engine.events.index("end 1")
 
 
+async def test_a_document_of_one_step_is_asked_everything_at_once(tiny_tokens: Tokens) -> None:
+    engine = FakeEngine(tiny_tokens, step_tokens=4096)
+    await _answer(engine)
+    assert engine.events[:3] == ["start 1", "start 2", "start 3"]
+    assert "first token 1" not in engine.events
+
+
 async def test_a_single_task_is_not_streamed(tiny_tokens: Tokens) -> None:
     engine = FakeEngine(tiny_tokens)
     await answer_document(DOCUMENT, prepare(SPECS[:1], tiny_tokens), engine)

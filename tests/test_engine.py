@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pydoc_data.topics
 from collections.abc import Iterator
@@ -73,6 +74,20 @@ async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_on
     prompt = sum(answer.usage.prompt_tokens for answer in outcome.answers)
     cached = sum(answer.usage.cached_prompt_tokens for answer in outcome.answers)
     assert cached / prompt >= 0.97 * 3 / 4
+
+
+async def test_documents_of_one_step_asked_at_once_are_prefilled_once_each(
+    engine: VllmEngine,
+) -> None:
+    tasks = prepare(SPECS, engine.tokens)
+    texts = [f"Text {number}. {LONG_TEXT[: 4000 + 500 * number]}" for number in range(12)]
+    asked = (answer_document(Document(text[:8], text), tasks, engine) for text in texts)
+    outcomes = await asyncio.gather(*asked)
+    overhead = len(engine.instruction_ids) + engine.tokens.frame_tokens
+    shared = sum(len(engine.tokens.encode(text)) + overhead for text in texts)
+    cached = sum(a.usage.cached_prompt_tokens for o in outcomes for a in o.answers)
+    assert max(map(len, map(engine.tokens.encode, texts))) < engine.step_tokens
+    assert cached >= 0.97 * (len(tasks) - 1) * shared
 
 
 async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:
