@@ -81,7 +81,8 @@ def _run(prepared: PreparedJob, screen: Screen, unit_seconds: float) -> dict[str
         cluster = join_cluster()
         view = View(prepared.spec.name, run.state)
         _serve_metrics(prepared, view, screen.console)
-        with watching(view, screen.console):
+        # joining, Ray has put a handler of its own for SIGTERM in the place of ours
+        with _signals_stop(), watching(view, screen.console):
             manifest = run.execute(cluster)
         screen.console.print(view.line(), soft_wrap=True)
         return manifest

@@ -1,0 +1,122 @@
+"""The index: every row in one unit of its pool, a row group each; exact tokens, named problems."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.corpus import Piece, list_files, open_corpus
+from pipelines.cost import CPU, CostModel
+from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.models import Model
+from pipelines.spec import InputSpec
+from pipelines.storage import Storage
+from pipelines.tokens import Tokens
+from pipelines.units import PromptShape
+
+SHAPE = PromptShape(10, (5,), (20,), short_limit=200, limit=1000)
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> IndexConfig:
+    spec = InputSpec(path=str(tmp_path / "corpus.parquet"), id_column="id", keep_columns=("text",))
+    cost = CostModel(tiny_model, CPU, SHAPE.overhead, SHAPE.questions, SHAPE.answers)
+    layout = open_corpus(spec, list_files(str(_write(tmp_path, ["a"])))).layout
+    storage = Storage(str(tmp_path / "out"))
+    return IndexConfig(spec, layout, tiny_tokens, SHAPE, cost, 0.5, storage, "index")
+
+
+def _write(directory: Path, texts: list[str | None], row_group_size: int | None = None) -> Path:
+    ids = [f"d{number}" for number in range(len(texts))]
+    table = pa.table({"id": ids, "text": pa.array(texts, pa.string())})
+    pq.write_table(table, directory / "corpus.parquet", row_group_size=row_group_size)
+    return directory / "corpus.parquet"
+
+
+def _index(config: IndexConfig, number: int = 0) -> SpanIndex:
+    corpus = open_corpus(config.input, list_files(config.input.path))
+    return index_span(number, corpus.pieces, replace(config, layout=corpus.layout))
+
+
+def _rows(config: IndexConfig, number: int = 0) -> pa.Table:
+    return pq.read_table(config.storage.path(f"index/rows-{number:05d}.parquet"))
+
+
+def _unit_ids(config: IndexConfig, index: SpanIndex) -> list[list[str]]:
+    file = pq.ParquetFile(config.storage.path("index/text-00000.parquet"))
+    assert file.num_row_groups == len(index.units)
+    return [
+        file.read_row_group(unit.row_group).column("doc_id").to_pylist() for unit in index.units
+    ]
+
+
+def test_every_row_is_in_one_unit_and_in_the_rows_file(config: IndexConfig, tmp_path: Path) -> None:
+    _write(tmp_path, [f"Text {number}. " * (number % 90) for number in range(1500)], 400)
+    index = _index(config)
+    ids = [each for unit in _unit_ids(config, index) for each in unit]
+    assert sorted(ids) == sorted(f"d{number}" for number in range(1500))
+    rows = _rows(config)
+    assert rows.column("row").to_pylist() == list(range(1500))
+    assert (index.rows, index.tokens) == (1500, sum(rows.column("tokens").to_pylist()))
+    assert [unit.rows for unit in index.units] == [len(unit) for unit in _unit_ids(config, index)]
+
+
+def test_tokens_are_exact(config: IndexConfig, tmp_path: Path, tiny_tokens: Tokens) -> None:
+    texts = ["a", "Some words.", "<|end|></s>", "é" * 50, "x" * 700_000, "y" * 700_000]
+    _write(tmp_path, [*texts])
+    _index(config)
+    counted = _rows(config).column("tokens").to_pylist()
+    assert counted == [len(tiny_tokens.encode(text)) for text in texts]
+
+
+def test_units_cost_about_as_much_as_asked_for(config: IndexConfig, tmp_path: Path) -> None:
+    _write(tmp_path, [f"Text {number}. " * 20 for number in range(2000)])
+    seconds = [unit.seconds for unit in _index(config).units]
+    assert len(seconds) > 3
+    assert all(0.5 <= each < 0.6 for each in seconds[:-1])
+
+
+def test_a_unit_has_documents_of_one_pool_and_knows_its_longest(
+    config: IndexConfig, tmp_path: Path, tiny_tokens: Tokens
+) -> None:
+    short, long, over = "few words", "many words " * 80, "too many words " * 500
+    _write(tmp_path, [short, long, over] * 5)
+    index = _index(config)
+    lengths = {text: len(tiny_tokens.encode(text)) for text in (short, long, over)}
+    by_pool = {unit.pool: unit for unit in index.units}
+    assert by_pool["short"].rows == 10 and by_pool["long"].rows == 5
+    assert by_pool["short"].longest == lengths[short] + 35
+    assert by_pool["long"].longest == lengths[long] + 35
+    assert index.problems == {"too_long": 5}
+
+
+def test_what_cannot_be_read_is_named_and_costs_nothing(
+    config: IndexConfig, tmp_path: Path
+) -> None:
+    _write(tmp_path, [None, "", "  ", "text"])
+    index = _index(config)
+    assert index.problems == {"empty": 3}
+    assert _rows(config).column("problem").to_pylist() == ["empty", "empty", "empty", None]
+    (unit,) = index.units
+    assert unit.rows == 4
+    assert unit.prompt_tokens == SHAPE.overhead + 5 + _rows(config).column("tokens")[3].as_py()
+
+
+def test_empty_and_null_ids_are_named_by_file_and_row(config: IndexConfig, tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", None, "", "b"], "text": ["t"] * 4})
+    pq.write_table(table, tmp_path / "corpus.parquet")
+    path = str(tmp_path / "corpus.parquet")
+    assert _index(config).bad_ids == (f"{path} row 1", f"{path} row 2")
+
+
+def test_spans_keep_the_order_and_leave_work_for_every_cpu() -> None:
+    pieces = [Piece("f", number, number, 10 * 2**20) for number in range(64)]
+    spans = cut_spans(pieces, cpus=4)
+    assert [piece for span in spans for piece in span] == pieces
+    assert 12 <= len(spans) <= 32
+    assert len(cut_spans([Piece("f", 0, 0, 2**31)], 4)) == 1
+    assert cut_spans([], 4) == []

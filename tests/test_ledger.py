@@ -1,0 +1,124 @@
+"""The ledger: one commit a unit whoever races, parts published again from staging, nothing lost."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.corpus import SourceFile
+from pipelines.errors import Incomplete, OutputError
+from pipelines.ledger import Commit, Ledger, Plan, StagedFile, sha256
+from pipelines.storage import Storage
+from pipelines.units import Unit
+
+UNITS = tuple(Unit(number, "short", "text", number, 3, 90, 40, 1.5) for number in range(3))
+PLAN = Plan((SourceFile("a.parquet", 9, "v1"),), UNITS, ("rows",), {"empty": 2})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Storage(str(tmp_path / "out")))
+
+
+def _staged(ledger: Ledger, name: str, data: bytes) -> StagedFile:
+    ledger.storage.write(f"_run/staging/{name}", data)
+    return StagedFile(f"_run/staging/{name}", 2, len(data), sha256(data))
+
+
+def _record(ledger: Ledger, unit: int = 0, name: str = "a", data: bytes = b"part") -> Commit:
+    return Commit(
+        unit=unit, rows=3, answered=2, dead_letters=1, reasons={"empty": 1},
+        part=_staged(ledger, name, data), errors=_staged(ledger, f"{name}-errors", b"letters"),
+        prompt_tokens=10, cached_prompt_tokens=4, output_tokens=2, seconds=1.5, host="here",
+        committed_at="now",
+    )  # fmt: skip
+
+
+def test_the_first_job_stands_and_the_second_reads_it(ledger: Ledger) -> None:
+    assert ledger.job() is None
+    assert ledger.open_job({"fingerprint": "one"}) == {"fingerprint": "one"}
+    assert ledger.open_job({"fingerprint": "two"}) == {"fingerprint": "one"}
+    assert ledger.job() == {"fingerprint": "one"}
+
+
+def test_a_directory_that_holds_something_else_is_refused(ledger: Ledger) -> None:
+    ledger.refuse_strangers()
+    ledger.storage.write("notes.txt", b"mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt and is no run of phifleet"):
+        ledger.refuse_strangers()
+    ledger.open_job({})
+    ledger.refuse_strangers()
+
+
+def test_plans_are_read_as_they_were_written_and_the_first_of_a_number_stands(
+    ledger: Ledger,
+) -> None:
+    ledger.add_plan(0, PLAN)
+    ledger.add_plan(0, replace(PLAN, problems={}))
+    ledger.add_plan(1, replace(PLAN, units=(), rows_files=()))
+    assert ledger.plans() == [PLAN, replace(PLAN, units=(), rows_files=())]
+
+
+def test_of_many_who_commit_a_unit_one_wins(ledger: Ledger) -> None:
+    records = [_record(ledger, name=f"w{worker}") for worker in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(ledger.commit, records))
+    assert sum(won) == 1
+    (kept,) = ledger.commits([0])
+    assert kept == records[won.index(True)]
+    assert ledger.committed() == {0}
+
+
+def test_a_worker_that_is_asked_to_commit_again_has_already_won(ledger: Ledger) -> None:
+    record = _record(ledger)
+    assert ledger.commit(record) and ledger.commit(record)
+
+
+def test_publishing_can_be_repeated_and_survives_a_swept_staging(ledger: Ledger) -> None:
+    record = _record(ledger)
+    ledger.commit(record)
+    ledger.publish(record)
+    ledger.publish(record)
+    assert ledger.storage.read("part-000000.parquet") == b"part"
+    assert ledger.storage.read("_errors/part-000000.parquet") == b"letters"
+    ledger.sweep([PLAN])
+    ledger.publish(record)
+    assert ledger.storage.names("_run/staging") == []
+
+
+def test_a_missing_or_changed_part_is_published_again(ledger: Ledger) -> None:
+    record = _record(ledger)
+    ledger.commit(record)
+    assert ledger.repair([record]) == 2
+    assert ledger.repair([record]) == 0
+    ledger.storage.write("part-000000.parquet", b"part, but damaged")
+    assert ledger.repair([record]) == 1
+    assert ledger.storage.read("part-000000.parquet") == b"part"
+
+
+def test_a_part_that_is_lost_with_its_staged_copy_is_named(ledger: Ledger) -> None:
+    record = _record(ledger)
+    ledger.commit(record)
+    ledger.storage.remove("_run/staging/a")
+    with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
+        ledger.repair([record])
+    with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
+        ledger.publish(record)
+
+
+def test_a_damaged_staged_copy_is_never_published(ledger: Ledger) -> None:
+    record = _record(ledger)
+    ledger.commit(record)
+    ledger.storage.write("_run/staging/a", b"half")
+    with pytest.raises(Incomplete):
+        ledger.repair([record])
+    assert not ledger.storage.exists("part-000000.parquet")
+
+
+def test_the_loser_of_a_unit_leaves_no_staging(ledger: Ledger) -> None:
+    record = _record(ledger)
+    ledger.discard(record)
+    assert ledger.storage.names("_run/staging") == []

@@ -1,0 +1,121 @@
+"""Verify finds what is lost, doubled, damaged, strange or unfinished, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.corpus import SourceFile
+from pipelines.ids import hash_ids
+from pipelines.ledger import Commit, Ledger, Plan, StagedFile, sha256
+from pipelines.storage import Storage
+from pipelines.units import Unit
+from pipelines.verify import Verdict, verify
+
+UNITS = tuple(Unit(number, "short", "text", number, 3, 9, 4, 1.0) for number in range(2))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A finished run of two units, three documents each, the last of each a dead letter."""
+    made = Storage(str(tmp_path))
+    ledger = Ledger(made)
+    ids = pa.chunked_array([[f"d{number}" for number in range(6)]])
+    _write(made, "_run/index/rows.parquet", pa.table({"doc_id": ids, "id_hash": hash_ids(ids)}))
+    files = (SourceFile("a.parquet", 1, "v"),)
+    ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows.parquet",), {}))
+    for unit in (0, 1):
+        _commit(ledger, unit, [f"d{3 * unit}", f"d{3 * unit + 1}"], [f"d{3 * unit + 2}"])
+    ledger.write_manifest({})
+    return made
+
+
+def _write(storage: Storage, name: str, table: pa.Table) -> StagedFile:
+    with storage.new_file(name) as path:
+        pq.write_table(table, path)
+        data = path.read_bytes()
+    return StagedFile(name, table.num_rows, len(data), sha256(data))
+
+
+def _commit(ledger: Ledger, unit: int, answered: list[str], dead: list[str]) -> None:
+    part = pa.table({"id": answered, "summary": [{"text": "s"}] * len(answered)})
+    letters = pa.table({"doc_id": [*dead, answered[0]], "task": [*[None] * len(dead), "summary"]})
+    record = Commit(
+        unit=unit, rows=3, answered=len(answered), dead_letters=len(dead), reasons={},
+        part=_write(ledger.storage, f"_run/staging/p{unit}", part),
+        errors=_write(ledger.storage, f"_run/staging/e{unit}", letters),
+        prompt_tokens=1, cached_prompt_tokens=0, output_tokens=1, seconds=1.0, host="h",
+        committed_at="now",
+    )  # fmt: skip
+    ledger.commit(record)
+    ledger.publish(record)
+
+
+def test_a_finished_run_is_complete(storage: Storage) -> None:
+    assert verify(storage) == Verdict(6, 4, 2, 2, 2, ())
+    assert verify(storage).complete
+
+
+def remove_part(storage: Storage) -> None:
+    storage.remove("part-000001.parquet")
+
+
+def damage_part(storage: Storage) -> None:
+    storage.write("part-000001.parquet", storage.read("part-000000.parquet"))
+
+
+def add_stranger(storage: Storage) -> None:
+    storage.copy("part-000001.parquet", "part-000009.parquet")
+
+
+def add_strange_letters(storage: Storage) -> None:
+    storage.copy("_errors/part-000001.parquet", "_errors/other.parquet")
+
+
+def drop_commit(storage: Storage) -> None:
+    storage.remove("_run/commits/000001.json")
+
+
+def drop_manifest(storage: Storage) -> None:
+    storage.remove("_manifest.json")
+
+
+def recommit(answered: list[str], dead: list[str]) -> Callable[[Storage], None]:
+    def change(storage: Storage) -> None:
+        storage.remove("_run/commits/000001.json")
+        _commit(Ledger(storage), 1, answered, dead)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (remove_part, "part-000001.parquet: missing"),
+        (damage_part, "part-000001.parquet: its content is not what was committed"),
+        (add_stranger, "part-000009.parquet: no commit knows this file"),
+        (add_strange_letters, "_errors/other.parquet: no commit knows this file"),
+        (drop_commit, "1 of 2 units are not committed"),
+        (drop_manifest, "there is no _manifest.json"),
+        (recommit(["d3"], ["d5"]), "1 documents of the input are in no part"),
+        (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents stand more than once"),
+        (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents stand more than once"),
+        (recommit(["d3", "d4", "x"], ["d5"]), "1 documents of the output are not in the input"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    storage: Storage, change: Callable[[Storage], None], wanted: str
+) -> None:
+    change(storage)
+    verdict = verify(storage)
+    assert not verdict.complete
+    assert any(wanted in problem for problem in verdict.problems), verdict.problems
+
+
+def test_a_place_without_a_run_is_not_complete(tmp_path: Path) -> None:
+    verdict = verify(Storage(str(tmp_path / "empty")))
+    assert "holds no plan" in verdict.problems[0]
