@@ -63,10 +63,16 @@ def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: 
     return _name_duplicates(storage, files, repeated) if len(repeated) else []
 
 
-def _hash_share(storage: Storage, name: str, share: int, shares: int) -> npt.NDArray[np.uint64]:
+def read_hashes(storage: Storage, name: str) -> npt.NDArray[np.uint64]:
+    """The hashes of all ids of one `rows-*.parquet`."""
     with storage.open(name) as handle:
-        column = pq.read_table(handle, columns=[ID_HASH]).column(0).to_numpy()
-    return np.asarray(column[column % np.uint64(shares) == share], dtype=np.uint64)
+        column = pq.read_table(handle, columns=[ID_HASH]).column(0)
+    return np.asarray(column.to_numpy(), dtype=np.uint64)
+
+
+def _hash_share(storage: Storage, name: str, share: int, shares: int) -> npt.NDArray[np.uint64]:
+    hashes = read_hashes(storage, name)
+    return np.asarray(hashes[hashes % np.uint64(shares) == share], dtype=np.uint64)
 
 
 def _name_duplicates(

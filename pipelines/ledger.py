@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -84,6 +85,14 @@ class Plan:
     units: tuple[Unit, ...]
     rows_files: tuple[str, ...]
     problems: Mapping[str, int]
+
+
+def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts by reason of several plans or commits together, in the order of the reasons."""
+    whole: Counter[str] = Counter()
+    for each in counts:
+        whole.update(each)
+    return dict(sorted(whole.items()))
 
 
 def part_name(unit: int) -> str:

@@ -5,11 +5,10 @@ Pure: records in, one dictionary of JSON values out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.ledger import Commit, Plan, published_files
+from pipelines.ledger import Commit, Plan, published_files, sum_counts
 from pipelines.prepared import PreparedJob
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
@@ -25,7 +24,6 @@ def build_manifest(
     """The manifest of a run whose every unit is committed. `times` has the keys of TIMES."""
     answered = sum(commit.answered for commit in commits)
     dead = sum(commit.dead_letters for commit in commits)
-    reasons = sum((Counter(commit.reasons) for commit in commits), Counter[str]())
     most = prepared.spec.limits.max_dead_letter_fraction
     return {
         "run": prepared.spec.name,
@@ -41,7 +39,7 @@ def build_manifest(
         "fingerprint": prepared.fingerprint,
         "model": prepared.model.name,
         "revision": prepared.model.revision,
-        "dead_letter_reasons": dict(sorted(reasons.items())),
+        "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
         "input_files": sum(len(plan.files) for plan in plans),
         "files": [file for commit in commits for file in _published(commit)],
     }

@@ -6,7 +6,7 @@ Knows the index and the ledger; nothing of engines or of how units are run.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipelines.corpus import Corpus, Piece, SourceFile, list_files, open_corpus
 from pipelines.errors import InputError
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
-from pipelines.ledger import INDEX, Ledger, Plan
+from pipelines.ledger import INDEX, Ledger, Plan, sum_counts
 from pipelines.prepared import PreparedJob
 from pipelines.progress import RunState
 from pipelines.storage import Storage
@@ -131,10 +131,5 @@ def _plan(
     files: Sequence[SourceFile], found: Sequence[SpanIndex], directory: str, first: int
 ) -> Plan:
     units = number_units([unit for index in found for unit in index.units], first)
-    problems = _sum_counts([index.problems for index in found])
+    problems = sum_counts(index.problems for index in found)
     return Plan(tuple(files), tuple(units), tuple(_rows_files(directory, len(found))), problems)
-
-
-def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    keys = sorted({key for count in counts for key in count})
-    return {key: sum(count.get(key, 0) for count in counts) for key in keys}

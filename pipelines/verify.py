@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.documents import DOC_ID
-from pipelines.ids import ID_HASH, hash_ids
+from pipelines.ids import hash_ids, read_hashes
 from pipelines.ledger import ERRORS, Commit, Ledger, StagedFile, published_files, sha256
 from pipelines.storage import Storage
 
@@ -60,7 +60,8 @@ def verify(storage: Storage) -> Verdict:
     problems += _strays(storage, commits)
     checked = _check_files(storage, commits)
     problems += [file.problem for file in checked if file.problem]
-    expected = _ids_expected(storage, [name for plan in plans for name in plan.rows_files])
+    rows_files = [name for plan in plans for name in plan.rows_files]
+    expected = _joined([read_hashes(storage, name) for name in rows_files])
     if not missing:
         problems += _id_problems(expected, _joined([file.ids for file in checked]))
     if not missing and ledger.manifest() is None:
@@ -108,14 +109,6 @@ def _check_file(storage: Storage, name: str, file: StagedFile) -> _Checked:
         reason = "its content is not what was committed; run again to publish it"
         return _Checked(f"{name}: {reason}", none)
     return _Checked(None, hash_ids(_ids(pq.ParquetFile(pa.BufferReader(data)), name)))
-
-
-def _ids_expected(storage: Storage, rows_files: Sequence[str]) -> npt.NDArray[np.uint64]:
-    hashes = []
-    for name in rows_files:
-        with storage.open(name) as handle:
-            hashes.append(pq.read_table(handle, columns=[ID_HASH]).column(0).to_numpy())
-    return _joined(hashes)
 
 
 def _joined(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
