@@ -77,13 +77,13 @@ def _run(prepared: PreparedJob, screen: Screen, unit_seconds: float) -> dict[str
         )
     try:
         run = BatchRun(prepared, unit_seconds)
-        run.claim()
+        claim = run.claim()
         cluster = join_cluster()
         view = View(prepared.spec.name, run.state)
         _serve_metrics(prepared, view, screen.console)
         # joining, Ray has put a handler of its own for SIGTERM in the place of ours
         with _signals_stop(), watching(view, screen.console):
-            manifest = run.execute(cluster)
+            manifest = run.execute(cluster, claim)
         screen.console.print(view.line(), soft_wrap=True)
         return manifest
     finally:

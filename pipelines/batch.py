@@ -15,7 +15,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from pipelines.cluster import Cluster, Seat, take_seat
-from pipelines.corpus import list_files
+from pipelines.corpus import SourceFile, list_files
 from pipelines.errors import EngineError, Incomplete, OutputError, PhifleetError
 from pipelines.ledger import Ledger, Plan
 from pipelines.manifest import build_manifest
@@ -32,6 +32,14 @@ UNIT_SECONDS = 30.0
 _UNITS_IN_FLIGHT = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a run found as it took its OUTPUT: its plans so far, and files that none of them has."""
+
+    plans: Sequence[Plan]
+    new_files: Sequence[SourceFile]
+
+
 @dataclass
 class BatchRun:
     """One run of a job. `claim` needs no cluster and fails early; `execute` is the whole of it."""
@@ -45,14 +53,14 @@ class BatchRun:
         self.ledger = Ledger(self.storage)
         self.timing = Timing()
 
-    def execute(self, cluster: Cluster) -> dict[str, Any]:
-        """Do the job, or go on where it stopped. Returns the manifest.
+    def execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
+        """Do the claimed job, or go on where it stopped. Returns the manifest.
 
         Raises InputError, OutputError, StorageError, ClusterError, EngineError, Incomplete.
         """
         seat = take_seat(cluster, self.prepared.spec.compute)
         planner = Planner(self.prepared, self.ledger, cluster, self.unit_seconds, self.state)
-        plans = planner.extend(self.claim())
+        plans = planner.extend(claim.plans, claim.new_files)
         committed = self.ledger.committed()
         units = [unit for plan in plans for unit in plan.units]
         left = [unit for unit in units if unit.number not in committed]
@@ -61,8 +69,8 @@ class BatchRun:
             self._run(left, seat)
         return self._finish(plans)
 
-    def claim(self) -> Sequence[Plan]:
-        """Record the job in OUTPUT, or check that it is the one recorded; return its plans.
+    def claim(self) -> Claim:
+        """Record the job in OUTPUT, or check that it is the one recorded; see what is new.
 
         Raises OutputError where the run there would have answered otherwise, InputError where a
         file it has indexed changed or is gone.
@@ -86,13 +94,11 @@ class BatchRun:
                 "Take them back, or choose another OUTPUT"
             )
         plans = self.ledger.plans()
-        new_files(files, plans)
-        return plans
+        return Claim(plans, new_files(files, plans))
 
     def _note_plan(self, units: Sequence[Unit], left: Sequence[Unit]) -> None:
         state = self.state
         state.documents = sum(unit.rows for unit in units)
-        state.prompt_tokens = sum(unit.prompt_tokens for unit in units)
         state.units = len(units)
         state.units_done = len(units) - len(left)
         state.tokens_to_run = sum(unit.prompt_tokens for unit in left)

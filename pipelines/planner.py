@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from pipelines.cluster import Cluster
-from pipelines.corpus import Corpus, Piece, SourceFile, list_files, open_corpus
+from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus
 from pipelines.errors import InputError
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
@@ -36,14 +36,12 @@ class Planner:
     unit_seconds: float
     state: RunState
 
-    def extend(self, plans: Sequence[Plan]) -> Sequence[Plan]:
-        """The plans, with one more where the corpus has new files. Raises InputError."""
+    def extend(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
+        """The plans, with one more where there are new files. Raises InputError."""
         self.state.phase = "indexing"
-        spec = self.prepared.spec.input
-        new = new_files(list_files(spec.path), plans)
         if not new:
             return plans
-        corpus = open_corpus(spec, new)
+        corpus = open_corpus(self.prepared.spec.input, new)
         directory = f"{INDEX}/{len(plans):04d}-{uuid.uuid4().hex[:8]}"
         found = self._index(corpus, directory)
         self._check_ids(found, directory, plans)

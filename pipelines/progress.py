@@ -89,7 +89,6 @@ class RunState:
 
     phase: str = "starting"
     documents: int = 0
-    prompt_tokens: int = 0
     tokens_to_run: int = 0
     documents_before: int = 0
     units: int = 0
