@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +32,8 @@ from pipelines.tasks import InvalidAnswer, Sampling, Task, read_answer
 from pipelines.tokens import Tokens
 
 SINGLE = "single"
+# One thread keeps ahead of any engine; several would fight the event loop for the interpreter.
+_TOKENIZING = ThreadPoolExecutor(1, "tokenize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ async def answer_document(document: Document, tasks: Sequence[Task], engine: Eng
 
 
 async def _encode(text: str, tokens: Tokens) -> list[int]:
-    return await asyncio.to_thread(tokens.encode, text)
+    return await asyncio.get_running_loop().run_in_executor(_TOKENIZING, tokens.encode, text)
 
 
 def _too_long(needed: int, most: int) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,8 @@ class Seat:
 
 def join_cluster() -> Cluster:
     """Join the cluster that RAY_ADDRESS names, or start one here. Raises ClusterError."""
+    # Ray gives its workers, engines among them, a lower priority than its own daemons
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         ray.init(log_to_driver=True, logging_level=logging.WARNING, ignore_reinit_error=True)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -26,6 +27,7 @@ GIB = 2**30
 _REASON_LENGTH = 400
 # Requests that an engine has at a time: those it runs, and as many again that wait to be next.
 _FULL_ENGINES = 2
+_LOWEST_PRIORITY = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +172,27 @@ def _start(config: EngineConfig, ray_metrics: bool) -> Any:
     arguments = AsyncEngineArgs(**engine_arguments(config), disable_log_stats=not ray_metrics)
     try:
         # the offline context gives the larger prefill steps of vLLM's own LLM class
-        return AsyncLLM.from_engine_args(
+        llm = AsyncLLM.from_engine_args(
             arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
         )
     except Exception as error:
         raise EngineError(
             f"the engine for {config.model.name} did not start: {_reason(error)}"
         ) from error
+    if not config.gpu:
+        _let_others_work()
+    return llm
+
+
+def _let_others_work() -> None:
+    """Give the core of vLLM's scheduler process to whoever has work.
+
+    While the model computes, that process spins; by the kernel's account it is always busy, and
+    everything else is put on the cores that compute.
+    """
+    for process in multiprocessing.active_children():
+        if process.pid is not None:
+            os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
 
 
 def _set_environment(config: EngineConfig) -> None:

@@ -7,6 +7,7 @@ engine never drains at a unit's edge. Knows nothing of the plan or of other work
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 import uuid
@@ -72,6 +73,8 @@ class Worker:
         # Ray starts a dead actor again; then the engine before this one died with it
         self._runner.progress.restarts = int(_was_restarted())
         self._reporter = _Reporter(board, self._runner.progress, engine)
+        # what the engine's libraries made at import stays; walking it stops the loop half a second
+        gc.freeze()
         self.engine_start_seconds = time.monotonic() - started
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pipelines.batch import _shares
-from pipelines.cluster import Cluster, take_seat
 from pipelines.corpus import SourceFile
-from pipelines.errors import ClusterError, InputError
+from pipelines.errors import InputError
 from pipelines.ledger import Plan
 from pipelines.planner import new_files
 from pipelines.progress import Timing
-from pipelines.spec import Compute, Replicas
 from pipelines.units import LONG, SHORT, Unit
 
 OLD = SourceFile("a.parquet", 10, "v1")
@@ -50,24 +48,3 @@ def test_pools_share_engines_by_the_work_they_have() -> None:
     assert _shares(pools, 2) == [1, 1]
     assert _shares(pools[:1], 4) == [4]
     assert _shares([[_unit(SHORT, 0.0)]], 4) == [1]
-
-
-def test_without_gpus_an_engine_takes_two_cpus() -> None:
-    seat = take_seat(Cluster(8, 0, None), Compute())
-    assert (seat.cpus, seat.gpus, seat.room) == (2, 0, 4)
-    assert take_seat(Cluster(1, 0, None), Compute()).cpus == 1
-
-
-def test_with_gpus_an_engine_takes_as_many_as_it_is_parallel() -> None:
-    seat = take_seat(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
-    assert (seat.gpus, seat.room) == (2, 4)
-
-
-def test_gpus_that_an_autoscaler_has_yet_to_bring_are_waited_for() -> None:
-    compute = Compute(gpus_per_replica=1, replicas=Replicas(min=2, max=4))
-    assert take_seat(Cluster(4, 0, None), compute).room == 4
-
-
-def test_a_cluster_without_anything_is_refused() -> None:
-    with pytest.raises(ClusterError, match="has no CPU"):
-        take_seat(Cluster(0, 0, None), Compute())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import pydoc_data.topics
 from collections.abc import Iterator
@@ -47,6 +48,12 @@ async def test_all_kinds_of_task_are_answered(engine: VllmEngine) -> None:
     assert [answer.status for answer in outcome.answers] == ["answered"] * 4
     label = outcome.answers[3].value
     assert isinstance(label, Label) and label.label in ("statement", "expression")
+
+
+async def test_the_spinning_scheduler_has_the_lowest_priority(engine: VllmEngine) -> None:
+    children = multiprocessing.active_children()
+    assert engine.kv_tokens
+    assert [os.getpriority(os.PRIO_PROCESS, each.pid or 0) for each in children] == [19]
 
 
 async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None:

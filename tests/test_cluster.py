@@ -1,0 +1,54 @@
+"""What joining a cluster brings, and what an engine takes of it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import ray
+
+from pipelines.cluster import Cluster, join_cluster, leave_cluster, take_seat
+from pipelines.errors import ClusterError
+from pipelines.spec import Compute, Replicas
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+def test_workers_of_a_cluster_started_here_are_no_less_important_than_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_worker_niceness", raising=False)
+
+    def niceness() -> int:
+        return os.nice(0)
+
+    join_cluster()
+    try:
+        assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
+    finally:
+        leave_cluster()
+
+
+def test_without_gpus_an_engine_takes_two_cpus() -> None:
+    seat = take_seat(Cluster(8, 0, None), Compute())
+    assert (seat.cpus, seat.gpus, seat.room) == (2, 0, 4)
+    assert take_seat(Cluster(1, 0, None), Compute()).cpus == 1
+
+
+def test_with_gpus_an_engine_takes_as_many_as_it_is_parallel() -> None:
+    seat = take_seat(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
+    assert (seat.gpus, seat.room) == (2, 4)
+
+
+def test_gpus_that_an_autoscaler_has_yet_to_bring_are_waited_for() -> None:
+    compute = Compute(gpus_per_replica=1, replicas=Replicas(min=2, max=4))
+    assert take_seat(Cluster(4, 0, None), compute).room == 4
+
+
+def test_a_cluster_without_anything_is_refused() -> None:
+    with pytest.raises(ClusterError, match="has no CPU"):
+        take_seat(Cluster(0, 0, None), Compute())
+
+
+def test_too_few_gpus_for_one_engine_are_named() -> None:
+    with pytest.raises(ClusterError, match="tensor_parallel: an engine wants 4 GPUs"):
+        take_seat(Cluster(8, 2, "H100"), Compute(tensor_parallel=4))
