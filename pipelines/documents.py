@@ -40,6 +40,16 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of a document's text by character offsets, its token ids, and the titles above it."""
+
+    start: int
+    end: int
+    ids: tuple[int, ...]
+    headings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Why a document, or one task of it, has no answer: a named reason and a sentence."""
 

@@ -1,13 +1,69 @@
-"""Is this quote in the document, and where. Knows text only."""
+"""Is this quote in the document, and where. Knows text only.
+
+A quote is looked for as it is; then without regard to white space, words broken at a line's end,
+and the shape of quotation marks and dashes; then for words that are nearly the same.
+"""
 
 from __future__ import annotations
 
+import re
+
+from rapidfuzz import fuzz
+
 from pipelines.documents import Quote
 
+LEAST_SIMILARITY = 90.0
+"""Per cent of characters that must be alike (indel similarity of the best window of the text)."""
+# Of fewer characters something alike is found in any text.
+_LEAST_CHARACTERS = 16
 
-def locate(quote: str, text: str) -> Quote:
-    """The quote with the character offsets of its first occurrence, or marked unverified."""
-    start = text.find(quote)
-    if start < 0:
+_ALIKE = {
+    character: f"[{re.escape(characters)}]"
+    for characters in ("'‘’‚‛`´′", '"“”„‟«»″', "-‐‑‒–—―−")
+    for character in characters
+}
+_BROKEN_WORD = re.compile(r"(?<=\w)(?:-|‐|\u00ad)\s*\n\s*(?=\w)")
+_MAY_BREAK = r"(?:[-‐\u00ad]\s*\n\s*)?"
+
+
+def locate(quote: str, text: str, start: int = 0, end: int | None = None) -> Quote:
+    """The quote with the character offsets of its first place, or marked unverified.
+
+    Only text[start:end] is looked at; offsets are those of `text`.
+    """
+    end = len(text) if end is None else end
+    found = (
+        _exactly(quote, text, start, end)
+        or _loosely(quote, text, start, end)
+        or _nearly(quote, text, start, end)
+    )
+    if found is None:
         return Quote(quote, None, None, verified=False)
-    return Quote(quote, start, start + len(quote), verified=True)
+    return Quote(quote, *found, verified=True)
+
+
+def _exactly(quote: str, text: str, start: int, end: int) -> tuple[int, int] | None:
+    found = text.find(quote, start, end)
+    return (found, found + len(quote)) if found >= 0 else None
+
+
+def _loosely(quote: str, text: str, start: int, end: int) -> tuple[int, int] | None:
+    words = [_word_pattern(word) for word in _BROKEN_WORD.sub("", quote).split()]
+    found = re.compile(r"\s+".join(words)).search(text, start, end) if words else None
+    return found.span() if found else None
+
+
+def _word_pattern(word: str) -> str:
+    """A pattern of a word as it may be printed, broken at any of its letters."""
+    letters = [_ALIKE.get(letter, re.escape(letter)) for letter in word]
+    pattern = letters[0]
+    for before, after, letter in zip(word, word[1:], letters[1:], strict=False):
+        pattern += (_MAY_BREAK if before.isalnum() and after.isalnum() else "") + letter
+    return pattern
+
+
+def _nearly(quote: str, text: str, start: int, end: int) -> tuple[int, int] | None:
+    if len(quote) < _LEAST_CHARACTERS or len(quote) > end - start:
+        return None
+    found = fuzz.partial_ratio_alignment(quote, text[start:end], score_cutoff=LEAST_SIMILARITY)
+    return (start + found.dest_start, start + found.dest_end) if found else None

@@ -60,6 +60,10 @@ class Tokens:
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
+    def starts(self, text: str) -> list[int]:
+        """The character at which each token of the text begins, control strings not broken up."""
+        return [start for start, _ in self._plain.encode(text, add_special_tokens=False).offsets]
+
     def _broken_up(self, text: str) -> list[int]:
         """Ids of a text whose plain encoding holds a control id: halved until no half does.
 

@@ -26,10 +26,12 @@ LAYERS = [
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.answer", "pipelines.admission"},
     {"pipelines.tasks"},
-    {"pipelines.tokens", "pipelines.grounding", "pipelines.tiny"},
+    {"pipelines.chunking", "pipelines.schema"},
+    {"pipelines.tokens", "pipelines.grounding", "pipelines.outline", "pipelines.tiny"},
     {"pipelines.documents"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
+PURE += ["chunking", "outline", "schema"]
 
 
 def _name(path: Path) -> str:

@@ -1,0 +1,212 @@
+"""The schema of an extraction: JSON Schema in, Arrow types and typed values out.
+
+A schema is plain JSON Schema data of which every place has one type, so that it has a column:
+objects with named properties, arrays of one kind of item, strings, numbers, integers, booleans,
+dates, and null beside any of them. What restricts a value further (enum, pattern, minimum...) is
+left to the engine's decoding and to jsonschema. Knows no prompts and no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import SchemaError
+
+from pipelines.errors import SpecError
+
+JsonSchema = Mapping[str, Any]
+
+_SCALARS: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+}
+_FORMATS: Mapping[str, pa.DataType] = {
+    "date": pa.date32(),
+    "date-time": pa.timestamp("us", tz="UTC"),
+}
+_FORMAT_CHECKER = FormatChecker(("date",))
+
+
+@_FORMAT_CHECKER.checks("date-time", ValueError)
+def _is_datetime(value: object) -> bool:
+    return not isinstance(value, str) or bool(datetime.fromisoformat(value))
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaFault:
+    """Where a value breaks its schema, and how."""
+
+    path: str
+    message: str
+
+
+def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of the job file's shorthand: `{company: string, risks: [string]}`.
+
+    Any single value may be null, for a document need not say it; a list may be empty.
+    """
+    return _object({name: _of_shorthand(kind) for name, kind in fields.items()})
+
+
+def _of_shorthand(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, Mapping):
+        return {**from_shorthand(kind), "type": ["object", "null"]}
+    if isinstance(kind, list | tuple):
+        return {"type": "array", "items": _not_null(_of_shorthand(kind[0]))}
+    if kind == "date":
+        return {"type": ["string", "null"], "format": "date"}
+    return {"type": [kind, "null"]}
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": kind_of(schema)}
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def normalised(schema: JsonSchema, where: str) -> dict[str, Any]:
+    """A schema from a file in the form that the rest of this module takes.
+
+    References to its own definitions are put in their place, `anyOf` with null becomes a type with
+    null, every property is required and none besides allowed. Raises SpecError at `where`.
+    """
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise SpecError(f"{where}: not a JSON Schema: {error.message}") from error
+    whole = _normalised(schema, schema, where, ())
+    if whole["type"] != "object" or not whole["properties"]:
+        raise SpecError(f"{where}: must be an object with at least one property")
+    return whole
+
+
+def _normalised(
+    schema: JsonSchema, root: JsonSchema, where: str, seen: tuple[str, ...]
+) -> dict[str, Any]:
+    if reference := schema.get("$ref"):
+        if reference in seen:
+            raise SpecError(f"{where}: {reference} contains itself; a column has a fixed depth")
+        target = _referred(str(reference), root, where)
+        own = {key: value for key, value in schema.items() if key != "$ref"}
+        return _normalised({**target, **own}, root, where, (*seen, str(reference)))
+    if "anyOf" in schema or "oneOf" in schema:
+        return _without_choice(schema, root, where, seen)
+    kind = _one_type(schema, where)
+    named = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
+    nullable = "null" in types_of(schema) or ("enum" in schema and None in schema["enum"])
+    named["type"] = [kind, "null"] if nullable else kind
+    if kind == "object":
+        properties = {
+            name: _normalised(each, root, f"{where}.properties.{name}", seen)
+            for name, each in schema.get("properties", {}).items()
+        }
+        if not properties:
+            raise SpecError(f"{where}: an object must name its properties")
+        named |= {**_object(properties), "type": named["type"]}
+    if kind == "array":
+        if not isinstance(schema.get("items"), Mapping):
+            raise SpecError(f"{where}: an array must say what its items are")
+        named["items"] = _normalised(schema["items"], root, f"{where}.items", seen)
+    return named
+
+
+def _referred(reference: str, root: JsonSchema, where: str) -> JsonSchema:
+    found: Any = root
+    for part in reference.removeprefix("#/").split("/"):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not reference.startswith("#/") or not isinstance(found, Mapping):
+        raise SpecError(f"{where}: {reference} is no definition in this schema")
+    return found
+
+
+def _without_choice(
+    schema: JsonSchema, root: JsonSchema, where: str, seen: tuple[str, ...]
+) -> dict[str, Any]:
+    key = "anyOf" if "anyOf" in schema else "oneOf"
+    choices = [each for each in schema[key] if each.get("type") != "null"]
+    if len(choices) != 1:
+        raise SpecError(f"{where}.{key}: a column has one type, and perhaps null")
+    own = {name: value for name, value in schema.items() if name != key}
+    only = _normalised({**choices[0], **own}, root, where, seen)
+    if len(choices) < len(schema[key]):
+        only["type"] = [_one_type(only, where), "null"]
+    return only
+
+
+def _one_type(schema: JsonSchema, where: str) -> str:
+    kinds = [each for each in types_of(schema) if each != "null"]
+    if len(kinds) != 1 or kinds[0] not in (*_SCALARS, "object", "array"):
+        found = " or ".join(kinds) or "none"
+        known = ", ".join((*_SCALARS, "object", "array"))
+        raise SpecError(f"{where}.type: {found}, must be one of {known}, perhaps with null")
+    return str(kinds[0])
+
+
+def types_of(schema: JsonSchema) -> list[str]:
+    """The types that a place may have; of an enum without a type, those of its values."""
+    given = schema.get("type")
+    if isinstance(given, str):
+        return [given]
+    if given is not None:
+        return list(given)
+    names = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+    values = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())]
+    return list(dict.fromkeys(names.get(type(value), "object") for value in values))
+
+
+def kind_of(schema: JsonSchema) -> str:
+    """The one type of a place, null left out."""
+    return next(each for each in types_of(schema) if each != "null")
+
+
+def arrow_type(schema: JsonSchema) -> pa.DataType:
+    """The Arrow type of a place of a normalised schema."""
+    kind = kind_of(schema)
+    if kind == "object":
+        return pa.struct([(n, arrow_type(each)) for n, each in schema["properties"].items()])
+    if kind == "array":
+        return pa.list_(arrow_type(schema["items"]))
+    if kind == "string" and schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
+    return _SCALARS[kind]
+
+
+def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
+    """Everywhere that a JSON value breaks its schema."""
+    found = Draft202012Validator(schema, format_checker=_FORMAT_CHECKER).iter_errors(value)
+    return [
+        SchemaFault(".".join(str(part) for part in error.absolute_path), error.message)
+        for error in found
+    ]
+
+
+def typed(value: Any, schema: JsonSchema) -> Any:
+    """A JSON value that keeps its schema, as Arrow takes it: dates and times made of their text."""
+    if value is None:
+        return None
+    kind = kind_of(schema)
+    if kind == "object":
+        properties = schema["properties"]
+        return {name: typed(value.get(name), each) for name, each in properties.items()}
+    if kind == "array":
+        return [typed(item, schema["items"]) for item in value]
+    if kind == "string" and schema.get("format") == "date":
+        return date.fromisoformat(value)
+    if kind == "string" and schema.get("format") == "date-time":
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return {"number": float, "integer": int}.get(kind, lambda same: same)(value)

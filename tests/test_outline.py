@@ -1,0 +1,46 @@
+"""What a text's layout says."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.outline import Outline
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("# One\ntext\n## Two\nhere", ("One", "Two")),
+        ("One\n***\n\nTwo\n===\n\nhere", ("Two",)),
+        ("Two\n===\n\nThree\n---\n\nhere", ("Two", "Three")),
+        ("PART II\n\nItem 1A. Risk Factors\n\nhere", ("PART II", "Item 1A. Risk Factors")),
+        ("# One\n## Two\n# Three\nhere", ("Three",)),
+        ("just text, here", ()),
+    ],
+)
+def test_the_titles_above_a_place(text: str, titles: tuple[str, ...]) -> None:
+    assert Outline(text).headings_at(text.index("here")) == titles
+
+
+def test_a_comment_in_code_is_no_heading() -> None:
+    text = "# Real\n```\n# not a heading\n```\nhere"
+    assert Outline(text).headings_at(text.index("here")) == ("Real",)
+
+
+@pytest.mark.parametrize("block", ["```py\nx\ny\n```", "| a |\n| b |\n", "+--+\n|  |\n"])
+def test_tables_and_code_are_blocks(block: str) -> None:
+    text = f"before\n{block}\nafter"
+    found = Outline(text).block_around(text.index(block) + 4)
+    assert found is not None and text[found.start : found.end].strip() == block.strip()
+
+
+def test_a_fence_that_is_never_closed_is_no_block() -> None:
+    assert Outline("```\n" + "line\n" * 2_000).block_around(100) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [("\n\n# Title\nwords", "Title"), ("One line only", "One line only"), ("x" * 999, "x" * 200)],
+)
+def test_the_opening_is_the_first_line(text: str, opening: str) -> None:
+    assert Outline(text).opening == opening
