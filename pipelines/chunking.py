@@ -84,15 +84,15 @@ def _best_end(text: str, start: int, limit: int, outline: Outline) -> int:
     """The last edge of the best kind in a full enough chunk, outside of tables and code."""
     if limit == len(text):
         return limit
-    block = outline.block_around(limit)
-    if block and start < block.start and block.end - block.start <= limit - start:
+    block = outline.fitting_block(limit, limit - start)
+    if block and start < block.start:
         limit = block.start
     for kind, fullness in _EDGES:
         least = start + max(1, int(fullness * (limit - start)))
-        ends = (found.end() for found in kind.finditer(text, least - 1, limit))
-        fitting = [end for end in ends if end >= least and not outline.splits(end, limit - start)]
-        if fitting:
-            return fitting[-1]
+        ends = [found.end() for found in kind.finditer(text, least - 1, limit)]
+        for end in reversed(ends):
+            if end >= least and not outline.fitting_block(end, limit - start):
+                return end
     return limit
 
 

@@ -65,10 +65,10 @@ class Outline:
         block = self._blocks[position - 1] if position else None
         return block if block and block.start < offset < block.end else None
 
-    def splits(self, offset: int, most_characters: int) -> bool:
-        """Whether a cut here splits a block that so many characters can hold."""
+    def fitting_block(self, offset: int, most_characters: int) -> Block | None:
+        """The block that a cut here would split, where so many characters can hold it."""
         block = self.block_around(offset)
-        return block is not None and block.end - block.start <= most_characters
+        return block if block and block.end - block.start <= most_characters else None
 
     def _headings(self, text: str) -> Iterator[_Heading]:
         for found in _HEADING.finditer(text):
