@@ -19,8 +19,8 @@ import yaml
 
 from pipelines.engine import cpu_cache_gib, engine_arguments
 from pipelines.prepared import PreparedJob, prepare_job
+from pipelines.prompts import END_OF_DOCUMENT, INSTRUCTION
 from pipelines.spec import Job, load_job
-from pipelines.tasks import INSTRUCTION
 from pipelines.units import LONG, SHORT
 
 WORKLOADS = ("chunks", "documents", "long")
@@ -76,10 +76,10 @@ def write_case(workload: str, tasks: int, directory: Path, *, quick: bool) -> Ca
     texts, lengths = _fitting(_texts(workload, quick=quick), prepared, workload)
     table = pa.table({"doc_id": [f"{n:06d}" for n in range(len(texts))], "text": texts})
     pq.write_table(table, directory / "corpus.parquet", compression="zstd")
-    shape = prepared.shape
+    reading = prepared.tasks.reading
     pool = LONG if workload == "long" else SHORT
-    config = prepared.engine_config(pool, int(shape.longest(lengths).max()), gpu=False)
-    shared = int(lengths.sum()) + len(texts) * shape.overhead
+    config = prepared.engine_config(pool, int(reading.lengths(lengths).longest.max()), gpu=False)
+    shared = int(lengths.sum()) + len(texts) * reading.whole.overhead
     case = Case(
         workload=workload,
         tasks=tasks,
@@ -119,11 +119,11 @@ def _write_prompts(table: pa.Table, prepared: PreparedJob, directory: Path) -> N
         {
             "doc_id": document["doc_id"],
             "task": task.spec.name,
-            "prompt": INSTRUCTION + document["text"] + task.question,
-            "max_tokens": task.sampling.max_tokens,
+            "prompt": INSTRUCTION + document["text"] + END_OF_DOCUMENT + task.question.text,
+            "max_tokens": task.question.sampling.max_tokens,
         }
         for document in table.to_pylist()
-        for task in prepared.tasks
+        for task in prepared.tasks.each
     ]
     for start in range(0, len(rows), _PROMPTS_PER_FILE):
         part = pa.Table.from_pylist(rows[start : start + _PROMPTS_PER_FILE])
@@ -139,8 +139,10 @@ def _fitting(
     no long one. The margin keeps the same documents whatever the number of tasks.
     """
     margin = 200
-    lengths = np.array([len(ids) for ids in prepared.tokens.encode_all(texts)], dtype=np.int64)
-    limit = prepared.shape.short_limit or 0
+    lengths = np.array(
+        [len(ids) for ids in prepared.tasks.tokens.encode_all(texts)], dtype=np.int64
+    )
+    limit = prepared.tasks.reading.short_limit or 0
     fits = lengths > limit if workload == "long" else lengths + margin <= limit
     return [text for text, kept in zip(texts, fits, strict=True) if kept], lengths[fits]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from pipelines.answer import Passage, ids_of_whole, passages
 from pipelines.corpus import Corpus, list_files, open_corpus, read_rows
-from pipelines.documents import Document, documents_of
+from pipelines.documents import TOO_LONG, Document, documents_of
 from pipelines.errors import InputError
 from pipelines.prepared import PreparedJob
-from pipelines.tasks import INSTRUCTION, Task
+from pipelines.reading import MAP_REDUCE
+from pipelines.tasks import asked_of
 
 
 def find_document(corpus: Corpus, doc_id: str) -> Document:
@@ -29,26 +31,34 @@ def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     if document.text is None:
         assert document.problem is not None
         raise InputError(f"--id {doc_id}: the model sees nothing of it: {document.problem.message}")
-    ids = prepared.tokens.encode(document.text)
+    text, tasks = document.text, prepared.tasks
+    (count,) = tasks.tokens.count_all([text])
+    strategy = tasks.reading.strategy(count)
+    read = list(passages(text, ids_of_whole(text, tasks), strategy, tasks)) if strategy else []
+    part = strategy == MAP_REDUCE
     return {
         "id": document.doc_id,
-        "tokens": len(ids),
-        "strategy": "single",
-        "pool": prepared.pool_of(len(ids)),
-        "chunks": [{"start": 0, "end": len(document.text), "tokens": len(ids)}],
-        "prompts": [_prompt(prepared, task, ids) for task in prepared.tasks],
+        "tokens": count,
+        "strategy": strategy or TOO_LONG,
+        "pool": prepared.pool_of(count),
+        "chunks": [
+            {"start": each.chunk.start, "end": each.chunk.end, "tokens": len(each.chunk.ids)}
+            for each in read
+        ],
+        "prompts": [prompt for each in read for prompt in _prompts(prepared, each, part=part)],
     }
 
 
-def _prompt(prepared: PreparedJob, task: Task, document: Sequence[int]) -> dict[str, Any]:
-    tokens = prepared.tokens
-    instruction = tokens.encode(INSTRUCTION)
-    ids = tokens.frame(instruction, document, task.question_ids)
-    start = len(tokens.before) + len(instruction)
-    return {
-        "task": task.spec.name,
-        "chunk": 0,
-        "document_span": [start, start + len(document)],
-        "token_ids": ids,
-        "text": tokens.decode(ids),
-    }
+def _prompts(prepared: PreparedJob, passage: Passage, *, part: bool) -> Iterator[dict[str, Any]]:
+    """Every task's prompt about one passage; `document_span` is where its own tokens stand."""
+    tokens = prepared.tasks.tokens
+    for task in prepared.tasks.each:
+        ids = tokens.frame(passage.shown.ids, asked_of(task, part=part).ids)
+        start = len(tokens.before) + passage.shown.own_at
+        yield {
+            "task": task.spec.name,
+            "chunk": passage.number,
+            "document_span": [start, start + len(passage.chunk.ids)],
+            "token_ids": ids,
+            "text": tokens.decode(ids),
+        }

@@ -1,9 +1,11 @@
 """The algorithm: one document, some tasks and an engine give one outcome.
 
-All tasks of a document go to the same engine with the document first, so its prefill is shared. A
-document that the engine prefills in one step may be asked all questions at once; of a longer one
-the first question goes alone until its first token, by when the document lies in the prefix cache.
-Awaited alike by the batch worker and by the online endpoint.
+A document is read whole, or passage by passage where it is longer than the model reads well. All
+tasks of a passage go to the same engine with the passage first, so its prefill is shared. One that
+the engine prefills in one step may be asked all questions at once; of a longer one the first
+question goes alone until its first token, by when the passage lies in the prefix cache. What chunks
+said is combined at the end, while other documents keep the engine busy. Awaited alike by the batch
+worker and by the online endpoint.
 
 Pure: no Ray, no vLLM, no files. What it knows of an engine is the protocol below.
 """
@@ -11,48 +13,56 @@ Pure: no Ray, no vLLM, no files. What it knows of an engine is the protocol belo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
+from pipelines.chunking import ChunkSize, cut
+from pipelines.combining import Combiner, Finding
 from pipelines.documents import (
     INVALID_ANSWER,
     REJECTED,
     TOO_LONG,
     Answer,
+    Chunk,
     Document,
     Outcome,
     Problem,
     Usage,
+    Value,
 )
-from pipelines.errors import RequestRejected
-from pipelines.tasks import InvalidAnswer, Sampling, Task, read_answer
-from pipelines.tokens import Tokens
+from pipelines.errors import InvalidAnswer, RequestRejected
+from pipelines.outline import opening
+from pipelines.prompts import Shown, edges_of
+from pipelines.reading import MAP_REDUCE
+from pipelines.tasks import (
+    Completion,
+    Question,
+    Sampling,
+    Task,
+    Tasks,
+    asked_of,
+    read_answer,
+    repair_question,
+)
 
-SINGLE = "single"
+PARTIAL = "partial"
+"""The finish reason of an answer that leaves out chunks which gave none."""
+_LENGTH, _STOP = "length", "stop"
 # One thread keeps ahead of any engine; several would fight the event loop for the interpreter.
 _TOKENIZING = ThreadPoolExecutor(1, "tokenize")
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What an engine gave for one prompt."""
-
-    text: str
-    usage: Usage
-    finish_reason: str
+# A text of so many characters for each token that is read whole is longer than that in tokens.
+_MOST_CHARACTERS_PER_TOKEN = 32
+T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What answering needs of an engine. `instruction_ids` stand before every document;
-    `kv_tokens` is what its KV cache holds, `step_tokens` what it prefills in one step, and
-    `sequence_tokens` the least of its KV cache that a request is counted as, so that no more
-    requests enter than it can have under way or next."""
+    """What answering needs of an engine. `kv_tokens` is what its KV cache holds, `step_tokens` what
+    it prefills in one step, and `sequence_tokens` the least of its KV cache that a request is
+    counted as, so that no more requests enter than it can have under way or next."""
 
-    tokens: Tokens
-    instruction_ids: tuple[int, ...]
     max_model_len: int
     kv_tokens: int
     step_tokens: int
@@ -70,83 +80,238 @@ class Engine(Protocol):
         """Complete one prompt. Raises RequestRejected for this prompt, EngineError for all."""
 
 
-async def answer_document(document: Document, tasks: Sequence[Task], engine: Engine) -> Outcome:
-    """Answer every task of one document in a single pass.
+async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> Outcome:
+    """Answer every task of one document, however long it is.
 
     A task that fails leaves a problem in its answer's place; only a dead engine raises.
     """
-    if document.text is None:
+    text = document.text
+    if text is None:
         return Outcome(document, problem=document.problem)
-    shared = [*engine.instruction_ids, *await _encode(document.text, engine.tokens)]
-    prompts = [engine.tokens.frame(shared, task.question_ids) for task in tasks]
-    needed = max(
-        len(prompt) + task.sampling.max_tokens for prompt, task in zip(prompts, tasks, strict=True)
+    reading = tasks.reading
+    ids = await _aside(ids_of_whole, text, tasks)
+    strategy = reading.strategy(reading.most_whole_tokens + 1 if ids is None else len(ids))
+    if strategy is None:
+        return Outcome(document, problem=_too_long(reading.most_whole_tokens))
+    records = [_Record(task, strategy) for task in tasks.each]
+    read = _PassageReader(text, tasks, engine, records)
+    async with asyncio.TaskGroup() as group:
+        async for passage in _passages(text, ids, strategy, tasks):
+            entered = asyncio.Event()
+            group.create_task(read(passage, entered))
+            # the next passage is cut when this one has its place in the engine's cache
+            await entered.wait()
+    async with asyncio.TaskGroup() as group:
+        concluded = [
+            group.create_task(_conclude(record, text, tasks, engine)) for record in records
+        ]
+    return Outcome(document, tuple(task.result() for task in concluded))
+
+
+async def _aside(function: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_TOKENIZING, function, *arguments)
+
+
+def ids_of_whole(text: str, tasks: Tasks) -> list[int] | None:
+    """The ids of a text that may be read whole, None of one that is too long for that."""
+    most = tasks.reading.most_whole_tokens
+    characters = (most + 1) * _MOST_CHARACTERS_PER_TOKEN
+    ids = tasks.tokens.encode(text[:characters])
+    return None if len(ids) > most or len(text) > characters else ids
+
+
+def _too_long(most: int) -> Problem:
+    return Problem(TOO_LONG, f"more than {most} tokens, the most that this job reads in one pass")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of the text that is asked about, what its prompts begin with, and the span of the
+    text that the model sees."""
+
+    number: int
+    chunk: Chunk
+    shown: Shown
+    span: tuple[int, int]
+
+
+async def _passages(
+    text: str, ids: Sequence[int] | None, strategy: str, tasks: Tasks
+) -> AsyncIterator[Passage]:
+    made = passages(text, ids, strategy, tasks)
+    while (passage := await _aside(next, made, None)) is not None:
+        yield passage
+
+
+def passages(
+    text: str, ids: Sequence[int] | None, strategy: str, tasks: Tasks
+) -> Iterator[Passage]:
+    """What is asked about, in order: the whole text, its beginning, or its chunks.
+
+    `ids` are those of the whole text, None where it is too long to be read whole.
+    """
+    prompts, reading = tasks.prompts, tasks.reading
+    if strategy != MAP_REDUCE:
+        chunk = _beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
+        yield Passage(0, chunk, prompts.whole(chunk.ids), (chunk.start, chunk.end))
+        return
+    begins = opening(text)
+    for number, chunk in enumerate(cut(text, reading.chunk, tasks.tokens)):
+        shown = prompts.part(text, chunk, begins)
+        yield Passage(number, chunk, shown, edges_of(text, chunk.start, chunk.end))
+
+
+def _beginning(text: str, tasks: Tasks) -> Chunk:
+    return next(cut(text, ChunkSize(tasks.reading.most_whole_tokens), tasks.tokens))
+
+
+@dataclass
+class _Record:
+    """What one task has been told so far: findings by passage, problems, tokens."""
+
+    task: Task
+    strategy: str
+    findings: dict[int, Finding] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    passages: int = 0
+    usage: Usage = field(default_factory=Usage)
+    last_reason: str | None = None
+    cut_off: bool = False
+
+    @property
+    def question(self) -> Question:
+        """What is asked about each passage."""
+        return asked_of(self.task, part=self.strategy == MAP_REDUCE)
+
+    def count(self, completion: Completion) -> Completion:
+        self.usage += completion.usage
+        self.last_reason = completion.finish_reason
+        return completion
+
+    def answer(self, value: Value | None, problem: Problem | None, reason: str | None) -> Answer:
+        name = self.task.spec.name
+        return Answer(name, value, problem, self.strategy, self.passages, self.usage, reason)
+
+
+@dataclass(frozen=True)
+class _PassageReader:
+    """Puts all questions to one passage, and notes in the records what it said."""
+
+    text: str
+    tasks: Tasks
+    engine: Engine
+    records: Sequence[_Record]
+
+    async def __call__(self, passage: Passage, entered: asyncio.Event) -> None:
+        frame = self.tasks.tokens.frame
+        asked = [record.question for record in self.records]
+        prompts = [frame(passage.shown.ids, each.ids) for each in asked]
+        needed = _cache_tokens(len(passage.shown.ids), prompts, asked)
+        room = max(needed, len(prompts) * self.engine.sequence_tokens)
+        async with self.engine.admit(room):
+            entered.set()
+            completions = await _complete(prompts, asked, self.engine)
+            async with asyncio.TaskGroup() as group:
+                for record, completion in zip(self.records, completions, strict=True):
+                    group.create_task(self._note(record, passage, completion))
+
+    async def _note(
+        self, record: _Record, passage: Passage, completion: Completion | RequestRejected
+    ) -> None:
+        record.passages += 1
+        try:
+            value = await self._value(record, passage, completion)
+        except (RequestRejected, InvalidAnswer) as error:
+            record.problems.append(_problem(error))
+            return
+        chunk = passage.chunk
+        record.findings[passage.number] = Finding(chunk.start, chunk.end, value)
+        record.cut_off |= record.last_reason == _LENGTH
+
+    async def _value(
+        self, record: _Record, passage: Passage, completion: Completion | RequestRejected
+    ) -> Value:
+        """The answer's value; one that breaks its schema is asked for once more."""
+        if isinstance(completion, RequestRejected):
+            raise completion
+        task = record.task
+        try:
+            return read_answer(task, record.count(completion), self.text, passage.span)
+        except InvalidAnswer as fault:
+            if task.schema is None:
+                raise
+            again = repair_question(task, fault.message, self.tasks.tokens)
+        prompt = self.tasks.tokens.frame(passage.shown.ids, again.ids)
+        second = await self.engine.generate(prompt, again.sampling)
+        return read_answer(task, record.count(second), self.text, passage.span)
+
+
+def _problem(error: BaseException) -> Problem:
+    reason = REJECTED if isinstance(error, RequestRejected) else INVALID_ANSWER
+    return Problem(reason, str(error))
+
+
+def _cache_tokens(shared: int, prompts: Sequence[Sequence[int]], asked: Sequence[Question]) -> int:
+    """KV cache a passage takes: its own tokens once, each question and answer besides."""
+    return shared + sum(
+        len(prompt) - shared + question.sampling.max_tokens
+        for prompt, question in zip(prompts, asked, strict=True)
     )
-    if needed > engine.max_model_len:
-        return Outcome(document, problem=_too_long(needed, engine.max_model_len))
-    room = max(_cache_tokens(len(shared), prompts, tasks), len(tasks) * engine.sequence_tokens)
-    async with engine.admit(room):
-        completions = await _complete(prompts, tasks, engine)
-    answers = [
-        _answer(task, completion, document.text)
-        for task, completion in zip(tasks, completions, strict=True)
-    ]
-    return Outcome(document, tuple(answers))
-
-
-async def _encode(text: str, tokens: Tokens) -> list[int]:
-    return await asyncio.get_running_loop().run_in_executor(_TOKENIZING, tokens.encode, text)
-
-
-def _too_long(needed: int, most: int) -> Problem:
-    return Problem(TOO_LONG, f"needs {needed} tokens in one pass; the most is {most}")
-
-
-def _cache_tokens(shared: int, prompts: Sequence[Sequence[int]], tasks: Sequence[Task]) -> int:
-    """KV cache the document takes: its own tokens once, each question and answer besides."""
-    own = sum(
-        len(prompt) - shared + task.sampling.max_tokens
-        for prompt, task in zip(prompts, tasks, strict=True)
-    )
-    return shared + own
 
 
 async def _complete(
-    prompts: Sequence[Sequence[int]], tasks: Sequence[Task], engine: Engine
+    prompts: Sequence[Sequence[int]], questions: Sequence[Question], engine: Engine
 ) -> list[Completion | RequestRejected]:
-    one_step = len(tasks) == 1 or max(map(len, prompts)) <= engine.step_tokens
+    one_step = len(prompts) == 1 or max(map(len, prompts)) <= engine.step_tokens
     cached = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         told = None if one_step else cached.set
-        asked = [group.create_task(_ask(prompts[0], tasks[0], engine, told))]
+        asked = [group.create_task(_ask(prompts[0], questions[0], engine, told))]
         asked[0].add_done_callback(lambda _: cached.set())
         if not one_step:
             await cached.wait()
-        for prompt, task in zip(prompts[1:], tasks[1:], strict=True):
-            asked.append(group.create_task(_ask(prompt, task, engine)))
+        for prompt, question in zip(prompts[1:], questions[1:], strict=True):
+            asked.append(group.create_task(_ask(prompt, question, engine)))
     return [task.result() for task in asked]
 
 
 async def _ask(
     prompt: Sequence[int],
-    task: Task,
+    question: Question,
     engine: Engine,
     on_first_token: Callable[[], None] | None = None,
 ) -> Completion | RequestRejected:
     try:
-        return await engine.generate(prompt, task.sampling, on_first_token)
+        return await engine.generate(prompt, question.sampling, on_first_token)
     except RequestRejected as error:
         return error
 
 
-def _answer(task: Task, completion: Completion | RequestRejected, text: str) -> Answer:
-    name = task.spec.name
-    if isinstance(completion, RequestRejected):
-        return Answer(name, None, Problem(REJECTED, completion.message), SINGLE)
-    problem = None
-    value = None
+async def _conclude(record: _Record, text: str, tasks: Tasks, engine: Engine) -> Answer:
+    """The task's answer from what its passages said."""
+    found = [record.findings[number] for number in sorted(record.findings)]
+    if not found:
+        return record.answer(None, record.problems[0], record.last_reason)
+    if record.strategy != MAP_REDUCE:
+        return record.answer(found[0].value, None, record.last_reason)
+    record.last_reason = None
+
+    async def ask(shared: Sequence[int], question: Question) -> Completion:
+        prompt = tasks.tokens.frame(shared, question.ids)
+        async with engine.admit(len(prompt) + question.sampling.max_tokens):
+            return record.count(await engine.generate(prompt, question.sampling))
+
+    combiner = Combiner(text, tasks.prompts, tasks.reading.part_limit, ask)
+    value, problem = None, None
     try:
-        value = read_answer(task.spec, completion.text, text)
-    except InvalidAnswer as error:
-        problem = Problem(INVALID_ANSWER, str(error))
-    return Answer(name, value, problem, SINGLE, 1, completion.usage, completion.finish_reason)
+        value = await combiner.combine(record.task, found)
+    except* (RequestRejected, InvalidAnswer) as errors:
+        problem = _problem(errors.exceptions[0])
+    return record.answer(value, problem, _reason(record))
+
+
+def _reason(record: _Record) -> str:
+    """How a combined answer ended: the last question's end, or where there was none the worst."""
+    if record.problems:
+        return PARTIAL
+    return record.last_reason or (_LENGTH if record.cut_off else _STOP)

@@ -160,8 +160,7 @@ class BatchRun:
             pool=pool,
             storage=self.storage,
             engine=prepared.engine_config(pool, longest, gpu=seat.gpus > 0),
-            tokens=prepared.tokens,
-            tasks=prepared.spec.tasks,
+            tasks=prepared.tasks,
             id_column=prepared.spec.input.id_column,
             metadata=prepared.part_metadata,
         )

@@ -16,13 +16,11 @@ import numpy.typing as npt
 
 from pipelines.documents import Chunk
 from pipelines.outline import Outline
-from pipelines.tokens import Tokens
+from pipelines.tokens import Tokens, segments
 
 # How many tokens a piece of text makes depends a little on what stands around it.
 _SLACK_TOKENS = 2
-_LEAST_CHUNK_TOKENS = 16
-_SEGMENT_CHARACTERS = 2**20
-_SEGMENT_SEARCH = 2**10
+LEAST_CHUNK_TOKENS = 16
 # The kinds of edge, best first, each with how full a chunk must be to end at it. The end of a match
 # is where the next chunk begins.
 _EDGES = (
@@ -46,8 +44,8 @@ class ChunkSize:
     overlap_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if self.chunk_tokens < _LEAST_CHUNK_TOKENS:
-            raise ValueError(f"chunk_tokens is {self.chunk_tokens}, must be {_LEAST_CHUNK_TOKENS}")
+        if self.chunk_tokens < LEAST_CHUNK_TOKENS:
+            raise ValueError(f"chunk_tokens is {self.chunk_tokens}, must be {LEAST_CHUNK_TOKENS}")
         if not 0 <= self.overlap_tokens <= self.chunk_tokens // 2:
             raise ValueError(f"overlap_tokens is {self.overlap_tokens}, must be at most half")
 
@@ -84,14 +82,13 @@ def _best_end(text: str, start: int, limit: int, outline: Outline) -> int:
     """The last edge of the best kind in a full enough chunk, outside of tables and code."""
     if limit == len(text):
         return limit
-    block = outline.fitting_block(limit, limit - start)
-    if block and start < block.start:
+    if block := outline.fitting_block(limit, start, limit):
         limit = block.start
     for kind, fullness in _EDGES:
         least = start + max(1, int(fullness * (limit - start)))
         ends = [found.end() for found in kind.finditer(text, least - 1, limit)]
         for end in reversed(ends):
-            if end >= least and not outline.fitting_block(end, limit - start):
+            if end >= least and not outline.fitting_block(end, start, limit):
                 return end
     return limit
 
@@ -99,8 +96,10 @@ def _best_end(text: str, start: int, limit: int, outline: Outline) -> int:
 def _overlapping(text: str, start: int, end: int, size: ChunkSize, edges: _TokenEdges) -> int:
     """Where the next chunk begins: before `end`, at a word's edge, and after `start`."""
     earliest = max(start + 1, edges.before(end, size.overlap_tokens))
-    edge = _WORD.search(text, earliest - 1, end)
-    return edge.end() if edge else earliest
+    if edge := _WORD.search(text, earliest - 1, end):
+        return edge.end()
+    # the rest of a word and the space after it repeat nothing that could be read
+    return end if text[end - 1].isspace() else earliest
 
 
 class _TokenEdges:
@@ -113,6 +112,7 @@ class _TokenEdges:
         self._text = text
         self._tokens = tokens
         self._starts: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._segments = segments(text)
         self._read = 0
 
     def after(self, start: int, count: int) -> int:
@@ -128,10 +128,6 @@ class _TokenEdges:
         return end if count == 0 else int(self._starts[max(0, found)])
 
     def _read_on(self) -> None:
-        end = min(len(self._text), self._read + _SEGMENT_CHARACTERS)
-        if end < len(self._text):
-            space = self._text.rfind("\n", end - _SEGMENT_SEARCH, end)
-            end = space + 1 if space >= 0 else end
-        starts = self._tokens.starts(self._text[self._read : end])
-        self._starts = np.concatenate([self._starts, np.asarray(starts, np.int64) + self._read])
-        self._read = end
+        start, self._read = next(self._segments)
+        starts = self._tokens.starts(self._text[start : self._read])
+        self._starts = np.concatenate([self._starts, np.asarray(starts, np.int64) + start])

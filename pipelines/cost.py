@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.models import Model
+from pipelines.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +52,44 @@ def device_named(name: str | None) -> Device:
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Engine seconds for documents of one model under one set of questions."""
+    """Engine seconds for documents of one model, read in one way."""
 
     model: Model
     device: Device
-    overhead_tokens: int
-    question_tokens: tuple[int, ...]
-    output_tokens: tuple[int, ...]
+    reading: Reading
 
     def seconds(self, document_tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Engine seconds for each document, by its length in tokens.
+        """Engine seconds for each document, by its length in tokens: all its passages together."""
+        lengths = self.reading.lengths(document_tokens)
+        return lengths.passages * self._passage_seconds(lengths.shared.astype(np.float64))
+
+    def _passage_seconds(self, shared: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Engine seconds for passages, by the tokens that all prompts about one begin with.
 
         Prefill is 2 FLOPs a weight and token, and 4 x hidden x layers a pair of tokens halved by
-        the causal mask, over the document once and each question after it. Decode reads the weights
+        the causal mask, over the passage once and each question after it. Decode reads the weights
         once for a batch of sequences and each sequence's own cache.
         """
-        shared = document_tokens.astype(np.float64) + self.overhead_tokens
-        questions = float(sum(self.question_tokens))
-        new = shared + questions
-        embeddings = 1 if self.model.tied_embeddings else 2
-        embedded = embeddings * self.model.vocab_size * self.model.hidden_size
-        weights = self.model.parameters - embedded
-        pairs = shared**2 / 2 + questions * shared
-        flops = 2.0 * weights * new + 4.0 * self.model.hidden_size * self.model.layers * pairs
-        step_bytes = 2.0 * weights / _DECODE_BATCH + shared * self.model.kv_bytes_per_token
-        decode = sum(self.output_tokens) * step_bytes / self.device.bytes_per_second
-        requests = len(self.question_tokens) * _REQUEST_SECONDS
-        total: npt.NDArray[np.float64] = flops / self.device.flops_per_second + decode + requests
+        shape = self.reading.whole
+        questions = float(sum(shape.questions))
+        step_bytes = 2.0 * self._weights / _DECODE_BATCH + shared * self.model.kv_bytes_per_token
+        decode = sum(shape.answers) * step_bytes / self.device.bytes_per_second
+        flops = self.prefill_flops(shared, questions)
+        total: npt.NDArray[np.float64] = (
+            flops / self.device.flops_per_second + decode + len(shape.questions) * _REQUEST_SECONDS
+        )
         return total
+
+    def prefill_flops(
+        self, shared: npt.NDArray[np.float64], questions: float
+    ) -> npt.NDArray[np.float64]:
+        """FLOPs to read passages and the questions after them once each."""
+        pairs = shared**2 / 2 + questions * shared
+        attention = 4.0 * self.model.hidden_size * self.model.layers * pairs
+        return 2.0 * self._weights * (shared + questions) + attention
+
+    @property
+    def _weights(self) -> int:
+        """The weights that every token is multiplied with: all but the embeddings."""
+        embeddings = 1 if self.model.tied_embeddings else 2
+        return self.model.parameters - embeddings * self.model.vocab_size * self.model.hidden_size

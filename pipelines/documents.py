@@ -1,16 +1,15 @@
-"""Documents, answers and dead letters as values; the only place where rows become them and back.
+"""Documents, answers and dead letters as values, and the rows that become documents.
 
-Knows the columns of a part and of `_errors/`; knows nothing of engines, files or Ray.
+What answers become as columns, `columns.py` says. Knows nothing of engines, files or Ray.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
-
-from pipelines.spec import TaskSpec
 
 EMPTY = "empty"
 NOT_TEXT = "not_text"
@@ -59,12 +58,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Words the model says it read, with their character offsets where they are in the text."""
+    """Words the model says it read, with their character offsets where they are in the text.
+
+    `field` is the extracted field that they show, None beside an answer in free words.
+    """
 
     text: str
     start: int | None
     end: int | None
     verified: bool
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,21 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    text: str
+    """`text` is None where only verified answers count and no quote was found in the text."""
+
+    text: str | None
     quotes: tuple[Quote, ...] = ()
 
 
-Value = Summary | Label | Reply
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """JSON values that keep their task's schema, by field."""
+
+    values: Mapping[str, Any]
+    quotes: tuple[Quote, ...] = ()
+
+
+Value = Summary | Label | Reply | Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,13 @@ class Usage:
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.output_tokens + other.output_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,92 +194,3 @@ def _document(doc_id: str | int, raw: bytes | None, source: str, row: int) -> Do
     if isinstance(text, Problem):
         return Document(doc_id, None, text, source, row)
     return Document(doc_id, text, None, source, row)
-
-
-_QUOTE = pa.struct(
-    [("text", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("verified", pa.bool_())]
-)
-
-_VALUE_FIELDS: Mapping[str, Sequence[tuple[str, pa.DataType]]] = {
-    "summarize": [("text", pa.string())],
-    "classify": [("label", pa.string()), ("confidence", pa.float64())],
-    "ask": [("text", pa.string()), ("quotes", pa.list_(_QUOTE))],
-}
-
-_COMMON_FIELDS: Sequence[tuple[str, pa.DataType]] = [
-    ("status", pa.string()),
-    ("strategy", pa.string()),
-    ("chunks", pa.int32()),
-    ("prompt_tokens", pa.int64()),
-    ("output_tokens", pa.int64()),
-    ("finish_reason", pa.string()),
-]
-
-
-def answer_type(task: TaskSpec) -> pa.DataType:
-    """The Arrow struct of one task's column."""
-    return pa.struct([*_VALUE_FIELDS[task.kind], *_COMMON_FIELDS])
-
-
-def part_table(
-    rows: pa.Table, outcomes: Sequence[Outcome], tasks: Sequence[TaskSpec], id_column: str
-) -> pa.Table:
-    """Answers as a part: id, kept columns, one struct a task; only documents that were answered.
-
-    `rows` are the unit's rows in the order of `outcomes`.
-    """
-    answered = [index for index, outcome in enumerate(outcomes) if outcome.answered]
-    kept = [name for name in rows.column_names if name.startswith(KEPT)]
-    table = rows.select([DOC_ID, *kept]).take(pa.array(answered, pa.int64()))
-    table = table.rename_columns([id_column, *(name.removeprefix(KEPT) for name in kept)])
-    for position, task in enumerate(tasks):
-        cells = [_cell(outcomes[index].answers[position]) for index in answered]
-        table = table.append_column(task.name, pa.array(cells, answer_type(task)))
-    return table
-
-
-def _cell(answer: Answer) -> dict[str, object]:
-    return {
-        **_value_cell(answer.value),
-        "status": answer.status,
-        "strategy": answer.strategy,
-        "chunks": answer.chunks,
-        "prompt_tokens": answer.usage.prompt_tokens,
-        "output_tokens": answer.usage.output_tokens,
-        "finish_reason": answer.finish_reason,
-    }
-
-
-def _value_cell(value: Value | None) -> dict[str, object]:
-    match value:
-        case Summary(text):
-            return {"text": text}
-        case Label(label, confidence):
-            return {"label": label, "confidence": confidence}
-        case Reply(text, quotes):
-            return {"text": text, "quotes": [_quote_cell(quote) for quote in quotes]}
-        case None:
-            return {}
-
-
-def _quote_cell(quote: Quote) -> dict[str, object]:
-    return {
-        "text": quote.text,
-        "start": quote.start,
-        "end": quote.end,
-        "verified": quote.verified,
-    }
-
-
-def errors_table(letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
-    """Dead letters as the rows of `_errors/`."""
-    columns = {
-        DOC_ID: pa.array([letter.doc_id for letter in letters], id_type),
-        SOURCE: pa.array([letter.source for letter in letters], pa.string()),
-        ROW: pa.array([letter.row for letter in letters], pa.int64()),
-        "task": pa.array([letter.task for letter in letters], pa.string()),
-        "reason": pa.array([letter.problem.reason for letter in letters], pa.string()),
-        "message": pa.array([letter.problem.message for letter in letters], pa.string()),
-        "attempts": pa.array([letter.attempts for letter in letters], pa.int32()),
-    }
-    return pa.table(columns)

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.admission import Admission
-from pipelines.answer import Completion
 from pipelines.documents import Usage
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.models import Model
-from pipelines.tasks import INSTRUCTION, Sampling
+from pipelines.tasks import Completion, Sampling
 from pipelines.tokens import Tokens
 
 GIB = 2**30
@@ -80,7 +79,6 @@ class VllmEngine:
     def __init__(self, config: EngineConfig, tokens: Tokens, *, ray_metrics: bool = False) -> None:
         self.config = config
         self.tokens = tokens
-        self.instruction_ids = tuple(tokens.encode(INSTRUCTION))
         self.max_model_len = config.max_model_len
         self._llm = _start(config, ray_metrics)
         settings = self._llm.vllm_config
@@ -135,6 +133,7 @@ class VllmEngine:
             text=self.tokens.read(generated),
             usage=Usage(len(prompt), output.num_cached_tokens or 0, len(generated)),
             finish_reason=completion.finish_reason or "unknown",
+            logprob=completion.cumulative_logprob,
         )
 
     def shutdown(self) -> None:
@@ -145,22 +144,32 @@ def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
     """vLLM's parameters. Text is made once from all ids: vLLM's way, a token at a time for each
     request, is half of what the process around the engine does."""
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind
 
-    choices = sampling.choices
     return SamplingParams(
         temperature=0.0,
         max_tokens=sampling.max_tokens,
         output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
-        structured_outputs=StructuredOutputsParams(choice=list(choices)) if choices else None,
+        structured_outputs=_structure(sampling),
+        # the token that was taken alone; vLLM has put out of reach what the choices do not allow
+        logprobs=0 if sampling.choices else None,
         detokenize=False,
         skip_clone=True,
     )
 
 
+def _structure(sampling: Sampling) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    if sampling.choices:
+        return StructuredOutputsParams(choice=list(sampling.choices))
+    return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None
+
+
 def _start(config: EngineConfig, ray_metrics: bool) -> Any:
     _set_environment(config)
     from vllm import AsyncEngineArgs
+    from vllm.config import StructuredOutputsConfig
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -169,7 +178,14 @@ def _start(config: EngineConfig, ray_metrics: bool) -> Any:
         from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
         loggers = [RayPrometheusStatLogger]
-    arguments = AsyncEngineArgs(**engine_arguments(config), disable_log_stats=not ray_metrics)
+    arguments = AsyncEngineArgs(
+        **engine_arguments(config),
+        # a model that may indent its JSON pays for every blank
+        structured_outputs_config=StructuredOutputsConfig(
+            backend="xgrammar", disable_any_whitespace=True
+        ),
+        disable_log_stats=not ray_metrics,
+    )
     try:
         # the offline context gives the larger prefill steps of vLLM's own LLM class
         llm = AsyncLLM.from_engine_args(

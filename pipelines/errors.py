@@ -64,5 +64,9 @@ class Incomplete(PhifleetError):
     exit_code = 4
 
 
+class InvalidAnswer(PhifleetError):
+    """The engine's text is no answer to a task: belongs to one document, never to the run."""
+
+
 class RequestRejected(PhifleetError):
     """The engine refused one request: belongs to one document, never to the run."""

@@ -25,10 +25,11 @@ from pipelines.cost import CostModel
 from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, read_text
 from pipelines.ids import ID_HASH, NAMED, bad_ids, hash_ids
 from pipelines.layout import Layout
+from pipelines.reading import Reading
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 from pipelines.tokens import Tokens
-from pipelines.units import LONG, SHORT, Cutter, PromptShape, Unit
+from pipelines.units import LONG, SHORT, Cutter, Unit
 
 _MAX_SPAN_BYTES = 256 * 2**20
 # A tokenizer takes some hundred bytes a token while it works.
@@ -49,7 +50,7 @@ class IndexConfig:
     input: InputSpec
     layout: Layout
     tokens: Tokens
-    shape: PromptShape
+    reading: Reading
     cost: CostModel
     unit_seconds: float
     storage: Storage
@@ -203,17 +204,17 @@ class _Measured:
         problems: Sequence[str | None],
         config: IndexConfig,
     ) -> _Measured:
-        shape = config.shape
         readable = np.array([problem is None for problem in problems], dtype=bool)
-        longest = np.where(readable, shape.longest(tokens), 0)
+        lengths = config.reading.lengths(tokens)
+        longest = np.where(readable, lengths.longest, 0)
         sizes = pc.fill_null(pc.binary_length(table.column(TEXT)), 0)
         return cls(
             table=table,
             longest=longest,
-            prompt_tokens=np.where(readable, shape.prompt_tokens(tokens), 0),
+            prompt_tokens=np.where(readable, lengths.prompt_tokens, 0),
             seconds=np.where(readable, config.cost.seconds(tokens), 0.0),
             size_bytes=np.asarray(sizes.to_numpy(), dtype=np.int64),
-            long_pool=shape.long_pool(longest),
+            long_pool=config.reading.long_pool(longest),
         )
 
     def take(self, rows: npt.NDArray[np.int64]) -> _Measured:
@@ -269,7 +270,7 @@ def _measure(
     readable = [text for text in texts if isinstance(text, str)]
     lengths = _lengths(readable, config.tokens)
     tokens = np.array([next(lengths) if isinstance(t, str) else 0 for t in texts], dtype=np.int64)
-    too_long = config.shape.longest(tokens) > config.shape.limit
+    too_long = config.reading.too_long(tokens)
     problems = [
         text.reason if isinstance(text, Problem) else TOO_LONG if over else None
         for text, over in zip(texts, too_long.tolist(), strict=True)
@@ -282,8 +283,7 @@ def _lengths(texts: Sequence[str], tokens: Tokens) -> Iterator[int]:
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64) // _ENCODE_CHARACTERS
     cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]
     for start, end in pairwise(cuts):
-        for ids in tokens.encode_all(texts[start:end]):
-            yield len(ids)
+        yield from tokens.count_all(texts[start:end])
 
 
 def _rows_table(

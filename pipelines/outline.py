@@ -48,7 +48,6 @@ class Outline:
     """The layout of one text. Made in time that grows with the text."""
 
     def __init__(self, text: str) -> None:
-        self.opening = _opening(text)
         self._blocks = [Block(*found.span()) for found in _BLOCK.finditer(text)]
         self._block_starts = [block.start for block in self._blocks]
         self._paths = list(_paths(self._headings(text)))
@@ -65,10 +64,12 @@ class Outline:
         block = self._blocks[position - 1] if position else None
         return block if block and block.start < offset < block.end else None
 
-    def fitting_block(self, offset: int, most_characters: int) -> Block | None:
-        """The block that a cut here would split, where so many characters can hold it."""
+    def fitting_block(self, offset: int, start: int, limit: int) -> Block | None:
+        """The block that a cut here would split, where it begins after `start` and so many
+        characters as lie before `limit` can hold it."""
         block = self.block_around(offset)
-        return block if block and block.end - block.start <= most_characters else None
+        fits = block and start < block.start and block.end - block.start <= limit - start
+        return block if fits else None
 
     def _headings(self, text: str) -> Iterator[_Heading]:
         for found in _HEADING.finditer(text):
@@ -94,7 +95,7 @@ def _paths(headings: Iterator[_Heading]) -> Iterator[tuple[int, tuple[str, ...]]
         yield heading.start, tuple(each.title[:_HEADING_CHARACTERS] for each in above)
 
 
-def _opening(text: str) -> str:
+def opening(text: str) -> str:
     """The first line that says something, which is a title more often than not."""
     begun = text[: 100 * _OPENING_CHARACTERS].lstrip()
     return begun.partition("\n")[0][:_OPENING_CHARACTERS].strip("# \t\r")

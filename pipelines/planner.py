@@ -53,8 +53,8 @@ class Planner:
         config = IndexConfig(
             input=corpus.spec,
             layout=corpus.layout,
-            tokens=self.prepared.tokens,
-            shape=self.prepared.shape,
+            tokens=self.prepared.tasks.tokens,
+            reading=self.prepared.tasks.reading,
             cost=self.prepared.cost(self.cluster.device),
             unit_seconds=self.unit_seconds,
             storage=self.ledger.storage,

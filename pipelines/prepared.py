@@ -5,20 +5,22 @@ What `show`, `run` and `verify` need before anything is read or any cluster join
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import numpy as np
+
 from pipelines.cost import CostModel, Device
 from pipelines.engine import EngineConfig
-from pipelines.errors import SpecError
 from pipelines.models import Model, effective_lengths, resolve
-from pipelines.spec import Job, JobSpec, answer_digests, fingerprint
-from pipelines.tasks import INSTRUCTION, PROMPT_VERSION, Task, prepare
+from pipelines.prompts import PROMPT_VERSION, Prompts
+from pipelines.reading import ModelLengths, PromptShape, plan_reading
+from pipelines.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
+from pipelines.tasks import REPAIR_TOKENS, Question, Task, Tasks, prepare
 from pipelines.tokens import Tokens, load_tokens
-from pipelines.units import LONG, SHORT, PromptShape
+from pipelines.units import LONG, SHORT
 
-# strategies that this version can run
-_STRATEGIES = ("auto", "single", "reject")
 _LEN_STEP = 1024
 
 
@@ -28,9 +30,7 @@ class PreparedJob:
 
     job: Job
     model: Model
-    tokens: Tokens
-    tasks: tuple[Task, ...]
-    shape: PromptShape
+    tasks: Tasks
     digests: dict[str, str]
 
     @property
@@ -54,8 +54,7 @@ class PreparedJob:
         }
 
     def cost(self, device: Device) -> CostModel:
-        shape = self.shape
-        return CostModel(self.model, device, shape.overhead, shape.questions, shape.answers)
+        return CostModel(self.model, device, self.tasks.reading)
 
     def engine_config(self, pool: str, longest: int, *, gpu: bool) -> EngineConfig:
         """The engine of a pool whose longest prompt takes `longest` tokens with its answer.
@@ -65,8 +64,9 @@ class PreparedJob:
         """
         rounded = -(-max(longest, 1) // _LEN_STEP) * _LEN_STEP
         length = min(rounded, self.model.max_model_len)
-        if pool == SHORT and self.shape.short_limit is not None:
-            length = self.shape.short_limit
+        short = self.tasks.reading.short_limit
+        if pool == SHORT and short is not None:
+            length = short
         spec = self.spec
         return EngineConfig(
             model=self.model,
@@ -79,41 +79,52 @@ class PreparedJob:
 
     def pool_of(self, document_tokens: int) -> str:
         """The pool of a document of this length."""
-        import numpy as np
-
-        longest = self.shape.longest(np.array([document_tokens], dtype=np.int64))
-        return LONG if bool(self.shape.long_pool(longest)[0]) else SHORT
+        reading = self.tasks.reading
+        longest = reading.lengths(np.array([document_tokens], dtype=np.int64)).longest
+        return LONG if bool(reading.long_pool(longest)[0]) else SHORT
 
 
 def prepare_job(job: Job) -> PreparedJob:
     """Find the model and derive what follows. Raises SpecError, ModelError."""
     spec = job.spec
-    strategy = spec.long_documents.strategy
-    if strategy not in _STRATEGIES:
-        raise SpecError(
-            f"long_documents.strategy: {strategy!r} cannot be run by this version; "
-            f"strategies that can: {', '.join(_STRATEGIES)}"
-        )
     model = resolve(spec.model.name, spec.model.revision)
-    tokens = load_tokens(model.path)
-    tasks = prepare(spec.tasks, tokens)
-    digests = answer_digests(spec, model.revision, PROMPT_VERSION)
-    return PreparedJob(job, model, tokens, tasks, _shape(spec, model, tokens, tasks), digests)
+    tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokens(model.path))
+    return PreparedJob(job, model, tasks, answer_digests(spec, model.revision, PROMPT_VERSION))
 
 
-def _shape(spec: JobSpec, model: Model, tokens: Tokens, tasks: tuple[Task, ...]) -> PromptShape:
-    return PromptShape(
-        overhead=tokens.frame_tokens + len(tokens.encode(INSTRUCTION)),
-        questions=tuple(len(task.question_ids) for task in tasks),
-        answers=tuple(task.sampling.max_tokens for task in tasks),
-        short_limit=model.short_rope_len,
-        limit=_limit(spec, model),
+def prepare_tasks(
+    specs: Sequence[TaskSpec], long_documents: LongDocuments, model: Model, tokens: Tokens
+) -> Tasks:
+    """The tasks with their questions as ids, and how documents are read. Raises SpecError."""
+    each = prepare(specs, tokens)
+    prompts = Prompts(tokens)
+    effective = effective_lengths(model)
+    lengths = ModelLengths(
+        most=model.max_model_len,
+        short=model.short_rope_len,
+        single_pass_tokens=effective.single_pass_tokens,
+        chunk_tokens=effective.chunk_tokens,
     )
+    whole = [task.question for task in each]
+    part = [task.part_question for task in each]
+    combining = [task.combining or task.question for task in each]
+    reading = plan_reading(
+        long_documents,
+        lengths,
+        whole=_shape(prompts.whole_overhead, whole, each),
+        part=_shape(prompts.part_overhead, part, each),
+        notes=_shape(prompts.notes_overhead, combining, each),
+    )
+    return Tasks(each, prompts, reading)
 
 
-def _limit(spec: JobSpec, model: Model) -> int:
-    """The most tokens of one pass: the model's length, or where `reject` draws its line."""
-    if spec.long_documents.strategy != "reject":
-        return model.max_model_len
-    wanted = spec.long_documents.single_pass_tokens
-    return min(wanted or effective_lengths(model).single_pass_tokens, model.max_model_len)
+def _shape(overhead: int, asked: Sequence[Question], tasks: Sequence[Task]) -> PromptShape:
+    """The shape of prompts; an answer under a schema may need its question to be longer once."""
+    return PromptShape(
+        overhead=overhead,
+        questions=tuple(len(question.ids) for question in asked),
+        answers=tuple(
+            question.sampling.max_tokens + (REPAIR_TOKENS if task.schema else 0)
+            for question, task in zip(asked, tasks, strict=True)
+        ),
+    )

@@ -194,6 +194,18 @@ def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
     ]
 
 
+def column_fault(value: Any, schema: JsonSchema) -> str | None:
+    """Why a JSON value that keeps its schema has no place in its column, if it has none.
+
+    A column's integers have 64 bits, and its texts can be written as UTF-8.
+    """
+    try:
+        pa.array([typed(value, schema)], arrow_type(schema))
+    except (pa.ArrowException, ArithmeticError, ValueError) as error:
+        return str(error)
+    return None
+
+
 def typed(value: Any, schema: JsonSchema) -> Any:
     """A JSON value that keeps its schema, as Arrow takes it: dates and times made of their text."""
     if value is None:

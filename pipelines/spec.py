@@ -36,6 +36,7 @@ GpuCount = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"],
     MustBe("a whole number, a share of one GPU below 1, or auto"),
 ]
+ReadTokens = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
 FieldType = TypeAliasType(
     "FieldType",
     """Annotated[
@@ -101,12 +102,16 @@ class ClassifyTask(Section):
 
 
 class AskTask(Section):
-    """Answer a question in free words, with quotes."""
+    """Answer a question in free words, with quotes.
+
+    `only_verified`: an answer of which no quote is found in the document becomes null.
+    """
 
     name: TaskName
     kind: Literal["ask"] = "ask"
     question: Text
     max_tokens: Whole = 128
+    only_verified: bool = False
 
 
 class ExtractTask(Section):
@@ -114,12 +119,14 @@ class ExtractTask(Section):
 
     A schema's file is read with the job file, so that the task carries the schema itself. Only
     `parse_job` knows a directory for it: from anywhere else, such as HTTP, a path is refused.
+    `only_verified`: a field whose quote is not found in the document becomes null.
     """
 
     name: TaskName
     kind: Literal["extract"] = "extract"
     fields: Annotated[dict[Text, FieldType], Field(min_length=1)] | None = None
     json_schema: Schema | None = Field(default=None, alias="schema")
+    only_verified: bool = False
 
     def faults(self) -> Iterator[Fault]:
         if self.fields is None and self.json_schema is None:
@@ -143,8 +150,8 @@ class LongDocuments(Section):
     """How a document too long for one reading is read. A None follows the model."""
 
     strategy: Literal["auto", "single", "map_reduce", "truncate", "reject"] = "auto"
-    single_pass_tokens: Whole | None = None
-    chunk_tokens: Whole | None = None
+    single_pass_tokens: ReadTokens | None = None
+    chunk_tokens: ReadTokens | None = None
     overlap_tokens: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 128
 
     def faults(self) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ Knows no tasks, chunks or engines.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
@@ -21,7 +21,21 @@ from tokenizers import Tokenizer
 
 from pipelines.errors import ModelError
 
+SEGMENT_CHARACTERS = 2**20
+_SEGMENT_SEARCH = 2**10
 _MARKER = "PHIFLEETMARKER"
+
+
+def segments(text: str) -> Iterator[tuple[int, int]]:
+    """A text in stretches of about a million characters, at a line's end where there is one."""
+    start = 0
+    while start < len(text):
+        end = min(len(text), start + SEGMENT_CHARACTERS)
+        if end < len(text):
+            line = text.rfind("\n", end - _SEGMENT_SEARCH, end)
+            end = line + 1 if line >= 0 else end
+        yield start, end
+        start = end
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,17 @@ class Tokens:
         return [
             encoding.ids if self.control_ids.isdisjoint(encoding.ids) else self._broken_up(text)
             for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def count_all(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text; long texts in segments, so that memory does not grow with them and
+        the count may be a token or two off at a segment's end."""
+        whole = iter(self.encode_all([text for text in texts if len(text) <= SEGMENT_CHARACTERS]))
+        return [
+            len(next(whole))
+            if len(text) <= SEGMENT_CHARACTERS
+            else sum(len(self.encode(text[start:end])) for start, end in segments(text))
+            for text in texts
         ]
 
     def starts(self, text: str) -> list[int]:

@@ -51,37 +51,6 @@ UNIT_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PromptShape:
-    """Lengths that all documents' prompts share, in tokens.
-
-    `overhead` is the chat frame and the instruction; `questions` and `answers` have one entry a
-    task. `short_limit` is what fits the short pool, None where the model needs only one pool;
-    `limit` is the most that one pass can take.
-    """
-
-    overhead: int
-    questions: tuple[int, ...]
-    answers: tuple[int, ...]
-    short_limit: int | None
-    limit: int
-
-    def longest(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The longest prompt with its answer, for documents of these lengths."""
-        tails = zip(self.questions, self.answers, strict=True)
-        return tokens + self.overhead + max(question + answer for question, answer in tails)
-
-    def prompt_tokens(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Tokens of all prompts of a document together."""
-        return (tokens + self.overhead) * len(self.questions) + sum(self.questions)
-
-    def long_pool(self, longest: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which documents belong to the long pool; those over `limit` need no engine at all."""
-        if self.short_limit is None:
-            return np.zeros(len(longest), dtype=bool)
-        return (longest > self.short_limit) & (longest <= self.limit)
-
-
 @dataclass
 class Cutter:
     """Collects rows of one pool until they make a unit.

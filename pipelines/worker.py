@@ -24,17 +24,16 @@ import ray
 
 from pipelines.admission import Admission
 from pipelines.answer import Engine, answer_document
-from pipelines.documents import DOC_ID, Document, Outcome, documents_of, errors_table, part_table
+from pipelines.columns import errors_table, part_table
+from pipelines.documents import DOC_ID, Document, Outcome, documents_of
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.errors import PhifleetError
 from pipelines.ledger import STAGING, Commit, Ledger, StagedFile, sha256
 from pipelines.metrics import WorkerMetrics
 from pipelines.models import resolve
 from pipelines.progress import Progress
-from pipelines.spec import TaskSpec
 from pipelines.storage import Storage
-from pipelines.tasks import Task, prepare
-from pipelines.tokens import Tokens
+from pipelines.tasks import Tasks
 
 # Documents that are being tokenized, as a part of what the engine has in hand; their tokens are
 # guessed from their characters.
@@ -51,8 +50,7 @@ class WorkerConfig:
     pool: str
     storage: Storage
     engine: EngineConfig
-    tokens: Tokens
-    tasks: tuple[TaskSpec, ...]
+    tasks: Tasks
     id_column: str
     metadata: Mapping[str, str]
 
@@ -67,7 +65,7 @@ class Worker:
             # the model lies elsewhere, or not yet anywhere, on another node
             model = resolve(config.engine.model.name, config.engine.model.revision)
             engine = VllmEngine(
-                replace(config.engine, model=model), config.tokens, ray_metrics=True
+                replace(config.engine, model=model), config.tasks.tokens, ray_metrics=True
             )
         self._runner = UnitRunner(config, engine, WorkerMetrics(config.run, config.pool))
         # Ray starts a dead actor again; then the engine before this one died with it
@@ -124,10 +122,10 @@ class UnitRunner:
         self._config = config
         self._engine = engine
         self._metrics = metrics
-        self._tasks: tuple[Task, ...] = prepare(config.tasks, config.tokens)
+        self._columns = [task.column for task in config.tasks.each]
         self._ledger = Ledger(config.storage)
         self._reading = Admission(engine.kv_tokens * _READ_AHEAD)
-        self._least_tokens = len(self._tasks) * engine.sequence_tokens
+        self._least_tokens = len(self._columns) * engine.sequence_tokens
 
     async def run(self, number: int, file: str, row_group: int) -> bool:
         """Answer one unit, stage its part, commit and publish it.
@@ -149,7 +147,7 @@ class UnitRunner:
         guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN
         async with self._reading.hold(max(guessed, self._least_tokens)):
             started = time.monotonic()
-            outcome = await answer_document(document, self._tasks, self._engine)
+            outcome = await answer_document(document, self._config.tasks, self._engine)
         self.progress.count(outcome)
         if self._metrics:
             self._metrics.document(outcome, time.monotonic() - started)
@@ -169,7 +167,7 @@ class UnitRunner:
         self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
     ) -> Commit:
         config = self._config
-        part = part_table(rows, outcomes, config.tasks, config.id_column)
+        part = part_table(rows, outcomes, self._columns, config.id_column)
         letters = [letter for outcome in outcomes for letter in outcome.dead_letters()]
         errors = errors_table(letters, rows.schema.field(DOC_ID).type)
         usages = [answer.usage for outcome in outcomes for answer in outcome.answers]

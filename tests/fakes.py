@@ -8,18 +8,37 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from pipelines.admission import Admission
-from pipelines.answer import Completion
 from pipelines.documents import Usage
 from pipelines.errors import EngineError, RequestRejected
-from pipelines.tasks import INSTRUCTION, Sampling
+from pipelines.models import Model
+from pipelines.prepared import prepare_tasks
+from pipelines.spec import LongDocuments, TaskSpec
+from pipelines.tasks import Completion, Sampling, Tasks
 from pipelines.tokens import Tokens
+
+Rule = Callable[[str, Sampling], tuple[str, float | None]]
+"""A prompt's text and how it is decoded become the answer and its log-probability."""
+
+
+def an_answer(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
+    """The first choice where there are choices, else the same words to everything."""
+    return (sampling.choices[0] if sampling.choices else "an answer"), None
+
+
+def tasks_of(
+    specs: Sequence[TaskSpec], model: Model, tokens: Tokens, **long_documents: object
+) -> Tasks:
+    """Tasks ready for a model, with `long_documents` as the job file has it."""
+    return prepare_tasks(specs, LongDocuments.model_validate(long_documents), model, tokens)
 
 
 @dataclass
 class FakeEngine:
     """An engine that answers at once by a rule, and keeps what it was asked.
 
-    A prompt whose text contains `rejects` is refused; one that contains `dies_of` ends the engine.
+    A prompt over its length is refused as vLLM refuses it, and so is one whose text contains
+    `rejects`; one that contains `dies_of` ends the engine. `longest` is the most tokens that a
+    prompt took with its answer.
     """
 
     tokens: Tokens
@@ -27,16 +46,16 @@ class FakeEngine:
     kv_tokens: int = 100_000
     step_tokens: int = 10
     sequence_tokens: int = 1
-    answers: Callable[[str], str] = lambda prompt: "an answer"
+    answers: Rule = an_answer
     rejects: str | None = None
     dies_of: str | None = None
     prompts: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.instruction_ids = tuple(self.tokens.encode(INSTRUCTION))
         self.admission = Admission(self.kv_tokens)
         self.most_in_flight = 0
+        self.longest = 0
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
         return self.admission.hold(tokens)
@@ -51,16 +70,19 @@ class FakeEngine:
         self.prompts.append(text)
         number = len(self.prompts)
         self.events.append(f"start {number}")
+        self.longest = max(self.longest, len(prompt) + sampling.max_tokens)
         self.most_in_flight = max(self.most_in_flight, self.admission.in_flight_tokens)
         await asyncio.sleep(0.001)
+        if len(prompt) > self.max_model_len:
+            raise RequestRejected(f"{len(prompt)} tokens are more than {self.max_model_len}")
         self._fail(text)
         if on_first_token is not None:
             self.events.append(f"first token {number}")
             on_first_token()
         await asyncio.sleep(0.001)
         self.events.append(f"end {number}")
-        answer = sampling.choices[0] if sampling.choices else self.answers(text)
-        return Completion(answer, Usage(len(prompt), 0, 3), "stop")
+        answer, logprob = self.answers(text, sampling)
+        return Completion(answer, Usage(len(prompt), 0, 3), "stop", logprob)
 
     def _fail(self, text: str) -> None:
         if self.rejects and self.rejects in text:

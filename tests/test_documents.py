@@ -1,4 +1,4 @@
-"""Rows become documents, outcomes become parts and `_errors/`, with the design's columns."""
+"""Rows become documents; what cannot be read has a reason."""
 
 from __future__ import annotations
 
@@ -6,37 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import documents
-from pipelines.documents import (
-    Answer,
-    DeadLetter,
-    Document,
-    Label,
-    Outcome,
-    Problem,
-    Quote,
-    Reply,
-    Summary,
-    Usage,
-    Value,
-    answer_type,
-    documents_of,
-    errors_table,
-    part_table,
-    read_text,
-)
-from pipelines.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
-
-TASKS: tuple[TaskSpec, ...] = (
-    SummarizeTask(name="summary"),
-    ClassifyTask(name="topic", labels=("a", "b")),
-    AskTask(name="who", question="Who?"),
-)
-NESTED = pa.struct([("tags", pa.list_(pa.string())), ("size", pa.int32())])
-VALUES: tuple[Value, ...] = (
-    Summary("short"),
-    Label("a", 0.5),
-    Reply("Ann", (Quote("Ann signed", 3, 13, True), Quote("Bob", None, None, False))),
-)
+from pipelines.documents import Problem, documents_of, read_text
 
 
 def unit_rows(count: int) -> pa.Table:
@@ -46,29 +16,8 @@ def unit_rows(count: int) -> pa.Table:
             "row": pa.array(range(count), pa.int64()),
             "doc_id": pa.array([f"d{row}" for row in range(count)], pa.string()),
             "text": pa.array([b"text"] * count, pa.large_binary()),
-            "kept.meta": pa.array(
-                [{"tags": ["x", None], "size": row} for row in range(count)], NESTED
-            ),
-            "kept.source": pa.array(["wire"] * count, pa.string()),
         }
     )
-
-
-def outcome(row: int, *failed: str) -> Outcome:
-    answers = [
-        Answer(task.name, None, Problem("rejected", "no"))
-        if task.name in failed
-        else Answer(task.name, value, None, "single", 1, Usage(9, 4, 2), "stop")
-        for task, value in zip(TASKS, VALUES, strict=True)
-    ]
-    return Outcome(Document(f"d{row}", "text", None, "f.parquet", row), tuple(answers))
-
-
-def dead(row: int) -> Outcome:
-    return Outcome(Document(f"d{row}", None, row=row), problem=Problem("empty", "the text is null"))
-
-
-ALL = ("summary", "topic", "who")
 
 
 @pytest.mark.parametrize(
@@ -104,89 +53,3 @@ def test_rows_become_documents_in_order() -> None:
     good, bad = documents_of(rows)
     assert (good.doc_id, good.text, good.problem, good.row) == ("d0", "one", None, 0)
     assert (bad.text, bad.problem and bad.problem.reason, bad.row) == (None, "not_text", 1)
-
-
-def test_a_part_has_the_designs_columns_in_order() -> None:
-    part = part_table(unit_rows(1), [outcome(0)], TASKS, "key")
-    assert part.column_names == ["key", "meta", "source", "summary", "topic", "who"]
-    common = {
-        "status": pa.string(),
-        "strategy": pa.string(),
-        "chunks": pa.int32(),
-        "prompt_tokens": pa.int64(),
-        "output_tokens": pa.int64(),
-        "finish_reason": pa.string(),
-    }
-    quote = pa.struct(
-        {"text": pa.string(), "start": pa.int64(), "end": pa.int64(), "verified": pa.bool_()}
-    )
-    assert part.schema.types == [
-        pa.string(),
-        NESTED,
-        pa.string(),
-        pa.struct({"text": pa.string(), **common}),
-        pa.struct({"label": pa.string(), "confidence": pa.float64(), **common}),
-        pa.struct({"text": pa.string(), "quotes": pa.list_(quote), **common}),
-    ]
-
-
-def test_a_part_has_every_value_and_only_answered_documents() -> None:
-    outcomes = [outcome(0), dead(1), outcome(2, *ALL), outcome(3)]
-    rows = part_table(unit_rows(4), outcomes, TASKS, "id").to_pylist()
-    assert [row["id"] for row in rows] == ["d0", "d3"]
-    last = rows[1]
-    assert last["meta"] == {"tags": ["x", None], "size": 3}
-    assert last["source"] == "wire"
-    assert last["summary"] == {
-        "text": "short",
-        "status": "answered",
-        "strategy": "single",
-        "chunks": 1,
-        "prompt_tokens": 9,
-        "output_tokens": 2,
-        "finish_reason": "stop",
-    }
-    assert (last["topic"]["label"], last["topic"]["confidence"]) == ("a", 0.5)
-    assert last["who"]["quotes"] == [
-        {"text": "Ann signed", "start": 3, "end": 13, "verified": True},
-        {"text": "Bob", "start": None, "end": None, "verified": False},
-    ]
-
-
-def test_a_failed_task_of_an_answered_document_is_null_with_its_status() -> None:
-    (row,) = part_table(unit_rows(1), [outcome(0, "who")], TASKS, "id").to_pylist()
-    assert (row["who"]["text"], row["who"]["quotes"]) == (None, None)
-    assert row["who"]["status"] == "rejected"
-    assert row["summary"]["status"] == "answered"
-
-
-def test_parts_of_differing_content_have_one_schema() -> None:
-    full = part_table(unit_rows(2), [outcome(0), outcome(1, "topic")], TASKS, "id")
-    none_answered = part_table(unit_rows(1), [dead(0)], TASKS, "id")
-    none_there = part_table(unit_rows(0), [], TASKS, "id")
-    assert pa.concat_tables([full, none_answered, none_there], promote_options="none").num_rows == 2
-    assert full.schema.types[3:] == [answer_type(task) for task in TASKS]
-
-
-def test_dead_letters_name_the_document_or_its_failed_tasks() -> None:
-    assert [letter.task for letter in dead(0).dead_letters()] == [None]
-    assert [letter.task for letter in outcome(0, "who", "topic").dead_letters()] == ["topic", "who"]
-    assert outcome(0).dead_letters() == []
-
-
-@pytest.mark.parametrize(("doc_id", "id_type"), [("a", pa.string()), (7, pa.int64())])
-def test_errors_have_a_row_for_each_dead_letter(doc_id: str | int, id_type: pa.DataType) -> None:
-    letter = DeadLetter(doc_id, "f", 3, None, Problem("empty", "the text is null"), 2)
-    table = errors_table([letter], id_type)
-    assert table.to_pylist() == [
-        {
-            "doc_id": doc_id,
-            "source": "f",
-            "row": 3,
-            "task": None,
-            "reason": "empty",
-            "message": "the text is null",
-            "attempts": 2,
-        }
-    ]
-    assert errors_table([], id_type).schema == table.schema

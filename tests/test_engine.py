@@ -9,6 +9,7 @@ import pydoc_data.topics
 from collections.abc import Iterator
 
 import pytest
+from fakes import tasks_of
 
 from pipelines.answer import answer_document
 from pipelines.documents import Document, Label
@@ -16,7 +17,7 @@ from pipelines.engine import EngineConfig, VllmEngine, cpu_cache_gib, engine_arg
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.models import Model
 from pipelines.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
-from pipelines.tasks import Sampling, prepare
+from pipelines.tasks import Sampling, Tasks
 from pipelines.tokens import Tokens
 
 pytestmark = [
@@ -42,8 +43,12 @@ def engine(tiny_model: Model, tiny_tokens: Tokens) -> Iterator[VllmEngine]:
     started.shutdown()
 
 
-async def test_all_kinds_of_task_are_answered(engine: VllmEngine) -> None:
-    tasks = prepare(SPECS, engine.tokens)
+@pytest.fixture(scope="session")
+def tasks(tiny_model: Model, tiny_tokens: Tokens) -> Tasks:
+    return tasks_of(SPECS, tiny_model, tiny_tokens)
+
+
+async def test_all_kinds_of_task_are_answered(engine: VllmEngine, tasks: Tasks) -> None:
     outcome = await answer_document(Document("d", "A short text."), tasks, engine)
     assert [answer.status for answer in outcome.answers] == ["answered"] * 4
     label = outcome.answers[3].value
@@ -72,10 +77,9 @@ async def test_the_first_token_is_told_once(engine: VllmEngine) -> None:
 
 
 async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_once(
-    engine: VllmEngine,
+    engine: VllmEngine, tasks: Tasks
 ) -> None:
     steps = engine._llm.vllm_config.scheduler_config.max_num_batched_tokens
-    tasks = prepare(SPECS, engine.tokens)
     assert len(engine.tokens.encode(LONG_TEXT)) > 1.5 * steps
     outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
     prompt = sum(answer.usage.prompt_tokens for answer in outcome.answers)
@@ -84,17 +88,16 @@ async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_on
 
 
 async def test_documents_of_one_step_asked_at_once_are_prefilled_once_each(
-    engine: VllmEngine,
+    engine: VllmEngine, tasks: Tasks
 ) -> None:
-    tasks = prepare(SPECS, engine.tokens)
     texts = [f"Text {number}. {LONG_TEXT[: 4000 + 500 * number]}" for number in range(12)]
     asked = (answer_document(Document(text[:8], text), tasks, engine) for text in texts)
     outcomes = await asyncio.gather(*asked)
-    overhead = len(engine.instruction_ids) + engine.tokens.frame_tokens
+    overhead = tasks.prompts.whole_overhead
     shared = sum(len(engine.tokens.encode(text)) + overhead for text in texts)
     cached = sum(a.usage.cached_prompt_tokens for o in outcomes for a in o.answers)
     assert max(map(len, map(engine.tokens.encode, texts))) < engine.step_tokens
-    assert cached >= 0.97 * (len(tasks) - 1) * shared
+    assert cached >= 0.97 * (len(tasks.each) - 1) * shared
 
 
 async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:
@@ -104,9 +107,8 @@ async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEng
     assert alive.usage.output_tokens > 0
 
 
-async def test_a_document_of_control_strings_is_answered(engine: VllmEngine) -> None:
+async def test_a_document_of_control_strings_is_answered(engine: VllmEngine, tasks: Tasks) -> None:
     text = "".join(engine.tokens.control.values()) * 3
-    tasks = prepare(SPECS, engine.tokens)
     outcome = await answer_document(Document("d", text), tasks, engine)
     assert outcome.answered
 

@@ -25,13 +25,17 @@ LAYERS = [
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.answer", "pipelines.admission"},
+    {"pipelines.combining"},
     {"pipelines.tasks"},
-    {"pipelines.chunking", "pipelines.schema"},
+    {"pipelines.merging", "pipelines.prompts", "pipelines.reading"},
+    {"pipelines.extraction", "pipelines.chunking"},
     {"pipelines.tokens", "pipelines.grounding", "pipelines.outline", "pipelines.tiny"},
-    {"pipelines.documents"},
+    {"pipelines.columns"},
+    {"pipelines.documents", "pipelines.schema"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
-PURE += ["chunking", "outline", "schema"]
+PURE += ["chunking", "outline", "schema", "extraction", "merging", "combining", "prompts"]
+PURE += ["reading", "columns"]
 
 
 def _name(path: Path) -> str:

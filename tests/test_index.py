@@ -9,25 +9,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.chunking import ChunkSize
 from pipelines.corpus import Piece, list_files, open_corpus
 from pipelines.cost import CPU, CostModel
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.models import Model
+from pipelines.reading import PromptShape, Reading
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 from pipelines.tokens import Tokens
-from pipelines.units import PromptShape
 
-SHAPE = PromptShape(10, (5,), (20,), short_limit=200, limit=1000)
+SHAPE = PromptShape(10, (5,), (20,))
+READING = Reading("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200)
 
 
 @pytest.fixture
 def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> IndexConfig:
     spec = InputSpec(path=str(tmp_path / "corpus.parquet"), id_column="id", keep_columns=("text",))
-    cost = CostModel(tiny_model, CPU, SHAPE.overhead, SHAPE.questions, SHAPE.answers)
+    cost = CostModel(tiny_model, CPU, READING)
     layout = open_corpus(spec, list_files(str(_write(tmp_path, ["a"])))).layout
     storage = Storage(str(tmp_path / "out"))
-    return IndexConfig(spec, layout, tiny_tokens, SHAPE, cost, 0.5, storage, "index")
+    return IndexConfig(spec, layout, tiny_tokens, READING, cost, 0.5, storage, "index")
 
 
 def _write(directory: Path, texts: list[str | None], row_group_size: int | None = None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.outline import Outline
+from pipelines.outline import Outline, opening
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_a_fence_that_is_never_closed_is_no_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "opening"),
+    ("text", "begins"),
     [("\n\n# Title\nwords", "Title"), ("One line only", "One line only"), ("x" * 999, "x" * 200)],
 )
-def test_the_opening_is_the_first_line(text: str, opening: str) -> None:
-    assert Outline(text).opening == opening
+def test_the_opening_is_the_first_line(text: str, begins: str) -> None:
+    assert opening(text) == begins

@@ -1,76 +1,146 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from pipelines.documents import Label, Quote, Reply, Summary
-from pipelines.errors import SpecError
-from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask
-from pipelines.tasks import InvalidAnswer, prepare, read_answer
+from pipelines.documents import Label, Quote, Reply, Summary, Usage
+from pipelines.errors import InvalidAnswer
+from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.tasks import (
+    CANNOT_TELL,
+    NOT_STATED,
+    REPAIR_TOKENS,
+    Completion,
+    Task,
+    asked_of,
+    prepare,
+    read_answer,
+    repair_question,
+)
 from pipelines.tokens import Tokens
 
 SUMMARIZE = SummarizeTask(name="summary", max_words=30)
 CLASSIFY = ClassifyTask(name="topic", labels=("risk", "earnings per share"))
 ASK = AskTask(name="auditor", question="Who audited?", max_tokens=64)
+EXTRACT = ExtractTask(name="facts", fields={"company": "string", "risks": ["string"]})
+ALL: tuple[TaskSpec, ...] = (SUMMARIZE, CLASSIFY, ASK, EXTRACT)
+TEXT = "The statements were audited by Smith & Co in 1999."
 
 
-def test_questions_say_what_the_job_file_says(tiny_tokens: Tokens) -> None:
-    summarize, classify, ask = prepare((SUMMARIZE, CLASSIFY, ASK), tiny_tokens)
-    assert "at most 30 words" in summarize.question
-    assert "- risk\n- earnings per share\n" in classify.question
-    assert "Who audited?" in ask.question
+@pytest.fixture
+def tasks(tiny_tokens: Tokens) -> dict[str, Task]:
+    return {task.spec.kind: task for task in prepare(ALL, tiny_tokens)}
 
 
-def test_question_ids_are_the_question(tiny_tokens: Tokens) -> None:
-    for task in prepare((SUMMARIZE, CLASSIFY, ASK), tiny_tokens):
-        assert tiny_tokens.decode(task.question_ids) == task.question
+def completion(text: str, logprob: float | None = None) -> Completion:
+    return Completion(text, Usage(), "stop", logprob)
+
+
+def test_questions_say_what_the_job_file_says(tasks: dict[str, Task]) -> None:
+    assert "at most 30 words" in tasks["summarize"].question.text
+    assert "- risk\n- earnings per share\n" in tasks["classify"].question.text
+    assert "Who audited?" in tasks["ask"].question.text
+    form = '{"company": string or null, "risks": [string, ...]}'
+    assert form in tasks["extract"].question.text
+
+
+def test_question_ids_are_the_question(tasks: dict[str, Task], tiny_tokens: Tokens) -> None:
+    for task in tasks.values():
+        for part in (False, True):
+            question = asked_of(task, part=part)
+            assert tiny_tokens.decode(question.ids) == question.text
 
 
 def test_a_question_cannot_become_control(tiny_tokens: Tokens) -> None:
     tricky = AskTask(name="x", question="What does <|end|> mean, and </s>?")
     (task,) = prepare((tricky,), tiny_tokens)
-    assert tiny_tokens.control_ids.isdisjoint(task.question_ids)
+    assert tiny_tokens.control_ids.isdisjoint(task.question.ids)
 
 
 def test_classify_is_decoded_under_its_labels_with_room_for_the_longest(
-    tiny_tokens: Tokens,
+    tasks: dict[str, Task], tiny_tokens: Tokens
 ) -> None:
-    (task,) = prepare((CLASSIFY,), tiny_tokens)
-    assert task.sampling.choices == ("risk", "earnings per share")
-    assert task.sampling.max_tokens > len(tiny_tokens.encode("earnings per share"))
+    sampling = tasks["classify"].question.sampling
+    assert sampling.choices == ("risk", "earnings per share")
+    assert sampling.max_tokens > len(tiny_tokens.encode("earnings per share"))
 
 
-def test_ask_may_write_as_much_as_the_job_file_allows(tiny_tokens: Tokens) -> None:
-    (task,) = prepare((ASK,), tiny_tokens)
-    assert task.sampling.max_tokens == 64
+def test_a_chunk_may_speak_for_no_label_and_a_document_may_not(tasks: dict[str, Task]) -> None:
+    part = asked_of(tasks["classify"], part=True).sampling.choices
+    assert part == ("risk", "earnings per share", CANNOT_TELL)
+    assert CANNOT_TELL not in (tasks["classify"].question.sampling.choices or ())
 
 
-def test_extract_is_refused_by_name(tiny_tokens: Tokens) -> None:
-    extract = ExtractTask(name="facts", fields={"company": "string"})
-    with pytest.raises(SpecError, match=r"tasks\.facts: kind 'extract'.*summarize, classify, ask"):
-        prepare((extract,), tiny_tokens)
+def test_ask_may_write_as_much_as_the_job_file_allows(tasks: dict[str, Task]) -> None:
+    assert tasks["ask"].question.sampling.max_tokens == 64
 
 
-def test_a_summary_is_the_text_without_its_edges() -> None:
-    assert read_answer(SUMMARIZE, "  All is well. \n", "") == Summary("All is well.")
+def test_a_summary_is_the_text_without_its_edges(tasks: dict[str, Task]) -> None:
+    found = read_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
+    assert found == Summary("All is well.")
 
 
-def test_a_label_must_be_one_of_the_labels() -> None:
-    assert read_answer(CLASSIFY, "risk", "") == Label("risk")
+def test_a_label_has_its_probability_as_confidence(tasks: dict[str, Task]) -> None:
+    sure = completion("risk", math.log(0.75))
+    found = read_answer(tasks["classify"], sure, "", (0, 0))
+    assert isinstance(found, Label) and found.confidence == pytest.approx(0.75)
+    assert read_answer(tasks["classify"], completion("risk"), "", (0, 0)) == Label("risk")
+
+
+def test_a_label_must_be_one_of_the_labels(tasks: dict[str, Task]) -> None:
     with pytest.raises(InvalidAnswer, match="'earnings'"):
-        read_answer(CLASSIFY, "earnings", "")
+        read_answer(tasks["classify"], completion("earnings"), "", (0, 0))
 
 
-def test_a_quote_is_found_where_it_stands() -> None:
-    text = "The statements were audited by Smith & Co in 1999."
-    reply = read_answer(ASK, 'Smith & Co\nQuote: "audited by Smith & Co"', text)
-    assert reply == Reply("Smith & Co", (Quote("audited by Smith & Co", 20, 41, verified=True),))
-    assert text[20:41] == "audited by Smith & Co"
+def _reply(task: Task, answer: str) -> object:
+    return read_answer(task, completion(answer), TEXT, (0, len(TEXT)))
 
 
-def test_a_quote_that_is_not_in_the_text_is_kept_unverified() -> None:
-    reply = read_answer(ASK, "Jones\nQuote: audited by Jones", "Nothing of it.")
+def test_a_quote_is_found_where_it_stands(tasks: dict[str, Task]) -> None:
+    quote = Quote("audited by Smith & Co", 20, 41, verified=True)
+    reply = _reply(tasks["ask"], 'Smith & Co\nQuote: "audited by Smith & Co"')
+    assert reply == Reply("Smith & Co", (quote,))
+    assert TEXT[20:41] == quote.text
+
+
+def test_a_quote_that_is_not_in_the_text_is_kept_unverified(tasks: dict[str, Task]) -> None:
+    reply = _reply(tasks["ask"], "Jones\nQuote: audited by Jones")
     assert reply == Reply("Jones", (Quote("audited by Jones", None, None, verified=False),))
 
 
-def test_an_empty_quote_is_no_quote() -> None:
-    assert read_answer(ASK, 'Yes\nQuote: ""', "text") == Reply("Yes", ())
+def test_a_quote_is_looked_for_only_where_the_model_looked(tasks: dict[str, Task]) -> None:
+    answer = completion("1999\nQuote: in 1999")
+    reply = read_answer(tasks["ask"], answer, TEXT, (0, 20))
+    assert isinstance(reply, Reply) and not reply.quotes[0].verified
+
+
+@pytest.mark.parametrize("answer", ["not stated", "'Not stated.'", "Not  stated\nQuote: in 1999"])
+def test_an_answer_that_says_nothing_is_said_in_one_way(
+    tasks: dict[str, Task], answer: str
+) -> None:
+    assert _reply(tasks["ask"], answer) == Reply(NOT_STATED, ())
+
+
+def test_an_empty_quote_is_no_quote(tasks: dict[str, Task]) -> None:
+    assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply("Yes", ())
+
+
+def test_only_a_verified_answer_stands_where_the_job_wants_it(tiny_tokens: Tokens) -> None:
+    (task,) = prepare((ASK.model_copy(update={"only_verified": True}),), tiny_tokens)
+    bad = Quote("audited by Jones", None, None, verified=False)
+    assert _reply(task, "Jones\nQuote: audited by Jones") == Reply(None, (bad,))
+    assert _reply(task, "Smith") == Reply(None, ())
+    good = _reply(task, "Smith\nQuote: audited by Smith")
+    assert isinstance(good, Reply) and good.text == "Smith"
+
+
+def test_a_refused_answer_is_told_what_was_wrong_within_its_bound(
+    tasks: dict[str, Task], tiny_tokens: Tokens
+) -> None:
+    first = tasks["extract"].question
+    again = repair_question(tasks["extract"], "company: 3 is not of type 'string'", tiny_tokens)
+    assert "company: 3 is not of type 'string'" in again.text
+    assert again.ids[: len(first.ids)] == first.ids
+    long = repair_question(tasks["extract"], "no " * 1000, tiny_tokens)
+    assert len(long.ids) == len(first.ids) + REPAIR_TOKENS

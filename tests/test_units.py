@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pipelines import units
 from pipelines.units import (
     Cutter,
-    PromptShape,
     Unit,
     longest_first,
     number_units,
@@ -70,16 +69,6 @@ def test_the_three_bounds_do_not_add_up() -> None:
     half = units.MAX_UNIT_BYTES // 2 + 1
     assert [len(unit) for unit in cut([[0, 9, 9]], 10.0, half)] == [2, 1]
     assert [len(unit) for unit in cut([[9, 0, 0]], 10.0, 1)] == [3]
-
-
-def test_a_document_is_long_where_its_longest_prompt_with_answer_is() -> None:
-    shape = PromptShape(10, (5, 20), (100, 50), short_limit=1000, limit=5000)
-    tokens = np.array([885, 886, 4885, 4886])
-    longest = shape.longest(tokens)
-    assert longest.tolist() == [1000, 1001, 5000, 5001]
-    assert shape.long_pool(longest).tolist() == [False, True, True, False]
-    assert shape.prompt_tokens(tokens).tolist() == [2 * (each + 10) + 25 for each in tokens]
-    assert not replace(shape, short_limit=None).long_pool(longest).any()
 
 
 def test_units_are_numbered_by_file_and_row_group() -> None:

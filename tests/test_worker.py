@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import FakeEngine
+from fakes import FakeEngine, tasks_of
 
 from pipelines.engine import EngineConfig
 from pipelines.errors import EngineError
@@ -35,8 +35,9 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConf
     )
     pq.write_table(rows, tmp_path / "_run/index/text.parquet", row_group_size=5)
     engine = EngineConfig(tiny_model, 4096, gpu=False)
+    tasks = tasks_of(TASKS, tiny_model, tiny_tokens)
     return WorkerConfig(
-        "test", "short", Storage(str(tmp_path)), engine, tiny_tokens, TASKS, "key", {"made": "here"}
+        "test", "short", Storage(str(tmp_path)), engine, tasks, "key", {"made": "here"}
     )
 
 
@@ -74,7 +75,7 @@ async def test_whoever_commits_second_leaves_nothing_behind(
     await _run(config, FakeEngine(tiny_tokens))
     before = config.storage.read("part-000007.parquet")
     staged = config.storage.names("_run/staging")
-    committed, _ = await _run(config, FakeEngine(tiny_tokens, answers=lambda _: "another answer"))
+    committed, _ = await _run(config, FakeEngine(tiny_tokens, answers=lambda *_: ("a", None)))
     assert not committed
     assert config.storage.read("part-000007.parquet") == before
     assert config.storage.names("_run/staging") == staged

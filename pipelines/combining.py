@@ -1,0 +1,225 @@
+"""One answer of a document from what its chunks said, by more questions where they are needed.
+
+`summarize`: summaries are combined level by level until one fits; `ask`: the same with evidence,
+and no question where all evidence says the same; `classify`: a vote, of which a tie is settled by a
+question; `extract`: values are merged, and conflicts settled by a question. Every prompt fits
+`room`, every level is shorter than the one before it. Knows no engine: whoever calls gives `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.documents import Fields, Label, Quote, Reply, Summary, Value
+from pipelines.errors import InvalidAnswer
+from pipelines.grounding import locate
+from pipelines.merging import Candidate, Conflict, Path, merge, merged_quotes, same_words, vote
+from pipelines.prompts import Prompts
+from pipelines.tasks import (
+    CANNOT_TELL,
+    NOT_STATED,
+    QUOTE_MARK,
+    Completion,
+    Question,
+    Sampling,
+    Task,
+    is_not_stated,
+    label_question,
+    question,
+    read_label,
+    split_reply,
+)
+
+Ask = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
+"""Puts a question after shared ids to the engine. Raises RequestRejected."""
+
+Note = tuple[int, ...]
+# At least so many notes fit one prompt, which is how much shorter each level is.
+_NOTES_IN_PROMPT = 4
+_NUMBER_TOKENS = 6
+_CHARACTERS_PER_TOKEN = 4
+_CANDIDATE_TOKENS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one chunk, text[start:end] of the document, said to one task."""
+
+    start: int
+    end: int
+    value: Value
+
+
+@dataclass(frozen=True)
+class Combiner:
+    """Combines the findings of one document. `limit` is the most that a prompt may take."""
+
+    text: str
+    prompts: Prompts
+    limit: int
+    ask: Ask
+
+    async def combine(self, task: Task, findings: Sequence[Finding]) -> Value:
+        """The document's answer from its chunks', which are in order, at least one.
+
+        Raises RequestRejected, and InvalidAnswer where the engine settles nothing.
+        """
+        values = [finding.value for finding in findings]
+        match values[0]:
+            case Summary():
+                return await self._summary(task, [v.text for v in values if isinstance(v, Summary)])
+            case Label():
+                return await self._label(task, findings)
+            case Reply():
+                return await self._reply(task, [v for v in values if isinstance(v, Reply)])
+            case Fields():
+                return await self._fields(task, [v for v in values if isinstance(v, Fields)])
+
+    async def _summary(self, task: Task, summaries: Sequence[str]) -> Summary:
+        if len(summaries) == 1:
+            return Summary(summaries[0])
+        assert task.combining is not None
+        return Summary((await self._in_levels(summaries, task.combining)).text.strip())
+
+    async def _reply(self, task: Task, replies: Sequence[Reply]) -> Reply:
+        evidence = [reply for reply in replies if not is_not_stated(reply.text)]
+        if not evidence:
+            quotes = tuple(quote for reply in replies for quote in reply.quotes)
+            unverified = any(reply.text is None for reply in replies)
+            return Reply(None, quotes) if unverified else Reply(NOT_STATED)
+        quotes = tuple(dict.fromkeys(quote for reply in evidence for quote in reply.quotes))
+        if len({same_words(str(reply.text)) for reply in evidence}) == 1:
+            return Reply(evidence[0].text, quotes)
+        assert task.combining is not None
+        notes = [_note_of(reply) for reply in evidence]
+        spoken, quoted = split_reply((await self._in_levels(notes, task.combining)).text)
+        shown = tuple(self._quote(words, quotes) for words in quoted)
+        agreeing = [r for r in evidence if same_words(str(r.text)) == same_words(spoken)]
+        own = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
+        return Reply(spoken, shown or own)
+
+    def _quote(self, words: str, known: Sequence[Quote]) -> Quote:
+        """A quote of the combined answer, which the chunks' own may have found already."""
+        same = [quote for quote in known if same_words(quote.text) == same_words(words)]
+        return same[0] if same else locate(words, self.text)
+
+    async def _in_levels(self, notes: Sequence[str], asked: Question) -> Completion:
+        """Combine notes, some at a time, until one prompt takes them all."""
+        room = self._room(asked)
+        while True:
+            groups = list(_packed([self._note(note, room) for note in notes], room))
+            if len(groups) == 1:
+                return await self.ask(self.prompts.notes(groups[0]), asked)
+            async with asyncio.TaskGroup() as level:
+                tasks = [
+                    level.create_task(self.ask(self.prompts.notes(group), asked))
+                    for group in groups
+                ]
+            notes = [task.result().text.strip() for task in tasks]
+
+    def _note(self, text: str, room: int) -> Note:
+        return tuple(self.prompts.note(f"- {text}", room // _NOTES_IN_PROMPT))
+
+    def _room(self, asked: Question) -> int:
+        """Tokens of notes that a prompt can hold."""
+        beside = self.prompts.notes_overhead + len(asked.ids) + asked.sampling.max_tokens
+        return self.limit - beside
+
+    async def _label(self, task: Task, findings: Sequence[Finding]) -> Label:
+        labels = [found.value for found in findings if isinstance(found.value, Label)]
+        voting = [label for label in labels if label.label != CANNOT_TELL]
+        if not voting:
+            return await self._label_of_opening(task)
+        votes = vote(voting)
+        tied = votes.tied
+        if len(tied) == 1:
+            return Label(tied[0], votes.share(tied[0]))
+        asked = label_question(tied, self.prompts.tokens)
+        most = self._room(asked) // len(tied)
+        surest = sorted((_surest(findings, label) for label in tied), key=lambda each: each.start)
+        notes = [self.prompts.note(self.text[each.start : each.end], most) for each in surest]
+        completion = await self.ask(self.prompts.notes(notes), asked)
+        label = read_label(completion, tied).label
+        return Label(label, votes.share(label))
+
+    async def _label_of_opening(self, task: Task) -> Label:
+        """The label of a document of which no chunk alone tells it, by how it begins."""
+        most = self._room(task.question)
+        begins = self.prompts.note(self.text[: most * _CHARACTERS_PER_TOKEN], most)
+        completion = await self.ask(self.prompts.notes([begins]), task.question)
+        return read_label(completion, task.question.sampling.choices or ())
+
+    async def _fields(self, task: Task, findings: Sequence[Fields]) -> Fields:
+        assert task.schema is not None
+        merged = merge(findings, task.schema)
+        if merged.conflicts:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._settle(each)) for each in merged.conflicts]
+            merged = merge(findings, task.schema, dict(task.result() for task in asked))
+        return Fields(merged.values, merged_quotes(findings, merged.values))
+
+    async def _settle(self, conflict: Conflict) -> tuple[Path, Any]:
+        """The candidate that a question which shows them all, with their quotes, finds right."""
+        candidates = self._fitting(conflict)
+        notes = [self._candidate(*each) for each in enumerate(candidates, 1)]
+        numbers = tuple(str(number) for number, _ in enumerate(candidates, 1))
+        asked = self._which(conflict, numbers)
+        answer = (await self.ask(self.prompts.notes(notes), asked)).text.strip()
+        if answer not in numbers:
+            raise InvalidAnswer(f"{answer[:80]!r} is the number of no value of the field")
+        return conflict.path, candidates[int(answer) - 1].value
+
+    def _which(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
+        text = f"Which value of {'.'.join(conflict.path)} is right? Answer with its number."
+        return question(text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokens)
+
+    def _fitting(self, conflict: Conflict) -> list[Candidate]:
+        """The candidates that a prompt can hold, those that most chunks state, in their order."""
+        room = self._room(self._which(conflict, ("1",)))
+        most = range(len(conflict.candidates))
+        kept = []
+        for place in sorted(most, key=lambda at: -conflict.candidates[at].chunks):
+            room -= len(self._candidate(len(most), conflict.candidates[place]))
+            if room < 0:
+                break
+            kept.append(place)
+        return [conflict.candidates[place] for place in sorted(kept)]
+
+    def _candidate(self, number: int, candidate: Candidate) -> Note:
+        quote = candidate.quote
+        shown = f' - the document says: "{quote.text}"' if quote and quote.verified else ""
+        text = f"{number}. {json.dumps(candidate.value, ensure_ascii=False)}{shown}"
+        return tuple(self.prompts.note(text, _CANDIDATE_TOKENS))
+
+
+def _note_of(reply: Reply) -> str:
+    quotes = "".join(f"\n  {QUOTE_MARK} {quote.text}" for quote in reply.quotes)
+    return f"{reply.text}{quotes}"
+
+
+def _packed(notes: Sequence[Note], room: int) -> Iterator[list[Note]]:
+    """The notes in groups that fit the room, in order. A note alone fits it."""
+    group: list[Note] = []
+    filled = 0
+    for note in notes:
+        if group and filled + len(note) > room:
+            yield group
+            group, filled = [], 0
+        group.append(note)
+        filled += len(note)
+    yield group
+
+
+def _surest(findings: Sequence[Finding], label: str) -> Finding:
+    """The chunk that is surest of a label."""
+    of_it = [f for f in findings if isinstance(f.value, Label) and f.value.label == label]
+    return max(of_it, key=_confidence)
+
+
+def _confidence(finding: Finding) -> float:
+    assert isinstance(finding.value, Label)
+    return 1.0 if finding.value.confidence is None else finding.value.confidence

@@ -1,0 +1,176 @@
+"""What chunks said of a document becomes what the document says: values merged, labels voted on.
+
+Lists are joined without repeats, a single value stands where all that state one agree, and where
+they do not there is a conflict for somebody else to settle. Pure; knows no prompts and no engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pipelines.documents import Fields, Label, Quote
+from pipelines.extraction import says_something
+from pipelines.schema import JsonSchema, kind_of
+
+T = TypeVar("T")
+Path = tuple[str, ...]
+# Labels this close are as good as each other.
+TIE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A value that some chunks state, as the first of them does, with that one's quote."""
+
+    value: Any
+    quote: Quote | None
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field of one value, by its path, and the different values stated, in document order."""
+
+    path: Path
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The values on which chunks agree; null where there is a conflict."""
+
+    values: dict[str, Any]
+    conflicts: tuple[Conflict, ...]
+
+
+def merge(
+    findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[Path, Any] | None = None
+) -> Merged:
+    """Merge what chunks found, in document order. `choices` settle conflicts, by path."""
+    merging = _Merging(choices or {})
+    values = merging.fields([(found.values, found) for found in findings], schema, ())
+    return Merged(values, tuple(merging.conflicts))
+
+
+@dataclass
+class _Merging:
+    choices: Mapping[Path, Any]
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    def fields(
+        self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: Path
+    ) -> dict[str, Any]:
+        return {
+            name: self._value(
+                [(values.get(name), found) for values, found in stated], each, (*path, name)
+            )
+            for name, each in schema["properties"].items()
+        }
+
+    def _value(self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: Path) -> Any:
+        said = [(value, found) for value, found in stated if says_something(value)]
+        kind = kind_of(schema)
+        if kind == "array":
+            return _first_of_each((item, item) for value, _ in said for item in value)
+        if not said:
+            return None
+        return self.fields(said, schema, path) if kind == "object" else self._agreed(said, path)
+
+    def _agreed(self, said: Sequence[tuple[Any, Fields]], path: Path) -> Any:
+        if path in self.choices:
+            return self.choices[path]
+        different = _first_of_each((value, (value, found)) for value, found in said)
+        if len(different) == 1:
+            return said[0][0]
+        chunks = Counter(_key(value) for value, _ in said)
+        candidates = [
+            Candidate(value, _quote_of(found, path[0]), chunks[_key(value)])
+            for value, found in different
+        ]
+        self.conflicts.append(Conflict(path, tuple(candidates)))
+        return None
+
+
+def _first_of_each(pairs: Iterable[tuple[Any, T]]) -> list[T]:
+    """The first of those whose values are the same, in their order."""
+    first: dict[str, T] = {}
+    for value, it in pairs:
+        first.setdefault(_key(value), it)
+    return list(first.values())
+
+
+def _quote_of(found: Fields, name: str) -> Quote | None:
+    return next((quote for quote in found.quotes if quote.field == name), None)
+
+
+def _key(value: Any) -> str:
+    """What two ways of writing one value have in common."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case bool():
+            return value
+        case str():
+            return same_words(value)
+        case int() | float():
+            return float(value) if abs(value) < 2**53 else value
+        case list():
+            return [_plain(each) for each in value]
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
+    return value
+
+
+def same_words(text: str) -> str:
+    """A text without regard to case, white space, and a full stop at its end."""
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tuple[Quote, ...]:
+    """The quotes that show merged values: one of a single value, all different ones of others."""
+    kept: list[Quote] = []
+    for name, value in values.items():
+        if not says_something(value):
+            continue
+        single = not isinstance(value, list | dict)
+        shown = [
+            quote
+            for found in findings
+            if not single or _key(found.values.get(name)) == _key(value)
+            for quote in found.quotes
+            if quote.field == name
+        ]
+        shown.sort(key=lambda quote: not quote.verified)
+        kept += shown[:1] if single else dict.fromkeys(shown)
+    return tuple(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """How far the chunks that voted are for each label, from 0 to 1, the most voted for first."""
+
+    shares: tuple[tuple[str, float], ...]
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """The labels among which the vote does not decide; only one where it does."""
+        least = self.shares[0][1] - TIE_SHARE
+        return tuple(label for label, share in self.shares if share >= least)
+
+    def share(self, label: str) -> float:
+        return dict(self.shares)[label]
+
+
+def vote(labels: Sequence[Label]) -> Vote:
+    """Count at least one label of chunks; one without a confidence counts whole."""
+    shares: dict[str, float] = {}
+    for each in labels:
+        weight = 1.0 if each.confidence is None else each.confidence
+        shares[each.label] = shares.get(each.label, 0.0) + weight / len(labels)
+    return Vote(tuple(sorted(shares.items(), key=lambda pair: -pair[1])))
