@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.admission import Admission
+from pipelines.confidence import choice_logprob
 from pipelines.documents import Usage
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.models import Model
@@ -27,6 +28,8 @@ _REASON_LENGTH = 400
 # Requests that an engine has at a time: those it runs, and as many again that wait to be next.
 _FULL_ENGINES = 2
 _LOWEST_PRIORITY = 19
+# Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
+_LIKELIEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class VllmEngine:
         on_first_token: Callable[[], None] | None,
     ) -> Completion:
         generated: list[int] = []
+        steps: list[Any] = []
         request = str(next(self._request_numbers))
         parameters = _sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
@@ -126,6 +130,7 @@ class VllmEngine:
         ):
             completion = output.outputs[0]
             generated.extend(completion.token_ids)
+            steps.extend(completion.logprobs or ())
             if on_first_token is not None:
                 on_first_token()
                 on_first_token = None
@@ -133,8 +138,16 @@ class VllmEngine:
             text=self.tokens.read(generated),
             usage=Usage(len(prompt), output.num_cached_tokens or 0, len(generated)),
             finish_reason=completion.finish_reason or "unknown",
-            logprob=completion.cumulative_logprob,
+            logprob=self._logprob(generated, steps, sampling),
         )
+
+    def _logprob(
+        self, generated: Sequence[int], steps: Sequence[Any], sampling: Sampling
+    ) -> float | None:
+        if sampling.choices is None:
+            return None
+        likeliest = [{token: each.logprob for token, each in step.items()} for step in steps]
+        return choice_logprob(generated, likeliest, sampling.choices, self.tokens.read)
 
     def shutdown(self) -> None:
         self._llm.shutdown()
@@ -151,8 +164,8 @@ def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
         max_tokens=sampling.max_tokens,
         output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
         structured_outputs=_structure(sampling),
-        # the token that was taken alone; vLLM has put out of reach what the choices do not allow
-        logprobs=0 if sampling.choices else None,
+        # what the choices do not allow, vLLM has put out of reach before it counts
+        logprobs=_LIKELIEST if sampling.choices else None,
         detokenize=False,
         skip_clone=True,
     )

@@ -34,6 +34,7 @@ _QUOTE_TOKENS = 48
 _LIST_ITEMS = 8
 # What the engine decodes under; what else a schema says is checked when the answer is read.
 _DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
+_DECODED_RANGES = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength")
 _DECODED_FORMATS = ("date", "date-time")
 
 
@@ -92,8 +93,10 @@ def answer_schema(schema: JsonSchema) -> dict[str, Any]:
 
 def _decodable(schema: JsonSchema) -> dict[str, Any]:
     """A place of the schema with only what every grammar can follow, null as its own choice."""
-    kept = {key: schema[key] for key in _DECODED if key in schema}
+    kept = {key: schema[key] for key in (*_DECODED, *_DECODED_RANGES) if key in schema}
     if schema.get("format") in _DECODED_FORMATS:
+        # a grammar knows the format of a text or its length
+        kept = {key: each for key, each in kept.items() if not key.endswith("Length")}
         kept["format"] = schema["format"]
     kind = kind_of(schema)
     if kind == "object":
@@ -158,7 +161,7 @@ def _parsed(answer: str) -> dict[str, Any]:
         raise InvalidAnswer(f"{constant} is no JSON")
 
     try:
-        values = json.loads(answer, parse_constant=refuse)
+        values = json.loads(answer, parse_constant=refuse, strict=False)
     except ValueError as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     except RecursionError as error:

@@ -29,13 +29,19 @@ LAYERS = [
     {"pipelines.tasks"},
     {"pipelines.merging", "pipelines.prompts", "pipelines.reading"},
     {"pipelines.extraction", "pipelines.chunking"},
-    {"pipelines.tokens", "pipelines.grounding", "pipelines.outline", "pipelines.tiny"},
-    {"pipelines.columns"},
+    {
+        "pipelines.tokens",
+        "pipelines.grounding",
+        "pipelines.confidence",
+        "pipelines.outline",
+        "pipelines.tiny",
+    },
+    {"pipelines.columns", "pipelines.confidence"},
     {"pipelines.documents", "pipelines.schema"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
 PURE += ["chunking", "outline", "schema", "extraction", "merging", "combining", "prompts"]
-PURE += ["reading", "columns"]
+PURE += ["reading", "columns", "confidence"]
 
 
 def _name(path: Path) -> str:
