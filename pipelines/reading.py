@@ -146,7 +146,8 @@ class Reading:
         shape, size = self.part, self.chunk
         step = size.chunk_tokens - size.overlap_tokens
         passages = np.maximum(1, -(-(tokens - size.overlap_tokens) // step))
-        shared = tokens // passages + size.overlap_tokens + shape.overhead
+        each = (tokens - size.overlap_tokens) // passages + size.overlap_tokens
+        shared = each + shape.overhead
         together = passages * (shared * len(shape.questions) + sum(shape.questions))
         return Lengths(passages, shared, np.full_like(tokens, self.part_limit), together)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import os
 import pydoc_data.topics
 from collections.abc import Iterator
+from datetime import date
+from itertools import chain
 
 import pytest
 from fakes import tasks_of
 
 from pipelines.answer import answer_document
-from pipelines.documents import Document, Label
+from pipelines.documents import Document, Fields, Label
 from pipelines.engine import EngineConfig, VllmEngine, cpu_cache_gib, engine_arguments
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.models import Model
-from pipelines.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
+from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.tasks import Sampling, Tasks
 from pipelines.tokens import Tokens
 
@@ -98,6 +101,59 @@ async def test_documents_of_one_step_asked_at_once_are_prefilled_once_each(
     cached = sum(a.usage.cached_prompt_tokens for o in outcomes for a in o.answers)
     assert max(map(len, map(engine.tokens.encode, texts))) < engine.step_tokens
     assert cached >= 0.97 * (len(tasks.each) - 1) * shared
+
+
+async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model: Model) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "sector": {"enum": ["bank", "oil", None]},
+            "level": {"type": "integer", "minimum": 1, "maximum": 5},
+            "listed": {"type": ["boolean", "null"]},
+            "on": {"type": "string", "format": "date"},
+        },
+    }
+    spec = ExtractTask.model_validate({"name": "facts", "kind": "extract", "schema": schema})
+    tasks = tasks_of((spec,), tiny_model, engine.tokens)
+    outcome = await answer_document(Document("d", "A text."), tasks, engine)
+    value = outcome.answers[0].value
+    assert isinstance(value, Fields), outcome.answers[0].problem
+    assert value.values["sector"] in ("bank", "oil", None)
+    assert value.values["level"] in range(1, 6)
+    assert value.values["listed"] in (True, False, None)
+    assert date.fromisoformat(value.values["on"])
+
+
+async def test_a_labels_confidence_is_its_probability_among_the_labels(engine: VllmEngine) -> None:
+    from vllm import SamplingParams
+
+    choices = ("a", "b", "c")
+    # each is a token of its own, and also the token of its one byte
+    to_id = engine.tokens._plain.token_to_id
+    spelled = [(to_id(choice), to_id(f"<0x{ord(choice):02X}>")) for choice in choices]
+    prompt = engine.tokens.frame(engine.tokens.encode("One letter, please."))
+    chosen = await engine.generate(prompt, Sampling(4, choices=choices))
+    free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[*chain(*spelled)])
+    async for output in engine._llm.generate({"prompt_token_ids": prompt}, free, "free"):
+        found = output.outputs[0].logprobs[0]
+    weights = [sum(math.exp(found[each].logprob) for each in ways) for ways in spelled]
+    expected = weights[choices.index(chosen.text)] / sum(weights)
+    assert chosen.logprob is not None
+    assert math.exp(chosen.logprob) == pytest.approx(expected, rel=0.05)
+
+
+async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(
+    engine: VllmEngine, tiny_model: Model
+) -> None:
+    facts = ExtractTask(name="facts", fields={"listed": "boolean", "founded": "date"})
+    tasks = tasks_of(
+        (*SPECS, facts), tiny_model, engine.tokens, strategy="map_reduce", chunk_tokens=1000
+    )
+    outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
+    assert {answer.strategy for answer in outcome.answers} == {"map_reduce"}
+    assert min(answer.chunks for answer in outcome.answers) > 5
+    assert [answer.status for answer in outcome.answers[:4]] == ["answered"] * 4
+    assert outcome.answers[4].status in ("answered", "invalid_answer")
 
 
 async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:

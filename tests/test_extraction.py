@@ -1,0 +1,149 @@
+"""A form is filled in under a schema: what is asked, what is decoded, what is read back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipelines.errors import InvalidAnswer, SpecError
+from pipelines.extraction import answer_schema, answer_tokens, form, read_fields, schema_of
+from pipelines.spec import ExtractTask
+
+FIELDS = {"company": "string", "revenue": "number", "risks": ["string"], "on": "date"}
+TEXT = "Acme earned 12.5 on a day in May. Risks: fire, flood."
+VALUES = {"company": "Acme", "revenue": 12.5, "risks": ["fire", "flood"], "on": None}
+QUOTES = {"company": "Acme earned", "revenue": "earned  12.5", "risks": "Risks: storm", "on": None}
+
+
+def task(schema: Any = None, **fields: Any) -> ExtractTask:
+    given = {"schema": schema} if schema else {"fields": fields or FIELDS}
+    return ExtractTask.model_validate({"name": "facts", "kind": "extract", **given})
+
+
+def read(values: dict[str, Any], quotes: Any = QUOTES, *, only_verified: bool = False) -> Any:
+    answer = json.dumps({**values, "quotes": quotes})
+    schema = schema_of(task())
+    return read_fields(answer, schema, TEXT, (0, len(TEXT)), only_verified=only_verified)
+
+
+def test_the_form_says_in_few_words_what_goes_where() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "sector": {"enum": ["bank", "oil", None]},
+            "people": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"age": {"type": "integer", "description": "in years"}},
+                },
+            },
+            "on": {"type": "string", "format": "date"},
+        },
+    }
+    assert form(schema_of(task(schema))) == (
+        '{"sector": "bank" or "oil" or null, "people": [{"age": integer (in years)}, ...], '
+        '"on": date}'
+    )
+
+
+def test_what_is_decoded_has_the_fields_and_a_quote_for_each() -> None:
+    decoded = answer_schema(schema_of(task()))
+    check = Draft202012Validator(decoded)
+    assert list(decoded["properties"]) == [*FIELDS, "quotes"]
+    assert check.is_valid({**VALUES, "quotes": QUOTES})
+    assert not check.is_valid(VALUES)
+    assert not check.is_valid({**VALUES, "company": 3, "quotes": QUOTES})
+
+
+def test_what_no_grammar_follows_is_not_decoded_and_still_checked() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 5}}}
+    assert "multipleOf" not in json.dumps(answer_schema(schema_of(task(schema))))
+    with pytest.raises(InvalidAnswer, match="not a multiple of 5"):
+        read_fields('{"n": 7}', schema_of(task(schema)), "", (0, 0), only_verified=False)
+
+
+def test_ranges_are_decoded_and_a_length_beside_a_format_is_not() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer", "minimum": 1, "maximum": 5},
+            "on": {"type": "string", "format": "date", "maxLength": 10},
+        },
+    }
+    fields = answer_schema(schema_of(task(schema)))["properties"]
+    assert fields["n"] == {"type": "integer", "minimum": 1, "maximum": 5}
+    assert fields["on"] == {"type": "string", "format": "date"}
+
+
+def test_a_bigger_form_may_take_a_longer_answer_within_bounds() -> None:
+    def tokens(**fields: Any) -> int:
+        return answer_tokens(schema_of(task(**fields)), lambda text: len(text) // 3 + 1)
+
+    assert 64 <= tokens(ok="boolean") < tokens(a="string", b=["string"]) <= 1024
+    assert tokens(**{f"field_{n}": ["string"] for n in range(50)}) == 1024
+
+
+def test_values_are_read_with_their_quotes_looked_up() -> None:
+    found = read(VALUES)
+    assert found.values == VALUES
+    assert [(quote.field, quote.verified) for quote in found.quotes] == [
+        ("company", True), ("revenue", True), ("risks", False),
+    ]  # fmt: skip
+    assert TEXT[found.quotes[1].start : found.quotes[1].end] == "earned 12.5"
+
+
+def test_a_field_that_says_nothing_has_no_quote() -> None:
+    empty: dict[str, Any] = {"company": None, "revenue": None, "risks": [], "on": None}
+    assert read(empty).quotes == ()
+
+
+def test_only_verified_fields_stand_where_the_job_wants_it() -> None:
+    found = read({**VALUES, "on": "2020-01-01"}, only_verified=True)
+    assert found.values == {"company": "Acme", "revenue": 12.5, "risks": [], "on": None}
+
+
+@pytest.mark.parametrize("quotes", [None, [], "Acme", {"company": 3}, {"company": " "}])
+def test_quotes_that_are_none_do_no_harm(quotes: Any) -> None:
+    assert read(VALUES, quotes).quotes == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("", "not JSON"),
+        ('{"company": "Acme', "not JSON"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not JSON"),
+        ('{"company": "Acme", "revenue": NaN, "risks": [], "on": null}', "NaN is no JSON"),
+        ('{"company": "A", "revenue": "much", "risks": [], "on": null}', "revenue: 'much' is not"),
+        ('{"company": "A", "revenue": 1, "risks": [], "on": "2020-02-31"}', "on: '2020-02-31'"),
+        ('{"company": "A", "revenue": 1, "risks": [], "on": null, "more": 1}', "it: Additional"),
+        ('{"company": "\\ud800", "revenue": 1, "risks": [], "on": null}', "surrogates"),
+    ],
+)
+def test_an_answer_that_breaks_the_schema_says_where(answer: str, message: str) -> None:
+    with pytest.raises(InvalidAnswer, match=message):
+        read_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
+
+
+def test_a_number_too_big_for_its_column_is_invalid() -> None:
+    schema = schema_of(task(n="integer"))
+    with pytest.raises(InvalidAnswer):
+        read_fields('{"n": 1' + "0" * 30 + "}", schema, "", (0, 0), only_verified=False)
+
+
+def test_a_text_with_a_raw_line_break_is_read() -> None:
+    found = read_fields(
+        '{"a": "x\ny"}', schema_of(task(a="string")), "", (0, 0), only_verified=False
+    )
+    assert found.values == {"a": "x\ny"}
+
+
+@pytest.mark.parametrize("name", ["quotes", "status", "finish_reason"])
+def test_a_field_named_as_an_answers_own_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=rf"tasks\.facts: a field cannot be named '{name}'"):
+        schema_of(task(**{name: "string"}))

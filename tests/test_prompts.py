@@ -1,0 +1,107 @@
+"""A passage is shown with what it carries, within its bound."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.chunking import ChunkSize, cut
+from pipelines.documents import Chunk
+from pipelines.outline import opening
+from pipelines.prompts import (
+    END_OF_DOCUMENT,
+    END_OF_PART,
+    INSTRUCTION,
+    NOTES_INSTRUCTION,
+    PART,
+    Prompts,
+    edges_of,
+)
+from pipelines.tokens import Tokens
+
+TEXT = """Annual report of Acme
+
+# Business
+
+Acme makes anvils. It sells them to coyotes.
+
+## Risks
+
+Coyotes may stop buying. Anvils may fall on customers.
+"""
+
+
+@pytest.fixture
+def prompts(tiny_tokens: Tokens) -> Prompts:
+    return Prompts(tiny_tokens)
+
+
+def _shown(prompts: Prompts, start: int, end: int, *headings: str) -> str:
+    ids = tuple(prompts.tokens.encode(TEXT[start:end]))
+    shown = prompts.part(TEXT, Chunk(start, end, ids, headings), opening(TEXT))
+    assert shown.ids[shown.own_at :][: len(ids)] == list(ids)
+    return prompts.tokens.decode(shown.ids)
+
+
+def test_a_whole_document_stands_between_instruction_and_end(prompts: Prompts) -> None:
+    ids = prompts.tokens.encode(TEXT)
+    shown = prompts.whole(ids)
+    assert shown.ids[shown.own_at :][: len(ids)] == ids
+    text = prompts.tokens.decode(shown.ids)
+    assert text.startswith(INSTRUCTION) and text.endswith(END_OF_DOCUMENT)
+
+
+def test_a_chunk_carries_the_opening_the_headings_and_its_neighbours_words(
+    prompts: Prompts,
+) -> None:
+    start, end = TEXT.index("Coyotes may"), TEXT.index("Anvils may")
+    text = _shown(prompts, start, end, "Business", "Risks")
+    assert "The document begins: Annual report of Acme" in " ".join(text.split())
+    assert "It stands under: Business > Risks" in " ".join(text.split())
+    before, after = text.split(PART)[0], text.split(END_OF_PART)[1]
+    assert "It sells them to coyotes." in before
+    assert "Anvils may fall on customers." in after
+
+
+def test_the_first_chunk_carries_nothing_that_it_has_itself(prompts: Prompts) -> None:
+    text = _shown(prompts, 0, len(TEXT))
+    assert "The document begins" not in text
+    assert "Words before" not in text and "Words after" not in text
+
+
+def test_edges_begin_and_end_at_words() -> None:
+    text = "word " * 400
+    start, end = edges_of(text, 1000, 1100)
+    assert (start < 1000, end > 1100) == (True, True)
+    assert text[start - 1] == " " and text[end] == " "
+    assert edges_of(text, 0, len(text)) == (0, len(text))
+
+
+@given(st.text(min_size=1, max_size=2000), st.integers(16, 200))
+def test_no_chunk_is_shown_with_more_than_its_bound(
+    tiny_tokens: Tokens, text: str, most: int
+) -> None:
+    prompts = Prompts(tiny_tokens)
+    for chunk in cut(text, ChunkSize(most), tiny_tokens):
+        shown = prompts.part(text, chunk, opening(text))
+        own = len(chunk.ids) + prompts.part_overhead - tiny_tokens.frame_tokens
+        assert len(shown.ids) <= own
+        assert tiny_tokens.control_ids.isdisjoint(shown.ids)
+
+
+def test_the_bound_holds_for_words_of_many_tokens(prompts: Prompts) -> None:
+    text = "\U0001d518\U0001d52b " * 600
+    for chunk in cut(text, ChunkSize(64), prompts.tokens):
+        carried = Chunk(chunk.start, chunk.end, chunk.ids, (text[:100],) * 9)
+        shown = prompts.part(text, carried, opening(text))
+        most = len(chunk.ids) + prompts.part_overhead - prompts.tokens.frame_tokens
+        assert len(shown.ids) <= most
+
+
+def test_notes_are_cut_off_at_their_bound(prompts: Prompts) -> None:
+    note = prompts.note("many words " * 50, 20)
+    assert len(note) == 20
+    text = prompts.tokens.decode(prompts.notes([note, note]).copy())
+    assert text.startswith(NOTES_INSTRUCTION)
+    assert text.count("many words") == 2 * prompts.tokens.decode(note).count("many words")
