@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.columns import AnswerColumn, errors_table, part_table
@@ -167,3 +170,76 @@ def test_errors_have_a_row_for_each_dead_letter(doc_id: str | int, id_type: pa.D
         }
     ]
     assert errors_table([], id_type).schema == table.schema
+
+
+EXTRACTED = AnswerColumn(
+    "facts",
+    "extract",
+    from_shorthand(
+        {
+            "company": "string",
+            "revenue": "number",
+            "staff": "integer",
+            "listed": "boolean",
+            "on": "date",
+            "risks": ["string"],
+            "auditor": {"name": "string"},
+        }
+    ),
+)
+NOTHING: dict[str, Any] = {
+    "company": None, "revenue": None, "staff": None, "listed": None, "on": None, "risks": [],
+    "auditor": None,
+}  # fmt: skip
+SAID: dict[str, Any] = {
+    "company": "Acme", "revenue": 12, "staff": 3, "listed": False, "on": "2020-02-29",
+    "risks": ["fire"], "auditor": {"name": "Ann"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def extracted(tmp_path: Path) -> Path:
+    """Two parts of one output: in the first no field is said, in the second all are."""
+    for number, values in enumerate((NOTHING, SAID)):
+        answer = Answer("facts", Fields(values, ()), None, "single", 1, Usage(), "stop")
+        outcomes = [Outcome(Document(f"d{number}", "text"), (answer,))]
+        part = part_table(unit_rows(1), outcomes, [EXTRACTED], "id")
+        pq.write_table(part, tmp_path / f"part-{number:06d}.parquet")
+    return tmp_path
+
+
+def test_extracted_fields_have_their_types_in_pyarrow_and_parts_need_no_cast(
+    extracted: Path,
+) -> None:
+    parts = [pq.read_table(path) for path in sorted(extracted.glob("*.parquet"))]
+    whole = pa.concat_tables(parts, promote_options="none")
+    types = {field.name: field.type for field in whole.schema.field("facts").type}
+    assert [types[name] for name in SAID] == [
+        pa.string(), pa.float64(), pa.int64(), pa.bool_(), pa.date32(), pa.list_(pa.string()),
+        pa.struct({"name": pa.string()}),
+    ]  # fmt: skip
+    nothing, said = whole.column("facts").to_pylist()
+    assert {name: nothing[name] for name in SAID} == NOTHING
+    assert {name: said[name] for name in SAID} == {**SAID, "on": date(2020, 2, 29)}
+
+
+def test_extracted_fields_are_read_by_pandas(extracted: Path) -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(extracted)
+    said = frame.loc[1, "facts"]
+    assert isinstance(said, dict)
+    assert (said["staff"], said["on"], list(said["risks"])) == (3, date(2020, 2, 29), ["fire"])
+
+
+def test_extracted_fields_have_their_types_in_duckdb(extracted: Path) -> None:
+    import duckdb
+
+    query = (
+        "SELECT typeof(facts.revenue), typeof(facts.staff), typeof(facts.on), "
+        "typeof(facts.risks), facts.auditor.name, facts.on + 1 "
+        "FROM read_parquet(?) ORDER BY facts.staff NULLS FIRST"
+    )
+    found = duckdb.connect().execute(query, [f"{extracted}/*.parquet"]).fetchall()
+    types = ("DOUBLE", "BIGINT", "DATE", "VARCHAR[]")
+    assert found == [(*types, None, None), (*types, "Ann", date(2020, 3, 1))]
