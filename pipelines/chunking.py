@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from pipelines.tokens import Tokens, segments
 # How many tokens a piece of text makes depends a little on what stands around it.
 _SLACK_TOKENS = 2
 LEAST_CHUNK_TOKENS = 16
+# What is tokenized at a time, on as many threads as the tokenizer takes.
+_SEGMENTS_AT_ONCE = 8
 # The kinds of edge, best first, each with how full a chunk must be to end at it. The end of a match
 # is where the next chunk begins.
 _EDGES = (
@@ -128,6 +131,10 @@ class _TokenEdges:
         return end if count == 0 else int(self._starts[max(0, found)])
 
     def _read_on(self) -> None:
-        start, self._read = next(self._segments)
-        starts = self._tokens.starts(self._text[start : self._read])
-        self._starts = np.concatenate([self._starts, np.asarray(starts, np.int64) + start])
+        spans = list(islice(self._segments, _SEGMENTS_AT_ONCE))
+        found = self._tokens.starts([self._text[start:end] for start, end in spans])
+        starts = [
+            np.asarray(each, np.int64) + span[0] for each, span in zip(found, spans, strict=True)
+        ]
+        self._starts = np.concatenate([self._starts, *starts])
+        self._read = spans[-1][1]

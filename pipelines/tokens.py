@@ -21,16 +21,18 @@ from tokenizers import Tokenizer
 
 from pipelines.errors import ModelError
 
-SEGMENT_CHARACTERS = 2**20
+# A tokenizer needs some hundred bytes a token while it works, and takes longer a character the
+# longer its text is: a text over the first length is counted in segments of the second.
+_WHOLE_CHARACTERS, _SEGMENT_CHARACTERS = 2**20, 2**16
 _SEGMENT_SEARCH = 2**10
 _MARKER = "PHIFLEETMARKER"
 
 
 def segments(text: str) -> Iterator[tuple[int, int]]:
-    """A text in stretches of about a million characters, at a line's end where there is one."""
+    """A text in stretches that are quickly tokenized, at a line's end where there is one."""
     start = 0
     while start < len(text):
-        end = min(len(text), start + SEGMENT_CHARACTERS)
+        end = min(len(text), start + _SEGMENT_CHARACTERS)
         if end < len(text):
             line = text.rfind("\n", end - _SEGMENT_SEARCH, end)
             end = line + 1 if line >= 0 else end
@@ -75,19 +77,20 @@ class Tokens:
         ]
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text; long texts in segments, so that memory does not grow with them and
-        the count may be a token or two off at a segment's end."""
-        whole = iter(self.encode_all([text for text in texts if len(text) <= SEGMENT_CHARACTERS]))
+        """Tokens of each text: exact up to a million characters, beyond them a token or two off for
+        each 65,536, and in bounded memory."""
+        whole = iter(self.encode_all([text for text in texts if len(text) <= _WHOLE_CHARACTERS]))
         return [
             len(next(whole))
-            if len(text) <= SEGMENT_CHARACTERS
+            if len(text) <= _WHOLE_CHARACTERS
             else sum(len(self.encode(text[start:end])) for start, end in segments(text))
             for text in texts
         ]
 
-    def starts(self, text: str) -> list[int]:
-        """The character at which each token of the text begins, control strings not broken up."""
-        return [start for start, _ in self._plain.encode(text, add_special_tokens=False).offsets]
+    def starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The character at which each token of each text begins, control strings not broken up."""
+        encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
+        return [[start for start, _ in encoding.offsets] for encoding in encodings]
 
     def _broken_up(self, text: str) -> list[int]:
         """Ids of a text whose plain encoding holds a control id: halved until no half does.
