@@ -19,11 +19,12 @@ from pipelines.admission import Admission
 from pipelines.confidence import choice_logprob
 from pipelines.documents import Usage
 from pipelines.errors import EngineError, RequestRejected
-from pipelines.models import Model
+from pipelines.models import BF16_BYTES, Model
 from pipelines.tasks import Completion, Sampling
 from pipelines.tokens import Tokens
 
 GIB = 2**30
+FLOAT32_BYTES = 4
 _REASON_LENGTH = 400
 # Requests that an engine has at a time: those it runs, and as many again that wait to be next.
 _FULL_ENGINES = 2
@@ -69,8 +70,28 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
     if not config.gpu:
         # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
         # most of a short document's prefix out of the cache.
-        arguments |= {"enforce_eager": True, "block_size": 32}
+        arguments |= {"enforce_eager": True, "block_size": 32, "dtype": _cpu_dtype(config)}
     return arguments
+
+
+def _cpu_dtype(config: EngineConfig) -> str:
+    import torch
+
+    if config.quantization is not None:
+        return "auto"
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    capability = torch.backends.cpu.get_cpu_capability()
+    return cpu_dtype(config.model.parameters, memory_bytes, capability)
+
+
+def cpu_dtype(parameters: int, memory_bytes: int, capability: str) -> str:
+    """The type an engine computes in on a CPU of this capability, as torch names it.
+
+    With AVX2 alone, products of bfloat16 matrices take five to ten times as long as of float32:
+    there the model is widened, where that leaves half of the memory free.
+    """
+    fits = FLOAT32_BYTES * parameters <= memory_bytes / 2
+    return "float32" if capability == "AVX2" and fits else "auto"
 
 
 class VllmEngine:
@@ -234,9 +255,9 @@ def _set_environment(config: EngineConfig) -> None:
 
 def cpu_cache_gib(config: EngineConfig) -> int:
     """KV cache for eight of the longest sequences, 1 to 8 GiB: an engine on a CPU shares memory."""
-    wanted = 8 * config.max_model_len * config.model.kv_bytes_per_token / GIB
-    least = config.max_model_len * config.model.kv_bytes_per_token / GIB
-    return max(1, math.ceil(least), min(8, math.ceil(wanted)))
+    widening = FLOAT32_BYTES / BF16_BYTES if _cpu_dtype(config) == "float32" else 1
+    least = config.max_model_len * config.model.kv_bytes_per_token * widening / GIB
+    return max(1, math.ceil(least), min(8, math.ceil(8 * least)))
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from fakes import tasks_of
 
 from pipelines.answer import answer_document
 from pipelines.documents import Document, Fields, Label
-from pipelines.engine import EngineConfig, VllmEngine, cpu_cache_gib, engine_arguments
+from pipelines.engine import EngineConfig, VllmEngine, cpu_cache_gib, cpu_dtype, engine_arguments
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.models import Model
 from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
@@ -170,7 +170,8 @@ async def test_a_document_of_control_strings_is_answered(engine: VllmEngine, tas
 
 
 async def test_the_kv_capacity_is_the_engines_own(engine: VllmEngine, tiny_model: Model) -> None:
-    most = (1 << 30) // tiny_model.kv_bytes_per_token
+    wide = 2 if engine_arguments(engine.config)["dtype"] == "float32" else 1
+    most = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
     assert 0.9 * most < engine.kv_tokens <= most
 
 
@@ -192,9 +193,16 @@ def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Mod
 def test_the_cache_on_a_cpu_holds_one_longest_sequence(tiny_model: Model) -> None:
     from dataclasses import replace
 
-    phi3 = replace(tiny_model, layers=32, kv_heads=32)
-    assert cpu_cache_gib(EngineConfig(phi3, 131_072, gpu=False)) == 48
+    phi3 = EngineConfig(replace(tiny_model, layers=32, kv_heads=32), 131_072, gpu=False)
+    wide = 2 if engine_arguments(phi3)["dtype"] == "float32" else 1
+    assert cpu_cache_gib(phi3) == 48 * wide
     assert cpu_cache_gib(EngineConfig(tiny_model, 4096, gpu=False)) == 1
+
+
+def test_a_cpu_without_bfloat16_computes_in_float32_where_memory_allows() -> None:
+    assert cpu_dtype(10**9, 16 * 10**9, "AVX2") == "float32"
+    assert cpu_dtype(10**9, 7 * 10**9, "AVX2") == "auto"
+    assert cpu_dtype(10**9, 16 * 10**9, "AVX512") == "auto"
 
 
 def test_an_engine_that_cannot_start_says_why(tiny_model: Model, tiny_tokens: Tokens) -> None:
