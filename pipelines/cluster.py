@@ -44,7 +44,13 @@ def join_cluster() -> Cluster:
     # Ray gives its workers, engines among them, a lower priority than its own daemons
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(log_to_driver=True, logging_level=logging.WARNING, ignore_reinit_error=True)
+        ray.init(
+            log_to_driver=True,
+            logging_level=logging.WARNING,
+            ignore_reinit_error=True,
+            # its ten processes start before anything of ours; metrics do not need it
+            include_dashboard=False,
+        )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray did not start: {error}") from error
     _set_up_ray_data()

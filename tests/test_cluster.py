@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import urllib.request
+from collections.abc import Iterator
 
 import pytest
 import ray
 
-from pipelines.cluster import Cluster, join_cluster, leave_cluster, take_seat
+from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses, take_seat
 from pipelines.errors import ClusterError
 from pipelines.spec import Compute, Replicas
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
 
-@pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+
+@pytest.fixture(scope="module")
+def started_here() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_worker_niceness", raising=False)
+        join_cluster()
+        yield
+        leave_cluster()
+
+
 def test_workers_of_a_cluster_started_here_are_no_less_important_than_the_driver(
-    monkeypatch: pytest.MonkeyPatch,
+    started_here: None,
 ) -> None:
-    monkeypatch.delenv("RAY_worker_niceness", raising=False)
-
     def niceness() -> int:
         return os.nice(0)
 
-    join_cluster()
-    try:
-        assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
-    finally:
-        leave_cluster()
+    assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
+
+
+def test_a_cluster_started_here_serves_metrics_and_no_dashboard(started_here: None) -> None:
+    (address,) = metrics_addresses()
+    with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310  # loopback
+        assert answer.status == 200
+    assert "ray-dashboard-" not in _names_below(os.getpid())
+
+
+def _names_below(parent: int) -> str:
+    """The command lines of a process's descendants."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    below, found = {parent}, []
+    for pid, above, command in rows:
+        if int(above) in below:
+            below.add(int(pid))
+            found.append(command)
+    return "\n".join(found)
 
 
 def test_without_gpus_an_engine_takes_two_cpus() -> None:
