@@ -6,6 +6,7 @@ import json
 import signal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from rich.table import Table
 
 from jobs.live import View, clock, watching
 from jobs.screen import Screen, screen_over
-from pipelines.batch import BatchRun
-from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
+from pipelines.batch import BatchRun, Claim
+from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
@@ -50,7 +51,7 @@ def run_job(job: Job, *, as_json: bool, unit_seconds: float) -> Finished:
         screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)
         try:
             with _signals_stop():
-                manifest = _run(prepare_job(job), screen, unit_seconds)
+                manifest = _run(job, screen, unit_seconds)
         except Stopped as stopped:
             screen.console.print(
                 f"[yellow]stopped by {stopped}[/]: what was committed stays. "
@@ -69,25 +70,45 @@ def _log_path(storage: Storage) -> Path:
     return Path(tempfile.mkdtemp(prefix="phifleet-"), "log")
 
 
-def _run(prepared: PreparedJob, screen: Screen, unit_seconds: float) -> dict[str, Any]:
-    if prepared.model.noise:
-        screen.console.print(
-            f"[yellow]model {prepared.model.name!r} has random weights: its words are noise, "
-            "only the path they take is real"
-        )
+def _run(job: Job, screen: Screen, unit_seconds: float) -> dict[str, Any]:
+    ahead = ThreadPoolExecutor(1, "claim")
     try:
-        run = BatchRun(prepared, unit_seconds)
-        claim = run.claim()
-        cluster = join_cluster()
-        view = View(prepared.spec.name, run.state)
-        _serve_metrics(prepared, view, screen.console)
+        # finding the model and claiming OUTPUT takes about as long as Ray takes to start
+        claimed = ahead.submit(_claim, job, unit_seconds)
+        cluster = _join()
+        run, claim = claimed.result()
+        _warn_of_noise(run.prepared, screen.console)
+        view = View(job.spec.name, run.state)
+        _serve_metrics(run.prepared, view, screen.console)
         # joining, Ray has put a handler of its own for SIGTERM in the place of ours
         with _signals_stop(), watching(view, screen.console):
             manifest = run.execute(cluster, claim)
         screen.console.print(view.line(), soft_wrap=True)
         return manifest
     finally:
+        ahead.shutdown(wait=False, cancel_futures=True)
         leave_cluster()
+
+
+def _claim(job: Job, unit_seconds: float) -> tuple[BatchRun, Claim]:
+    run = BatchRun(prepare_job(job), unit_seconds)
+    return run, run.claim()
+
+
+def _join() -> Cluster:
+    try:
+        return join_cluster()
+    except SystemExit as ended:
+        # what Ray's own handler makes of a signal
+        raise Stopped(signal.Signals(signal.SIGTERM).name) from ended
+
+
+def _warn_of_noise(prepared: PreparedJob, console: Console) -> None:
+    if prepared.model.noise:
+        console.print(
+            f"[yellow]model {prepared.model.name!r} has random weights: its words are noise, "
+            "only the path they take is real"
+        )
 
 
 def _serve_metrics(prepared: PreparedJob, view: View, console: Console) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -358,3 +359,43 @@ def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path
     status = json.loads(_phifleet("status", directory / "out", "--json").stdout)
     assert status["status"] == "unfinished"
     assert _phifleet("verify", directory / "out").returncode == 1
+
+
+def test_a_signal_while_ray_starts_ends_a_run_with_3(
+    started: tuple[subprocess.Popen[str], Path],
+) -> None:
+    process, directory = started
+    while not (directory / "out/_run/log").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert json.loads(output) == {"run": "tested", "status": "stopped"}
+
+
+def test_a_model_that_is_not_there_ends_a_run_with_2_and_leaves_no_ray(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    _corpus(tmp_path / "corpus/a.parquet", range(1), longest=9_000)
+    job = _job(tmp_path, model={"name": "tiny", "revision": "0000"})
+    refused = subprocess.run(
+        [*PHIFLEET, "run", str(job)], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "STARTED_BY": str(tmp_path)},
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "is built here as revision" in refused.stderr
+    time.sleep(2)
+    assert _started_by(str(tmp_path)) == []
+
+
+def _started_by(marker: str) -> list[str]:
+    """The processes, by their names, that have this marker in their environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"STARTED_BY={marker}".encode() in environ.read_bytes():
+                found.append((environ.parent / "comm").read_text())
+    return found
