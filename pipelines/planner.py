@@ -24,6 +24,9 @@ from pipelines.storage import Storage
 from pipelines.units import number_units
 
 _IDS_PER_SHARE = 20_000_000
+# What this process has done before Ray has started a process for it.
+_SMALL_CORPUS_BYTES = 4 * 2**20
+_FEW_IDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Planner:
         if bad:
             raise InputError("ids that are null or empty:\n  " + "\n  ".join(bad[:NAMED]))
         files = [name for plan in plans for name in plan.rows_files]
-        rows = sum(index.rows for index in found)
+        rows = sum(unit.rows for plan in plans for unit in plan.units)
+        rows += sum(index.rows for index in found)
         files += _rows_files(directory, len(found))
         doubled = duplicate_ids(self.ledger.storage, files, rows)
         if doubled:
@@ -98,7 +102,10 @@ def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[Source
 
 
 def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterator[SpanIndex]:
-    """Index spans on Ray Data, one CPU each, in any order."""
+    """Index spans on Ray Data, one CPU each, in any order; a small corpus here, in this process."""
+    if sum(piece.size_bytes for span in spans for piece in span) <= _SMALL_CORPUS_BYTES:
+        yield from (index_span(number, span, config) for number, span in enumerate(spans))
+        return
     shared = ray.put(config)
 
     def index(row: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +118,10 @@ def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterat
 
 
 def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> list[str]:
-    """Ids that stand twice in the index, the first ten; looked for on Ray, a share at a time."""
+    """Ids that stand twice in the index, the first ten; where there are many, looked for on Ray, a
+    share at a time."""
+    if rows <= _FEW_IDS:
+        return find_duplicates(storage, rows_files, share=0, shares=1)
     shares = 1 + rows // _IDS_PER_SHARE
 
     @ray.remote(num_cpus=1)
