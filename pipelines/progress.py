@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
-from pipelines.documents import Outcome
+if TYPE_CHECKING:
+    # the board's process starts beside the engines and needs nothing of this
+    from pipelines.documents import Outcome
 
 
 @dataclass
