@@ -1,6 +1,7 @@
-"""The planner: index what is new in the corpus, on Ray's CPUs, and record its units in the ledger.
+"""The planner: index what is new in the corpus and record its units in the ledger.
 
-Knows the index and the ledger; nothing of engines or of how units are run.
+A large corpus is indexed on Ray's CPUs, a small one in this process. Knows the index and the
+ledger; nothing of engines or of how units are run.
 """
 
 from __future__ import annotations
