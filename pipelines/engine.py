@@ -87,7 +87,7 @@ def _cpu_dtype(config: EngineConfig) -> str:
 def cpu_dtype(parameters: int, memory_bytes: int, capability: str) -> str:
     """The type an engine computes in on a CPU of this capability, as torch names it.
 
-    With AVX2 alone, products of bfloat16 matrices take five to ten times as long as of float32:
+    With AVX2 alone, products of bfloat16 matrices take about three times as long as of float32:
     there the model is widened, where that leaves half of the memory free.
     """
     fits = FLOAT32_BYTES * parameters <= memory_bytes / 2

@@ -8,17 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from pipelines.chunking import ChunkSize
 from pipelines.corpus import list_files, open_corpus
 from pipelines.cost import CPU, CostModel
 from pipelines.index import IndexConfig, cut_spans
 from pipelines.models import Model
 from pipelines.planner import duplicate_ids, index_spans
+from pipelines.reading import PromptShape, Reading
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 from pipelines.tokens import Tokens
-from pipelines.units import PromptShape
 
-SHAPE = PromptShape(10, (5,), (20,), short_limit=200, limit=1000)
+SHAPE = PromptShape(10, (5,), (20,))
+READING = Reading("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200)
 
 
 def test_a_small_corpus_is_indexed_and_its_ids_compared_without_ray(
@@ -28,10 +30,10 @@ def test_a_small_corpus_is_indexed_and_its_ids_compared_without_ray(
     rows = {"id": ["a", "b", "a", "c"], "text": ["one", "two", "three", "four"]}
     pq.write_table(pa.table(rows), path, row_group_size=2)
     corpus = open_corpus(InputSpec(path=str(path), id_column="id"), list_files(str(path)))
-    cost = CostModel(tiny_model, CPU, SHAPE.overhead, SHAPE.questions, SHAPE.answers)
+    cost = CostModel(tiny_model, CPU, READING)
     storage = Storage(str(tmp_path / "out"))
     config = IndexConfig(
-        corpus.spec, corpus.layout, tiny_tokens, SHAPE, cost, 0.5, storage, "index"
+        corpus.spec, corpus.layout, tiny_tokens, READING, cost, 0.5, storage, "index"
     )
     (index,) = index_spans(cut_spans(corpus.pieces, cpus=2), config)
     doubled = duplicate_ids(storage, ["index/rows-00000.parquet"], index.rows)
