@@ -34,6 +34,7 @@ a job file (YAML):
   tasks:
     - {name: summary, kind: summarize, max_words: 120}
     - {name: topic, kind: classify, labels: [risk, earnings, other]}
+    - {name: facts, kind: extract, fields: {company: string, risks: [string]}}
     - {name: auditor, kind: ask, question: "Who audited the statements?"}
 """
 
@@ -209,8 +210,10 @@ def _show(options: argparse.Namespace) -> int:
         print(json.dumps(shown))
         return 0
     print(f"{shown['id']}: {shown['tokens']} tokens, {shown['strategy']}, pool {shown['pool']}")
+    count = len(shown["chunks"])
     for prompt in shown["prompts"]:
-        print(f"\n--- {prompt['task']}: {len(prompt['token_ids'])} tokens\n{prompt['text']}")
+        chunk = f", chunk {prompt['chunk'] + 1} of {count}" if count > 1 else ""
+        print(f"\n--- {prompt['task']}{chunk}: {len(prompt['token_ids'])} tokens\n{prompt['text']}")
     return 0
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import scripted
 from fakes import FakeEngine, tasks_of
@@ -248,6 +249,28 @@ async def test_a_document_of_500_chunks_is_read_and_says_so(
     assert answers["facts"].chunks >= 500
     assert {answer.strategy for answer in answers.values()} == {"map_reduce"}
     assert len(engine.prompts) >= 4 * 500
+
+
+@pytest.mark.parametrize("characters", [10, 100, 1000, 10_000, 100_000, 1_000_000, 3_000_000])
+async def test_a_text_of_any_length_is_answered_whole_and_no_prompt_is_over_its_pool(
+    characters: int, tiny_model: Model, tiny_tokens: Tokens
+) -> None:
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokens)
+    reading = tasks.reading
+    text = prose(random.Random(characters), characters)  # noqa: S311  # seeded on purpose
+    answers, engine = await read(text, tasks)
+    assert {answer.status for answer in answers.values()} == {"answered"}
+    strategy = answers["facts"].strategy
+    tokens = np.array(tiny_tokens.count_all([text]))
+    assert strategy == reading.strategy(int(tokens[0]))
+    long = bool(reading.long_pool(reading.lengths(tokens).longest)[0])
+    assert engine.longest <= (16_384 + reading.whole.around if long else 4096)
+    if strategy == "map_reduce":
+        covered = 0
+        for passage in passages(text, None, strategy, tasks):
+            assert passage.chunk.start <= covered < passage.chunk.end
+            covered = passage.chunk.end
+        assert covered == len(text)
 
 
 async def test_a_summary_of_summaries_keeps_the_order_and_always_fits(

@@ -23,6 +23,7 @@ def test_the_job_file_is_accepted_and_its_tasks_can_be_run(tiny_tokens: Tokens) 
     assert [task.spec.name for task in prepare(spec.tasks, tiny_tokens)] == [
         "summary",
         "topic",
+        "facts",
         "auditor",
     ]
 
