@@ -26,11 +26,12 @@ from rich.console import Console
 from rich.table import Table
 from throughput import describe_machine
 
-from pipelines.answer import answer_document, passages
+from pipelines.answer import answer_document
 from pipelines.cost import CPU, CostModel
 from pipelines.documents import Document
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.models import Model, resolve
+from pipelines.passages import passages
 from pipelines.prepared import prepare_tasks
 from pipelines.reading import MAP_REDUCE, SINGLE
 from pipelines.spec import LongDocuments, SummarizeTask

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.answer import Passage, ids_of_whole, passages
 from pipelines.corpus import Corpus, list_files, open_corpus, read_rows
 from pipelines.documents import TOO_LONG, Document, documents_of
 from pipelines.errors import InputError
+from pipelines.passages import Passage, ids_of_whole, passages
 from pipelines.prepared import PreparedJob
 from pipelines.reading import MAP_REDUCE
 from pipelines.tasks import asked_of

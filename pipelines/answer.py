@@ -13,20 +13,18 @@ Pure: no Ray, no vLLM, no files. What it knows of an engine is the protocol belo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from pipelines.chunking import ChunkSize, cut
 from pipelines.combining import Combiner, Finding
 from pipelines.documents import (
     INVALID_ANSWER,
     REJECTED,
     TOO_LONG,
     Answer,
-    Chunk,
     Document,
     Outcome,
     Problem,
@@ -34,8 +32,7 @@ from pipelines.documents import (
     Value,
 )
 from pipelines.errors import InvalidAnswer, RequestRejected
-from pipelines.outline import opening
-from pipelines.prompts import Shown, edges_of
+from pipelines.passages import Passage, ids_of_whole, passages
 from pipelines.reading import MAP_REDUCE
 from pipelines.tasks import (
     Completion,
@@ -53,8 +50,6 @@ PARTIAL = "partial"
 _LENGTH, _STOP = "length", "stop"
 # One thread keeps ahead of any engine; several would fight the event loop for the interpreter.
 _TOKENIZING = ThreadPoolExecutor(1, "tokenize")
-# A text of so many characters for each token that is read whole is longer than that in tokens.
-_MOST_CHARACTERS_PER_TOKEN = 32
 T = TypeVar("T")
 
 
@@ -112,27 +107,8 @@ async def _aside(function: Callable[..., T], *arguments: object) -> T:
     return await asyncio.get_running_loop().run_in_executor(_TOKENIZING, function, *arguments)
 
 
-def ids_of_whole(text: str, tasks: Tasks) -> list[int] | None:
-    """The ids of a text that may be read whole, None of one that is too long for that."""
-    most = tasks.reading.most_whole_tokens
-    characters = (most + 1) * _MOST_CHARACTERS_PER_TOKEN
-    ids = tasks.tokens.encode(text[:characters])
-    return None if len(ids) > most or len(text) > characters else ids
-
-
 def _too_long(most: int) -> Problem:
     return Problem(TOO_LONG, f"more than {most} tokens, the most that this job reads in one pass")
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A stretch of the text that is asked about, what its prompts begin with, and the span of the
-    text that the model sees."""
-
-    number: int
-    chunk: Chunk
-    shown: Shown
-    span: tuple[int, int]
 
 
 async def _passages(
@@ -141,28 +117,6 @@ async def _passages(
     made = passages(text, ids, strategy, tasks)
     while (passage := await _aside(next, made, None)) is not None:
         yield passage
-
-
-def passages(
-    text: str, ids: Sequence[int] | None, strategy: str, tasks: Tasks
-) -> Iterator[Passage]:
-    """What is asked about, in order: the whole text, its beginning, or its chunks.
-
-    `ids` are those of the whole text, None where it is too long to be read whole.
-    """
-    prompts, reading = tasks.prompts, tasks.reading
-    if strategy != MAP_REDUCE:
-        chunk = _beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
-        yield Passage(0, chunk, prompts.whole(chunk.ids), (chunk.start, chunk.end))
-        return
-    begins = opening(text)
-    for number, chunk in enumerate(cut(text, reading.chunk, tasks.tokens)):
-        shown = prompts.part(text, chunk, begins)
-        yield Passage(number, chunk, shown, edges_of(text, chunk.start, chunk.end))
-
-
-def _beginning(text: str, tasks: Tasks) -> Chunk:
-    return next(cut(text, ChunkSize(tasks.reading.most_whole_tokens), tasks.tokens))
 
 
 @dataclass

@@ -39,6 +39,8 @@ from pipelines.tasks import Tasks
 # guessed from their characters.
 _READ_AHEAD = 2
 _CHARACTERS_PER_TOKEN = 4
+# Documents that are in hand at a time at least, however long they are.
+_LEAST_DOCUMENTS = 8
 _REPORT_SECONDS = 1.0
 
 
@@ -145,7 +147,9 @@ class UnitRunner:
 
     async def _answer(self, document: Document) -> Outcome:
         guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN
-        async with self._reading.hold(max(guessed, self._least_tokens)):
+        # a longer one is read chunk by chunk, while others keep the engine busy
+        most = self._reading.capacity_tokens // _LEAST_DOCUMENTS
+        async with self._reading.hold(min(most, max(guessed, self._least_tokens))):
             started = time.monotonic()
             outcome = await answer_document(document, self._config.tasks, self._engine)
         self.progress.count(outcome)

@@ -25,7 +25,7 @@ LAYERS = [
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.answer", "pipelines.admission"},
-    {"pipelines.combining"},
+    {"pipelines.combining", "pipelines.passages"},
     {"pipelines.tasks"},
     {"pipelines.merging", "pipelines.prompts", "pipelines.reading"},
     {"pipelines.extraction", "pipelines.chunking"},
@@ -40,7 +40,16 @@ LAYERS = [
     {"pipelines.documents", "pipelines.schema"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
-PURE += ["chunking", "outline", "schema", "extraction", "merging", "combining", "prompts"]
+PURE += [
+    "chunking",
+    "outline",
+    "schema",
+    "extraction",
+    "merging",
+    "combining",
+    "prompts",
+    "passages",
+]
 PURE += ["reading", "columns", "confidence"]
 
 

@@ -18,9 +18,10 @@ import pytest
 import scripted
 from fakes import FakeEngine, tasks_of
 
-from pipelines.answer import answer_document, passages
+from pipelines.answer import answer_document
 from pipelines.documents import Answer, Document, Fields, Label, Reply, Summary
 from pipelines.models import Model
+from pipelines.passages import passages
 from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.tasks import NOT_STATED, Tasks
 from pipelines.tokens import Tokens

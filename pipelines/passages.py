@@ -1,0 +1,61 @@
+"""The passages of a document: what of its text is shown to the model at a time.
+
+A whole text, its beginning, or its chunks one after the other, each with the ids that all prompts
+about it begin with. Knows tasks' reading and prompts; nothing of engines or answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipelines.chunking import ChunkSize, cut
+from pipelines.documents import Chunk
+from pipelines.outline import opening
+from pipelines.prompts import Shown, edges_of
+from pipelines.reading import MAP_REDUCE
+from pipelines.tasks import Tasks
+
+# A text of so many characters for each token that is read whole is longer than that in tokens.
+_MOST_CHARACTERS_PER_TOKEN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of the text that is asked about, what its prompts begin with, and the span of the
+    text that the model sees."""
+
+    number: int
+    chunk: Chunk
+    shown: Shown
+    span: tuple[int, int]
+
+
+def ids_of_whole(text: str, tasks: Tasks) -> list[int] | None:
+    """The ids of a text that may be read whole, None of one that is too long for that."""
+    most = tasks.reading.most_whole_tokens
+    characters = (most + 1) * _MOST_CHARACTERS_PER_TOKEN
+    ids = tasks.tokens.encode(text[:characters])
+    return None if len(ids) > most or len(text) > characters else ids
+
+
+def passages(
+    text: str, ids: Sequence[int] | None, strategy: str, tasks: Tasks
+) -> Iterator[Passage]:
+    """What is asked about, in order: the whole text, its beginning, or its chunks.
+
+    `ids` are those of the whole text, None where it is too long to be read whole.
+    """
+    prompts, reading = tasks.prompts, tasks.reading
+    if strategy != MAP_REDUCE:
+        chunk = _beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
+        yield Passage(0, chunk, prompts.whole(chunk.ids), (chunk.start, chunk.end))
+        return
+    begins = opening(text)
+    for number, chunk in enumerate(cut(text, reading.chunk, tasks.tokens)):
+        shown = prompts.part(text, chunk, begins)
+        yield Passage(number, chunk, shown, edges_of(text, chunk.start, chunk.end))
+
+
+def _beginning(text: str, tasks: Tasks) -> Chunk:
+    return next(cut(text, ChunkSize(tasks.reading.most_whole_tokens), tasks.tokens))
