@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,27 @@ def test_show_of_an_unknown_id_says_so(job: Path, capsys: pytest.CaptureFixture[
     assert "--id 99: no document" in capsys.readouterr().err
 
 
+def test_show_has_a_prompt_for_each_chunk_and_task(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write_text(job.read_text() + "long_documents: {strategy: map_reduce, chunk_tokens: 1000}\n")
+    shown = _show(job, "2", capsys)
+    assert (shown["strategy"], shown["pool"]) == ("map_reduce", "short")
+    chunks = shown["chunks"]
+    assert (chunks[0]["start"], chunks[-1]["end"]) == (0, len("word " * 6_000))
+    assert all(after["start"] <= chunk["end"] for chunk, after in pairwise(chunks))
+    asked = [(prompt["chunk"], prompt["task"]) for prompt in shown["prompts"]]
+    assert asked == [(at, task) for at in range(len(chunks)) for task in ("summary", "who")]
+    assert main(["show", str(job), "--id", "2"]) == 0
+    assert f"summary, chunk 2 of {len(chunks)}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("tasks.0.max_words=many", "tasks.0.max_words"),
-        ("long_documents.strategy=map_reduce", "strategies that can: auto, single, reject"),
+        ("long_documents.chunk_tokens=5", "a whole number of at least 16"),
+        ("tasks.1.max_tokens=200000", "leave no room for a document"),
         ("model.name=no/such-model-here", "no/such-model-here"),
         ("input.path=nowhere/at/all", "no .parquet or .jsonl file at nowhere/at/all"),
         ("input.text_column=body", "no column 'body'; it has id, text"),

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import pyarrow as pa
@@ -64,7 +65,11 @@ def _corpus(path: Path, copies: range, longest: int) -> int:
     return len(chosen)
 
 
-def _job(directory: Path, **more: Any) -> Path:
+def _all_text() -> str:
+    return "\n\n".join(text for _, text in sorted(topics.items()))
+
+
+def _job(directory: Path, *tasks: dict[str, Any], **more: Any) -> Path:
     job = {
         "name": "tested",
         "input": {
@@ -76,6 +81,7 @@ def _job(directory: Path, **more: Any) -> Path:
             {"name": "summary", "kind": "summarize", "max_words": 4},
             {"name": "topic", "kind": "classify", "labels": ["statement", "expression"]},
             {"name": "who", "kind": "ask", "question": "Who?", "max_tokens": 8},
+            *tasks,
         ],
         **more,
     }  # fmt: skip
@@ -113,8 +119,16 @@ def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watc
         {"doc": "blank", "text": " ", "length": 2},
     ]
     pq.write_table(pa.Table.from_pylist(broken), directory / "corpus/b.parquet")
+    long = {"doc": "long", "text": _all_text()[:70_000], "length": 3}
+    pq.write_table(pa.Table.from_pylist([long]), directory / "corpus/c.parquet")
     port = _free_port()
-    job = _job(directory, metrics={"port": port}, limits={"max_dead_letter_fraction": 0.1})
+    facts = {"name": "facts", "kind": "extract", "fields": {"listed": "boolean", "on": "date"}}
+    job = _job(
+        directory,
+        facts,
+        metrics={"port": port},
+        limits={"max_dead_letter_fraction": 0.1},
+    )
     return _watch(directory, job, port)
 
 
@@ -159,9 +173,25 @@ def test_a_plain_read_of_output_gives_each_document_once_with_the_designed_colum
     table = pq.read_table(watched.directory / "out")
     assert table.num_rows == watched.result["answered"]
     assert len(set(table.column("doc").to_pylist())) == table.num_rows
-    assert table.column_names == ["doc", "length", "summary", "topic", "who"]
+    assert table.column_names == ["doc", "length", "summary", "topic", "who", "facts"]
     assert {answer["status"] for answer in table.column("topic").to_pylist()} == {"answered"}
     assert {a["label"] for a in table.column("topic").to_pylist()} <= {"statement", "expression"}
+
+
+def test_a_document_longer_than_one_pass_is_read_in_chunks(watched: Watched) -> None:
+    rows = pq.read_table(watched.directory / "out").to_pylist()
+    (long,) = [row for row in rows if row["doc"] == "long"]
+    assert {long[task]["strategy"] for task in ("summary", "topic", "who")} == {"map_reduce"}
+    assert long["summary"]["chunks"] > 5
+    assert {row["who"]["strategy"] for row in rows if row["doc"] != "long"} == {"single"}
+
+
+def test_extracted_fields_are_typed_columns(watched: Watched) -> None:
+    facts = pq.read_schema(next((watched.directory / "out").glob("part-*"))).field("facts").type
+    assert (facts.field("listed").type, facts.field("on").type) == (pa.bool_(), pa.date32())
+    column = pq.read_table(watched.directory / "out").column("facts").to_pylist()
+    assert {row["status"] for row in column} <= {"answered", "invalid_answer"}
+    assert any(row["on"] is not None for row in column)
 
 
 def test_documents_of_both_pools_are_answered(watched: Watched) -> None:
