@@ -96,6 +96,7 @@ def cpu_dtype(parameters: int, memory_bytes: int, capability: str) -> str:
 
 class VllmEngine:
     """One engine, started by the constructor (tens of seconds) and used from one event loop.
+    `used` are the tokens of all its finished requests.
 
     Raises EngineError with vLLM's own reason where it does not start.
     """
@@ -110,6 +111,7 @@ class VllmEngine:
         self.step_tokens: int = settings.scheduler_config.max_num_batched_tokens
         most = _FULL_ENGINES * settings.scheduler_config.max_num_seqs
         self.sequence_tokens = max(1, self.kv_tokens // most)
+        self.used = Usage()
         self._admission = Admission(self.kv_tokens)
         self._request_numbers = itertools.count()
 
@@ -155,9 +157,11 @@ class VllmEngine:
             if on_first_token is not None:
                 on_first_token()
                 on_first_token = None
+        usage = Usage(len(prompt), output.num_cached_tokens or 0, len(generated))
+        self.used += usage
         return Completion(
             text=self.tokens.read(generated),
-            usage=Usage(len(prompt), output.num_cached_tokens or 0, len(generated)),
+            usage=usage,
             finish_reason=completion.finish_reason or "unknown",
             logprob=self._logprob(generated, steps, sampling),
         )

@@ -15,7 +15,7 @@ import ray
 
 if TYPE_CHECKING:
     # the board's process starts beside the engines and needs nothing of this
-    from pipelines.documents import Outcome
+    from pipelines.documents import Outcome, Usage
 
 
 @dataclass
@@ -37,10 +37,13 @@ class Progress:
         self.answered += outcome.answered
         self.dead_letters += not outcome.answered
         self.reasons.update(letter.problem.reason for letter in outcome.dead_letters())
-        for answer in outcome.answers:
-            self.prompt_tokens += answer.usage.prompt_tokens
-            self.cached_prompt_tokens += answer.usage.cached_prompt_tokens
-            self.output_tokens += answer.usage.output_tokens
+
+    def note_engine(self, used: Usage, kv_tokens_in_flight: int) -> None:
+        """What the worker's engine has done so far, documents half read included."""
+        self.prompt_tokens = used.prompt_tokens
+        self.cached_prompt_tokens = used.cached_prompt_tokens
+        self.output_tokens = used.output_tokens
+        self.kv_tokens_in_flight = kv_tokens_in_flight
 
     @property
     def documents(self) -> int:

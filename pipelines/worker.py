@@ -228,5 +228,5 @@ class _Reporter:
             await asyncio.sleep(_REPORT_SECONDS)
 
     async def report(self) -> None:
-        self._progress.kv_tokens_in_flight = self._engine.kv_tokens_in_flight
+        self._progress.note_engine(self._engine.used, self._engine.kv_tokens_in_flight)
         await self._board.report.remote(self._name, self._progress)
