@@ -58,7 +58,6 @@ class Engine(Protocol):
     it prefills in one step, and `sequence_tokens` the least of its KV cache that a request is
     counted as, so that no more requests enter than it can have under way or next."""
 
-    max_model_len: int
     kv_tokens: int
     step_tokens: int
     sequence_tokens: int
@@ -190,14 +189,19 @@ class _PassageReader:
             raise completion
         task = record.task
         try:
-            return read_answer(task, record.count(completion), self.text, passage.span)
+            return self._read(record, passage, completion)
         except InvalidAnswer as fault:
             if task.schema is None:
                 raise
-            again = repair_question(task, fault.message, self.tasks.tokens)
+            again = repair_question(record.question, fault.message, self.tasks.tokens)
         prompt = self.tasks.tokens.frame(passage.shown.ids, again.ids)
         second = await self.engine.generate(prompt, again.sampling)
-        return read_answer(task, record.count(second), self.text, passage.span)
+        return self._read(record, passage, second)
+
+    def _read(self, record: _Record, passage: Passage, completion: Completion) -> Value:
+        counted = record.count(completion)
+        part = record.strategy == MAP_REDUCE
+        return read_answer(record.task, counted, self.text, passage.span, part=part)
 
 
 def _problem(error: BaseException) -> Problem:

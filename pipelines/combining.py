@@ -18,15 +18,16 @@ from pipelines.documents import Fields, Label, Quote, Reply, Summary, Value
 from pipelines.errors import InvalidAnswer
 from pipelines.grounding import locate
 from pipelines.merging import Candidate, Conflict, Path, merge, merged_quotes, same_words, vote
-from pipelines.prompts import Prompts
+from pipelines.prompts import Prompts, edges_of
+from pipelines.spec import CANNOT_TELL
 from pipelines.tasks import (
-    CANNOT_TELL,
     NOT_STATED,
     QUOTE_MARK,
     Completion,
     Question,
     Sampling,
     Task,
+    as_wanted,
     is_not_stated,
     label_question,
     question,
@@ -38,8 +39,6 @@ Ask = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
 """Puts a question after shared ids to the engine. Raises RequestRejected."""
 
 Note = tuple[int, ...]
-# At least so many notes fit one prompt, which is how much shorter each level is.
-_NOTES_IN_PROMPT = 4
 _NUMBER_TOKENS = 6
 _CHARACTERS_PER_TOKEN = 4
 _CANDIDATE_TOKENS = 160
@@ -75,7 +74,7 @@ class Combiner:
             case Label():
                 return await self._label(task, findings)
             case Reply():
-                return await self._reply(task, [v for v in values if isinstance(v, Reply)])
+                return await self._reply(task, findings)
             case Fields():
                 return await self._fields(task, [v for v in values if isinstance(v, Fields)])
 
@@ -85,7 +84,8 @@ class Combiner:
         assert task.combining is not None
         return Summary((await self._in_levels(summaries, task.combining)).text.strip())
 
-    async def _reply(self, task: Task, replies: Sequence[Reply]) -> Reply:
+    async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
+        replies = [found.value for found in findings if isinstance(found.value, Reply)]
         evidence = [reply for reply in replies if not is_not_stated(reply.text)]
         if not evidence:
             quotes = tuple(quote for reply in replies for quote in reply.quotes)
@@ -97,21 +97,33 @@ class Combiner:
         assert task.combining is not None
         notes = [_note_of(reply) for reply in evidence]
         spoken, quoted = split_reply((await self._in_levels(notes, task.combining)).text)
-        shown = tuple(self._quote(words, quotes) for words in quoted)
+        told = [found for found in findings if found.value in evidence]
+        shown = tuple(self._quote(words, quotes, told) for words in quoted)
         agreeing = [r for r in evidence if same_words(str(r.text)) == same_words(spoken)]
         own = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
-        return Reply(spoken, shown or own)
+        return as_wanted(task.spec, spoken, shown or own)
 
-    def _quote(self, words: str, known: Sequence[Quote]) -> Quote:
-        """A quote of the combined answer, which the chunks' own may have found already."""
+    def _quote(self, words: str, known: Sequence[Quote], told: Sequence[Finding]) -> Quote:
+        """A quote of the combined answer: one of the chunks' own, or in a chunk that told it."""
         same = [quote for quote in known if same_words(quote.text) == same_words(words)]
-        return same[0] if same else locate(words, self.text)
+        if same:
+            return same[0]
+        spans = (edges_of(self.text, found.start, found.end) for found in told)
+        looked_up = (locate(words, self.text, *span) for span in spans)
+        missing = Quote(words, None, None, verified=False)
+        return next((quote for quote in looked_up if quote.verified), missing)
 
     async def _in_levels(self, notes: Sequence[str], asked: Question) -> Completion:
-        """Combine notes, some at a time, until one prompt takes them all."""
+        """Combine notes, some at a time, until one prompt takes them all.
+
+        Two notes as long as their answers may be fit a prompt in every model that holds three; in
+        one that does not, they are cut off.
+        """
         room = self._room(asked)
         while True:
-            groups = list(_packed([self._note(note, room) for note in notes], room))
+            most = room if len(notes) == 1 else room // 2
+            told = [tuple(self.prompts.note(f"- {note}", most)) for note in notes]
+            groups = list(_packed(told, room))
             if len(groups) == 1:
                 return await self.ask(self.prompts.notes(groups[0]), asked)
             async with asyncio.TaskGroup() as level:
@@ -120,9 +132,6 @@ class Combiner:
                     for group in groups
                 ]
             notes = [task.result().text.strip() for task in tasks]
-
-    def _note(self, text: str, room: int) -> Note:
-        return tuple(self.prompts.note(f"- {text}", room // _NOTES_IN_PROMPT))
 
     def _room(self, asked: Question) -> int:
         """Tokens of notes that a prompt can hold."""

@@ -28,12 +28,15 @@ def choice_logprob(
     total = 0.0
     for step, likeliest in enumerate(steps):
         before = list(ids[:step])
-        if sum(choice.startswith(_whole(read(before))) for choice in choices) == 1:
+        so_far = read(before)
+        if sum(choice.startswith(_whole(so_far)) for choice in choices) == 1:
             break
+        texts = {token: read([*before, token]) for token in likeliest}
         leading = [
-            logprob
-            for token, logprob in likeliest.items()
-            if written.startswith(_whole(read([*before, token])))
+            likeliest[token]
+            for token, text in texts.items()
+            # a token without a text ends the answer
+            if (written == text if text == so_far else written.startswith(_whole(text)))
         ]
         # what was written has been read token by token, so there is at least that one
         total += math.log(min(1.0, math.fsum(map(math.exp, leading)))) if leading else 0.0

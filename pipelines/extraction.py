@@ -7,6 +7,7 @@ them. It is decoded under a schema made here, and checked again. Knows no prompt
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -145,7 +146,11 @@ def read_fields(
     """
     values = _parsed(answer)
     quotes = values.pop(QUOTES, None)
-    if found := faults(values, schema):
+    try:
+        found = faults(values, schema)
+    except (ArithmeticError, RecursionError) as error:
+        raise InvalidAnswer(f"cannot be checked: {error}") from error
+    if found:
         raise InvalidAnswer("; ".join(f"{each.path or 'it'}: {each.message}" for each in found[:3]))
     if fault := column_fault(values, schema):
         raise InvalidAnswer(fault)
@@ -158,10 +163,13 @@ def read_fields(
 
 def _parsed(answer: str) -> dict[str, Any]:
     def refuse(constant: str) -> NoReturn:
-        raise InvalidAnswer(f"{constant} is no JSON")
+        raise InvalidAnswer(f"{constant} is no number of JSON")
+
+    def finite(number: str) -> float:
+        return float(number) if math.isfinite(float(number)) else refuse(number)
 
     try:
-        values = json.loads(answer, parse_constant=refuse, strict=False)
+        values = json.loads(answer, parse_constant=refuse, parse_float=finite, strict=False)
     except ValueError as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     except RecursionError as error:
@@ -180,14 +188,17 @@ def _quotes(
     for name, value in values.items():
         words = quotes.get(name)
         if says_something(value) and isinstance(words, str) and words.strip():
-            found = locate(words.strip(), text, *span)
+            # half of a surrogate pair is no text that could be looked for or stored
+            found = locate(words.strip().encode("utf-8", "replace").decode(), text, *span)
             yield Quote(found.text, found.start, found.end, found.verified, name)
 
 
 def says_something(value: Any) -> bool:
-    """Whether a field's value is more than null, an empty list, or an object of nothing else."""
+    """Whether a value is more than null, a blank text, an empty list, or an object of these."""
     if isinstance(value, Mapping):
         return any(says_something(each) for each in value.values())
+    if isinstance(value, str):
+        return bool(value.strip())
     return value is not None and value != []
 
 

@@ -22,8 +22,8 @@ _ALIKE = {
     for characters in ("'‘’‚‛`´′", '"“”„‟«»″', "-‐‑‒–—―−")
     for character in characters
 }
-_BROKEN_WORD = re.compile(r"(?<=\w)(?:-|‐|\u00ad)\s*\n\s*(?=\w)")
-_MAY_BREAK = r"(?:[-‐\u00ad]\s*\n\s*)?"
+_BROKEN_WORD = re.compile(r"(?<=\w)(?:-|‐|\u00ad)[^\S\n]*\n\s*(?=\w)")
+_MAY_BREAK = r"(?:[-‐\u00ad][^\S\n]*\n\s*)?"
 
 
 def locate(quote: str, text: str, start: int = 0, end: int | None = None) -> Quote:

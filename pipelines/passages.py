@@ -16,9 +16,6 @@ from pipelines.prompts import Shown, edges_of
 from pipelines.reading import MAP_REDUCE
 from pipelines.tasks import Tasks
 
-# A text of so many characters for each token that is read whole is longer than that in tokens.
-_MOST_CHARACTERS_PER_TOKEN = 32
-
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -34,9 +31,10 @@ class Passage:
 def ids_of_whole(text: str, tasks: Tasks) -> list[int] | None:
     """The ids of a text that may be read whole, None of one that is too long for that."""
     most = tasks.reading.most_whole_tokens
-    characters = (most + 1) * _MOST_CHARACTERS_PER_TOKEN
-    ids = tasks.tokens.encode(text[:characters])
-    return None if len(ids) > most or len(text) > characters else ids
+    if tasks.tokens.is_longer(text, most):
+        return None
+    ids = tasks.tokens.encode(text)
+    return None if len(ids) > most else ids
 
 
 def passages(

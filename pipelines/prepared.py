@@ -17,7 +17,7 @@ from pipelines.models import Model, effective_lengths, resolve
 from pipelines.prompts import PROMPT_VERSION, Prompts
 from pipelines.reading import ModelLengths, PromptShape, plan_reading
 from pipelines.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
-from pipelines.tasks import REPAIR_TOKENS, Question, Task, Tasks, prepare
+from pipelines.tasks import REPAIR_TOKENS, Question, Tasks, prepare
 from pipelines.tokens import Tokens, load_tokens
 from pipelines.units import LONG, SHORT
 
@@ -89,7 +89,15 @@ def prepare_job(job: Job) -> PreparedJob:
     spec = job.spec
     model = resolve(spec.model.name, spec.model.revision)
     tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokens(model.path))
-    return PreparedJob(job, model, tasks, answer_digests(spec, model.revision, PROMPT_VERSION))
+    # what follows the model is part of the fingerprint as it was resolved
+    followed = {
+        "single_pass_tokens": tasks.reading.single_pass_tokens,
+        "chunk_tokens": tasks.reading.chunk.chunk_tokens,
+    }
+    read = spec.model_copy(
+        update={"long_documents": spec.long_documents.model_copy(update=followed)}
+    )
+    return PreparedJob(job, model, tasks, answer_digests(read, model.revision, PROMPT_VERSION))
 
 
 def prepare_tasks(
@@ -105,26 +113,24 @@ def prepare_tasks(
         single_pass_tokens=effective.single_pass_tokens,
         chunk_tokens=effective.chunk_tokens,
     )
-    whole = [task.question for task in each]
-    part = [task.part_question for task in each]
-    combining = [task.combining or task.question for task in each]
     reading = plan_reading(
         long_documents,
         lengths,
-        whole=_shape(prompts.whole_overhead, whole, each),
-        part=_shape(prompts.part_overhead, part, each),
-        notes=_shape(prompts.notes_overhead, combining, each),
+        whole=_shape(prompts.whole_overhead, [task.question for task in each]),
+        part=_shape(prompts.part_overhead, [task.part_question for task in each]),
+        notes=_shape(prompts.notes_overhead, [task.combining for task in each if task.combining]),
     )
     return Tasks(each, prompts, reading)
 
 
-def _shape(overhead: int, asked: Sequence[Question], tasks: Sequence[Task]) -> PromptShape:
-    """The shape of prompts; an answer under a schema may need its question to be longer once."""
+def _shape(overhead: int, asked: Sequence[Question]) -> PromptShape:
+    """The shape of prompts; one that is answered under a schema may have to be put again."""
+    repairs = [REPAIR_TOKENS if question.sampling.schema else 0 for question in asked]
     return PromptShape(
         overhead=overhead,
         questions=tuple(len(question.ids) for question in asked),
         answers=tuple(
-            question.sampling.max_tokens + (REPAIR_TOKENS if task.schema else 0)
-            for question, task in zip(asked, tasks, strict=True)
+            question.sampling.max_tokens + more
+            for question, more in zip(asked, repairs, strict=True)
         ),
     )

@@ -16,6 +16,9 @@ from pipelines.errors import SpecError
 from pipelines.spec import LongDocuments
 
 SINGLE, MAP_REDUCE, TRUNCATE = "single", "map_reduce", "truncate"
+# So many notes fit every prompt that combines them, each as long as its answer may be and a little
+# longer, for its mark and for being tokenized anew.
+_NOTES_TOGETHER, _NOTE_SLACK_TOKENS = 2, 16
 # What chunks' prompts may take in a model that has no short rope factors to stay below.
 _ONE_POOL_TOKENS = 4096
 
@@ -38,8 +41,13 @@ class PromptShape:
     @property
     def around(self) -> int:
         """What the longest prompt takes beside the document's own tokens, its answer included."""
+        return self.with_answers(1)
+
+    def with_answers(self, count: int) -> int:
+        """What the longest prompt takes that has room for so many answers of its own task."""
         tails = zip(self.questions, self.answers, strict=True)
-        return self.overhead + max(question + answer for question, answer in tails)
+        longest = max((question + count * answer for question, answer in tails), default=0)
+        return self.overhead + longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +170,16 @@ def plan_reading(
     """How documents are read: what the job wants, where it says nothing what the model reads well.
 
     A chunk's prompt fits the short pool where half of the wanted chunk has room there beside the
-    questions; else chunks are read, and answers combined, at the length that the whole chunk needs.
-    Raises SpecError where the questions leave no room in the model.
+    questions, and two answers of others beside the question that combines them; else chunks are
+    read, and answers combined, at the length that this needs. Raises SpecError where the questions
+    leave no room in the model.
     """
     around = max(part.around, notes.around)
     chunk_tokens = wanted.chunk_tokens or model.chunk_tokens
+    combining = notes.with_answers(1 + _NOTES_TOGETHER) + _NOTES_TOGETHER * _NOTE_SLACK_TOKENS
     part_limit = min(model.most, model.short or _ONE_POOL_TOKENS)
-    if part_limit - around < chunk_tokens // 2:
-        part_limit = min(model.most, around + chunk_tokens)
+    if part_limit < max(around + chunk_tokens // 2, combining):
+        part_limit = min(model.most, max(around + chunk_tokens, combining))
     room = min(chunk_tokens, part_limit - around)
     if room < LEAST_CHUNK_TOKENS:
         raise SpecError(

@@ -8,7 +8,7 @@ left to the engine's decoding and to jsonschema. Knows no prompts and no engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -82,7 +82,8 @@ def normalised(schema: JsonSchema, where: str) -> dict[str, Any]:
     """A schema from a file in the form that the rest of this module takes.
 
     References to its own definitions are put in their place, `anyOf` with null becomes a type with
-    null, every property is required and none besides allowed. Raises SpecError at `where`.
+    null, and so do properties that need not be there: now all must be, and none besides. Raises
+    SpecError at `where`.
     """
     try:
         Draft202012Validator.check_schema(schema)
@@ -110,9 +111,10 @@ def _normalised(
     nullable = "null" in types_of(schema) or ("enum" in schema and None in schema["enum"])
     named["type"] = [kind, "null"] if nullable else kind
     if kind == "object":
+        required = schema.get("required", ())
         properties = {
-            name: _normalised(each, root, f"{where}.properties.{name}", seen)
-            for name, each in schema.get("properties", {}).items()
+            name: each if name in required else _or_null(each)
+            for name, each in _properties(schema, root, where, seen)
         }
         if not properties:
             raise SpecError(f"{where}: an object must name its properties")
@@ -122,6 +124,13 @@ def _normalised(
             raise SpecError(f"{where}: an array must say what its items are")
         named["items"] = _normalised(schema["items"], root, f"{where}.items", seen)
     return named
+
+
+def _properties(
+    schema: JsonSchema, root: JsonSchema, where: str, seen: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, each in schema.get("properties", {}).items():
+        yield name, _normalised(each, root, f"{where}.properties.{name}", seen)
 
 
 def _referred(reference: str, root: JsonSchema, where: str) -> JsonSchema:
@@ -142,9 +151,24 @@ def _without_choice(
         raise SpecError(f"{where}.{key}: a column has one type, and perhaps null")
     own = {name: value for name, value in schema.items() if name != key}
     only = _normalised({**choices[0], **own}, root, where, seen)
-    if len(choices) < len(schema[key]):
-        only["type"] = [_one_type(only, where), "null"]
-    return only
+    return _or_null(only) if len(choices) < len(schema[key]) else only
+
+
+def _or_null(schema: JsonSchema) -> dict[str, Any]:
+    """A normalised place that may be null besides."""
+    either = {**schema, "type": [kind_of(schema), "null"]}
+    if None not in either.get("enum", [None]):
+        either["enum"] = [*either["enum"], None]
+    return either
+
+
+def nullable(schema: JsonSchema) -> dict[str, Any]:
+    """A normalised object whose every field may be null, those of objects within it too."""
+    properties = {
+        name: _or_null(nullable(each) if kind_of(each) == "object" else each)
+        for name, each in schema["properties"].items()
+    }
+    return {**schema, "properties": properties}
 
 
 def _one_type(schema: JsonSchema, where: str) -> str:

@@ -49,6 +49,10 @@ FieldType = TypeAliasType(
 """A field of an extracted document: a scalar's type, a list with its one item type, or fields."""
 
 
+CANNOT_TELL = "cannot tell"
+"""What a chunk that speaks for no label is put under."""
+
+
 class InputSpec(Section):
     """Where the corpus lies, and which of its columns are read."""
 
@@ -99,6 +103,8 @@ class ClassifyTask(Section):
         for at, label in enumerate(self.labels):
             if label in self.labels[:at]:
                 yield ("labels", at), "a label not listed before"
+            if label == CANNOT_TELL:
+                yield ("labels", at), "another word: a chunk that speaks for no label says this"
 
 
 class AskTask(Section):

@@ -21,12 +21,18 @@ from pipelines.grounding import locate
 from pipelines.merging import same_words
 from pipelines.prompts import Prompts
 from pipelines.reading import Reading
-from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.schema import JsonSchema, nullable
+from pipelines.spec import (
+    CANNOT_TELL,
+    AskTask,
+    ClassifyTask,
+    ExtractTask,
+    SummarizeTask,
+    TaskSpec,
+)
 from pipelines.tokens import Tokens
 
 NOT_STATED = "Not stated"
-CANNOT_TELL = "cannot tell"
-"""What a chunk that speaks for no label is put under."""
 QUOTE_MARK = "Quote:"
 # What a second question about a refused answer may add to the first.
 REPAIR_TOKENS = 96
@@ -68,7 +74,7 @@ class Task:
 
     `question` is put to a document, `part_question` to a chunk of it, and `combining` to the notes
     taken of chunks, where the kind of task has such a question. `schema` is what an extraction
-    fills in.
+    fills in, `part_schema` the same where any field may be null, for a chunk need not state it.
     """
 
     spec: TaskSpec
@@ -76,6 +82,7 @@ class Task:
     part_question: Question
     combining: Question | None = None
     schema: dict[str, Any] | None = None
+    part_schema: dict[str, Any] | None = None
 
     @property
     def column(self) -> AnswerColumn:
@@ -120,8 +127,8 @@ def _task(spec: TaskSpec, tokens: Tokens) -> Task:
             own = question(asked, sampling, tokens)
             return Task(spec, own, own, question(combining, sampling, tokens))
         case ClassifyTask():
-            of_part = tuple(dict.fromkeys((*spec.labels, CANNOT_TELL)))
-            return Task(spec, label_question(spec.labels, tokens), label_question(of_part, tokens))
+            whole = label_question(spec.labels, tokens)
+            return Task(spec, whole, label_question((*spec.labels, CANNOT_TELL), tokens))
         case AskTask():
             return _ask(spec, tokens)
         case ExtractTask():
@@ -152,6 +159,17 @@ def _ask(spec: AskTask, tokens: Tokens) -> Task:
 
 def _extract(spec: ExtractTask, tokens: Tokens) -> Task:
     schema = schema_of(spec)
+    of_part = nullable(schema)
+    return Task(
+        spec,
+        _form_question(schema, tokens),
+        _form_question(of_part, tokens),
+        schema=schema,
+        part_schema=of_part,
+    )
+
+
+def _form_question(schema: JsonSchema, tokens: Tokens) -> Question:
     most = answer_tokens(schema, lambda text: len(tokens.encode(text)))
     sampling = Sampling(most, schema=json.dumps(answer_schema(schema)))
     asked = (
@@ -159,20 +177,21 @@ def _extract(spec: ExtractTask, tokens: Tokens) -> Task:
         'not state. In "quotes", give for each field the words of the text that show it. Answer '
         "with JSON only."
     )
-    own = question(asked, sampling, tokens)
-    return Task(spec, own, own, schema=schema)
+    return question(asked, sampling, tokens)
 
 
-def repair_question(task: Task, fault: str, tokens: Tokens) -> Question:
-    """The task's question again, with what was wrong with the first answer."""
+def repair_question(asked: Question, fault: str, tokens: Tokens) -> Question:
+    """A question again, with what was wrong with the first answer."""
     told = f"Your answer was refused ({fault}). Answer again, briefly and by the form.\n"
-    asked = task.part_question
     more = tokens.encode(told)[:REPAIR_TOKENS]
     return Question(asked.text + told, (*asked.ids, *more), asked.sampling)
 
 
-def read_answer(task: Task, completion: Completion, text: str, span: tuple[int, int]) -> Value:
-    """The value in the engine's answer about text[start:end]. Raises InvalidAnswer."""
+def read_answer(
+    task: Task, completion: Completion, text: str, span: tuple[int, int], *, part: bool = False
+) -> Value:
+    """The value in the engine's answer about text[start:end], a chunk or the whole of what was
+    read. Raises InvalidAnswer."""
     answer, spec = completion.text, task.spec
     match spec:
         case SummarizeTask():
@@ -180,10 +199,11 @@ def read_answer(task: Task, completion: Completion, text: str, span: tuple[int, 
         case ClassifyTask():
             return read_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
-            return _read_reply(answer, text, span, only_verified=spec.only_verified)
+            return _read_reply(spec, answer, text, span)
         case ExtractTask():
-            assert task.schema is not None
-            return read_fields(answer, task.schema, text, span, only_verified=spec.only_verified)
+            schema = task.part_schema if part else task.schema
+            assert schema is not None
+            return read_fields(answer, schema, text, span, only_verified=spec.only_verified)
 
 
 def read_label(completion: Completion, labels: Sequence[str]) -> Label:
@@ -195,11 +215,17 @@ def read_label(completion: Completion, labels: Sequence[str]) -> Label:
     return Label(label, None if logprob is None else min(1.0, math.exp(logprob)))
 
 
-def _read_reply(answer: str, text: str, span: tuple[int, int], *, only_verified: bool) -> Reply:
+def _read_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
     spoken, quoted = split_reply(answer)
-    quotes: tuple[Quote, ...] = tuple(locate(words, text, *span) for words in quoted)
+    return as_wanted(spec, spoken, tuple(locate(words, text, *span) for words in quoted))
+
+
+def as_wanted(spec: TaskSpec, spoken: str, quotes: tuple[Quote, ...]) -> Reply:
+    """The reply to a question: one that says nothing always in the same words, one that nothing
+    verifies null where the task wants only verified ones."""
     if spoken and is_not_stated(spoken):
         return Reply(NOT_STATED)
+    only_verified = isinstance(spec, AskTask) and spec.only_verified
     if only_verified and not any(quote.verified for quote in quotes):
         return Reply(None, quotes)
     return Reply(spoken, quotes)

@@ -22,7 +22,8 @@ from pipelines.prompts import (
     NOTES_INSTRUCTION,
     PART,
 )
-from pipelines.tasks import CANNOT_TELL, NOT_STATED, QUOTE_MARK, Sampling
+from pipelines.spec import CANNOT_TELL
+from pipelines.tasks import NOT_STATED, QUOTE_MARK, Sampling
 
 SURE, UNSURE = -0.01, -4.0
 BROKEN_ONCE, BROKEN_ALWAYS = "[breaks once]", "[always breaks]"

@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from fakes import tasks_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.combining import Combiner, Finding
 from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
 from pipelines.errors import InvalidAnswer
+from pipelines.models import Model
 from pipelines.prompts import Prompts
-from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
-from pipelines.tasks import CANNOT_TELL, NOT_STATED, Completion, Question, Task, prepare
+from pipelines.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.tasks import NOT_STATED, Completion, Question, Task, prepare
 from pipelines.tokens import Tokens
 
 TEXT = "Acme made anvils. Then Acme made springs. Ann audited it. Bo audited it."
@@ -180,3 +182,29 @@ async def test_an_engine_that_settles_nothing_makes_the_answer_invalid(asked: As
     with pytest.raises(ExceptionGroup) as caught:
         await asked.combiner().combine(task(EXTRACT, asked.tokens), values)
     assert caught.group_contains(InvalidAnswer)
+
+
+async def test_a_combined_answer_without_a_true_quote_does_not_stand_where_only_those_do(
+    asked: Asked,
+) -> None:
+    asked.answer = lambda text, question: "Nobody\nQuote: nobody audited it"
+    strict = ASK.model_copy(update={"only_verified": True})
+    values = found(Reply("Ann"), Reply("Bo"))
+    reply = await asked.combiner().combine(task(strict, asked.tokens), values)
+    assert isinstance(reply, Reply) and reply.text is None
+    asked.answer = lambda text, question: "not stated."
+    reply = await asked.combiner().combine(task(ASK, asked.tokens), values)
+    assert reply == Reply(NOT_STATED)
+
+
+async def test_two_answers_as_long_as_they_may_be_are_combined_whole(
+    tiny_model: Model, tiny_tokens: Tokens
+) -> None:
+    spec = SummarizeTask(name="s", max_words=800)
+    tasks = tasks_of((spec,), tiny_model, tiny_tokens)
+    most = tasks.each[0].question.sampling.max_tokens
+    long = tiny_tokens.read(tiny_tokens.encode("word after word " * most)[:most])
+    asked = Asked(tiny_tokens, lambda text, question: "combined", tasks.reading.part_limit)
+    await asked.combiner().combine(tasks.each[0], found(Summary(long), Summary(long)))
+    (prompt,) = asked.prompts
+    assert prompt.count(long) == 2

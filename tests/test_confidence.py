@@ -31,6 +31,12 @@ def test_a_choice_that_begins_another_is_only_sure_with_its_end() -> None:
     assert probability([4, 11], steps, ("risk", "risky")) == pytest.approx(0.9 * 0.6)
 
 
+def test_the_end_of_an_answer_leads_to_no_longer_choice() -> None:
+    steps = [{4: 1.0}, {11: 0.3, 8: 0.7}]
+    assert probability([4, 8], steps, ("risk", "riskrisky")) == pytest.approx(0.7)
+    assert probability([4, 11], steps, ("risk", "riskrisky")) == pytest.approx(0.3)
+
+
 def test_nothing_is_lost_once_one_choice_is_left() -> None:
     assert probability([5, 6], [{5: 0.3, 4: 0.7}, {6: 0.01}], CHOICES) == pytest.approx(0.3)
 

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pipelines.columns import AnswerColumn
+from pipelines.documents import Answer, Usage
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.extraction import answer_schema, answer_tokens, form, read_fields, schema_of
+from pipelines.schema import faults, nullable
 from pipelines.spec import ExtractTask
 
 FIELDS = {"company": "string", "revenue": "number", "risks": ["string"], "on": "date"}
@@ -39,10 +42,12 @@ def test_the_form_says_in_few_words_what_goes_where() -> None:
                 "items": {
                     "type": "object",
                     "properties": {"age": {"type": "integer", "description": "in years"}},
+                    "required": ["age"],
                 },
             },
             "on": {"type": "string", "format": "date"},
         },
+        "required": ["people", "on"],
     }
     assert form(schema_of(task(schema))) == (
         '{"sector": "bank" or "oil" or null, "people": [{"age": integer (in years)}, ...], '
@@ -73,6 +78,7 @@ def test_ranges_are_decoded_and_a_length_beside_a_format_is_not() -> None:
             "n": {"type": "integer", "minimum": 1, "maximum": 5},
             "on": {"type": "string", "format": "date", "maxLength": 10},
         },
+        "required": ["n", "on"],
     }
     fields = answer_schema(schema_of(task(schema)))["properties"]
     assert fields["n"] == {"type": "integer", "minimum": 1, "maximum": 5}
@@ -118,7 +124,8 @@ def test_quotes_that_are_none_do_no_harm(quotes: Any) -> None:
         ('{"company": "Acme', "not JSON"),
         ("[1]", "not a JSON object"),
         ("[" * 100_000, "not JSON"),
-        ('{"company": "Acme", "revenue": NaN, "risks": [], "on": null}', "NaN is no JSON"),
+        ('{"company": "Acme", "revenue": NaN, "risks": [], "on": null}', "NaN is no number"),
+        ('{"company": "Acme", "revenue": 1e999, "risks": [], "on": null}', "1e999 is no number"),
         ('{"company": "A", "revenue": "much", "risks": [], "on": null}', "revenue: 'much' is not"),
         ('{"company": "A", "revenue": 1, "risks": [], "on": "2020-02-31"}', "on: '2020-02-31'"),
         ('{"company": "A", "revenue": 1, "risks": [], "on": null, "more": 1}', "it: Additional"),
@@ -134,6 +141,43 @@ def test_a_number_too_big_for_its_column_is_invalid() -> None:
     schema = schema_of(task(n="integer"))
     with pytest.raises(InvalidAnswer):
         read_fields('{"n": 1' + "0" * 30 + "}", schema, "", (0, 0), only_verified=False)
+
+
+def test_a_number_too_big_to_be_checked_is_invalid() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "number", "multipleOf": 0.5}}}
+    with pytest.raises(InvalidAnswer, match=r"cannot be checked|n: "):
+        read_fields(
+            '{"n": 1' + "0" * 400 + "}", schema_of(task(schema)), "", (0, 0), only_verified=False
+        )
+
+
+def test_half_a_character_in_a_quote_does_no_harm() -> None:
+    answer = '{"company": "Acme", "revenue": null, "risks": [], "on": null, "quotes": '
+    answer += '{"company": "Acme \\ud83d earned"}}'
+    found = read_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
+    assert found.quotes[0].text == "Acme ? earned"
+    AnswerColumn("facts", "extract", schema_of(task())).cell(
+        Answer("facts", found, None, "single", 1, Usage(), "stop")
+    )
+
+
+def test_a_chunk_need_not_state_what_the_schema_requires() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "sector": {"anyOf": [{"enum": ["bank", "oil"]}, {"type": "null"}]},
+            "name": {"type": "string"},
+            "place": {"type": "object", "properties": {"town": {"type": "string"}}},
+            "rare": {"type": "integer"},
+        },
+        "required": ["sector", "name", "place"],
+    }
+    whole = schema_of(task(schema))
+    said = {"sector": None, "name": "Acme", "place": {"town": None}, "rare": None}
+    assert faults(said, whole) == []
+    nothing = dict.fromkeys(said)
+    assert {fault.path for fault in faults(nothing, whole)} == {"name", "place"}
+    assert faults(nothing, nullable(whole)) == []
 
 
 def test_a_text_with_a_raw_line_break_is_read() -> None:

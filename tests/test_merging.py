@@ -37,6 +37,11 @@ def test_the_same_value_in_other_words_is_no_conflict() -> None:
     assert merged.values == {**NONE, "company": "Acme  Corp.", "n": 3}
 
 
+def test_a_blank_text_states_nothing() -> None:
+    merged = merge([fields(company="Acme"), fields(company=" ")], SCHEMA)
+    assert (merged.values["company"], merged.conflicts) == ("Acme", ())
+
+
 def test_lists_are_joined_in_order_without_repeats() -> None:
     found = [fields(risks=["fire", "flood"]), fields(risks=["Fire", "storm"]), fields()]
     assert merge(found, SCHEMA).values["risks"] == ["fire", "flood", "storm"]

@@ -56,6 +56,13 @@ def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
     assert crowded.part_limit == 4096
 
 
+def test_answers_to_be_combined_have_room_for_two_beside_their_question() -> None:
+    notes = PromptShape(70, (40,), (1600,))
+    reading = plan_reading(LongDocuments(), PHI3, SHAPE, PART, notes)
+    assert reading.part_limit >= 70 + 40 + 3 * 1600
+    assert reading.chunk.chunk_tokens == 3072
+
+
 def test_chunks_beside_questions_that_fill_the_short_pool_go_to_the_long_one() -> None:
     reading = plan(part=PromptShape(350, (1500,), (1500,)))
     assert reading.chunk.chunk_tokens == 3072

@@ -6,9 +6,8 @@ import pytest
 
 from pipelines.documents import Label, Quote, Reply, Summary, Usage
 from pipelines.errors import InvalidAnswer
-from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.tasks import (
-    CANNOT_TELL,
     NOT_STATED,
     REPAIR_TOKENS,
     Completion,
@@ -139,8 +138,8 @@ def test_a_refused_answer_is_told_what_was_wrong_within_its_bound(
     tasks: dict[str, Task], tiny_tokens: Tokens
 ) -> None:
     first = tasks["extract"].question
-    again = repair_question(tasks["extract"], "company: 3 is not of type 'string'", tiny_tokens)
+    again = repair_question(first, "company: 3 is not of type 'string'", tiny_tokens)
     assert "company: 3 is not of type 'string'" in again.text
     assert again.ids[: len(first.ids)] == first.ids
-    long = repair_question(tasks["extract"], "no " * 1000, tiny_tokens)
+    long = repair_question(first, "no " * 1000, tiny_tokens)
     assert len(long.ids) == len(first.ids) + REPAIR_TOKENS

@@ -1,0 +1,43 @@
+"""What follows from a job and its model: lengths, pools, the fingerprint."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.errors import SpecError
+from pipelines.models import Model
+from pipelines.prepared import PreparedJob, prepare_job
+from pipelines.spec import Job, parse_job
+
+
+def prepared(*, label: str = "other", **long_documents: object) -> PreparedJob:
+    source: dict[str, object] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "tiny"},
+        "tasks": [{"name": "topic", "kind": "classify", "labels": ["risk", label]}],
+        "long_documents": long_documents,
+    }
+    return prepare_job(Job(parse_job(source), source))
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_lengths_that_follow_the_model_are_fingerprinted_as_what_they_are() -> None:
+    default = prepared()
+    same = prepared(single_pass_tokens=16_384, chunk_tokens=3072)
+    assert default.fingerprint == same.fingerprint
+    assert default.fingerprint != prepared(chunk_tokens=1000).fingerprint
+    assert default.fingerprint != prepared(single_pass_tokens=8000).fingerprint
+
+
+def test_documents_go_to_the_pool_of_their_longest_prompt(tiny_model: Model) -> None:
+    job = prepared()
+    assert [job.pool_of(tokens) for tokens in (3000, 10_000, 100_000)] == ["short", "long", "short"]
+    assert job.engine_config("short", 900, gpu=False).max_model_len == tiny_model.short_rope_len
+    assert job.engine_config("long", 5000, gpu=False).max_model_len == 5120
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_a_label_that_chunks_say_for_none_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"labels\.1: .*a chunk that speaks for no label"):
+        prepared(label="cannot tell")
