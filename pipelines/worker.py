@@ -69,10 +69,11 @@ class Worker:
             engine = VllmEngine(
                 replace(config.engine, model=model), config.tasks.tokens, ray_metrics=True
             )
-        self._runner = UnitRunner(config, engine, WorkerMetrics(config.run, config.pool))
+        metrics = WorkerMetrics(config.run, config.pool)
+        self._runner = UnitRunner(config, engine, metrics)
         # Ray starts a dead actor again; then the engine before this one died with it
         self._runner.progress.restarts = int(_was_restarted())
-        self._reporter = _Reporter(board, self._runner.progress, engine)
+        self._reporter = _Reporter(board, self._runner.progress, engine, metrics)
         # what the engine's libraries made at import stays; walking it stops the loop half a second
         gc.freeze()
         self.engine_start_seconds = time.monotonic() - started
@@ -211,10 +212,13 @@ def _read_rows(storage: Storage, file: str, row_group: int) -> pa.Table:
 class _Reporter:
     """Sends a worker's progress to the board, every second while the event loop runs."""
 
-    def __init__(self, board: Any, progress: Progress, engine: VllmEngine) -> None:
+    def __init__(
+        self, board: Any, progress: Progress, engine: VllmEngine, metrics: WorkerMetrics
+    ) -> None:
         self._board = board
         self._progress = progress
         self._engine = engine
+        self._metrics = metrics
         self._name = uuid.uuid4().hex
         self._task: asyncio.Task[None] | None = None
 
@@ -228,5 +232,7 @@ class _Reporter:
             await asyncio.sleep(_REPORT_SECONDS)
 
     async def report(self) -> None:
-        self._progress.note_engine(self._engine.used, self._engine.kv_tokens_in_flight)
+        in_flight = self._engine.kv_tokens_in_flight
+        self._progress.note_engine(self._engine.used, in_flight)
+        self._metrics.in_flight(in_flight)
         await self._board.report.remote(self._name, self._progress)

@@ -254,6 +254,7 @@ def test_the_drivers_port_shows_the_runs_totals_while_it_runs(watched: Watched) 
 def test_rays_endpoint_shows_the_workers_and_vllms_own_metrics(watched: Watched) -> None:
     assert re.search(r'ray_phifleet_documents_total\{.*pool="short".*\} ', watched.node_metrics)
     assert "ray_phifleet_document_seconds_bucket" in watched.node_metrics
+    assert "ray_phifleet_kv_tokens_in_flight{" in watched.node_metrics
     assert "ray_vllm" in watched.node_metrics
 
 
