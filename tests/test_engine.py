@@ -112,6 +112,7 @@ async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model
             "listed": {"type": ["boolean", "null"]},
             "on": {"type": "string", "format": "date"},
         },
+        "required": ["level", "on"],
     }
     spec = ExtractTask.model_validate({"name": "facts", "kind": "extract", "schema": schema})
     tasks = tasks_of((spec,), tiny_model, engine.tokens)
