@@ -3,7 +3,7 @@
 `summarize`: summaries are combined level by level until one fits; `ask`: the same with evidence,
 and no question where all evidence says the same; `classify`: a vote, of which a tie is settled by a
 question; `extract`: values are merged, and conflicts settled by a question. Every prompt fits
-`room`, every level is shorter than the one before it. Knows no engine: whoever calls gives `ask`.
+`limit`, every level is shorter than the one before it. Knows no engine: whoever calls gives `ask`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,11 @@ class Combiner:
         assert task.combining is not None
         notes = [_note_of(reply) for reply in evidence]
         spoken, quoted = split_reply((await self._in_levels(notes, task.combining)).text)
-        told = [found for found in findings if found.value in evidence]
+        told = [
+            found
+            for found in findings
+            if isinstance(found.value, Reply) and not is_not_stated(found.value.text)
+        ]
         shown = tuple(self._quote(words, quotes, told) for words in quoted)
         agreeing = [r for r in evidence if same_words(str(r.text)) == same_words(spoken)]
         own = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
@@ -225,10 +229,9 @@ def _packed(notes: Sequence[Note], room: int) -> Iterator[list[Note]]:
 
 def _surest(findings: Sequence[Finding], label: str) -> Finding:
     """The chunk that is surest of a label."""
-    of_it = [f for f in findings if isinstance(f.value, Label) and f.value.label == label]
-    return max(of_it, key=_confidence)
-
-
-def _confidence(finding: Finding) -> float:
-    assert isinstance(finding.value, Label)
-    return 1.0 if finding.value.confidence is None else finding.value.confidence
+    of_it = [
+        (found.value.weight, found)
+        for found in findings
+        if isinstance(found.value, Label) and found.value.label == label
+    ]
+    return max(of_it, key=lambda pair: pair[0])[1]

@@ -80,6 +80,11 @@ class Label:
     label: str
     confidence: float | None = None
 
+    @property
+    def weight(self) -> float:
+        """What the label counts for in a vote: whole where no confidence is known."""
+        return 1.0 if self.confidence is None else self.confidence
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

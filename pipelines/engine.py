@@ -104,7 +104,6 @@ class VllmEngine:
     def __init__(self, config: EngineConfig, tokens: Tokens, *, ray_metrics: bool = False) -> None:
         self.config = config
         self.tokens = tokens
-        self.max_model_len = config.max_model_len
         self._llm = _start(config, ray_metrics)
         settings = self._llm.vllm_config
         self.kv_tokens: int = settings.cache_config.kv_cache_size_tokens

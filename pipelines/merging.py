@@ -171,6 +171,5 @@ def vote(labels: Sequence[Label]) -> Vote:
     """Count at least one label of chunks; one without a confidence counts whole."""
     shares: dict[str, float] = {}
     for each in labels:
-        weight = 1.0 if each.confidence is None else each.confidence
-        shares[each.label] = shares.get(each.label, 0.0) + weight / len(labels)
+        shares[each.label] = shares.get(each.label, 0.0) + each.weight / len(labels)
     return Vote(tuple(sorted(shares.items(), key=lambda pair: -pair[1])))

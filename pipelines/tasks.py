@@ -1,8 +1,8 @@
 """The kinds of task: the question each puts, how it is decoded, and how its answer is read back.
 
-`prepare_tasks` makes a job's tasks ready for one model: questions as ids, and with their lengths
-how documents are read. What the model is shown around a question, `prompts.py` says; its words
-count for PROMPT_VERSION too. Knows no engine and no files.
+`prepare` makes a job's tasks ready for one model: their questions as ids. What the model is shown
+around a question, `prompts.py` says; a question's words count for PROMPT_VERSION too. Knows no
+engine and no files.
 """
 
 from __future__ import annotations

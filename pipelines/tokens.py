@@ -92,6 +92,9 @@ class Tokens:
     def is_longer(self, text: str, most_tokens: int) -> bool:
         """Whether a text surely has more tokens, read no further than it takes to know: True is as
         `count_all` has it, and so is False of a text that is counted in segments."""
+        if len(text) <= _SEGMENT_CHARACTERS:
+            # whoever wants to know encodes it next, which tells as much and takes no longer
+            return False
         counted = 0
         for number, (start, end) in enumerate(segments(text), 1):
             counted += len(self.encode(text[start:end]))
