@@ -13,7 +13,7 @@ Pure: no Ray, no vLLM, no files. What it knows of an engine is the protocol belo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -82,19 +82,19 @@ async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> O
     text = document.text
     if text is None:
         return Outcome(document, problem=document.problem)
-    reading = tasks.reading
-    ids = await _aside(ids_of_whole, text, tasks)
-    strategy = reading.strategy(reading.most_whole_tokens + 1 if ids is None else len(ids))
-    if strategy is None:
-        return Outcome(document, problem=_too_long(reading.most_whole_tokens))
-    records = [_Record(task, strategy) for task in tasks.each]
+    opened = await _aside(_open, text, tasks)
+    if opened is None:
+        return Outcome(document, problem=_too_long(tasks.reading.most_whole_tokens))
+    records = [_Record(task, opened.strategy) for task in tasks.each]
     read = _PassageReader(text, tasks, engine, records)
     async with asyncio.TaskGroup() as group:
-        async for passage in _passages(text, ids, strategy, tasks):
+        passage: Passage | None = opened.first
+        while passage is not None:
             entered = asyncio.Event()
             group.create_task(read(passage, entered))
             # the next passage is cut when this one has its place in the engine's cache
             await entered.wait()
+            passage = await _aside(next, opened.others, None)
     async with asyncio.TaskGroup() as group:
         concluded = [
             group.create_task(_conclude(record, text, tasks, engine)) for record in records
@@ -110,12 +110,25 @@ def _too_long(most: int) -> Problem:
     return Problem(TOO_LONG, f"more than {most} tokens, the most that this job reads in one pass")
 
 
-async def _passages(
-    text: str, ids: Sequence[int] | None, strategy: str, tasks: Tasks
-) -> AsyncIterator[Passage]:
+@dataclass(frozen=True)
+class _Opened:
+    """A text whose length is known, with its first passage: the other texts that wait to be
+    tokenized must not come between the two."""
+
+    strategy: str
+    first: Passage
+    others: Iterator[Passage]
+
+
+def _open(text: str, tasks: Tasks) -> _Opened | None:
+    """None where the job reads no text as long as this one."""
+    reading = tasks.reading
+    ids = ids_of_whole(text, tasks)
+    strategy = reading.strategy(reading.most_whole_tokens + 1 if ids is None else len(ids))
+    if strategy is None:
+        return None
     made = passages(text, ids, strategy, tasks)
-    while (passage := await _aside(next, made, None)) is not None:
-        yield passage
+    return _Opened(strategy, next(made), made)
 
 
 @dataclass

@@ -74,6 +74,8 @@ class Worker:
         # Ray starts a dead actor again; then the engine before this one died with it
         self._runner.progress.restarts = int(_was_restarted())
         self._reporter = _Reporter(board, self._runner.progress, engine, metrics)
+        # made at its first use, which is not to be when the engine waits for prompts
+        config.tasks.tokens.encode("")
         # what the engine's libraries made at import stays; walking it stops the loop half a second
         gc.freeze()
         self.engine_start_seconds = time.monotonic() - started
