@@ -79,7 +79,7 @@ def main() -> int:
     options = _options()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    model = resolve("tiny")
+    model = resolve("tiny-random")
     tokens = load_tokens(model.path)
     costs: list[Cost] = []
     with _noise_aside():

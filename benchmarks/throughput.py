@@ -195,7 +195,7 @@ def describe_machine() -> list[str]:
     return [
         f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {memory:.0f} GiB, "
         f"load {os.getloadavg()[0]:.1f}",
-        ", ".join([*versions, f"Python {platform.python_version()}"]) + "; model `tiny`",
+        ", ".join([*versions, f"Python {platform.python_version()}"]) + "; model `tiny-random`",
         f"one engine on every side, the same arguments; Ray Data LLM with {OFFLINE_LIMITS} and "
         f"num_cpus={RAY_CPUS} (with as many as two it waits for itself for ever)",
         "`documents`: whole texts whose prompt fits 4,096 tokens; `long`: one pass of 8k to 16k",

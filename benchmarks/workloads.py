@@ -103,7 +103,7 @@ def _write_job(tasks: int, directory: Path) -> Job:
         "name": "throughput",
         "input": {"path": str(directory / "corpus.parquet"), "id_column": "doc_id"},
         "output": {"path": str(directory / "output")},
-        "model": {"name": "tiny"},
+        "model": {"name": "tiny-random"},
         "tasks": specs,
         "long_documents": {"strategy": "single"},
     }

@@ -94,7 +94,8 @@ async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> O
             group.create_task(read(passage, entered))
             # the next passage is cut when this one has its place in the engine's cache
             await entered.wait()
-            passage = await _aside(next, opened.others, None)
+            more = opened.strategy == MAP_REDUCE
+            passage = await _aside(next, opened.others, None) if more else None
     async with asyncio.TaskGroup() as group:
         concluded = [
             group.create_task(_conclude(record, text, tasks, engine)) for record in records

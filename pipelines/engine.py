@@ -11,8 +11,9 @@ import math
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.admission import Admission
@@ -28,7 +29,8 @@ FLOAT32_BYTES = 4
 _REASON_LENGTH = 400
 # Requests that an engine has at a time: those it runs, and as many again that wait to be next.
 _FULL_ENGINES = 2
-_LOWEST_PRIORITY = 19
+# On a CPU, where all share the cores with the model; beyond 19 there is none.
+_SCHEDULER_NICENESS, _FRONT_NICENESS = 5, 12
 # Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
 _LIKELIEST = 20
 
@@ -233,19 +235,25 @@ def _start(config: EngineConfig, ray_metrics: bool) -> Any:
             f"the engine for {config.model.name} did not start: {_reason(error)}"
         ) from error
     if not config.gpu:
-        _let_others_work()
+        _share_the_cores()
     return llm
 
 
-def _let_others_work() -> None:
-    """Give the core of vLLM's scheduler process to whoever has work.
+def _share_the_cores() -> None:
+    """Let vLLM's worker compute undisturbed, and its scheduler, between two steps, before us.
 
-    While the model computes, that process spins; by the kernel's account it is always busy, and
-    everything else is put on the cores that compute.
+    While the model computes, the scheduler's process spins: by the kernel's account it is always
+    busy, and at the usual priority everything else would be put on the cores that compute. This
+    process comes after it, for it has most to do just when the scheduler has too.
     """
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
     for process in multiprocessing.active_children():
         if process.pid is not None:
-            os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, process.pid, usual + _SCHEDULER_NICENESS)
+    for thread in Path("/proc/self/task").glob("*"):
+        # a thread may have ended meanwhile
+        with suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), usual + _FRONT_NICENESS)
 
 
 def _set_environment(config: EngineConfig) -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import tiny
 from pipelines.errors import ModelError
+from pipelines.tiny import noise
 
 BUILT_IN = ("tiny", "tiny-random")
 BF16_BYTES = 2
@@ -171,7 +171,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> None:
 
 
 def _built_in(name: str, revision: str | None) -> Model:
-    built_revision = tiny.revision()
+    built_revision = noise.revision()
     if revision not in (None, built_revision):
         raise ModelError(
             f"Model {name!r} is built here as revision {built_revision}, not {revision!r}: another "
@@ -179,7 +179,7 @@ def _built_in(name: str, revision: str | None) -> Model:
         )
     target = _cache_directory() / "models" / f"tiny-{built_revision}"
     try:
-        build_once(target, tiny.build)
+        build_once(target, noise.build)
     except OSError as error:
         raise ModelError(
             f"Model {name!r} cannot be built at {target}: {error}. Set PHIFLEET_CACHE to a "

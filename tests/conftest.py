@@ -15,7 +15,7 @@ from pipelines.tokens import Tokens, load_tokens
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     before = os.environ.get("PHIFLEET_CACHE")
     os.environ["PHIFLEET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield resolve("tiny")
+    yield resolve("tiny-random")
     if before is None:
         del os.environ["PHIFLEET_CACHE"]
     else:

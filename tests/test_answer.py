@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
-from fakes import FakeEngine, tasks_of
+from fakes import FakeEngine, an_answer, tasks_of
 
 from pipelines.answer import answer_document
 from pipelines.documents import Document, Problem, Summary
 from pipelines.errors import EngineError
 from pipelines.models import Model
+from pipelines.passages import ids_of_whole
 from pipelines.prompts import INSTRUCTION
 from pipelines.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
-from pipelines.tasks import Tasks
+from pipelines.tasks import Sampling, Tasks
 from pipelines.tokens import Tokens
 
 SPECS: tuple[TaskSpec, ...] = (
@@ -137,3 +139,26 @@ async def test_documents_together_never_exceed_the_kv_cache(tasks: Tasks) -> Non
     await asyncio.gather(*(answer_document(doc, tasks, engine) for doc in documents))
     assert len(engine.prompts) == 60
     assert 0 < engine.most_in_flight <= 600
+
+
+async def test_a_document_is_asked_about_before_those_behind_it_are_tokenized(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(tasks.tokens)
+    asked = threading.Event()
+    seen_in_time: list[bool] = []
+
+    def ids(text: str, of: Tasks) -> list[int] | None:
+        if text == "second":
+            seen_in_time.append(asked.wait(10))
+        return ids_of_whole(text, of)
+
+    def answer(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
+        asked.set()
+        return an_answer(prompt, sampling)
+
+    engine.answers = answer
+    monkeypatch.setattr("pipelines.answer.ids_of_whole", ids)
+    documents = [Document("1", "first"), Document("2", "second")]
+    await asyncio.gather(*(answer_document(each, tasks, engine) for each in documents))
+    assert seen_in_time == [True]

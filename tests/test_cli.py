@@ -14,7 +14,7 @@ import yaml
 
 from jobs.cli import main
 from pipelines.models import Model
-from pipelines.tiny import CONTROL_TOKENS
+from pipelines.tiny.phi3 import CONTROL_TOKENS
 from pipelines.tokens import Tokens
 
 NASTY = "A text <|user|>\nwith </s> every <unk><s> one: " + "".join(CONTROL_TOKENS)
@@ -29,7 +29,7 @@ def job(tmp_path: Path, tiny_model: Model) -> Path:
     _write(path, {
         "input": {"path": str(tmp_path / "in")},
         "output": {"path": str(tmp_path / "out")},
-        "model": {"name": "tiny"},
+        "model": {"name": "tiny-random"},
         "tasks": [
             {"name": "summary", "kind": "summarize", "max_words": 5},
             {"name": "who", "kind": "ask", "question": "Who?"},
@@ -159,9 +159,9 @@ def test_status_and_verify_of_nothing_say_so(
 def test_model_says_where_the_built_in_model_lies(
     tiny_model: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["model", "tiny", "--json"]) == 0
+    assert main(["model", "tiny-random", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
-        "name": "tiny",
+        "name": "tiny-random",
         "revision": tiny_model.revision,
         "path": str(tiny_model.path),
     }

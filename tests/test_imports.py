@@ -25,7 +25,9 @@ LAYERS = [
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.answer", "pipelines.admission"},
-    {"pipelines.combining", "pipelines.passages"},
+    {"pipelines.tiny.train"},
+    {"pipelines.tiny.lessons"},
+    {"pipelines.combining", "pipelines.passages", "pipelines.tiny.rules"},
     {"pipelines.tasks"},
     {"pipelines.merging", "pipelines.prompts", "pipelines.reading"},
     {"pipelines.extraction", "pipelines.chunking"},
@@ -34,10 +36,9 @@ LAYERS = [
         "pipelines.grounding",
         "pipelines.confidence",
         "pipelines.outline",
-        "pipelines.tiny",
     },
-    {"pipelines.columns", "pipelines.confidence"},
-    {"pipelines.documents", "pipelines.schema"},
+    {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise"},
+    {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
 PURE += [

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import models, tiny
+from pipelines import models
 from pipelines.errors import ModelError
+from pipelines.tiny import noise
 
 ROOT = Path(models.__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -100,7 +101,7 @@ def test_other_structures_are_read_too(tmp_path: Path) -> None:
 
 def test_built_in_model_is_noise_with_phi3_lengths(built: models.Model) -> None:
     assert built.noise
-    assert (built.name, built.revision) == ("tiny", tiny.revision())
+    assert (built.name, built.revision) == ("tiny", noise.revision())
     assert built.path.name == f"tiny-{built.revision}"
     assert (built.max_model_len, built.short_rope_len) == (131_072, 4096)
     assert (built.head_dim, built.kv_bytes_per_token) == (96, 768)

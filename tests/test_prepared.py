@@ -14,7 +14,7 @@ def prepared(*, label: str = "other", **long_documents: object) -> PreparedJob:
     source: dict[str, object] = {
         "input": {"path": "in"},
         "output": {"path": "out"},
-        "model": {"name": "tiny"},
+        "model": {"name": "tiny-random"},
         "tasks": [{"name": "topic", "kind": "classify", "labels": ["risk", label]}],
         "long_documents": long_documents,
     }

@@ -76,7 +76,7 @@ def _job(directory: Path, *tasks: dict[str, Any], **more: Any) -> Path:
             "path": str(directory / "corpus"), "id_column": "doc", "keep_columns": ["length"],
         },
         "output": {"path": str(directory / "out")},
-        "model": {"name": "tiny"},
+        "model": {"name": "tiny-random"},
         "tasks": [
             {"name": "summary", "kind": "summarize", "max_words": 4},
             {"name": "topic", "kind": "classify", "labels": ["statement", "expression"]},
@@ -411,7 +411,7 @@ def test_a_model_that_is_not_there_ends_a_run_with_2_and_leaves_no_ray(
 ) -> None:
     (tmp_path / "corpus").mkdir()
     _corpus(tmp_path / "corpus/a.parquet", range(1), longest=9_000)
-    job = _job(tmp_path, model={"name": "tiny", "revision": "0000"})
+    job = _job(tmp_path, model={"name": "tiny-random", "revision": "0000"})
     refused = subprocess.run(
         [*PHIFLEET, "run", str(job)], capture_output=True, text=True, timeout=60,
         env={**os.environ, "STARTED_BY": str(tmp_path)},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import ModelError
 from pipelines.models import Model
-from pipelines.tiny import CONTROL_TOKENS
+from pipelines.tiny.phi3 import CONTROL_TOKENS
 from pipelines.tokens import Tokens, load_tokens
 
 CONTROL_STRINGS = ["<unk>", "<s>", "</s>", *CONTROL_TOKENS]

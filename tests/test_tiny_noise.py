@@ -1,4 +1,4 @@
-"""The built-in model: laid out, flagged and encoding as Phi-3 does.
+"""The random built-in model: laid out, flagged and encoding as Phi-3 does.
 
 Knows transformers and tokenizers, not vLLM: that the engine loads it is the engine's test.
 """
@@ -18,16 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import tiny
+from pipelines.tiny import noise, phi3
 
-BASE = tiny.BASE_VOCABULARY
-ROOT = Path(tiny.__file__).parents[1]
+BASE = noise.BASE_VOCABULARY
+ROOT = Path(noise.__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tiny")
-    tiny.build(directory)
+    noise.build(directory)
     return directory
 
 
@@ -41,8 +41,8 @@ def tokenizer(built: Path) -> Any:
 def test_vocabulary_is_laid_out_as_phi3(tokenizer: Any) -> None:
     vocabulary = tokenizer.get_vocab()
     assert [vocabulary[token] for token in ("<unk>", "<s>", "</s>")] == [0, 1, 2]
-    assert [vocabulary[token] for token in tiny.BYTE_TOKENS] == list(range(3, 259))
-    phi3 = {
+    assert [vocabulary[token] for token in phi3.BYTE_TOKENS] == list(range(3, 259))
+    places = {
         "<|endoftext|>": 32000,
         "<|assistant|>": 32001,
         "<|placeholder1|>": 32002,
@@ -51,8 +51,8 @@ def test_vocabulary_is_laid_out_as_phi3(tokenizer: Any) -> None:
         "<|placeholder5|>": 32008,
         "<|user|>": 32010,
     }
-    assert {token: vocabulary[token] - BASE + 32000 for token in phi3} == phi3
-    assert len(vocabulary) == BASE + len(tiny.CONTROL_TOKENS)
+    assert {token: vocabulary[token] - BASE + 32000 for token in places} == places
+    assert len(vocabulary) == BASE + len(phi3.CONTROL_TOKENS)
 
 
 def test_added_tokens_carry_phi3_flags(tokenizer: Any) -> None:
@@ -61,13 +61,13 @@ def test_added_tokens_carry_phi3_flags(tokenizer: Any) -> None:
         for token in tokenizer.added_tokens_decoder.values()
     }
     plain = dict.fromkeys(("<unk>", "<s>", "<|endoftext|>"), (True, False))
-    assert added == dict.fromkeys(tiny.CONTROL_TOKENS, (True, True)) | plain | {
+    assert added == dict.fromkeys(phi3.CONTROL_TOKENS, (True, True)) | plain | {
         "</s>": (False, True)
     }
 
 
 def test_no_ordinary_entry_spells_a_control_string(tokenizer: Any) -> None:
-    controls = {*tiny.SENTENCE_TOKENS, *tiny.BYTE_TOKENS, *tiny.CONTROL_TOKENS}
+    controls = {*phi3.SENTENCE_TOKENS, *phi3.BYTE_TOKENS, *phi3.CONTROL_TOKENS}
     ordinary = tokenizer.get_vocab().keys() - controls
     assert len(ordinary) == BASE - 259
     assert not [token for token in ordinary if any(control in token for control in controls)]
@@ -75,7 +75,7 @@ def test_no_ordinary_entry_spells_a_control_string(tokenizer: Any) -> None:
 
 def test_training_text_loses_control_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(topics, "trap", "a<|end|>b</s>c\n<0x0A>d")
-    assert {"a b c", " d"} <= set(tiny.training_lines())
+    assert {"a b c", " d"} <= set(phi3.training_lines())
 
 
 def test_control_strings_in_text_become_control_ids(tokenizer: Any) -> None:
@@ -153,7 +153,10 @@ def test_weights_load_and_tell_short_and_long_factors_apart(built: Path, tokeniz
 
 
 def test_build_repeats_exactly_in_another_process(built: Path, tmp_path: Path) -> None:
-    command = "import sys, pathlib, pipelines.tiny as t; t.build(pathlib.Path(sys.argv[1]))"
+    command = (
+        "import sys, pathlib; from pipelines.tiny import noise; "
+        "noise.build(pathlib.Path(sys.argv[1]))"
+    )
     environment = os.environ | {"PYTHONHASHSEED": "7", "RAYON_NUM_THREADS": "2"}
     subprocess.run(
         [sys.executable, "-c", command, str(tmp_path)], check=True, cwd=ROOT, env=environment
@@ -168,7 +171,7 @@ def test_build_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    tiny.build(tmp_path)
+    noise.build(tmp_path)
     assert torch.equal(torch.rand(3), expected)
 
 

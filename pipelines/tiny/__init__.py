@@ -1,0 +1,1 @@
+"""The built-in models: `tiny`, which reads, and `tiny-random`, whose words are noise."""

@@ -1,0 +1,204 @@
+"""What the built-in models have of Phi-3: its tokenizer's layout, its chat template, its config.
+
+LongRoPE, head size 96, a sliding window that nobody reaches, control tokens right after the base
+vocabulary, `</s>` that is not special. Makes no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data import topics
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import Phi3Config
+
+UNKNOWN = "<unk>"
+SENTENCE_TOKENS = (UNKNOWN, "<s>", "</s>")
+BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
+CONTROL_TOKENS = (
+    "<|endoftext|>",
+    "<|assistant|>",
+    "<|placeholder1|>",
+    "<|placeholder2|>",
+    "<|placeholder3|>",
+    "<|placeholder4|>",
+    "<|system|>",
+    "<|end|>",
+    "<|placeholder5|>",
+    "<|placeholder6|>",
+    "<|user|>",
+)
+CONTEXT_TOKENS = 131_072
+SHORT_CONTEXT_TOKENS = 4096
+HEAD_SIZE = 96
+# Pieces that no entry of a vocabulary with words apart crosses.
+_PIECES = r"[A-Za-z]+|▁+|\d|[^A-Za-z▁\d]"
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages if message['role'] in ('system', 'user', 'assistant') -%}"
+    "{{- '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' -}}"
+    "{%- endfor -%}"
+    "{{- '<|assistant|>\\n' if add_generation_prompt else eos_token -}}"
+)
+
+
+def training_lines() -> list[str]:
+    """Return the Python reference that every installation carries, without control strings.
+
+    Lines carry no newline, so that it stays a byte token, as in Phi-3. A vocabulary entry is a
+    stretch of these lines: what they do not spell, no entry spells.
+    """
+    names = sorted((*SENTENCE_TOKENS, *BYTE_TOKENS, *CONTROL_TOKENS))
+    control = re.compile("|".join(map(re.escape, names)))
+    texts = topics.topics
+    return [control.sub(" ", line) for name in sorted(texts) for line in texts[name].split("\n")]
+
+
+def make_tokenizer(size: int, *, words_apart: bool = False) -> Tokenizer:
+    """Return the tokenizer: BPE of `size` entries with byte fallback in Llama's layout, then the
+    control tokens.
+
+    With `words_apart` a word has the same ids wherever it stands: no entry joins letters to a
+    blank, a digit or a sign.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+
+    vocabulary, merges = _learn_merges(size, words_apart=words_apart)
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, merges, unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True)
+    )
+    tokenizer.normalizer = _normalizer()
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    for text in (*SENTENCE_TOKENS, *CONTROL_TOKENS):
+        special = text != "</s>"
+        rstrip = text not in (UNKNOWN, "<s>", "<|endoftext|>")
+        added = AddedToken(text, special=special, rstrip=rstrip, normalized=False)
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([added])
+    return tokenizer
+
+
+def _learn_merges(size: int, *, words_apart: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Train on words, and return the vocabulary and the merges alone.
+
+    The trainer makes every byte token an added token, which text would then match: hence only its
+    tables are used. Phi-3 encodes without a pre-tokenizer; these merges never cross the border of
+    two pieces, so leaving it out afterwards gives the same ids.
+    """
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = _normalizer()
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Split(Regex(_PIECES), "isolated")
+        if words_apart
+        else pre_tokenizers.Metaspace("▁", prepend_scheme="never")
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[*SENTENCE_TOKENS, *BYTE_TOKENS],
+        initial_alphabet=["▁", *map(chr, range(ord("!"), ord("~") + 1))],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(training_lines(), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [(left, right) for left, right in model["merges"]]
+
+
+def _normalizer() -> Any:
+    from tokenizers import normalizers
+
+    return normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A model's size. `short_factors` and `long_factors` stretch the rotary frequencies."""
+
+    hidden_size: int
+    layers: int
+    intermediate_size: int
+    short_factors: Sequence[float]
+    long_factors: Sequence[float]
+
+
+def phi3_config(ids: Mapping[str, int], shape: Shape) -> Phi3Config:
+    """The config of a Phi-3 of this shape with this vocabulary."""
+    from transformers import Phi3Config
+
+    heads = shape.hidden_size // HEAD_SIZE
+    return Phi3Config(
+        architectures=["Phi3ForCausalLM"],
+        dtype="bfloat16",
+        # padded as Phi-3's 32,011 tokens are to 32,064
+        vocab_size=-(-len(ids) // 64) * 64,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=CONTEXT_TOKENS,
+        original_max_position_embeddings=SHORT_CONTEXT_TOKENS,
+        sliding_window=2 * CONTEXT_TOKENS,
+        tie_word_embeddings=False,
+        bos_token_id=ids["<s>"],
+        eos_token_id=ids["<|endoftext|>"],
+        pad_token_id=ids["<|endoftext|>"],
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10_000.0,
+            "factor": CONTEXT_TOKENS / SHORT_CONTEXT_TOKENS,
+            "original_max_position_embeddings": SHORT_CONTEXT_TOKENS,
+            "short_factor": list(shape.short_factors),
+            "long_factor": list(shape.long_factors),
+        },
+    )
+
+
+def write_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
+    """Write the tokenizer, its settings and the generation config into `directory`."""
+    tokenizer.save(str(directory / "tokenizer.json"))
+    _write_json(directory / "tokenizer_config.json", _tokenizer_settings())
+    ids = tokenizer.get_vocab()
+    _write_json(directory / "generation_config.json", _generation_settings(ids))
+
+
+def _tokenizer_settings() -> dict[str, object]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": UNKNOWN,
+        "bos_token": "<s>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "padding_side": "left",
+        "model_max_length": CONTEXT_TOKENS,
+        "chat_template": CHAT_TEMPLATE,
+    }
+
+
+def _generation_settings(ids: dict[str, int]) -> dict[str, object]:
+    return {
+        "_from_model_config": True,
+        "bos_token_id": ids["<s>"],
+        "eos_token_id": [ids[token] for token in ("<|endoftext|>", "<|assistant|>", "<|end|>")],
+        "pad_token_id": ids["<|endoftext|>"],
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

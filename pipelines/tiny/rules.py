@@ -1,0 +1,95 @@
+"""The rules by which `tiny` reads: what the right answer is to a question about a text.
+
+A fact is a line `key: value`; where a key has several lines, the first counts, or all of them make
+a list. A topic is a line `topic: label`, or the words of a theme. The summary of a text is its
+opening sentence, the summary of summaries their openings. Pure; knows no tokens and no prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.spec import CANNOT_TELL
+from pipelines.tasks import NOT_STATED, QUOTE_MARK
+
+TOPIC = "topic"
+OTHER = "other"
+_THEMES = {
+    "weather": "rain cloud storm sunny windy fog snow thunder drizzle frost hail",
+    "music": "violin melody chorus piano singer drum concert opera flute tune",
+    "cooking": "recipe oven butter soup onion flour spice boil roast bake salad",
+    "medicine": "patient doctor nurse fever clinic surgery pill vaccine cough",
+    "sport": "team coach goal match player stadium league referee trophy",
+    "farming": "cow barn harvest tractor wheat sheep plough meadow orchard",
+}
+THEMES: Mapping[str, Sequence[str]] = {name: words.split() for name, words in _THEMES.items()}
+# So many words of a theme make it the topic of a text.
+THEME_WORDS = 3
+_OPENING_WORDS = 3
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s")
+_WORD = re.compile(r"[a-z]+")
+_THEME_OF = {word: theme for theme, words in THEMES.items() for word in words}
+
+
+def stated(text: str, key: str) -> list[str]:
+    """The values of a key, in the order of their lines."""
+    return re.findall(rf"^{re.escape(key)}: (.+)$", text, re.MULTILINE)
+
+
+def reply(text: str, key: str) -> str:
+    """The answer to a question for a key, with its quote."""
+    values = stated(text, key)
+    return f"{values[0]}\n{QUOTE_MARK} {key}: {values[0]}" if values else NOT_STATED
+
+
+def combined_reply(notes: Sequence[tuple[str, str]]) -> str:
+    """The answer from the evidence of several chunks, as pairs of answer and quote: the first."""
+    spoken, quote = notes[0]
+    return f"{spoken}\n{QUOTE_MARK} {quote}"
+
+
+def label(text: str, labels: Sequence[str]) -> str:
+    """The label that a text states, or whose theme it has; else the one that says nothing."""
+    for value in stated(text, TOPIC):
+        if value in labels:
+            return value
+    themes = [_THEME_OF[word] for word in _WORD.findall(text) if word in _THEME_OF]
+    counts = {theme: themes.count(theme) for theme in themes if theme in labels}
+    if counts and max(counts.values()) >= THEME_WORDS:
+        return max(counts, key=lambda theme: counts[theme])
+    return next((each for each in (CANNOT_TELL, OTHER) if each in labels), labels[0])
+
+
+def summary(text: str) -> str:
+    """The opening sentence: of the first line that is not blank."""
+    lines = (line.strip() for line in text.splitlines())
+    return _SENTENCE_END.split(next((line for line in lines if line), ""))[0]
+
+
+def combined_summary(summaries: Sequence[str]) -> str:
+    """The first words of each of several summaries."""
+    return "; ".join(" ".join(each.split()[:_OPENING_WORDS]).rstrip(".;,:") for each in summaries)
+
+
+def form(text: str, fields: Mapping[str, Any]) -> str:
+    """The JSON that an extraction with the job file's shorthand `fields` makes of a text."""
+    values: dict[str, Any] = {}
+    quotes: dict[str, str | None] = {}
+    for name, kind in fields.items():
+        key = name.replace("_", " ")
+        found = stated(text, key)
+        quotes[name] = f"{key}: {found[0]}" if found else None
+        if isinstance(kind, list):
+            values[name] = found
+        else:
+            values[name] = _typed(found[0], kind) if found else None
+    return json.dumps({**values, "quotes": quotes})
+
+
+def _typed(value: str, kind: str) -> Any:
+    if kind in ("number", "integer"):
+        return json.loads(value)
+    return value == "yes" if kind == "boolean" else value

@@ -1,0 +1,130 @@
+"""What `tiny` is taught is what phifleet asks, and the taught answers are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fakes import FakeEngine, tasks_of
+
+from pipelines.answer import answer_document
+from pipelines.documents import Document, Fields
+from pipelines.extraction import read_fields
+from pipelines.models import Model
+from pipelines.prompts import (
+    END_OF_DOCUMENT,
+    END_OF_NOTES,
+    END_OF_PART,
+    INSTRUCTION,
+    NOTES_INSTRUCTION,
+    PART_INSTRUCTION,
+)
+from pipelines.schema import from_shorthand
+from pipelines.spec import AskTask
+from pipelines.tiny import rules
+from pipelines.tiny.lessons import Author, Lesson, Teacher
+from pipelines.tokens import Tokens
+
+
+@pytest.fixture(scope="module")
+def lessons(tiny_tokens: Tokens) -> list[Lesson]:
+    teacher = Teacher(tiny_tokens, "test")
+    made = [teacher.whole(120) for _ in range(20)]
+    made += [teacher.part(120) for _ in range(20)]
+    return made + [teacher.combining() for _ in range(40)]
+
+
+def _asked(lessons: list[Lesson], tokens: Tokens) -> Iterator[tuple[str, str, str]]:
+    """Kind, prompt and answer, as texts."""
+    for lesson in lessons:
+        for asked in lesson.asked:
+            yield (
+                asked.kind,
+                tokens.decode([*lesson.shown, *asked.question]),
+                tokens.read(asked.answer),
+            )
+
+
+def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
+    kinds = {asked.kind for lesson in lessons for asked in lesson.asked}
+    assert kinds == {
+        f"{kind}{form}"
+        for kind in ("ask", "extract", "classify", "summarize")
+        for form in ("", " part", " combining")
+    }
+
+
+def test_the_same_seed_teaches_the_same(tiny_tokens: Tokens) -> None:
+    first, again, other = (Teacher(tiny_tokens, seed) for seed in ("a", "a", "b"))
+    taught = first.whole(80)
+    assert again.whole(80) == taught
+    assert other.whole(80) != taught
+
+
+async def test_a_whole_document_is_asked_about_as_it_is_taught(
+    lessons: list[Lesson], tiny_model: Model, tiny_tokens: Tokens
+) -> None:
+    compared = 0
+    for kind, prompt, _ in _asked(lessons, tiny_tokens):
+        if kind != "ask":
+            continue
+        # each piece of a prompt is tokenized alone, and so begins with a blank
+        text = prompt.partition(f"{INSTRUCTION} ")[2].rpartition(f" {END_OF_DOCUMENT}")[0]
+        put = prompt.rpartition("Question: ")[2].partition("\nAnswer briefly")[0]
+        tasks = tasks_of([AskTask(name="a", question=put)], tiny_model, tiny_tokens)
+        engine = FakeEngine(tiny_tokens)
+        await answer_document(Document("d", text), tasks, engine)
+        assert engine.prompts == [prompt]
+        compared += 1
+    assert compared > 20
+
+
+def test_each_form_of_prompt_has_its_frame(lessons: list[Lesson], tiny_tokens: Tokens) -> None:
+    frames = {
+        "": (INSTRUCTION, END_OF_DOCUMENT),
+        "part": (PART_INSTRUCTION, END_OF_PART),
+        "combining": (NOTES_INSTRUCTION, END_OF_NOTES),
+    }
+    for kind, prompt, _ in _asked(lessons, tiny_tokens):
+        begin, end = frames[kind.partition(" ")[2]]
+        assert prompt.startswith(f"<|user|>{begin}")
+        shown, _, question = prompt.rpartition(" Question: ")
+        assert end.rstrip() in shown
+        assert question.endswith("<|end|><|assistant|>")
+
+
+def test_taught_quotes_stand_in_the_text(lessons: list[Lesson], tiny_tokens: Tokens) -> None:
+    seen = 0
+    for kind, prompt, answer in _asked(lessons, tiny_tokens):
+        spoken, _, quote = answer.partition("\nQuote: ")
+        if kind.startswith("ask") and quote:
+            assert quote in prompt
+            assert quote.endswith(f": {spoken}")
+            seen += 1
+    assert seen > 40
+
+
+def test_a_taught_form_keeps_its_schema_and_its_quotes_are_found() -> None:
+    author = Author("forms")
+    for _ in range(50):
+        text = author.text(150, 6)
+        fields = {
+            fact.key.replace(" ", "_"): [kind] if fact.listed else kind
+            for fact in text.facts
+            for kind in ["string" if fact.kind == "code" else fact.kind]
+            if fact.key not in ("status", "quotes")
+        }
+        answer = rules.form(text.text, fields)
+        whole = (0, len(text.text))
+        read = read_fields(answer, from_shorthand(fields), text.text, whole, only_verified=False)
+        assert isinstance(read, Fields)
+        assert {quote.field for quote in read.quotes} == set(fields)
+        assert all(quote.verified for quote in read.quotes)
+
+
+def test_a_taught_text_states_its_facts_in_lines_of_their_own() -> None:
+    author = Author("texts")
+    for _ in range(50):
+        text = author.text(100, 5)
+        lines = text.text.split("\n")
+        assert all(fact.line in lines for fact in text.facts)

@@ -1,0 +1,57 @@
+"""Training: questions do not see each other, and a training that was stopped goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipelines.models import Model
+from pipelines.tiny.lessons import Asked, Lesson
+from pipelines.tiny.train import Stage, Training, batch_of
+from pipelines.tokens import Tokens
+
+STAGES = (Stage(2, 40, {"bare": 1.0}), Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}))
+END = 9
+
+
+@pytest.fixture
+def tokenizer(tiny_model: Model, tmp_path: Path) -> Path:
+    """A directory with the tokenizer that a training begins with."""
+    (tmp_path / "tokenizer.json").write_bytes((tiny_model.path / "tokenizer.json").read_bytes())
+    return tmp_path
+
+
+def test_a_question_is_answered_as_if_it_stood_alone(tokenizer: Path, tiny_tokens: Tokens) -> None:
+    torch.manual_seed(0)
+    training = Training(tiny_tokens, tokenizer, 0, STAGES)
+    first, second = Asked("a", (20, 21, 22), (23, 24)), Asked("b", (30, 31), (32,))
+    pick = Random(0)  # noqa: S311
+    both = batch_of([Lesson((5, 6, 7), (first, second)), Lesson((5,), (first,))], END, pick)
+    alone = batch_of([Lesson((5, 6, 7), (second,))], END, pick)
+    with torch.no_grad():
+        together = training.hidden(both)[0, both.owner[0] == 1]
+        single = training.hidden(alone)[0, alone.owner[0] == 0]
+    torch.testing.assert_close(together, single)
+    assert alone.targets[0, alone.owner[0] == 0].tolist() == [-100, 32, END]
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    tokenizer: Path, tiny_tokens: Tokens
+) -> None:
+    def train(directory: Path, steps: int) -> None:
+        directory.mkdir(exist_ok=True)
+        (directory / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+        torch.manual_seed(3)
+        Training(tiny_tokens, directory, 3, STAGES).run(steps)
+
+    train(tokenizer / "once", 4)
+    train(tokenizer / "twice", 2)
+    assert not (tokenizer / "twice" / "model.safetensors").exists()
+    train(tokenizer / "twice", 4)
+    once, twice = (load_file(tokenizer / name / "model.safetensors") for name in ("once", "twice"))
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    assert all(weight.dtype == torch.bfloat16 for weight in once.values())
