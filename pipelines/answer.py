@@ -273,7 +273,7 @@ async def _conclude(record: _Record, text: str, tasks: Tasks, engine: Engine) ->
         async with engine.admit(len(prompt) + question.sampling.max_tokens):
             return record.count(await engine.generate(prompt, question.sampling))
 
-    combiner = Combiner(text, tasks.prompts, tasks.reading.part_limit, ask)
+    combiner = Combiner(text, tasks.prompts, tasks.reading.notes_limit, ask)
     value, problem = None, None
     try:
         value = await combiner.combine(record.task, found)

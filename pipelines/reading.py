@@ -86,8 +86,9 @@ class Reading:
     `policy` is the job's `long_documents.strategy`. `whole` is the shape of prompts that show a
     whole document, `part` of those that show a chunk of it. `limit` is the most tokens that a
     prompt about a whole document may have with its answer, `part_limit` the most of one about a
-    chunk or one that combines answers. `short_limit` is what the short pool holds, None where the
-    model needs only one pool.
+    chunk, `notes_limit` the most of one that combines answers: it lies in the same pool, and holds
+    no more notes than the model reads well. `short_limit` is what the short pool holds, None where
+    the model needs only one pool.
     """
 
     policy: str
@@ -97,6 +98,7 @@ class Reading:
     part: PromptShape
     limit: int
     part_limit: int
+    notes_limit: int
     short_limit: int | None
 
     @property
@@ -194,5 +196,6 @@ def plan_reading(
         part=part,
         limit=model.most,
         part_limit=part_limit,
+        notes_limit=min(part_limit, max(combining, notes.around + model.single_pass_tokens)),
         short_limit=model.short,
     )

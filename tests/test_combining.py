@@ -204,7 +204,7 @@ async def test_two_answers_as_long_as_they_may_be_are_combined_whole(
     tasks = tasks_of((spec,), tiny_model, tiny_tokens)
     most = tasks.each[0].question.sampling.max_tokens
     long = tiny_tokens.read(tiny_tokens.encode("word after word " * most)[:most])
-    asked = Asked(tiny_tokens, lambda text, question: "combined", tasks.reading.part_limit)
+    asked = Asked(tiny_tokens, lambda text, question: "combined", tasks.reading.notes_limit)
     await asked.combiner().combine(tasks.each[0], found(Summary(long), Summary(long)))
     (prompt,) = asked.prompts
     assert prompt.count(long) == 2

@@ -20,7 +20,7 @@ from pipelines.storage import Storage
 from pipelines.tokens import Tokens
 
 SHAPE = PromptShape(10, (5,), (20,))
-READING = Reading("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200)
+READING = Reading("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200, 200)
 
 
 @pytest.fixture

@@ -56,6 +56,16 @@ def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
     assert crowded.part_limit == 4096
 
 
+def test_notes_are_no_longer_than_what_the_model_reads_well() -> None:
+    assert plan().notes_limit == 4096
+    near_sighted = ModelLengths(131_072, 4096, 1_400, 1_000)
+    assert plan(near_sighted).notes_limit == NOTES.around + 1_400
+    assert plan(near_sighted, single_pass_tokens=500).notes_limit == NOTES.around + 1_400
+    # two answers of others and the question fit all the same
+    blind = ModelLengths(131_072, 4096, 100, 100)
+    assert plan(blind).notes_limit == 70 + 20 + 3 * 200 + 2 * 16
+
+
 def test_answers_to_be_combined_have_room_for_two_beside_their_question() -> None:
     notes = PromptShape(70, (40,), (1600,))
     reading = plan_reading(LongDocuments(), PHI3, SHAPE, PART, notes)

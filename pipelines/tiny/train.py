@@ -195,7 +195,7 @@ class Training:
         self._steps = sum(stage.steps for stage in stages)
         self._end = next(number for number, name in tokens.control.items() if name == "<|end|>")
         self.model = _new_model(directory)
-        self._optimizers = _optimizers(self.model)
+        self._optimizer = _optimizer(self.model)
         self._step = 0
         self._seconds = 0.0
 
@@ -250,9 +250,8 @@ class Training:
     def _learn(self) -> float:
         """One step. Returns the loss on answers."""
         _, batch = self._lessons(self._stage(), str(self._step))
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self._learning_rate()
+        for group in self._optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * self._learning_rate()
         with _mixed_precision():
             hidden = self.hidden(batch)
             learned = batch.targets != _IGNORED
@@ -266,8 +265,7 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self._optimizers:
-            optimizer.step()
+        self._optimizer.step()
         return float(told.detach())
 
     def hidden(self, batch: Batch) -> torch.Tensor:
@@ -314,7 +312,7 @@ class Training:
             "step": self._step,
             "seconds": self._seconds,
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "optimizer": self._optimizer.state_dict(),
         }
         new = self._checkpoint.with_suffix(".new")
         torch.save(state, new)
@@ -325,8 +323,7 @@ class Training:
             return
         state = torch.load(self._checkpoint)
         self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = state["step"], state["seconds"]
 
 
@@ -347,19 +344,14 @@ def _new_model(directory: Path) -> Phi3ForCausalLM:
     return model
 
 
-def _optimizers(model: Phi3ForCausalLM) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for embeddings, head and norms."""
-    named = list(model.named_parameters())
-    inner = [each for name, each in named if "layers" in name and each.ndim == 2]
-    outer = [each for name, each in named if not ("layers" in name and each.ndim == 2)]
-    muon = torch.optim.Muon(
-        inner, lr=LEARNING_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
-    )
-    adam = torch.optim.AdamW(outer, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
-    for optimizer in (muon, adam):
-        for group in optimizer.param_groups:
-            group["initial_lr"] = LEARNING_RATE
-    return [muon, adam]
+def _optimizer(model: Phi3ForCausalLM) -> torch.optim.Optimizer:
+    """AdamW, under which only the matrices of the layers decay."""
+    inner: list[torch.nn.Parameter] = []
+    outer: list[torch.nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        (inner if "layers" in name and weight.ndim == 2 else outer).append(weight)
+    groups = [{"params": inner, "weight_decay": 0.05}, {"params": outer, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
 
 
 def _mixed_precision() -> Any:
