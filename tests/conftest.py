@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pipelines.models import Model, resolve
+from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
 from pipelines.tokens import Tokens, load_tokens
 
 
@@ -25,3 +27,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 @pytest.fixture(scope="session")
 def tiny_tokens(tiny_model: Model) -> Tokens:
     return load_tokens(tiny_model.path)
+
+
+@pytest.fixture(scope="session")
+def paired_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the tokenizer that the training of `tiny` begins with."""
+    directory = tmp_path_factory.mktemp("paired")
+    write_tokenizer(make_tokenizer(PAIRED_VOCABULARY, paired=True), directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def paired_tokens(paired_path: Path) -> Tokens:
+    return load_tokens(paired_path)

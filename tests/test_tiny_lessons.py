@@ -27,8 +27,8 @@ from pipelines.tokens import Tokens
 
 
 @pytest.fixture(scope="module")
-def lessons(tiny_tokens: Tokens) -> list[Lesson]:
-    teacher = Teacher(tiny_tokens, "test")
+def lessons(paired_tokens: Tokens) -> list[Lesson]:
+    teacher = Teacher(paired_tokens, "test")
     made = [teacher.whole(120) for _ in range(20)]
     made += [teacher.part(120) for _ in range(20)]
     return made + [teacher.combining() for _ in range(40)]
@@ -54,38 +54,38 @@ def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
     }
 
 
-def test_the_same_seed_teaches_the_same(tiny_tokens: Tokens) -> None:
-    first, again, other = (Teacher(tiny_tokens, seed) for seed in ("a", "a", "b"))
+def test_the_same_seed_teaches_the_same(paired_tokens: Tokens) -> None:
+    first, again, other = (Teacher(paired_tokens, seed) for seed in ("a", "a", "b"))
     taught = first.whole(80)
     assert again.whole(80) == taught
     assert other.whole(80) != taught
 
 
 async def test_a_whole_document_is_asked_about_as_it_is_taught(
-    lessons: list[Lesson], tiny_model: Model, tiny_tokens: Tokens
+    lessons: list[Lesson], tiny_model: Model, paired_tokens: Tokens
 ) -> None:
     compared = 0
-    for kind, prompt, _ in _asked(lessons, tiny_tokens):
+    for kind, prompt, _ in _asked(lessons, paired_tokens):
         if kind != "ask":
             continue
         # each piece of a prompt is tokenized alone, and so begins with a blank
         text = prompt.partition(f"{INSTRUCTION} ")[2].rpartition(f" {END_OF_DOCUMENT}")[0]
         put = prompt.rpartition("Question: ")[2].partition("\nAnswer briefly")[0]
-        tasks = tasks_of([AskTask(name="a", question=put)], tiny_model, tiny_tokens)
-        engine = FakeEngine(tiny_tokens)
+        tasks = tasks_of([AskTask(name="a", question=put)], tiny_model, paired_tokens)
+        engine = FakeEngine(paired_tokens)
         await answer_document(Document("d", text), tasks, engine)
         assert engine.prompts == [prompt]
         compared += 1
     assert compared > 20
 
 
-def test_each_form_of_prompt_has_its_frame(lessons: list[Lesson], tiny_tokens: Tokens) -> None:
+def test_each_form_of_prompt_has_its_frame(lessons: list[Lesson], paired_tokens: Tokens) -> None:
     frames = {
         "": (INSTRUCTION, END_OF_DOCUMENT),
         "part": (PART_INSTRUCTION, END_OF_PART),
         "combining": (NOTES_INSTRUCTION, END_OF_NOTES),
     }
-    for kind, prompt, _ in _asked(lessons, tiny_tokens):
+    for kind, prompt, _ in _asked(lessons, paired_tokens):
         begin, end = frames[kind.partition(" ")[2]]
         assert prompt.startswith(f"<|user|>{begin}")
         shown, _, question = prompt.rpartition(" Question: ")
@@ -93,9 +93,9 @@ def test_each_form_of_prompt_has_its_frame(lessons: list[Lesson], tiny_tokens: T
         assert question.endswith("<|end|><|assistant|>")
 
 
-def test_taught_quotes_stand_in_the_text(lessons: list[Lesson], tiny_tokens: Tokens) -> None:
+def test_taught_quotes_stand_in_the_text(lessons: list[Lesson], paired_tokens: Tokens) -> None:
     seen = 0
-    for kind, prompt, answer in _asked(lessons, tiny_tokens):
+    for kind, prompt, answer in _asked(lessons, paired_tokens):
         spoken, _, quote = answer.partition("\nQuote: ")
         if kind.startswith("ask") and quote:
             assert quote in prompt

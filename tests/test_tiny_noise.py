@@ -8,6 +8,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +180,15 @@ def test_files_can_be_read_by_everyone(built: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert {file.stat().st_mode & 0o777 for file in built.iterdir()} == {0o666 & ~umask}
+
+
+def test_paired_words_fall_into_the_same_pieces_wherever_they_stand(paired_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(paired_path / "tokenizer.json"))
+    words = re.findall(r"[A-Za-z]{2,}", "\n".join(topics.values()))[:3000:7]
+    for word in {*words, "Kleve", "xqzzt", "42"}:
+        blank = tokenizer.encode(word).tokens
+        assert blank[0].startswith("▁")
+        quoted = tokenizer.encode(f'"{word}"').tokens
+        assert quoted == ["▁", '"', blank[0].removeprefix("▁"), *blank[1:], '"']

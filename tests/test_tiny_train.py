@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.models import Model
 from pipelines.tiny.lessons import Asked, Lesson
 from pipelines.tiny.train import Stage, Training, batch_of
 from pipelines.tokens import Tokens
@@ -19,15 +18,16 @@ END = 9
 
 
 @pytest.fixture
-def tokenizer(tiny_model: Model, tmp_path: Path) -> Path:
-    """A directory with the tokenizer that a training begins with."""
-    (tmp_path / "tokenizer.json").write_bytes((tiny_model.path / "tokenizer.json").read_bytes())
+def tokenizer(paired_path: Path, tmp_path: Path) -> Path:
+    (tmp_path / "tokenizer.json").write_bytes((paired_path / "tokenizer.json").read_bytes())
     return tmp_path
 
 
-def test_a_question_is_answered_as_if_it_stood_alone(tokenizer: Path, tiny_tokens: Tokens) -> None:
+def test_a_question_is_answered_as_if_it_stood_alone(
+    tokenizer: Path, paired_tokens: Tokens
+) -> None:
     torch.manual_seed(0)
-    training = Training(tiny_tokens, tokenizer, 0, STAGES)
+    training = Training(paired_tokens, tokenizer, 0, STAGES)
     first, second = Asked("a", (20, 21, 22), (23, 24)), Asked("b", (30, 31), (32,))
     pick = Random(0)  # noqa: S311
     both = batch_of([Lesson((5, 6, 7), (first, second)), Lesson((5,), (first,))], END, pick)
@@ -40,13 +40,13 @@ def test_a_question_is_answered_as_if_it_stood_alone(tokenizer: Path, tiny_token
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
-    tokenizer: Path, tiny_tokens: Tokens
+    tokenizer: Path, paired_tokens: Tokens
 ) -> None:
     def train(directory: Path, steps: int) -> None:
         directory.mkdir(exist_ok=True)
         (directory / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
         torch.manual_seed(3)
-        Training(tiny_tokens, directory, 3, STAGES).run(steps)
+        Training(paired_tokens, directory, 3, STAGES).run(steps)
 
     train(tokenizer / "once", 4)
     train(tokenizer / "twice", 2)

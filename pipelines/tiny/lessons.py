@@ -31,7 +31,7 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import Completion, Question, prepare, repair_question
+from pipelines.tasks import Completion, Question, Sampling, prepare, question, repair_question
 from pipelines.tiny import rules
 from pipelines.tiny.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
 from pipelines.tokens import Tokens
@@ -243,7 +243,7 @@ class Teacher:
         single = [fact for fact in text.facts if not fact.listed]
         asked = []
         for fact in single:
-            short = tuple(self._tokens.encode(f"Question: {fact.key}\n"))
+            short = question(fact.key, Sampling(max_tokens=32), self._tokens)
             first = rules.stated(text.text, fact.key)[0]
             asked.append(self._asked("bare", short, first))
         return self._lesson(shown, asked)
@@ -332,7 +332,7 @@ class Teacher:
         asked = task.part_question if part else task.question
         if repaired:
             asked = repair_question(asked, "not JSON: Expecting value", self._tokens)
-        return self._asked(f"{spec.kind}{' part' * part}", asked.ids, answer)
+        return self._asked(f"{spec.kind}{' part' * part}", asked, answer)
 
     def _summaries(self) -> Lesson | None:
         summaries = [rules.summary(self._author.opening()) for _ in range(self._count(8))]
@@ -395,19 +395,17 @@ class Teacher:
         if len(put) != 1:
             return None
         shared, asked = put[0]
-        return self._lesson(shared, [self._asked(f"{spec.kind} combining", asked.ids, answer)])
+        return self._lesson(shared, [self._asked(f"{spec.kind} combining", asked, answer)])
 
     def _lesson(self, shown: Sequence[int], asked: Sequence[Asked]) -> Lesson:
         return Lesson((*self._tokens.before, *shown), tuple(asked))
 
-    def _asked(self, kind: str, ids: Sequence[int], answer: str) -> Asked:
-        return Asked(kind, (*ids, *self._tokens.after), self._answer_ids(answer))
-
-    def _answer_ids(self, answer: str) -> tuple[int, ...]:
-        """An answer as ids, without the blank that the tokenizer puts before every text."""
-        ids = self._tokens.encode(answer)
-        blank = not self._tokens.decode(ids[:1])
-        return tuple(ids[1:] if blank else ids)
+    def _asked(self, kind: str, question: Question, answer: str) -> Asked:
+        encode = self._tokens.encode
+        free = question.sampling.choices is None and question.sampling.schema is None
+        # what is decoded under a form or out of choices begins without the tokenizer's blank
+        told = encode(answer) if free else encode(f'"{answer}')[len(encode('"')) :]
+        return Asked(kind, (*question.ids, *self._tokens.after), tuple(told))
 
     def _count(self, most: int) -> int:
         return self._random.randint(2, most)

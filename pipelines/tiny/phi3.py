@@ -37,8 +37,13 @@ CONTROL_TOKENS = (
 CONTEXT_TOKENS = 131_072
 SHORT_CONTEXT_TOKENS = 4096
 HEAD_SIZE = 96
-# Pieces that no entry of a vocabulary with words apart crosses.
+BLANK = "▁"
+PAIRED_VOCABULARY = 3072
+# Pieces that no merge of a paired vocabulary crosses, and what it has with and without a blank.
 _PIECES = r"[A-Za-z]+|▁+|\d|[^A-Za-z▁\d]"
+# Entries without a pair, about: control, bytes, signs, blanks.
+_UNPAIRED = 300
+_PAIRED = re.compile(r"[A-Za-z]+|[0-9]")
 
 CHAT_TEMPLATE = (
     "{%- for message in messages if message['role'] in ('system', 'user', 'assistant') -%}"
@@ -60,16 +65,16 @@ def training_lines() -> list[str]:
     return [control.sub(" ", line) for name in sorted(texts) for line in texts[name].split("\n")]
 
 
-def make_tokenizer(size: int, *, words_apart: bool = False) -> Tokenizer:
-    """Return the tokenizer: BPE of `size` entries with byte fallback in Llama's layout, then the
-    control tokens.
+def make_tokenizer(size: int, *, paired: bool = False) -> Tokenizer:
+    """Return the tokenizer: BPE of about `size` entries with byte fallback in Llama's layout, then
+    the control tokens.
 
-    With `words_apart` a word has the same ids wherever it stands: no entry joins letters to a
-    blank, a digit or a sign.
+    With `paired`, half of the entries are words and stretches of words, the other half the same
+    after a blank: a word falls into the same pieces wherever it stands.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
-    vocabulary, merges = _learn_merges(size, words_apart=words_apart)
+    vocabulary, merges = _learn_merges(size, paired=paired)
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True)
     )
@@ -90,7 +95,7 @@ def make_tokenizer(size: int, *, words_apart: bool = False) -> Tokenizer:
     return tokenizer
 
 
-def _learn_merges(size: int, *, words_apart: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _learn_merges(size: int, *, paired: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Train on words, and return the vocabulary and the merges alone.
 
     The trainer makes every byte token an added token, which text would then match: hence only its
@@ -103,18 +108,23 @@ def _learn_merges(size: int, *, words_apart: bool) -> tuple[dict[str, int], list
     tokenizer.normalizer = _normalizer()
     tokenizer.pre_tokenizer = (
         pre_tokenizers.Split(Regex(_PIECES), "isolated")
-        if words_apart
+        if paired
         else pre_tokenizers.Metaspace("▁", prepend_scheme="never")
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=(size + _UNPAIRED) // 2 if paired else size,
         special_tokens=[*SENTENCE_TOKENS, *BYTE_TOKENS],
         initial_alphabet=["▁", *map(chr, range(ord("!"), ord("~") + 1))],
         show_progress=False,
     )
     tokenizer.train_from_iterator(training_lines(), trainer)
     model = json.loads(tokenizer.to_str())["model"]
-    return model["vocab"], [(left, right) for left, right in model["merges"]]
+    vocabulary, merges = model["vocab"], [(left, right) for left, right in model["merges"]]
+    if paired:
+        words = [entry for entry in vocabulary if _PAIRED.fullmatch(entry)]
+        merges += [(BLANK, word) for word in words]
+        vocabulary |= {BLANK + word: len(vocabulary) + at for at, word in enumerate(words)}
+    return vocabulary, merges
 
 
 def _normalizer() -> Any:

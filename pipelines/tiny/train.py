@@ -29,7 +29,6 @@ from pipelines.tokens import Tokens, load_tokens
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM
 
-VOCABULARY = 3072
 SHAPE = phi3.Shape(
     hidden_size=192,
     layers=4,
@@ -102,7 +101,7 @@ def _tokenizer(directory: Path) -> Any:
     made = directory / "tokenizer.json"
     if made.exists():
         return Tokenizer.from_file(str(made))
-    return phi3.make_tokenizer(VOCABULARY, words_apart=True)
+    return phi3.make_tokenizer(phi3.PAIRED_VOCABULARY, paired=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,8 +339,20 @@ def _new_model(directory: Path) -> Phi3ForCausalLM:
     for name, weight in model.named_parameters():
         if not name.endswith("norm.weight"):
             torch.nn.init.normal_(weight, std=_DEVIATION)
+    _pair(model.model.embed_tokens.weight, ids)
+    _pair(model.lm_head.weight, ids)
     model.train()
     return model
+
+
+@torch.no_grad()
+def _pair(rows: torch.Tensor, ids: Mapping[str, int]) -> None:
+    """Let a word after a blank begin as the word itself, moved as all of them are."""
+    blank = rows[ids[phi3.BLANK]].clone()
+    for entry, number in ids.items():
+        word = ids.get(entry.removeprefix(phi3.BLANK), number)
+        if word != number:
+            rows[number] = rows[word] + blank
 
 
 def _optimizer(model: Phi3ForCausalLM) -> torch.optim.Optimizer:
