@@ -248,6 +248,13 @@ class Teacher:
             asked.append(self._asked("bare", short, first))
         return self._lesson(shown, asked)
 
+    def copying(self, tokens: int) -> Lesson:
+        """The very first lesson: to write again what was shown."""
+        facts = self._author.text(tokens, max(2, tokens // 8)).facts
+        text = "\n".join(fact.line for fact in facts)
+        again = question("Copy this", Sampling(max_tokens=tokens), self._tokens)
+        return self._lesson(self._tokens.encode(text + "\n"), [self._asked("copying", again, text)])
+
     def whole(self, document_tokens: int) -> Lesson:
         """All kinds of question about a whole document."""
         text = self._author.text(document_tokens, self._random.randint(2, 8))

@@ -1,9 +1,10 @@
 """Trains `tiny` from nothing: `python -m pipelines.tiny.train --output DIRECTORY`.
 
-A Phi-3 of three million weights learns to read by the lessons of `lessons`: first short texts and
-bare questions, then phifleet's own prompts about ever longer ones. What a lesson shows is computed
-once for all questions about it: each question sees what is shown and itself, as if it stood alone.
-Seeded, and goes on where it stopped: the lessons of a step depend on the seed and the step alone.
+A Phi-3 of three million weights learns to read by the lessons of `lessons`: first to copy, then to
+find what a bare question asks for, then by phifleet's own prompts about ever longer texts. What a
+lesson shows is computed once for all questions about it: each question sees what is shown and
+itself, as if it stood alone. Seeded, and goes on where it stopped: the lessons of a step depend on
+the seed and the step alone.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ WARM_UP_STEPS = 150
 TEXT_SHARE, TEXT_WEIGHT = 0.1, 0.1
 _LAST_LEARNING_RATE = 0.02
 _DEVIATION = 0.02
-_WHOLE, _PART, _COMBINING, _BARE = "whole", "part", "combining", "bare"
+_WHOLE, _PART, _COMBINING = "whole", "part", "combining"
+_BARE, _COPYING = "bare", "copying"
 _SAVED_EVERY_SECONDS = 300
 _CHECKED_EVERY_STEPS = 500
 _IGNORED = -100
@@ -61,7 +63,8 @@ class Stage:
 
 _READING = {_WHOLE: 0.5, _PART: 0.35, _COMBINING: 0.15}
 STAGES = (
-    Stage(1500, 96, {_BARE: 1.0}),
+    Stage(600, 64, {_COPYING: 1.0}),
+    Stage(900, 96, {_COPYING: 0.1, _BARE: 0.9}),
     Stage(1500, 160, {_BARE: 0.2, **_READING}),
     Stage(1500, 400, _READING),
     Stage(1000, 800, _READING),
@@ -165,6 +168,7 @@ def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Less
     length = int(stage.most_tokens * pick.uniform(0.25, 1.0))
     make = {
         _BARE: lambda: teacher.bare(length),
+        _COPYING: lambda: teacher.copying(length),
         _WHOLE: lambda: teacher.whole(length),
         _PART: lambda: teacher.part(length),
         _COMBINING: teacher.combining,
