@@ -354,9 +354,9 @@ def _pair(rows: torch.Tensor, ids: Mapping[str, int]) -> None:
     """Let a word after a blank begin as the word itself, moved as all of them are."""
     blank = rows[ids[phi3.BLANK]].clone()
     for entry, number in ids.items():
-        word = ids.get(entry.removeprefix(phi3.BLANK), number)
-        if word != number:
-            rows[number] = rows[word] + blank
+        word = entry.removeprefix(phi3.BLANK)
+        if word != entry and word in ids and not word.startswith(phi3.BLANK):
+            rows[number] = rows[ids[word]] + blank
 
 
 def _optimizer(model: Phi3ForCausalLM) -> torch.optim.Optimizer:
