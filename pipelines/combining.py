@@ -86,7 +86,12 @@ class Combiner:
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
         replies = [found.value for found in findings if isinstance(found.value, Reply)]
-        evidence = [reply for reply in replies if not is_not_stated(reply.text)]
+        told = [
+            (found, found.value)
+            for found in findings
+            if isinstance(found.value, Reply) and not is_not_stated(found.value.text)
+        ]
+        evidence = [reply for _, reply in told]
         if not evidence:
             quotes = tuple(quote for reply in replies for quote in reply.quotes)
             unverified = any(reply.text is None for reply in replies)
@@ -97,12 +102,7 @@ class Combiner:
         assert task.combining is not None
         notes = [_note_of(reply) for reply in evidence]
         spoken, quoted = split_reply((await self._in_levels(notes, task.combining)).text)
-        told = [
-            found
-            for found in findings
-            if isinstance(found.value, Reply) and not is_not_stated(found.value.text)
-        ]
-        shown = tuple(self._quote(words, quotes, told) for words in quoted)
+        shown = tuple(self._quote(words, quotes, [found for found, _ in told]) for words in quoted)
         agreeing = [r for r in evidence if same_words(str(r.text)) == same_words(spoken)]
         own = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
         return as_wanted(task.spec, spoken, shown or own)

@@ -90,7 +90,7 @@ class Fact:
 
     @property
     def line(self) -> str:
-        return f"{self.key}: {self.value}"
+        return rules.line(self.key, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Author:
             evidence = [pick.choice(_THEME_LINES).format(*words)]
         else:
             labels = list(dict.fromkeys(self._words(1, 2) for _ in range(pick.randint(2, 4))))
-            evidence = [f"{rules.TOPIC}: {labels[0]}"]
+            evidence = [rules.line(rules.TOPIC, labels[0])]
         if style > 0.9:
             evidence = []
         pick.shuffle(labels)
@@ -309,10 +309,10 @@ class Teacher:
         fields: dict[str, Any] = {}
         for fact in facts:
             kind = _SHORTHAND.get(fact.kind, fact.kind)
-            fields[fact.key.replace(" ", "_")] = [kind] if fact.listed else kind
+            fields[rules.field_of(fact.key)] = [kind] if fact.listed else kind
         if not fields or self._random.random() < 0.3:
             kind = self._random.choice(KINDS)
-            fields.setdefault(self._author.key().replace(" ", "_"), _SHORTHAND.get(kind, kind))
+            fields.setdefault(rules.field_of(self._author.key()), _SHORTHAND.get(kind, kind))
         fields = {name: kind for name, kind in fields.items() if name != "quotes"} or {"no": "date"}
         answer = rules.form(seen, fields)
         spec = ExtractTask(name="e", fields=fields)
@@ -352,7 +352,7 @@ class Teacher:
         replies = []
         for _ in range(self._count(5)):
             value = self._author.value(self._random.choice(KINDS))
-            replies.append((value, f"{key}: {value}"))
+            replies.append((value, rules.line(key, value)))
         said = [Reply(v, (Quote(line, 0, 1, verified=True),)) for v, line in replies]
         spec = AskTask(name="a", question=self._random.choice(_ASKED).format(key))
         return self._combined(spec, said, rules.combined_reply(replies))
@@ -375,10 +375,10 @@ class Teacher:
 
     def _conflict(self) -> Lesson | None:
         key = self._author.key()
-        name = key.replace(" ", "_")
+        name = rules.field_of(key)
         values = dict.fromkeys(self._author.value("string") for _ in range(self._count(4)))
         said = [
-            Fields({name: v}, (Quote(f"{key}: {v}", 0, 1, verified=True, field=name),))
+            Fields({name: v}, (Quote(rules.line(key, v), 0, 1, verified=True, field=name),))
             for v in values
         ]
         return self._combined(ExtractTask(name="e", fields={name: "string"}), said, "1")

@@ -45,12 +45,11 @@ def build(directory: Path) -> None:
     ids = tokenizer.get_vocab()
     config = phi3.phi3_config(ids, _SHAPE)
     config.save_pretrained(directory)
-    _save_weights(config, len(ids), directory / "model.safetensors")
+    phi3.write_weights(_weights(config, len(ids)), directory)
 
 
-def _save_weights(config: Phi3Config, tokens: int, path: Path) -> None:
+def _weights(config: Phi3Config, tokens: int) -> dict[str, Tensor]:
     import torch
-    from safetensors.torch import save
     from transformers import Phi3ForCausalLM
 
     # On `meta` transformers only names the tensors: its own initialisation would draw from the
@@ -61,8 +60,7 @@ def _save_weights(config: Phi3Config, tokens: int, path: Path) -> None:
     weights = {name: _values(name, shapes[name], generator) for name in sorted(shapes)}
     # no token has these ids: at zero they are never the likeliest
     weights["lm_head.weight"][tokens:] = 0
-    # `save_file` would leave a file that only its maker can read
-    path.write_bytes(save(weights, metadata={"format": "pt"}))
+    return weights
 
 
 def _values(name: str, shape: Tensor, generator: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """What the built-in models have of Phi-3: its tokenizer's layout, its chat template, its config.
 
 LongRoPE, head size 96, a sliding window that nobody reaches, control tokens right after the base
-vocabulary, `</s>` that is not special. Makes no weights.
+vocabulary, `</s>` that is not special. Writes weights, and makes none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
     from transformers import Phi3Config
 
 UNKNOWN = "<unk>"
@@ -183,6 +184,16 @@ def write_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
     _write_json(directory / "tokenizer_config.json", _tokenizer_settings())
     ids = tokenizer.get_vocab()
     _write_json(directory / "generation_config.json", _generation_settings(ids))
+
+
+def write_weights(weights: Mapping[str, Tensor], directory: Path) -> None:
+    """Write the weights in bfloat16, as Phi-3 has them, into `directory`."""
+    import torch
+    from safetensors.torch import save
+
+    narrow = {name: each.to(torch.bfloat16) for name, each in weights.items()}
+    # `save_file` would leave a file that only its maker can read
+    (directory / "model.safetensors").write_bytes(save(narrow, metadata={"format": "pt"}))
 
 
 def _tokenizer_settings() -> dict[str, object]:

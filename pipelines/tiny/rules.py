@@ -39,10 +39,20 @@ def stated(text: str, key: str) -> list[str]:
     return re.findall(rf"^{re.escape(key)}: (.+)$", text, re.MULTILINE)
 
 
+def line(key: str, value: str) -> str:
+    """A fact as it stands in a text."""
+    return f"{key}: {value}"
+
+
+def field_of(key: str) -> str:
+    """The name of the field that asks for a key."""
+    return key.replace(" ", "_")
+
+
 def reply(text: str, key: str) -> str:
     """The answer to a question for a key, with its quote."""
-    values = stated(text, key)
-    return f"{values[0]}\n{QUOTE_MARK} {key}: {values[0]}" if values else NOT_STATED
+    evidence = [(value, line(key, value)) for value in stated(text, key)]
+    return combined_reply(evidence) if evidence else NOT_STATED
 
 
 def combined_reply(notes: Sequence[tuple[str, str]]) -> str:
@@ -65,8 +75,8 @@ def label(text: str, labels: Sequence[str]) -> str:
 
 def summary(text: str) -> str:
     """The opening sentence: of the first line that is not blank."""
-    lines = (line.strip() for line in text.splitlines())
-    return _SENTENCE_END.split(next((line for line in lines if line), ""))[0]
+    lines = (each.strip() for each in text.splitlines())
+    return _SENTENCE_END.split(next((each for each in lines if each), ""))[0]
 
 
 def combined_summary(summaries: Sequence[str]) -> str:
@@ -81,7 +91,7 @@ def form(text: str, fields: Mapping[str, Any]) -> str:
     for name, kind in fields.items():
         key = name.replace("_", " ")
         found = stated(text, key)
-        quotes[name] = f"{key}: {found[0]}" if found else None
+        quotes[name] = line(key, found[0]) if found else None
         if isinstance(kind, list):
             values[name] = found
         else:

@@ -226,7 +226,7 @@ class Training:
             self._finish()
 
     def _finish(self) -> None:
-        save_model(self.model, self._directory)
+        phi3.write_weights(self.model.state_dict(), self._directory)
         record = {"seed": self._seed, "steps": self._steps, "seconds": round(self._seconds)}
         (self._directory / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 
@@ -373,14 +373,6 @@ def _mixed_precision() -> Any:
     """bfloat16 where the CPU is faster with it."""
     wide = torch.backends.cpu.get_cpu_capability() != "AVX2"
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=wide)
-
-
-def save_model(model: Phi3ForCausalLM, directory: Path) -> None:
-    """Write the weights in bfloat16, as Phi-3 has them."""
-    from safetensors.torch import save
-
-    weights = {name: each.to(torch.bfloat16) for name, each in model.state_dict().items()}
-    (directory / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def _table(accuracy: Mapping[str, tuple[int, int]]) -> str:
