@@ -22,7 +22,8 @@ from pipelines.prompts import (
 from pipelines.schema import from_shorthand
 from pipelines.spec import AskTask
 from pipelines.tiny import rules
-from pipelines.tiny.lessons import Author, Lesson, Teacher
+from pipelines.tiny.author import Author
+from pipelines.tiny.lessons import Lesson, Teacher
 from pipelines.tokens import Tokens
 
 
@@ -31,7 +32,7 @@ def lessons(paired_tokens: Tokens) -> list[Lesson]:
     teacher = Teacher(paired_tokens, "test")
     made = [teacher.whole(120) for _ in range(20)]
     made += [teacher.part(120) for _ in range(20)]
-    return made + [teacher.combining() for _ in range(40)]
+    return made + [teacher.combining(160) for _ in range(60)]
 
 
 def _asked(lessons: list[Lesson], tokens: Tokens) -> Iterator[tuple[str, str, str]]:

@@ -95,11 +95,12 @@ def form(text: str, fields: Mapping[str, Any]) -> str:
         if isinstance(kind, list):
             values[name] = found
         else:
-            values[name] = _typed(found[0], kind) if found else None
+            values[name] = typed(found[0], kind) if found else None
     return json.dumps({**values, "quotes": quotes})
 
 
-def _typed(value: str, kind: str) -> Any:
+def typed(value: str, kind: str) -> Any:
+    """A value as the JSON of a field of this kind."""
     if kind in ("number", "integer"):
         return json.loads(value)
     return value == "yes" if kind == "boolean" else value

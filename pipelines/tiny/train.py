@@ -10,12 +10,13 @@ the seed and the step alone.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipelines.tiny import phi3
+from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.lessons import Lesson, Teacher
 from pipelines.tokens import Tokens, load_tokens
 
@@ -153,7 +155,7 @@ def _row(
     following = [*shown[1:], _IGNORED]
     targets = [each if pick.random() < TEXT_SHARE else _IGNORED for each in following]
     for number, asked in enumerate(lesson.asked):
-        answer = [*asked.answer, end]
+        answer = [*asked.answer, *([end] if asked.ends else [])]
         own = [*asked.question, *answer[:-1]]
         ids += own
         positions += range(len(shown), len(shown) + len(own))
@@ -166,17 +168,17 @@ def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Less
     """The lessons of one step: of one length, so that little of a batch is empty."""
     kind = pick.choices(list(stage.mixture), list(stage.mixture.values()))[0]
     length = int(stage.most_tokens * pick.uniform(0.25, 1.0))
-    make = {
+    make: Mapping[str, Callable[[], Lesson]] = {
         _BARE: lambda: teacher.bare(length),
         _COPYING: lambda: teacher.copying(length),
         _WHOLE: lambda: teacher.whole(length),
         _PART: lambda: teacher.part(length),
-        _COMBINING: teacher.combining,
-    }[kind]
+        _COMBINING: lambda: teacher.combining(length),
+    }
     made: list[Lesson] = []
     longest = 0
     while True:
-        lesson = make()
+        lesson = make[kind]()
         longest = max(longest, _tokens_of(lesson))
         if made and longest * (len(made) + 1) > BATCH_TOKENS:
             return made
@@ -227,7 +229,14 @@ class Training:
 
     def _finish(self) -> None:
         phi3.write_weights(self.model.state_dict(), self._directory)
-        record = {"seed": self._seed, "steps": self._steps, "seconds": round(self._seconds)}
+        weights = (self._directory / "model.safetensors").read_bytes()
+        record = {
+            "seed": self._seed,
+            "steps": self._steps,
+            "seconds": round(self._seconds),
+            "prompts": prompts_digest(self._tokens),
+            "weights": hashlib.sha256(weights).hexdigest(),
+        }
         (self._directory / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def check(self, stage: Stage, steps: int) -> dict[str, tuple[int, int]]:
