@@ -53,7 +53,7 @@ class Seen:
 def read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     """Answer one prompt."""
     before, _, question = prompt.rpartition("Question: ")
-    seen = _seen(before)
+    seen = seen_of(before)
     if "Answer with its number." in question:
         return "1", SURE
     if sampling.choices:
@@ -65,7 +65,8 @@ def read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     return _summary(seen), None
 
 
-def _seen(before: str) -> Seen:
+def seen_of(before: str) -> Seen:
+    """What a prompt shows before its question."""
     if _after(before, NOTES_INSTRUCTION) is not None:
         text = str(_after(before, NOTES_INSTRUCTION)).partition(END_OF_NOTES)[0]
         return Seen(text, 0, len(text), notes=True)
