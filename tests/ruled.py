@@ -31,7 +31,7 @@ def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     seen = seen_of(before)
     # each piece of a prompt is tokenized alone, and so begins with a blank
     text = seen.text[seen.start : seen.end].removeprefix(" ").removesuffix(" ")
-    notes = [note.strip() for note in f"\n\n {text}".split("\n\n - ")[1:]] if seen.notes else []
+    notes = rules.notes(text) if seen.notes else []
     if "Answer with its number." in asked:
         return "1", 0.0
     if sampling.choices:

@@ -27,6 +27,7 @@ LAYERS = [
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.answer", "pipelines.admission"},
     {"pipelines.tiny.train"},
+    {"pipelines.tiny.batches"},
     {"pipelines.tiny.lessons", "pipelines.tiny.digest"},
     {"pipelines.combining", "pipelines.passages", "pipelines.tiny.author"},
     {"pipelines.tiny.rules"},

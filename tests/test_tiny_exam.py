@@ -6,6 +6,7 @@ that the exam asks for what can be known.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,19 @@ from fakes import FakeEngine
 from pipelines.models import TRAINED, Model
 from pipelines.prepared import prepare_tasks
 from pipelines.spec import LongDocuments
+from pipelines.tasks import QUOTE_MARK, Sampling
 from pipelines.tiny.author import Author
-from pipelines.tiny.exam import KINDS, Score, marked, set_paper, share
+from pipelines.tiny.exam import (
+    ASK,
+    MARKS,
+    QUOTE,
+    SUMMARIZE,
+    UNTOLD,
+    Score,
+    marked,
+    set_paper,
+    share,
+)
 from pipelines.tokens import Tokens
 
 
@@ -33,13 +45,26 @@ async def test_a_reader_by_the_rules_makes_no_mistake(
         tasks = prepare_tasks(paper.specs, LongDocuments(), model, paired_tokens)
         engine = FakeEngine(paired_tokens, kv_tokens=500_000, answers=ruled.reader(paired_tokens))
         score += await marked(paper, tasks, engine)
-    assert {kind: share(score, kind)[:6] for kind in KINDS} == dict.fromkeys(KINDS, "100.0%")
+    assert {mark: share(score, mark)[:6] for mark in MARKS} == dict.fromkeys(MARKS, "100.0%")
 
 
-async def test_mistakes_are_counted(tiny_model: Model, paired_tokens: Tokens) -> None:
-    paper = set_paper(Author("mistaken"), 400)
+def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
+    """An answer that is right for nothing, with a line of the text as its quote."""
+    if sampling.choices:
+        return sampling.choices[-1], None
+    if sampling.schema:
+        names = json.loads(sampling.schema)["properties"]
+        return json.dumps(dict.fromkeys(names)), None
+    return f"wrong\n{QUOTE_MARK} End of the document.", None
+
+
+async def test_every_mistake_is_counted(tiny_model: Model, paired_tokens: Tokens) -> None:
     model = replace(tiny_model, name=TRAINED)
-    tasks = prepare_tasks(paper.specs, LongDocuments(), model, paired_tokens)
-    score = await marked(paper, tasks, FakeEngine(paired_tokens))
-    wrong = {kind for kind, right in score if not right}
-    assert {"ask", "extract", "summarize"} <= wrong
+    score = Score()
+    for number in range(12):
+        paper = set_paper(Author(f"wrong {number}"), 400)
+        tasks = prepare_tasks(paper.specs, LongDocuments(), model, paired_tokens)
+        score += await marked(paper, tasks, FakeEngine(paired_tokens, answers=wrong))
+    assert all(score[mark, False] for mark in MARKS)
+    for mark in (ASK, UNTOLD, QUOTE, SUMMARIZE):
+        assert score[mark, True] == 0

@@ -22,7 +22,7 @@ from pipelines.prompts import (
 from pipelines.schema import from_shorthand
 from pipelines.spec import AskTask
 from pipelines.tiny import rules
-from pipelines.tiny.author import Author
+from pipelines.tiny.author import Author, form_of
 from pipelines.tiny.lessons import Lesson, Teacher
 from pipelines.tokens import Tokens
 
@@ -109,12 +109,7 @@ def test_a_taught_form_keeps_its_schema_and_its_quotes_are_found() -> None:
     author = Author("forms")
     for _ in range(50):
         text = author.text(150, 6)
-        fields = {
-            fact.key.replace(" ", "_"): [kind] if fact.listed else kind
-            for fact in text.facts
-            for kind in ["string" if fact.kind == "code" else fact.kind]
-            if fact.key not in ("status", "quotes")
-        }
+        fields = form_of(dict(fact.field for fact in text.facts))
         answer = rules.form(text.text, fields)
         whole = (0, len(text.text))
         read = read_fields(answer, from_shorthand(fields), text.text, whole, only_verified=False)

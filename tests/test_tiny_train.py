@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.tiny.batches import Stage, batch_of
 from pipelines.tiny.lessons import Asked, Lesson
-from pipelines.tiny.train import Stage, Training, batch_of
+from pipelines.tiny.train import CHECKPOINT, Training
 from pipelines.tokens import Tokens
 
 STAGES = (Stage(2, 40, {"bare": 1.0}), Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}))
@@ -39,26 +40,31 @@ def test_a_question_is_answered_as_if_it_stood_alone(
     assert alone.targets[0, alone.owner[0] == 0].tolist() == [-100, 32, END]
 
 
+def _train(tokens: Tokens, tokenizer: Path, directory: Path, seed: int, steps: int) -> torch.Tensor:
+    """All weights after so many steps."""
+    directory.mkdir(exist_ok=True)
+    (directory / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    torch.manual_seed(3)
+    training = Training(tokens, directory, seed, STAGES)
+    training.run(steps)
+    return torch.cat([weight.flatten() for weight in training.model.state_dict().values()])
+
+
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     tokenizer: Path, paired_tokens: Tokens
 ) -> None:
-    def train(directory: Path, steps: int) -> None:
-        directory.mkdir(exist_ok=True)
-        (directory / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
-        torch.manual_seed(3)
-        Training(paired_tokens, directory, 3, STAGES).run(steps)
-
-    train(tokenizer / "once", 4)
-    train(tokenizer / "twice", 2)
+    once = _train(paired_tokens, tokenizer, tokenizer / "once", 3, 4)
+    _train(paired_tokens, tokenizer, tokenizer / "twice", 3, 2)
     assert not (tokenizer / "twice" / "model.safetensors").exists()
-    train(tokenizer / "twice", 4)
-    once, twice = (_weights(tokenizer / name) for name in ("once", "twice"))
+    twice = _train(paired_tokens, tokenizer, tokenizer / "twice", 3, 4)
     # the last bits depend on where in memory a matrix lies; one step moves a weight by 1e-5
     assert float((once - twice).abs().mean()) < 1e-7
     written = load_file(tokenizer / "twice" / "model.safetensors")
     assert all(weight.dtype == torch.bfloat16 for weight in written.values())
+    assert not (tokenizer / "twice" / CHECKPOINT).exists()
 
 
-def _weights(directory: Path) -> torch.Tensor:
-    state = torch.load(directory / "checkpoint.pt")["model"]
-    return torch.cat([weight.flatten() for weight in state.values()])
+def test_a_training_does_not_go_on_with_another_one(tokenizer: Path, paired_tokens: Tokens) -> None:
+    _train(paired_tokens, tokenizer, tokenizer / "one", 3, 2)
+    with pytest.raises(ValueError, match="another seed, other steps or other prompts"):
+        _train(paired_tokens, tokenizer, tokenizer / "one", 4, 4)

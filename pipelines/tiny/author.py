@@ -10,9 +10,12 @@ import random
 import re
 import string
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+from pipelines.columns import RESERVED_FIELDS
 from pipelines.tiny import rules
 from pipelines.tiny.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
 
@@ -44,6 +47,12 @@ class Fact:
     def line(self) -> str:
         return rules.line(self.key, self.value)
 
+    @property
+    def field(self) -> tuple[str, Any]:
+        """The field that asks for it in the job file's shorthand: name and kind."""
+        kind = shorthand(self.kind)
+        return rules.field_of(self.key), [kind] if self.listed else kind
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -52,6 +61,17 @@ class Text:
     text: str
     facts: tuple[Fact, ...]
     labels: tuple[str, ...]
+
+
+def shorthand(kind: str) -> str:
+    """One of KINDS as the job file names it."""
+    return "string" if kind == "code" else kind
+
+
+def form_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as an extraction may have them: at least one, and none whose name is phifleet's."""
+    allowed = {name: kind for name, kind in fields.items() if name not in RESERVED_FIELDS}
+    return allowed or {"no": "date"}
 
 
 class Author:
@@ -136,7 +156,9 @@ class Author:
             words = pick.sample(rules.THEMES[labels[0]], 4)
             evidence = [pick.choice(_THEME_LINES).format(*words)]
         else:
-            labels = list(dict.fromkeys(self._words(1, 2) for _ in range(pick.randint(2, 4))))
+            labels = []
+            while len(labels) < 2:
+                labels = list(dict.fromkeys(self._words(1, 2) for _ in range(pick.randint(2, 4))))
             evidence = [rules.line(rules.TOPIC, labels[0])]
         if style > 0.9:
             evidence = []

@@ -1,8 +1,9 @@
 """A digest of the prompts that `tiny` learns: one that differs from the trained model's own says
 that phifleet now asks in other words than it was taught.
 
-Every form of prompt is made once, about texts and tasks that never change, by the code that asks
-the engine.
+Prompts of all forms are made by the code that asks the engine, about one text and a task of each
+kind, and with them how the answers are decoded. The digest is of their ids: it is the tokenizer's
+too. How long an answer may be does not count.
 """
 
 from __future__ import annotations
@@ -45,7 +46,17 @@ _SPECS: tuple[TaskSpec, ...] = (
     SummarizeTask(name="summary", max_words=30),
     ClassifyTask(name="topic", labels=("ships", "weather")),
     AskTask(name="who", question="Who is the owner?"),
-    ExtractTask(name="facts", fields={"owner": "string", "opened": "date", "ships": ["string"]}),
+    ExtractTask(
+        name="facts",
+        fields={
+            "owner": "string",
+            "opened": "date",
+            "ships": ["string"],
+            "berths": "integer",
+            "depth": "number",
+            "lit": "boolean",
+        },
+    ),
 )
 _SUMMARIES = (Summary("A report."), Summary("It rained."))
 _LABELS = (Label("ships"), Label("weather"))
@@ -53,23 +64,25 @@ _UNTOLD = (Label(CANNOT_TELL), Label(CANNOT_TELL))
 
 
 def prompts_digest(tokens: Tokens) -> str:
-    """16 hex digits that change with any word of a prompt."""
+    """16 hex digits that change with the words of the prompts, and with how these are put."""
     digest = hashlib.sha256()
-    for text in _prompts(tokens):
-        digest.update(text.encode() + b"\0")
+    for ids, asked in _prompts(tokens):
+        decoding = (asked.sampling.choices, asked.sampling.schema) if asked else ()
+        digest.update(repr((list(ids), decoding)).encode())
     return digest.hexdigest()[:16]
 
 
-def _prompts(tokens: Tokens) -> Iterator[str]:
+def _prompts(tokens: Tokens) -> Iterator[tuple[Sequence[int], Question | None]]:
+    """What is shown, and after it the questions."""
     prompts = Prompts(tokens)
     chunks = cut(_TEXT, ChunkSize(48, 8), tokens)
     parts = [prompts.part(_TEXT, chunk, opening(_TEXT)) for chunk in chunks]
     for each in (prompts.whole(tokens.encode(_TEXT)), *parts):
-        yield tokens.decode(tokens.frame(each.ids, []))
+        yield tokens.frame(each.ids, []), None
     for task in prepare(_SPECS, tokens):
         again = repair_question(task.question, "not JSON", tokens)
         for asked in (task.question, task.part_question, again):
-            yield f"{tokens.decode(asked.ids)} {asked.sampling.choices} {asked.sampling.schema}"
+            yield asked.ids, asked
         for values in _said(task.spec):
             yield from _combining(tokens, task, values)
 
@@ -88,11 +101,14 @@ def _said(spec: TaskSpec) -> tuple[tuple[Value, Value], ...]:
     return ((Fields({"owner": "Ann"}, (first,)), Fields({"owner": "Bo"}, (second,))),)
 
 
-def _combining(tokens: Tokens, task: Task, values: Sequence[Value]) -> list[str]:
-    put: list[str] = []
+def _combining(
+    tokens: Tokens, task: Task, values: Sequence[Value]
+) -> list[tuple[Sequence[int], Question]]:
+    """What the Combiner asks about the values of two chunks."""
+    put: list[tuple[Sequence[int], Question]] = []
 
     async def ask(shared: Sequence[int], asked: Question) -> Completion:
-        put.append(tokens.decode(tokens.frame(shared, asked.ids)))
+        put.append((tokens.frame(shared, asked.ids), asked))
         return Completion(asked.sampling.choices[0] if asked.sampling.choices else "", Usage(), "")
 
     half = len(_TEXT) // 2

@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.answer import Engine, answer_document
 from pipelines.combining import Combiner, Finding
 from pipelines.documents import Document, Fields, Label, Reply, Summary, Usage, Value
 from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.models import Model, resolve
+from pipelines.extraction import QUOTES
+from pipelines.merging import vote
+from pipelines.models import TRAINED, TRAINED_LENGTHS, Model, resolve
 from pipelines.passages import ids_of_whole, passages
 from pipelines.prepared import prepare_tasks
 from pipelines.prompts import END_OF_NOTES, NOTES_INSTRUCTION
@@ -36,20 +37,24 @@ from pipelines.spec import (
 )
 from pipelines.tasks import NOT_STATED, Completion, Question, Task, Tasks
 from pipelines.tiny import rules
-from pipelines.tiny.author import Author, Fact, Text
+from pipelines.tiny.author import Author, Fact, Text, form_of
 from pipelines.tokens import Tokens, load_tokens
 
 LENGTHS = (200, 400, 800, 1400, 3000, 10_000, 50_000, 200_000)
-KINDS = ("ask", "extract", "classify", "summarize", "quotes")
-_QUESTION = "What is the {}?"
+ASK, UNTOLD, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = MARKS = (
+    "ask", "not stated", "extract", "classify", "summarize", "quote",
+)  # fmt: skip
+"""What is marked: answers to questions that the text answers and that it does not, fields, labels,
+summaries, and the quotes of what is stated."""
+
+_QUESTION = "What is the "
 _MOST_WORDS = 40
 # Of long documents fewer are read, and each is asked more.
 _TOKENS_OF_A_LENGTH, _FEWEST = 120_000, 3
 _ASKED, _ASKED_OF_LONG = 3, 9
-_CACHE_GIB = "2"
 
 Score = Counter[tuple[str, bool]]
-"""How many answers of a kind, quotes too, are right (True) and wrong (False)."""
+"""How many of what is marked are right (True) and wrong (False)."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +79,26 @@ class Result:
 
 def main() -> int:
     options = _options()
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CACHE_GIB)
-    model = resolve(options.model)
+    # by its name, a directory is read as `tiny` is
+    model = replace(resolve(options.model), name=TRAINED)
     engine, tokens = start(model)
-    results = []
     try:
-        for length in options.lengths:
-            most = max(_FEWEST, min(options.documents, _TOKENS_OF_A_LENGTH // length))
-            results.append(asyncio.run(examine(engine, model, tokens, length, most, options.seed)))
-            print(_row(results[-1]), file=sys.stderr, flush=True)
+        results = asyncio.run(_examine_all(options, engine, model, tokens))
     finally:
         engine.shutdown()
     print(table(results))
     return 0
+
+
+async def _examine_all(
+    options: argparse.Namespace, engine: VllmEngine, model: Model, tokens: Tokens
+) -> list[Result]:
+    results = []
+    for length in options.lengths:
+        documents = min(options.documents, max(_FEWEST, _TOKENS_OF_A_LENGTH // length))
+        results.append(await examine(engine, model, tokens, length, documents, options.seed))
+        print(_row(results[-1]), file=sys.stderr, flush=True)
+    return results
 
 
 def _options() -> argparse.Namespace:
@@ -99,6 +111,7 @@ def _options() -> argparse.Namespace:
 
 
 def start(model: Model) -> tuple[VllmEngine, Tokens]:
+    """An engine as long as the model's short rope factors hold, and the model's tokens."""
     tokens = load_tokens(model.path)
     length = model.short_rope_len or model.max_model_len
     return VllmEngine(EngineConfig(model, length, gpu=False), tokens), tokens
@@ -129,14 +142,13 @@ async def examine(
 
 def set_paper(author: Author, tokens: int) -> Paper:
     """A text of about so many tokens, and questions about facts that it states and does not."""
-    most = _ASKED if tokens <= LENGTHS[3] else _ASKED_OF_LONG
+    whole = tokens <= TRAINED_LENGTHS.single_pass_tokens
+    most = _ASKED if whole else _ASKED_OF_LONG
     text = author.text(tokens, 2 * most)
     pick = author.random
     known = sorted({fact.key for fact in text.facts})
     keys = [*pick.sample(known, min(most - 1, len(known))), author.key()]
-    asks = [
-        AskTask(name=f"ask_{at}", question=_QUESTION.format(key)) for at, key in enumerate(keys)
-    ]
+    asks = [AskTask(name=f"ask_{at}", question=f"{_QUESTION}{key}?") for at, key in enumerate(keys)]
     labels = text.labels
     if rules.label(text.text, (*labels, CANNOT_TELL)) == CANNOT_TELL:
         labels = (*dict.fromkeys((*labels, rules.OTHER)),)
@@ -158,13 +170,10 @@ def set_paper(author: Author, tokens: int) -> Paper:
 def _fields(author: Author, facts: Sequence[Fact]) -> dict[str, Any]:
     """Up to three fields that the text states, and one more that it does not."""
     chosen = author.random.sample(list(facts), min(len(facts), 3))
-    fields: dict[str, Any] = {}
-    for fact in chosen:
-        kind = "string" if fact.kind == "code" else fact.kind
-        fields[rules.field_of(fact.key)] = [kind] if fact.listed else kind
+    fields = dict(fact.field for fact in chosen)
     if author.random.random() < 0.5:
         fields[rules.field_of(author.key())] = "string"
-    return {name: kind for name, kind in fields.items() if name != "quotes"} or {"no": "date"}
+    return form_of(fields)
 
 
 async def marked(paper: Paper, tasks: Tasks, engine: Engine) -> Score:
@@ -173,34 +182,48 @@ async def marked(paper: Paper, tasks: Tasks, engine: Engine) -> Score:
     outcome = await answer_document(document, tasks, engine)
     score: Score = Counter()
     for task, answer in zip(tasks.each, outcome.answers, strict=True):
-        score.update([mark async for mark in _marks(paper.text.text, task, answer.value, tasks)])
+        marks = _marks(paper.text.text, task, answer.value, tasks)
+        score.update([mark async for mark in marks])
     return score
 
 
 async def _marks(
     text: str, task: Task, value: Value | None, tasks: Tasks
 ) -> AsyncIterator[tuple[str, bool]]:
-    """Kind and whether it is right, for an answer, each of its fields, each of its quotes."""
+    """What is marked in the answer of one task, and whether it is right."""
     spec = task.spec
     match spec:
         case AskTask():
-            key = spec.question.removeprefix(_QUESTION[:-3]).removesuffix("?")
-            right = next(iter(rules.stated(text, key)), NOT_STATED)
-            yield "ask", isinstance(value, Reply) and value.text == right
+            key = spec.question.removeprefix(_QUESTION).removesuffix("?")
+            stated = rules.stated(text, key)
+            right = stated[0] if stated else NOT_STATED
+            yield ASK if stated else UNTOLD, isinstance(value, Reply) and value.text == right
+            if stated:
+                yield QUOTE, _quoted(value, key, stated)
         case ExtractTask(fields=dict() as fields):
             found = value.values if isinstance(value, Fields) else {}
             for name, wanted in json.loads(rules.form(text, fields)).items():
-                if name != "quotes":
-                    yield "extract", found.get(name, "") == wanted
+                if name == QUOTES:
+                    continue
+                yield EXTRACT, found.get(name, "") == wanted
+                key = rules.key_of(name)
+                if stated := rules.stated(text, key):
+                    yield QUOTE, _quoted(value, key, stated, name)
         case ClassifyTask():
             label = value.label if isinstance(value, Label) else None
-            yield "classify", label in _labels(text, spec.labels, tasks)
+            yield CLASSIFY, label in await _labels(text, task, tasks)
         case SummarizeTask():
             summary = value.text if isinstance(value, Summary) else None
-            yield "summarize", summary == await _summary(text, task, tasks)
-    if isinstance(value, Reply | Fields):
-        for quote in value.quotes:
-            yield "quotes", quote.verified
+            yield SUMMARIZE, summary == await _summary(text, task, tasks)
+
+
+def _quoted(value: Value | None, key: str, stated: Sequence[str], field: str | None = None) -> bool:
+    """Whether an answer quotes a line of the text that states the key."""
+    quotes = value.quotes if isinstance(value, Reply | Fields) else ()
+    lines = {rules.line(key, each) for each in stated}
+    return any(
+        quote.verified and quote.text in lines for quote in quotes if quote.field in (field, None)
+    )
 
 
 def _seen(text: str, tasks: Tasks) -> Iterator[tuple[int, int]]:
@@ -212,39 +235,65 @@ def _seen(text: str, tasks: Tasks) -> Iterator[tuple[int, int]]:
         yield passage.chunk.start, passage.chunk.end
 
 
-def _labels(text: str, labels: Sequence[str], tasks: Tasks) -> set[str]:
-    """The label that is right; more where chunks that are read rightly vote for different ones."""
+async def _labels(text: str, task: Task, tasks: Tasks) -> Sequence[str]:
+    """The label that is right, more than one where as many chunks tell one as the other."""
+    spec = task.spec
+    assert isinstance(spec, ClassifyTask)
     seen = list(_seen(text, tasks))
     if len(seen) == 1:
-        return {rules.label(text, labels)}
-    told = {rules.label(text[start:end], (*labels, CANNOT_TELL)) for start, end in seen}
-    return (told - {CANNOT_TELL}) or {rules.label(text, labels)}
+        return [rules.label(text, spec.labels)]
+    told = [rules.label(text[start:end], (*spec.labels, CANNOT_TELL)) for start, end in seen]
+    voting = [Label(label) for label in told if label != CANNOT_TELL]
+    if voting:
+        return vote(voting).tied
+
+    def begins(notes: str, asked: Question) -> str:
+        return rules.label(notes, asked.sampling.choices or ())
+
+    label = await _combined(text, task, [Label(CANNOT_TELL)] * len(seen), begins, tasks)
+    assert isinstance(label, Label)
+    return [label.label]
 
 
 async def _summary(text: str, task: Task, tasks: Tasks) -> str:
     """The summary by one who makes no mistake about any chunk or note."""
     tokens = tasks.tokens
 
-    async def ask(shared: Sequence[int], asked: Question) -> Completion:
-        notes = tokens.decode(shared).partition(NOTES_INSTRUCTION)[2].rpartition(END_OF_NOTES)[0]
-        each = [note.strip() for note in notes.strip().removeprefix("- ").split("\n\n - ")]
-        answer = tokens.encode(rules.combined_summary(each))[: asked.sampling.max_tokens]
-        return Completion(tokens.read(answer), Usage(), "stop")
+    def cut(summary: str, asked: Question) -> str:
+        return tokens.read(tokens.encode(summary)[: asked.sampling.max_tokens])
 
-    most = task.part_question.sampling.max_tokens
-    findings = []
-    for start, end in _seen(text, tasks):
-        said = tokens.read(tokens.encode(rules.summary(text[start:end]))[:most])
-        findings.append(Finding(start, end, Summary(said.strip())))
+    def joined(notes: str, asked: Question) -> str:
+        return cut(rules.combined_summary(rules.notes(notes)), asked)
+
+    said = [rules.summary(text[start:end]) for start, end in _seen(text, tasks)]
+    summaries = [Summary(cut(each, task.part_question).strip()) for each in said]
+    summary = await _combined(text, task, summaries, joined, tasks)
+    assert isinstance(summary, Summary)
+    return summary.text
+
+
+async def _combined(
+    text: str,
+    task: Task,
+    values: Sequence[Value],
+    answer: Callable[[str, Question], str],
+    tasks: Tasks,
+) -> Value:
+    """What phifleet makes of chunks' answers, with `answer` to whatever it asks about them."""
+
+    async def ask(shared: Sequence[int], asked: Question) -> Completion:
+        told = tasks.tokens.decode(shared).partition(NOTES_INSTRUCTION)[2]
+        return Completion(answer(told.rpartition(END_OF_NOTES)[0].strip(), asked), Usage(), "stop")
+
+    spans = zip(_seen(text, tasks), values, strict=True)
+    findings = [Finding(start, end, value) for (start, end), value in spans]
     combiner = Combiner(text, tasks.prompts, tasks.reading.notes_limit, ask)
-    combined = await combiner.combine(task, findings)
-    assert isinstance(combined, Summary)
-    return combined.text
+    return await combiner.combine(task, findings)
 
 
 def table(results: Sequence[Result]) -> str:
     """A Markdown table: a row a length."""
-    head = f"| tokens | documents | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 2)}"
+    head = f"| tokens | documents | {' | '.join(MARKS)} |\n|{'---|' * (len(MARKS) + 2)}"
     rows = [_row(result) for result in results]
     for name in ("plain", "trapped"):
         whole: Score = sum((getattr(each, name) for each in results), start=Counter())
@@ -257,7 +306,7 @@ def _row(result: Result) -> str:
 
 
 def _cells(score: Score) -> str:
-    return " | ".join(share(score, kind) for kind in KINDS)
+    return " | ".join(share(score, kind) for kind in MARKS)
 
 
 def share(score: Score, kind: str) -> str:

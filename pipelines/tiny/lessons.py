@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines.chunking import ChunkSize, cut
+from pipelines.columns import RESERVED_FIELDS
 from pipelines.combining import Combiner, Finding
 from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
 from pipelines.outline import opening
@@ -27,10 +28,9 @@ from pipelines.spec import (
 )
 from pipelines.tasks import Completion, Question, Sampling, prepare, question, repair_question
 from pipelines.tiny import rules
-from pipelines.tiny.author import KINDS, Author, Fact, Text
+from pipelines.tiny.author import KINDS, Author, Fact, Text, form_of, shorthand
 from pipelines.tokens import Tokens
 
-_SHORTHAND = {"code": "string"}
 _SINGLE: Sequence[Literal["string", "integer", "number", "date"]] = (
     "string",
     "integer",
@@ -148,23 +148,20 @@ class Teacher:
 
     def _extract(self, text: Text, seen: str, *, part: bool) -> Asked:
         facts = self._some(text.facts, 3)
-        fields: dict[str, Any] = {}
-        for fact in facts:
-            kind = _SHORTHAND.get(fact.kind, fact.kind)
-            fields[rules.field_of(fact.key)] = [kind] if fact.listed else kind
+        fields = dict(fact.field for fact in facts)
         if not fields or self._random.random() < 0.3:
             kind = self._random.choice(KINDS)
-            fields.setdefault(rules.field_of(self._author.key()), _SHORTHAND.get(kind, kind))
-        fields = {name: kind for name, kind in fields.items() if name != "quotes"} or {"no": "date"}
+            fields.setdefault(rules.field_of(self._author.key()), shorthand(kind))
+        fields = form_of(fields)
         answer = rules.form(seen, fields)
         spec = ExtractTask(name="e", fields=fields)
         return self._of_task(spec, answer, part=part, repaired=self._random.random() < 0.05)
 
     def _classify(self, text: Text, seen: str, *, part: bool) -> Asked:
         labels = text.labels
-        if self._random.random() < 0.3:
-            labels = (*labels, rules.OTHER)
-        if not part and rules.label(seen, (*labels, CANNOT_TELL)) == CANNOT_TELL:
+        if self._random.random() < 0.3 or (
+            not part and rules.label(seen, (*labels, CANNOT_TELL)) == CANNOT_TELL
+        ):
             labels = (*dict.fromkeys((*labels, rules.OTHER)),)
         allowed = (*labels, CANNOT_TELL) if part else labels
         return self._of_task(
@@ -230,6 +227,8 @@ class Teacher:
         labels = (*dict.fromkeys((*text.labels, rules.OTHER)),)
         if self._random.random() < 0.5:
             labels = (*(self._author.key() for _ in labels[1:]), rules.OTHER)
+        if len(set(labels)) < 2:
+            return None
         finding = Finding(0, len(text.text), Label(CANNOT_TELL))
         spec = ClassifyTask(name="c", labels=tuple(dict.fromkeys(labels)))
         return self._combined(spec, [finding], rules.label(text.text, labels), text.text)
@@ -237,6 +236,8 @@ class Teacher:
     def _conflict(self, tokens: int) -> Lesson | None:
         key = self._author.key()
         name = rules.field_of(key)
+        if name in RESERVED_FIELDS:
+            return None
         kind = self._random.choice(_SINGLE)
         most = max(2, min(8, tokens // _EVIDENCE_TOKENS))
         stated = dict.fromkeys(self._author.value(kind) for _ in range(self._count(most)))

@@ -49,6 +49,16 @@ def field_of(key: str) -> str:
     return key.replace(" ", "_")
 
 
+def key_of(field: str) -> str:
+    """The key that a field of this name asks for."""
+    return field.replace("_", " ")
+
+
+def notes(text: str) -> list[str]:
+    """The notes that a combining question shows, each without its mark."""
+    return [note.strip() for note in f"\n\n {text}".split("\n\n - ")[1:]]
+
+
 def reply(text: str, key: str) -> str:
     """The answer to a question for a key, with its quote."""
     evidence = [(value, line(key, value)) for value in stated(text, key)]
@@ -89,7 +99,7 @@ def form(text: str, fields: Mapping[str, Any]) -> str:
     values: dict[str, Any] = {}
     quotes: dict[str, str | None] = {}
     for name, kind in fields.items():
-        key = name.replace("_", " ")
+        key = key_of(name)
         found = stated(text, key)
         quotes[name] = line(key, found[0]) if found else None
         if isinstance(kind, list):

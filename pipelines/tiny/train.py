@@ -1,10 +1,8 @@
 """Trains `tiny` from nothing: `python -m pipelines.tiny.train --output DIRECTORY`.
 
 A Phi-3 of three million weights learns to read by the lessons of `lessons`: first to copy, then to
-find what a bare question asks for, then by phifleet's own prompts about ever longer texts. What a
-lesson shows is computed once for all questions about it: each question sees what is shown and
-itself, as if it stood alone. Seeded, and goes on where it stopped: the lessons of a step depend on
-the seed and the step alone.
+find what a bare question asks for, then by phifleet's own prompts about ever longer texts. Seeded,
+and goes on where it stopped: the lessons of a step depend on the seed and the step alone.
 """
 
 from __future__ import annotations
@@ -16,8 +14,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +22,18 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipelines.tiny import phi3
+from pipelines.tiny.batches import (
+    BARE,
+    COMBINING,
+    COPYING,
+    IGNORED,
+    PART,
+    WHOLE,
+    Batch,
+    Stage,
+    batch_of,
+    lessons_of,
+)
 from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.lessons import Lesson, Teacher
 from pipelines.tokens import Tokens, load_tokens
@@ -40,34 +49,22 @@ SHAPE = phi3.Shape(
     long_factors=[1.0] * (phi3.HEAD_SIZE // 2),
 )
 SEED = 1
-BATCH_TOKENS = 6144
+CHECKPOINT = "checkpoint.pt"
 LEARNING_RATE = 2e-3
 WARM_UP_STEPS = 150
-# Of the text that a lesson shows, so much is learned too, and counts for so much.
-TEXT_SHARE, TEXT_WEIGHT = 0.1, 0.1
+# What the text that a lesson shows counts for beside the answers.
+TEXT_WEIGHT = 0.1
 _LAST_LEARNING_RATE = 0.02
 _DEVIATION = 0.02
-_WHOLE, _PART, _COMBINING = "whole", "part", "combining"
-_BARE, _COPYING = "bare", "copying"
 _SAVED_EVERY_SECONDS = 300
 _CHECKED_EVERY_STEPS = 500
-_IGNORED = -100
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """So many steps with texts of up to so many tokens. `mixture` weighs the kinds of lesson."""
-
-    steps: int
-    most_tokens: int
-    mixture: Mapping[str, float]
-
-
-_READING = {_WHOLE: 0.5, _PART: 0.35, _COMBINING: 0.15}
+_READING = {WHOLE: 0.5, PART: 0.35, COMBINING: 0.15}
 STAGES = (
-    Stage(600, 64, {_COPYING: 1.0}),
-    Stage(900, 96, {_COPYING: 0.1, _BARE: 0.9}),
-    Stage(1500, 160, {_BARE: 0.2, **_READING}),
+    Stage(600, 64, {COPYING: 1.0}),
+    Stage(900, 96, {COPYING: 0.1, BARE: 0.9}),
+    Stage(1500, 160, {BARE: 0.2, **_READING}),
     Stage(1500, 400, _READING),
     Stage(1000, 800, _READING),
     Stage(1000, 1600, _READING),
@@ -104,89 +101,9 @@ def _tokenizer(directory: Path) -> Any:
     from tokenizers import Tokenizer
 
     made = directory / "tokenizer.json"
-    if made.exists():
+    if (directory / CHECKPOINT).exists():
         return Tokenizer.from_file(str(made))
     return phi3.make_tokenizer(phi3.PAIRED_VOCABULARY, paired=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Lessons side by side, each a row of `ids`: what it shows, then its questions with answers.
-
-    ids, positions, targets: [lessons, tokens]; targets are the next ids where an answer or a
-    sampled piece of text is learned, else -100. `sees`: [lessons, 1, tokens, tokens], whether a
-    token may look at another. `owner`: of each token the number of its question, -1 elsewhere.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
-    sees: torch.Tensor
-    owner: torch.Tensor
-
-
-def batch_of(lessons: Sequence[Lesson], end: int, pick: random.Random) -> Batch:
-    """`end` is the token that ends every answer."""
-    rows = [_row(lesson, end, pick) for lesson in lessons]
-    longest = max(len(ids) for ids, *_ in rows)
-
-    def padded(column: int, filler: int) -> torch.Tensor:
-        return torch.tensor([[*row[column], *[filler] * (longest - len(row[0]))] for row in rows])
-
-    owner = padded(3, -2)
-    earlier = torch.ones(longest, longest, dtype=torch.bool).tril()
-    same = owner[:, :, None] == owner[:, None, :]
-    shown = (owner == -1)[:, None, :]
-    return Batch(
-        ids=padded(0, 0),
-        positions=padded(1, 0),
-        targets=padded(2, _IGNORED),
-        sees=(earlier & (same | shown))[:, None],
-        owner=owner,
-    )
-
-
-def _row(
-    lesson: Lesson, end: int, pick: random.Random
-) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Ids, positions, targets and owners of one lesson."""
-    shown = list(lesson.shown)
-    ids, positions, owner = list(shown), list(range(len(shown))), [-1] * len(shown)
-    following = [*shown[1:], _IGNORED]
-    targets = [each if pick.random() < TEXT_SHARE else _IGNORED for each in following]
-    for number, asked in enumerate(lesson.asked):
-        answer = [*asked.answer, *([end] if asked.ends else [])]
-        own = [*asked.question, *answer[:-1]]
-        ids += own
-        positions += range(len(shown), len(shown) + len(own))
-        targets += [*[_IGNORED] * (len(asked.question) - 1), *answer]
-        owner += [number] * len(own)
-    return ids, positions, targets, owner
-
-
-def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Lesson]:
-    """The lessons of one step: of one length, so that little of a batch is empty."""
-    kind = pick.choices(list(stage.mixture), list(stage.mixture.values()))[0]
-    length = int(stage.most_tokens * pick.uniform(0.25, 1.0))
-    make: Mapping[str, Callable[[], Lesson]] = {
-        _BARE: lambda: teacher.bare(length),
-        _COPYING: lambda: teacher.copying(length),
-        _WHOLE: lambda: teacher.whole(length),
-        _PART: lambda: teacher.part(length),
-        _COMBINING: lambda: teacher.combining(length),
-    }
-    made: list[Lesson] = []
-    longest = 0
-    while True:
-        lesson = make[kind]()
-        longest = max(longest, _tokens_of(lesson))
-        if made and longest * (len(made) + 1) > BATCH_TOKENS:
-            return made
-        made.append(lesson)
-
-
-def _tokens_of(lesson: Lesson) -> int:
-    return len(lesson.shown) + sum(len(each.question) + len(each.answer) for each in lesson.asked)
 
 
 class Training:
@@ -197,6 +114,7 @@ class Training:
         self._directory = directory
         self._seed = seed
         self._stages = stages
+        self._prompts = prompts_digest(tokens)
         self._steps = sum(stage.steps for stage in stages)
         self._end = next(number for number, name in tokens.control.items() if name == "<|end|>")
         self.model = _new_model(directory)
@@ -234,10 +152,11 @@ class Training:
             "seed": self._seed,
             "steps": self._steps,
             "seconds": round(self._seconds),
-            "prompts": prompts_digest(self._tokens),
+            "prompts": self._prompts,
             "weights": hashlib.sha256(weights).hexdigest(),
         }
         (self._directory / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        self._checkpoint.unlink()
 
     def check(self, stage: Stage, steps: int) -> dict[str, tuple[int, int]]:
         """Of answers to lessons that are never learned: by kind, how many are wholly right of how
@@ -250,7 +169,7 @@ class Training:
                 hidden = self.hidden(batch)
             for row, lesson in enumerate(lessons):
                 for place, asked in enumerate(lesson.asked):
-                    own = (batch.owner[row] == place) & (batch.targets[row] != _IGNORED)
+                    own = (batch.owner[row] == place) & (batch.targets[row] != IGNORED)
                     with torch.no_grad():
                         likeliest = self.model.lm_head(hidden[row, own].float()).argmax(-1)
                     right = bool((likeliest == batch.targets[row, own]).all())
@@ -266,7 +185,7 @@ class Training:
             group["lr"] = LEARNING_RATE * self._learning_rate()
         with _mixed_precision():
             hidden = self.hidden(batch)
-            learned = batch.targets != _IGNORED
+            learned = batch.targets != IGNORED
             logits = self.model.lm_head(hidden[learned]).float()
         losses = cross_entropy(logits, batch.targets[learned], reduction="none")
         answers = batch.owner[learned] >= 0
@@ -317,10 +236,17 @@ class Training:
 
     @property
     def _checkpoint(self) -> Path:
-        return self._directory / "checkpoint.pt"
+        return self._directory / CHECKPOINT
+
+    @property
+    def _identity(self) -> str:
+        """What a training must have in common with the one that it goes on with."""
+        stages = [[each.steps, each.most_tokens, dict(each.mixture)] for each in self._stages]
+        return json.dumps({"seed": self._seed, "stages": stages, "prompts": self._prompts})
 
     def _save(self) -> None:
         state = {
+            "identity": self._identity,
             "step": self._step,
             "seconds": self._seconds,
             "model": self.model.state_dict(),
@@ -334,6 +260,11 @@ class Training:
         if not self._checkpoint.exists():
             return
         state = torch.load(self._checkpoint)
+        if state["identity"] != self._identity:
+            raise ValueError(
+                f"{self._checkpoint}: is of a training with another seed, other steps or other "
+                f"prompts: {state['identity']}; remove it, or train into another directory"
+            )
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = state["step"], state["seconds"]
