@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +54,19 @@ def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
         for kind in ("ask", "extract", "classify", "summarize")
         for form in ("", " part", " combining")
     }
+
+
+def test_the_first_lessons_teach_the_same_answers_with_fewer_words(paired_tokens: Tokens) -> None:
+    teacher = Teacher(paired_tokens, "first")
+    for make in (teacher.bare, teacher.quoting, teacher.filling, teacher.labelling):
+        for lesson in (make(120) for _ in range(20)):
+            text = paired_tokens.decode(lesson.shown)
+            for asked in lesson.asked:
+                answer = paired_tokens.read(asked.answer)
+                if asked.kind == "labelling":
+                    assert f"- {answer}\n" in paired_tokens.decode(asked.question)
+                for quote in re.findall(r'Quote: (.+)|: "(\w[^"]*: [^"]*)"', answer):
+                    assert "".join(quote) in text
 
 
 def test_the_same_seed_teaches_the_same(paired_tokens: Tokens) -> None:

@@ -8,9 +8,11 @@ from random import Random
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
 from pipelines.tiny.batches import Stage, batch_of
 from pipelines.tiny.lessons import Asked, Lesson
+from pipelines.tiny.phi3 import paired_words
 from pipelines.tiny.train import CHECKPOINT, Training
 from pipelines.tokens import Tokens
 
@@ -62,6 +64,20 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     written = load_file(tokenizer / "twice" / "model.safetensors")
     assert all(weight.dtype == torch.bfloat16 for weight in written.values())
     assert not (tokenizer / "twice" / CHECKPOINT).exists()
+
+
+def test_a_word_means_the_same_with_and_without_a_blank(
+    tokenizer: Path, paired_tokens: Tokens
+) -> None:
+    training = Training(paired_tokens, tokenizer, 0, STAGES)
+    training.run()
+    ids = Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab()
+    pairs = torch.tensor(list(paired_words(ids)))
+    assert len(pairs) > 1000
+    for rows in (training.model.model.embed_tokens.weight, training.model.lm_head.weight):
+        moved = (rows[pairs[:, 0]] - rows[pairs[:, 1]]).detach()
+        torch.testing.assert_close(moved, moved[:1].expand_as(moved))
+        assert float(moved[0].abs().max()) > 0
 
 
 def test_a_training_does_not_go_on_with_another_one(tokenizer: Path, paired_tokens: Tokens) -> None:

@@ -14,7 +14,9 @@ import torch
 
 from pipelines.tiny.lessons import Lesson, Teacher
 
-WHOLE, PART, COMBINING, BARE, COPYING = "whole", "part", "combining", "bare", "copying"
+COPYING, BARE, QUOTING = "copying", "bare", "quoting"
+LABELLING, FILLING = "labelling", "filling"
+WHOLE, PART, COMBINING = "whole", "part", "combining"
 BATCH_TOKENS = 6144
 # Of the text that a lesson shows, so much is learned too.
 TEXT_SHARE = 0.1
@@ -91,6 +93,9 @@ def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Less
     length = int(stage.most_tokens * pick.uniform(0.25, 1.0))
     make: Mapping[str, Callable[[], Lesson]] = {
         BARE: lambda: teacher.bare(length),
+        QUOTING: lambda: teacher.quoting(length),
+        LABELLING: lambda: teacher.labelling(length),
+        FILLING: lambda: teacher.filling(length),
         COPYING: lambda: teacher.copying(length),
         WHOLE: lambda: teacher.whole(length),
         PART: lambda: teacher.part(length),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.chunking import ChunkSize, cut
 from pipelines.columns import RESERVED_FIELDS
 from pipelines.combining import Combiner, Finding
 from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
+from pipelines.extraction import form, schema_of
 from pipelines.outline import opening
 from pipelines.prompts import Prompts, Shown
 from pipelines.spec import (
@@ -26,7 +27,15 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import Completion, Question, Sampling, prepare, question, repair_question
+from pipelines.tasks import (
+    Completion,
+    Question,
+    Sampling,
+    label_question,
+    prepare,
+    question,
+    repair_question,
+)
 from pipelines.tiny import rules
 from pipelines.tiny.author import KINDS, Author, Fact, Text, form_of, shorthand
 from pipelines.tokens import Tokens
@@ -45,6 +54,8 @@ _ASKED = (
     "Who or what is the {}?",
 )
 _LIMIT_TOKENS = 4096
+# Questions about the text of an early lesson.
+_CHOICES, _FORMS = 3, 4
 _CHUNK_OVERLAP = 64
 # What a note takes, about.
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
@@ -90,6 +101,46 @@ class Teacher:
             first = rules.stated(text.text, fact.key)[0]
             asked.append(self._asked("bare", short, first))
         return self._lesson(shown, asked)
+
+    def quoting(self, document_tokens: int) -> Lesson:
+        """Facts and short questions for them, answered with the quotes that phifleet asks for."""
+        text = self._author.text(document_tokens, self._random.randint(4, 8))
+        shown = self._tokens.encode(text.text + "\n")
+        asked = []
+        for key in dict.fromkeys(fact.key for fact in text.facts):
+            form = self._random.choice(("{}", "{}", *_ASKED))
+            short = question(form.format(key), Sampling(_LIMIT_TOKENS), self._tokens)
+            asked.append(self._asked("quoting", short, rules.reply(text.text, key)))
+        return self._lesson(shown, asked)
+
+    def labelling(self, document_tokens: int) -> Lesson:
+        """A short text and some choices of labels for it."""
+        text = self._author.text(document_tokens // 4, 1)
+        found = rules.label(text.text, (*text.labels, rules.OTHER))
+        asked = []
+        for _ in range(_CHOICES):
+            others = [*self._random.sample(list(rules.THEMES), 2), self._author.key()]
+            labels = self._random.sample(others, self._random.randint(1, 3))
+            labels += [found] * (self._random.random() < 0.85)
+            labels += [rules.OTHER] * (self._random.random() < 0.3)
+            self._random.shuffle(labels)
+            labels.append(CANNOT_TELL if self._random.random() < 0.3 else rules.OTHER)
+            labels = list(dict.fromkeys(labels))
+            choice = label_question(labels, self._tokens)
+            asked.append(self._asked("labelling", choice, rules.label(text.text, labels)))
+        return self._lesson(self._tokens.encode(text.text + "\n"), asked)
+
+    def filling(self, document_tokens: int) -> Lesson:
+        """A text and short forms, with none of phifleet's words."""
+        text = self._author.text(document_tokens, self._random.randint(4, 8))
+        asked = []
+        for _ in range(_FORMS):
+            fields = self._fields(text, 2)
+            bare = form(schema_of(ExtractTask(name="e", fields=fields)))
+            # what it is decoded under does not show
+            short = question(bare, Sampling(_LIMIT_TOKENS, schema="{}"), self._tokens)
+            asked.append(self._asked("filling", short, rules.form(text.text, fields)))
+        return self._lesson(self._tokens.encode(text.text + "\n"), asked)
 
     def copying(self, tokens: int) -> Lesson:
         """The very first lesson: to write again what was shown."""
@@ -147,15 +198,19 @@ class Teacher:
             yield self._of_task(spec, rules.reply(seen, key), part=part)
 
     def _extract(self, text: Text, seen: str, *, part: bool) -> Asked:
-        facts = self._some(text.facts, 3)
-        fields = dict(fact.field for fact in facts)
-        if not fields or self._random.random() < 0.3:
-            kind = self._random.choice(KINDS)
-            fields.setdefault(rules.field_of(self._author.key()), shorthand(kind))
-        fields = form_of(fields)
+        fields = self._fields(text, 3)
         answer = rules.form(seen, fields)
         spec = ExtractTask(name="e", fields=fields)
         return self._of_task(spec, answer, part=part, repaired=self._random.random() < 0.05)
+
+    def _fields(self, text: Text, most: int) -> dict[str, Any]:
+        """Up to so many fields that the text states, and now and then one that it does not."""
+        fields = dict(fact.field for fact in self._some(text.facts, most))
+        if not fields or self._random.random() < 0.3:
+            kind, key = shorthand(self._random.choice(KINDS)), self._author.key()
+            if not rules.stated(text.text, key):
+                fields[rules.field_of(key)] = kind
+        return form_of(fields)
 
     def _classify(self, text: Text, seen: str, *, part: bool) -> Asked:
         labels = text.labels

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data import topics
@@ -42,6 +42,8 @@ BLANK = "▁"
 PAIRED_VOCABULARY = 3072
 # Pieces that no merge of a paired vocabulary crosses, and what it has with and without a blank.
 _PIECES = r"[A-Za-z]+|▁+|\d|[^A-Za-z▁\d]"
+# So often stands a word that is to be one entry.
+_WORD_REPEATS = 500
 # Entries without a pair, about: control, bytes, signs, blanks.
 _UNPAIRED = 300
 _PAIRED = re.compile(r"[A-Za-z]+|[0-9]")
@@ -66,16 +68,18 @@ def training_lines() -> list[str]:
     return [control.sub(" ", line) for name in sorted(texts) for line in texts[name].split("\n")]
 
 
-def make_tokenizer(size: int, *, paired: bool = False) -> Tokenizer:
+def make_tokenizer(size: int, *, paired: bool = False, words: Sequence[str] = ()) -> Tokenizer:
     """Return the tokenizer: BPE of about `size` entries with byte fallback in Llama's layout, then
     the control tokens.
 
     With `paired`, half of the entries are words and stretches of words, the other half the same
-    after a blank: a word falls into the same pieces wherever it stands.
+    after a blank: a word falls into the same pieces wherever it stands. `words` are learned as one
+    entry each.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
-    vocabulary, merges = _learn_merges(size, paired=paired)
+    lines = [*training_lines(), *(" ".join(words) for _ in range(_WORD_REPEATS))]
+    vocabulary, merges = _learn_merges(lines, size, paired=paired)
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True)
     )
@@ -96,7 +100,9 @@ def make_tokenizer(size: int, *, paired: bool = False) -> Tokenizer:
     return tokenizer
 
 
-def _learn_merges(size: int, *, paired: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _learn_merges(
+    lines: Sequence[str], size: int, *, paired: bool
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Train on words, and return the vocabulary and the merges alone.
 
     The trainer makes every byte token an added token, which text would then match: hence only its
@@ -118,7 +124,7 @@ def _learn_merges(size: int, *, paired: bool) -> tuple[dict[str, int], list[tupl
         initial_alphabet=["▁", *map(chr, range(ord("!"), ord("~") + 1))],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(training_lines(), trainer)
+    tokenizer.train_from_iterator(lines, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     vocabulary, merges = model["vocab"], [(left, right) for left, right in model["merges"]]
     if paired:
@@ -143,6 +149,14 @@ class Shape:
     intermediate_size: int
     short_factors: Sequence[float]
     long_factors: Sequence[float]
+
+
+def paired_words(ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """The ids of every word that stands with and without a blank: after a blank, and alone."""
+    for entry, number in ids.items():
+        word = entry.removeprefix(BLANK)
+        if word != entry and word in ids and not word.startswith(BLANK):
+            yield number, ids[word]
 
 
 def phi3_config(ids: Mapping[str, int], shape: Shape) -> Phi3Config:

@@ -18,12 +18,10 @@ from pipelines.tasks import NOT_STATED, QUOTE_MARK
 TOPIC = "topic"
 OTHER = "other"
 _THEMES = {
-    "weather": "rain cloud storm sunny windy fog snow thunder drizzle frost hail",
-    "music": "violin melody chorus piano singer drum concert opera flute tune",
-    "cooking": "recipe oven butter soup onion flour spice boil roast bake salad",
-    "medicine": "patient doctor nurse fever clinic surgery pill vaccine cough",
-    "sport": "team coach goal match player stadium league referee trophy",
-    "farming": "cow barn harvest tractor wheat sheep plough meadow orchard",
+    "weather": "rain cloud storm sunny windy fog snow thunder",
+    "music": "violin melody chorus piano singer drum concert opera",
+    "cooking": "recipe oven butter soup onion flour spice roast",
+    "medicine": "patient doctor nurse fever clinic surgery pill vaccine",
 }
 THEMES: Mapping[str, Sequence[str]] = {name: words.split() for name, words in _THEMES.items()}
 # So many words of a theme make it the topic of a text.
@@ -95,22 +93,27 @@ def combined_summary(summaries: Sequence[str]) -> str:
 
 
 def form(text: str, fields: Mapping[str, Any]) -> str:
-    """The JSON that an extraction with the job file's shorthand `fields` makes of a text."""
+    """The JSON that an extraction makes of a text. `fields` are the job file's shorthand: single
+    values and lists of strings."""
     values: dict[str, Any] = {}
     quotes: dict[str, str | None] = {}
     for name, kind in fields.items():
         key = key_of(name)
         found = stated(text, key)
-        quotes[name] = line(key, found[0]) if found else None
         if isinstance(kind, list):
             values[name] = found
         else:
             values[name] = typed(found[0], kind) if found else None
+        shown = found and values[name] is not None
+        quotes[name] = line(key, found[0]) if shown else None
     return json.dumps({**values, "quotes": quotes})
 
 
 def typed(value: str, kind: str) -> Any:
-    """A value as the JSON of a field of this kind."""
+    """A value as the JSON of a field of this kind, None where it is of another kind."""
+    if kind == "boolean":
+        return {"yes": True, "no": False}.get(value)
     if kind in ("number", "integer"):
-        return json.loads(value)
-    return value == "yes" if kind == "boolean" else value
+        number = re.fullmatch(r"\d+(\.\d+)?", value)
+        return json.loads(value) if number else None
+    return value
