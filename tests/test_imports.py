@@ -40,7 +40,7 @@ LAYERS = [
         "pipelines.confidence",
         "pipelines.outline",
     },
-    {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise"},
+    {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise", "pipelines.tiny.network"},
     {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]

@@ -7,21 +7,20 @@ that the exam asks for what can be known.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import ruled
 from fakes import FakeEngine
 
-from pipelines.models import TRAINED, Model
+from pipelines.models import Model
 from pipelines.prepared import prepare_tasks
-from pipelines.spec import LongDocuments
 from pipelines.tasks import QUOTE_MARK, Sampling
 from pipelines.tiny.author import Author
 from pipelines.tiny.exam import (
     ASK,
     MARKS,
     QUOTE,
+    READING,
     SUMMARIZE,
     UNTOLD,
     Score,
@@ -38,11 +37,10 @@ from pipelines.tokens import Tokens
 async def test_a_reader_by_the_rules_makes_no_mistake(
     length: int, documents: int, tiny_model: Model, paired_tokens: Tokens
 ) -> None:
-    model = replace(tiny_model, name=TRAINED)
     score = Score()
     for number in range(documents):
         paper = set_paper(Author(f"ruled {length} {number}", number % 2), length)
-        tasks = prepare_tasks(paper.specs, LongDocuments(), model, paired_tokens)
+        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokens)
         engine = FakeEngine(paired_tokens, kv_tokens=500_000, answers=ruled.reader(paired_tokens))
         score += await marked(paper, tasks, engine)
     assert {mark: share(score, mark)[:6] for mark in MARKS} == dict.fromkeys(MARKS, "100.0%")
@@ -59,11 +57,10 @@ def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
 
 
 async def test_every_mistake_is_counted(tiny_model: Model, paired_tokens: Tokens) -> None:
-    model = replace(tiny_model, name=TRAINED)
     score = Score()
     for number in range(12):
         paper = set_paper(Author(f"wrong {number}"), 400)
-        tasks = prepare_tasks(paper.specs, LongDocuments(), model, paired_tokens)
+        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokens)
         score += await marked(paper, tasks, FakeEngine(paired_tokens, answers=wrong))
     assert all(score[mark, False] for mark in MARKS)
     for mark in (ASK, UNTOLD, QUOTE, SUMMARIZE):

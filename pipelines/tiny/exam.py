@@ -13,7 +13,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.answer import Engine, answer_document
@@ -22,7 +22,7 @@ from pipelines.documents import Document, Fields, Label, Reply, Summary, Usage, 
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.extraction import QUOTES
 from pipelines.merging import vote
-from pipelines.models import TRAINED, TRAINED_LENGTHS, Model, resolve
+from pipelines.models import Model, resolve
 from pipelines.passages import ids_of_whole, passages
 from pipelines.prepared import prepare_tasks
 from pipelines.prompts import END_OF_NOTES, NOTES_INSTRUCTION
@@ -47,6 +47,9 @@ ASK, UNTOLD, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = MARKS = (
 """What is marked: answers to questions that the text answers and that it does not, fields, labels,
 summaries, and the quotes of what is stated."""
 
+# What the lessons reach, whatever the model that is examined is called.
+WHOLE_TOKENS, CHUNK_TOKENS = 1400, 1000
+READING = LongDocuments(single_pass_tokens=WHOLE_TOKENS, chunk_tokens=CHUNK_TOKENS)
 _QUESTION = "What is the "
 _MOST_WORDS = 40
 # Of long documents fewer are read, and each is asked more.
@@ -79,8 +82,7 @@ class Result:
 
 def main() -> int:
     options = _options()
-    # by its name, a directory is read as `tiny` is
-    model = replace(resolve(options.model), name=TRAINED)
+    model = resolve(options.model)
     engine, tokens = start(model)
     try:
         results = asyncio.run(_examine_all(options, engine, model, tokens))
@@ -126,7 +128,7 @@ async def examine(
     async def one(number: int) -> None:
         astray = number % 2
         paper = set_paper(Author(f"{seed} {length} {number}", astray), length)
-        tasks = prepare_tasks(paper.specs, LongDocuments(), model, tokens)
+        tasks = prepare_tasks(paper.specs, READING, model, tokens)
         score = await marked(paper, tasks, engine)
         result.score += score
         if astray:
@@ -142,8 +144,7 @@ async def examine(
 
 def set_paper(author: Author, tokens: int) -> Paper:
     """A text of about so many tokens, and questions about facts that it states and does not."""
-    whole = tokens <= TRAINED_LENGTHS.single_pass_tokens
-    most = _ASKED if whole else _ASKED_OF_LONG
+    most = _ASKED_OF_LONG if tokens > WHOLE_TOKENS else _ASKED
     text = author.text(tokens, 2 * most)
     pick = author.random
     known = sorted({fact.key for fact in text.facts})

@@ -40,18 +40,12 @@ from pipelines.tiny.batches import (
 )
 from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.lessons import Lesson, Teacher
+from pipelines.tiny.network import embeddings_of, new_model
 from pipelines.tokens import Tokens, load_tokens
 
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM
 
-SHAPE = phi3.Shape(
-    hidden_size=192,
-    layers=4,
-    intermediate_size=512,
-    short_factors=[1.0] * (phi3.HEAD_SIZE // 2),
-    long_factors=[1.0] * (phi3.HEAD_SIZE // 2),
-)
 SEED = 1
 CHECKPOINT = "checkpoint.pt"
 LEARNING_RATE = 2e-3
@@ -59,7 +53,6 @@ WARM_UP_STEPS = 150
 # What the text that a lesson shows counts for beside the answers.
 TEXT_WEIGHT = 0.1
 _LAST_LEARNING_RATE = 0.02
-_DEVIATION = 0.02
 _SAVED_EVERY_SECONDS = 300
 _CHECKED_EVERY_STEPS = 500
 
@@ -124,7 +117,7 @@ class Training:
         self._prompts = prompts_digest(tokens)
         self._steps = sum(stage.steps for stage in stages)
         self._end = next(number for number, name in tokens.control.items() if name == "<|end|>")
-        self.model = _new_model(directory)
+        self.model = new_model(directory)
         self._optimizer = _optimizer(self.model)
         self._step = 0
         self._seconds = 0.0
@@ -153,7 +146,7 @@ class Training:
             self._finish()
 
     def _finish(self) -> None:
-        for embeddings in _embeddings(self.model):
+        for embeddings in embeddings_of(self.model):
             parametrize.remove_parametrizations(embeddings, "weight")
         phi3.write_weights(self.model.state_dict(), self._directory)
         weights = (self._directory / "model.safetensors").read_bytes()
@@ -277,48 +270,6 @@ class Training:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = state["step"], state["seconds"]
-
-
-def _new_model(directory: Path) -> Phi3ForCausalLM:
-    from tokenizers import Tokenizer
-    from transformers import Phi3ForCausalLM
-
-    ids = Tokenizer.from_file(str(directory / "tokenizer.json")).get_vocab()
-    config = phi3.phi3_config(ids, SHAPE)
-    config.save_pretrained(directory)
-    config.dtype = "float32"
-    config._attn_implementation = "sdpa"
-    model: Phi3ForCausalLM = Phi3ForCausalLM(config)
-    for name, weight in model.named_parameters():
-        if not name.endswith("norm.weight"):
-            torch.nn.init.normal_(weight, std=_DEVIATION)
-    for embeddings in _embeddings(model):
-        paired = Paired(ids, config.vocab_size)
-        parametrize.register_parametrization(embeddings, "weight", paired)
-    model.train()
-    return model
-
-
-class Paired(torch.nn.Module):
-    """Embeddings in which those of a word after a blank are the word's own, all moved by one
-    vector: what is learned of a word holds wherever it stands."""
-
-    def __init__(self, ids: Mapping[str, int], rows: int) -> None:
-        super().__init__()
-        base, after_blank = torch.arange(rows), torch.zeros(rows, 1)
-        for number, word in phi3.paired_words(ids):
-            base[number] = word
-            after_blank[number] = 1.0
-        self.register_buffer("base", base)
-        self.register_buffer("after_blank", after_blank)
-        self._blank = ids[phi3.BLANK]
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows[self.base] + self.after_blank * rows[self._blank]
-
-
-def _embeddings(model: Phi3ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
-    return model.model.embed_tokens, model.lm_head
 
 
 def _optimizer(model: Phi3ForCausalLM) -> torch.optim.Optimizer:

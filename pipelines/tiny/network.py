@@ -1,0 +1,71 @@
+"""The network that becomes `tiny`: a small Phi-3 whose embeddings are tied while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.utils import parametrize
+
+from pipelines.tiny import phi3
+
+if TYPE_CHECKING:
+    from transformers import Phi3ForCausalLM
+
+SHAPE = phi3.Shape(
+    hidden_size=192,
+    layers=4,
+    intermediate_size=512,
+    short_factors=[1.0] * (phi3.HEAD_SIZE // 2),
+    long_factors=[1.0] * (phi3.HEAD_SIZE // 2),
+)
+_DEVIATION = 0.02
+
+
+def new_model(directory: Path) -> Phi3ForCausalLM:
+    """A network that has learned nothing, for the tokenizer in `directory`; writes its config."""
+    from tokenizers import Tokenizer
+    from transformers import Phi3ForCausalLM
+
+    ids = Tokenizer.from_file(str(directory / "tokenizer.json")).get_vocab()
+    config = phi3.phi3_config(ids, SHAPE)
+    config.save_pretrained(directory)
+    config.dtype = "float32"
+    config._attn_implementation = "sdpa"
+    model: Phi3ForCausalLM = Phi3ForCausalLM(config)
+    for name, weight in model.named_parameters():
+        if not name.endswith("norm.weight"):
+            torch.nn.init.normal_(weight, std=_DEVIATION)
+    for embeddings in embeddings_of(model):
+        paired = Paired(ids, config.vocab_size)
+        parametrize.register_parametrization(embeddings, "weight", paired)
+    model.train()
+    return model
+
+
+class Paired(torch.nn.Module):
+    """Embeddings in which those of a word after a blank are the word's own, all moved by one
+    vector: what is learned of a word holds wherever it stands."""
+
+    base: torch.Tensor
+    after_blank: torch.Tensor
+
+    def __init__(self, ids: Mapping[str, int], rows: int) -> None:
+        super().__init__()
+        base, after_blank = torch.arange(rows), torch.zeros(rows, 1)
+        for number, word in phi3.paired_words(ids):
+            base[number] = word
+            after_blank[number] = 1.0
+        self.register_buffer("base", base)
+        self.register_buffer("after_blank", after_blank)
+        self._blank = ids[phi3.BLANK]
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[self.base] + self.after_blank * rows[self._blank]
+
+
+def embeddings_of(model: Phi3ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Of what is read and of what is written."""
+    return model.model.embed_tokens, model.lm_head
