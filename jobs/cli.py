@@ -22,7 +22,7 @@ exit codes of run and demo:
   0  done
   1  done, with more dead letters than limits.max_dead_letter_fraction allows
   2  the job file, the input or the model is wrong
-  3  stopped by a signal; run the same command again to go on
+  3  stopped by a signal, or because another run took over OUTPUT; run again to go on
   4  the cluster, an engine or the storage failed; run again to go on
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,13 +21,15 @@ from jobs.live import View, clock, watching
 from jobs.screen import Screen, screen_over
 from pipelines.batch import BatchRun, Claim
 from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses
-from pipelines.errors import ClusterError
+from pipelines.errors import ClusterError, Fenced, StorageError
+from pipelines.lease import Lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
 from pipelines.prepared import PreparedJob, prepare_job
 from pipelines.spec import Job
 from pipelines.storage import Storage
 
+_LEASE_SECONDS = 2.0
 DONE, TOO_MANY_DEAD_LETTERS, STOPPED = 0, 1, 3
 
 
@@ -81,7 +84,7 @@ def _run(job: Job, screen: Screen, unit_seconds: float) -> dict[str, Any]:
         view = View(job.spec.name, run.state)
         _serve_metrics(run.prepared, view, screen.console)
         # joining, Ray has put a handler of its own for SIGTERM in the place of ours
-        with _signals_stop(), watching(view, screen.console):
+        with _signals_stop(), _fencing_stops(claim.lease), watching(view, screen.console):
             manifest = run.execute(cluster, claim)
         screen.console.print(view.line(), soft_wrap=True)
         return manifest
@@ -139,6 +142,36 @@ def _signals_stop() -> Iterator[None]:
     finally:
         for each, handler in before:
             signal.signal(each, handler)
+
+
+@contextmanager
+def _fencing_stops(lease: Lease) -> Iterator[None]:
+    """Stop as a signal would once another run has taken over; the block then raises Fenced."""
+    told: list[Fenced] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_LEASE_SECONDS):
+            try:
+                lease.check()
+            except Fenced as fenced:
+                told.append(fenced)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                return
+            except StorageError:
+                continue  # where it lasts, the next commit says so
+
+    watcher = threading.Thread(target=watch, name="lease", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Stopped:
+        if told:
+            raise told[0] from None
+        raise
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _conclude(

@@ -17,6 +17,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from pipelines.cluster import Cluster, Seat, take_seat
 from pipelines.corpus import SourceFile, list_files
 from pipelines.errors import EngineError, Incomplete, OutputError, PhifleetError
+from pipelines.lease import Lease, take_lease
 from pipelines.ledger import Ledger, Plan
 from pipelines.manifest import build_manifest
 from pipelines.planner import Planner, new_files
@@ -34,8 +35,10 @@ _UNITS_IN_FLIGHT = 3
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a run found as it took its OUTPUT: its plans so far, and files that none of them has."""
+    """What a run found as it took its OUTPUT: its plans so far, and files that none of them has.
+    While it holds the lease, its workers may commit."""
 
+    lease: Lease
     plans: Sequence[Plan]
     new_files: Sequence[SourceFile]
 
@@ -56,8 +59,9 @@ class BatchRun:
     def execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
         """Do the claimed job, or go on where it stopped. Returns the manifest.
 
-        Raises InputError, OutputError, StorageError, ClusterError, EngineError, Incomplete.
+        Raises InputError, OutputError, StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
+        self._lease = claim.lease
         seat = take_seat(cluster, self.prepared.spec.compute)
         planner = Planner(self.prepared, self.ledger, cluster, self.unit_seconds, self.state)
         plans = planner.extend(claim.plans, claim.new_files)
@@ -70,7 +74,8 @@ class BatchRun:
         return self._finish(plans)
 
     def claim(self) -> Claim:
-        """Record the job in OUTPUT, or check that it is the one recorded; see what is new.
+        """Record the job in OUTPUT, or check that it is the one recorded; see what is new; take
+        the run over from whoever is at it.
 
         Raises OutputError where the run there would have answered otherwise, InputError where a
         file it has indexed changed or is gone.
@@ -94,7 +99,8 @@ class BatchRun:
                 "Take them back, or choose another OUTPUT"
             )
         plans = self.ledger.plans()
-        return Claim(plans, new_files(files, plans))
+        new = new_files(files, plans)
+        return Claim(take_lease(self.storage), plans, new)
 
     def _note_plan(self, units: Sequence[Unit], left: Sequence[Unit]) -> None:
         state = self.state
@@ -159,6 +165,7 @@ class BatchRun:
             run=prepared.spec.name,
             pool=pool,
             storage=self.storage,
+            lease=self._lease,
             engine=prepared.engine_config(pool, longest, gpu=seat.gpus > 0),
             tasks=prepared.tasks,
             id_column=prepared.spec.input.id_column,
@@ -166,13 +173,15 @@ class BatchRun:
         )
 
     def _reason(self, error: Exception) -> PhifleetError:
-        """What a worker said before it failed, or else what Ray says."""
+        """What a worker said before it failed, or else what Ray says. Raises Fenced."""
+        self._lease.check()
         failures: list[str] = ray.get(self.state.board.failures.remote(), timeout=10)
         reason = failures[0] if failures else str(error).strip().splitlines()[-1]
         return EngineError(f"{reason}\nWhat was committed stays; run the same command to go on")
 
     def _finish(self, plans: Sequence[Plan]) -> dict[str, Any]:
         self.state.phase = "finishing"
+        self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())

@@ -58,6 +58,12 @@ class EngineError(PhifleetError):
     exit_code = 4
 
 
+class Fenced(PhifleetError):
+    """Another driver has taken the run over; it goes on, and this one must not."""
+
+    exit_code = 3
+
+
 class Incomplete(PhifleetError):
     """A run ended without accounting for every document: a bug, never silent."""
 

@@ -28,6 +28,7 @@ from pipelines.columns import errors_table, part_table
 from pipelines.documents import DOC_ID, Document, Outcome, documents_of
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.errors import PhifleetError
+from pipelines.lease import Lease
 from pipelines.ledger import STAGING, Commit, Ledger, StagedFile, sha256
 from pipelines.metrics import WorkerMetrics
 from pipelines.models import resolve
@@ -51,6 +52,7 @@ class WorkerConfig:
     run: str
     pool: str
     storage: Storage
+    lease: Lease
     engine: EngineConfig
     tasks: Tasks
     id_column: str
@@ -135,7 +137,8 @@ class UnitRunner:
     async def run(self, number: int, file: str, row_group: int) -> bool:
         """Answer one unit, stage its part, commit and publish it.
 
-        Returns False where another worker committed it first.
+        Returns False where another worker committed it first. Raises Fenced, EngineError,
+        StorageError.
         """
         started = time.monotonic()
         rows = await asyncio.to_thread(_read_rows, self._config.storage, file, row_group)
@@ -163,6 +166,7 @@ class UnitRunner:
     def _commit(
         self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
     ) -> bool:
+        self._config.lease.check()
         record = self._stage(number, rows, outcomes, seconds)
         if not self._ledger.commit(record):
             self._ledger.discard(record)

@@ -1,4 +1,5 @@
-"""Fixtures that several test files share: the built-in model, made once in a cache of its own."""
+"""Fixtures that several test files share: the built-in model, made once in a cache of its own, and
+storage of both kinds."""
 
 from __future__ import annotations
 
@@ -6,9 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from fakes_storage import S3Server
 
 from pipelines.models import Model, resolve
+from pipelines.storage import Storage
 from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
 from pipelines.tokens import Tokens, load_tokens
 
@@ -27,6 +31,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 @pytest.fixture(scope="session")
 def tiny_tokens(tiny_model: Model) -> Tokens:
     return load_tokens(tiny_model.path)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server, which the environment names."""
+    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        # filesystems are kept by fsspec, and know the server that was there before
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        yield server
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty directory, and an empty prefix of a bucket."""
+    if request.param == "local":
+        return Storage(str(tmp_path / "out"))
+    server: S3Server = request.getfixturevalue("s3")
+    return Storage(f"{server.new_bucket()}/out/run")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,13 +21,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from runs import (
+    LIMIT_SECONDS,
+    PHIFLEET,
+    await_commits,
+    commits,
+    corpus_of,
+    job_file,
+    phifleet,
+    start,
+)
 
-from jobs.demo import write_corpus
 from pipelines.models import Model
 
-PHIFLEET = [sys.executable, "-m", "jobs.cli"]
-LIMIT_SECONDS = 400
 RUN_KEYS = {
     "run", "status", "documents", "answered", "dead_letters", "units", "prompt_tokens",
     "cached_prompt_tokens", "output_tokens", "engine_start_seconds", "steady_seconds",
@@ -36,58 +41,8 @@ RUN_KEYS = {
 }  # fmt: skip
 
 
-def _phifleet(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PHIFLEET, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT_SECONDS
-    )
-
-
-def _start(job: Path, errors: Path) -> subprocess.Popen[str]:
-    with errors.open("w") as sink:
-        return subprocess.Popen(
-            [*PHIFLEET, "run", str(job), "--json", "--unit-seconds", "1"],
-            stdout=subprocess.PIPE, stderr=sink, text=True,
-        )  # fmt: skip
-
-
-def _corpus(path: Path, copies: range, longest: int) -> int:
-    """Texts of the Python reference up to `longest` characters, several unlike copies of each."""
-    write_corpus(path.with_suffix(".all"))
-    rows = pq.read_table(path.with_suffix(".all")).to_pylist()
-    path.with_suffix(".all").unlink()
-    chosen = [
-        {"doc": f"{row['topic']}-{copy}", "text": f"Copy {copy}. {row['text']}", "length": copy}
-        for copy in copies
-        for row in rows
-        if row["characters"] <= longest
-    ]
-    pq.write_table(pa.Table.from_pylist(chosen), path, row_group_size=100)
-    return len(chosen)
-
-
 def _all_text() -> str:
     return "\n\n".join(text for _, text in sorted(topics.items()))
-
-
-def _job(directory: Path, *tasks: dict[str, Any], **more: Any) -> Path:
-    job = {
-        "name": "tested",
-        "input": {
-            "path": str(directory / "corpus"), "id_column": "doc", "keep_columns": ["length"],
-        },
-        "output": {"path": str(directory / "out")},
-        "model": {"name": "tiny-random"},
-        "tasks": [
-            {"name": "summary", "kind": "summarize", "max_words": 4},
-            {"name": "topic", "kind": "classify", "labels": ["statement", "expression"]},
-            {"name": "who", "kind": "ask", "question": "Who?", "max_tokens": 8},
-            *tasks,
-        ],
-        **more,
-    }  # fmt: skip
-    path = directory / "job.yaml"
-    path.write_text(yaml.safe_dump(job))
-    return path
 
 
 def _free_port() -> int:
@@ -113,7 +68,7 @@ def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watc
     """A run over both pools with some documents that cannot be read."""
     directory = tmp_path_factory.mktemp("both-pools")
     (directory / "corpus").mkdir()
-    _corpus(directory / "corpus/a.parquet", range(1), longest=25_000)
+    corpus_of(directory / "corpus/a.parquet", range(1), longest=25_000)
     broken = [
         {"doc": "null", "text": None, "length": 1},
         {"doc": "blank", "text": " ", "length": 2},
@@ -123,7 +78,7 @@ def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watc
     pq.write_table(pa.Table.from_pylist([long]), directory / "corpus/c.parquet")
     port = _free_port()
     facts = {"name": "facts", "kind": "extract", "fields": {"listed": "boolean", "on": "date"}}
-    job = _job(
+    job = job_file(
         directory,
         facts,
         metrics={"port": port},
@@ -135,7 +90,7 @@ def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watc
 def _watch(directory: Path, job: Path, port: int) -> Watched:
     watched = Watched(directory)
     errors = directory / "stderr"
-    process = _start(job, errors)
+    process = start(job, errors)
     while process.poll() is None:
         time.sleep(0.3)
         watched.driver_metrics = _scrape(f"http://127.0.0.1:{port}/metrics", watched.driver_metrics)
@@ -227,8 +182,8 @@ def test_the_manifest_says_what_run_json_said(watched: Watched) -> None:
 
 
 def test_verify_and_status_agree(watched: Watched) -> None:
-    verified = _phifleet("verify", watched.directory / "out", "--json")
-    status = _phifleet("status", watched.directory / "out", "--json")
+    verified = phifleet("verify", watched.directory / "out", "--json")
+    status = phifleet("status", watched.directory / "out", "--json")
     assert json.loads(verified.stdout)["complete"] is True
     assert verified.returncode == 0
     assert json.loads(status.stdout)["units_done"] == watched.result["units"]
@@ -286,41 +241,27 @@ class Killed:
 def killed(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     directory = tmp_path_factory.mktemp("killed")
     (directory / "corpus").mkdir()
-    documents = _corpus(directory / "corpus/a.parquet", range(6), longest=9_000)
-    job = _job(directory)
-    _kill_after_commits(job, directory, 2)
-    commits = _commits(directory)
-    done = _phifleet("run", job, "--json", "--unit-seconds", "1")
-    assert done.returncode == 0, done.stderr
-    return Killed(directory, job, documents, commits, json.loads(done.stdout))
-
-
-def _kill_after_commits(job: Path, directory: Path, wanted: int) -> None:
-    process = _start(job, directory / "stderr")
-    until = time.monotonic() + LIMIT_SECONDS
-    while len(_commits(directory)) < wanted:
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.1)
+    documents = corpus_of(directory / "corpus/a.parquet", range(6), longest=9_000)
+    job = job_file(directory)
+    process = start(job, directory / "stderr")
+    await_commits(process, directory, 2)
     process.kill()
     process.communicate()
     # the workers outlive the driver by moments: whoever looks next must see what they committed
     time.sleep(10)
-
-
-def _commits(directory: Path) -> dict[str, bytes]:
-    return {
-        path.name: path.read_bytes()
-        for path in (directory / "out/_run/commits").glob("[0-9]*.json")
-    }
+    before = commits(directory)
+    done = phifleet("run", job, "--json", "--unit-seconds", "1")
+    assert done.returncode == 0, done.stderr
+    return Killed(directory, job, documents, before, json.loads(done.stdout))
 
 
 def test_a_killed_run_goes_on_and_is_complete(killed: Killed) -> None:
     assert killed.result["documents"] == killed.documents
-    assert _phifleet("verify", killed.directory / "out").returncode == 0
+    assert phifleet("verify", killed.directory / "out").returncode == 0
 
 
 def test_committed_units_are_not_redone(killed: Killed) -> None:
-    after = _commits(killed.directory)
+    after = commits(killed.directory)
     assert 2 <= len(killed.commits_before) < len(after)
     assert {name: after[name] for name in killed.commits_before} == killed.commits_before
 
@@ -331,36 +272,36 @@ def test_a_killed_run_leaves_no_process_behind(killed: Killed) -> None:
 
 
 def test_a_finished_run_run_again_does_nothing(killed: Killed) -> None:
-    again = _phifleet("run", killed.job, "--json")
+    again = phifleet("run", killed.job, "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout) == killed.result
 
 
 def test_a_changed_prompt_is_refused_with_the_keys_that_differ(killed: Killed) -> None:
-    refused = _phifleet("run", killed.job, "--set", "tasks.0.max_words=5")
+    refused = phifleet("run", killed.job, "--set", "tasks.0.max_words=5")
     assert refused.returncode == 2
     assert "tasks.summary.max_words" in refused.stderr
     assert "tasks.who" not in refused.stderr
 
 
 def test_added_files_are_done_alone(killed: Killed) -> None:
-    before = _commits(killed.directory)
-    added = _corpus(killed.directory / "corpus/b.parquet", range(6, 7), longest=3_000)
-    done = _phifleet("run", killed.job, "--json")
+    before = commits(killed.directory)
+    added = corpus_of(killed.directory / "corpus/b.parquet", range(6, 7), longest=3_000)
+    done = phifleet("run", killed.job, "--json")
     assert done.returncode == 0, done.stderr
-    after = _commits(killed.directory)
+    after = commits(killed.directory)
     assert json.loads(done.stdout)["documents"] == killed.documents + added
     assert {name: after[name] for name in before} == before
     new = [json.loads(after[name]) for name in after.keys() - before.keys()]
     assert sum(commit["rows"] for commit in new) == added
-    assert _phifleet("verify", killed.directory / "out").returncode == 0
+    assert phifleet("verify", killed.directory / "out").returncode == 0
 
 
 def test_a_changed_input_file_is_refused_by_name(killed: Killed) -> None:
     path = killed.directory / "corpus/a.parquet"
     before = path.stat()
     os.utime(path, (before.st_atime, before.st_mtime + 5))
-    refused = _phifleet("run", killed.job)
+    refused = phifleet("run", killed.job)
     os.utime(path, (before.st_atime, before.st_mtime))
     assert refused.returncode == 2
     assert "a.parquet: has changed" in refused.stderr
@@ -369,8 +310,8 @@ def test_a_changed_input_file_is_refused_by_name(killed: Killed) -> None:
 @pytest.fixture
 def started(tiny_model: Model, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     (tmp_path / "corpus").mkdir()
-    _corpus(tmp_path / "corpus/a.parquet", range(20), longest=9_000)
-    process = _start(_job(tmp_path), tmp_path / "stderr")
+    corpus_of(tmp_path / "corpus/a.parquet", range(20), longest=9_000)
+    process = start(job_file(tmp_path), tmp_path / "stderr")
     yield process, tmp_path
     process.kill()
     process.communicate()
@@ -379,7 +320,7 @@ def started(tiny_model: Model, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
 def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path]) -> None:
     process, directory = started
     until = time.monotonic() + LIMIT_SECONDS
-    while not _commits(directory):
+    while not commits(directory):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
@@ -387,9 +328,9 @@ def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path
     assert process.returncode == 3
     assert json.loads(output) == {"run": "tested", "status": "stopped"}
     assert "Run the same command again" in (directory / "stderr").read_text()
-    status = json.loads(_phifleet("status", directory / "out", "--json").stdout)
+    status = json.loads(phifleet("status", directory / "out", "--json").stdout)
     assert status["status"] == "unfinished"
-    assert _phifleet("verify", directory / "out").returncode == 1
+    assert phifleet("verify", directory / "out").returncode == 1
 
 
 def test_a_signal_while_ray_starts_ends_a_run_with_3(
@@ -410,8 +351,8 @@ def test_a_model_that_is_not_there_ends_a_run_with_2_and_leaves_no_ray(
     tiny_model: Model, tmp_path: Path
 ) -> None:
     (tmp_path / "corpus").mkdir()
-    _corpus(tmp_path / "corpus/a.parquet", range(1), longest=9_000)
-    job = _job(tmp_path, model={"name": "tiny-random", "revision": "0000"})
+    corpus_of(tmp_path / "corpus/a.parquet", range(1), longest=9_000)
+    job = job_file(tmp_path, model={"name": "tiny-random", "revision": "0000"})
     refused = subprocess.run(
         [*PHIFLEET, "run", str(job)], capture_output=True, text=True, timeout=60,
         env={**os.environ, "STARTED_BY": str(tmp_path)},

@@ -5,31 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fakes_storage import S3Server
 
 from pipelines.errors import StorageError
 from pipelines.storage import Storage
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in server.environment.items():
-            environment.setenv(name, value)
-        yield server
-
-
-@pytest.fixture(params=["local", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "local":
-        return Storage(str(tmp_path / "out"))
-    server: S3Server = request.getfixturevalue("s3")
-    return Storage(f"{server.new_bucket()}/out/run")
 
 
 def put(storage: Storage, *names: str) -> None:

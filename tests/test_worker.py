@@ -10,7 +10,8 @@ from fakes import FakeEngine, tasks_of
 
 from pipelines.documents import Usage
 from pipelines.engine import EngineConfig
-from pipelines.errors import EngineError
+from pipelines.errors import EngineError, Fenced
+from pipelines.lease import take_lease
 from pipelines.ledger import Ledger
 from pipelines.models import Model
 from pipelines.progress import Progress
@@ -38,9 +39,9 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConf
     pq.write_table(rows, tmp_path / "_run/index/text.parquet", row_group_size=5)
     engine = EngineConfig(tiny_model, 4096, gpu=False)
     tasks = tasks_of(TASKS, tiny_model, tiny_tokens)
-    return WorkerConfig(
-        "test", "short", Storage(str(tmp_path)), engine, tasks, "key", {"made": "here"}
-    )
+    storage = Storage(str(tmp_path))
+    lease = take_lease(storage)
+    return WorkerConfig("test", "short", storage, lease, engine, tasks, "key", {"made": "here"})
 
 
 async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
@@ -88,6 +89,16 @@ async def test_a_dead_engine_commits_nothing(config: WorkerConfig, tiny_tokens: 
         await _run(config, FakeEngine(tiny_tokens, dies_of="another text"))
     assert caught.group_contains(EngineError)
     assert Ledger(config.storage).committed() == set()
+
+
+async def test_a_fenced_worker_stages_and_commits_nothing(
+    config: WorkerConfig, tiny_tokens: Tokens
+) -> None:
+    take_lease(config.storage)
+    with pytest.raises(Fenced, match="took over as generation 2"):
+        await _run(config, FakeEngine(tiny_tokens))
+    assert Ledger(config.storage).committed() == set()
+    assert config.storage.names("_run/staging") == config.storage.names("") == []
 
 
 async def test_progress_counts_documents_and_reasons(
