@@ -59,6 +59,9 @@ _ASKED, _ASKED_OF_LONG = 3, 9
 Score = Counter[tuple[str, bool]]
 """How many of what is marked are right (True) and wrong (False)."""
 
+Spans = Sequence[tuple[int, int]]
+"""The stretches of a text that are asked about."""
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -181,15 +184,16 @@ async def marked(paper: Paper, tasks: Tasks, engine: Engine) -> Score:
     """The score of the engine's answers."""
     document = Document("d", paper.text.text)
     outcome = await answer_document(document, tasks, engine)
+    seen = list(_seen(paper.text.text, tasks))
     score: Score = Counter()
     for task, answer in zip(tasks.each, outcome.answers, strict=True):
-        marks = _marks(paper.text.text, task, answer.value, tasks)
+        marks = _marks(paper.text.text, seen, task, answer.value, tasks)
         score.update([mark async for mark in marks])
     return score
 
 
 async def _marks(
-    text: str, task: Task, value: Value | None, tasks: Tasks
+    text: str, seen: Spans, task: Task, value: Value | None, tasks: Tasks
 ) -> AsyncIterator[tuple[str, bool]]:
     """What is marked in the answer of one task, and whether it is right."""
     spec = task.spec
@@ -212,10 +216,10 @@ async def _marks(
                     yield QUOTE, _quoted(value, key, stated, name)
         case ClassifyTask():
             label = value.label if isinstance(value, Label) else None
-            yield CLASSIFY, label in await _labels(text, task, tasks)
+            yield CLASSIFY, label in await _labels(text, seen, task, tasks)
         case SummarizeTask():
             summary = value.text if isinstance(value, Summary) else None
-            yield SUMMARIZE, summary == await _summary(text, task, tasks)
+            yield SUMMARIZE, summary == await _summary(text, seen, task, tasks)
 
 
 def _quoted(value: Value | None, key: str, stated: Sequence[str], field: str | None = None) -> bool:
@@ -236,11 +240,10 @@ def _seen(text: str, tasks: Tasks) -> Iterator[tuple[int, int]]:
         yield passage.chunk.start, passage.chunk.end
 
 
-async def _labels(text: str, task: Task, tasks: Tasks) -> Sequence[str]:
+async def _labels(text: str, seen: Spans, task: Task, tasks: Tasks) -> Sequence[str]:
     """The label that is right, more than one where as many chunks tell one as the other."""
     spec = task.spec
     assert isinstance(spec, ClassifyTask)
-    seen = list(_seen(text, tasks))
     if len(seen) == 1:
         return [rules.label(text, spec.labels)]
     told = [rules.label(text[start:end], (*spec.labels, CANNOT_TELL)) for start, end in seen]
@@ -251,12 +254,12 @@ async def _labels(text: str, task: Task, tasks: Tasks) -> Sequence[str]:
     def begins(notes: str, asked: Question) -> str:
         return rules.label(notes, asked.sampling.choices or ())
 
-    label = await _combined(text, task, [Label(CANNOT_TELL)] * len(seen), begins, tasks)
+    label = await _combined(text, seen, task, [Label(CANNOT_TELL)] * len(seen), begins, tasks)
     assert isinstance(label, Label)
     return [label.label]
 
 
-async def _summary(text: str, task: Task, tasks: Tasks) -> str:
+async def _summary(text: str, seen: Spans, task: Task, tasks: Tasks) -> str:
     """The summary by one who makes no mistake about any chunk or note."""
     tokens = tasks.tokens
 
@@ -266,15 +269,16 @@ async def _summary(text: str, task: Task, tasks: Tasks) -> str:
     def joined(notes: str, asked: Question) -> str:
         return cut(rules.combined_summary(rules.notes(notes)), asked)
 
-    said = [rules.summary(text[start:end]) for start, end in _seen(text, tasks)]
+    said = [rules.summary(text[start:end]) for start, end in seen]
     summaries = [Summary(cut(each, task.part_question).strip()) for each in said]
-    summary = await _combined(text, task, summaries, joined, tasks)
+    summary = await _combined(text, seen, task, summaries, joined, tasks)
     assert isinstance(summary, Summary)
     return summary.text
 
 
 async def _combined(
     text: str,
+    seen: Spans,
     task: Task,
     values: Sequence[Value],
     answer: Callable[[str, Question], str],
@@ -286,8 +290,8 @@ async def _combined(
         told = tasks.tokens.decode(shared).partition(NOTES_INSTRUCTION)[2]
         return Completion(answer(told.rpartition(END_OF_NOTES)[0].strip(), asked), Usage(), "stop")
 
-    spans = zip(_seen(text, tasks), values, strict=True)
-    findings = [Finding(start, end, value) for (start, end), value in spans]
+    told_of = zip(seen, values, strict=True)
+    findings = [Finding(start, end, value) for (start, end), value in told_of]
     combiner = Combiner(text, tasks.prompts, tasks.reading.notes_limit, ask)
     return await combiner.combine(task, findings)
 

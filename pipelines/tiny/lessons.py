@@ -108,8 +108,8 @@ class Teacher:
         shown = self._tokens.encode(text.text + "\n")
         asked = []
         for key in dict.fromkeys(fact.key for fact in text.facts):
-            form = self._random.choice(("{}", "{}", *_ASKED))
-            short = question(form.format(key), Sampling(_LIMIT_TOKENS), self._tokens)
+            wording = self._random.choice(("{}", "{}", *_ASKED))
+            short = question(wording.format(key), Sampling(_LIMIT_TOKENS), self._tokens)
             asked.append(self._asked("quoting", short, rules.reply(text.text, key)))
         return self._lesson(shown, asked)
 

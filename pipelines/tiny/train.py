@@ -55,8 +55,6 @@ TEXT_WEIGHT = 0.1
 _LAST_LEARNING_RATE = 0.02
 _SAVED_EVERY_SECONDS = 300
 _CHECKED_EVERY_STEPS = 500
-
-
 # Words that decide a label are a token each.
 WORDS = (*rules.THEMES, *(word for words in rules.THEMES.values() for word in words), rules.OTHER)
 _READING = {WHOLE: 0.5, PART: 0.35, COMBINING: 0.25}
