@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.corpus import Corpus, list_files, open_corpus, read_rows
 from pipelines.documents import TOO_LONG, Document, documents_of
 from pipelines.errors import InputError
-from pipelines.passages import Passage, ids_of_whole, passages
+from pipelines.passages import Passage, open_text
 from pipelines.prepared import PreparedJob
 from pipelines.reading import MAP_REDUCE
 from pipelines.tasks import asked_of
@@ -33,13 +33,13 @@ def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
         raise InputError(f"--id {doc_id}: the model sees nothing of it: {document.problem.message}")
     text, tasks = document.text, prepared.tasks
     (count,) = tasks.tokens.count_all([text])
-    strategy = tasks.reading.strategy(count)
-    read = list(passages(text, ids_of_whole(text, tasks), strategy, tasks)) if strategy else []
-    part = strategy == MAP_REDUCE
+    opened = open_text(text, tasks)
+    read = list(opened.passages) if opened else []
+    part = opened is not None and opened.strategy == MAP_REDUCE
     return {
         "id": document.doc_id,
         "tokens": count,
-        "strategy": strategy or TOO_LONG,
+        "strategy": opened.strategy if opened else TOO_LONG,
         "pool": prepared.pool_of(count),
         "chunks": [
             {"start": each.chunk.start, "end": each.chunk.end, "tokens": len(each.chunk.ids)}

@@ -13,7 +13,7 @@ Pure: no Ray, no vLLM, no files. What it knows of an engine is the protocol belo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from pipelines.documents import (
     Value,
 )
 from pipelines.errors import InvalidAnswer, RequestRejected
-from pipelines.passages import Passage, ids_of_whole, passages
+from pipelines.passages import Opened, Passage, open_text
 from pipelines.reading import MAP_REDUCE
 from pipelines.tasks import (
     Completion,
@@ -82,20 +82,21 @@ async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> O
     text = document.text
     if text is None:
         return Outcome(document, problem=document.problem)
-    opened = await _aside(_open, text, tasks)
-    if opened is None:
+    begun = await _aside(_open, text, tasks)
+    if begun is None:
         return Outcome(document, problem=_too_long(tasks.reading.most_whole_tokens))
+    opened, first = begun
     records = [_Record(task, opened.strategy) for task in tasks.each]
     read = _PassageReader(text, tasks, engine, records)
     async with asyncio.TaskGroup() as group:
-        passage: Passage | None = opened.first
+        passage: Passage | None = first
         while passage is not None:
             entered = asyncio.Event()
             group.create_task(read(passage, entered))
             # the next passage is cut when this one has its place in the engine's cache
             await entered.wait()
             more = opened.strategy == MAP_REDUCE
-            passage = await _aside(next, opened.others, None) if more else None
+            passage = await _aside(next, opened.passages, None) if more else None
     async with asyncio.TaskGroup() as group:
         concluded = [
             group.create_task(_conclude(record, text, tasks, engine)) for record in records
@@ -111,25 +112,11 @@ def _too_long(most: int) -> Problem:
     return Problem(TOO_LONG, f"more than {most} tokens, the most that this job reads in one pass")
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A text whose length is known, with its first passage: the other texts that wait to be
-    tokenized must not come between the two."""
-
-    strategy: str
-    first: Passage
-    others: Iterator[Passage]
-
-
-def _open(text: str, tasks: Tasks) -> _Opened | None:
-    """None where the job reads no text as long as this one."""
-    reading = tasks.reading
-    ids = ids_of_whole(text, tasks)
-    strategy = reading.strategy(reading.most_whole_tokens + 1 if ids is None else len(ids))
-    if strategy is None:
-        return None
-    made = passages(text, ids, strategy, tasks)
-    return _Opened(strategy, next(made), made)
+def _open(text: str, tasks: Tasks) -> tuple[Opened, Passage] | None:
+    """The text with its first passage: the other texts that wait to be tokenized must not come
+    between the two. None where the job reads no text as long as this one."""
+    opened = open_text(text, tasks)
+    return None if opened is None else (opened, next(opened.passages))
 
 
 @dataclass

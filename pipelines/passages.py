@@ -28,6 +28,24 @@ class Passage:
     span: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A text whose way of reading is chosen, and its passages in order."""
+
+    strategy: str
+    passages: Iterator[Passage]
+
+
+def open_text(text: str, tasks: Tasks) -> Opened | None:
+    """Choose by its length how a text is read. None where the job reads none that is so long."""
+    reading = tasks.reading
+    ids = ids_of_whole(text, tasks)
+    strategy = reading.strategy(reading.most_whole_tokens + 1 if ids is None else len(ids))
+    if strategy is None:
+        return None
+    return Opened(strategy, passages(text, ids, strategy, tasks))
+
+
 def ids_of_whole(text: str, tasks: Tasks) -> list[int] | None:
     """The ids of a text that may be read whole, None of one that is too long for that."""
     most = tasks.reading.most_whole_tokens

@@ -11,7 +11,7 @@ from pipelines.answer import answer_document
 from pipelines.documents import Document, Problem, Summary
 from pipelines.errors import EngineError
 from pipelines.models import Model
-from pipelines.passages import ids_of_whole
+from pipelines.passages import Opened, open_text
 from pipelines.prompts import INSTRUCTION
 from pipelines.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
 from pipelines.tasks import Sampling, Tasks
@@ -148,17 +148,17 @@ async def test_a_document_is_asked_about_before_those_behind_it_are_tokenized(
     asked = threading.Event()
     seen_in_time: list[bool] = []
 
-    def ids(text: str, of: Tasks) -> list[int] | None:
+    def opened(text: str, of: Tasks) -> Opened | None:
         if text == "second":
             seen_in_time.append(asked.wait(10))
-        return ids_of_whole(text, of)
+        return open_text(text, of)
 
     def answer(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
         asked.set()
         return an_answer(prompt, sampling)
 
     engine.answers = answer
-    monkeypatch.setattr("pipelines.answer.ids_of_whole", ids)
+    monkeypatch.setattr("pipelines.answer.open_text", opened)
     documents = [Document("1", "first"), Document("2", "second")]
     await asyncio.gather(*(answer_document(each, tasks, engine) for each in documents))
     assert seen_in_time == [True]
