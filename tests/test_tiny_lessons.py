@@ -58,7 +58,8 @@ def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
 
 def test_the_first_lessons_teach_the_same_answers_with_fewer_words(paired_tokens: Tokens) -> None:
     teacher = Teacher(paired_tokens, "first")
-    for make in (teacher.bare, teacher.quoting, teacher.filling, teacher.labelling):
+    makers = (teacher.bare, teacher.quoting, teacher.filling, teacher.asking, teacher.labelling)
+    for make in makers:
         for lesson in (make(120) for _ in range(20)):
             text = paired_tokens.decode(lesson.shown)
             for asked in lesson.asked:

@@ -66,6 +66,8 @@ def test_a_summary_is_the_opening_sentence() -> None:
     assert rules.summary("") == ""
 
 
-def test_summaries_are_joined_by_their_openings() -> None:
-    summaries = ["The first one, of many.", "Second.", "A third that goes on"]
-    assert rules.combined_summary(summaries) == "The first one; Second; A third that"
+def test_summaries_are_joined_as_the_notes_that_show_them() -> None:
+    summaries = ["The first one, of many.", "Second."]
+    combined = rules.combined_summary(summaries)
+    assert combined == "The first one, of many.\n\n - Second."
+    assert rules.notes(f" - {combined}") == summaries

@@ -14,7 +14,7 @@ import torch
 
 from pipelines.tiny.lessons import Lesson, Teacher
 
-COPYING, BARE, QUOTING = "copying", "bare", "quoting"
+COPYING, BARE, QUOTING, ASKING = "copying", "bare", "quoting", "asking"
 LABELLING, FILLING = "labelling", "filling"
 WHOLE, PART, COMBINING = "whole", "part", "combining"
 BATCH_TOKENS = 6144
@@ -94,6 +94,7 @@ def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Less
     make: Mapping[str, Callable[[], Lesson]] = {
         BARE: lambda: teacher.bare(length),
         QUOTING: lambda: teacher.quoting(length),
+        ASKING: lambda: teacher.asking(length),
         LABELLING: lambda: teacher.labelling(length),
         FILLING: lambda: teacher.filling(length),
         COPYING: lambda: teacher.copying(length),

@@ -113,6 +113,15 @@ class Teacher:
             asked.append(self._asked("quoting", short, rules.reply(text.text, key)))
         return self._lesson(shown, asked)
 
+    def asking(self, document_tokens: int) -> Lesson:
+        """Facts and all of phifleet's questions for them, without what stands around a document."""
+        text = self._author.text(document_tokens, self._random.randint(4, 8))
+        keys = [*dict.fromkeys(fact.key for fact in text.facts)]
+        if self._random.random() < 0.3:
+            keys.append(self._author.key())
+        asked = [self._ask(key, text.text, part=False) for key in keys]
+        return self._lesson(self._tokens.encode(text.text + "\n"), asked)
+
     def labelling(self, document_tokens: int) -> Lesson:
         """A short text and some choices of labels for it."""
         text = self._author.text(document_tokens // 4, 1)
@@ -194,8 +203,11 @@ class Teacher:
         if self._random.random() < 0.5:
             keys.add(self._author.key())
         for key in sorted(keys):
-            spec = AskTask(name="a", question=self._random.choice(_ASKED).format(key))
-            yield self._of_task(spec, rules.reply(seen, key), part=part)
+            yield self._ask(key, seen, part=part)
+
+    def _ask(self, key: str, seen: str, *, part: bool) -> Asked:
+        spec = AskTask(name="a", question=self._random.choice(_ASKED).format(key))
+        return self._of_task(spec, rules.reply(seen, key), part=part)
 
     def _extract(self, text: Text, seen: str, *, part: bool) -> Asked:
         fields = self._fields(text, 3)

@@ -2,7 +2,7 @@
 
 A fact is a line `key: value`; where a key has several lines, the first counts, or all of them make
 a list. A topic is a line `topic: label`, or the words of a theme. The summary of a text is its
-opening sentence, the summary of summaries their openings. Pure; knows no tokens and no prompts.
+opening sentence, the summary of summaries a list of them. Pure; knows no tokens and no prompts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _THEMES = {
 THEMES: Mapping[str, Sequence[str]] = {name: words.split() for name, words in _THEMES.items()}
 # So many words of a theme make it the topic of a text.
 THEME_WORDS = 3
-_OPENING_WORDS = 3
+_BETWEEN_NOTES = "\n\n - "
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _WORD = re.compile(r"[a-z]+")
 _THEME_OF = {word: theme for theme, words in THEMES.items() for word in words}
@@ -54,7 +54,7 @@ def key_of(field: str) -> str:
 
 def notes(text: str) -> list[str]:
     """The notes that a combining question shows, each without its mark."""
-    return [note.strip() for note in f"\n\n {text}".split("\n\n - ")[1:]]
+    return [note.strip() for note in f"\n\n {text}".split(_BETWEEN_NOTES)[1:]]
 
 
 def reply(text: str, key: str) -> str:
@@ -88,8 +88,8 @@ def summary(text: str) -> str:
 
 
 def combined_summary(summaries: Sequence[str]) -> str:
-    """The first words of each of several summaries."""
-    return "; ".join(" ".join(each.split()[:_OPENING_WORDS]).rstrip(".;,:") for each in summaries)
+    """Several summaries as a list, as the notes that show them."""
+    return _BETWEEN_NOTES.join(summaries)
 
 
 def form(text: str, fields: Mapping[str, Any]) -> str:
