@@ -85,8 +85,12 @@ class View:
             f"{self.phase}: {self.documents}/{state.documents} documents, "
             f"{state.units_done}/{state.units} units, "
             f"{self.tokens_per_second:,.0f} tokens/s{eta}, {self._letters()}, "
-            f"reuse {self.reuse:.0%}"
+            f"reuse {self.reuse:.0%}{self._restarts()}"
         )
+
+    def _restarts(self) -> str:
+        count = self.progress.restarts
+        return f", engines that died: {count}" if count else ""
 
     @property
     def phase(self) -> str:
@@ -109,7 +113,7 @@ class View:
         table.add_row("ETA", clock(self.eta_seconds) if self.eta_seconds is not None else "-")
         table.add_row("reuse", f"{self.reuse:.0%} of prompt tokens")
         table.add_row("workers", str(self.progress.workers))
-        table.add_row("dead letters", self._letters())
+        table.add_row("dead letters", f"{self._letters()}{self._restarts()}")
         return table
 
     def _letters(self) -> str:

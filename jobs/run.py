@@ -19,6 +19,7 @@ from rich.table import Table
 
 from jobs.live import View, clock, watching
 from jobs.screen import Screen, screen_over
+from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun, Claim
 from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, Fenced, StorageError
@@ -75,11 +76,13 @@ def _log_path(storage: Storage) -> Path:
 
 def _run(job: Job, screen: Screen, unit_seconds: float) -> dict[str, Any]:
     ahead = ThreadPoolExecutor(1, "claim")
+    lease: Lease | None = None
     try:
         # finding the model and claiming OUTPUT takes about as long as Ray takes to start
         claimed = ahead.submit(_claim, job, unit_seconds)
         cluster = _join()
         run, claim = claimed.result()
+        lease = claim.lease
         _warn_of_noise(run.prepared, screen.console)
         view = View(job.spec.name, run.state)
         _serve_metrics(run.prepared, view, screen.console)
@@ -88,6 +91,12 @@ def _run(job: Job, screen: Screen, unit_seconds: float) -> dict[str, Any]:
             manifest = run.execute(cluster, claim)
         screen.console.print(view.line(), soft_wrap=True)
         return manifest
+    except (Stopped, Fenced):
+        leave_cluster()
+        if lease:
+            # the workers were stopped by us, and not by what they read
+            Attempts(lease.storage, lease.generation).end_all()
+        raise
     finally:
         ahead.shutdown(wait=False, cancel_futures=True)
         leave_cluster()

@@ -17,6 +17,8 @@ TOO_LARGE = "too_large"
 TOO_LONG = "too_long"
 INVALID_ANSWER = "invalid_answer"
 REJECTED = "rejected"
+ENGINE_CRASH = "engine_crash"
+TIMEOUT = "timeout"
 
 ANSWERED = "answered"
 
@@ -152,11 +154,13 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that became of one document: its answers, or the problem of the whole."""
+    """All that became of one document: its answers, or the problem of the whole. `attempts` are
+    those at its unit."""
 
     document: Document
     answers: tuple[Answer, ...] = ()
     problem: Problem | None = None
+    attempts: int = 1
 
     @property
     def answered(self) -> bool:
@@ -170,7 +174,9 @@ class Outcome:
 
     def _letter(self, task: str | None, problem: Problem) -> DeadLetter:
         document = self.document
-        return DeadLetter(document.doc_id, document.source, document.row, task, problem)
+        return DeadLetter(
+            document.doc_id, document.source, document.row, task, problem, self.attempts
+        )
 
 
 def read_text(raw: bytes | None) -> str | Problem:

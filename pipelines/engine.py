@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import itertools
 import math
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from typing import Any
 from pipelines.admission import Admission
 from pipelines.confidence import choice_logprob
 from pipelines.documents import Usage
-from pipelines.errors import EngineError, RequestRejected
+from pipelines.errors import EngineDied, EngineError, EngineHung, RequestRejected
 from pipelines.models import BF16_BYTES, Model
 from pipelines.tasks import Completion, Sampling
 from pipelines.tokens import Tokens
@@ -31,6 +34,10 @@ _REASON_LENGTH = 400
 _FULL_ENGINES = 2
 # On a CPU, where all share the cores with the model; beyond 19 there is none.
 _SCHEDULER_NICENESS, _FRONT_NICENESS = 5, 12
+# Seconds without a step, with requests outstanding, after which an engine is taken to hang: many
+# times what the longest step takes. One on a CPU may compute minutes for a step of a large model.
+_GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
+_WATCHED_EVERY = 1.0
 # Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
 _LIKELIEST = 20
 
@@ -45,6 +52,11 @@ class EngineConfig:
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
     tensor_parallel: int = 1
+    hangs_after: float | None = None
+
+    @property
+    def hang_seconds(self) -> float:
+        return self.hangs_after or (_GPU_HANGS_AFTER if self.gpu else _CPU_HANGS_AFTER)
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:
@@ -106,7 +118,8 @@ class VllmEngine:
     def __init__(self, config: EngineConfig, tokens: Tokens, *, ray_metrics: bool = False) -> None:
         self.config = config
         self.tokens = tokens
-        self._llm = _start(config, ray_metrics)
+        self._pulse = _Pulse()
+        self._llm, self._processes = _start(config, self._pulse, ray_metrics)
         settings = self._llm.vllm_config
         self.kv_tokens: int = settings.cache_config.kv_cache_size_tokens
         self.step_tokens: int = settings.scheduler_config.max_num_batched_tokens
@@ -115,6 +128,9 @@ class VllmEngine:
         self.used = Usage()
         self._admission = Admission(self.kv_tokens)
         self._request_numbers = itertools.count()
+        self._outstanding = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._hung = False
 
     @property
     def kv_tokens_in_flight(self) -> int:
@@ -132,12 +148,35 @@ class VllmEngine:
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+        self._watch_over()
+        self._outstanding += 1
         try:
             return await self._generate(prompt, sampling, on_first_token)
         except EngineDeadError as error:
-            raise EngineError(f"the engine died: {_reason(error)}") from error
+            if self._hung:
+                seconds = self.config.hang_seconds
+                raise EngineHung(f"the engine made no step in {seconds:.0f} s") from error
+            raise EngineDied(f"the engine died: {_reason(error)}") from error
         except (EngineGenerateError, VLLMValidationError, ValueError) as error:
             raise RequestRejected(_reason(error)) from error
+        finally:
+            self._outstanding -= 1
+
+    def _watch_over(self) -> None:
+        if not self._outstanding:
+            self._pulse.beat()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._watchdog())
+
+    async def _watchdog(self) -> None:
+        """Kill the engine's processes where it makes no step: all that wait for it are told."""
+        while True:
+            await asyncio.sleep(_WATCHED_EVERY)
+            if self._outstanding and self._pulse.silent_seconds > self.config.hang_seconds:
+                self._hung = True
+                for process in self._processes:
+                    process.kill()
+                return
 
     async def _generate(
         self,
@@ -176,6 +215,10 @@ class VllmEngine:
         return choice_logprob(generated, likeliest, sampling.choices, self.tokens.read)
 
     def shutdown(self) -> None:
+        """End the engine and its processes, also one that hangs. From any thread."""
+        if self._watch is not None:
+            self._watch.get_loop().call_soon_threadsafe(self._watch.cancel)
+            self._watch = None
         self._llm.shutdown()
 
 
@@ -205,18 +248,51 @@ def _structure(sampling: Sampling) -> Any:
     return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None
 
 
-def _start(config: EngineConfig, ray_metrics: bool) -> Any:
+class _Pulse:
+    """When the engine made its last step."""
+
+    def __init__(self) -> None:
+        self.beat()
+
+    def beat(self) -> None:
+        self._last = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        return time.monotonic() - self._last
+
+    def logger(self) -> Any:
+        """A vLLM stat logger's factory: vLLM tells its loggers of every step."""
+        from vllm.v1.metrics.loggers import StatLoggerBase
+
+        beat = self.beat
+
+        # vllm ships no types
+        class Listener(StatLoggerBase):  # type: ignore[misc]
+            def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
+
+            def record(self, *_: Any, **__: Any) -> None:
+                beat()
+
+            def log_engine_initialized(self) -> None: ...
+
+        return Listener
+
+
+def _start(config: EngineConfig, pulse: _Pulse, ray_metrics: bool) -> tuple[Any, Sequence[Any]]:
+    """The started engine and its processes."""
     _set_environment(config)
     from vllm import AsyncEngineArgs
     from vllm.config import StructuredOutputsConfig
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    loggers = None
+    loggers = [pulse.logger()]
     if ray_metrics:
         from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
-        loggers = [RayPrometheusStatLogger]
+        loggers.append(RayPrometheusStatLogger)
+    others = set(multiprocessing.active_children())
     arguments = AsyncEngineArgs(
         **engine_arguments(config),
         # a model that may indent its JSON pays for every blank
@@ -234,26 +310,34 @@ def _start(config: EngineConfig, ray_metrics: bool) -> Any:
         raise EngineError(
             f"the engine for {config.model.name} did not start: {_reason(error)}"
         ) from error
+    processes = [each for each in multiprocessing.active_children() if each not in others]
     if not config.gpu:
-        _share_the_cores()
-    return llm
+        _share_the_cores(processes)
+    return llm, processes
 
 
-def _share_the_cores() -> None:
+def _share_the_cores(processes: Sequence[Any]) -> None:
     """Let vLLM's worker compute undisturbed, and its scheduler, between two steps, before us.
 
     While the model computes, the scheduler's process spins: by the kernel's account it is always
     busy, and at the usual priority everything else would be put on the cores that compute. This
-    process comes after it, for it has most to do just when the scheduler has too.
+    process comes after it, for it has most to do just when the scheduler has too. A process of an
+    engine after the first inherits that, and may not take itself back.
     """
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    for process in multiprocessing.active_children():
-        if process.pid is not None:
-            os.setpriority(os.PRIO_PROCESS, process.pid, usual + _SCHEDULER_NICENESS)
-    for thread in Path("/proc/self/task").glob("*"):
+    threads = [int(thread.name) for thread in Path("/proc/self/task").glob("*")]
+    niceness = dict.fromkeys(threads, _usual_niceness() + _FRONT_NICENESS)
+    for process in processes:
+        niceness[process.pid] = _usual_niceness() + _SCHEDULER_NICENESS
+    for number, nice in niceness.items():
         # a thread may have ended meanwhile
-        with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), usual + _FRONT_NICENESS)
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, number, nice)
+
+
+@functools.cache
+def _usual_niceness() -> int:
+    """This process's, before anything was changed."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _set_environment(config: EngineConfig) -> None:

@@ -58,6 +58,14 @@ class EngineError(PhifleetError):
     exit_code = 4
 
 
+class EngineDied(EngineError):
+    """A started engine has died; a document may have killed it. Another can be started."""
+
+
+class EngineHung(EngineDied):
+    """A started engine made no progress and was killed for it."""
+
+
 class Fenced(PhifleetError):
     """Another driver has taken the run over; it goes on, and this one must not."""
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipelines.attempts import DIRECTORY as ATTEMPTS
 from pipelines.corpus import SourceFile
 from pipelines.errors import Incomplete, OutputError
 from pipelines.storage import Storage
@@ -240,7 +241,8 @@ class Ledger:
 
     def sweep(self, plans: Sequence[Plan]) -> None:
         """Remove what a finished run needs no more: staging, and the copy of the corpus's text."""
-        self.storage.remove(STAGING)
+        for directory in (STAGING, ATTEMPTS):
+            self.storage.remove(directory)
         for file in sorted({unit.file for plan in plans for unit in plan.units}):
             self.storage.remove(file)
 

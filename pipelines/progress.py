@@ -38,6 +38,12 @@ class Progress:
         self.dead_letters += not outcome.answered
         self.reasons.update(letter.problem.reason for letter in outcome.dead_letters())
 
+    def discount(self, outcome: Outcome) -> None:
+        """Take back a document that must be read again."""
+        self.answered -= outcome.answered
+        self.dead_letters -= not outcome.answered
+        self.reasons -= Counter(letter.problem.reason for letter in outcome.dead_letters())
+
     def note_engine(self, used: Usage, kv_tokens_in_flight: int) -> None:
         """What the worker's engine has done so far, documents half read included."""
         self.prompt_tokens = used.prompt_tokens

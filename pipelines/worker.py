@@ -13,21 +13,31 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
 from pipelines.admission import Admission
-from pipelines.answer import Engine, answer_document
+from pipelines.answer import answer_document
+from pipelines.attempts import LEFT_OUT_AFTER, MOST_ATTEMPTS, Attempt, Attempts
 from pipelines.columns import errors_table, part_table
-from pipelines.documents import DOC_ID, Document, Outcome, documents_of
+from pipelines.documents import (
+    DOC_ID,
+    ENGINE_CRASH,
+    TIMEOUT,
+    Document,
+    Outcome,
+    Problem,
+    documents_of,
+)
 from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.errors import PhifleetError
+from pipelines.errors import EngineDied, EngineError, EngineHung, PhifleetError, StorageError
+from pipelines.keeper import Keeper, KeptEngine
 from pipelines.lease import Lease
 from pipelines.ledger import STAGING, Commit, Ledger, StagedFile, sha256
 from pipelines.metrics import WorkerMetrics
@@ -43,6 +53,7 @@ _CHARACTERS_PER_TOKEN = 4
 # Documents that are in hand at a time at least, however long they are.
 _LEAST_DOCUMENTS = 8
 _REPORT_SECONDS = 1.0
+E = TypeVar("E", bound=PhifleetError)
 
 
 @dataclass(frozen=True)
@@ -68,19 +79,23 @@ class Worker:
         with self._told():
             # the model lies elsewhere, or not yet anywhere, on another node
             model = resolve(config.engine.model.name, config.engine.model.revision)
-            engine = VllmEngine(
-                replace(config.engine, model=model), config.tasks.tokens, ray_metrics=True
-            )
+            self._engine_config = replace(config.engine, model=model)
+            self._tokens = config.tasks.tokens
+            keeper = Keeper(self.start_engine)
         metrics = WorkerMetrics(config.run, config.pool)
-        self._runner = UnitRunner(config, engine, metrics)
         # Ray starts a dead actor again; then the engine before this one died with it
-        self._runner.progress.restarts = int(_was_restarted())
-        self._reporter = _Reporter(board, self._runner.progress, engine, metrics)
+        keeper.restarts = int(_was_restarted())
+        self._runner = UnitRunner(config, keeper, metrics)
+        self._reporter = _Reporter(board, self._runner.progress, keeper, metrics)
         # made at its first use, which is not to be when the engine waits for prompts
         config.tasks.tokens.encode("")
         # what the engine's libraries made at import stays; walking it stops the loop half a second
         gc.freeze()
         self.engine_start_seconds = time.monotonic() - started
+
+    def start_engine(self) -> KeptEngine:
+        """Raises EngineError."""
+        return VllmEngine(self._engine_config, self._tokens, ray_metrics=True)
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Run the unit of a one-row batch (number, file, row_group); return how it went."""
@@ -115,7 +130,7 @@ def _was_restarted() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
-def _leaves(group: BaseExceptionGroup[PhifleetError]) -> list[PhifleetError]:
+def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
     """The errors of a group of groups, each once."""
     nested = [_leaves(e) if isinstance(e, BaseExceptionGroup) else [e] for e in group.exceptions]
     return [leaf for leaves in nested for leaf in leaves]
@@ -124,44 +139,132 @@ def _leaves(group: BaseExceptionGroup[PhifleetError]) -> list[PhifleetError]:
 class UnitRunner:
     """Answers the documents of units and commits them, with any engine."""
 
-    def __init__(self, config: WorkerConfig, engine: Engine, metrics: WorkerMetrics | None) -> None:
-        self.progress = Progress(workers=1)
+    def __init__(self, config: WorkerConfig, keeper: Keeper, metrics: WorkerMetrics | None) -> None:
+        self.progress = Progress(workers=1, restarts=keeper.restarts)
         self._config = config
-        self._engine = engine
+        self._keeper = keeper
         self._metrics = metrics
         self._columns = [task.column for task in config.tasks.each]
         self._ledger = Ledger(config.storage)
-        self._reading = Admission(engine.kv_tokens * _READ_AHEAD)
-        self._least_tokens = len(self._columns) * engine.sequence_tokens
+        self._attempts = Attempts(config.storage, config.lease.generation)
+        self._reading = Admission(keeper.engine.kv_tokens * _READ_AHEAD)
+        self._least_tokens = len(self._columns) * keeper.engine.sequence_tokens
 
     async def run(self, number: int, file: str, row_group: int) -> bool:
-        """Answer one unit, stage its part, commit and publish it.
+        """Answer one unit, stage its part, commit and publish it; begin anew where the engine dies.
 
         Returns False where another worker committed it first. Raises Fenced, EngineError,
         StorageError.
         """
-        started = time.monotonic()
         rows = await asyncio.to_thread(_read_rows, self._config.storage, file, row_group)
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._answer(doc)) for doc in documents_of(rows)]
-        outcomes = [task.result() for task in asked]
-        seconds = time.monotonic() - started
-        committed = await asyncio.to_thread(self._commit, number, rows, outcomes, seconds)
-        if committed and self._metrics:
-            self._metrics.unit(seconds)
-        return committed
+        documents = documents_of(rows)
+        while True:
+            started = time.monotonic()
+            attempt = await asyncio.to_thread(self._begin, number)
+            try:
+                outcomes = await self._outcomes(attempt, documents)
+                if outcomes is None:
+                    # the record stays, for it was in vain
+                    continue
+                seconds = time.monotonic() - started
+                committed = await asyncio.to_thread(self._commit, number, rows, outcomes, seconds)
+            except Exception:
+                # no document is to blame for what ends this run
+                with suppress(StorageError):
+                    await asyncio.to_thread(self._attempts.end, attempt, committed=False)
+                raise
+            await asyncio.to_thread(self._attempts.end, attempt, committed=True)
+            if committed and self._metrics:
+                self._metrics.unit(seconds)
+            return committed
 
-    async def _answer(self, document: Document) -> Outcome:
+    def _begin(self, number: int) -> Attempt:
+        attempt = self._attempts.begin(number)
+        if attempt.own_before >= MOST_ATTEMPTS:
+            raise EngineError(
+                f"unit {number}: {attempt.own_before} attempts of this run died with their "
+                "workers, whatever they read; see what the log and the system say of them"
+            )
+        return attempt
+
+    async def _outcomes(
+        self, attempt: Attempt, documents: Sequence[Document]
+    ) -> list[Outcome] | None:
+        """What became of a unit's documents, None where the engine died: there is another now."""
+        if attempt.careful:
+            async with self._keeper.alone():
+                return await self._read_carefully(attempt, documents)
+        done: list[Outcome] = []
+        async with self._keeper.beside():
+            engine = self._keeper.engine
+            try:
+                async with asyncio.TaskGroup() as group:
+                    asked = [
+                        group.create_task(self._answer(document, engine, done))
+                        for document in documents
+                    ]
+                return [task.result() for task in asked]
+            except* EngineDied as errors:
+                died = _leaves(errors)[0]
+        for outcome in done:
+            self.progress.discount(outcome)
+        await self._replace(engine, died)
+        return None
+
+    async def _read_carefully(
+        self, attempt: Attempt, documents: Sequence[Document]
+    ) -> list[Outcome]:
+        """A document at a time, those first that were in hand when somebody died."""
+        suspects_first = sorted(
+            range(len(documents)), key=lambda place: -attempt.named.get(place, 0)
+        )
+        outcomes = {
+            place: await self._read_alone(attempt, place, documents[place])
+            for place in suspects_first
+        }
+        return [outcomes[place] for place in range(len(documents))]
+
+    async def _read_alone(self, attempt: Attempt, place: int, document: Document) -> Outcome:
+        deaths = attempt.named.get(place, 0)
+        if deaths >= LEFT_OUT_AFTER:
+            message = f"{deaths} workers died while they read this document alone"
+            return self._left_out(document, Problem(ENGINE_CRASH, message), attempt)
+        await asyncio.to_thread(self._attempts.name, attempt, place, document.doc_id)
+        engine = self._keeper.engine
+        try:
+            return await self._answer(document, engine, [])
+        except* EngineDied as errors:
+            died = _leaves(errors)[0]
+        await self._replace(engine, died)
+        reason = TIMEOUT if isinstance(died, EngineHung) else ENGINE_CRASH
+        message = f"{died.message} while it read this document alone"
+        return self._left_out(document, Problem(reason, message), attempt)
+
+    def _left_out(self, document: Document, problem: Problem, attempt: Attempt) -> Outcome:
+        return self._count(Outcome(document, problem=problem, attempts=attempt.number))
+
+    async def _replace(self, engine: KeptEngine, died: EngineDied) -> None:
+        await self._keeper.replace(engine, died)
+        self.progress.restarts = self._keeper.restarts
+
+    async def _answer(self, document: Document, engine: KeptEngine, done: list[Outcome]) -> Outcome:
         guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN
         # a longer one is read chunk by chunk, while others keep the engine busy
         most = self._reading.capacity_tokens // _LEAST_DOCUMENTS
         async with self._reading.hold(min(most, max(guessed, self._least_tokens))):
             started = time.monotonic()
-            outcome = await answer_document(document, self._config.tasks, self._engine)
-        self.progress.count(outcome)
+            outcome = await answer_document(document, self._config.tasks, engine)
+        if outcome.answered:
+            self._keeper.answered()
+        done.append(self._count(outcome))
         if self._metrics:
             self._metrics.document(outcome, time.monotonic() - started)
-        return replace(outcome, document=replace(document, text=None))
+        return done[-1]
+
+    def _count(self, outcome: Outcome) -> Outcome:
+        """The outcome without its text, which is needed no more."""
+        self.progress.count(outcome)
+        return replace(outcome, document=replace(outcome.document, text=None))
 
     def _commit(
         self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
@@ -219,11 +322,11 @@ class _Reporter:
     """Sends a worker's progress to the board, every second while the event loop runs."""
 
     def __init__(
-        self, board: Any, progress: Progress, engine: VllmEngine, metrics: WorkerMetrics
+        self, board: Any, progress: Progress, keeper: Keeper, metrics: WorkerMetrics
     ) -> None:
         self._board = board
         self._progress = progress
-        self._engine = engine
+        self._keeper = keeper
         self._metrics = metrics
         self._name = uuid.uuid4().hex
         self._task: asyncio.Task[None] | None = None
@@ -238,7 +341,7 @@ class _Reporter:
             await asyncio.sleep(_REPORT_SECONDS)
 
     async def report(self) -> None:
-        in_flight = self._engine.kv_tokens_in_flight
-        self._progress.note_engine(self._engine.used, in_flight)
+        in_flight = self._keeper.engine.kv_tokens_in_flight
+        self._progress.note_engine(self._keeper.used, in_flight)
         self._metrics.in_flight(in_flight)
         await self._board.report.remote(self._name, self._progress)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines.admission import Admission
 from pipelines.documents import Usage
-from pipelines.errors import EngineError, RequestRejected
+from pipelines.errors import EngineDied, EngineHung, RequestRejected
 from pipelines.models import Model
 from pipelines.prepared import prepare_tasks
 from pipelines.spec import LongDocuments, TaskSpec
@@ -38,7 +38,7 @@ class FakeEngine:
 
     A prompt over its length is refused as vLLM refuses it, and so is one whose text contains
     `rejects`; one that contains `dies_of` ends the engine. `longest` is the most tokens that a
-    prompt took with its answer.
+    prompt took with its answer. One that contains `hangs_at` ends it as a watchdog does.
     """
 
     tokens: Tokens
@@ -49,6 +49,7 @@ class FakeEngine:
     answers: Rule = an_answer
     rejects: str | None = None
     dies_of: str | None = None
+    hangs_at: str | None = None
     prompts: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
@@ -56,6 +57,15 @@ class FakeEngine:
         self.admission = Admission(self.kv_tokens)
         self.most_in_flight = 0
         self.longest = 0
+        self.used = Usage()
+        self.dead = False
+
+    @property
+    def kv_tokens_in_flight(self) -> int:
+        return self.admission.in_flight_tokens
+
+    def shutdown(self) -> None:
+        self.dead = True
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
         return self.admission.hold(tokens)
@@ -88,4 +98,9 @@ class FakeEngine:
         if self.rejects and self.rejects in text:
             raise RequestRejected(f"refused because of {self.rejects}")
         if self.dies_of and self.dies_of in text:
-            raise EngineError("the engine died")
+            self.dead = True
+        if self.hangs_at and self.hangs_at in text:
+            self.dead = True
+            raise EngineHung("the engine made no step in 9 s")
+        if self.dead:
+            raise EngineDied("the engine died")

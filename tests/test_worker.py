@@ -10,7 +10,8 @@ from fakes import FakeEngine, tasks_of
 
 from pipelines.documents import Usage
 from pipelines.engine import EngineConfig
-from pipelines.errors import EngineError, Fenced
+from pipelines.errors import Fenced
+from pipelines.keeper import Keeper
 from pipelines.lease import take_lease
 from pipelines.ledger import Ledger
 from pipelines.models import Model
@@ -45,7 +46,7 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConf
 
 
 async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
-    runner = UnitRunner(config, engine, None)
+    runner = UnitRunner(config, Keeper(lambda: engine), None)
     return await runner.run(7, "_run/index/text.parquet", 0), runner
 
 
@@ -82,13 +83,6 @@ async def test_whoever_commits_second_leaves_nothing_behind(
     assert not committed
     assert config.storage.read("part-000007.parquet") == before
     assert config.storage.names("_run/staging") == staged
-
-
-async def test_a_dead_engine_commits_nothing(config: WorkerConfig, tiny_tokens: Tokens) -> None:
-    with pytest.raises(ExceptionGroup) as caught:
-        await _run(config, FakeEngine(tiny_tokens, dies_of="another text"))
-    assert caught.group_contains(EngineError)
-    assert Ledger(config.storage).committed() == set()
 
 
 async def test_a_fenced_worker_stages_and_commits_nothing(

@@ -1,0 +1,102 @@
+"""The engine of a worker, and the next one where it has died.
+
+Units read beside each other, or one alone with the engine. Knows nothing of what they read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from pipelines.answer import Engine
+from pipelines.documents import Usage
+from pipelines.errors import EngineDied, EngineError
+
+MOST_DEATHS_IN_A_ROW = 10
+"""Engines that died one after the other without a document answered in between: no document is to
+blame for so many."""
+
+
+class KeptEngine(Engine, Protocol):
+    """An engine that can be replaced. `used` are the tokens of its finished requests."""
+
+    used: Usage
+
+    @property
+    def kv_tokens_in_flight(self) -> int: ...
+
+    def shutdown(self) -> None: ...
+
+
+class Keeper:
+    """Starts an engine (which takes tens of seconds), and another whenever it has died."""
+
+    def __init__(self, start: Callable[[], KeptEngine]) -> None:
+        self._start = start
+        self.engine = start()
+        self.restarts = 0
+        self._used_before = Usage()
+        self._deaths = 0
+        self._replacing = asyncio.Lock()
+        self._turns = asyncio.Condition()
+        self._beside = 0
+        self._alone = False
+        self._waiting_alone = 0
+
+    @property
+    def used(self) -> Usage:
+        """Tokens of all engines so far."""
+        return self._used_before + self.engine.used
+
+    def answered(self) -> None:
+        """Note that an engine has answered a document: its death is not this machine's fault."""
+        self._deaths = 0
+
+    async def replace(self, dead: KeptEngine, died: EngineDied) -> None:
+        """Start another engine, unless somebody has done so. Raises EngineError."""
+        async with self._replacing:
+            if self.engine is not dead:
+                return
+            self._deaths += 1
+            if self._deaths >= MOST_DEATHS_IN_A_ROW:
+                raise EngineError(
+                    f"{self._deaths} engines one after the other answered nothing before they "
+                    f"died; the last: {died.message}"
+                )
+            self._used_before += dead.used
+            await asyncio.to_thread(dead.shutdown)
+            self.engine = await asyncio.to_thread(self._start)
+            self.restarts += 1
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[None]:
+        """Share the engine with others for the time of the block."""
+        async with self._turns:
+            await self._turns.wait_for(lambda: not (self._alone or self._waiting_alone))
+            self._beside += 1
+        try:
+            yield
+        finally:
+            async with self._turns:
+                self._beside -= 1
+                self._turns.notify_all()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Have the engine alone; who waits for that comes before others that would share it."""
+        async with self._turns:
+            self._waiting_alone += 1
+            try:
+                await self._turns.wait_for(lambda: not (self._alone or self._beside))
+            finally:
+                self._waiting_alone -= 1
+                self._turns.notify_all()
+            self._alone = True
+        try:
+            yield
+        finally:
+            async with self._turns:
+                self._alone = False
+                self._turns.notify_all()
