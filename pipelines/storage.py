@@ -20,6 +20,10 @@ import fsspec
 
 from pipelines.errors import StorageError
 
+# How S3's client meets 5xx, throttling and timeouts: exponential backoff with jitter. What the user
+# has set stays.
+_RETRYING = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
+
 
 def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """What filesystems raise where they refuse, and others; asked for in an `except`, late."""
@@ -67,6 +71,8 @@ class Storage:
     def _split(self) -> tuple[Any, str]:
         # others write beside us: what was listed a moment ago may not be true any more
         options = {} if self.local else {"use_listings_cache": False}
+        for name, value in _RETRYING.items():
+            os.environ.setdefault(name, value)
         filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         return filesystem, str(root)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import socket
 import time
 import uuid
@@ -53,6 +54,8 @@ _CHARACTERS_PER_TOKEN = 4
 # Documents that are in hand at a time at least, however long they are.
 _LEAST_DOCUMENTS = 8
 _REPORT_SECONDS = 1.0
+# Seconds until a refused commit is tried again, and again.
+_COMMIT_AGAIN_AFTER = (1.0, 5.0, 20.0)
 E = TypeVar("E", bound=PhifleetError)
 
 
@@ -267,6 +270,18 @@ class UnitRunner:
         return replace(outcome, document=replace(outcome.document, text=None))
 
     def _commit(
+        self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
+    ) -> bool:
+        """Commit with patience: the answers have cost an engine's time, and a store may recover."""
+        for pause in _COMMIT_AGAIN_AFTER:
+            try:
+                return self._commit_once(number, rows, outcomes, seconds)
+            except StorageError:
+                # spread, for all workers were refused at once
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+        return self._commit_once(number, rows, outcomes, seconds)
+
+    def _commit_once(
         self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
     ) -> bool:
         self._config.lease.check()

@@ -46,5 +46,5 @@ class PoisonedWorker(Worker):
 
 
 if __name__ == "__main__":
-    batch.Worker = PoisonedWorker  # type: ignore[misc]
+    setattr(batch, "Worker", PoisonedWorker)  # noqa: B010
     sys.exit(main())

@@ -16,7 +16,7 @@ from pipelines.engine import EngineConfig
 from pipelines.errors import EngineDied, EngineError, StorageError
 from pipelines.keeper import MOST_DEATHS_IN_A_ROW, Keeper
 from pipelines.lease import take_lease
-from pipelines.ledger import Ledger
+from pipelines.ledger import Commit, Ledger
 from pipelines.models import Model
 from pipelines.spec import AskTask, SummarizeTask
 from pipelines.storage import Storage
@@ -248,6 +248,7 @@ async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record
     def refuse(*_: object) -> bool:
         raise StorageError("no room")
 
+    monkeypatch.setattr("pipelines.worker._COMMIT_AGAIN_AFTER", ())
     monkeypatch.setattr(Ledger, "commit", refuse)
     with pytest.raises(StorageError):
         await UnitRunner(config, Keeper(Engines(tiny_tokens)), None).run(7, UNIT_FILE, 0)
@@ -277,3 +278,23 @@ async def test_an_engine_is_replaced_once_however_many_saw_it_die(tiny_tokens: T
     assert len(engines.started) == 2
     assert engines.started[0].dead
     assert keeper.restarts == 1
+
+
+async def test_a_commit_that_is_refused_for_a_while_is_tried_again(
+    config: WorkerConfig, tiny_tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit_of(config.storage, ["one"])
+    monkeypatch.setattr("pipelines.worker._COMMIT_AGAIN_AFTER", (0.0, 0.0, 0.0))
+    refusals = [StorageError("no room")] * 3
+    commit = Ledger.commit
+
+    def refuse(ledger: Ledger, record: Commit) -> bool:
+        if refusals:
+            raise refusals.pop()
+        return commit(ledger, record)
+
+    monkeypatch.setattr(Ledger, "commit", refuse)
+    engines = Engines(tiny_tokens)
+    assert await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
+    assert len(engines.started[0].prompts) == len(TASKS)
+    assert answered(config.storage, 7) == ["d0"]

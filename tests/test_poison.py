@@ -5,7 +5,6 @@ The engine is the real one, its processes really die: `poisoned.py`.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import subprocess
@@ -33,10 +32,6 @@ class Poisoned:
     documents: int
     killers: dict[str, str]
     run: subprocess.CompletedProcess[str]
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return json.loads(self.run.stdout.splitlines()[-1])
 
     def letters(self) -> list[dict[str, Any]]:
         return list(pq.read_table(self.directory / "out/_errors").to_pylist())
