@@ -1,0 +1,116 @@
+"""`phifleet` with engines that keep a diary of the documents they are asked about.
+
+`python program.py run JOB`: CHAOS_ENGINE is `real`, or `quick` for one that answers by a rule, with
+a process of its own that can be killed as a real engine's. CHAOS_DIARY is a directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobs.cli import main
+from pipelines import batch
+from pipelines.admission import Admission
+from pipelines.answer import Engine
+from pipelines.documents import Usage
+from pipelines.engine import VllmEngine
+from pipelines.errors import EngineDied
+from pipelines.tasks import Completion, Sampling
+from pipelines.tokens import Tokens
+from pipelines.worker import Worker
+
+MARK = "Paper number {}."
+_SECONDS_A_PROMPT = 0.1
+
+
+class Diary:
+    """One line for each prompt: when it was asked, and the number of its paper."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        directory = Path(os.environ["CHAOS_DIARY"])
+        self._file = (directory / f"{os.getpid()}-{time.time_ns()}").open("a", buffering=1)
+
+    def note(self, prompt: Sequence[int]) -> None:
+        found = re.search(MARK.format(r"(\d+)"), self._tokens.decode(prompt))
+        assert found is not None
+        self._file.write(f"{time.time():.3f} {found[1]}\n")
+
+
+class RealEngine(VllmEngine):
+    """vLLM's, with a diary."""
+
+    async def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        on_first_token: Callable[[], None] | None = None,
+    ) -> Completion:
+        if not hasattr(self, "_diary"):
+            self._diary = Diary(self.tokens)
+        self._diary.note(prompt)
+        return await super().generate(prompt, sampling, on_first_token)
+
+
+class QuickEngine:
+    """Answers anything with the same words, as long as its process lives."""
+
+    kv_tokens, step_tokens, sequence_tokens = 20_000, 4096, 100
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._diary = Diary(tokens)
+        self._admission = Admission(self.kv_tokens)
+        self.used = Usage()
+        # it ends with us, for then its input does
+        waiting = "import sys; QUICK_ENGINE = sys.stdin.read()"
+        self._process = subprocess.Popen([sys.executable, "-c", waiting], stdin=subprocess.PIPE)
+
+    @property
+    def kv_tokens_in_flight(self) -> int:
+        return self._admission.in_flight_tokens
+
+    def admit(self, tokens: int) -> Any:
+        return self._admission.hold(tokens)
+
+    async def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        on_first_token: Callable[[], None] | None = None,
+    ) -> Completion:
+        self._diary.note(prompt)
+        await asyncio.sleep(_SECONDS_A_PROMPT)
+        if self._process.poll() is not None:
+            raise EngineDied("the engine died")
+        if on_first_token is not None:
+            on_first_token()
+        used = Usage(len(prompt), 0, 2)
+        self.used += used
+        return Completion(sampling.choices[0] if sampling.choices else "two words", used, "stop")
+
+    def shutdown(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class ChaosWorker(Worker):
+    def start_engine(self) -> Any:
+        if os.environ["CHAOS_ENGINE"] == "quick":
+            engine: Engine = QuickEngine(self._tokens)
+            return engine
+        config = replace(self._engine_config, hangs_after=30.0)
+        return RealEngine(config, self._tokens, ray_metrics=True)
+
+
+if __name__ == "__main__":
+    setattr(batch, "Worker", ChaosWorker)  # noqa: B010
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""An S3 endpoint that fails now and then: a proxy that refuses, delays and cuts answers short."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep
+from types import TracebackType
+from urllib.parse import urlsplit
+
+_FAULTS = ("refused", "lost", "delayed", "cut")
+_UNAVAILABLE = b"<Error><Code>SlowDown</Code><Message>chaos</Message></Error>"
+
+
+class FaultyProxy:
+    """Passes requests on to `endpoint`. A share of them meets a fault: refused with 503 before it
+    is passed on, or after (`lost`: it happened, and nobody is told), delayed, or cut short."""
+
+    def __init__(self, endpoint: str, share: float, seed: int) -> None:
+        self.faults: Counter[str] = Counter()
+        self._dice = random.Random(seed)  # noqa: S311
+        self._share = share
+        self._target = urlsplit(endpoint).netloc
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _pass(self) -> None:
+                proxy.handle(self)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> FaultyProxy:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        fault = self._dice.choice(_FAULTS) if self._dice.random() < self._share else None
+        if fault:
+            self.faults[fault] += 1
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        if fault == "refused":
+            self._answer(request, 503, {}, _UNAVAILABLE)
+            return
+        if fault == "delayed":
+            sleep(self._dice.uniform(0.5, 3.0))
+        connection = HTTPConnection(self._target, timeout=60)
+        connection.request(request.command, request.path, body, dict(request.headers))
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        if fault == "lost":
+            self._answer(request, 503, {}, _UNAVAILABLE)
+            return
+        headers = {name: value for name, value in answer.getheaders() if name not in _HOP}
+        if request.command == "HEAD":
+            # of what a GET would give
+            headers["Content-Length"] = answer.getheader("Content-Length", "0")
+        self._answer(request, answer.status, headers, data, cut=fault == "cut")
+
+    def _answer(
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        headers: dict[str, str],
+        data: bytes,
+        *,
+        cut: bool = False,
+    ) -> None:
+        request.send_response_only(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        if request.command != "HEAD":
+            request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(data[: len(data) // 2] if cut else data)
+        if cut:
+            request.close_connection = True
+
+
+_HOP = ("Connection", "Transfer-Encoding", "Content-Length", "Server", "Date", "Keep-Alive")
