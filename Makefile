@@ -1,6 +1,7 @@
 # Every target sets up what it needs on a fresh clone, once.
 #   make demo    the main job on real text, no network for the model, no GPU
 #   make test    all tests            make check   ruff, mypy, imports
+#   make chaos   runs that are killed at random moments: N=100 S=s3 ENGINE=quick
 #   make bench   the comparison of the README
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,12 @@ BIN := $(VENV)/bin
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 OUTPUT ?= phifleet-demo
 
-.PHONY: demo test check bench clean setup
+# Kills, storage and engine of `make chaos`.
+N ?= 10
+S ?= local
+ENGINE ?= real
+
+.PHONY: demo test check bench chaos clean setup
 
 setup: $(VENV)/.installed
 
@@ -37,6 +43,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+chaos: $(VENV)/.installed-dev
+	cd tests && ../$(BIN)/python -m chaos --kills $(N) --storage $(S) --engine $(ENGINE)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py

@@ -95,7 +95,10 @@ class Storm:
         self._calm_seconds = 20.0
 
     def rage(self, blows: int) -> Report:
-        """Whole runs, until there were so many blows."""
+        """A run in peace, which tells how long one takes, then others until there were so many
+        blows."""
+        self.report.found.append(self._one_run(0, 0))
+        self.report.runs = 1
         while sum(self.report.blows.values()) < blows:
             found = self._one_run(self.report.runs, blows - sum(self.report.blows.values()))
             self.report.found.append(found)
