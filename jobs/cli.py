@@ -87,6 +87,11 @@ def _add_runs(commands: Any) -> None:
         JOB_EXAMPLE + "\n" + EXIT_CODES,
     )
     _add_job(run)
+    run.add_argument(
+        "--skip-bad-files",
+        action="store_true",
+        help="leave out files that are truncated or damaged, and list them; reads each file twice",
+    )
     for each in (demo, run):
         each.add_argument(
             "--unit-seconds",
@@ -152,8 +157,13 @@ def _load(options: argparse.Namespace) -> Job:
 def _run(options: argparse.Namespace) -> int:
     from jobs.run import run_job
 
-    job = _load(options)
-    return run_job(job, as_json=options.json, unit_seconds=options.unit_seconds).exit_code
+    finished = run_job(
+        _load(options),
+        as_json=options.json,
+        unit_seconds=options.unit_seconds,
+        skip_bad_files=options.skip_bad_files,
+    )
+    return finished.exit_code
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import json
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,8 +46,14 @@ class Finished:
     manifest: dict[str, Any] | None
 
 
-def run_job(job: Job, *, as_json: bool, unit_seconds: float) -> Finished:
+def run_job(
+    job: Job, *, as_json: bool, unit_seconds: float, skip_bad_files: bool = False
+) -> Finished:
     """Run a job with a live view; return how it ended. Raises PhifleetError."""
+
+    def prepare() -> BatchRun:
+        return BatchRun(prepare_job(job), unit_seconds, skip_bad_files)
+
     storage = Storage(job.spec.output.path)
     Ledger(storage).refuse_strangers()
     log = _log_path(storage)
@@ -55,7 +61,7 @@ def run_job(job: Job, *, as_json: bool, unit_seconds: float) -> Finished:
         screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)
         try:
             with _signals_stop():
-                manifest = _run(job, screen, unit_seconds)
+                manifest = _run(job, prepare, screen)
         except Stopped as stopped:
             screen.console.print(
                 f"[yellow]stopped by {stopped}[/]: what was committed stays. "
@@ -74,12 +80,12 @@ def _log_path(storage: Storage) -> Path:
     return Path(tempfile.mkdtemp(prefix="phifleet-"), "log")
 
 
-def _run(job: Job, screen: Screen, unit_seconds: float) -> dict[str, Any]:
+def _run(job: Job, prepare: Callable[[], BatchRun], screen: Screen) -> dict[str, Any]:
     ahead = ThreadPoolExecutor(1, "claim")
     lease: Lease | None = None
     try:
         # finding the model and claiming OUTPUT takes about as long as Ray takes to start
-        claimed = ahead.submit(_claim, job, unit_seconds)
+        claimed = ahead.submit(_claim, prepare)
         cluster = _join()
         run, claim = claimed.result()
         lease = claim.lease
@@ -102,8 +108,8 @@ def _run(job: Job, screen: Screen, unit_seconds: float) -> dict[str, Any]:
         leave_cluster()
 
 
-def _claim(job: Job, unit_seconds: float) -> tuple[BatchRun, Claim]:
-    run = BatchRun(prepare_job(job), unit_seconds)
+def _claim(prepare: Callable[[], BatchRun]) -> tuple[BatchRun, Claim]:
+    run = prepare()
     return run, run.claim()
 
 
@@ -219,6 +225,8 @@ def _summary(manifest: dict[str, Any], job: Job) -> Table:
         f"{manifest['tokens_per_second']:,.0f} tokens/s",
     )
     table.add_row("answers", job.spec.output.path)
+    for why in manifest["skipped_files"]:
+        table.add_row("[yellow]skipped", why)
     if manifest["status"] != "done":
         most = job.spec.limits.max_dead_letter_fraction
         table.add_row("[red]too many", f"dead letters: more than {most:.0%}; see _errors/")

@@ -49,6 +49,7 @@ class BatchRun:
 
     prepared: PreparedJob
     unit_seconds: float = UNIT_SECONDS
+    skip_bad_files: bool = False
     state: RunState = field(default_factory=RunState)
 
     def __post_init__(self) -> None:
@@ -63,7 +64,14 @@ class BatchRun:
         """
         self._lease = claim.lease
         seat = take_seat(cluster, self.prepared.spec.compute)
-        planner = Planner(self.prepared, self.ledger, cluster, self.unit_seconds, self.state)
+        planner = Planner(
+            self.prepared,
+            self.ledger,
+            cluster,
+            self.unit_seconds,
+            self.state,
+            self.skip_bad_files,
+        )
         plans = planner.extend(claim.plans, claim.new_files)
         committed = self.ledger.committed()
         units = [unit for plan in plans for unit in plan.units]
@@ -185,6 +193,7 @@ class BatchRun:
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
+        manifest["skipped_files"] = self.state.skipped_files
         if manifest["documents"] != sum(unit.rows for plan in plans for unit in plan.units):
             raise Incomplete(
                 f"{self.storage.url}: {manifest['documents']} documents are accounted for, "

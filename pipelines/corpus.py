@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import jsonl
-from pipelines.errors import InputError
+from pipelines.errors import InputError, UnreadableFile
 from pipelines.layout import (
     JSONL,
     Layout,
@@ -131,7 +131,7 @@ def _open_file(
                 parquet = pq.ParquetFile(handle)
                 schema, pieces = parquet.schema_arrow, _row_groups(parquet.metadata, file.path)
     except refusals(pa.ArrowException) as error:
-        raise InputError(f"{file.path}: cannot be read: {error}") from error
+        raise UnreadableFile(f"{file.path}: cannot be read: {error}") from error
     return None if schema is None else layout_of(schema, file.path, spec), pieces
 
 
@@ -156,9 +156,24 @@ def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[
                 yield _normal_rows(batch, row, corpus_spec, layout, piece.path)
                 row += batch.num_rows
     except refusals(pa.ArrowException) as error:
-        raise InputError(
+        raise UnreadableFile(
             f"{piece.path}: cannot be read to its end, from row {row} on: {error}"
         ) from error
+
+
+def why_unreadable(spec: InputSpec, file: SourceFile) -> str | None:
+    """Why a file cannot be read to its end, None where it can. Reads all that a run would read.
+
+    Raises InputError where its columns are not as the job says.
+    """
+    try:
+        corpus = open_corpus(spec, [file])
+        for piece in corpus.pieces:
+            for _ in read_rows(spec, corpus.layout, piece):
+                pass
+    except UnreadableFile as error:
+        return error.message
+    return None
 
 
 def _batches(

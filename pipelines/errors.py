@@ -28,6 +28,10 @@ class InputError(PhifleetError):
     exit_code = 2
 
 
+class UnreadableFile(InputError):
+    """A file is truncated or damaged. Names the file."""
+
+
 class OutputError(PhifleetError):
     """OUTPUT holds something else, or a run that another job file made."""
 

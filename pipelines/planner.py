@@ -14,13 +14,14 @@ from typing import Any
 import ray
 
 from pipelines.cluster import Cluster
-from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus
+from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus, why_unreadable
 from pipelines.errors import InputError
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.ledger import INDEX, Ledger, Plan, sum_counts
 from pipelines.prepared import PreparedJob
 from pipelines.progress import RunState
+from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 from pipelines.units import number_units
 
@@ -39,10 +40,13 @@ class Planner:
     cluster: Cluster
     unit_seconds: float
     state: RunState
+    skip_bad_files: bool = False
 
     def extend(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
         """The plans, with one more where there are new files. Raises InputError."""
         self.state.phase = "indexing"
+        if self.skip_bad_files:
+            new = self._sound(new)
         if not new:
             return plans
         corpus = open_corpus(self.prepared.spec.input, new)
@@ -52,6 +56,14 @@ class Planner:
         first = sum(len(plan.units) for plan in plans)
         self.ledger.add_plan(len(plans), _plan(new, found, directory, first))
         return self.ledger.plans()
+
+    def _sound(self, files: Sequence[SourceFile]) -> list[SourceFile]:
+        """Those of the files that can be read to their ends; the others are noted."""
+        self.state.phase = "looking for bad files"
+        reasons = unreadable_files(self.prepared.spec.input, files)
+        self.state.skipped_files = sorted(reasons.values())
+        self.state.phase = "indexing"
+        return [file for file in files if file.path not in reasons]
 
     def _index(self, corpus: Corpus, directory: str) -> list[SpanIndex]:
         config = IndexConfig(
@@ -116,6 +128,16 @@ def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterat
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
     for row in dataset.map(index, num_cpus=1).iter_rows():
         yield row["index"]
+
+
+def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
+    """Why files cannot be read, by path: each is read whole, many of them on Ray's CPUs."""
+    if sum(file.size_bytes for file in files) <= _SMALL_CORPUS_BYTES:
+        found = [why_unreadable(spec, file) for file in files]
+    else:
+        look = ray.remote(num_cpus=1)(why_unreadable)
+        found = ray.get([look.remote(spec, file) for file in files])
+    return {file.path: why for file, why in zip(files, found, strict=True) if why}
 
 
 def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> list[str]:

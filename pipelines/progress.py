@@ -106,6 +106,7 @@ class RunState:
     units_done: int = 0
     spans: int = 0
     spans_done: int = 0
+    skipped_files: list[str] = field(default_factory=list)
     board: Any = None
 
     def progress(self) -> Progress:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus import list_files, open_corpus, read_rows
+from pipelines.corpus import list_files, open_corpus, read_rows, why_unreadable
 from pipelines.errors import InputError
 from pipelines.spec import InputSpec
 
@@ -331,3 +331,18 @@ def test_text_that_is_not_utf8_comes_out_as_its_bytes(tmp_path: Path) -> None:
     assert column(read(path), "text") == [b"ok", b"bad \xff", "é".encode()]
     (tmp_path / "b.jsonl").write_bytes(b'{"id": "a", "text": "bad \xff"}\n')
     assert column(read(tmp_path / "b.jsonl"), "text") == [b"bad \xff"]
+
+
+def test_a_file_that_cannot_be_read_is_told_from_one_with_other_columns(tmp_path: Path) -> None:
+    rows = pa.table({"id": ["a"] * 1000, "text": [f"text {number}" for number in range(1000)]})
+    for name in ("sound", "short", "other"):
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+    short = (tmp_path / "short.parquet").read_bytes()
+    (tmp_path / "short.parquet").write_bytes(short[: len(short) // 2])
+    pq.write_table(rows.select(["id"]), tmp_path / "other.parquet")
+    files = {Path(file.path).stem: file for file in list_files(str(tmp_path))}
+    spec = job(tmp_path)
+    assert why_unreadable(spec, files["sound"]) is None
+    assert "short.parquet: cannot be read" in str(why_unreadable(spec, files["short"]))
+    with pytest.raises(InputError, match="text"):
+        why_unreadable(spec, files["other"])
