@@ -37,7 +37,7 @@ _SCHEDULER_NICENESS, _FRONT_NICENESS = 5, 12
 # Seconds without a step, with requests outstanding, after which an engine is taken to hang: many
 # times what the longest step takes. One on a CPU may compute minutes for a step of a large model.
 _GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
-_WATCHED_EVERY = 1.0
+_WATCHED_EVERY, _TOLD_WITHIN = 1.0, 2.0
 # Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
 _LIKELIEST = 20
 
@@ -128,7 +128,7 @@ class VllmEngine:
         self.used = Usage()
         self._admission = Admission(self.kv_tokens)
         self._request_numbers = itertools.count()
-        self._outstanding = 0
+        self._waiting: set[asyncio.Timeout] = set()
         self._watch: asyncio.Task[None] | None = None
         self._hung = False
 
@@ -149,34 +149,48 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         self._watch_over()
-        self._outstanding += 1
         try:
-            return await self._generate(prompt, sampling, on_first_token)
+            async with asyncio.timeout(None) as scope:
+                self._waiting.add(scope)
+                return await self._generate(prompt, sampling, on_first_token)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise self._death("its process ended") from error
         except EngineDeadError as error:
-            if self._hung:
-                seconds = self.config.hang_seconds
-                raise EngineHung(f"the engine made no step in {seconds:.0f} s") from error
-            raise EngineDied(f"the engine died: {_reason(error)}") from error
+            raise self._death(_reason(error)) from error
         except (EngineGenerateError, VLLMValidationError, ValueError) as error:
             raise RequestRejected(_reason(error)) from error
         finally:
-            self._outstanding -= 1
+            self._waiting.discard(scope)
+
+    def _death(self, reason: str) -> EngineDied:
+        if self._hung:
+            return EngineHung(f"the engine made no step in {self.config.hang_seconds:.0f} s")
+        return EngineDied(f"the engine died: {reason}")
 
     def _watch_over(self) -> None:
-        if not self._outstanding:
+        if not self._waiting:
             self._pulse.beat()
         if self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._watchdog())
 
     async def _watchdog(self) -> None:
-        """Kill the engine's processes where it makes no step: all that wait for it are told."""
+        """Kill the engine's processes where it makes no step, and tell all who wait for a dead
+        engine: vLLM does not tell one whose request crossed the engine's death."""
         while True:
             await asyncio.sleep(_WATCHED_EVERY)
-            if self._outstanding and self._pulse.silent_seconds > self.config.hang_seconds:
+            if self._waiting and self._pulse.silent_seconds > self.config.hang_seconds:
                 self._hung = True
                 for process in self._processes:
                     process.kill()
-                return
+            elif all(process.is_alive() for process in self._processes):
+                continue
+            # vLLM's own words come first
+            await asyncio.sleep(_TOLD_WITHIN)
+            for scope in self._waiting:
+                if not scope.expired():
+                    scope.reschedule(asyncio.get_running_loop().time())
 
     async def _generate(
         self,

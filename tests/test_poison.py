@@ -9,7 +9,6 @@ import random
 import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,9 @@ from pipelines.models import Model
 
 DOCUMENTS = 100
 SCRIPT = Path(__file__).with_name("poisoned.py")
-POISON = {
-    **dict.fromkeys((11, 12, 40, 77, 90), KILLS),
-    **dict.fromkeys((30, 61), HANGS),
-    54: KILLS_WORKER,
-}
+FEW = {11: KILLS, 12: KILLS, 61: HANGS, 54: KILLS_WORKER}
+MANY = {**dict.fromkeys((11, 12, 40, 77, 90), KILLS), **dict.fromkeys((30, 61), HANGS)}
+REASONS = {KILLS: "engine_crash", HANGS: "timeout", KILLS_WORKER: "engine_crash"}
 
 
 @dataclass
@@ -42,15 +39,20 @@ class Poisoned:
         return list(pq.read_table(self.directory / "out/_errors").to_pylist())
 
 
-@pytest.fixture(scope="module")
-def poisoned(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
+@pytest.fixture(
+    scope="module", params=[FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def poisoned(
+    request: pytest.FixtureRequest, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory
+) -> Poisoned:
     """A run over a hundred texts, those at some places poisoned."""
+    poison: dict[int, str] = request.param
     directory = tmp_path_factory.mktemp("poisoned")
     (directory / "corpus").mkdir()
     path = directory / "corpus/a.parquet"
     corpus_of(path, range(2), longest=4_000)
     rows = pq.read_table(path).to_pylist()[:DOCUMENTS]
-    for place, word in POISON.items():
+    for place, word in poison.items():
         text = rows[place]["text"]
         middle = random.Random(place).randrange(len(text))  # noqa: S311
         rows[place]["text"] = f"{text[:middle]} It {word} whoever reads it. {text[middle:]}"
@@ -60,24 +62,22 @@ def poisoned(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Poi
         [sys.executable, SCRIPT, "run", job, "--json", "--unit-seconds", "2"],
         capture_output=True, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
-    killers = {rows[place]["doc"]: word for place, word in POISON.items()}
+    killers = {rows[place]["doc"]: word for place, word in poison.items()}
     return Poisoned(directory, len(rows), killers, run)
 
 
 def test_each_of_them_is_a_dead_letter_with_its_reason(poisoned: Poisoned) -> None:
     assert poisoned.run.returncode == 0, poisoned.run.stderr
-    reasons = {KILLS: "engine_crash", HANGS: "timeout", KILLS_WORKER: "engine_crash"}
     told = {letter["doc_id"]: letter["reason"] for letter in poisoned.letters()}
-    assert told == {doc: reasons[word] for doc, word in poisoned.killers.items()}
-    assert Counter(told.values()) == {"engine_crash": 6, "timeout": 2}
+    assert told == {doc: REASONS[word] for doc, word in poisoned.killers.items()}
 
 
 def test_everything_else_is_answered_once(poisoned: Poisoned) -> None:
     ids = pq.read_table(poisoned.directory / "out").column("doc").to_pylist()
-    assert len(ids) == len(set(ids)) == poisoned.documents - len(POISON)
+    assert len(ids) == len(set(ids)) == poisoned.documents - len(poisoned.killers)
     assert phifleet("verify", poisoned.directory / "out").returncode == 0
 
 
 def test_engines_are_started_again_within_bounds(poisoned: Poisoned) -> None:
     restarts = int(re.findall(r"engines that died: (\d+)", poisoned.run.stderr)[-1])
-    assert len(POISON) <= restarts <= 4 * len(POISON)
+    assert len(poisoned.killers) <= restarts <= 4 * len(poisoned.killers)
