@@ -230,9 +230,8 @@ class VllmEngine:
 
     def shutdown(self) -> None:
         """End the engine and its processes, also one that hangs. From any thread."""
-        if self._watch is not None:
-            self._watch.get_loop().call_soon_threadsafe(self._watch.cancel)
-            self._watch = None
+        if self._watch is not None and not (loop := self._watch.get_loop()).is_closed():
+            loop.call_soon_threadsafe(self._watch.cancel)
         self._llm.shutdown()
 
 
