@@ -59,6 +59,8 @@ _CHOICES, _FORMS = 3, 4
 _CHUNK_OVERLAP = 64
 # What a note takes, about.
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
+# Facts stand at least so far apart, about.
+_TOKENS_OF_A_FACT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,14 @@ class Teacher:
 
     def whole(self, document_tokens: int) -> Lesson:
         """All kinds of question about a whole document."""
-        text = self._author.text(document_tokens, self._random.randint(2, 8))
+        text = self._author.text(document_tokens, self._facts_in(document_tokens))
         shown = self._prompts.whole(self._tokens.encode(text.text))
         return self._about(text, shown, text.text, part=False)
 
     def part(self, chunk_tokens: int) -> Lesson:
         """All kinds of question about a chunk of a longer document."""
         factor = self._random.choice((2, 3))
-        text = self._author.text(chunk_tokens * factor, self._random.randint(6, 16))
+        text = self._author.text(chunk_tokens * factor, factor * self._facts_in(chunk_tokens))
         size = ChunkSize(max(chunk_tokens, 32), min(_CHUNK_OVERLAP, chunk_tokens // 4))
         chunk = self._random.choice(list(cut(text.text, size, self._tokens)))
         shown = self._prompts.part(text.text, chunk, opening(text.text))
@@ -185,21 +187,20 @@ class Teacher:
         """Questions about `seen`, which is the part of the text that is shown."""
         asked = [
             *self._asks(text, seen, part=part),
-            self._extract(text, seen, part=part),
+            *(self._extract(text, seen, part=part) for _ in range(self._count(3))),
             self._classify(text, seen, part=part),
         ]
         if self._random.random() < 0.5:
             asked.append(self._summarize(seen, part=part))
-        if self._random.random() < 0.3:
-            asked.append(self._extract(text, seen, part=part))
         return self._lesson(shown.ids, asked)
 
     def _asks(self, text: Text, seen: str, *, part: bool) -> Iterator[Asked]:
-        """For facts that are there, facts that are elsewhere in the text, and one that is not."""
+        """For facts that are there, facts that are elsewhere in the text, and one that is not. Many,
+        for most of a long lesson is what it shows."""
         there = [fact for fact in text.facts if rules.stated(seen, fact.key)]
         elsewhere = [fact for fact in text.facts if not rules.stated(seen, fact.key)]
-        keys = {fact.key for fact in self._some(there, 3)}
-        keys |= {fact.key for fact in self._some(elsewhere, 1)}
+        keys = {fact.key for fact in self._some(there, 6)}
+        keys |= {fact.key for fact in self._some(elsewhere, 2)}
         if self._random.random() < 0.5:
             keys.add(self._author.key())
         for key in sorted(keys):
@@ -350,6 +351,9 @@ class Teacher:
         ends = not free or len(told) < most
         ids = (*question.ids, *self._tokens.after)
         return Asked(kind, ids, tuple(told if ends else told[:most]), ends)
+
+    def _facts_in(self, tokens: int) -> int:
+        return self._random.randint(2, max(4, min(16, tokens // _TOKENS_OF_A_FACT)))
 
     def _count(self, most: int) -> int:
         return self._random.randint(2, most)
