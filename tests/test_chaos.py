@@ -1,4 +1,4 @@
-"""A short storm over the real engine: the long ones are `make chaos`."""
+"""The checker of storms, and a short storm over the real engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from chaos.checker import check
 from chaos.storm import Ground, Storm
 from fsspec.implementations.local import LocalFileSystem
@@ -13,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipelines.models import Model
 
 
+@pytest.mark.slow
 def test_a_run_that_is_struck_again_and_again_answers_every_document_once(
     tiny_model: Model, tmp_path: Path
 ) -> None:

@@ -23,8 +23,9 @@ from pipelines.models import Model
 
 DOCUMENTS = 100
 SCRIPT = Path(__file__).with_name("poisoned.py")
-FEW = {11: KILLS, 12: KILLS, 61: HANGS, 54: KILLS_WORKER}
+FEW = {11: KILLS, 61: HANGS}
 MANY = {**dict.fromkeys((11, 12, 40, 77, 90), KILLS), **dict.fromkeys((30, 61), HANGS)}
+WORKERS = {54: KILLS_WORKER}
 REASONS = {KILLS: "engine_crash", HANGS: "timeout", KILLS_WORKER: "engine_crash"}
 
 
@@ -40,7 +41,9 @@ class Poisoned:
 
 
 @pytest.fixture(
-    scope="module", params=[FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"]
+    scope="module",
+    params=[FEW, *(pytest.param(each, marks=pytest.mark.slow) for each in (MANY, WORKERS))],
+    ids=["few", "many", "workers"],
 )
 def poisoned(
     request: pytest.FixtureRequest, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory

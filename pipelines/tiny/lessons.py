@@ -195,8 +195,10 @@ class Teacher:
         return self._lesson(shown.ids, asked)
 
     def _asks(self, text: Text, seen: str, *, part: bool) -> Iterator[Asked]:
-        """For facts that are there, facts that are elsewhere in the text, and one that is not. Many,
-        for most of a long lesson is what it shows."""
+        """For facts that are there, facts that are elsewhere in the text, and one that is not.
+
+        Many, for most of a long lesson is what it shows.
+        """
         there = [fact for fact in text.facts if rules.stated(seen, fact.key)]
         elsewhere = [fact for fact in text.facts if not rules.stated(seen, fact.key)]
         keys = {fact.key for fact in self._some(there, 6)}
