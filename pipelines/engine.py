@@ -153,21 +153,23 @@ class VllmEngine:
             async with asyncio.timeout(None) as scope:
                 self._waiting.add(scope)
                 return await self._generate(prompt, sampling, on_first_token)
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise self._death("its process ended") from error
-        except EngineDeadError as error:
-            raise self._death(_reason(error)) from error
-        except (EngineGenerateError, VLLMValidationError, ValueError) as error:
-            raise RequestRejected(_reason(error)) from error
+        except Exception as error:
+            # one whose request crosses the engine's death meets closed sockets and the like
+            if isinstance(error, EngineDeadError) or self._is_dead():
+                raise self._death(error) from error
+            if isinstance(error, EngineGenerateError | VLLMValidationError | ValueError):
+                raise RequestRejected(_reason(error)) from error
+            raise
         finally:
             self._waiting.discard(scope)
 
-    def _death(self, reason: str) -> EngineDied:
+    def _is_dead(self) -> bool:
+        return bool(self._llm.errored) or not all(each.is_alive() for each in self._processes)
+
+    def _death(self, error: Exception) -> EngineDied:
         if self._hung:
             return EngineHung(f"the engine made no step in {self.config.hang_seconds:.0f} s")
-        return EngineDied(f"the engine died: {reason}")
+        return EngineDied(f"the engine died: {_reason(error)}")
 
     def _watch_over(self) -> None:
         if not self._waiting:
@@ -184,7 +186,7 @@ class VllmEngine:
                 self._hung = True
                 for process in self._processes:
                     process.kill()
-            elif all(process.is_alive() for process in self._processes):
+            elif not self._is_dead():
                 continue
             # vLLM's own words come first
             await asyncio.sleep(_TOLD_WITHIN)

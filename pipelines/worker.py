@@ -11,6 +11,7 @@ import gc
 import random
 import socket
 import time
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ _LEAST_DOCUMENTS = 8
 _REPORT_SECONDS = 1.0
 # Seconds until a refused commit is tried again, and again.
 _COMMIT_AGAIN_AFTER = (1.0, 5.0, 20.0)
-E = TypeVar("E", bound=PhifleetError)
+E = TypeVar("E", bound=Exception)
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,14 @@ class Worker:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Tell the driver why, before an error of ours leaves this worker."""
+        """Tell the driver why, before an error leaves this worker."""
         try:
             yield
-        except* PhifleetError as errors:
+        except* Exception as errors:
             for error in _leaves(errors):
-                ray.get(self._board.fail.remote(str(error)))
+                ours = isinstance(error, PhifleetError)
+                told = str(error) if ours else "".join(traceback.format_exception(error))
+                ray.get(self._board.fail.remote(told))
             raise
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from jobs.cli import main
@@ -35,7 +36,8 @@ class PoisonedEngine(VllmEngine):
         for word, number in ((KILLS, signal.SIGKILL), (HANGS, signal.SIGSTOP)):
             if word in text:
                 for process in self._processes:
-                    os.kill(process.pid, number)
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, number)
         return await super().generate(prompt, sampling, on_first_token)
 
 

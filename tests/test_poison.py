@@ -21,9 +21,8 @@ from runs import LIMIT_SECONDS, corpus_of, job_file, phifleet
 
 from pipelines.models import Model
 
-DOCUMENTS = 100
 SCRIPT = Path(__file__).with_name("poisoned.py")
-FEW = {11: KILLS, 61: HANGS}
+FEW = {5: KILLS, 17: HANGS}
 MANY = {**dict.fromkeys((11, 12, 40, 77, 90), KILLS), **dict.fromkeys((30, 61), HANGS)}
 WORKERS = {54: KILLS_WORKER}
 REASONS = {KILLS: "engine_crash", HANGS: "timeout", KILLS_WORKER: "engine_crash"}
@@ -48,13 +47,13 @@ class Poisoned:
 def poisoned(
     request: pytest.FixtureRequest, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Poisoned:
-    """A run over a hundred texts, those at some places poisoned."""
+    """A run over texts, those at some places poisoned."""
     poison: dict[int, str] = request.param
     directory = tmp_path_factory.mktemp("poisoned")
     (directory / "corpus").mkdir()
     path = directory / "corpus/a.parquet"
     corpus_of(path, range(2), longest=4_000)
-    rows = pq.read_table(path).to_pylist()[:DOCUMENTS]
+    rows = pq.read_table(path).to_pylist()[: max(poison) + 10]
     for place, word in poison.items():
         text = rows[place]["text"]
         middle = random.Random(place).randrange(len(text))  # noqa: S311
