@@ -70,4 +70,4 @@ def test_summaries_are_joined_as_the_notes_that_show_them() -> None:
     summaries = ["The first one, of many.", "Second."]
     combined = rules.combined_summary(summaries)
     assert combined == "The first one, of many.\n\n - Second."
-    assert rules.notes(f" - {combined}") == summaries
+    assert rules.notes(f"- {combined}") == summaries
