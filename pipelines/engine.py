@@ -232,9 +232,12 @@ class VllmEngine:
 
     def shutdown(self) -> None:
         """End the engine and its processes, also one that hangs. From any thread."""
-        if self._watch is not None and not (loop := self._watch.get_loop()).is_closed():
+        loop = self._watch.get_loop() if self._watch is not None else None
+        if self._watch is not None and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._watch.cancel)
         self._llm.shutdown()
+        if loop is not None and not loop.is_running():
+            _close_sockets(self._llm)
 
 
 def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
@@ -329,6 +332,17 @@ def _start(config: EngineConfig, pulse: _Pulse, ray_metrics: bool) -> tuple[Any,
     if not config.gpu:
         _share_the_cores(processes)
     return llm, processes
+
+
+def _close_sockets(llm: Any) -> None:
+    """What vLLM leaves to the engine's event loop, which runs no more: an open socket would keep
+    the process from its end for ever, in the end of its zmq context."""
+    import zmq
+
+    for each in vars(llm.engine_core.resources).values():
+        if isinstance(each, zmq.Socket):
+            # not the asyncio socket's own, which asks the loop
+            zmq.Socket.close(each, linger=0)
 
 
 def _share_the_cores(processes: Sequence[Any]) -> None:

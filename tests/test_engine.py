@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from datetime import date
 from itertools import chain
 
 import pytest
+import zmq
 from fakes import tasks_of
 
 from pipelines.answer import answer_document
@@ -44,6 +46,10 @@ def engine(tiny_model: Model, tiny_tokens: Tokens) -> Iterator[VllmEngine]:
     started = VllmEngine(EngineConfig(tiny_model, 12_288, gpu=False), tiny_tokens)
     yield started
     started.shutdown()
+    # one open socket, and this process would never end
+    assert not [
+        each for each in gc.get_objects() if isinstance(each, zmq.Socket) and not each.closed
+    ]
 
 
 @pytest.fixture(scope="session")
