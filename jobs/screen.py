@@ -16,6 +16,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from pipelines.errors import StorageError
+
 
 @dataclass(frozen=True)
 class Screen:
@@ -27,12 +29,14 @@ class Screen:
 
 @contextmanager
 def screen_over(log: Path) -> Iterator[Screen]:
-    """Send file descriptors 1 and 2 to `log` until the block ends; yield the terminal."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """Send file descriptors 1 and 2 to `log` until the block ends; yield the terminal.
+
+    Raises StorageError where the log cannot be written.
+    """
+    noise = _opened(log)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
-    noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     out, err = (os.fdopen(fd, "w", buffering=1) for fd in kept)
     try:
         os.dup2(noise, 1)
@@ -46,3 +50,11 @@ def screen_over(log: Path) -> Iterator[Screen]:
         os.close(noise)
         out.close()
         err.close()
+
+
+def _opened(log: Path) -> int:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise StorageError(f"{log}: cannot write: {error}") from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from socket import create_server
@@ -15,9 +17,13 @@ import fsspec
 
 
 class S3Server:
-    """moto's server on a free port; buckets are made with `new_bucket`."""
+    """moto's server on a free port; buckets are made with `new_bucket`.
 
-    def __init__(self) -> None:
+    `checks_keys`: it asks who calls, and knows nobody.
+    """
+
+    def __init__(self, *, checks_keys: bool = False) -> None:
+        self._settings = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if checks_keys else {}
         with create_server(("127.0.0.1", 0)) as free:
             self.endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
         self._numbers = itertools.count()
@@ -35,11 +41,16 @@ class S3Server:
         host, port = self.endpoint.removeprefix("http://").split(":")
         command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            env=os.environ | self._settings,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         for _ in range(200):
             try:
                 urllib.request.urlopen(self.endpoint, timeout=1).close()  # noqa: S310 - our own
+                return self
+            except urllib.error.HTTPError:
                 return self
             except OSError:
                 time.sleep(0.1)

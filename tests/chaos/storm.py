@@ -111,8 +111,8 @@ class Storm:
         (directory / "corpus").mkdir(parents=True)
         (directory / "diary").mkdir()
         output = f"{self._ground.outputs}/run-{number}"
-        ids = _write_corpus(directory / "corpus/papers.parquet", self._ground.documents)
-        job = _write_job(directory / "job.yaml", directory / "corpus", output)
+        ids = write_corpus(directory / "corpus/papers.parquet", self._ground.documents)
+        job = write_job(directory / "job.yaml", directory / "corpus", output)
         struck = 0
         until = time.monotonic() + MOST_SECONDS
         while True:
@@ -218,7 +218,7 @@ def _signal(processes: Sequence[psutil.Process], number: int) -> bool:
     return hit
 
 
-def _write_corpus(path: Path, documents: int) -> list[str]:
+def write_corpus(path: Path, documents: int) -> list[str]:
     words = ("ship", "harbour", "storm", "letter", "river", "stone", "garden", "winter", "the")
     dice = random.Random(documents)  # noqa: S311
     rows = [
@@ -233,7 +233,7 @@ def _write_corpus(path: Path, documents: int) -> list[str]:
     return [row["doc"] for row in rows]
 
 
-def _write_job(path: Path, corpus: Path, output: str) -> Path:
+def write_job(path: Path, corpus: Path, output: str) -> Path:
     job = {
         "name": "chaos",
         "input": {"path": str(corpus), "id_column": "doc"},
