@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
+from chaos.checker import check
+from fakes_storage import S3Server
+from quick import QuickRun, ended
 from runs import LIMIT_SECONDS, await_commits, commits, corpus_of, job_file, phifleet, start
 
 from pipelines.models import Model
@@ -60,3 +65,26 @@ def test_the_first_ends_with_3_and_says_who_took_over(taken_over: TakenOver) -> 
     assert taken_over.first_code == 3
     assert "took over as generation 2" in taken_over.first_errors
     assert "Traceback" not in taken_over.first_errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["local", "s3"])
+def test_of_two_drivers_five_seconds_apart_the_newer_finishes(
+    store: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    output = str(tmp_path / "out")
+    if store == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        output = f"{server.new_bucket()}/out"
+    run = QuickRun(tmp_path, output, documents=2_000)
+    first = run.start()
+    time.sleep(5)
+    second = run.start()
+    code, told, errors = ended(first)
+    assert (code, told["status"]) == (3, "failed")
+    assert "took over as generation 2" in errors
+    code, told, errors = ended(second)
+    assert (code, told["status"]) == (0, "done"), errors
+    assert phifleet("verify", output).returncode == 0
+    filesystem, root = fsspec.core.url_to_fs(output)
+    assert check(filesystem, root, run.papers, run.diary).sound

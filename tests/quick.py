@@ -1,0 +1,45 @@
+"""Runs of `phifleet` with quick engines (chaos/program.py), as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chaos.storm import PROGRAM, write_corpus, write_job
+
+_LIMIT_SECONDS = 300
+
+
+class QuickRun:
+    """A job over short papers, which can be run again and again."""
+
+    def __init__(self, directory: Path, output: str, documents: int, **environment: str) -> None:
+        self.papers = write_corpus(directory / "corpus.parquet", documents)
+        self._job = write_job(directory / "job.yaml", directory / "corpus.parquet", output)
+        self.diary = directory / "diary"
+        self.diary.mkdir()
+        engines = {"CHAOS_ENGINE": "quick", "CHAOS_DIARY": str(self.diary)}
+        self._environment: Mapping[str, str] = os.environ | engines | environment
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, PROGRAM, "run", self._job, "--json", "--unit-seconds", "1"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self) -> tuple[int, dict[str, Any], str]:
+        return ended(self.start())
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
+    """Exit code, the JSON on standard output, and what standard error says."""
+    answer, errors = process.communicate(timeout=_LIMIT_SECONDS)
+    return process.returncode, json.loads(answer), errors
