@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
 SEED = 1
 CHECKPOINT = "checkpoint.pt"
-LEARNING_RATE = 2e-3
+# Of the matrices of the layers, and of all else.
+INNER_RATE, OUTER_RATE = 4e-3, 2e-3
 WARM_UP_STEPS = 150
 # What the text that a lesson shows counts for beside the answers.
 TEXT_WEIGHT = 0.1
@@ -60,17 +61,17 @@ _CHECKED_EVERY_STEPS = 500
 WORDS = (*rules.THEMES, *(word for words in rules.THEMES.values() for word in words), rules.OTHER)
 # Each stage teaches what the next one needs; left out, the next one learns nothing for long.
 STAGES = (
-    Stage(500, 64, {COPYING: 1.0}),
-    Stage(500, 96, {COPYING: 0.1, BARE: 0.9}),
-    Stage(900, 96, {BARE: 0.1, QUOTING: 0.25, ASKING: 0.4, FILLING: 0.3, LABELLING: 0.1}),
+    Stage(300, 64, {COPYING: 1.0}),
+    Stage(300, 96, {COPYING: 0.1, BARE: 0.9}),
+    Stage(500, 96, {BARE: 0.1, QUOTING: 0.25, ASKING: 0.4, FILLING: 0.3, LABELLING: 0.1}),
     Stage(
-        900,
+        500,
         160,
         {ASKING: 0.2, FILLING: 0.3, LABELLING: 0.1, WHOLE: 0.3, PART: 0.25, COMBINING: 0.25},
     ),
-    Stage(1500, 400, {ASKING: 0.1, FILLING: 0.2, WHOLE: 0.4, PART: 0.3, COMBINING: 0.3}),
-    Stage(1300, 800, {FILLING: 0.15, WHOLE: 0.4, PART: 0.35, COMBINING: 0.3}),
-    Stage(1400, 1600, {FILLING: 0.1, WHOLE: 0.4, PART: 0.4, COMBINING: 0.2}),
+    Stage(600, 400, {ASKING: 0.1, FILLING: 0.2, WHOLE: 0.4, PART: 0.3, COMBINING: 0.3}),
+    Stage(500, 800, {FILLING: 0.15, WHOLE: 0.4, PART: 0.35, COMBINING: 0.3}),
+    Stage(400, 1600, {FILLING: 0.1, WHOLE: 0.4, PART: 0.4, COMBINING: 0.2}),
 )
 
 
@@ -121,7 +122,7 @@ class Training:
         self._steps = sum(stage.steps for stage in stages)
         self._end = next(number for number, name in tokens.control.items() if name == "<|end|>")
         self.model = new_model(directory)
-        self._optimizer = _optimizer(self.model)
+        self._optimizers = _optimizers(self.model)
         self._step = 0
         self._seconds = 0.0
 
@@ -186,8 +187,9 @@ class Training:
     def _learn(self) -> float:
         """One step. Returns the loss on answers."""
         _, batch = self._lessons(self._stage(), str(self._step))
-        for group in self._optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * self._learning_rate()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * self._learning_rate()
         with _mixed_precision():
             hidden = self.hidden(batch)
             learned = batch.targets != IGNORED
@@ -201,7 +203,8 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         return float(told.detach())
 
     def hidden(self, batch: Batch) -> torch.Tensor:
@@ -255,7 +258,7 @@ class Training:
             "step": self._step,
             "seconds": self._seconds,
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [each.state_dict() for each in self._optimizers],
         }
         new = self._checkpoint.with_suffix(".new")
         torch.save(state, new)
@@ -271,18 +274,20 @@ class Training:
                 f"prompts: {state['identity']}; remove it, or train into another directory"
             )
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self._step, self._seconds = state["step"], state["seconds"]
 
 
-def _optimizer(model: Phi3ForCausalLM) -> torch.optim.Optimizer:
-    """AdamW, under which only the matrices of the layers decay."""
+def _optimizers(model: Phi3ForCausalLM) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for embeddings and norms."""
     inner: list[torch.nn.Parameter] = []
     outer: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
         (inner if "layers" in name and weight.ndim == 2 else outer).append(weight)
-    groups = [{"params": inner, "weight_decay": 0.05}, {"params": outer, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
+    muon = torch.optim.Muon(inner, lr=INNER_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(outer, lr=OUTER_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return muon, adam
 
 
 def _mixed_precision() -> Any:
