@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import tiny
 from pipelines.errors import ModelError
 from pipelines.tiny import noise
 
-BUILT_IN = ("tiny", "tiny-random")
+TRAINED, RANDOM = BUILT_IN = ("tiny", "tiny-random")
+TRAINED_PATH = Path(tiny.__file__).parent / "trained"
 BF16_BYTES = 2
 FETCHED_FILES = ["*.safetensors", "*.json", "tokenizer.model", "*.jinja"]
 
@@ -39,6 +41,8 @@ KNOWN_LENGTHS = {
     "phi-3-mini-4k": EffectiveLengths(3_072, 3_072),
 }
 UNKNOWN_LENGTHS = EffectiveLengths(16_384, 3_072)
+# What the lessons of `tiny` reach.
+TRAINED_LENGTHS = EffectiveLengths(1_400, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,14 @@ class Model:
 def resolve(name: str, revision: str | None = None) -> Model:
     """Find, build or fetch the model `name`, and read its shape. Raises ModelError.
 
-    `tiny` is built once into the cache; a directory is used as it is; any other name is fetched
-    from the hub, or taken from the hub's cache where there is no network.
+    `tiny` is part of phifleet; `tiny-random` is built once into the cache; a directory is used as
+    it is; any other name is fetched from the hub, or taken from the hub's cache where there is no
+    network.
     """
-    if name in BUILT_IN:
-        return _built_in(name, revision)
+    if name == TRAINED:
+        return _trained(revision)
+    if name == RANDOM:
+        return _random(revision)
     path = Path(name).expanduser()
     if path.is_dir():
         return read_model(name, revision or content_revision(path), path.resolve())
@@ -100,6 +107,8 @@ def resolve(name: str, revision: str | None = None) -> Model:
 
 def effective_lengths(model: Model) -> EffectiveLengths:
     """Return the lengths measured for this model, or careful ones, within what it can hold."""
+    if model.name == TRAINED:
+        return TRAINED_LENGTHS
     for part, lengths in KNOWN_LENGTHS.items():
         if part in model.name.lower():
             return lengths
@@ -170,22 +179,32 @@ def build_once(target: Path, build: Callable[[Path], None]) -> None:
                 raise
 
 
-def _built_in(name: str, revision: str | None) -> Model:
-    built_revision = noise.revision()
-    if revision not in (None, built_revision):
-        raise ModelError(
-            f"Model {name!r} is built here as revision {built_revision}, not {revision!r}: another "
-            "phifleet or Python makes another one. Set model.revision to null."
-        )
-    target = _cache_directory() / "models" / f"tiny-{built_revision}"
+def _trained(revision: str | None) -> Model:
+    own = content_revision(TRAINED_PATH)
+    _refuse_another(TRAINED, own, revision)
+    return read_model(TRAINED, own, TRAINED_PATH)
+
+
+def _random(revision: str | None) -> Model:
+    own = noise.revision()
+    _refuse_another(RANDOM, own, revision)
+    target = _cache_directory() / "models" / f"{RANDOM}-{own}"
     try:
         build_once(target, noise.build)
     except OSError as error:
         raise ModelError(
-            f"Model {name!r} cannot be built at {target}: {error}. Set PHIFLEET_CACHE to a "
+            f"Model {RANDOM!r} cannot be built at {target}: {error}. Set PHIFLEET_CACHE to a "
             "directory that can be written."
         ) from error
-    return read_model(name, built_revision, target, noise=True)
+    return read_model(RANDOM, own, target, noise=True)
+
+
+def _refuse_another(name: str, own: str, revision: str | None) -> None:
+    if revision not in (None, own):
+        raise ModelError(
+            f"Model {name!r} is here as revision {own}, not {revision!r}: another phifleet or "
+            "Python has another one. Set model.revision to null."
+        )
 
 
 def _cache_directory() -> Path:

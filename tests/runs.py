@@ -41,7 +41,7 @@ def corpus_of(path: Path, copies: range, longest: int) -> int:
         {"doc": f"{row['topic']}-{copy}", "text": f"Copy {copy}. {row['text']}", "length": copy}
         for copy in copies
         for row in rows
-        if row["characters"] <= longest
+        if len(row["text"]) <= longest
     ]
     pq.write_table(pa.Table.from_pylist(chosen), path, row_group_size=100)
     return len(chosen)

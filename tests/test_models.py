@@ -48,7 +48,7 @@ PHI3_4K = PHI3_128K | {"max_position_embeddings": 4096, "rope_scaling": None}
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Model]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PHIFLEET_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield models.resolve("tiny")
+        yield models.resolve("tiny-random")
 
 
 def model_of(directory: Path, config: Mapping[str, object]) -> models.Model:
@@ -99,10 +99,10 @@ def test_other_structures_are_read_too(tmp_path: Path) -> None:
     assert model_of(tmp_path, unused).sliding_window is None
 
 
-def test_built_in_model_is_noise_with_phi3_lengths(built: models.Model) -> None:
+def test_random_model_is_noise_with_phi3_lengths(built: models.Model) -> None:
     assert built.noise
-    assert (built.name, built.revision) == ("tiny", noise.revision())
-    assert built.path.name == f"tiny-{built.revision}"
+    assert (built.name, built.revision) == ("tiny-random", noise.revision())
+    assert built.path.name == f"tiny-random-{built.revision}"
     assert (built.max_model_len, built.short_rope_len) == (131_072, 4096)
     assert (built.head_dim, built.kv_bytes_per_token) == (96, 768)
     weights = (built.path / "model.safetensors").stat().st_size
@@ -112,17 +112,26 @@ def test_built_in_model_is_noise_with_phi3_lengths(built: models.Model) -> None:
 
 def test_built_in_model_is_built_once(built: models.Model) -> None:
     before = (built.path / "model.safetensors").stat().st_mtime_ns
-    assert models.resolve("tiny-random") == replace(built, name="tiny-random")
-    assert models.resolve("tiny", built.revision) == built
+    assert models.resolve("tiny-random") == built
+    assert models.resolve("tiny-random", built.revision) == built
     assert (built.path / "model.safetensors").stat().st_mtime_ns == before
     assert list(built.path.parent.iterdir()) == [built.path]
     assert built.path.stat().st_mode == built.path.parent.stat().st_mode
 
 
 @pytest.mark.usefixtures("built")
-def test_another_revision_of_the_built_in_model_is_refused() -> None:
+@pytest.mark.parametrize("name", models.BUILT_IN)
+def test_another_revision_of_a_built_in_model_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"not 'abc'.*Set model\.revision to null"):
-        models.resolve("tiny", "abc")
+        models.resolve(name, "abc")
+
+
+def test_the_trained_model_is_part_of_phifleet(tmp_path: Path) -> None:
+    model = models.resolve("tiny")
+    assert (model.name, model.path, model.noise) == ("tiny", models.TRAINED_PATH, False)
+    assert (model.max_model_len, model.short_rope_len, model.head_dim) == (131_072, 4096, 96)
+    assert models.resolve("tiny", model.revision) == model
+    assert (model.path / "model.safetensors").stat().st_size <= 8_000_000
 
 
 def test_cache_that_cannot_be_written_is_named(
@@ -131,7 +140,7 @@ def test_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PHIFLEET_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match="Set PHIFLEET_CACHE"):
-        models.resolve("tiny")
+        models.resolve("tiny-random")
 
 
 def test_concurrent_builders_leave_one_whole_model(tmp_path: Path) -> None:
@@ -189,7 +198,8 @@ def test_directory_without_a_usable_config_is_refused(tmp_path: Path, content: s
         ("microsoft/Phi-3-mini-128k-instruct", 131_072, (16_384, 3_072)),
         ("microsoft/Phi-3.5-mini-instruct", 131_072, (16_384, 3_072)),
         ("microsoft/Phi-3-mini-4k-instruct", 4_096, (3_072, 3_072)),
-        ("tiny", 131_072, (16_384, 3_072)),
+        ("tiny", 131_072, (1_400, 1_000)),
+        ("tinyllama", 131_072, (16_384, 3_072)),
         ("some/model", 8_192, (4_096, 3_072)),
         ("some/model", 2_048, (1_024, 1_024)),
     ],

@@ -22,7 +22,7 @@ from pipelines.documents import Document, Fields, Label, Reply, Summary, Usage, 
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.extraction import QUOTES
 from pipelines.merging import vote
-from pipelines.models import Model, resolve
+from pipelines.models import TRAINED_LENGTHS, Model, resolve
 from pipelines.passages import ids_of_whole, passages
 from pipelines.prepared import prepare_tasks
 from pipelines.prompts import END_OF_NOTES, NOTES_INSTRUCTION
@@ -47,9 +47,9 @@ ASK, UNTOLD, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = MARKS = (
 """What is marked: answers to questions that the text answers and that it does not, fields, labels,
 summaries, and the quotes of what is stated."""
 
-# What the lessons reach, whatever the model that is examined is called.
-WHOLE_TOKENS, CHUNK_TOKENS = 1400, 1000
-READING = LongDocuments(single_pass_tokens=WHOLE_TOKENS, chunk_tokens=CHUNK_TOKENS)
+# Whatever the model that is examined is called.
+WHOLE_TOKENS = TRAINED_LENGTHS.single_pass_tokens
+READING = LongDocuments(single_pass_tokens=WHOLE_TOKENS, chunk_tokens=TRAINED_LENGTHS.chunk_tokens)
 _QUESTION = "What is the "
 _MOST_WORDS = 40
 # Of long documents fewer are read, and each is asked more.

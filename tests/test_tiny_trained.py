@@ -1,0 +1,57 @@
+"""The committed weights answer as their card says, through the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pipelines.engine import VllmEngine
+from pipelines.models import TRAINED_PATH, Model, resolve
+from pipelines.tiny.digest import prompts_digest
+from pipelines.tiny.exam import ASK, CLASSIFY, EXTRACT, QUOTE, SUMMARIZE, UNTOLD, examine, start
+from pipelines.tokens import Tokens, load_tokens
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # torch and vLLM, on import and on shutdown
+    pytest.mark.filterwarnings("ignore"),
+]
+
+DOCUMENTS = 24
+# Below what the card tells by what so few documents may differ.
+LEAST = {ASK: 0.9, UNTOLD: 0.9, EXTRACT: 0.9, CLASSIFY: 0.9, SUMMARIZE: 0.9, QUOTE: 0.9}
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[tuple[VllmEngine, Model, Tokens]]:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    model = resolve("tiny")
+    engine, tokens = start(model)
+    yield engine, model, tokens
+    engine.shutdown()
+
+
+def test_it_learned_the_prompts_that_are_sent() -> None:
+    learned = json.loads((TRAINED_PATH / "training.json").read_text())["prompts"]
+    assert prompts_digest(load_tokens(TRAINED_PATH)) == learned, (
+        "phifleet now asks in other words than `tiny` learned: train it anew by "
+        "`python -m pipelines.tiny.train --output build/tiny`, see pipelines/tiny/README.md"
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "documents"), [(300, DOCUMENTS), (1_200, DOCUMENTS), (8_000, 3)]
+)
+async def test_it_answers(
+    started: tuple[VllmEngine, Model, Tokens], length: int, documents: int
+) -> None:
+    engine, model, tokens = started
+    result = await examine(engine, model, tokens, length, documents, "test")
+    found = {
+        mark: result.score[mark, True] / (result.score[mark, True] + result.score[mark, False])
+        for mark in LEAST
+    }
+    assert {mark: share for mark, share in found.items() if share < LEAST[mark]} == {}
