@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.spec import Job, load_job
+from pipelines.storage import Storage
 from pipelines.tasks import NOT_STATED
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author
@@ -57,9 +58,8 @@ class Answered:
 
 
 def demo_job(directory: Path) -> Job:
-    """Write the demo's corpus below `directory` and return its job."""
+    """Write the demo's corpus below `directory` and return its job. Raises StorageError."""
     corpus = directory / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
     write_corpus(corpus / "topics.parquet")
     with as_file(files("jobs") / "demo.yaml") as path:
         return load_job(
@@ -74,11 +74,12 @@ def demo_job(directory: Path) -> Job:
 
 def write_corpus(path: Path) -> None:
     """The texts of `pydoc_data.topics` with facts planted in them, one row each: topic, text,
-    planted. Written once, always the same."""
+    planted. Written once, always the same. Raises StorageError."""
     if path.exists():
         return
     rows = [_row(topic, text) for topic, text in sorted(pydoc_data.topics.topics.items())]
-    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    with Storage(str(path.parent)).new_file(path.name) as file:
+        pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
 
 
 def _row(topic: str, text: str) -> dict[str, Any]:
