@@ -16,7 +16,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from pipelines.errors import StorageError
+from pipelines.storage import storage_errors
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def screen_over(log: Path) -> Iterator[Screen]:
 
     Raises StorageError where the log cannot be written.
     """
-    noise = _opened(log)
+    with storage_errors("write", str(log)):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
@@ -50,11 +52,3 @@ def screen_over(log: Path) -> Iterator[Screen]:
         os.close(noise)
         out.close()
         err.close()
-
-
-def _opened(log: Path) -> int:
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        raise StorageError(f"{log}: cannot write: {error}") from error

@@ -34,7 +34,8 @@ def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _storage_errors(action: str, where: str) -> Iterator[None]:
+def storage_errors(action: str, where: str) -> Iterator[None]:
+    """Turn a filesystem's refusal within the block into StorageError."""
     try:
         yield
     except refusals() as error:
@@ -92,7 +93,7 @@ class Storage:
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a name whole: a reader sees the old content or the new, never a part."""
-        with _storage_errors("write", self.path(name)):
+        with storage_errors("write", self.path(name)):
             if not self.local:
                 self.filesystem.pipe_file(self.path(name), data)
                 return
@@ -104,7 +105,7 @@ class Storage:
 
         Locally a hard link of a finished file; on S3 one PUT with `If-None-Match: *`.
         """
-        with _storage_errors("create", self.path(name)):
+        with storage_errors("create", self.path(name)):
             return self._create_local(name, data) if self.local else self._create_remote(name, data)
 
     def _create_local(self, name: str, data: bytes) -> bool:
@@ -153,7 +154,7 @@ class Storage:
     @contextmanager
     def new_file(self, name: str) -> Iterator[Path]:
         """A local path to write to; at the end of the block the file takes its name, whole."""
-        with _storage_errors("write", self.path(name)), self._temporary(name) as temporary:
+        with storage_errors("write", self.path(name)), self._temporary(name) as temporary:
             yield temporary
             self._put(temporary, name)
 
@@ -174,7 +175,7 @@ class Storage:
             self.write(target, self.read(source))
             return
         try:
-            with _storage_errors("copy to", self.path(target)):
+            with storage_errors("copy to", self.path(target)):
                 self.filesystem.cp_file(self.path(source), self.path(target))
         except StorageError:
             if self.exists(source):
@@ -191,7 +192,7 @@ class Storage:
 
     def _list(self, directory: str) -> list[tuple[str, str]]:
         path = self.path(directory)
-        with _storage_errors("list", path):
+        with storage_errors("list", path):
             try:
                 entries = self.filesystem.ls(path, detail=True)
             except FileNotFoundError:
@@ -200,12 +201,12 @@ class Storage:
         return sorted((name, kind) for name, kind in found if name and not name.startswith("."))
 
     def exists(self, name: str) -> bool:
-        with _storage_errors("look for", self.path(name)):
+        with storage_errors("look for", self.path(name)):
             return bool(self.filesystem.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
         """Bytes of a name, or None where it does not exist."""
-        with _storage_errors("look at", self.path(name)):
+        with storage_errors("look at", self.path(name)):
             try:
                 return int(self.filesystem.size(self.path(name)))
             except FileNotFoundError:
@@ -213,12 +214,12 @@ class Storage:
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory with all in it; nothing where it does not exist."""
-        with _storage_errors("remove", self.path(name)), suppress(FileNotFoundError):
+        with storage_errors("remove", self.path(name)), suppress(FileNotFoundError):
             self.filesystem.rm(self.path(name), recursive=True)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
         """A seekable file to read from, closed at the end of the block."""
         where = self.path(name)
-        with _storage_errors("read", where), self.filesystem.open(where, "rb") as file:
+        with storage_errors("read", where), self.filesystem.open(where, "rb") as file:
             yield file

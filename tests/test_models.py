@@ -126,7 +126,7 @@ def test_another_revision_of_a_built_in_model_is_refused(name: str) -> None:
         models.resolve(name, "abc")
 
 
-def test_the_trained_model_is_part_of_phifleet(tmp_path: Path) -> None:
+def test_the_trained_model_is_part_of_phifleet() -> None:
     model = models.resolve("tiny")
     assert (model.name, model.path, model.noise) == ("tiny", models.TRAINED_PATH, False)
     assert (model.max_model_len, model.short_rope_len, model.head_dim) == (131_072, 4096, 96)
