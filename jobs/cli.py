@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_runs(commands)
     _add_looks(commands)
+    for other in entry_points(group="phifleet.commands"):
+        other.load()(partial(_command, commands))
     return parser
 
 

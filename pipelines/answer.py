@@ -74,7 +74,24 @@ class Engine(Protocol):
         """Complete one prompt. Raises RequestRejected for this prompt, EngineError for all."""
 
 
-async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class PartRead:
+    """What one task was told by text[start:end], a chunk; None where that gave nothing."""
+
+    task: str
+    start: int
+    end: int
+    value: Value | None
+
+
+Watch = Callable[[PartRead | Answer], None]
+"""Is told, while a document is read, of every chunk as each task has read it, and of every answer
+as it is made."""
+
+
+async def answer_document(
+    document: Document, tasks: Tasks, engine: Engine, watch: Watch | None = None
+) -> Outcome:
     """Answer every task of one document, however long it is.
 
     A task that fails leaves a problem in its answer's place; only a dead engine raises.
@@ -87,7 +104,7 @@ async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> O
         return Outcome(document, problem=_too_long(tasks.reading.most_whole_tokens))
     opened, first = begun
     records = [_Record(task, opened.strategy) for task in tasks.each]
-    read = _PassageReader(text, tasks, engine, records)
+    read = _PassageReader(text, tasks, engine, records, watch)
     async with asyncio.TaskGroup() as group:
         passage: Passage | None = first
         while passage is not None:
@@ -99,7 +116,7 @@ async def answer_document(document: Document, tasks: Tasks, engine: Engine) -> O
             passage = await _aside(next, opened.passages, None) if more else None
     async with asyncio.TaskGroup() as group:
         concluded = [
-            group.create_task(_conclude(record, text, tasks, engine)) for record in records
+            group.create_task(_conclude(record, text, tasks, engine, watch)) for record in records
         ]
     return Outcome(document, tuple(task.result() for task in concluded))
 
@@ -155,6 +172,7 @@ class _PassageReader:
     tasks: Tasks
     engine: Engine
     records: Sequence[_Record]
+    watch: Watch | None
 
     async def __call__(self, passage: Passage, entered: asyncio.Event) -> None:
         frame = self.tasks.tokens.frame
@@ -173,14 +191,17 @@ class _PassageReader:
         self, record: _Record, passage: Passage, completion: Completion | RequestRejected
     ) -> None:
         record.passages += 1
+        chunk = passage.chunk
+        value: Value | None = None
         try:
             value = await self._value(record, passage, completion)
         except (RequestRejected, InvalidAnswer) as error:
             record.problems.append(_problem(error))
-            return
-        chunk = passage.chunk
-        record.findings[passage.number] = Finding(chunk.start, chunk.end, value)
-        record.cut_off |= record.last_reason == _LENGTH
+        else:
+            record.findings[passage.number] = Finding(chunk.start, chunk.end, value)
+            record.cut_off |= record.last_reason == _LENGTH
+        if self.watch is not None and record.strategy == MAP_REDUCE:
+            self.watch(PartRead(record.task.spec.name, chunk.start, chunk.end, value))
 
     async def _value(
         self, record: _Record, passage: Passage, completion: Completion | RequestRejected
@@ -246,7 +267,16 @@ async def _ask(
         return error
 
 
-async def _conclude(record: _Record, text: str, tasks: Tasks, engine: Engine) -> Answer:
+async def _conclude(
+    record: _Record, text: str, tasks: Tasks, engine: Engine, watch: Watch | None
+) -> Answer:
+    answer = await _concluded(record, text, tasks, engine)
+    if watch is not None:
+        watch(answer)
+    return answer
+
+
+async def _concluded(record: _Record, text: str, tasks: Tasks, engine: Engine) -> Answer:
     """The task's answer from what its passages said."""
     found = [record.findings[number] for number in sorted(record.findings)]
     if not found:

@@ -13,8 +13,8 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ _SCHEDULER_NICENESS, _FRONT_NICENESS = 5, 12
 # times what the longest step takes. One on a CPU may compute minutes for a step of a large model.
 _GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
 _WATCHED_EVERY, _TOLD_WITHIN = 1.0, 2.0
+# What one prompt may take of a step where others wait beside it.
+_LONG_PREFILL_TOKENS = 4096
 # Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
 _LIKELIEST = 20
 
@@ -53,6 +55,8 @@ class EngineConfig:
     kv_cache_dtype: str = "auto"
     tensor_parallel: int = 1
     hangs_after: float | None = None
+    online: bool = False
+    """Whether somebody waits for each answer: long prompts then leave room in every step."""
 
     @property
     def hang_seconds(self) -> float:
@@ -81,6 +85,8 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
         arguments["disable_sliding_window"] = True
     elif window is not None:
         arguments["prefix_cache_retention_interval"] = None
+    if config.online:
+        arguments["long_prefill_token_threshold"] = _LONG_PREFILL_TOKENS
     if not config.gpu:
         # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
         # most of a short document's prefix out of the cache.
@@ -133,6 +139,16 @@ class VllmEngine:
         self._hung = False
 
     @property
+    def client(self) -> Any:
+        """vLLM's own engine client, for its OpenAI routes."""
+        return self._llm
+
+    @property
+    def dead(self) -> bool:
+        """Whether it will answer nothing any more."""
+        return self._is_dead()
+
+    @property
     def kv_tokens_in_flight(self) -> int:
         return self._admission.in_flight_tokens
 
@@ -146,19 +162,29 @@ class VllmEngine:
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
         from vllm.exceptions import VLLMValidationError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm.v1.engine.exceptions import EngineGenerateError
+
+        try:
+            async with self.watched():
+                return await self._generate(prompt, sampling, on_first_token)
+        except (EngineGenerateError, VLLMValidationError, ValueError) as error:
+            raise RequestRejected(_reason(error)) from error
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Wait for the engine within the block. Raises EngineDied where it dies or hangs."""
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         self._watch_over()
+        scope = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as scope:
+            async with scope:
                 self._waiting.add(scope)
-                return await self._generate(prompt, sampling, on_first_token)
+                yield
         except Exception as error:
             # one whose request crosses the engine's death meets closed sockets and the like
             if isinstance(error, EngineDeadError) or self._is_dead():
                 raise self._death(error) from error
-            if isinstance(error, EngineGenerateError | VLLMValidationError | ValueError):
-                raise RequestRejected(_reason(error)) from error
             raise
         finally:
             self._waiting.discard(scope)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from typing_extensions import TypeAliasType
@@ -245,35 +245,58 @@ def load_job(
     SpecError names every key that is wrong. Relative paths in it stay as written, but a schema's,
     which is read from beside the job file.
     """
-    source = jobfile.read(Path(path))
-    for assignment in overrides:
-        source = jobfile.override(source, assignment, keys_at)
-    return Job(_check(jobfile.expand(source, environ), source, Path(path).parent), source)
+    return Job(*load(JobSpec, path, overrides, environ))
 
 
 def parse_job(data: Mapping[str, object], directory: Path = Path(".")) -> JobSpec:
     """Checks plain data. One SpecError has a line for each thing that is wrong."""
-    return _check(data, data, directory)
+    return checked(JobSpec, data, data, directory)
 
 
-def _check(data: object, shown: object, directory: Path) -> JobSpec:
+S = TypeVar("S", bound=Section)
+
+
+def load(
+    kind: type[S],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[S, dict[str, object]]:
+    """A YAML file of this kind, checked, and its plain data without the environment's secrets.
+    As `load_job`."""
+    source = jobfile.read(Path(path))
+    for assignment in overrides:
+        source = jobfile.override(source, assignment, keys_under(kind))
+    return checked(kind, jobfile.expand(source, environ), source, Path(path).parent), source
+
+
+def checked(kind: type[S], data: object, shown: object, directory: Path | None) -> S:
+    """Plain data as this kind of file. `shown` is `data` before the environment was filled in;
+    with a `directory`, a schema may be the path of a file in it. Raises SpecError."""
     try:
-        return JobSpec.model_validate(data, context={"directory": directory})
+        return kind.model_validate(data, context=directory and {"directory": directory})
     except ValidationError as error:
-        raise SpecError("\n".join(jobfile.fault_lines(error, data, shown, keys_at))) from None
+        lines = jobfile.fault_lines(error, data, shown, keys_under(kind))
+        raise SpecError("\n".join(lines)) from None
 
 
-def keys_at(data: object, path: jobfile.KeyPath) -> tuple[str, ...] | None:
-    """The keys that the job file may have at a path; None where it has none of its own."""
-    section: object = JobSpec
-    if path[:1] == ("tasks",) and len(path) == 2:
-        task = jobfile.value_at(data, path)
-        section = TASKS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
-    else:
-        for part in path:
-            section = getattr(getattr(section, "model_fields", {}).get(part), "annotation", None)
-    fields = getattr(section, "model_fields", {})
-    return tuple(field.alias or name for name, field in fields.items()) or None
+def keys_under(kind: type[Section]) -> jobfile.KeysAt:
+    """Of this kind of file, the keys that it may have at a path; None where it has none of its
+    own."""
+
+    def keys_at(data: object, path: jobfile.KeyPath) -> tuple[str, ...] | None:
+        section: object = kind
+        if path[:1] == ("tasks",) and len(path) == 2:
+            task = jobfile.value_at(data, path)
+            section = TASKS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
+        else:
+            for part in path:
+                fields = getattr(section, "model_fields", {})
+                section = getattr(fields.get(part), "annotation", None)
+        fields = getattr(section, "model_fields", {})
+        return tuple(field.alias or name for name, field in fields.items()) or None
+
+    return keys_at
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""The online endpoint on Ray Serve. Not built yet."""
+"""The online endpoint on Ray Serve."""

@@ -94,7 +94,7 @@ class Teacher:
 
     def bare(self, document_tokens: int) -> Lesson:
         """A first lesson: facts and short questions for them, with none of phifleet's words."""
-        text = self._author.text(document_tokens, self._random.randint(4, 8))
+        text = self._author.text(document_tokens, self._random.randint(4, 8), alike=False)
         shown = self._tokens.encode(text.text + "\n")
         single = [fact for fact in text.facts if not fact.listed]
         asked = []
@@ -106,7 +106,7 @@ class Teacher:
 
     def quoting(self, document_tokens: int) -> Lesson:
         """Facts and short questions for them, answered with the quotes that phifleet asks for."""
-        text = self._author.text(document_tokens, self._random.randint(4, 8))
+        text = self._author.text(document_tokens, self._random.randint(4, 8), alike=False)
         shown = self._tokens.encode(text.text + "\n")
         asked = []
         for key in dict.fromkeys(fact.key for fact in text.facts):
@@ -119,8 +119,8 @@ class Teacher:
         """Facts and all of phifleet's questions for them, without what stands around a document."""
         text = self._author.text(document_tokens, self._random.randint(4, 8))
         keys = [*dict.fromkeys(fact.key for fact in text.facts)]
-        if self._random.random() < 0.3:
-            keys.append(self._author.key())
+        if self._random.random() < 0.5:
+            keys.append(self._author.key(beside=self._random.choice(keys)))
         asked = [self._ask(key, text.text, part=False) for key in keys]
         return self._lesson(self._tokens.encode(text.text + "\n"), asked)
 
@@ -155,7 +155,7 @@ class Teacher:
 
     def copying(self, tokens: int) -> Lesson:
         """The very first lesson: to write again what was shown."""
-        facts = self._author.text(tokens, max(2, tokens // 8)).facts
+        facts = self._author.text(tokens, max(2, tokens // 8), alike=False).facts
         text = "\n".join(fact.line for fact in facts)
         again = question("Copy this", Sampling(_LIMIT_TOKENS), self._tokens)
         return self._lesson(self._tokens.encode(text + "\n"), [self._asked("copying", again, text)])
@@ -190,8 +190,7 @@ class Teacher:
             *(self._extract(text, seen, part=part) for _ in range(self._count(3))),
             self._classify(text, seen, part=part),
         ]
-        if self._random.random() < 0.5:
-            asked.append(self._summarize(seen, part=part))
+        asked.append(self._summarize(seen, part=part))
         return self._lesson(shown.ids, asked)
 
     def _asks(self, text: Text, seen: str, *, part: bool) -> Iterator[Asked]:
@@ -203,8 +202,7 @@ class Teacher:
         elsewhere = [fact for fact in text.facts if not rules.stated(seen, fact.key)]
         keys = {fact.key for fact in self._some(there, 6)}
         keys |= {fact.key for fact in self._some(elsewhere, 2)}
-        if self._random.random() < 0.5:
-            keys.add(self._author.key())
+        keys.add(self._author.key(beside=self._random.choice(text.facts).key))
         for key in sorted(keys):
             yield self._ask(key, seen, part=part)
 

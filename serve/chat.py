@@ -1,0 +1,77 @@
+"""OpenAI's prompts as token ids: chats in the model's own chat template, and bare texts.
+
+The template is rendered around a marker for each message, and what a message says is tokenized as
+text: no message can hold a control token. Knows no HTTP and no engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import RequestRejected
+from pipelines.tokens import Tokens
+
+CHAT, TEXT = "chat", "text"
+_MARK = "PHIFLEETMESSAGE{}END"
+_MARKED = re.compile(r"PHIFLEETMESSAGE(\d+)END")
+
+
+class ChatFrame:
+    """A model's chat template, from its directory."""
+
+    def __init__(self, path: Path, tokens: Tokens) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
+        self.tokens = tokens
+
+    def ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of a conversation, to be answered next. Raises RequestRejected."""
+        said = [text_of(message) for message in messages]
+        marked = [
+            {"role": message["role"], "content": _MARK.format(at)}
+            for at, message in enumerate(messages)
+        ]
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                marked, add_generation_prompt=True, tokenize=False
+            )
+        except Exception as error:
+            # whatever the template's own code refuses
+            raise RequestRejected(f"messages: the model's chat template: {error}") from error
+        pieces = _MARKED.split(str(rendered))
+        shown = [int(number) for number in pieces[1::2]]
+        if sorted(shown) != list(range(len(messages))):
+            raise RequestRejected("messages: the model's chat template does not show each once")
+        ids = self._frame(pieces[0])
+        for number, frame in zip(shown, pieces[2::2], strict=True):
+            ids += [*self.tokens.encode(said[number]), *self._frame(frame)]
+        return ids
+
+    def _frame(self, piece: str) -> list[int]:
+        return list(self._tokenizer.encode(piece, add_special_tokens=False)) if piece else []
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """What a message says: its content, or the texts of its parts. Raises RequestRejected."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    if not parts or any(part.get("type") != "text" for part in parts):
+        raise RequestRejected("messages: content must be text, or a list of parts of type text")
+    return "".join(str(part.get("text", "")) for part in parts)
+
+
+def prompts_of(kind: str, body: Mapping[str, Any], frame: ChatFrame) -> list[list[int]]:
+    """The prompts of a request: a chat is one, a completion may be of several. Raises
+    RequestRejected."""
+    if kind == CHAT:
+        return [frame.ids(body["messages"])]
+    prompt = body["prompt"]
+    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    prompts = prompt if several else [prompt]
+    return [frame.tokens.encode(each) if isinstance(each, str) else each for each in prompts]

@@ -1,0 +1,116 @@
+"""OpenAI's chat and text completions: vLLM's own, over phifleet's engine and phifleet's tokens.
+
+The one file of `serve` that imports vllm, and parts of it that are not public: what an answer looks
+like, streamed or not, is what `vllm serve` sends. What differs is how a prompt becomes ids: text
+never becomes a control token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from pipelines.engine import VllmEngine
+from serve.chat import CHAT, TEXT
+
+Body = Mapping[str, Any]
+Prompts = Sequence[Sequence[int]]
+
+
+class Refused(Exception):
+    """What a client did wrong: a status and OpenAI's error object. Small to pickle."""
+
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(status, error)
+        self.status = status
+        self.error = error
+
+
+class Completions:
+    """Completes chats and texts with one engine, which is called `name`."""
+
+    def __init__(self, engine: VllmEngine, name: str) -> None:
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+        from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+        from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+        from vllm.entrypoints.openai.models.protocol import BaseModelPath
+        from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+        from vllm.renderers.online_renderer import OnlineRenderer
+
+        client = engine.client
+        models = OpenAIServingModels(
+            client, [BaseModelPath(name=name, model_path=str(engine.config.model.path))]
+        )
+        renderer = OnlineRenderer(
+            client.model_config,
+            client.renderer,
+            request_logger=None,
+            chat_template=None,
+            chat_template_content_format="string",
+        )
+        shared: dict[str, Any] = {
+            "online_renderer": renderer,
+            "request_logger": None,
+            "enable_prompt_tokens_details": True,
+        }
+
+        # vllm ships no types
+        class Chat(OpenAIServingChat):  # type: ignore[misc]
+            async def render_chat_request(self, request: Any) -> Any:
+                return [], [_prompt(request.phifleet_ids)]
+
+        class Text(OpenAIServingCompletion):  # type: ignore[misc]
+            async def render_completion_request(self, request: Any) -> Any:
+                return [_prompt(ids) for ids in request.phifleet_ids]
+
+        self._engine = engine
+        self._chat = Chat(
+            client,
+            models,
+            "assistant",
+            chat_template=None,
+            chat_template_content_format="string",
+            **shared,
+        )
+        self._text = Text(client, models, **shared)
+        self._requests = {CHAT: ChatCompletionRequest, TEXT: CompletionRequest}
+        self._refusals = self._chat.create_error_response
+
+    async def answer(self, kind: str, body: Body, ids: Prompts) -> dict[str, Any]:
+        """The whole answer. Raises Refused, EngineDied."""
+        async with self._engine.watched():
+            made = await self._create(kind, body, ids)
+        answer: dict[str, Any] = made.model_dump(mode="json")
+        return answer
+
+    async def events(self, kind: str, body: Body, ids: Prompts) -> AsyncIterator[str]:
+        """The answer as server-sent events. Raises Refused before the first, EngineDied."""
+        async with self._engine.watched():
+            async for event in await self._create(kind, body, ids):
+                yield event
+
+    async def _create(self, kind: str, body: Body, ids: Prompts) -> Any:
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+
+        create = self._chat.create_chat_completion if kind == CHAT else self._text.create_completion
+        try:
+            request = self._requests[kind].model_validate(dict(body))
+            request.phifleet_ids = ids[0] if kind == CHAT else ids
+            made = await create(request, None)
+        except Exception as error:
+            if self._engine.dead:
+                raise
+            made = self._refusals(error)
+        if isinstance(made, ErrorResponse):
+            raise Refused(made.error.code, json.loads(made.model_dump_json()))
+        return made
+
+
+def _prompt(ids: Sequence[int]) -> Any:
+    from vllm.inputs import tokens_input
+
+    if not ids:
+        raise ValueError("the prompt is empty")
+    return tokens_input(list(ids))

@@ -1,0 +1,87 @@
+"""Verdicts on answers, kept as Parquet that a job can read: a file for what came together.
+
+A verdict is kept before its sender is told so. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.storage import Storage
+from serve.wire import FeedbackRequest
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("answer", pa.string()),
+        ("task", pa.string()),
+        ("verdict", pa.string()),
+        ("correction", pa.string()),
+        ("comment", pa.string()),
+        ("text", pa.string()),
+        ("key", pa.string()),
+        ("received_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+_Row = tuple[dict[str, Any], asyncio.Future[None]]
+
+
+class FeedbackKeeper:
+    """Writes feedback into a directory or bucket prefix."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._waiting: list[_Row] = []
+        self._writing = asyncio.Lock()
+
+    async def keep(self, given: FeedbackRequest, key: str) -> str:
+        """Keep a verdict; returns its id when it is safe. Raises StorageError."""
+        row = _row(given, key)
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, kept))
+        async with self._writing:
+            # whoever holds the lock writes for all who came meanwhile
+            if not kept.done():
+                await self._write()
+        await kept
+        return str(row["id"])
+
+    async def _write(self) -> None:
+        rows, self._waiting = self._waiting, []
+        try:
+            await asyncio.to_thread(self._write_file, [row for row, _ in rows])
+        except Exception as error:
+            for _, kept in rows:
+                if not kept.done():
+                    kept.set_exception(error)
+            return
+        for _, kept in rows:
+            if not kept.done():
+                kept.set_result(None)
+
+    def _write_file(self, rows: list[dict[str, Any]]) -> None:
+        now = datetime.now(UTC)
+        name = f"feedback-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"
+        with self._storage.new_file(name) as path:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
+
+
+def _row(given: FeedbackRequest, key: str) -> dict[str, Any]:
+    return {
+        "id": f"fb-{uuid.uuid4().hex}",
+        "answer": given.answer,
+        "task": given.task,
+        "verdict": given.verdict,
+        "correction": None if given.correction is None else json.dumps(given.correction),
+        "comment": given.comment,
+        "text": given.text,
+        "key": key,
+        "received_at": datetime.now(UTC),
+    }

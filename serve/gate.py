@@ -1,0 +1,190 @@
+"""The gate in front of every route: who asks, whether they may, and how much they send.
+
+An ASGI application around another. What it refuses it refuses before it reads a body, and of no
+body does it read more than it may hold. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Protocol
+
+from serve.keys import Key, Keyring
+from serve.quota import Quota
+from serve.spec import ServeLimits
+from serve.wire import error_json
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PUBLIC = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
+_LOGGER = logging.getLogger("ray.serve")
+
+
+class Record(Protocol):
+    """Is told of every request that ended: its path, status and seconds."""
+
+    def __call__(self, path: str, code: int, seconds: float) -> None: ...
+
+
+class Refused(Exception):
+    """A request that goes no further."""
+
+    def __init__(
+        self, status: int, message: str, kind: str, code: str, headers: Mapping[str, str] = {}
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = error_json(message, kind, code)
+        self.headers = dict(headers)
+
+
+class Gate:
+    """Lets requests with a key through to `app`, each with its owner and its whole body."""
+
+    def __init__(
+        self, app: App, keyring: Keyring, quota: Quota, limits: ServeLimits, record: Record
+    ) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._quota = quota
+        self._limits = limits
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        code = 500
+        started = False
+
+        async def noted(message: Event) -> None:
+            nonlocal code, started
+            if message["type"] == "http.response.start":
+                code, started = message["status"], True
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, noted)
+        except Refused as refused:
+            await respond(noted, refused.status, refused.body, refused.headers)
+        except Exception:
+            # what it was about is nobody's but the sender's
+            _LOGGER.exception("a request to %s failed", scope["path"])
+            if not started:
+                await respond(noted, 500, error_json("internal error", "server_error"))
+        finally:
+            self._record(scope["path"], code, time.monotonic() - began)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if scope["method"] == "OPTIONS" or scope["path"] in PUBLIC:
+            await self._app(scope, _no_body(receive), send)
+            return
+        key = self._owner(headers)
+        self._count(key)
+        scope.setdefault("state", {})["key"] = key
+        if scope["method"] == "POST":
+            receive = _replay(await self._body(headers, receive), receive)
+        await self._app(scope, receive, send)
+
+    def _owner(self, headers: Mapping[str, str]) -> Key:
+        scheme, _, sent = headers.get("authorization", "").partition(" ")
+        key = self._keyring.owner(sent.strip() if scheme.lower() == "bearer" else None)
+        if key is None:
+            told = "Incorrect API key provided." if sent else "You sent no API key."
+            raise Refused(
+                401,
+                f"{told} Send it in the header `Authorization: Bearer KEY`.",
+                "invalid_request_error",
+                "invalid_api_key",
+                {"www-authenticate": "Bearer"},
+            )
+        return key
+
+    def _count(self, key: Key) -> None:
+        wait = self._quota.enter(key.name, key.requests_per_minute, key.tokens_per_minute)
+        if wait is not None:
+            raise Refused(
+                429,
+                f"The key {key.name!r} has used up what it may use in a minute. "
+                f"Try again in {wait} s.",
+                "rate_limit_error",
+                "rate_limit_exceeded",
+                {"retry-after": str(wait)},
+            )
+
+    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+        most = self._limits.body_bytes
+        told = headers.get("content-length", "")
+        if told.isdecimal() and int(told) > most:
+            raise _too_large(most)
+        read = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refused(400, "the body ended early", "invalid_request_error", "body")
+                    read += message.get("body", b"")
+                    if len(read) > most:
+                        raise _too_large(most)
+                    if not message.get("more_body", False):
+                        return bytes(read)
+        except TimeoutError:
+            raise Refused(
+                408,
+                f"the body did not come within {self._limits.body_seconds:g} s",
+                "invalid_request_error",
+                "request_timeout",
+            ) from None
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(
+        413,
+        f"the body is larger than {most} bytes, the most that this endpoint takes",
+        "invalid_request_error",
+        "request_too_large",
+        {"connection": "close"},
+    )
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body in one message, then whatever the server tells."""
+    given = False
+
+    async def again() -> Event:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _no_body(receive: Receive) -> Receive:
+    return _replay(b"", receive)
+
+
+async def respond(
+    send: Send, status: int, body: Mapping[str, Any], headers: Mapping[str, str] = {}
+) -> None:
+    """A whole JSON response."""
+    data = json.dumps(body).encode()
+    told = {"content-type": "application/json", "content-length": str(len(data)), **headers}
+    pairs = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": data})

@@ -1,0 +1,121 @@
+"""Who may ask: bearer keys, kept as hashes, named, and taken back while the endpoint runs.
+
+A key is 32 random bytes, so that its SHA-256 tells nothing of it. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from pipelines.errors import PhifleetError, SpecError
+from pipelines.jobfile import MustBe, Section, Text, Whole, parse_yaml
+from pipelines.spec import checked
+
+PREFIX = "pf-"
+_LOOKED_EVERY_SECONDS = 1.0
+Digest = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{64}$"), MustBe("64 hex digits, as --new-key prints them")
+]  # fmt: skip
+
+
+class Key(Section):
+    """One key: the SHA-256 of what its owner sends, and what it may use in a minute."""
+
+    name: Text
+    sha256: Digest
+    requests_per_minute: Whole | None = None
+    tokens_per_minute: Whole | None = None
+
+
+class KeyList(Section):
+    """The file of keys. Removing a line takes a key back within seconds."""
+
+    keys: Annotated[tuple[Key, ...], Field(strict=False)]
+
+
+def new_key() -> str:
+    """A key that nobody can guess."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_line(name: str, key: str) -> str:
+    """The line of the file that lets a key in."""
+    return f"  - {{name: {name}, sha256: {digest(key)}}}"
+
+
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """The keys of a file. Raises SpecError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"keys.file: cannot read {path}: {error}") from error
+    data = parse_yaml(text, str(path))
+    return checked(KeyList, data, data, None).keys
+
+
+class Keyring:
+    """The keys that are let in now: given ones, and those of a file, read again when it changes.
+
+    A file that cannot be read any more lets in whom it let in before, and `complain` is told.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key] = (),
+        file: Path | None = None,
+        complain: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._given = tuple(keys)
+        self._file = file
+        self._complain = complain
+        self._clock = clock
+        self._looked = clock()
+        self._stamp = self._file_stamp()
+        self._read = read_keys(file) if file else ()
+
+    def owner(self, sent: str | None) -> Key | None:
+        """The key that was sent, None where it is none of ours. Takes as long whichever it is."""
+        self._look_again()
+        wanted = digest(sent or "")
+        found = None
+        for key in (*self._given, *self._read):
+            if hmac.compare_digest(key.sha256, wanted):
+                found = key
+        return found if sent else None
+
+    def _look_again(self) -> None:
+        if self._file is None or self._clock() - self._looked < _LOOKED_EVERY_SECONDS:
+            return
+        self._looked = self._clock()
+        stamp = self._file_stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._read = read_keys(self._file)
+        except PhifleetError as error:
+            self._complain(error.message)
+
+    def _file_stamp(self) -> tuple[int, int, int] | None:
+        """What changes when the file does; a secret that Kubernetes mounts is another file then."""
+        if self._file is None:
+            return None
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size

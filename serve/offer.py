@@ -1,0 +1,173 @@
+"""What an endpoint offers: its model, its named tasks, and which pool reads what.
+
+Made from the serve file alike in front of the engines and behind. Knows no HTTP and no Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.engine import EngineConfig
+from pipelines.errors import RequestRejected, SpecError
+from pipelines.jobfile import Section
+from pipelines.models import Model, resolve
+from pipelines.prepared import prepare_tasks
+from pipelines.spec import ExtractTask, TaskSpec, checked
+from pipelines.tasks import Tasks
+from pipelines.tokens import load_tokens
+from pipelines.units import LONG, SHORT
+from serve.chat import ChatFrame
+from serve.spec import ServeSpec, parse_serve
+
+_LEN_STEP = 1024
+# What an answer is taken to need where a request does not say.
+_USUAL_ANSWER_TOKENS = 256
+_TASKS_KEPT = 256
+
+Named = str | Mapping[str, Any]
+"""A task of a request: a name of the serve file, or a definition."""
+
+
+class Inline(Section):
+    """The tasks that a request defines itself."""
+
+    tasks: Annotated[tuple[TaskSpec, ...], Field(strict=False)]
+
+
+class Offer:
+    """A serve file with its model. Raises SpecError, ModelError."""
+
+    def __init__(self, spec: ServeSpec) -> None:
+        self.spec = spec
+        self.model: Model = resolve(spec.model.name, spec.model.revision)
+        self.tokens = load_tokens(self.model.path)
+        self.frame = ChatFrame(self.model.path, self.tokens)
+        self.named = {task.name: task for task in spec.tasks}
+        self.tasks = lru_cache(_TASKS_KEPT)(self._tasks)
+        if spec.tasks:
+            # what is wrong with them is told when the endpoint starts
+            self._tasks(spec.tasks)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools that the serve file has."""
+        return (SHORT,) if self.spec.pools.long is None else (SHORT, LONG)
+
+    def engine_config(self, pool: str, *, gpu: bool) -> EngineConfig:
+        """How the engine of a pool is started."""
+        spec = self.spec
+        return EngineConfig(
+            model=self.model,
+            max_model_len=self.longest(pool),
+            gpu=gpu,
+            quantization=spec.model.quantization,
+            kv_cache_dtype=spec.model.kv_cache_dtype,
+            tensor_parallel=spec.compute.tensor_parallel,
+            online=True,
+        )
+
+    def longest(self, pool: str) -> int:
+        """Tokens of the longest prompt of a pool with its answer."""
+        most = self.model.max_model_len
+        short = min(most, self.model.short_rope_len or most)
+        if pool == SHORT:
+            return short
+        if self.spec.limits.long_model_len is not None:
+            return min(most, self.spec.limits.long_model_len)
+        reading = self._tasks(self.spec.tasks).reading
+        needed = reading.single_pass_tokens + self.spec.limits.output_tokens + _LEN_STEP
+        return min(most, max(short, -(-needed // _LEN_STEP) * _LEN_STEP))
+
+    def specs(self, wanted: Sequence[Named]) -> tuple[TaskSpec, ...]:
+        """The tasks that a request wants, in its order. Raises SpecError."""
+        limits = self.spec.limits
+        if not wanted:
+            raise SpecError("tasks: missing, must be a list of at least one name or definition")
+        if len(wanted) > limits.tasks:
+            raise SpecError(f"tasks: {len(wanted)}, at most {limits.tasks} in one request")
+        own = [task for task in wanted if not isinstance(task, str)]
+        data = {"tasks": own}
+        defined = iter(checked(Inline, data, data, None).tasks)
+        specs = tuple(
+            self._named(each) if isinstance(each, str) else next(defined) for each in wanted
+        )
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names):
+            raise SpecError(f"tasks: the same name twice: {', '.join(sorted(names))}")
+        for spec in specs:
+            self._within_limits(spec)
+        return specs
+
+    def _named(self, name: str) -> TaskSpec:
+        if name not in self.named:
+            known = ", ".join(self.named) or "none"
+            raise SpecError(
+                f"tasks: no task is called {name[:80]!r}; the endpoint's tasks: {known}"
+            )
+        return self.named[name]
+
+    def _within_limits(self, spec: TaskSpec) -> None:
+        limits = self.spec.limits
+        if isinstance(spec, ExtractTask):
+            shape: Any = spec.fields if spec.fields is not None else spec.json_schema
+            if depth_of(shape) > limits.schema_depth:
+                raise SpecError(f"tasks.{spec.name}: nested deeper than {limits.schema_depth}")
+
+    def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
+        """Tasks made ready; kept, for most requests ask the same. Raises SpecError."""
+        tasks = prepare_tasks(specs, self.spec.long_documents, self.model, self.tokens)
+        limit = self.spec.limits.output_tokens
+        for task in tasks.each:
+            if task.question.sampling.max_tokens > limit:
+                raise SpecError(
+                    f"tasks.{task.spec.name}: its answer may take "
+                    f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed"
+                )
+        return tasks
+
+    def pool_of_document(self, text: str, tasks: Tasks) -> str:
+        """The pool that reads this text for these tasks, as a job would choose it."""
+        reading = tasks.reading
+        if LONG not in self.pools:
+            return SHORT
+        (count,) = self.tokens.count_all([text])
+        longest = reading.lengths(np.array([count], dtype=np.int64)).longest
+        return LONG if bool(reading.long_pool(longest)[0]) else SHORT
+
+    def pool_of_prompt(self, tokens: int, answer_tokens: int | None) -> str:
+        """The pool of a prompt of so many tokens. Raises RequestRejected where none holds it."""
+        longest = max(self.longest(pool) for pool in self.pools)
+        if tokens + (answer_tokens or 1) > longest:
+            raise RequestRejected(
+                f"This model's maximum context length is {longest} tokens. However, you requested "
+                f"{tokens + (answer_tokens or 1)} tokens ({tokens} in the prompt, "
+                f"{answer_tokens or 1} for the answer). Please shorten the prompt or the answer."
+            )
+        needed = tokens + (answer_tokens or _USUAL_ANSWER_TOKENS)
+        fits = LONG not in self.pools or needed <= self.longest(SHORT)
+        return SHORT if fits else LONG
+
+
+def depth_of(value: Any) -> int:
+    """How deep mappings and lists are nested."""
+    deepest, level = 0, [value]
+    while level:
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list | tuple)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+        deepest += 1
+    return deepest - 1
+
+
+def offer_of(arguments: Mapping[str, Any], directory: Path | None = None) -> Offer:
+    """The offer of a serve file's plain data."""
+    return Offer(parse_serve(arguments, directory))

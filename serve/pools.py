@@ -1,0 +1,114 @@
+"""The engines behind the endpoint: a pool's Ray Serve handle, asked once more where a replica dies.
+
+What a request met is raised as one of this file's errors; whoever calls knows no Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from serve.replica import OK, OVERLOADED, Told, Work
+
+_LOGGER = logging.getLogger("ray.serve")
+# The first replica, and another where that one died.
+_TRIES = 2
+
+
+class Busy(Exception):
+    """Every engine that was asked has enough to do. `retry_after`: seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+class Refusal(Exception):
+    """The engine refuses this request: a status and OpenAI's error."""
+
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(status, error)
+        self.status = status
+        self.error = error
+
+
+class Gone(Exception):
+    """The replicas that were asked died."""
+
+
+class Pool(Protocol):
+    """Engines of one kind."""
+
+    async def answer(self, work: Work) -> dict[str, Any]:
+        """Raises Busy, Refusal, Gone."""
+
+    def stream(self, work: Work) -> AsyncGenerator[str, None]:
+        """Raises Busy, Refusal, Gone before the first event; Gone after it."""
+
+
+class ServePool:
+    """A pool by its deployment handle."""
+
+    def __init__(self, handle: Any) -> None:
+        self._answer = handle.options(method_name="answer")
+        self._stream = handle.options(method_name="stream", stream=True)
+
+    async def answer(self, work: Work) -> dict[str, Any]:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                told: Told = await self._answer.remote(work)
+            except _deaths() as error:
+                _note(work, error, attempt)
+                continue
+            answer: dict[str, Any] = _read(told)
+            return answer
+        raise Gone
+
+    async def stream(self, work: Work) -> AsyncGenerator[str, None]:
+        for attempt in range(1, _TRIES + 1):
+            streamed = False
+            try:
+                async with aclosing(_told(self._stream.remote(work))) as told:
+                    async for each in told:
+                        events = _read(each)
+                        streamed = True
+                        yield events
+                return
+            except _deaths() as error:
+                _note(work, error, attempt)
+                if streamed:
+                    raise Gone from error
+        raise Gone
+
+
+async def _told(response: Any) -> AsyncGenerator[Told, None]:
+    """What a streaming response holds; it is cancelled where nobody listens any more."""
+    try:
+        async for each in response:
+            yield each
+    except GeneratorExit:
+        response.cancel()
+        raise
+
+
+def _read(told: Told) -> Any:
+    tag, content = told
+    if tag == OK:
+        return content
+    if tag == OVERLOADED:
+        raise Busy(content)
+    raise Refusal(*content)
+
+
+def _deaths() -> tuple[type[Exception], ...]:
+    from ray.exceptions import RayActorError
+    from ray.serve.exceptions import DeploymentUnavailableError
+
+    return RayActorError, DeploymentUnavailableError
+
+
+def _note(work: Work, error: Exception, attempt: int) -> None:
+    kind = type(error).__name__
+    _LOGGER.warning("%s: a replica died (%s), attempt %d", work.request, kind, attempt)

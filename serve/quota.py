@@ -1,0 +1,72 @@
+"""What a key may use in a minute: requests when they come, tokens when they are known.
+
+Knows no HTTP and no keys: names and amounts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_MINUTE = 60.0
+
+
+@dataclass
+class Bucket:
+    """Fills by `per_minute` up to a minute's worth. What is taken may leave it in debt."""
+
+    per_minute: float
+    level: float
+    at: float
+
+    def fill(self, now: float) -> None:
+        self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / _MINUTE)
+        self.at = now
+
+    def seconds_until(self, level: float) -> float:
+        """How long it takes to be filled so far."""
+        return max(0.0, (level - self.level) * _MINUTE / self.per_minute)
+
+
+class Quota:
+    """The buckets of all names. `share`: the part of every amount that this process may give out,
+    where several answer side by side."""
+
+    def __init__(self, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = share
+        self._clock = clock
+        self._buckets: dict[tuple[str, str], Bucket] = {}
+
+    def enter(self, name: str, requests: int | None, tokens: int | None) -> int | None:
+        """Count a request. Returns None where it may go on, else seconds to wait."""
+        waits = []
+        if requests is not None:
+            bucket = self._bucket(name, "requests", requests)
+            waits.append(bucket.seconds_until(1.0))
+        if tokens is not None:
+            # what a request takes is known at its end: who is in debt waits
+            waits.append(self._bucket(name, "tokens", tokens).seconds_until(1.0))
+        wait = max(waits, default=0.0)
+        if wait > 0:
+            return max(1, math.ceil(wait))
+        if requests is not None:
+            self._bucket(name, "requests", requests).level -= 1.0
+        return None
+
+    def spend(self, name: str, per_minute: int | None, tokens: int) -> None:
+        """Take tokens that were used."""
+        if per_minute is not None:
+            self._bucket(name, "tokens", per_minute).level -= tokens
+
+    def _bucket(self, name: str, what: str, amount: int) -> Bucket:
+        now = self._clock()
+        # a whole request must fit, however small the share
+        per_minute = max(1.0, amount * self._share)
+        found = self._buckets.get((name, what))
+        if found is None or found.per_minute != per_minute:
+            found = Bucket(per_minute, per_minute, now)
+            self._buckets[name, what] = found
+        found.fill(now)
+        return found

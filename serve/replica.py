@@ -1,0 +1,179 @@
+"""One engine of a pool behind Ray Serve: what it answers, what it refuses, how full it is.
+
+A request is a `Work`, an answer a tagged tuple, so that a refusal is no error in anybody's log. An
+engine that dies takes its replica with it: whoever waits is told at once and asks another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pipelines.answer import PartRead, answer_document
+from pipelines.documents import Answer, Document, Usage
+from pipelines.engine import VllmEngine
+from pipelines.errors import EngineDied
+from pipelines.spec import TaskSpec
+from pipelines.tasks import Sampling, Tasks
+from serve.chat import TEXT, prompts_of
+from serve.completions import Completions, Refused
+from serve.events import event, gathered
+from serve.load import Load, Overloaded
+from serve.offer import Offer
+from serve.spec import ServeSpec
+from serve.wire import answers_of, part_of, usage_of
+
+DOCUMENT = "document"
+OK, REFUSED, OVERLOADED = "ok", "refused", "overloaded"
+Told = tuple[str, Any]
+"""A tag, and what goes with it: an answer, a status with an error, or seconds to wait."""
+
+FULLNESS = "fullness"
+"""What the autoscaler is told: how many engines the outstanding tokens would fill."""
+_CHARACTERS_PER_TOKEN = 4
+_LOGGER = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One request, checked: a document with its tasks, or prompts as ids with OpenAI's body."""
+
+    kind: str
+    request: str
+    text: str = ""
+    specs: tuple[TaskSpec, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
+    body: dict[str, Any] | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """What it asks an engine to read, about."""
+        if self.kind == DOCUMENT:
+            return max(1, len(self.text) // _CHARACTERS_PER_TOKEN)
+        return max(1, sum(map(len, self.ids)))
+
+
+class EngineReplica:
+    """A deployment's class: starts the engine of `pool`, then answers."""
+
+    async def __init__(self, spec: ServeSpec, pool: str, gpu: bool) -> None:  # type: ignore[misc]
+        # Ray Serve awaits it
+        self._offer = Offer(spec)
+        config = self._offer.engine_config(pool, gpu=gpu)
+        self._engine = VllmEngine(config, self._offer.tokens, ray_metrics=True)
+        self._completions = Completions(self._engine, spec.model.name)
+        self._load = Load(max(1, int(self._engine.kv_tokens * spec.limits.outstanding_share)))
+        self._streams = 0
+        await self._warm_up()
+
+    async def _warm_up(self) -> None:
+        """What vLLM loads and makes at its first requests would keep the first client waiting."""
+        (ids,) = prompts_of(TEXT, {"prompt": "a"}, self._offer.frame)
+        body = {"model": self._offer.spec.model.name, "prompt": "a", "max_tokens": 1}
+        await self._completions.answer(TEXT, body, [ids])
+        schema = json.dumps({"type": "object", "properties": {"a": {"type": "null"}}})
+        await self._engine.generate(ids, Sampling(1, schema=schema))
+
+    async def answer(self, work: Work) -> Told:
+        """A whole answer."""
+        try:
+            with self._load.hold(work.prompt_tokens):
+                return OK, await self._answer(work)
+        except Overloaded as error:
+            return OVERLOADED, error.retry_after
+        except Refused as error:
+            return REFUSED, (error.status, error.error)
+        except EngineDied as error:
+            self._die(error)
+
+    async def stream(self, work: Work) -> AsyncIterator[Told]:
+        """An answer as server-sent events, some at a time."""
+        self._streams += 1
+        try:
+            with self._load.hold(work.prompt_tokens):
+                async for events in gathered(self._events(work), lambda: self._streams):
+                    yield OK, events
+        except Overloaded as error:
+            yield OVERLOADED, error.retry_after
+        except Refused as error:
+            yield REFUSED, (error.status, error.error)
+        except EngineDied as error:
+            self._die(error)
+        finally:
+            self._streams -= 1
+
+    async def _answer(self, work: Work) -> dict[str, Any]:
+        if work.kind == DOCUMENT:
+            tasks = self._offer.tasks(work.specs)
+            outcome = await answer_document(Document(work.request, work.text), tasks, self._engine)
+            return _body(work, tasks, outcome.answers)
+        assert work.body is not None
+        return await self._completions.answer(work.kind, work.body, work.ids)
+
+    def _events(self, work: Work) -> AsyncIterator[str]:
+        if work.kind == DOCUMENT:
+            return self._document_events(work)
+        assert work.body is not None
+        return self._completions.events(work.kind, work.body, work.ids)
+
+    async def _document_events(self, work: Work) -> AsyncIterator[str]:
+        """`part` and `progress` for every chunk, `answer` for every task, `done` with them all."""
+        tasks = self._offer.tasks(work.specs)
+        names = {task.spec.name: task for task in tasks.each}
+        told: asyncio.Queue[PartRead | Answer | None] = asyncio.Queue()
+        document = Document(work.request, work.text)
+        reading = asyncio.create_task(
+            answer_document(document, tasks, self._engine, told.put_nowait)
+        )
+        reading.add_done_callback(lambda _: told.put_nowait(None))
+        read = 0
+        try:
+            yield event("progress", {"read_characters": 0, "characters": len(work.text)})
+            while (each := await told.get()) is not None:
+                if isinstance(each, Answer):
+                    yield event("answer", answers_of([names[each.task]], [each]))
+                    continue
+                yield event("part", part_of(names[each.task], each))
+                if each.end > read:
+                    read = each.end
+                    yield event("progress", {"read_characters": read, "characters": len(work.text)})
+            outcome = await reading
+            yield event("done", _body(work, tasks, outcome.answers))
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """How many engines the outstanding tokens would fill."""
+        return {FULLNESS: self._load.outstanding / self._engine.kv_tokens}
+
+    async def check_health(self) -> None:
+        """Raises where the engine will answer nothing any more."""
+        if self._engine.dead:
+            raise RuntimeError("the engine is dead")
+
+    def _die(self, error: EngineDied) -> NoReturn:
+        """End this process: nobody is served by an engine that is dead, and Ray starts another."""
+        _LOGGER.error("this replica ends: %s", error.message)
+        os._exit(1)
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            engine.shutdown()
+
+
+def _body(work: Work, tasks: Tasks, answers: tuple[Answer, ...]) -> dict[str, Any]:
+    usage = sum((answer.usage for answer in answers), start=Usage())
+    return {
+        "id": work.request,
+        "answers": answers_of(tasks.each, answers),
+        "usage": usage_of(usage),
+    }

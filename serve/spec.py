@@ -1,0 +1,117 @@
+"""The serve file as frozen models: which tasks are offered, by which engines, to whom, within what.
+
+As a job file, without input and output. Knows nothing of models, engines or Ray.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from pipelines.jobfile import Amount, Fault, MustBe, Section, Text, Texts, Whole
+from pipelines.spec import GpuCount, LongDocuments, ModelSpec, RunName, TaskSpec, checked, load
+from pipelines.units import LONG, SHORT
+
+Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
+
+
+class Http(Section):
+    """Where the endpoint listens, and in how many processes."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8000
+    replicas: Whole = 1
+    cors_origins: Texts = ()
+
+
+class Keys(Section):
+    """Who may ask: a file of keys, read again whenever it changes. Without one, the endpoint makes
+    a key when it starts, and shows it once."""
+
+    file: Text | None = None
+
+
+class PoolReplicas(Section):
+    """How many engines of a pool there may be."""
+
+    min: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 1
+    max: Whole = 1
+
+    def faults(self) -> Iterator[Fault]:
+        if self.min > self.max:
+            yield ("min",), f"at most max, which is {self.max}"
+
+
+class Pools(Section):
+    """Engines for what fits the short rope factors, and for longer prompts; `long` may be left out
+    where nothing is read in one pass that is longer than the short pool holds."""
+
+    short: PoolReplicas = PoolReplicas()
+    long: PoolReplicas | None = None
+
+
+class ServeCompute(Section):
+    """What one engine takes of the cluster."""
+
+    gpus_per_replica: GpuCount = "auto"
+    cpus_per_replica: Amount = 1.0
+    tensor_parallel: Whole = 1
+
+
+class ServeLimits(Section):
+    """The most that one request may ask for, and an engine may be asked for at a time."""
+
+    body_bytes: Whole = 8 * 2**20
+    text_characters: Whole = 4_000_000
+    tasks: Whole = 16
+    schema_depth: Whole = 8
+    output_tokens: Whole = 4096
+    request_seconds: Amount = 600.0
+    body_seconds: Amount = 60.0
+    long_model_len: Whole | None = None
+    outstanding_share: Amount = 2.0
+
+
+class Feedback(Section):
+    """Where verdicts on answers are kept, as Parquet."""
+
+    path: Text
+
+
+class ServeSpec(Section):
+    """A whole serve file."""
+
+    name: RunName = "phifleet"
+    model: ModelSpec = ModelSpec()
+    tasks: Annotated[tuple[TaskSpec, ...], Field(strict=False)] = ()
+    long_documents: LongDocuments = LongDocuments()
+    pools: Pools = Pools()
+    compute: ServeCompute = ServeCompute()
+    http: Http = Http()
+    keys: Keys = Keys()
+    limits: ServeLimits = ServeLimits()
+    feedback: Feedback | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        for at, task in enumerate(self.tasks):
+            if task.name in [earlier.name for earlier in self.tasks[:at]]:
+                yield ("tasks", at, "name"), "a name that no task before it has"
+
+
+POOLS = (SHORT, LONG)
+
+
+def load_serve(
+    path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> ServeSpec:
+    """Reads a YAML serve file as `load_job` does a job file. Raises SpecError."""
+    return load(ServeSpec, path, overrides, environ)[0]
+
+
+def parse_serve(data: Mapping[str, object], directory: Path | None = None) -> ServeSpec:
+    """Checks plain data, such as `serveConfigV2` has as arguments. Raises SpecError."""
+    return checked(ServeSpec, data, data, directory)

@@ -1,0 +1,308 @@
+"""What goes over HTTP: requests with their bounds, answers, errors, and examples of them all.
+
+Answers are what a part's row holds, as JSON. Knows no Ray, no engine and no web framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.config import JsonDict
+from pydantic_core import to_jsonable_python
+
+from pipelines.answer import PartRead
+from pipelines.documents import Answer, Usage
+from pipelines.spec import TaskSpec
+from pipelines.tasks import Task
+
+EXAMPLE_TEXT = "Annual report 2023\n\nAuditor: Smith & Sons\nRevenue: 12.5 million"
+EXAMPLE_TASK: JsonDict = {
+    "name": "auditor",
+    "kind": "ask",
+    "question": "Who audited the statements?",
+}
+EXAMPLE_ANSWER: JsonDict = {
+    "text": "Smith & Sons",
+    "quotes": [{"text": "Auditor: Smith & Sons", "start": 20, "end": 41, "verified": True}],
+    "status": "answered",
+    "strategy": "single",
+    "chunks": 1,
+    "prompt_tokens": 120,
+    "output_tokens": 14,
+    "finish_reason": "stop",
+}
+_MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
+
+
+class Wire(BaseModel):
+    """A JSON object with no other keys than these."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class DocumentRequest(Wire):
+    """One document and what to find out about it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"id": "filing-7", "text": EXAMPLE_TEXT, "tasks": [EXAMPLE_TASK]}]
+        }
+    )
+
+    id: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    text: Annotated[str, Field(min_length=1)]
+    tasks: list[str | dict[str, Any]] = Field(
+        min_length=1, description="Names of the endpoint's tasks, or definitions as in a job file."
+    )
+    stream: bool = False
+
+
+class Usages(BaseModel):
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    output_tokens: int
+
+
+class DocumentAnswer(BaseModel):
+    """By task: its value (as the columns of a job's output), how it was read, what it took."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "filing-7",
+                    "answers": {"auditor": EXAMPLE_ANSWER},
+                    "usage": {
+                        "prompt_tokens": 120,
+                        "cached_prompt_tokens": 0,
+                        "output_tokens": 14,
+                    },
+                }
+            ]
+        }
+    )
+
+    id: str
+    answers: dict[str, dict[str, Any]]
+    usage: Usages
+
+
+class TextPart(Wire):
+    type: Literal["text"]
+    text: str
+
+
+class Message(Wire):
+    role: Literal["system", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
+    name: str | None = None
+
+
+class JsonSchemaFormat(Wire):
+    name: str
+    json_schema: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+
+
+class Sampled(Wire):
+    """What OpenAI's chat and text completions share."""
+
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    n: Annotated[int, Field(ge=1, le=_MOST_CHOICES)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=_MOST_STOPS)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+
+class ChatRequest(Sampled):
+    """OpenAI's chat completion, without tools and pictures."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "tiny",
+                    "messages": [{"role": "user", "content": "What is a list?"}],
+                    "max_tokens": 32,
+                }
+            ]
+        }
+    )
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: str | None = None
+
+    @property
+    def answer_tokens(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+
+Token = Annotated[int, Field(ge=0)]
+Ids = Annotated[list[Token], Field(min_length=1)]
+Prompt = Annotated[str, Field(min_length=1)]
+
+
+class CompletionRequest(Sampled):
+    """OpenAI's text completion. A prompt is text or token ids; text never becomes control."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "tiny", "prompt": "Once upon a time", "max_tokens": 16}]
+        }
+    )
+
+    prompt: (
+        Prompt
+        | Ids
+        | Annotated[list[Prompt], Field(min_length=1, max_length=_MOST_PROMPTS)]
+        | Annotated[list[Ids], Field(min_length=1, max_length=_MOST_PROMPTS)]
+    )
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @property
+    def answer_tokens(self) -> int:
+        # what OpenAI's endpoint and vLLM's take it to be
+        return self.max_tokens or 16
+
+
+class Completed(BaseModel):
+    """OpenAI's answer, as vLLM writes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any]
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "phifleet"
+    max_model_len: int
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class TaskList(BaseModel):
+    """The endpoint's own tasks, as a job file has them."""
+
+    tasks: list[dict[str, Any]]
+
+
+class FeedbackRequest(Wire):
+    """What somebody thinks of an answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "answer": "filing-7",
+                    "task": "auditor",
+                    "verdict": "wrong",
+                    "correction": "Smith & Daughters",
+                }
+            ]
+        }
+    )
+
+    answer: Annotated[str, Field(min_length=1, max_length=256, description="The answer's id.")]
+    verdict: Literal["right", "wrong", "partly"]
+    task: Annotated[str, Field(max_length=256)] | None = None
+    correction: Any = Field(default=None, description="What would have been right, as JSON.")
+    comment: Annotated[str, Field(max_length=10_000)] | None = None
+    text: str | None = Field(default=None, description="The document, where it is to be kept.")
+
+
+class FeedbackKept(BaseModel):
+    id: str
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | int | None = None
+
+
+class Error(BaseModel):
+    """OpenAI's shape."""
+
+    error: ErrorBody
+
+
+def error_json(
+    message: str, kind: str, code: str | int | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """An error in OpenAI's shape."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def answers_of(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, Any]:
+    """Answers by task, each as its column of a part, and why where there is none."""
+    told = {}
+    for task, answer in zip(tasks, answers, strict=True):
+        cell = {"kind": task.spec.kind, **task.column.cell(answer)}
+        if answer.problem:
+            cell["message"] = answer.problem.message
+        told[answer.task] = to_jsonable_python(cell)
+    return told
+
+
+def part_of(task: Task, part: PartRead) -> dict[str, Any]:
+    """What a chunk said, and where it stands."""
+    said = task.column.cell(Answer(task.spec.name, part.value)) if part.value else {}
+    value = {name: said[name] for name in said if name in ("text", "label", "quotes", "confidence")}
+    if task.schema is not None and part.value:
+        value = {name: said[name] for name in (*task.schema["properties"], "quotes")}
+    return {
+        "task": part.task,
+        "start": part.start,
+        "end": part.end,
+        "value": to_jsonable_python(value) if part.value else None,
+    }
+
+
+def usage_of(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_prompt_tokens": usage.cached_prompt_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+def task_schema() -> Mapping[str, Any]:
+    """The JSON Schema of a task's definition."""
+    return TypeAdapter(TaskSpec).json_schema(ref_template="#/components/schemas/{model}")
