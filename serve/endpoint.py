@@ -25,7 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 from pipelines.errors import RequestRejected, SpecError, StorageError
 from serve import wire
 from serve.chat import CHAT, TEXT, prompts_of
-from serve.events import event
+from serve.events import event, read_events
 from serve.feedback import FeedbackKeeper
 from serve.gate import App, Gate, Record, Refused
 from serve.keys import Key, Keyring
@@ -255,26 +255,42 @@ async def _streamed(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Resp
     endpoint.first_token(time.monotonic() - began)
 
     async def all_events() -> AsyncIterator[str]:
-        written = 0
+        used = Used(work)
         try:
             async with asyncio.timeout(endpoint.seconds - (time.monotonic() - began)):
                 async with aclosing(events):
+                    used.note(first)
                     yield first
                     async for each in events:
-                        written += len(each)
+                        used.note(each)
                         yield each
         except TimeoutError:
             yield _error_event(_late(endpoint))
         except Gone:
             yield _error_event(_died())
         finally:
-            _spend(endpoint, key, work.prompt_tokens, written // _CHARACTERS_OF_AN_EVENT)
+            _spend(endpoint, key, *used.tokens)
 
     return StreamingResponse(all_events(), media_type="text/event-stream")
 
 
-# A streamed token takes about so many characters with what stands around it.
-_CHARACTERS_OF_AN_EVENT = 200
+class Used:
+    """The tokens of a stream, by its events: of a document what the last one says, of OpenAI's one
+    for each event, which is what vLLM sends for a token."""
+
+    def __init__(self, work: Work) -> None:
+        self.tokens = (work.prompt_tokens, 0)
+        self._document = work.kind == DOCUMENT
+
+    def note(self, events: str) -> None:
+        if not self._document:
+            prompt, output = self.tokens
+            self.tokens = (prompt, output + events.count("data: "))
+            return
+        for name, data in read_events(events) if "event: done" in events else ():
+            if name == "done":
+                usage = data["usage"]
+                self.tokens = (usage["prompt_tokens"], usage["output_tokens"])
 
 
 def _spend(endpoint: Endpoint, key: Key, prompt: int, output: int) -> None:
@@ -362,6 +378,11 @@ def _add_errors(app: FastAPI) -> None:
         where = ".".join(path)
         text = f"{where}: {message}" if where else message
         return told(422, error_json(text[:1000], _CLIENT, "invalid_request", where[:200] or None))
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        # the gate logs it
+        return told(500, error_json("internal error", _SERVER, "internal_error"))
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:

@@ -18,6 +18,16 @@ def event(name: str, data: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
+def read_events(text: str) -> list[tuple[str, Any]]:
+    """Whole events as pairs of name and data."""
+    found = []
+    for each in text.split("\n\n"):
+        name, _, data = each.partition("\ndata: ")
+        if data:
+            found.append((name.removeprefix("event: "), json.loads(data)))
+    return found
+
+
 async def gathered(events: AsyncIterator[str], streams: Callable[[], int]) -> AsyncIterator[str]:
     """The events as they come: the first at once, later ones together with what came meanwhile.
 

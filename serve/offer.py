@@ -6,6 +6,7 @@ Made from the serve file alike in front of the engines and behind. Knows no HTTP
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,14 @@ class Inline(Section):
     tasks: Annotated[tuple[TaskSpec, ...], Field(strict=False)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Tasks as a key: they hold mappings."""
+
+    written: tuple[str, ...]
+    specs: tuple[TaskSpec, ...] = field(compare=False)
+
+
 class Offer:
     """A serve file with its model. Raises SpecError, ModelError."""
 
@@ -49,7 +58,7 @@ class Offer:
         self.tokens = load_tokens(self.model.path)
         self.frame = ChatFrame(self.model.path, self.tokens)
         self.named = {task.name: task for task in spec.tasks}
-        self.tasks = lru_cache(_TASKS_KEPT)(self._tasks)
+        self._kept = lru_cache(_TASKS_KEPT)(lambda asked: self._tasks(asked.specs))
         if spec.tasks:
             # what is wrong with them is told when the endpoint starts
             self._tasks(spec.tasks)
@@ -119,8 +128,11 @@ class Offer:
             if depth_of(shape) > limits.schema_depth:
                 raise SpecError(f"tasks.{spec.name}: nested deeper than {limits.schema_depth}")
 
-    def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
+    def tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
         """Tasks made ready; kept, for most requests ask the same. Raises SpecError."""
+        return self._kept(_Asked(tuple(each.model_dump_json() for each in specs), specs))
+
+    def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
         tasks = prepare_tasks(specs, self.spec.long_documents, self.model, self.tokens)
         limit = self.spec.limits.output_tokens
         for task in tasks.each:
@@ -156,16 +168,13 @@ class Offer:
 
 def depth_of(value: Any) -> int:
     """How deep mappings and lists are nested."""
-    deepest, level = 0, [value]
-    while level:
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list | tuple)]:
+        depth += 1
         level = [
-            child
-            for each in level
-            if isinstance(each, dict | list | tuple)
-            for child in (each.values() if isinstance(each, dict) else each)
+            child for each in level for child in (each.values() if isinstance(each, dict) else each)
         ]
-        deepest += 1
-    return deepest - 1
+    return depth
 
 
 def offer_of(arguments: Mapping[str, Any], directory: Path | None = None) -> Offer:

@@ -10,14 +10,14 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from pipelines.answer import PartRead, answer_document
 from pipelines.documents import Answer, Document, Usage
-from pipelines.engine import VllmEngine
+from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.errors import EngineDied
 from pipelines.spec import TaskSpec
 from pipelines.tasks import Sampling, Tasks
@@ -66,11 +66,15 @@ class EngineReplica:
         # Ray Serve awaits it
         self._offer = Offer(spec)
         config = self._offer.engine_config(pool, gpu=gpu)
-        self._engine = VllmEngine(config, self._offer.tokens, ray_metrics=True)
-        self._completions = Completions(self._engine, spec.model.name)
+        self._engine, self._completions = self.start(config)
         self._load = Load(max(1, int(self._engine.kv_tokens * spec.limits.outstanding_share)))
         self._streams = 0
         await self._warm_up()
+
+    def start(self, config: EngineConfig) -> tuple[VllmEngine, Completions]:
+        """The engine, and OpenAI's completions over it. Raises EngineError."""
+        engine = VllmEngine(config, self._offer.tokens, ray_metrics=True)
+        return engine, Completions(engine, self._offer.spec.model.name)
 
     async def _warm_up(self) -> None:
         """What vLLM loads and makes at its first requests would keep the first client waiting."""
@@ -83,28 +87,24 @@ class EngineReplica:
     async def answer(self, work: Work) -> Told:
         """A whole answer."""
         try:
-            with self._load.hold(work.prompt_tokens):
+            with self._load.hold(work.prompt_tokens), _ending_with_the_engine():
                 return OK, await self._answer(work)
         except Overloaded as error:
             return OVERLOADED, error.retry_after
         except Refused as error:
             return REFUSED, (error.status, error.error)
-        except EngineDied as error:
-            self._die(error)
 
     async def stream(self, work: Work) -> AsyncIterator[Told]:
         """An answer as server-sent events, some at a time."""
         self._streams += 1
         try:
-            with self._load.hold(work.prompt_tokens):
+            with self._load.hold(work.prompt_tokens), _ending_with_the_engine():
                 async for events in gathered(self._events(work), lambda: self._streams):
                     yield OK, events
         except Overloaded as error:
             yield OVERLOADED, error.retry_after
         except Refused as error:
             yield REFUSED, (error.status, error.error)
-        except EngineDied as error:
-            self._die(error)
         finally:
             self._streams -= 1
 
@@ -159,15 +159,21 @@ class EngineReplica:
         if self._engine.dead:
             raise RuntimeError("the engine is dead")
 
-    def _die(self, error: EngineDied) -> NoReturn:
-        """End this process: nobody is served by an engine that is dead, and Ray starts another."""
-        _LOGGER.error("this replica ends: %s", error.message)
-        os._exit(1)
-
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
         if engine is not None:
             engine.shutdown()
+
+
+@contextmanager
+def _ending_with_the_engine() -> Iterator[None]:
+    """End this process where the engine dies within the block: nobody is served by one that is
+    dead, who waits is told at once, and Ray starts another."""
+    try:
+        yield
+    except* EngineDied as errors:
+        _LOGGER.error("this replica ends: %s", errors.exceptions[0])
+        os._exit(1)
 
 
 def _body(work: Work, tasks: Tasks, answers: tuple[Answer, ...]) -> dict[str, Any]:

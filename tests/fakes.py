@@ -51,6 +51,7 @@ class FakeEngine:
     dies_of: str | None = None
     hangs_at: str | None = None
     prompts: list[str] = field(default_factory=list)
+    asked: list[list[int]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class FakeEngine:
     ) -> Completion:
         text = self.tokens.decode(prompt)
         self.prompts.append(text)
+        self.asked.append(list(prompt))
         number = len(self.prompts)
         self.events.append(f"start {number}")
         self.longest = max(self.longest, len(prompt) + sampling.max_tokens)

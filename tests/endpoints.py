@@ -1,0 +1,81 @@
+"""An endpoint without Ray for tests: its own application over a pool that does what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import httpx
+
+from pipelines.units import SHORT
+from serve.endpoint import Endpoint, make_app
+from serve.feedback import FeedbackKeeper
+from serve.keys import Key, Keyring, digest
+from serve.offer import Offer
+from serve.quota import Quota
+from serve.replica import Work
+from serve.spec import parse_serve
+
+KEY = "pf-test"
+OTHER_KEY = "pf-other"
+TASKS: list[dict[str, Any]] = [
+    {"name": "summary", "kind": "summarize", "max_words": 20},
+    {"name": "auditor", "kind": "ask", "question": "Who audited it?"},
+]
+
+
+class ScriptedPool:
+    """Notes what it was asked. Answers `told`, or raises it, after `seconds`."""
+
+    def __init__(self) -> None:
+        self.told: Any = {"id": "x", "answers": {}, "usage": {"prompt_tokens": 7}}
+        self.events: list[Any] = ["data: a\n\n", "data: [DONE]\n\n"]
+        self.seconds = 0.0
+        self.works: list[Work] = []
+        self.cancelled = asyncio.Event()
+
+    async def answer(self, work: Work) -> dict[str, Any]:
+        self.works.append(work)
+        try:
+            await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if isinstance(self.told, Exception):
+            raise self.told
+        answer: dict[str, Any] = self.told
+        return answer
+
+    async def stream(self, work: Work) -> AsyncGenerator[str, None]:
+        self.works.append(work)
+        try:
+            for each in self.events:
+                if isinstance(each, Exception):
+                    raise each
+                yield each
+                await asyncio.sleep(self.seconds)
+        finally:
+            self.cancelled.set()
+
+
+def offer_of(**spec: Any) -> Offer:
+    """An offer of the random model with two named tasks."""
+    return Offer(parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS, **spec}))
+
+
+def endpoint_of(
+    offer: Offer, pool: ScriptedPool, feedback: FeedbackKeeper | None = None, **quota: int
+) -> Endpoint:
+    """An endpoint that lets `KEY` in, and `OTHER_KEY` with these quotas."""
+    keys = [
+        Key(name="test", sha256=digest(KEY)),
+        Key(name="other", sha256=digest(OTHER_KEY), **quota),
+    ]
+    return Endpoint(offer, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback)
+
+
+def client_of(endpoint: Endpoint, key: str | None = KEY) -> httpx.AsyncClient:
+    headers: Mapping[str, str] = {"authorization": f"Bearer {key}"} if key else {}
+    transport = httpx.ASGITransport(make_app(endpoint), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://endpoint", headers=headers)

@@ -1,0 +1,411 @@
+"""The routes, over a pool that does what it is told: what is checked, put to it, and answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from endpoints import KEY, OTHER_KEY, TASKS, ScriptedPool, client_of, endpoint_of, offer_of
+
+from pipelines.models import Model
+from pipelines.storage import Storage
+from serve.chat import CHAT, TEXT
+from serve.endpoint import Endpoint
+from serve.events import event
+from serve.feedback import FeedbackKeeper
+from serve.offer import Offer, depth_of
+from serve.pools import Busy, Gone, Refusal
+from serve.replica import DOCUMENT
+from serve.wire import error_json
+
+DOCUMENTS = "/v1/documents"
+CHATS = "/v1/chat/completions"
+TEXTS = "/v1/completions"
+DOCUMENT_BODY = {"text": "A text.", "tasks": ["summary"]}
+CHAT_BODY = {"model": "tiny-random", "messages": [{"role": "user", "content": "Hello"}]}
+TEXT_BODY = {"model": "tiny-random", "prompt": "Hello"}
+
+
+@pytest.fixture(scope="module")
+def offer(tiny_model: Model) -> Offer:
+    assert tiny_model
+    limits = {
+        "body_bytes": 20_000, "text_characters": 5_000, "request_seconds": 0.5, "tasks": 3,
+        "body_seconds": 0.5, "output_tokens": 300,
+    }  # fmt: skip
+    return offer_of(limits=limits)
+
+
+@pytest.fixture
+def pool() -> ScriptedPool:
+    return ScriptedPool()
+
+
+@pytest.fixture
+async def client(offer: Offer, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(offer, pool)) as client:
+        yield client
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    error: dict[str, Any] = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+async def test_a_document_is_put_to_the_pool_with_its_tasks(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    own = {"name": "who", "kind": "ask", "question": "Who?"}
+    body = {"id": "filing-7", "text": "A text.", "tasks": ["summary", own]}
+    response = await client.post(DOCUMENTS, json=body)
+    assert response.status_code == 200
+    assert response.json() == pool.told
+    (work,) = pool.works
+    assert (work.kind, work.request, work.text) == (DOCUMENT, "filing-7", "A text.")
+    assert [spec.name for spec in work.specs] == ["summary", "who"]
+
+
+async def test_a_document_without_an_id_gets_one(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    for _ in range(2):
+        await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+    names = {work.request for work in pool.works}
+    assert len(names) == 2
+    assert all(name.startswith("doc-") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"text": ""}, "text"),
+        ({"text": " \n"}, "white space"),
+        ({"text": 5}, "text"),
+        ({"text": None}, "text"),
+        ({"tasks": []}, "tasks"),
+        ({"tasks": "summary"}, "tasks"),
+        ({"tasks": ["nothing"]}, "no task is called 'nothing'"),
+        ({"tasks": ["summary", "summary"]}, "twice"),
+        ({"tasks": ["summary"] * 4}, "at most 3"),
+        ({"tasks": [{"name": "a", "kind": "ask"}]}, "tasks.0.question: missing"),
+        ({"tasks": [{"name": "a", "kind": "sing"}]}, "tasks.0.kind"),
+        ({"tasks": [{"name": "a", "kind": "ask", "question": "q", "x": 1}]}, "no such key"),
+        ({"tasks": [{"name": "a", "kind": "summarize", "max_words": 300}]}, "at most 300"),
+        ({"tasks": [{"name": "a", "kind": "extract", "schema": "file.json"}]}, "a JSON Schema"),
+        ({"tasks": [{"name": "a", "kind": "extract", "schema": {"type": 5}}]}, "5"),
+        ({"id": ""}, "id"),
+        ({"id": "x" * 300}, "id"),
+        ({"stream": "yes"}, "stream"),
+        ({"more": 1}, "more"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_document_is_said(
+    client: httpx.AsyncClient, pool: ScriptedPool, changed: dict[str, Any], told: str
+) -> None:
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, **changed})
+    assert response.status_code == 422, response.text
+    assert told in error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_form_that_is_nested_too_deep_is_refused(client: httpx.AsyncClient) -> None:
+    nested: Any = "string"
+    for _ in range(9):
+        nested = {"a": nested}
+    task = {"name": "deep", "kind": "extract", "fields": nested}
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
+    assert response.status_code == 422
+    assert "nested deeper than 8" in error_of(response)["message"]
+    assert (depth_of(5), depth_of({}), depth_of({"a": [1]})) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"\xff\xfe", 422),
+        (b'{"text": "\xff", "tasks": ["summary"]}', 422),
+        (b'{"text": "\\ud800", "tasks": ["summary"]}', 422),
+        (b"[" * 10_000, 422),
+        (b"NaN", 422),
+        (b"5", 422),
+        (b'{"text": ' + b"9" * 5000 + b"}", 422),
+        (b"x" * 20_001, 413),
+        (b'{"text": "' + b"a" * 5001 + b'", "tasks": ["summary"]}', 413),
+    ],
+)
+async def test_a_body_that_is_no_request_is_refused(
+    client: httpx.AsyncClient, pool: ScriptedPool, content: bytes, code: int
+) -> None:
+    headers = {"content-type": "application/json"}
+    for path in (DOCUMENTS, CHATS, TEXTS, "/v1/feedback"):
+        response = await client.post(path, content=content, headers=headers)
+        assert response.status_code in (code, 400, 422), (path, response.text)
+        assert error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_body_of_unknown_length_is_read_no_further_than_it_may_be(
+    client: httpx.AsyncClient,
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1000
+            yield b"x" * 1000
+
+    response = await client.post(DOCUMENTS, content=endless())
+    assert response.status_code == 413
+    assert sent <= 30_000
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncClient) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        import asyncio
+
+        for _ in range(20):
+            yield b"x"
+            await asyncio.sleep(0.1)
+
+    response = await client.post(DOCUMENTS, content=slow())
+    assert response.status_code == 408
+
+
+@pytest.mark.parametrize("key", [None, "wrong", "pf-test2"])
+@pytest.mark.parametrize("path", [DOCUMENTS, CHATS, "/v1/models", "/v1/tasks", "/nothing"])
+async def test_nobody_gets_in_without_a_key(
+    offer: Offer, pool: ScriptedPool, key: str | None, path: str
+) -> None:
+    async with client_of(endpoint_of(offer, pool), key) as client:
+        response = await client.post(path, json=DOCUMENT_BODY)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert error_of(response)["code"] == "invalid_api_key"
+    assert KEY not in response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json"])
+async def test_what_says_nothing_of_anybody_is_open(
+    offer: Offer, pool: ScriptedPool, path: str
+) -> None:
+    async with client_of(endpoint_of(offer, pool), None) as client:
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_over_quota_is_told_when_to_come_again(offer: Offer, pool: ScriptedPool) -> None:
+    endpoint = endpoint_of(offer, pool, requests_per_minute=2)
+    async with client_of(endpoint, OTHER_KEY) as client:
+        codes = [(await client.get("/v1/models")).status_code for _ in range(2)]
+        response = await client.get("/v1/models")
+    assert codes == [200, 200]
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "30"
+    assert error_of(response)["code"] == "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_are_counted_when_they_are_used(
+    offer: Offer, pool: ScriptedPool, stream: bool
+) -> None:
+    pool.told["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
+    pool.events = [event("done", {"usage": pool.told["usage"]})]
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    async with client_of(endpoint, OTHER_KEY) as client:
+        first = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": stream})
+        second = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+    assert first.status_code == 200
+    assert second.status_code == 429
+    assert 1 <= int(second.headers["retry-after"]) <= 62
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("raised", "code", "name"),
+    [
+        (Busy(17), 429, "overloaded"),
+        (Gone(), 503, "engine_died"),
+        (Refusal(400, error_json("m", "t", 400)), 400, 400),
+    ],
+)  # fmt: skip
+async def test_what_the_engines_say_is_told(
+    client: httpx.AsyncClient,
+    pool: ScriptedPool,
+    raised: Exception,
+    code: int,
+    name: str | int,
+    stream: bool,
+) -> None:
+    pool.told, pool.events = raised, [raised]
+    for path, body in ((DOCUMENTS, DOCUMENT_BODY), (CHATS, CHAT_BODY), (TEXTS, TEXT_BODY)):
+        response = await client.post(path, json={**body, "stream": stream})
+        assert response.status_code == code
+        assert error_of(response)["code"] == name
+        if isinstance(raised, Busy):
+            assert response.headers["retry-after"] == "17"
+
+
+async def test_what_is_not_answered_in_time_is_stopped(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    pool.seconds = 30
+    began = time.monotonic()
+    response = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+    assert response.status_code == 504
+    assert pool.cancelled.is_set()
+    assert time.monotonic() - began < 10
+
+
+async def test_a_stream_is_passed_on(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
+    response = await client.post(CHATS, json={**CHAT_BODY, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.text == "".join(pool.events)
+
+
+@pytest.mark.parametrize(
+    ("event", "code"), [(Gone(), "engine_died"), ("late", "deadline_exceeded")]
+)
+async def test_a_stream_that_breaks_off_says_so(
+    client: httpx.AsyncClient, pool: ScriptedPool, event: Any, code: str
+) -> None:
+    pool.events = ["data: a\n\n", event]
+    pool.seconds = 0.0 if isinstance(event, Exception) else 30.0
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": True})
+    last = response.text.strip().splitlines()[-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == code
+    assert pool.cancelled.is_set()
+
+
+async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
+    await client.post(CHATS, json={**CHAT_BODY, "max_tokens": 5, "temperature": 0})
+    await client.post(TEXTS, json={**TEXT_BODY, "prompt": [[5, 6], [7]]})
+    chat, text = pool.works
+    assert (chat.kind, text.kind) == (CHAT, TEXT)
+    assert text.ids == ((5, 6), (7,))
+    assert len(chat.ids) == 1
+    assert chat.body is not None and chat.body["max_tokens"] == 5
+
+
+async def test_an_answer_without_a_length_has_the_endpoints(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    await client.post(CHATS, json=CHAT_BODY)
+    (work,) = pool.works
+    assert work.body is not None and work.body["max_tokens"] == 300
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code", "name"),
+    [
+        (CHATS, {**CHAT_BODY, "model": "gpt-4"}, 404, "model_not_found"),
+        (TEXTS, {**TEXT_BODY, "model": "gpt-4"}, 404, "model_not_found"),
+        (TEXTS, {**TEXT_BODY, "prompt": [5] * 4096}, 400, "context_length_exceeded"),
+        (CHATS, {**CHAT_BODY, "max_tokens": 301}, 400, "invalid_value"),
+        (CHATS, {**CHAT_BODY, "tools": []}, 422, "invalid_request"),
+        (CHATS, {**CHAT_BODY, "temperature": 3}, 422, "invalid_request"),
+        (CHATS, {**CHAT_BODY, "messages": []}, 422, "invalid_request"),
+        (CHATS, {**CHAT_BODY, "n": 1000}, 422, "invalid_request"),
+        (TEXTS, {**TEXT_BODY, "prompt": ""}, 422, "invalid_request"),
+        (TEXTS, {**TEXT_BODY, "prompt": [-1]}, 422, "invalid_request"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_completion_is_said(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], code: int, name: str
+) -> None:
+    response = await client.post(path, json=body)
+    assert response.status_code == code, response.text
+    assert error_of(response)["code"] == name
+
+
+async def test_models_and_tasks_are_listed(client: httpx.AsyncClient) -> None:
+    (model,) = (await client.get("/v1/models")).json()["data"]
+    assert model["id"] == "tiny-random"
+    assert (await client.get("/v1/models/tiny-random")).json() == model
+    assert (await client.get("/v1/models/other")).status_code == 404
+    listed = (await client.get("/v1/tasks")).json()["tasks"]
+    assert [task["name"] for task in listed] == [task["name"] for task in TASKS]
+
+
+async def test_unknown_routes_and_methods_are_told_in_the_same_shape(
+    client: httpx.AsyncClient,
+) -> None:
+    for response in (await client.get("/v1/nothing"), await client.get(DOCUMENTS)):
+        assert response.status_code in (404, 405)
+        assert error_of(response)["message"]
+
+
+async def test_feedback_is_kept_before_it_is_acknowledged(
+    offer: Offer, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    keeper = FeedbackKeeper(Storage(str(tmp_path)))
+    body = {"answer": "filing-7", "task": "who", "verdict": "wrong", "correction": {"a": [1]}}
+    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+        kept = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
+    rows = [row for file in tmp_path.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    assert sorted(row["id"] for row in rows) == sorted(kept)
+    assert rows[0]["correction"] == '{"a": [1]}'
+    assert rows[0]["key"] == "test"
+
+
+async def test_without_a_place_for_feedback_there_is_none(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
+    assert response.status_code == 404
+
+
+async def test_a_failure_of_our_own_tells_nothing_of_the_request(
+    client: httpx.AsyncClient, pool: ScriptedPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.told = ZeroDivisionError("division")
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "text": "A secret text."})
+    assert response.status_code == 500
+    assert error_of(response)["message"] == "internal error"
+    assert "secret" not in caplog.text
+    assert KEY not in caplog.text
+
+
+async def test_other_origins_are_let_in_only_where_they_are_named(
+    tiny_model: Model, pool: ScriptedPool
+) -> None:
+    assert tiny_model
+    asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    allowed: list[list[str]] = [[], ["https://app.example"]]
+    for origins in allowed:
+        offer = offer_of(http={"cors_origins": origins})
+        async with client_of(endpoint_of(offer, pool), None) as client:
+            response = await client.options(DOCUMENTS, headers=asked)
+        assert response.headers.get("access-control-allow-origin") == next(iter(origins), None)
+
+
+async def test_requests_are_counted_by_route_and_code(offer: Offer, pool: ScriptedPool) -> None:
+    counted: list[tuple[str, int]] = []
+    base = endpoint_of(offer, pool)
+    endpoint = Endpoint(
+        base.offer, base.pools, base.keyring, base.quota,
+        record=lambda path, code, seconds: counted.append((path, code)),
+    )  # fmt: skip
+    async with client_of(endpoint) as client:
+        await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+        await client.post(DOCUMENTS, json={})
+        await client.post(DOCUMENTS, json=DOCUMENT_BODY, headers={"authorization": "Bearer no"})
+    assert counted == [(DOCUMENTS, 200), (DOCUMENTS, 422), (DOCUMENTS, 401)]
+
+
+async def test_the_openapi_document_describes_tasks_and_the_key(client: httpx.AsyncClient) -> None:
+    schema: dict[str, Any] = (await client.get("/openapi.json")).json()
+    text = json.dumps(schema)
+    names = set(schema["components"]["schemas"])
+    assert {"AskTask", "ExtractTask", "Task", "Error"} <= names
+    used = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert used <= names
+    assert schema["security"] == [{"key": []}]
+    documents = schema["paths"][DOCUMENTS]["post"]
+    assert {"200", "401", "413", "422", "429", "503", "504"} <= set(documents["responses"])

@@ -1,0 +1,87 @@
+"""Bearer keys: who is let in, and how one is taken back while the endpoint runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import SpecError
+from serve.keys import Key, Keyring, digest, key_line, new_key, read_keys
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 10
+        return self.now
+
+
+def write(path: Path, *named: tuple[str, str]) -> None:
+    lines = [key_line(name, key) for name, key in named]
+    path.write_text("keys:\n" + "\n".join(lines) if lines else "keys: []\n")
+
+
+def test_two_keys_are_never_the_same_and_the_hash_is_all_that_is_kept(tmp_path: Path) -> None:
+    first, second = new_key(), new_key()
+    assert first != second
+    write(tmp_path / "keys.yaml", ("alice", first))
+    assert first not in (tmp_path / "keys.yaml").read_text()
+    assert read_keys(tmp_path / "keys.yaml") == (Key(name="alice", sha256=digest(first)),)
+
+
+@pytest.mark.parametrize("sent", [None, "", "pf-wrong", "ä\udc80", "x" * 100_000])
+def test_nobody_else_is_let_in(sent: str | None) -> None:
+    ring = Keyring([Key(name="alice", sha256=digest(new_key()))])
+    assert ring.owner(sent) is None
+
+
+def test_the_hash_of_nothing_lets_nobody_in() -> None:
+    assert Keyring([Key(name="nobody", sha256=digest(""))]).owner("") is None
+    assert Keyring([Key(name="nobody", sha256=digest(""))]).owner(None) is None
+
+
+def test_a_key_is_taken_back_and_another_given_while_it_runs(tmp_path: Path) -> None:
+    file, alice, bob = tmp_path / "keys.yaml", new_key(), new_key()
+    write(file, ("alice", alice))
+    ring = Keyring(file=file, clock=Clock())
+    found = ring.owner(alice)
+    assert found is not None and found.name == "alice"
+    write(file, ("bob", bob))
+    os.utime(file, ns=(1, 1))
+    assert ring.owner(alice) is None
+    found = ring.owner(bob)
+    assert found is not None and found.name == "bob"
+
+
+def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
+    tmp_path: Path,
+) -> None:
+    file, alice = tmp_path / "keys.yaml", new_key()
+    write(file, ("alice", alice))
+    complaints: list[str] = []
+    ring = Keyring(file=file, complain=complaints.append, clock=Clock())
+    file.write_text("keys: [{name: alice, sha256: short}]")
+    assert ring.owner(alice) is not None
+    file.unlink()
+    assert ring.owner(alice) is not None
+    assert "64 hex digits" in complaints[0]
+    assert "cannot read" in complaints[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("keys: [{name: a}]", "keys.0.sha256"),
+        ("keys: [{name: a, sha256: X}]", "64 hex digits"),
+        ("keys: [{name: a, sha256: X, limit: 3}]", "no such key"),
+        ("[", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "keys.yaml").write_text(content)
+    with pytest.raises(SpecError, match=told):
+        read_keys(tmp_path / "keys.yaml")

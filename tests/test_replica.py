@@ -1,0 +1,175 @@
+"""One engine behind Ray Serve, without Ray: what it asks the engine, and what it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import pydoc_data.topics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from endpoints import TASKS, offer_of
+from fakes import FakeEngine
+
+from jobs.show import show
+from pipelines.engine import EngineConfig
+from pipelines.models import Model
+from pipelines.prepared import prepare_job
+from pipelines.spec import load_job
+from pipelines.units import SHORT
+from serve.events import read_events
+from serve.offer import Offer
+from serve.replica import DOCUMENT, FULLNESS, OK, OVERLOADED, EngineReplica, Work
+from serve.spec import parse_serve
+
+WHOLE, LONG_TEXT = "A short text.", "\n".join(pydoc_data.topics.topics.values())[:300_000]
+
+
+class FakeReplica(EngineReplica):
+    """A replica whose engine keeps what it was asked."""
+
+    engine: FakeEngine
+
+    def start(self, config: EngineConfig) -> Any:
+        self.engine = FakeEngine(self._offer.tokens, max_model_len=config.max_model_len)
+        return self.engine, None
+
+    async def _warm_up(self) -> None: ...
+
+
+@pytest.fixture
+async def replica(tiny_model: Model) -> FakeReplica:
+    assert tiny_model
+    made = FakeReplica.__new__(FakeReplica)
+    spec = parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS})
+    await made.__init__(spec, SHORT, False)  # type: ignore[misc]  # as Ray Serve awaits it
+    return made
+
+
+@pytest.fixture(scope="module")
+def offer(tiny_model: Model) -> Iterator[Offer]:
+    assert tiny_model
+    yield offer_of()
+
+
+def work_of(offer: Offer, text: str, *names: str) -> Work:
+    return Work(DOCUMENT, "d", text=text, specs=offer.specs(names or ["summary", "auditor"]))
+
+
+@pytest.mark.parametrize("text", [WHOLE, LONG_TEXT], ids=["whole", "300,000 characters"])
+async def test_the_engine_is_asked_exactly_what_a_job_asks(
+    replica: FakeReplica, offer: Offer, tmp_path: Path, text: str
+) -> None:
+    pq.write_table(pa.table({"id": ["d"], "text": [text]}), tmp_path / "corpus.parquet")
+    job = {
+        "input": {"path": str(tmp_path / "corpus.parquet")},
+        "output": {"path": str(tmp_path / "out")},
+        "model": {"name": "tiny-random"},
+        "tasks": TASKS,
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    shown = show(prepare_job(load_job(tmp_path / "job.yaml")), "d")
+    tag, _ = await replica.answer(work_of(offer, text))
+    assert tag == OK
+    # beside those about passages the engine is asked to combine what they said
+    asked = {tuple(ids) for ids in replica.engine.asked}
+    wanted = {tuple(prompt["token_ids"]) for prompt in shown["prompts"]}
+    assert wanted <= asked
+    combining = [prompt for prompt in replica.engine.prompts if "These notes" in prompt]
+    assert len(asked - wanted) <= len(combining)
+    assert bool(combining) == (len(shown["chunks"]) > 1)
+
+
+async def test_an_answer_has_the_columns_of_a_part(replica: FakeReplica, offer: Offer) -> None:
+    _, body = await replica.answer(work_of(offer, WHOLE))
+    assert body["id"] == "d"
+    summary, auditor = body["answers"]["summary"], body["answers"]["auditor"]
+    assert summary["text"] == "an answer"
+    assert summary["kind"] == "summarize"
+    assert auditor["quotes"] == []
+    assert summary["status"] == auditor["status"] == "answered"
+    assert body["usage"]["output_tokens"] == 6
+
+
+async def test_a_task_that_fails_says_why_and_the_others_are_kept(
+    replica: FakeReplica, offer: Offer
+) -> None:
+    replica.engine.rejects = "Who audited"
+    _, body = await replica.answer(work_of(offer, WHOLE))
+    assert body["answers"]["summary"]["status"] == "answered"
+    assert body["answers"]["auditor"]["status"] == "rejected"
+    assert "refused because" in body["answers"]["auditor"]["message"]
+
+
+async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
+    replica: FakeReplica, offer: Offer
+) -> None:
+    work = work_of(offer, LONG_TEXT)
+    told = [each async for each in replica.stream(work)]
+    assert {tag for tag, _ in told} == {OK}
+    events = read_events("".join(text for _, text in told))
+    names = [name for name, _ in events]
+    assert names[0] == "progress"
+    assert names[-1] == "done"
+    read = [data["read_characters"] for name, data in events if name == "progress"]
+    assert read == sorted(read)
+    assert read[-1] == len(LONG_TEXT)
+    assert names.count("answer") == 2
+    parts = [data for name, data in events if name == "part"]
+    assert len(parts) > 20
+    assert parts[0]["value"] == {"text": "an answer"}
+    _, whole = await replica.answer(work)
+    assert events[-1][1]["answers"] == whole["answers"]
+
+
+async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
+    replica: FakeReplica, offer: Offer
+) -> None:
+    big = work_of(offer, "word " * 200_000)
+    first = asyncio.create_task(replica.answer(big))
+    await asyncio.sleep(0.01)
+    assert replica.record_autoscaling_stats()[FULLNESS] > 2
+    tag, seconds = await replica.answer(work_of(offer, WHOLE))
+    assert tag == OVERLOADED
+    assert seconds >= 1
+    told = [each async for each in replica.stream(work_of(offer, WHOLE))]
+    assert [tag for tag, _ in told] == [OVERLOADED]
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert replica.record_autoscaling_stats()[FULLNESS] == 0
+
+
+async def test_who_stops_listening_stops_the_engines_work(
+    replica: FakeReplica, offer: Offer
+) -> None:
+    stream = replica.stream(work_of(offer, LONG_TEXT))
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await asyncio.sleep(0.05)
+    asked = len(replica.engine.prompts)
+    await asyncio.sleep(0.1)
+    assert len(replica.engine.prompts) == asked
+    assert replica.record_autoscaling_stats()[FULLNESS] == 0
+    assert replica.engine.kv_tokens_in_flight == 0
+
+
+async def test_a_dead_engine_takes_its_replica_along(
+    replica: FakeReplica, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[int] = []
+
+    def end(code: int) -> None:
+        ends.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr("serve.replica.os._exit", end)
+    replica.engine.dead = True
+    with pytest.raises(SystemExit):
+        await replica.answer(work_of(offer, WHOLE))
+    with pytest.raises(RuntimeError, match="dead"):
+        await replica.check_health()
+    assert ends == [1]
