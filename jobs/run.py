@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.live import View, clock, watching
-from jobs.screen import Screen, screen_over
 from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun, Claim
 from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses
@@ -27,6 +26,7 @@ from pipelines.lease import Lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
 from pipelines.prepared import PreparedJob, prepare_job
+from pipelines.screen import Screen, screen_over
 from pipelines.spec import Job
 from pipelines.storage import Storage
 

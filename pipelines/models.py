@@ -22,7 +22,8 @@ from pipelines.tiny import noise
 TRAINED, RANDOM = BUILT_IN = ("tiny", "tiny-random")
 TRAINED_PATH = Path(tiny.__file__).parent / "trained"
 BF16_BYTES = 2
-FETCHED_FILES = ["*.safetensors", "*.json", "tokenizer.model", "*.jinja"]
+WEIGHTS = "*.safetensors"
+FETCHED_FILES = [WEIGHTS, "*.json", "tokenizer.model", "*.jinja"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class Model:
         return 2 * self.layers * self.kv_heads * self.head_dim * BF16_BYTES
 
 
-def resolve(name: str, revision: str | None = None) -> Model:
+def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> Model:
     """Find, build or fetch the model `name`, and read its shape. Raises ModelError.
+
+    Without `weights`, of a model on the hub only what the tokenizer and the shape need is fetched.
 
     `tiny` is part of phifleet; `tiny-random` is built once into the cache; a directory is used as
     it is; any other name is fetched from the hub, or taken from the hub's cache where there is no
@@ -101,7 +104,7 @@ def resolve(name: str, revision: str | None = None) -> Model:
     path = Path(name).expanduser()
     if path.is_dir():
         return read_model(name, revision or content_revision(path), path.resolve())
-    path = _fetch(name, revision)
+    path = _fetch(name, revision, weights=weights)
     return read_model(name, path.name, path)
 
 
@@ -215,7 +218,7 @@ def _cache_directory() -> Path:
     return Path.home() / ".cache" / "phifleet"
 
 
-def _fetch(name: str, revision: str | None) -> Path:
+def _fetch(name: str, revision: str | None, *, weights: bool) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     # A broken connection is no OSError, and which library raises it changed between hub releases.
@@ -223,12 +226,17 @@ def _fetch(name: str, revision: str | None) -> Path:
     try:
         # It resolves a branch to a commit first, downloads that commit, and falls back to its
         # cache without a network; the directory it returns is named after the commit.
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=FETCHED_FILES))
+        left_out = None if weights else [WEIGHTS]
+        path = Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=FETCHED_FILES, ignore_patterns=left_out
+            )
+        )
     except (OSError, ValueError, RuntimeError, http_error) as error:
         raise ModelError(
             _not_fetched(name, revision, f"{type(error).__name__}: {error}")
         ) from error
-    if not any(path.glob("*.safetensors")):
+    if weights and not any(path.glob(WEIGHTS)):
         raise ModelError(_not_fetched(name, revision, f"{path} holds no safetensors"))
     return path
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.storage import Storage
+from pipelines.units import LONG, SHORT
 from serve.endpoint import Endpoint, make_app
 from serve.feedback import FeedbackKeeper
 from serve.gate import App
@@ -43,10 +44,11 @@ def application(spec: ServeSpec, keys: tuple[Key, ...] = ()) -> Any:
     """The application, with keys beside those of the file."""
     from ray import serve
 
+    spec = Offer(spec).pinned
     drain = spec.limits.request_seconds + _DRAIN_SECONDS
     pools = [
         _pool(spec, name, replicas, drain)
-        for name, replicas in (("short", spec.pools.short), ("long", spec.pools.long))
+        for name, replicas in ((SHORT, spec.pools.short), (LONG, spec.pools.long))
         if replicas is not None
     ]
 
@@ -60,6 +62,8 @@ def application(spec: ServeSpec, keys: tuple[Key, ...] = ()) -> Any:
         num_replicas=spec.http.replicas,
         max_ongoing_requests=_MOST_REQUESTS,
         graceful_shutdown_timeout_s=drain,
+        # it finds room beside an engine on the smallest machine; a cluster with nodes for it says
+        # so in `serveConfigV2`
         ray_actor_options={"num_cpus": 0},
     )
     return front.bind(*pools)
@@ -78,9 +82,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas, drain: float) -> A
         autoscaling_config=AutoscalingConfig(
             min_replicas=replicas.min,
             max_replicas=replicas.max,
-            initial_replicas=max(1, replicas.min),
-            metrics_interval_s=2,
-            look_back_period_s=10,
+            look_back_period_s=30,
             upscale_delay_s=10,
             downscale_delay_s=120,
             policy=AutoscalingPolicy(policy_function=by_tokens),  # type: ignore[no-untyped-call]  # as Ray ships it
@@ -130,13 +132,20 @@ def _front(spec: ServeSpec, keys: tuple[Key, ...]) -> App:
             record=metrics.request,
             first_token=metrics.first_token,
             feedback=FeedbackKeeper(Storage(spec.feedback.path)) if spec.feedback else None,
-            ready=_ready(app, offer.pools),
+            ready=_ready(app, _always_there(spec)),
         )
     )
 
 
-def _ready(app: str, pools: tuple[str, ...]) -> Callable[[], Awaitable[str | None]]:
-    """Why the endpoint is not ready, asked of Ray Serve at most once a second."""
+def _always_there(spec: ServeSpec) -> list[str]:
+    """The pools that never end their last engine."""
+    pools = {SHORT: spec.pools.short, LONG: spec.pools.long}
+    return [name for name, replicas in pools.items() if replicas and replicas.min > 0]
+
+
+def _ready(app: str, pools: Sequence[str]) -> Callable[[], Awaitable[str | None]]:
+    """Why the endpoint is not ready: one of these pools has no engine. Ray Serve is asked at most
+    once a second."""
     known: tuple[float, str | None] = (float("-inf"), None)
 
     def look() -> str | None:
@@ -144,11 +153,11 @@ def _ready(app: str, pools: tuple[str, ...]) -> Callable[[], Awaitable[str | Non
 
         found = serve.status().applications.get(app)
         deployments = found.deployments if found else {}
-        missing = [
-            name
-            for name in pools
-            if name not in deployments or deployments[name].status != "HEALTHY"
-        ]
+        running = {
+            name: sum(count for state, count in each.replica_states.items() if state == "RUNNING")
+            for name, each in deployments.items()
+        }
+        missing = [name for name in pools if not running.get(name)]
         return f"no engine yet in: {', '.join(missing)}" if missing else None
 
     async def ready() -> str | None:

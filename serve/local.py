@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
-import sys
+import tempfile
 import threading
 from pathlib import Path
 
 from pipelines.cluster import join_cluster, leave_cluster
 from pipelines.errors import ClusterError
 from pipelines.jobfile import Section
+from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
 from serve.app import application
 from serve.keys import Key, digest, new_key
 from serve.spec import Feedback, Keys, ServeSpec
 
 _OWNER = "local"
-_TEXT = "Report.\\nAuditor: Smith & Sons"
-# A front takes none, Serve's own actors take none; an engine takes what the file says.
-_LEAST_CPUS = 2
+# For the line that shows how to ask.
+_TEXT = "Report.\\nauditor: Smith Sons"
+_TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
 
 
 def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
@@ -30,33 +30,42 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     spec = _absolute(spec, directory)
     key = None if spec.keys.file else new_key()
     keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    print("phifleet: starting Ray and the engines (a minute on a CPU)", file=sys.stderr)
-    join_cluster()
+    log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
+    with screen_over(log) as screen:
+        console = screen.console
+        console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)
+        try:
+            join_cluster()
+            _serve(spec, key, keys, screen, as_json=as_json)
+        except KeyboardInterrupt:
+            console.print("stopped")
+        finally:
+            leave_cluster()
+    return 0
+
+
+def _serve(
+    spec: ServeSpec, key: str | None, keys: tuple[Key, ...], screen: Screen, *, as_json: bool
+) -> None:
     from ray import serve
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    try:
-        serve.start(http_options={"host": spec.http.host, "port": spec.http.port})
-        serve.run_many(
-            [serve.RunTarget(application(spec, keys), name=spec.name)],
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
-        if not _wait_until_ready(spec, told):
-            return 0
-        _tell(spec, key, as_json)
+    serve.start(http_options={"host": spec.http.host, "port": spec.http.port})
+    target = serve.RunTarget(application(spec, keys), name=spec.name)
+    serve.run_many(
+        [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+    )
+    told = threading.Event()
+    # joining, Ray has put a handler of its own for SIGTERM in the place of ours
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    if _wait_until_ready(spec, told):
+        _tell(spec, key, screen, as_json=as_json)
         told.wait()
-        print("phifleet: finishing what was accepted; stop again to leave at once", file=sys.stderr)
-        signal.signal(signal.SIGINT, lambda *_: os._exit(3))
-        serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
-    finally:
-        leave_cluster()
-    return 0
+        screen.console.print("finishing what was accepted; stop again to leave at once")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
 
 
 def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
@@ -84,26 +93,26 @@ def _wait_until_ready(spec: ServeSpec, told: threading.Event) -> bool:
     return False
 
 
-def _tell(spec: ServeSpec, key: str | None, as_json: bool) -> None:
+def _tell(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) -> None:
     """Where it is, a key where it was made here, and how to ask."""
     url = f"http://{spec.http.host}:{spec.http.port}"
     if as_json:
-        print(json.dumps({"url": url, "key": key, "model": spec.model.name}), flush=True)
+        told = {"url": url, "key": key, "model": spec.model.name}
+        print(json.dumps(told), file=screen.results, flush=True)
         return
-    task = spec.tasks[0].name if spec.tasks else None
-    asked = (
-        f'"{task}"'
-        if task
-        else '{"name": "auditor", "kind": "ask", "question": "What is the Auditor?"}'
+    console = screen.console
+    console.print(
+        f"[bold]{spec.model.name}[/] answers at [bold]{url}[/]; a page to try it is there"
     )
-    print(f"phifleet: {spec.model.name} answers at {url}", file=sys.stderr)
     if key:
-        print(f"phifleet: a key, shown this once: {key}", file=sys.stderr)
-    print(
+        console.print(f"a key, shown this once: [bold]{key}[/]", soft_wrap=True)
+    asked = f'"{spec.tasks[0].name}"' if spec.tasks else _TASK
+    console.print(
         f"""
 curl {url}/v1/documents -H 'Authorization: Bearer {key or "YOUR_KEY"}' \\
   -H 'Content-Type: application/json' \\
   -d '{{"text": "{_TEXT}", "tasks": [{asked}]}}'
 """,
-        flush=True,
+        markup=False,
+        soft_wrap=True,
     )

@@ -50,11 +50,12 @@ class _Asked:
 
 
 class Offer:
-    """A serve file with its model. Raises SpecError, ModelError."""
+    """A serve file with its model, `weights` only where an engine reads them. Raises SpecError,
+    ModelError."""
 
-    def __init__(self, spec: ServeSpec) -> None:
+    def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
         self.spec = spec
-        self.model: Model = resolve(spec.model.name, spec.model.revision)
+        self.model: Model = resolve(spec.model.name, spec.model.revision, weights=weights)
         self.tokens = load_tokens(self.model.path)
         self.frame = ChatFrame(self.model.path, self.tokens)
         self.named = {task.name: task for task in spec.tasks}
@@ -62,6 +63,12 @@ class Offer:
         if spec.tasks:
             # what is wrong with them is told when the endpoint starts
             self._tasks(spec.tasks)
+
+    @property
+    def pinned(self) -> ServeSpec:
+        """The serve file with the model's revision: whoever starts later reads the same one."""
+        model = self.spec.model.model_copy(update={"revision": self.model.revision})
+        return self.spec.model_copy(update={"model": model})
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class EngineReplica:
 
     async def __init__(self, spec: ServeSpec, pool: str, gpu: bool) -> None:  # type: ignore[misc]
         # Ray Serve awaits it
-        self._offer = Offer(spec)
+        self._offer = Offer(spec, weights=True)
         config = self._offer.engine_config(pool, gpu=gpu)
         self._engine, self._completions = self.start(config)
         self._load = Load(max(1, int(self._engine.kv_tokens * spec.limits.outstanding_share)))

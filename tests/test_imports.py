@@ -40,6 +40,7 @@ LAYERS = [
         "pipelines.metrics",
     },
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
+    {"pipelines.screen"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.keeper"},
     {"pipelines.answer", "pipelines.admission"},

@@ -1,0 +1,255 @@
+"""The endpoint as a user starts it: Ray Serve, the real engine, OpenAI's own client."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+import yaml
+
+from serve.events import read_events
+from serve.keys import key_line, new_key
+
+REPORT = "Report on harbours.\nauditor: Smith Sons\nrevenue: 12.5\nThe harbour was calm."
+TASKS = [
+    {"name": "summary", "kind": "summarize", "max_words": 20},
+    {"name": "auditor", "kind": "ask", "question": "What is the auditor?"},
+    {"name": "facts", "kind": "extract", "fields": {"revenue": "number"}},
+]
+_STARTS_WITHIN = 240
+
+
+@dataclass
+class Served:
+    """A started endpoint: where it is, the file of keys, its process."""
+
+    url: str
+    key: str
+    keys: Path
+    process: subprocess.Popen[str]
+
+    def client(self, key: str | None = None) -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0, timeout=60
+        )
+
+    def post(self, path: str, body: Any, key: str | None = None) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key or self.key}"}
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=120)
+
+    def engines(self) -> list[psutil.Process]:
+        """The processes of the replicas that hold engines."""
+        mine = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in mine if re.search("ServeReplica:tested:short", _title(each))]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(directory: Path, **more: Any) -> Served:
+    """`phifleet serve` with one engine, and a file of keys."""
+    key = new_key()
+    (directory / "keys.yaml").write_text("keys:\n" + key_line("tested", key) + "\n")
+    spec = {
+        "name": "tested",
+        "model": {"name": "tiny"},
+        "tasks": TASKS,
+        "keys": {"file": "keys.yaml"},
+        "http": {"port": free_port()},
+        "feedback": {"path": str(directory / "feedback")},
+        **more,
+    }
+    (directory / "serve.yaml").write_text(yaml.safe_dump(spec))
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", "serve", directory / "serve.yaml", "--json"],
+            stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+        )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, (directory / "log").read_text()[-5000:]
+    told = json.loads(line)
+    assert told["key"] is None
+    return Served(told["url"], key, directory / "keys.yaml", process)
+
+
+def stop(served: Served) -> int:
+    served.process.send_signal(signal.SIGTERM)
+    code = served.process.wait(60)
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+    return code
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    endpoint = start(tmp_path_factory.mktemp("serve"))
+    yield endpoint
+    assert stop(endpoint) == 0
+
+
+def chat(client: openai.OpenAI, content: str, **more: Any) -> Any:
+    messages: Any = [{"role": "user", "content": content}]
+    return client.chat.completions.create(
+        model="tiny", messages=messages, temperature=0, max_tokens=12, **more
+    )
+
+
+def test_a_document_is_answered_with_verified_quotes(served: Served) -> None:
+    body = {"id": "r1", "text": REPORT, "tasks": ["auditor", "facts"]}
+    answers = served.post("/v1/documents", body).json()["answers"]
+    assert answers["auditor"]["text"] == "Smith Sons"
+    (quote,) = answers["auditor"]["quotes"]
+    assert quote["verified"]
+    assert REPORT[quote["start"] : quote["end"]] == "auditor: Smith Sons"
+    assert answers["facts"]["revenue"] == 12.5
+
+
+def test_a_streamed_document_ends_with_the_same(served: Served) -> None:
+    body = {"id": "r1", "text": REPORT, "tasks": ["auditor"]}
+    whole = served.post("/v1/documents", body).json()
+    streamed = served.post("/v1/documents", {**body, "stream": True})
+    events = read_events(streamed.text)
+    assert [name for name, _ in events] == ["progress", "answer", "done"]
+    done = events[-1][1]
+    assert done["answers"]["auditor"]["text"] == whole["answers"]["auditor"]["text"]
+
+
+def test_a_document_of_300_000_characters_is_read_in_chunks(served: Served) -> None:
+    text = "The harbour was calm and the ships lay still.\n" * 3250 + REPORT
+    text += "\nThe harbour was calm and the ships lay still." * 3250
+    body = {"text": text, "tasks": ["auditor"], "stream": True}
+    events = read_events(served.post("/v1/documents", body).text)
+    answer = events[-1][1]["answers"]["auditor"]
+    assert answer["strategy"] == "map_reduce"
+    assert answer["chunks"] > 50
+    assert answer["text"].startswith("Smith Sons")
+    assert sum(name == "part" for name, _ in events) == answer["chunks"]
+
+
+def test_openais_client_chats(served: Served) -> None:
+    client = served.client()
+    whole = chat(client, "Hello")
+    assert whole.usage.completion_tokens <= 12
+    streamed = chat(client, "Hello", stream=True, stream_options={"include_usage": True})
+    pieces = list(streamed)
+    said = "".join(each.choices[0].delta.content or "" for each in pieces if each.choices)
+    assert said == whole.choices[0].message.content
+    assert pieces[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_openais_client_gets_structured_output(served: Served) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"yes": {"type": "boolean"}},
+        "required": ["yes"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    said = chat(served.client(), "Yes or no?", response_format=form)
+    assert set(json.loads(said.choices[0].message.content)) == {"yes"}
+
+
+def test_openais_client_completes_texts_and_lists_models(served: Served) -> None:
+    client = served.client()
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    done = client.completions.create(model="tiny", prompt=["a", "b"], max_tokens=3, temperature=0)
+    assert len(done.choices) == 2
+    streamed = client.completions.create(
+        model="tiny", prompt="a", max_tokens=3, temperature=0, stream=True
+    )
+    assert "".join(each.choices[0].text for each in streamed) == done.choices[0].text
+
+
+def test_openais_client_is_refused_as_by_openai(served: Served) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        chat(served.client("pf-wrong"), "Hello")
+    with pytest.raises(openai.NotFoundError):
+        served.client().completions.create(model="gpt-4", prompt="a")
+    with pytest.raises(openai.BadRequestError) as refused:
+        chat(served.client(), "word " * 5000)
+    assert refused.value.code == "context_length_exceeded"
+    with pytest.raises(openai.UnprocessableEntityError):
+        chat(served.client(), "Hello", n=100)
+
+
+def test_a_schema_that_the_engine_cannot_decode_is_refused(served: Served) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "sausage"}}}
+    with pytest.raises(openai.BadRequestError):
+        chat(served.client(), "Hello", response_format=form)
+    assert chat(served.client(), "Hello")
+
+
+def test_a_key_has_its_quota_and_is_taken_back_while_it_runs(served: Served) -> None:
+    before, key = served.keys.read_text(), new_key()
+    line = key_line("guest", key).replace("}", ", requests_per_minute: 2}")
+    served.keys.write_text(f"{before}{line}\n")
+    time.sleep(2.5)
+    guest = served.client(key)
+    for _ in range(2):
+        assert guest.models.list()
+    with pytest.raises(openai.RateLimitError) as limited:
+        guest.models.list()
+    assert int(limited.value.response.headers["retry-after"]) > 0
+    served.keys.write_text(before)
+    time.sleep(2.5)
+    with pytest.raises(openai.AuthenticationError):
+        guest.models.list()
+    assert served.client().models.list()
+
+
+def test_what_a_client_no_longer_waits_for_is_stopped(served: Served) -> None:
+    text = "The harbour was calm and the ships lay still.\n" * 30_000
+    body = {"text": text, "tasks": ["auditor"], "stream": True}
+    headers = {"authorization": f"Bearer {served.key}"}
+    url = f"{served.url}/v1/documents"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as response:
+        assert next(response.iter_text())
+    began = time.monotonic()
+    assert chat(served.client(), "Hello")
+    # the whole document would keep the engine busy for far longer
+    metrics_quiet = time.monotonic() - began
+    assert metrics_quiet < 30
+
+
+def test_an_engine_that_is_killed_loses_no_request(served: Served) -> None:
+    def ask(number: int) -> str:
+        text = f"{REPORT}\nnumber: {number}"
+        answer = served.post("/v1/documents", {"text": text, "tasks": ["auditor"]})
+        return f"{answer.status_code} {answer.json()['answers']['auditor']['text']}"
+
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(ask, number) for number in range(64)]
+        time.sleep(0.5)
+        for engine in served.engines():
+            engine.kill()
+        answers = [each.result() for each in asked]
+    assert set(answers) == {"200 Smith Sons"}
