@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+DEMO = Path(__file__).with_name("demo.yaml")
 EXAMPLE = """\
 a serve file (YAML); every section may be left out:
   model: {name: microsoft/Phi-3-mini-128k-instruct}     # or a local path, or the built-in `tiny`
@@ -29,7 +30,14 @@ the file of keys is read again whenever it changes:
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command. `command(name, does, text, more)` makes a parser of the command line."""
     parser = command("serve", _serve, "answer requests for single documents over HTTP", EXAMPLE)
-    parser.add_argument("serve", type=Path, nargs="?", metavar="SERVE", help="the serve file")
+    parser.add_argument(
+        "serve",
+        type=Path,
+        nargs="?",
+        default=DEMO,
+        metavar="SERVE",
+        help="the serve file (default: some tasks for the built-in model, on a CPU)",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -48,12 +56,9 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _serve(options: argparse.Namespace) -> int:
     if options.new_key:
         return _new_key(options)
-    from pipelines.errors import SpecError
     from serve.local import serve_here
     from serve.spec import load_serve
 
-    if options.serve is None:
-        raise SpecError("SERVE: missing, must be a serve file; `phifleet serve --help` shows one")
     spec = load_serve(options.serve, options.overrides)
     return serve_here(spec, options.serve.parent, as_json=options.json)
 

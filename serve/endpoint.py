@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -88,7 +88,7 @@ def make_app(endpoint: Endpoint) -> App:
     _add_documents(app, endpoint)
     _add_openai(app, endpoint)
     _add_errors(app)
-    app.openapi = _described(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = _described(app, list(endpoint.offer.named))  # type: ignore[method-assign]  # FastAPI's documented way
     spec = endpoint.offer.spec
     gated: App = Gate(app, endpoint.keyring, endpoint.quota, spec.limits, endpoint.record)
     if spec.http.cors_origins:
@@ -391,8 +391,8 @@ def _add_errors(app: FastAPI) -> None:
         )
 
 
-def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document, with the bearer key and what a task is."""
+def _described(app: FastAPI, names: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document, with the bearer key, what a task is, and what those here are called."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -408,9 +408,10 @@ def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
         parts["schemas"].update(task.pop("$defs"))
         parts["schemas"]["Task"] = task
         items = parts["schemas"]["DocumentRequest"]["properties"]["tasks"]["items"]
-        items["anyOf"] = [{"type": "string"}, {"$ref": "#/components/schemas/Task"}]
-        for name in ("HTTPValidationError", "ValidationError"):
-            parts["schemas"].pop(name, None)
+        named = [{"type": "string", "enum": names}] if names else []
+        items["anyOf"] = [*named, {"$ref": "#/components/schemas/Task"}]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            parts["schemas"].pop(unused, None)
         return schema
 
     return openapi
