@@ -83,8 +83,8 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas, drain: float) -> A
             min_replicas=replicas.min,
             max_replicas=replicas.max,
             look_back_period_s=30,
-            upscale_delay_s=10,
-            downscale_delay_s=120,
+            upscale_delay_s=replicas.up_after_seconds,
+            downscale_delay_s=replicas.down_after_seconds,
             policy=AutoscalingPolicy(policy_function=by_tokens),  # type: ignore[no-untyped-call]  # as Ray ships it
         ),
         ray_actor_options={"num_cpus": spec.compute.cpus_per_replica, "num_gpus": gpus},

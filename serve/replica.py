@@ -152,7 +152,8 @@ class EngineReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """How many engines the outstanding tokens would fill."""
-        return {FULLNESS: self._load.outstanding / self._engine.kv_tokens}
+        full = min(self._load.limit, self._engine.kv_tokens)
+        return {FULLNESS: self._load.outstanding / full}
 
     async def check_health(self) -> None:
         """Raises where the engine will answer nothing any more."""

@@ -36,10 +36,13 @@ class Keys(Section):
 
 
 class PoolReplicas(Section):
-    """How many engines of a pool there may be."""
+    """How many engines of a pool there may be, and how long more or fewer must be wanted before
+    one is started or ended."""
 
     min: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 1
     max: Whole = 1
+    up_after_seconds: Amount = 10.0
+    down_after_seconds: Amount = 120.0
 
     def faults(self) -> Iterator[Fault]:
         if self.min > self.max:

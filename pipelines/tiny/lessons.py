@@ -57,6 +57,9 @@ _LIMIT_TOKENS = 4096
 # Questions about the text of an early lesson.
 _CHOICES, _FORMS = 3, 4
 _CHUNK_OVERLAP = 64
+# Texts above this have keys that share a word, and are asked for more that they do not state:
+# before it reads at all, nobody learns from what is hard.
+_EASY_TOKENS = 200
 # What a note takes, about.
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
 # Facts stand at least so far apart, about.
@@ -94,7 +97,7 @@ class Teacher:
 
     def bare(self, document_tokens: int) -> Lesson:
         """A first lesson: facts and short questions for them, with none of phifleet's words."""
-        text = self._author.text(document_tokens, self._random.randint(4, 8), alike=False)
+        text = self._author.text(document_tokens, self._random.randint(4, 8))
         shown = self._tokens.encode(text.text + "\n")
         single = [fact for fact in text.facts if not fact.listed]
         asked = []
@@ -106,7 +109,7 @@ class Teacher:
 
     def quoting(self, document_tokens: int) -> Lesson:
         """Facts and short questions for them, answered with the quotes that phifleet asks for."""
-        text = self._author.text(document_tokens, self._random.randint(4, 8), alike=False)
+        text = self._author.text(document_tokens, self._random.randint(4, 8))
         shown = self._tokens.encode(text.text + "\n")
         asked = []
         for key in dict.fromkeys(fact.key for fact in text.facts):
@@ -119,8 +122,8 @@ class Teacher:
         """Facts and all of phifleet's questions for them, without what stands around a document."""
         text = self._author.text(document_tokens, self._random.randint(4, 8))
         keys = [*dict.fromkeys(fact.key for fact in text.facts)]
-        if self._random.random() < 0.5:
-            keys.append(self._author.key(beside=self._random.choice(keys)))
+        if self._random.random() < 0.3:
+            keys.append(self._author.key())
         asked = [self._ask(key, text.text, part=False) for key in keys]
         return self._lesson(self._tokens.encode(text.text + "\n"), asked)
 
@@ -155,21 +158,24 @@ class Teacher:
 
     def copying(self, tokens: int) -> Lesson:
         """The very first lesson: to write again what was shown."""
-        facts = self._author.text(tokens, max(2, tokens // 8), alike=False).facts
+        facts = self._author.text(tokens, max(2, tokens // 8)).facts
         text = "\n".join(fact.line for fact in facts)
         again = question("Copy this", Sampling(_LIMIT_TOKENS), self._tokens)
         return self._lesson(self._tokens.encode(text + "\n"), [self._asked("copying", again, text)])
 
     def whole(self, document_tokens: int) -> Lesson:
         """All kinds of question about a whole document."""
-        text = self._author.text(document_tokens, self._facts_in(document_tokens))
+        alike = document_tokens > _EASY_TOKENS
+        text = self._author.text(document_tokens, self._facts_in(document_tokens), alike=alike)
         shown = self._prompts.whole(self._tokens.encode(text.text))
         return self._about(text, shown, text.text, part=False)
 
     def part(self, chunk_tokens: int) -> Lesson:
         """All kinds of question about a chunk of a longer document."""
         factor = self._random.choice((2, 3))
-        text = self._author.text(chunk_tokens * factor, factor * self._facts_in(chunk_tokens))
+        facts = factor * self._facts_in(chunk_tokens)
+        alike = chunk_tokens > _EASY_TOKENS
+        text = self._author.text(chunk_tokens * factor, facts, alike=alike)
         size = ChunkSize(max(chunk_tokens, 32), min(_CHUNK_OVERLAP, chunk_tokens // 4))
         chunk = self._random.choice(list(cut(text.text, size, self._tokens)))
         shown = self._prompts.part(text.text, chunk, opening(text.text))
@@ -190,7 +196,8 @@ class Teacher:
             *(self._extract(text, seen, part=part) for _ in range(self._count(3))),
             self._classify(text, seen, part=part),
         ]
-        asked.append(self._summarize(seen, part=part))
+        if self._random.random() < (1.0 if text.alike else 0.5):
+            asked.append(self._summarize(seen, part=part))
         return self._lesson(shown.ids, asked)
 
     def _asks(self, text: Text, seen: str, *, part: bool) -> Iterator[Asked]:
@@ -202,7 +209,10 @@ class Teacher:
         elsewhere = [fact for fact in text.facts if not rules.stated(seen, fact.key)]
         keys = {fact.key for fact in self._some(there, 6)}
         keys |= {fact.key for fact in self._some(elsewhere, 2)}
-        keys.add(self._author.key(beside=self._random.choice(text.facts).key))
+        if text.alike:
+            keys.add(self._author.key(beside=self._random.choice(text.facts).key))
+        elif self._random.random() < 0.5:
+            keys.add(self._author.key())
         for key in sorted(keys):
             yield self._ask(key, seen, part=part)
 
