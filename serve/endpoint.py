@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _SERVER, _CLIENT = "server_error", "invalid_request_error"
+_LOGGER = logging.getLogger("ray.serve")
 FirstToken = Callable[[float], None]
 
 
@@ -268,6 +270,11 @@ async def _streamed(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Resp
             yield _error_event(_late(endpoint))
         except Gone:
             yield _error_event(_died())
+        except Refusal as refusal:
+            yield event("error", refusal.error)
+        except Exception:
+            _LOGGER.exception("a stream of %s broke off", work.kind)
+            yield event("error", error_json("internal error", _SERVER, "internal_error"))
         finally:
             _spend(endpoint, key, *used.tokens)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.answer import PartRead, answer_document
-from pipelines.documents import Answer, Document, Usage
+from pipelines.documents import Answer, Document, Outcome, Usage
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.errors import EngineDied
 from pipelines.spec import TaskSpec
@@ -27,7 +27,7 @@ from serve.events import event, gathered
 from serve.load import Load, Overloaded
 from serve.offer import Offer
 from serve.spec import ServeSpec
-from serve.wire import answers_of, part_of, usage_of
+from serve.wire import answers_of, error_json, part_of, usage_of
 
 DOCUMENT = "document"
 OK, REFUSED, OVERLOADED = "ok", "refused", "overloaded"
@@ -112,7 +112,7 @@ class EngineReplica:
         if work.kind == DOCUMENT:
             tasks = self._offer.tasks(work.specs)
             outcome = await answer_document(Document(work.request, work.text), tasks, self._engine)
-            return _body(work, tasks, outcome.answers)
+            return _body(work, tasks, outcome)
         assert work.body is not None
         return await self._completions.answer(work.kind, work.body, work.ids)
 
@@ -144,7 +144,7 @@ class EngineReplica:
                     read = each.end
                     yield event("progress", {"read_characters": read, "characters": len(work.text)})
             outcome = await reading
-            yield event("done", _body(work, tasks, outcome.answers))
+            yield event("done", _body(work, tasks, outcome))
         finally:
             reading.cancel()
             with suppress(asyncio.CancelledError):
@@ -177,10 +177,14 @@ def _ending_with_the_engine() -> Iterator[None]:
         os._exit(1)
 
 
-def _body(work: Work, tasks: Tasks, answers: tuple[Answer, ...]) -> dict[str, Any]:
-    usage = sum((answer.usage for answer in answers), start=Usage())
+def _body(work: Work, tasks: Tasks, outcome: Outcome) -> dict[str, Any]:
+    """Raises Refused where the document as a whole has no answer."""
+    if outcome.problem:
+        told = error_json(outcome.problem.message, "invalid_request_error", outcome.problem.reason)
+        raise Refused(422, told)
+    usage = sum((answer.usage for answer in outcome.answers), start=Usage())
     return {
         "id": work.request,
-        "answers": answers_of(tasks.each, answers),
+        "answers": answers_of(tasks.each, outcome.answers),
         "usage": usage_of(usage),
     }

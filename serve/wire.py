@@ -274,7 +274,7 @@ def answers_of(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, An
     """Answers by task, each as its column of a part, and why where there is none."""
     told = {}
     for task, answer in zip(tasks, answers, strict=True):
-        cell = {"kind": task.spec.kind, **task.column.cell(answer)}
+        cell = task.column.cell(answer)
         if answer.problem:
             cell["message"] = answer.problem.message
         told[answer.task] = to_jsonable_python(cell)

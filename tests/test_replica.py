@@ -23,7 +23,7 @@ from pipelines.spec import load_job
 from pipelines.units import SHORT
 from serve.events import read_events
 from serve.offer import Offer
-from serve.replica import DOCUMENT, FULLNESS, OK, OVERLOADED, EngineReplica, Work
+from serve.replica import DOCUMENT, FULLNESS, OK, OVERLOADED, REFUSED, EngineReplica, Work
 from serve.spec import parse_serve
 
 WHOLE, LONG_TEXT = "A short text.", "\n".join(pydoc_data.topics.topics.values())[:300_000]
@@ -38,16 +38,24 @@ class FakeReplica(EngineReplica):
         self.engine = FakeEngine(self._offer.tokens, max_model_len=config.max_model_len)
         return self.engine, None
 
+    @property
+    def offer(self) -> Offer:
+        return self._offer
+
     async def _warm_up(self) -> None: ...
+
+
+async def replica_of(**spec: Any) -> FakeReplica:
+    made = FakeReplica.__new__(FakeReplica)
+    parsed = parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS, **spec})
+    await made.__init__(parsed, SHORT, False)  # type: ignore[misc]  # as Ray Serve awaits it
+    return made
 
 
 @pytest.fixture
 async def replica(tiny_model: Model) -> FakeReplica:
     assert tiny_model
-    made = FakeReplica.__new__(FakeReplica)
-    spec = parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS})
-    await made.__init__(spec, SHORT, False)  # type: ignore[misc]  # as Ray Serve awaits it
-    return made
+    return await replica_of()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,6 @@ async def test_an_answer_has_the_columns_of_a_part(replica: FakeReplica, offer: 
     assert body["id"] == "d"
     summary, auditor = body["answers"]["summary"], body["answers"]["auditor"]
     assert summary["text"] == "an answer"
-    assert summary["kind"] == "summarize"
     assert auditor["quotes"] == []
     assert summary["status"] == auditor["status"] == "answered"
     assert body["usage"]["output_tokens"] == 6
@@ -103,6 +110,18 @@ async def test_a_task_that_fails_says_why_and_the_others_are_kept(
     assert body["answers"]["summary"]["status"] == "answered"
     assert body["answers"]["auditor"]["status"] == "rejected"
     assert "refused because" in body["answers"]["auditor"]["message"]
+
+
+async def test_a_document_that_is_not_read_at_all_is_refused_with_the_reason(
+    tiny_model: Model,
+) -> None:
+    assert tiny_model
+    made = await replica_of(long_documents={"strategy": "reject", "single_pass_tokens": 16})
+    work = work_of(made.offer, LONG_TEXT)
+    tag, (status, error) = await made.answer(work)
+    assert (tag, status, error["error"]["code"]) == (REFUSED, 422, "too_long")
+    told = [each async for each in made.stream(work)]
+    assert told[-1] == (REFUSED, (422, error))
 
 
 async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(

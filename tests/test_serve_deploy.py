@@ -1,0 +1,135 @@
+"""The configuration of the RayService, deployed to a Ray cluster on this machine and changed under
+load, as KubeRay would do it. Minutes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from served import REPORT, free_port
+
+from serve.keys import key_line, new_key
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+_SECONDS = 240
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[str]:
+    """A Ray cluster of one node; yields where it takes configurations."""
+    dashboard = free_port()
+    command = [
+        str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "4", "--port", str(free_port()),
+        "--node-ip-address", "127.0.0.1", "--include-dashboard", "true",
+        "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
+        "--temp-dir", "/tmp/phifleet-ray",  # noqa: S108 (a socket's path must be short)
+    ]  # fmt: skip
+    # no token is shared with the commands below
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RAY_AUTH_MODE": "disabled"}
+    with (directory / "ray.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            yield f"http://127.0.0.1:{dashboard}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def config(directory: Path, port: int) -> dict[str, Any]:
+    """The RayService's, with what this machine has: the built-in model, CPUs, a local disk."""
+    manifest = yaml.safe_load((ROOT / "k8s/base/online/rayservice.yaml").read_text())
+    told: dict[str, Any] = yaml.safe_load(manifest["spec"]["serveConfigV2"])
+    told["http_options"] = {"host": "127.0.0.1", "port": port}
+    (app,) = told["applications"]
+    # what a pod has, this machine has not
+    app.pop("deployments")
+    app["args"] |= {
+        "model": {"name": "tiny"},
+        "tasks": [{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}],
+        "pools": {"short": {"min": 1, "max": 1}},
+        "compute": {"gpus_per_replica": 0},
+        "http": {"replicas": 1},
+        "keys": {"file": str(directory / "keys.yaml")},
+        "feedback": {"path": str(directory / "feedback")},
+        "limits": {"request_seconds": 120},
+    }
+    return told
+
+
+def deploy(address: str, told: dict[str, Any], file: Path) -> None:
+    file.write_text(yaml.safe_dump(told))
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    subprocess.run([BIN / "serve", "deploy", file, "-a", address], check=True, env=environment)
+
+
+def await_running(address: str, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    apps: Any = {}
+    while time.monotonic() < until:
+        try:
+            apps = httpx.get(f"{address}/api/serve/applications/", timeout=5).json()["applications"]
+        except (httpx.HTTPError, json.JSONDecodeError):
+            apps = {}
+        if apps and all(app["status"] == "RUNNING" for app in apps.values()):
+            return
+        time.sleep(1)
+    raise AssertionError(apps)
+
+
+def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
+    key, port = new_key(), free_port()
+    (tmp_path / "keys.yaml").write_text("keys:\n" + key_line("tested", key) + "\n")
+    headers = {"authorization": f"Bearer {key}"}
+    url = f"http://127.0.0.1:{port}"
+    told = config(tmp_path, port)
+    changed = json.loads(json.dumps(told))
+    changed["applications"][0]["args"]["limits"]["tasks"] = 3
+    changing = True
+
+    def ask(number: int) -> list[int]:
+        codes = []
+        while changing:
+            body = {"text": f"{number}\n{REPORT}", "tasks": ["auditor"]}
+            answer = httpx.post(f"{url}/v1/documents", json=body, headers=headers, timeout=150)
+            codes.append(answer.status_code)
+        return codes
+
+    with cluster(tmp_path) as address:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                httpx.get(f"{address}/api/version", timeout=2)
+                break
+            except httpx.HTTPError:
+                time.sleep(1)
+        deploy(address, told, tmp_path / "serve.yaml")
+        await_running(address, _SECONDS)
+        tasks = ["auditor"] * 3
+        with ThreadPoolExecutor(4) as threads:
+            asking = [threads.submit(ask, number) for number in range(4)]
+            deploy(address, changed, tmp_path / "serve.yaml")
+            time.sleep(5)
+            await_running(address, _SECONDS)
+            changing = False
+            codes = [code for each in asking for code in each.result()]
+        body = {"text": REPORT, "tasks": [*tasks, "auditor"]}
+        refused = httpx.post(f"{url}/v1/documents", json=body, headers=headers, timeout=60)
+    print(len(codes))
+    assert set(codes) == {200}
+    assert len(codes) > 10
+    # the change has come
+    assert "at most 3" in refused.text
