@@ -14,7 +14,8 @@ from typing import Any
 
 from pipelines.storage import Storage
 from pipelines.units import LONG, SHORT
-from serve.endpoint import Endpoint, make_app
+from serve.answering import Endpoint
+from serve.endpoint import make_app
 from serve.feedback import FeedbackKeeper
 from serve.gate import App
 from serve.keys import Key, Keyring

@@ -7,73 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import RequestRejected, SpecError, StorageError
-from serve import wire
+from serve import openai, wire
+from serve.answering import Endpoint, answered, streamed
 from serve.chat import CHAT, TEXT, prompts_of
-from serve.events import event, read_events
-from serve.feedback import FeedbackKeeper
-from serve.gate import App, Gate, Record, Refused
-from serve.keys import Key, Keyring
+from serve.described import ERRORS, STREAM, described
+from serve.gate import App, Gate, Refused
 from serve.offer import Offer, depth_of
-from serve.pools import Busy, Gone, Pool, Refusal
-from serve.quota import Quota
+from serve.pools import Refusal
 from serve.replica import DOCUMENT, Work
 from serve.wire import error_json
 
-_BUSY_CODES = {
-    400: "Something in the request cannot be done.",
-    401: "No key, or a wrong one.",
-    404: "There is no such model or task.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-    422: "The request is not well formed; the message says where.",
-    429: "The key's minute is used up, or the engines have enough to do: see Retry-After.",
-    500: "Something is broken.",
-    503: "The engines that were asked died.",
-    504: "The answer was not there in time.",
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": wire.Error, "description": text} for code, text in _BUSY_CODES.items()
-}
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _SERVER, _CLIENT = "server_error", "invalid_request_error"
-_LOGGER = logging.getLogger("ray.serve")
-FirstToken = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """What the routes need. `ready` says why the endpoint is not; `first_token` is told seconds."""
-
-    offer: Offer
-    pools: Mapping[str, Pool]
-    keyring: Keyring
-    quota: Quota
-    record: Record = lambda path, code, seconds: None
-    first_token: FirstToken = lambda seconds: None
-    feedback: FeedbackKeeper | None = None
-    ready: Callable[[], Awaitable[str | None]] | None = None
-    started: int = field(default_factory=lambda: int(time.time()))
-
-    @property
-    def seconds(self) -> float:
-        return self.offer.spec.limits.request_seconds
 
 
 def make_app(endpoint: Endpoint) -> App:
@@ -84,13 +41,13 @@ def make_app(endpoint: Endpoint) -> App:
         summary="Long documents, read by Phi-3.",
         docs_url=None,
         redoc_url=None,
-        responses=_ERRORS,
+        responses=ERRORS,
     )
     _add_looks(app, endpoint)
     _add_documents(app, endpoint)
     _add_openai(app, endpoint)
     _add_errors(app)
-    app.openapi = _described(app, list(endpoint.offer.named))  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = described(app, list(endpoint.offer.named))  # type: ignore[method-assign]  # FastAPI's documented way
     spec = endpoint.offer.spec
     gated: App = Gate(app, endpoint.keyring, endpoint.quota, spec.limits, endpoint.record)
     if spec.http.cors_origins:
@@ -121,17 +78,17 @@ def _add_looks(app: FastAPI, endpoint: Endpoint) -> None:
             raise Refused(503, reason, _SERVER, "not_ready")
         return {"status": "ready"}
 
-    def card() -> wire.ModelCard:
+    def card() -> openai.ModelCard:
         longest = max(offer.longest(pool) for pool in offer.pools)
         name = offer.spec.model.name
-        return wire.ModelCard(id=name, created=endpoint.started, max_model_len=longest)
+        return openai.ModelCard(id=name, created=endpoint.started, max_model_len=longest)
 
     @app.get("/v1/models", summary="OpenAI's list of models: one.")
-    async def models() -> wire.ModelList:
-        return wire.ModelList(data=[card()])
+    async def models() -> openai.ModelList:
+        return openai.ModelList(data=[card()])
 
     @app.get("/v1/models/{model:path}", summary="OpenAI's description of a model.")
-    async def model(model: str) -> wire.ModelCard:
+    async def model(model: str) -> openai.ModelCard:
         _known(model, offer)
         return card()
 
@@ -147,7 +104,7 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
     @app.post(
         "/v1/documents",
         response_model=wire.DocumentAnswer,
-        responses={200: {"content": _STREAM, "description": "The answers, or events."}},
+        responses={200: {"content": STREAM, "description": "The answers, or events."}},
         summary="Ask one document, of any length, some questions.",
     )
     async def documents(asked: wire.DocumentRequest, request: Request) -> Response:
@@ -168,8 +125,8 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
         name = asked.id or f"doc-{uuid.uuid4().hex}"
         work = Work(DOCUMENT, name, text=asked.text, specs=specs)
         if asked.stream:
-            return await _streamed(endpoint, key, pool, work)
-        return await _answered(endpoint, key, pool, work)
+            return await streamed(endpoint, key, pool, work)
+        return await answered(endpoint, key, pool, work)
 
     @app.post("/v1/feedback", status_code=201, summary="Say what you think of an answer.")
     async def feedback(given: wire.FeedbackRequest, request: Request) -> wire.FeedbackKept:
@@ -209,134 +166,30 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
             body["max_tokens"] = min(most, offer.longest(pool) - longest)
         work = Work(kind, uuid.uuid4().hex, ids=tuple(map(tuple, ids)), body=body)
         if asked.stream:
-            return await _streamed(endpoint, request.state.key, pool, work)
-        return await _answered(endpoint, request.state.key, pool, work)
+            return await streamed(endpoint, request.state.key, pool, work)
+        return await answered(endpoint, request.state.key, pool, work)
 
     streams: dict[int | str, dict[str, Any]] = {
-        200: {"content": _STREAM, "description": "OpenAI's answer, or its events."}
+        200: {"content": STREAM, "description": "OpenAI's answer, or its events."}
     }
 
     @app.post(
         "/v1/chat/completions",
-        response_model=wire.Completed,
+        response_model=openai.Completed,
         responses=streams,
         summary="OpenAI's chat completion.",
     )
-    async def chat(asked: wire.ChatRequest, request: Request) -> Response:
+    async def chat(asked: openai.ChatRequest, request: Request) -> Response:
         return await complete(CHAT, asked, request)
 
     @app.post(
         "/v1/completions",
-        response_model=wire.Completed,
+        response_model=openai.Completed,
         responses=streams,
         summary="OpenAI's text completion.",
     )
-    async def completions(asked: wire.CompletionRequest, request: Request) -> Response:
+    async def completions(asked: openai.CompletionRequest, request: Request) -> Response:
         return await complete(TEXT, asked, request)
-
-
-async def _answered(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Response:
-    async with _deadline(endpoint):
-        answer = await endpoint.pools[pool].answer(work)
-    used = answer.get("usage", {})
-    _spend(
-        endpoint,
-        key,
-        used.get("prompt_tokens", 0),
-        used.get("output_tokens", used.get("completion_tokens", 0)),
-    )
-    return JSONResponse(answer)
-
-
-async def _streamed(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Response:
-    """The answer as it is made; an error before its first event is an error of the request."""
-    began = time.monotonic()
-    events = endpoint.pools[pool].stream(work)
-    async with _deadline(endpoint):
-        first = await anext(events)
-    endpoint.first_token(time.monotonic() - began)
-
-    async def all_events() -> AsyncIterator[str]:
-        used = Used(work)
-        try:
-            async with asyncio.timeout(endpoint.seconds - (time.monotonic() - began)):
-                async with aclosing(events):
-                    used.note(first)
-                    yield first
-                    async for each in events:
-                        used.note(each)
-                        yield each
-        except TimeoutError:
-            yield _error_event(_late(endpoint))
-        except Gone:
-            yield _error_event(_died())
-        except Refusal as refusal:
-            yield event("error", refusal.error)
-        except Exception:
-            _LOGGER.exception("a stream of %s broke off", work.kind)
-            yield event("error", error_json("internal error", _SERVER, "internal_error"))
-        finally:
-            _spend(endpoint, key, *used.tokens)
-
-    return StreamingResponse(all_events(), media_type="text/event-stream")
-
-
-class Used:
-    """The tokens of a stream, by its events: of a document what the last one says, of OpenAI's one
-    for each event, which is what vLLM sends for a token."""
-
-    def __init__(self, work: Work) -> None:
-        self.tokens = (work.prompt_tokens, 0)
-        self._document = work.kind == DOCUMENT
-
-    def note(self, events: str) -> None:
-        if not self._document:
-            prompt, output = self.tokens
-            self.tokens = (prompt, output + events.count("data: "))
-            return
-        for name, data in read_events(events) if "event: done" in events else ():
-            if name == "done":
-                usage = data["usage"]
-                self.tokens = (usage["prompt_tokens"], usage["output_tokens"])
-
-
-def _spend(endpoint: Endpoint, key: Key, prompt: int, output: int) -> None:
-    endpoint.quota.spend(key.name, key.tokens_per_minute, prompt + output)
-
-
-@asynccontextmanager
-async def _deadline(endpoint: Endpoint) -> AsyncIterator[None]:
-    """Turn what a pool raises, and its being late, into what the client is told."""
-    try:
-        async with asyncio.timeout(endpoint.seconds):
-            yield
-    except TimeoutError:
-        raise _late(endpoint) from None
-    except Gone:
-        raise _died() from None
-    except Busy as busy:
-        raise Refused(
-            429,
-            f"The engines have enough to do. Try again in {busy.retry_after} s.",
-            "rate_limit_error",
-            "overloaded",
-            {"retry-after": str(busy.retry_after)},
-        ) from None
-
-
-def _late(endpoint: Endpoint) -> Refused:
-    return Refused(504, f"no answer within {endpoint.seconds:g} s", _SERVER, "deadline_exceeded")
-
-
-def _died() -> Refused:
-    return Refused(
-        503, "the engines that were asked died; try again", _SERVER, "engine_died",
-        {"retry-after": "5"},
-    )  # fmt: skip
-
-
-def _error_event(refused: Refused) -> str:
-    return event("error", refused.body)
 
 
 def _known(model: str, offer: Offer) -> None:
@@ -396,32 +249,6 @@ def _add_errors(app: FastAPI) -> None:
         return told(
             error.status_code, error_json(str(error.detail), _CLIENT, None), error.headers or {}
         )
-
-
-def _described(app: FastAPI, names: Sequence[str]) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document, with the bearer key, what a task is, and what those here are called."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema:
-            return app.openapi_schema
-        schema = plain()
-        parts = schema["components"]
-        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        schema["security"] = [{"key": []}]
-        for path in ("/healthz", "/readyz"):
-            schema["paths"][path]["get"]["security"] = []
-        task = dict(wire.task_schema())
-        parts["schemas"].update(task.pop("$defs"))
-        parts["schemas"]["Task"] = task
-        items = parts["schemas"]["DocumentRequest"]["properties"]["tasks"]["items"]
-        named = [{"type": "string", "enum": names}] if names else []
-        items["anyOf"] = [*named, {"$ref": "#/components/schemas/Task"}]
-        for unused in ("HTTPValidationError", "ValidationError"):
-            parts["schemas"].pop(unused, None)
-        return schema
-
-    return openapi
 
 
 # Nothing but what is in the page itself is loaded or run.

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from pipelines.units import SHORT
-from serve.endpoint import Endpoint, make_app
+from serve.answering import Endpoint
+from serve.endpoint import make_app
 from serve.feedback import FeedbackKeeper
 from serve.keys import Key, Keyring, digest
 from serve.offer import Offer

@@ -15,8 +15,8 @@ from endpoints import KEY, OTHER_KEY, TASKS, ScriptedPool, client_of, endpoint_o
 
 from pipelines.models import Model
 from pipelines.storage import Storage
+from serve.answering import Endpoint
 from serve.chat import CHAT, TEXT
-from serve.endpoint import Endpoint
 from serve.events import event
 from serve.feedback import FeedbackKeeper
 from serve.offer import Offer, depth_of

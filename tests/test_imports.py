@@ -20,6 +20,7 @@ LAYERS = [
     {"serve.local"},
     {"serve.app"},
     {"serve.endpoint", "serve.metrics", "serve.scaling"},
+    {"serve.answering", "serve.described", "serve.openai"},
     {"serve.pools"},
     {"serve.replica"},
     {"serve.offer", "serve.completions", "serve.feedback", "serve.gate", "serve.load"},

@@ -33,7 +33,8 @@ def cluster(directory: Path) -> Iterator[str]:
     """A Ray cluster of one node; yields where it takes configurations."""
     dashboard = free_port()
     command = [
-        str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "4", "--port", str(free_port()),
+        str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "4",
+        "--port", str(free_port()),
         "--node-ip-address", "127.0.0.1", "--include-dashboard", "true",
         "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
         "--temp-dir", "/tmp/phifleet-ray",  # noqa: S108 (a socket's path must be short)

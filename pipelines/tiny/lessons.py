@@ -57,9 +57,6 @@ _LIMIT_TOKENS = 4096
 # Questions about the text of an early lesson.
 _CHOICES, _FORMS = 3, 4
 _CHUNK_OVERLAP = 64
-# Texts above this have keys that share a word, and are asked for more that they do not state:
-# before it reads at all, nobody learns from what is hard.
-_EASY_TOKENS = 200
 # What a note takes, about.
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
 # Facts stand at least so far apart, about.
@@ -165,17 +162,14 @@ class Teacher:
 
     def whole(self, document_tokens: int) -> Lesson:
         """All kinds of question about a whole document."""
-        alike = document_tokens > _EASY_TOKENS
-        text = self._author.text(document_tokens, self._facts_in(document_tokens), alike=alike)
+        text = self._author.text(document_tokens, self._facts_in(document_tokens))
         shown = self._prompts.whole(self._tokens.encode(text.text))
         return self._about(text, shown, text.text, part=False)
 
     def part(self, chunk_tokens: int) -> Lesson:
         """All kinds of question about a chunk of a longer document."""
         factor = self._random.choice((2, 3))
-        facts = factor * self._facts_in(chunk_tokens)
-        alike = chunk_tokens > _EASY_TOKENS
-        text = self._author.text(chunk_tokens * factor, facts, alike=alike)
+        text = self._author.text(chunk_tokens * factor, factor * self._facts_in(chunk_tokens))
         size = ChunkSize(max(chunk_tokens, 32), min(_CHUNK_OVERLAP, chunk_tokens // 4))
         chunk = self._random.choice(list(cut(text.text, size, self._tokens)))
         shown = self._prompts.part(text.text, chunk, opening(text.text))
@@ -196,7 +190,7 @@ class Teacher:
             *(self._extract(text, seen, part=part) for _ in range(self._count(3))),
             self._classify(text, seen, part=part),
         ]
-        if self._random.random() < (1.0 if text.alike else 0.5):
+        if self._random.random() < 0.5:
             asked.append(self._summarize(seen, part=part))
         return self._lesson(shown.ids, asked)
 
@@ -209,9 +203,7 @@ class Teacher:
         elsewhere = [fact for fact in text.facts if not rules.stated(seen, fact.key)]
         keys = {fact.key for fact in self._some(there, 6)}
         keys |= {fact.key for fact in self._some(elsewhere, 2)}
-        if text.alike:
-            keys.add(self._author.key(beside=self._random.choice(text.facts).key))
-        elif self._random.random() < 0.5:
+        if self._random.random() < 0.5:
             keys.add(self._author.key())
         for key in sorted(keys):
             yield self._ask(key, seen, part=part)

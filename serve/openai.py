@@ -1,0 +1,138 @@
+"""OpenAI's requests and answers, as far as the endpoint takes and gives them, with their bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.wire import Wire
+
+_MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
+
+
+class TextPart(Wire):
+    type: Literal["text"]
+    text: str
+
+
+class Message(Wire):
+    role: Literal["system", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
+    name: str | None = None
+
+
+class JsonSchemaFormat(Wire):
+    name: str
+    json_schema: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+
+
+class Sampled(Wire):
+    """What OpenAI's chat and text completions share."""
+
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
+    n: Annotated[int, Field(ge=1, le=_MOST_CHOICES)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=_MOST_STOPS)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+
+class ChatRequest(Sampled):
+    """OpenAI's chat completion, without tools and pictures."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "tiny",
+                    "messages": [{"role": "user", "content": "What is a list?"}],
+                    "max_tokens": 32,
+                }
+            ]
+        }
+    )
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: str | None = None
+
+    @property
+    def answer_tokens(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+
+Token = Annotated[int, Field(ge=0)]
+Ids = Annotated[list[Token], Field(min_length=1)]
+Prompt = Annotated[str, Field(min_length=1)]
+
+
+class CompletionRequest(Sampled):
+    """OpenAI's text completion. A prompt is text or token ids; text never becomes control."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "tiny", "prompt": "Once upon a time", "max_tokens": 16}]
+        }
+    )
+
+    prompt: (
+        Prompt
+        | Ids
+        | Annotated[list[Prompt], Field(min_length=1, max_length=_MOST_PROMPTS)]
+        | Annotated[list[Ids], Field(min_length=1, max_length=_MOST_PROMPTS)]
+    )
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @property
+    def answer_tokens(self) -> int:
+        # what OpenAI's endpoint and vLLM's take it to be
+        return self.max_tokens or 16
+
+
+class Completed(BaseModel):
+    """OpenAI's answer, as vLLM writes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any]
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "phifleet"
+    max_model_len: int
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
