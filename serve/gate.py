@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from serve.keys import Key, Keyring
@@ -25,6 +26,8 @@ Send = Callable[[Event], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PUBLIC = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
+# A body of so many times the size that is taken is read before it is refused.
+_READ_AWAY = 4
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -129,6 +132,8 @@ class Gate:
         most = self._limits.body_bytes
         told = headers.get("content-length", "")
         if told.isdecimal() and int(told) > most:
+            if int(told) <= _READ_AWAY * most:
+                await self._read_away(receive)
             raise _too_large(most)
         read = bytearray()
         try:
@@ -149,6 +154,14 @@ class Gate:
                 "invalid_request_error",
                 "request_timeout",
             ) from None
+
+    async def _read_away(self, receive: Receive) -> None:
+        """Take a body and keep nothing of it: a client that still sends would meet a closed
+        connection, and not read why."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.body_seconds):
+                while (await receive()).get("more_body", False):
+                    pass
 
 
 def _too_large(most: int) -> Refused:
