@@ -18,7 +18,7 @@ from serve.wire import EXAMPLE_TASK
 
 pytestmark = pytest.mark.slow
 _SECONDS = 180
-_CLIENTS = 48
+_CLIENTS, _TEXTS = 48, 32
 _SCALES_WITHIN = 400
 
 
@@ -27,15 +27,25 @@ def memory(served: Served, kind: str) -> int:
     return sum(each.memory_info().rss for each in served.replicas(kind))
 
 
+def text_of(number: int) -> str:
+    return f"Report {number}.\n" + "The ships lay still.\n" * (4 * number) + REPORT
+
+
+async def answers_alone(client: httpx.AsyncClient) -> list[str]:
+    """What is answered where nobody else asks."""
+    bodies = [{"text": text_of(number), "tasks": ["auditor"]} for number in range(_TEXTS)]
+    told = [(await client.post("/v1/documents", json=body)).json() for body in bodies]
+    return [answer["answers"]["auditor"]["text"] for answer in told]
+
+
 async def one_after_the_other(
-    client: httpx.AsyncClient, until: float, number: int, counted: Counter[str]
+    client: httpx.AsyncClient, until: float, alone: list[str], seed: int, counted: Counter[str]
 ) -> None:
-    """Ask until it is time, and wait as long as the endpoint says; whatever is accepted must be
-    right."""
-    dice = random.Random(number)  # noqa: S311
+    """Ask until it is time; whatever is accepted must be answered as it is alone."""
+    dice = random.Random(seed)  # noqa: S311
     while time.monotonic() < until:
-        filler = "The harbour was calm and the ships lay still.\n" * dice.randint(0, 80)
-        body = {"text": f"{number} {dice.random()}\n{filler}{REPORT}", "tasks": ["auditor"]}
+        number = dice.randrange(_TEXTS)
+        body = {"text": text_of(number), "tasks": ["auditor"]}
         response = await client.post("/v1/documents", json=body)
         if response.status_code == 429:
             counted["refused"] += 1
@@ -44,7 +54,7 @@ async def one_after_the_other(
             continue
         assert response.status_code == 200, response.text
         answer = response.json()["answers"]["auditor"]
-        counted["right" if answer["text"] == "Smith Sons" else "wrong"] += 1
+        counted["right" if answer["text"] == alone[number] else "wrong"] += 1
 
 
 async def _until(reached: Any, seconds: float) -> bool:
@@ -66,10 +76,14 @@ async def test_more_than_it_can_take(tmp_path: Path) -> None:
     try:
         before = memory(served, "front")
         headers = {"authorization": f"Bearer {served.key}"}
-        until = time.monotonic() + _SECONDS
         async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=120) as client:
+            alone = await answers_alone(client)
+            until = time.monotonic() + _SECONDS
             asking = asyncio.gather(
-                *(one_after_the_other(client, until, each, counted) for each in range(_CLIENTS))
+                *(
+                    one_after_the_other(client, until, alone, seed, counted)
+                    for seed in range(_CLIENTS)
+                )
             )
             grown = await _until(lambda: len(served.replicas("short")) == 2, _SECONDS - 5)
             await asking
@@ -83,9 +97,9 @@ async def test_more_than_it_can_take(tmp_path: Path) -> None:
     assert shrunk, "the second engine never ended"
     assert last.status_code == 200
     assert counted["right"] > 100
-    assert counted["refused"] > counted["right"]
-    # the model may be wrong about one in a hundred; the endpoint must lose none
-    assert counted["wrong"] <= 0.05 * counted["right"]
+    assert counted["refused"] > 100
+    # beside others a sum may be rounded otherwise, and of two likely tokens the other one wins
+    assert counted["wrong"] <= 0.02 * counted["right"]
     assert grown_memory < 100 * 2**20
 
 
