@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.storage import Storage
-from pipelines.units import LONG, SHORT
 from serve.answering import Endpoint
 from serve.endpoint import make_app
 from serve.feedback import FeedbackKeeper
@@ -47,11 +46,7 @@ def application(spec: ServeSpec, keys: tuple[Key, ...] = ()) -> Any:
 
     spec = Offer(spec).pinned
     drain = spec.limits.request_seconds + _DRAIN_SECONDS
-    pools = [
-        _pool(spec, name, replicas, drain)
-        for name, replicas in ((SHORT, spec.pools.short), (LONG, spec.pools.long))
-        if replicas is not None
-    ]
+    pools = [_pool(spec, name, replicas, drain) for name, replicas in spec.pools.by_name.items()]
 
     def build_front() -> App:
         return _front(spec, keys)
@@ -140,8 +135,7 @@ def _front(spec: ServeSpec, keys: tuple[Key, ...]) -> App:
 
 def _always_there(spec: ServeSpec) -> list[str]:
     """The pools that never end their last engine."""
-    pools = {SHORT: spec.pools.short, LONG: spec.pools.long}
-    return [name for name, replicas in pools.items() if replicas and replicas.min > 0]
+    return [name for name, replicas in spec.pools.by_name.items() if replicas.min > 0]
 
 
 def _ready(app: str, pools: Sequence[str]) -> Callable[[], Awaitable[str | None]]:

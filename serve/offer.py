@@ -73,7 +73,7 @@ class Offer:
     @property
     def pools(self) -> tuple[str, ...]:
         """The pools that the serve file has."""
-        return (SHORT,) if self.spec.pools.long is None else (SHORT, LONG)
+        return tuple(self.spec.pools.by_name)
 
     def engine_config(self, pool: str, *, gpu: bool) -> EngineConfig:
         """How the engine of a pool is started."""

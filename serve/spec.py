@@ -13,7 +13,16 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.jobfile import Amount, Fault, MustBe, Section, Text, Texts, Whole
-from pipelines.spec import GpuCount, LongDocuments, ModelSpec, RunName, TaskSpec, checked, load
+from pipelines.spec import (
+    GpuCount,
+    LongDocuments,
+    ModelSpec,
+    Replicas,
+    RunName,
+    TaskSpec,
+    checked,
+    load,
+)
 from pipelines.units import LONG, SHORT
 
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
@@ -35,7 +44,7 @@ class Keys(Section):
     file: Text | None = None
 
 
-class PoolReplicas(Section):
+class PoolReplicas(Replicas):
     """How many engines of a pool there may be, and how long more or fewer must be wanted before
     one is started or ended."""
 
@@ -44,10 +53,6 @@ class PoolReplicas(Section):
     up_after_seconds: Amount = 10.0
     down_after_seconds: Amount = 120.0
 
-    def faults(self) -> Iterator[Fault]:
-        if self.min > self.max:
-            yield ("min",), f"at most max, which is {self.max}"
-
 
 class Pools(Section):
     """Engines for what fits the short rope factors, and for longer prompts; `long` may be left out
@@ -55,6 +60,12 @@ class Pools(Section):
 
     short: PoolReplicas = PoolReplicas()
     long: PoolReplicas | None = None
+
+    @property
+    def by_name(self) -> dict[str, PoolReplicas]:
+        """The pools that there are."""
+        pools = {SHORT: self.short, LONG: self.long}
+        return {name: replicas for name, replicas in pools.items() if replicas is not None}
 
 
 class ServeCompute(Section):
@@ -103,9 +114,6 @@ class ServeSpec(Section):
         for at, task in enumerate(self.tasks):
             if task.name in [earlier.name for earlier in self.tasks[:at]]:
                 yield ("tasks", at, "name"), "a name that no task before it has"
-
-
-POOLS = (SHORT, LONG)
 
 
 def load_serve(
