@@ -113,15 +113,14 @@ def show_answers(output: str, console: Console) -> None:
     """Print answers of the first documents, how many are right, and where the rest is."""
     rows = pq.read_table(output).to_pylist()
     answers = [answered for row in rows for answered in answers_of(row)]
-    shown = {row["topic"] for row in rows[:_DOCUMENTS_SHOWN]}
     table = Table("document", "question", "answer", "quote", "at", title=f"{len(rows)} documents")
     for row in rows[:_DOCUMENTS_SHOWN]:
         table.add_row(row["topic"], "summary", _cell(row["summary"]["text"]), "", "")
-    for each in answers:
-        if each.document in shown:
+        for each in answers_of(row):
             quote = each.quote or {"text": "", "start": None}
             at = "" if quote["start"] is None else f"{quote['start']:,}"
-            table.add_row(each.document, each.name, _cell(each.answer), _cell(quote["text"]), at)
+            table.add_row("", each.name, _cell(each.answer), _cell(quote["text"]), at)
+        table.add_section()
     console.print(table)
     console.print("\n".join(verdict(answers)))
     console.print(f"All of it: pyarrow.parquet.read_table({output!r})", soft_wrap=True)
