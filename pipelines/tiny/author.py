@@ -80,10 +80,12 @@ class Author:
     """Makes texts up. The same seed makes the same texts.
 
     `astray`: how many hold an instruction to the reader, and how many a control string of Phi-3's.
+    `alike`: how many keys share a word with another.
     """
 
-    def __init__(self, seed: int | str, astray: float = 0.15) -> None:
+    def __init__(self, seed: int | str, astray: float = 0.15, alike: float = 0.0) -> None:
         self.astray = astray
+        self.alike = alike
         self.random = random.Random(seed)  # noqa: S311
 
     def text(self, tokens: int, facts: int) -> Text:
@@ -111,8 +113,15 @@ class Author:
             if len(line.split()) > 2 and not _FACT_LINE.match(line):
                 return line
 
-    def key(self) -> str:
-        return self._words(1, 2)
+    def key(self, beside: str = "") -> str:
+        """A key of a word or two, now and then one that is like another key."""
+        words = beside.split()
+        if not words or self.random.random() >= self.alike:
+            return self._words(1, 2)
+        word = self.random.choice(words)
+        if len(words) > 1 and self.random.random() < 0.5:
+            return word
+        return f"{word} {self._words(1, 1)}"
 
     def value(self, kind: str) -> str:
         pick = self.random
@@ -136,7 +145,10 @@ class Author:
 
     def _facts(self, keys: int) -> tuple[Fact, ...]:
         made: list[Fact] = []
-        for key in dict.fromkeys(self.key() for _ in range(keys)):
+        names: list[str] = []
+        for _ in range(keys):
+            names.append(self.key(beside=names[-1] if names else ""))
+        for key in dict.fromkeys(names):
             kind = self.random.choice(KINDS)
             style = self.random.random()
             if style < 0.15 and kind in ("string", "code"):

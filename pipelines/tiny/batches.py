@@ -25,11 +25,17 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """So many steps with texts of up to so many tokens. `mixture` weighs the kinds of lesson."""
+    """So many steps with texts of up to so many tokens. `mixture` weighs the kinds of lesson;
+    `shortest`: how long the shortest texts are, as a share of the longest; `alike`: how many keys
+    share a word with another; `peak`: where it is given, a new course of learning begins, whose
+    rates rise to this share of the highest and fall until the next."""
 
     steps: int
     most_tokens: int
     mixture: Mapping[str, float]
+    shortest: float = 0.25
+    alike: float = 0.0
+    peak: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ def _row(
 def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Lesson]:
     """The lessons of one step: of one length, so that little of a batch is empty."""
     kind = pick.choices(list(stage.mixture), list(stage.mixture.values()))[0]
-    length = int(stage.most_tokens * pick.uniform(0.25, 1.0))
+    length = int(stage.most_tokens * stage.shortest ** pick.random())
     make: Mapping[str, Callable[[], Lesson]] = {
         BARE: lambda: teacher.bare(length),
         QUOTING: lambda: teacher.quoting(length),

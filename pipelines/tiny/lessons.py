@@ -84,12 +84,13 @@ class Lesson:
 
 
 class Teacher:
-    """Makes lessons. `tokens` are of the model that is to learn."""
+    """Makes lessons. `tokens` are of the model that is to learn; `alike`: how many keys of a text
+    share a word with another."""
 
-    def __init__(self, tokens: Tokens, seed: int | str) -> None:
+    def __init__(self, tokens: Tokens, seed: int | str, alike: float = 0.0) -> None:
         self._tokens = tokens
         self._prompts = Prompts(tokens)
-        self._author = Author(seed)
+        self._author = Author(seed, alike=alike)
         self._random = self._author.random
 
     def bare(self, document_tokens: int) -> Lesson:
@@ -189,9 +190,8 @@ class Teacher:
             *self._asks(text, seen, part=part),
             *(self._extract(text, seen, part=part) for _ in range(self._count(3))),
             self._classify(text, seen, part=part),
+            self._summarize(seen, part=part),
         ]
-        if self._random.random() < 0.5:
-            asked.append(self._summarize(seen, part=part))
         return self._lesson(shown.ids, asked)
 
     def _asks(self, text: Text, seen: str, *, part: bool) -> Iterator[Asked]:
@@ -203,8 +203,7 @@ class Teacher:
         elsewhere = [fact for fact in text.facts if not rules.stated(seen, fact.key)]
         keys = {fact.key for fact in self._some(there, 6)}
         keys |= {fact.key for fact in self._some(elsewhere, 2)}
-        if self._random.random() < 0.5:
-            keys.add(self._author.key())
+        keys.add(self._author.key(beside=self._random.choice(text.facts).key))
         for key in sorted(keys):
             yield self._ask(key, seen, part=part)
 

@@ -15,6 +15,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,10 @@ STAGES = (
     Stage(600, 400, {ASKING: 0.1, FILLING: 0.2, WHOLE: 0.4, PART: 0.3, COMBINING: 0.3}),
     Stage(500, 800, {FILLING: 0.15, WHOLE: 0.4, PART: 0.35, COMBINING: 0.3}),
     Stage(400, 1600, {FILLING: 0.1, WHOLE: 0.4, PART: 0.4, COMBINING: 0.2}),
+    # What it has learned it now does without mistakes, at all lengths.
+    Stage(
+        2600, 1600, {WHOLE: 0.4, PART: 0.35, COMBINING: 0.25}, shortest=0.05, alike=0.15, peak=0.5
+    ),
 )
 
 
@@ -95,8 +100,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     steps = options.stages or [stage.steps for stage in STAGES]
     options.stages = [
-        Stage(count, stage.most_tokens, stage.mixture)
-        for count, stage in zip(steps, STAGES, strict=True)
+        replace(stage, steps=count) for count, stage in zip(steps, STAGES, strict=True)
     ]
     return options
 
@@ -108,6 +112,20 @@ def _tokenizer(directory: Path) -> Any:
     if (directory / CHECKPOINT).exists():
         return Tokenizer.from_file(str(made))
     return phi3.make_tokenizer(phi3.PAIRED_VOCABULARY, paired=True, words=WORDS)
+
+
+def learning_rate(stages: Sequence[Stage], step: int) -> float:
+    """A share of the highest: in each course of learning it rises, then falls as a cosine does."""
+    began, peak, at = 0, 1.0, 0
+    for stage in stages:
+        if stage.peak is not None and at > 0:
+            if step < at:
+                break
+            began, peak = at, stage.peak
+        at += stage.steps
+    warm = min(1.0, (step - began + 1) / WARM_UP_STEPS)
+    fallen = 0.5 * (1 + math.cos(math.pi * (step - began) / (at - began)))
+    return peak * warm * max(_LAST_LEARNING_RATE, fallen)
 
 
 class Training:
@@ -187,9 +205,10 @@ class Training:
     def _learn(self) -> float:
         """One step. Returns the loss on answers."""
         _, batch = self._lessons(self._stage(), str(self._step))
+        rate = learning_rate(self._stages, self._step)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * self._learning_rate()
+                group["lr"] = optimizer.defaults["lr"] * rate
         with _mixed_precision():
             hidden = self.hidden(batch)
             learned = batch.targets != IGNORED
@@ -217,7 +236,7 @@ class Training:
 
     def _lessons(self, stage: Stage, name: str) -> tuple[list[Lesson], Batch]:
         seed = f"{self._seed} {name}"
-        teacher, pick = Teacher(self._tokens, seed), random.Random(seed)  # noqa: S311
+        teacher, pick = Teacher(self._tokens, seed, stage.alike), random.Random(seed)  # noqa: S311
         lessons = lessons_of(stage, teacher, pick)
         return lessons, batch_of(lessons, self._end, pick)
 
@@ -228,12 +247,6 @@ class Training:
                 return stage
             left -= stage.steps
         return self._stages[-1]
-
-    def _learning_rate(self) -> float:
-        """A share of the highest: rising, then falling as a cosine does."""
-        warm = min(1.0, (self._step + 1) / WARM_UP_STEPS)
-        fallen = 0.5 * (1 + math.cos(math.pi * self._step / self._steps))
-        return warm * max(_LAST_LEARNING_RATE, fallen)
 
     def _say(self, losses: Sequence[float]) -> None:
         print(
@@ -249,7 +262,7 @@ class Training:
     @property
     def _identity(self) -> str:
         """What a training must have in common with the one that it goes on with."""
-        stages = [[each.steps, each.most_tokens, dict(each.mixture)] for each in self._stages]
+        stages = [asdict(each) for each in self._stages]
         return json.dumps({"seed": self._seed, "stages": stages, "prompts": self._prompts})
 
     def _save(self) -> None:
