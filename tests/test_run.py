@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from planted import TASKS, answers_right, plant_corpus
 from runs import (
     LIMIT_SECONDS,
     PHIFLEET,
@@ -32,13 +33,20 @@ from runs import (
     start,
 )
 
-from pipelines.models import Model
+from pipelines.models import TRAINED_PATH, Model
+from pipelines.tokens import load_tokens
 
 RUN_KEYS = {
     "run", "status", "documents", "answered", "dead_letters", "units", "prompt_tokens",
     "cached_prompt_tokens", "output_tokens", "engine_start_seconds", "steady_seconds",
     "wall_seconds", "tokens_per_second", "fingerprint", "model", "revision",
 }  # fmt: skip
+
+
+# Of texts with planted facts, in tokens: the longest are read in chunks.
+PLANTED_LENGTHS = (*range(200, 1_200, 40), 2_000, 3_000, 4_000, 6_000, 10_000)
+# The least share of right answers about them, of a model of three million weights.
+TOLD = 0.8
 
 
 def _all_text() -> str:
@@ -238,11 +246,13 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     directory = tmp_path_factory.mktemp("killed")
     (directory / "corpus").mkdir()
     documents = corpus_of(directory / "corpus/a.parquet", range(6), longest=9_000)
-    job = job_file(directory)
+    plant_corpus(directory / "corpus/planted.parquet", load_tokens(TRAINED_PATH), PLANTED_LENGTHS)
+    documents += len(PLANTED_LENGTHS)
+    job = job_file(directory, *TASKS, model={"name": "tiny"})
     process = start(job, directory / "stderr")
     await_commits(process, directory, 2)
     process.kill()
@@ -264,6 +274,17 @@ def test_committed_units_are_not_redone(killed: Killed) -> None:
     after = commits(killed.directory)
     assert 2 <= len(killed.commits_before) < len(after)
     assert {name: after[name] for name in killed.commits_before} == killed.commits_before
+
+
+def test_what_a_killed_run_answers_is_what_the_texts_say(killed: Killed) -> None:
+    corpus = pq.read_table(killed.directory / "corpus/planted.parquet").to_pylist()
+    texts = {row["doc"]: row["text"] for row in corpus}
+    output = pq.read_table(killed.directory / "out").to_pylist()
+    rows = [row for row in output if row["doc"] in texts]
+    assert {row["doc"] for row in rows} == set(texts)
+    assert {row["owner"]["strategy"] for row in rows} == {"single", "map_reduce"}
+    short = {name: share for name, share in answers_right(rows, texts).items() if share < TOLD}
+    assert short == {}
 
 
 def test_a_killed_run_leaves_no_process_behind(killed: Killed) -> None:
