@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import tempfile
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.head import dead_ray_ends
 from jobs.live import View, clock, watching
 from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun, Claim
@@ -61,7 +64,8 @@ def run_job(
         screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)
         try:
             with _signals_stop():
-                manifest = _run(job, prepare, screen)
+                end = partial(_end_at_once, screen, as_json=as_json)
+                manifest = _run(job, prepare, screen, end)
         except Stopped as stopped:
             screen.console.print(
                 f"[yellow]stopped by {stopped}[/]: what was committed stays. "
@@ -74,29 +78,41 @@ def run_job(
         return _conclude(manifest, screen, job, as_json=as_json)
 
 
+def _end_at_once(screen: Screen, reason: str, *, as_json: bool) -> None:
+    """End this process, which can wait for nothing of Ray's any more."""
+    message = f"{reason}; run the same command again to go on"
+    if as_json:
+        print(json.dumps({"status": "failed", "error": message}), file=screen.results)
+    screen.console.print(f"phifleet: {message}", soft_wrap=True)
+    os._exit(ClusterError.exit_code)
+
+
 def _log_path(storage: Storage) -> Path:
     if storage.local:
         return Path(storage.path("_run/log"))
     return Path(tempfile.mkdtemp(prefix="phifleet-"), "log")
 
 
-def _run(job: Job, prepare: Callable[[], BatchRun], screen: Screen) -> dict[str, Any]:
+def _run(
+    job: Job, prepare: Callable[[], BatchRun], screen: Screen, end: Callable[[str], None]
+) -> dict[str, Any]:
     ahead = ThreadPoolExecutor(1, "claim")
     lease: Lease | None = None
     try:
-        # finding the model and claiming OUTPUT takes about as long as Ray takes to start
-        claimed = ahead.submit(_claim, prepare)
-        cluster = _join()
-        run, claim = claimed.result()
-        lease = claim.lease
-        _warn_of_noise(run.prepared, screen.console)
-        view = View(job.spec.name, run.state)
-        _serve_metrics(run.prepared, view, screen.console)
-        # joining, Ray has put a handler of its own for SIGTERM in the place of ours
-        with _signals_stop(), _fencing_stops(claim.lease), watching(view, screen.console):
-            manifest = run.execute(cluster, claim)
-        screen.console.print(view.line(), soft_wrap=True)
-        return manifest
+        with dead_ray_ends(end):
+            # finding the model and claiming OUTPUT takes about as long as Ray takes to start
+            claimed = ahead.submit(_claim, prepare)
+            cluster = _join()
+            run, claim = claimed.result()
+            lease = claim.lease
+            _warn_of_noise(run.prepared, screen.console)
+            view = View(job.spec.name, run.state)
+            _serve_metrics(run.prepared, view, screen.console)
+            # joining, Ray has put a handler of its own for SIGTERM in the place of ours
+            with _signals_stop(), _fencing_stops(claim.lease), watching(view, screen.console):
+                manifest = run.execute(cluster, claim)
+            screen.console.print(view.line(), soft_wrap=True)
+            return manifest
     except (Stopped, Fenced):
         leave_cluster()
         if lease:
