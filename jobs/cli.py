@@ -190,13 +190,14 @@ def _status(options: argparse.Namespace) -> int:
         raise OutputError(f"{options.output} holds no run of phifleet")
     committed = ledger.committed()
     units = [unit for plan in ledger.plans() for unit in plan.units]
+    done = sum(unit.number in committed for unit in units)
     found = {
         "run": job["source"].get("name", "phifleet"),
-        "status": "done" if ledger.manifest() else "unfinished",
+        "status": "done" if ledger.manifest() and done == len(units) else "unfinished",
         "documents": sum(unit.rows for unit in units),
         "documents_done": sum(unit.rows for unit in units if unit.number in committed),
         "units": len(units),
-        "units_done": len(committed),
+        "units_done": done,
         "model": job["model"],
         "revision": job["revision"],
         "fingerprint": job["fingerprint"],

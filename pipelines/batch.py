@@ -16,7 +16,7 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from pipelines.cluster import Cluster, Seat, take_seat
 from pipelines.corpus import SourceFile, list_files
-from pipelines.errors import EngineError, Incomplete, OutputError, PhifleetError
+from pipelines.errors import EngineError, Incomplete, OutputError, PhifleetError, StorageError
 from pipelines.lease import Lease, take_lease
 from pipelines.ledger import Ledger, Plan
 from pipelines.manifest import build_manifest
@@ -63,6 +63,14 @@ class BatchRun:
         Raises InputError, OutputError, StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
         self._lease = claim.lease
+        try:
+            return self._execute(cluster, claim)
+        except StorageError:
+            # whoever took over may have swept away what this run was at
+            self._lease.check()
+            raise
+
+    def _execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
         seat = take_seat(cluster, self.prepared.spec.compute)
         planner = Planner(
             self.prepared,
@@ -88,9 +96,18 @@ class BatchRun:
         Raises OutputError where the run there would have answered otherwise, InputError where a
         file it has indexed changed or is gone.
         """
+        job = self._job()
+        self._check_job(self.ledger.job() or job)
+        # a run that is refused leaves nothing here, and must not end the one that is at it
+        self._look()
+        self._check_job(self.ledger.open_job(job))
+        lease = take_lease(self.storage)
+        # whoever was at it may have planned more until now
+        return Claim(lease, *self._look())
+
+    def _job(self) -> dict[str, Any]:
         prepared = self.prepared
-        files = list_files(prepared.spec.input.path)
-        job = {
+        return {
             "source": prepared.job.source,
             "digests": prepared.digests,
             "fingerprint": prepared.fingerprint,
@@ -98,17 +115,22 @@ class BatchRun:
             "revision": prepared.model.revision,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        recorded = self.ledger.open_job(job)
-        differing = differing_keys(recorded["digests"], prepared.digests)
+
+    def _check_job(self, recorded: Mapping[str, Any]) -> None:
+        """Raises OutputError where a recorded job would have answered otherwise."""
+        differing = differing_keys(recorded["digests"], self.prepared.digests)
         if differing:
             raise OutputError(
                 f"output.path: {self.storage.url} holds a run whose answers were made otherwise; "
                 f"keys that differ: {', '.join(differing)}. "
                 "Take them back, or choose another OUTPUT"
             )
+
+    def _look(self) -> tuple[list[Plan], list[SourceFile]]:
+        """The plans so far, and files that none of them has. Plans come first: whoever made one
+        had seen its files."""
         plans = self.ledger.plans()
-        new = new_files(files, plans)
-        return Claim(take_lease(self.storage), plans, new)
+        return plans, new_files(list_files(self.prepared.spec.input.path), plans)
 
     def _note_plan(self, units: Sequence[Unit], left: Sequence[Unit]) -> None:
         state = self.state
@@ -199,6 +221,8 @@ class BatchRun:
                 f"{self.storage.url}: {manifest['documents']} documents are accounted for, "
                 f"{self.state.documents} were indexed; please report this with _run/"
             )
+        # a newer run has more to tell, if it has other files
+        self._lease.check()
         self.ledger.write_manifest(manifest)
         self.ledger.sweep(plans)
         self.state.phase = "done"

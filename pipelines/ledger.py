@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +38,8 @@ _PARALLEL = 32
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
+_UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
+_INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +244,37 @@ class Ledger:
         return found
 
     def sweep(self, plans: Sequence[Plan]) -> None:
-        """Remove what a finished run needs no more: staging, and the copy of the corpus's text."""
+        """Remove what a finished run needs no more: what its units staged and attempted, the copy
+        of the corpus's text, and indexes that somebody else's plan has made useless.
+
+        A newer run may be at work with files that these plans do not know: what is its stays.
+        """
+        units = {unit.number for plan in plans for unit in plan.units}
         for directory in (STAGING, ATTEMPTS):
-            self.storage.remove(directory)
+            self.storage.clear(directory, lambda name: _unit_of(name) in units)
         for file in sorted({unit.file for plan in plans for unit in plan.units}):
             self.storage.remove(file)
+        used = {name.rpartition("/")[0] for plan in plans for name in plan.rows_files}
+        for name in self.storage.entries(INDEX):
+            found = _INDEX_NAME.fullmatch(name)
+            if found and int(found[1]) < len(plans) and f"{INDEX}/{name}" not in used:
+                self.storage.remove(f"{INDEX}/{name}")
+
+
+def new_index(plan: int) -> str:
+    """The name of a directory for an index that is to become plan number `plan`."""
+    return f"{INDEX}/{plan:04d}-{uuid.uuid4().hex[:8]}"
+
+
+def new_staged(kind: str, unit: int) -> str:
+    """A name in staging that nobody else has. `kind` is `part` or `errors`."""
+    return f"{STAGING}/{kind}-{unit:06d}-{uuid.uuid4().hex}.parquet"
+
+
+def _unit_of(name: str) -> int | None:
+    """The unit of a staged file or an attempt's record, None where a name is neither's."""
+    found = _UNIT_NAME.match(name)
+    return int(found[1]) if found else None
 
 
 def _plan_name(number: int) -> str:

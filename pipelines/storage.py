@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +216,19 @@ class Storage:
         """Remove a file or a directory with all in it; nothing where it does not exist."""
         with storage_errors("remove", self.path(name)), suppress(FileNotFoundError):
             self.filesystem.rm(self.path(name), recursive=True)
+
+    def clear(self, directory: str, gone: Callable[[str], bool]) -> None:
+        """Remove the files directly in a directory that `gone` names, in few calls. Files that a
+        writer was killed over count by the names that they would have taken."""
+        path = self.path(directory)
+        with storage_errors("clear", path), suppress(FileNotFoundError):
+            found = [entry["name"] for entry in self.filesystem.ls(path, detail=True)]
+            chosen = [each for each in found if gone(each.rsplit("/", 1)[-1].lstrip("."))]
+            if self.local:
+                for each in chosen:
+                    Path(each).unlink(missing_ok=True)
+            elif chosen:
+                self.filesystem.rm(chosen)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:

@@ -64,8 +64,8 @@ def verify(storage: Storage) -> Verdict:
     expected = _joined([read_hashes(storage, name) for name in rows_files])
     if not missing:
         problems += _id_problems(expected, _joined([file.ids for file in checked]))
-    if not missing and ledger.manifest() is None:
-        problems.append("there is no _manifest.json; run again to finish")
+    if not missing:
+        problems += _manifest_problems(ledger, commits)
     return Verdict(
         documents=len(expected),
         answered=sum(commit.answered for commit in commits),
@@ -74,6 +74,19 @@ def verify(storage: Storage) -> Verdict:
         units_committed=len(committed),
         problems=tuple(problems),
     )
+
+
+def _manifest_problems(ledger: Ledger, commits: Sequence[Commit]) -> Iterator[str]:
+    manifest = ledger.manifest()
+    if manifest is None:
+        yield "there is no _manifest.json; run again to finish"
+        return
+    documents = sum(commit.rows for commit in commits)
+    if manifest["documents"] != documents:
+        yield (
+            f"_manifest.json tells of {manifest['documents']} documents, {documents} are "
+            "committed; run again to finish"
+        )
 
 
 def _strays(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:

@@ -111,7 +111,7 @@ def test_show_has_a_prompt_for_each_chunk_and_task(
         ("tasks.1.max_tokens=200000", "leave no room for a document"),
         ("model.name=no/such-model-here", "no/such-model-here"),
         ("input.path=nowhere/at/all", "no .parquet or .jsonl file at nowhere/at/all"),
-        ("input.text_column=body", "no column 'body'; it has id, text"),
+        ("input.text_column=body", "no column 'body', which input.text_column names; it has id"),
         ("tasks.0.kind=extract", "tasks.0"),
     ],
 )

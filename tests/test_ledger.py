@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.attempts import Attempts
 from pipelines.corpus import SourceFile
 from pipelines.errors import Incomplete, OutputError
-from pipelines.ledger import Commit, Ledger, Plan, StagedFile, sha256
+from pipelines.ledger import Commit, Ledger, Plan, StagedFile, new_index, new_staged, sha256
 from pipelines.storage import Storage
 from pipelines.units import Unit
 
@@ -23,18 +24,25 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Storage(str(tmp_path / "out")))
 
 
-def _staged(ledger: Ledger, name: str, data: bytes) -> StagedFile:
-    ledger.storage.write(f"_run/staging/{name}", data)
-    return StagedFile(f"_run/staging/{name}", 2, len(data), sha256(data))
+def _staged(ledger: Ledger, kind: str, unit: int, data: bytes) -> StagedFile:
+    name = new_staged(kind, unit)
+    ledger.storage.write(name, data)
+    return StagedFile(name, 2, len(data), sha256(data))
 
 
-def _record(ledger: Ledger, unit: int = 0, name: str = "a", data: bytes = b"part") -> Commit:
+def _record(ledger: Ledger, unit: int = 0) -> Commit:
     return Commit(
         unit=unit, rows=3, answered=2, dead_letters=1, reasons={"empty": 1},
-        part=_staged(ledger, name, data), errors=_staged(ledger, f"{name}-errors", b"letters"),
+        part=_staged(ledger, "part", unit, b"part"),
+        errors=_staged(ledger, "errors", unit, b"letters"),
         prompt_tokens=10, cached_prompt_tokens=4, output_tokens=2, seconds=1.5, host="here",
         committed_at="now",
     )  # fmt: skip
+
+
+def _part(record: Commit) -> str:
+    assert record.part is not None
+    return record.part.staged
 
 
 def test_the_first_job_stands_and_the_second_reads_it(ledger: Ledger) -> None:
@@ -63,7 +71,7 @@ def test_plans_are_read_as_they_were_written_and_the_first_of_a_number_stands(
 
 
 def test_of_many_who_commit_a_unit_one_wins(ledger: Ledger) -> None:
-    records = [_record(ledger, name=f"w{worker}") for worker in range(16)]
+    records = [_record(ledger) for _ in range(16)]
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(ledger.commit, records))
     assert sum(won) == 1
@@ -102,7 +110,7 @@ def test_a_missing_or_changed_part_is_published_again(ledger: Ledger) -> None:
 def test_a_part_that_is_lost_with_its_staged_copy_is_named(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.commit(record)
-    ledger.storage.remove("_run/staging/a")
+    ledger.storage.remove(_part(record))
     with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
         ledger.repair([record])
     with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
@@ -112,7 +120,7 @@ def test_a_part_that_is_lost_with_its_staged_copy_is_named(ledger: Ledger) -> No
 def test_a_damaged_staged_copy_is_never_published(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.commit(record)
-    ledger.storage.write("_run/staging/a", b"half")
+    ledger.storage.write(_part(record), b"half")
     with pytest.raises(Incomplete):
         ledger.repair([record])
     assert not ledger.storage.exists("part-000000.parquet")
@@ -122,3 +130,48 @@ def test_the_loser_of_a_unit_leaves_no_staging(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.discard(record)
     assert ledger.storage.names("_run/staging") == []
+
+
+def test_a_sweep_leaves_what_a_newer_run_has_under_way(storage: Storage) -> None:
+    ledger, attempts = Ledger(storage), Attempts(storage, 1)
+    own, newer = _record(ledger, unit=2), _record(ledger, unit=3)
+    attempts.begin(2)
+    under_way = attempts.begin(3).record
+    index = f"{new_index(1)}/text-00000.parquet"
+    storage.write(index, b"text")
+    ledger.sweep([PLAN])
+    assert not storage.exists(_part(own))
+    assert storage.names("_run/attempts") == [under_way]
+    assert storage.exists(index)
+    ledger.commit(newer)
+    ledger.publish(newer)
+    assert storage.read("part-000003.parquet") == b"part"
+
+
+def test_a_sweep_removes_an_index_that_came_second(storage: Storage) -> None:
+    ledger = Ledger(storage)
+    first, second = new_index(0), new_index(0)
+    for directory in (first, second):
+        for kind in ("text", "rows"):
+            storage.write(f"{directory}/{kind}-00000.parquet", b"")
+    units = tuple(replace(unit, file=f"{first}/text-00000.parquet") for unit in UNITS)
+    ledger.sweep([replace(PLAN, units=units, rows_files=(f"{first}/rows-00000.parquet",))])
+    assert storage.entries("_run/index") == [first.rpartition("/")[2]]
+    assert storage.names(first) == ["rows-00000.parquet"]
+
+
+def test_a_sweep_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
+    ledger = Ledger(Storage(str(tmp_path)))
+    whole = tmp_path / new_staged("part", 1)
+    whole.parent.mkdir(parents=True)
+    whole.with_name(f".{whole.name}.half").touch()
+    ledger.sweep([PLAN])
+    assert list(whole.parent.iterdir()) == []
+
+
+def test_a_sweep_leaves_names_that_it_does_not_know(storage: Storage) -> None:
+    names = ("_run/staging/.nfs0001", "_run/attempts/notes", "_run/index/notes")
+    for name in names:
+        storage.write(name, b"")
+    Ledger(storage).sweep([PLAN])
+    assert all(storage.exists(name) for name in names)

@@ -69,6 +69,15 @@ def test_remove_takes_files_and_directories_and_may_be_repeated(storage: Storage
     assert (storage.names("d"), storage.entries("")) == ([], ["d2"])
 
 
+def test_clear_takes_the_files_that_are_named_and_no_others(storage: Storage) -> None:
+    put(storage, "d/x1", "d/y1", "d/x2", "d/sub/x3", "x4")
+    for _ in range(2):
+        storage.clear("d", lambda name: name.startswith("x"))
+        storage.clear("nowhere", lambda name: True)
+    assert storage.entries("d") == ["sub", "y1"]
+    assert (storage.names("d/sub"), storage.names("")) == (["x3"], ["x4"])
+
+
 def test_copy_replaces_the_target(storage: Storage) -> None:
     put(storage, "from")
     storage.write("to/there", b"something longer than before")

@@ -30,7 +30,7 @@ def storage(tmp_path: Path) -> Storage:
     ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows.parquet",), {}))
     for unit in (0, 1):
         _commit(ledger, unit, [f"d{3 * unit}", f"d{3 * unit + 1}"], [f"d{3 * unit + 2}"])
-    ledger.write_manifest({})
+    ledger.write_manifest({"documents": 6})
     return made
 
 
@@ -84,6 +84,10 @@ def drop_manifest(storage: Storage) -> None:
     storage.remove("_manifest.json")
 
 
+def date_manifest(storage: Storage) -> None:
+    Ledger(storage).write_manifest({"documents": 3})
+
+
 def recommit(answered: list[str], dead: list[str]) -> Callable[[Storage], None]:
     def change(storage: Storage) -> None:
         storage.remove("_run/commits/000001.json")
@@ -101,6 +105,7 @@ def recommit(answered: list[str], dead: list[str]) -> Callable[[Storage], None]:
         (add_strange_letters, "_errors/other.parquet: no commit knows this file"),
         (drop_commit, "1 of 2 units are not committed"),
         (drop_manifest, "there is no _manifest.json"),
+        (date_manifest, "_manifest.json tells of 3 documents, 6 are committed"),
         (recommit(["d3"], ["d5"]), "1 documents of the input are in no part"),
         (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents stand more than once"),
         (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents stand more than once"),
