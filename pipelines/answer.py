@@ -126,7 +126,8 @@ async def _aside(function: Callable[..., T], *arguments: object) -> T:
 
 
 def _too_long(most: int) -> Problem:
-    return Problem(TOO_LONG, f"more than {most} tokens, the most that this job reads in one pass")
+    told = f"more than {most} tokens, the most that this job reads in one pass"
+    return Problem(TOO_LONG, f"{told}; long_documents.strategy: auto reads it in chunks")
 
 
 def _open(text: str, tasks: Tasks) -> tuple[Opened, Passage] | None:

@@ -51,7 +51,8 @@ def join_cluster() -> Cluster:
             # its ten processes start before anything of ours; metrics do not need it
             include_dashboard=False,
         )
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    # Ray raises a bare Exception where a node is not up in time
+    except Exception as error:
         raise ClusterError(f"Ray did not start: {error}") from error
     _set_up_ray_data()
     return _resources()

@@ -23,6 +23,7 @@ TIMEOUT = "timeout"
 ANSWERED = "answered"
 
 MAX_TEXT_BYTES = 128 * 2**20
+_FILL = "fill it in, or leave the row out"
 
 SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
 # Before the name of a kept column among a unit's rows, which may be one of those above.
@@ -182,15 +183,19 @@ class Outcome:
 def read_text(raw: bytes | None) -> str | Problem:
     """The text of one row, or why it is none. `raw` is UTF-8 as stored, unchecked."""
     if raw is None:
-        return Problem(EMPTY, "the text is null")
+        return Problem(EMPTY, f"the text is null: {_FILL}")
     if len(raw) > MAX_TEXT_BYTES:
-        return Problem(TOO_LARGE, f"{len(raw)} bytes; the most is {MAX_TEXT_BYTES}")
+        return Problem(
+            TOO_LARGE, f"{len(raw)} bytes are more than {MAX_TEXT_BYTES}: cut the text into several"
+        )
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Problem(NOT_TEXT, f"byte {error.start} is not UTF-8")
+        byte = f"byte {error.start}, {raw[error.start]:#04x}, is not UTF-8"
+        return Problem(NOT_TEXT, f"{byte}: store the text as UTF-8")
     if not text or text.isspace():
-        return Problem(EMPTY, "the text is white space" if text else "the text is empty")
+        found = "white space" if text else "empty"
+        return Problem(EMPTY, f"the text is {found}: {_FILL}")
     return text
 
 

@@ -20,6 +20,7 @@ from pipelines.storage import Storage
 ID_HASH = "id_hash"
 # How many ids, or rows, a message names.
 NAMED = 10
+_SHOWN = 40
 
 
 def bad_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -33,6 +34,14 @@ def bad_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     except pa.ArrowInvalid:
         bad = pc.or_(bad, pa.chunked_array([[not _is_utf8(each) for each in raw.to_pylist()]]))
     return bad
+
+
+def describe_ids(ids: pa.ChunkedArray) -> list[str]:
+    """Ids that are none, as a message shows them."""
+    if not pa.types.is_string(ids.type):
+        return [f"{each}" if each is not None else "null" for each in ids.to_pylist()]
+    raw = pc.cast(ids, pa.binary()).to_pylist()
+    return ["null" if each is None else repr(each[:_SHOWN]) if each else "empty" for each in raw]
 
 
 def _is_utf8(raw: bytes | None) -> bool:

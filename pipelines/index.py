@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pipelines.corpus import Piece, read_rows
 from pipelines.cost import CostModel
 from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, read_text
-from pipelines.ids import ID_HASH, NAMED, bad_ids, hash_ids
+from pipelines.ids import ID_HASH, NAMED, bad_ids, describe_ids, hash_ids
 from pipelines.layout import Layout
 from pipelines.reading import Reading
 from pipelines.spec import InputSpec
@@ -59,7 +59,7 @@ class IndexConfig:
 
 @dataclass(frozen=True, slots=True)
 class SpanIndex:
-    """What indexing a span found: units, problems by reason, where the first null ids stand."""
+    """What indexing a span found: units, problems by reason, the first bad ids and where."""
 
     units: tuple[Unit, ...]
     rows: int
@@ -181,8 +181,10 @@ class _SpanBuilder:
     def _note_ids(self, table: pa.Table) -> None:
         bad = bad_ids(table.column(DOC_ID))
         if pc.any(bad).as_py():
-            rows = table.filter(bad).select([SOURCE, ROW]).slice(0, NAMED).to_pylist()
-            self.bad_ids += [f"{row[SOURCE]} row {row[ROW]}" for row in rows]
+            rows = table.filter(bad).slice(0, NAMED)
+            ids = describe_ids(rows.column(DOC_ID))
+            places = zip(rows[SOURCE].to_pylist(), rows[ROW].to_pylist(), ids, strict=True)
+            self.bad_ids += [f"{source} row {row}: {doc_id}" for source, row, doc_id in places]
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,13 @@ def layout_of(schema: pa.Schema, path: str, spec: InputSpec) -> Layout:
     for column in wanted_columns(spec):
         if column not in schema.names and (column in own or column not in partitions):
             raise InputError(
-                f"{path}: no column {column!r}; it has {', '.join(schema.names) or 'none'}"
+                f"{path}: no column {column!r}, which {_key(column, spec)} names; it has "
+                f"{', '.join(schema.names) or 'none'}"
             )
         if schema.names.count(column) > 1:
-            raise InputError(f"{path}: column {column!r} stands there more than once")
+            raise InputError(
+                f"{path}: column {column!r} stands there more than once; rename the others"
+            )
     _check_text(schema, path, spec.text_column)
     id_type = _id_type(schema, path, spec.id_column)
     kept = [
@@ -62,6 +65,12 @@ def layout_of(schema: pa.Schema, path: str, spec: InputSpec) -> Layout:
         for name in spec.keep_columns
     ]
     return Layout(id_type, pa.schema(kept))
+
+
+def _key(column: str, spec: InputSpec) -> str:
+    """The job file's key that names a column."""
+    keys = {spec.text_column: "input.text_column", spec.id_column: "input.id_column"}
+    return keys.get(column, "input.keep_columns")
 
 
 def _check_text(schema: pa.Schema, path: str, column: str) -> None:
@@ -127,7 +136,10 @@ def _common_field(
 def _differs(
     column: str, path: str, found: pa.DataType, first_path: str, wanted: pa.DataType
 ) -> InputError:
-    return InputError(f"{path}: column {column!r} is {found}, but {wanted} in {first_path}")
+    return InputError(
+        f"{path}: column {column!r} is {found}, but {wanted} in {first_path}; make them alike, or "
+        "read them into an OUTPUT each"
+    )
 
 
 def partition_values(path: str) -> dict[str, str | None]:

@@ -6,7 +6,6 @@ ledger; nothing of engines or of how units are run.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ import ray
 
 from pipelines.cluster import Cluster
 from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus, why_unreadable
-from pipelines.errors import InputError
+from pipelines.errors import InputError, PhifleetError, UnreadableFile
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
-from pipelines.ledger import INDEX, Ledger, Plan, sum_counts
+from pipelines.ledger import Ledger, Plan, new_index, sum_counts
 from pipelines.prepared import PreparedJob
 from pipelines.progress import RunState
 from pipelines.spec import InputSpec
@@ -47,11 +46,23 @@ class Planner:
         self.state.phase = "indexing"
         if self.skip_bad_files:
             new = self._sound(new)
-        if not new:
-            return plans
-        corpus = open_corpus(self.prepared.spec.input, new)
-        directory = f"{INDEX}/{len(plans):04d}-{uuid.uuid4().hex[:8]}"
-        found = self._index(corpus, directory)
+        while new:
+            plans = self._add_plan(plans, new)
+            # where somebody else was first, theirs may lack some of ours
+            planned = {file.path for plan in plans for file in plan.files}
+            new = [file for file in new if file.path not in planned]
+        return plans
+
+    def _add_plan(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
+        """Index new files and record the next plan; return all plans as they stand then."""
+        directory = new_index(len(plans))
+        try:
+            found = self._index(open_corpus(self.prepared.spec.input, new), directory)
+        except UnreadableFile as error:
+            raise UnreadableFile(
+                f"{error.message.rstrip('. ')}; write it again, or leave it out with "
+                "--skip-bad-files"
+            ) from error
         self._check_ids(found, directory, plans)
         first = sum(len(plan.units) for plan in plans)
         self.ledger.add_plan(len(plans), _plan(new, found, directory, first))
@@ -88,14 +99,22 @@ class Planner:
     def _check_ids(self, found: Sequence[SpanIndex], directory: str, plans: Sequence[Plan]) -> None:
         bad = [where for index in found for where in index.bad_ids]
         if bad:
-            raise InputError("ids that are null or empty:\n  " + "\n  ".join(bad[:NAMED]))
+            raise _refused_ids("are null, empty or not UTF-8", bad)
         files = [name for plan in plans for name in plan.rows_files]
         rows = sum(unit.rows for plan in plans for unit in plan.units)
         rows += sum(index.rows for index in found)
         files += _rows_files(directory, len(found))
         doubled = duplicate_ids(self.ledger.storage, files, rows)
         if doubled:
-            raise InputError("ids that stand more than once:\n  " + "\n  ".join(doubled[:NAMED]))
+            raise _refused_ids("stand more than once", doubled)
+
+
+def _refused_ids(what: str, named: Sequence[str]) -> InputError:
+    lines = (f"ids that {what}:", *named[:NAMED])
+    return InputError(
+        "\n  ".join(lines) + "\nGive every document an id of its own, or name another column as "
+        "input.id_column"
+    )
 
 
 def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[SourceFile]:
@@ -122,12 +141,18 @@ def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterat
     shared = ray.put(config)
 
     def index(row: dict[str, Any]) -> dict[str, Any]:
-        return {"index": index_span(row["number"], row["pieces"], ray.get(shared))}
+        try:
+            return {"found": index_span(row["number"], row["pieces"], ray.get(shared))}
+        except PhifleetError as error:
+            # raised there, it would come here as an error of Ray Data's
+            return {"found": error}
 
     rows = [{"number": number, "pieces": list(span)} for number, span in enumerate(spans)]
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
     for row in dataset.map(index, num_cpus=1).iter_rows():
-        yield row["index"]
+        if isinstance(row["found"], PhifleetError):
+            raise row["found"]
+        yield row["found"]
 
 
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:

@@ -45,10 +45,20 @@ def screen_over(log: Path) -> Iterator[Screen]:
         os.dup2(noise, 2)
         yield Screen(Console(file=err, highlight=False), out)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(kept[0], 1)
-        os.dup2(kept[1], 2)
+        for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+            _flush_noise(number, stream)
+            os.dup2(kept[number - 1], number)
         os.close(noise)
         out.close()
         err.close()
+
+
+def _flush_noise(number: int, stream: TextIO) -> None:
+    """Send what waits in a stream to the log; where that is full, nowhere."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+        stream.flush()

@@ -4,11 +4,13 @@ storage of both kinds."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
 import pytest
+from chaos.disk import MountRefused, SmallDisk
 from fakes_storage import S3Server
 
 from pipelines.models import Model, resolve
@@ -51,6 +53,20 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
         return Storage(str(tmp_path / "out"))
     server: S3Server = request.getfixturevalue("s3")
     return Storage(f"{server.new_bucket()}/out/run")
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., SmallDisk]]:
+    """Mounts a small disk for the test's time; where that is refused the test is skipped."""
+    with ExitStack() as stack:
+
+        def mount(*options: str) -> SmallDisk:
+            try:
+                return stack.enter_context(SmallDisk(tmp_path / "disk", *options))
+            except MountRefused as refused:
+                pytest.skip(str(refused))
+
+        yield mount
 
 
 @pytest.fixture(scope="session")

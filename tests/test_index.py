@@ -108,11 +108,15 @@ def test_what_cannot_be_read_is_named_and_costs_nothing(
     assert unit.prompt_tokens == SHAPE.overhead + 5 + _rows(config).column("tokens")[3].as_py()
 
 
-def test_empty_and_null_ids_are_named_by_file_and_row(config: IndexConfig, tmp_path: Path) -> None:
-    table = pa.table({"id": ["a", None, "", "b"], "text": ["t"] * 4})
-    pq.write_table(table, tmp_path / "corpus.parquet")
+def test_ids_that_are_none_are_named_by_file_row_and_value(
+    config: IndexConfig, tmp_path: Path
+) -> None:
+    raw = pa.array([b"a", None, b"", b"caf\xe9", b"b"])
+    ids = pa.Array.from_buffers(pa.string(), 5, raw.buffers())
+    pq.write_table(pa.table({"id": ids, "text": ["t"] * 5}), tmp_path / "corpus.parquet")
     path = str(tmp_path / "corpus.parquet")
-    assert _index(config).bad_ids == (f"{path} row 1", f"{path} row 2")
+    named = ("row 1: null", "row 2: empty", r"row 3: b'caf\xe9'")
+    assert _index(config).bad_ids == tuple(f"{path} {each}" for each in named)
 
 
 def test_spans_keep_the_order_and_leave_work_for_every_cpu() -> None:

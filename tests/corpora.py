@@ -1,0 +1,52 @@
+"""Corpora for tests: files of a few rows, and what is read of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.corpus import list_files, open_corpus, read_rows
+from pipelines.errors import InputError
+from pipelines.spec import InputSpec
+
+TEXTS = ["one", "two", "three"]
+
+
+def write(path: Path, table: pa.Table | None = None, row_group_size: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if table is None:
+        table = pa.table({"id": ["a", "b", "c"], "text": TEXTS})
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def write_lines(path: Path, rows: Sequence[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def job(path: Path | str, *keep: str) -> InputSpec:
+    return InputSpec(path=str(path), keep_columns=keep)
+
+
+def read(path: Path | str, *keep: str) -> pa.Table:
+    spec = job(path, *keep)
+    corpus = open_corpus(spec, list_files(spec.path))
+    tables = [table for each in corpus.pieces for table in read_rows(spec, corpus.layout, each)]
+    return pa.concat_tables([corpus.layout.schema.empty_table(), *tables])
+
+
+def column(table: pa.Table, name: str) -> list[object]:
+    found: list[object] = table.column(name).to_pylist()
+    return found
+
+
+def refused(path: Path | str, *keep: str) -> str:
+    with pytest.raises(InputError) as error:
+        read(path, *keep)
+    return error.value.message

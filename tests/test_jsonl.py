@@ -1,0 +1,76 @@
+"""Corpora of JSON lines: their types are found, their rows come out as Parquet's do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from corpora import column, read, refused, write_lines
+
+
+def test_jsonl_below_partitions_works(tmp_path: Path) -> None:
+    (tmp_path / "year=2024").mkdir()
+    write_lines(tmp_path / "year=2024" / "a.jsonl", [{"id": "a", "text": "t"}])
+    assert column(read(tmp_path, "year"), "kept.year") == ["2024"]
+
+
+def test_empty_jsonl_alone_is_an_empty_corpus(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    assert read(tmp_path, "title").column_names == ["source", "row", "doc_id", "text", "kept.title"]
+
+
+def test_jsonl_rows_may_have_more_keys_or_fewer(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": "t", "extra": [1]}, {"id": "b"}, {"text": "u", "id": "c", "z": {}}]
+    found = read(write_lines(tmp_path / "a.jsonl", rows))
+    assert column(found, "doc_id") == ["a", "b", "c"]
+    assert column(found, "text") == [b"t", None, b"u"]
+    assert column(found, "row") == [0, 1, 2]
+
+
+def test_jsonl_types_are_found_behind_many_nulls(tmp_path: Path) -> None:
+    filler = "x" * 1000
+    rows: list[dict[str, object]] = [
+        {"id": n, "text": filler, "meta": None, "tags": []} for n in range(10_000)
+    ]
+    rows.append({"id": 10_000, "text": "last", "meta": {"by": "Ann"}, "tags": ["new"]})
+    found = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "tags")
+    assert column(found, "row") == list(range(10_001))
+    assert found.slice(10_000).to_pylist()[0]["kept.meta"] == {"by": "Ann"}
+    assert found.slice(10_000).to_pylist()[0]["kept.tags"] == ["new"]
+
+
+def test_jsonl_strings_that_look_like_dates_stay_strings(tmp_path: Path) -> None:
+    row = {
+        "id": "2024-01-01",
+        "text": "2024-01-02",
+        "day": "2024-01-03",
+        "of": [{"d": "2024-01-04"}],
+    }
+    found = read(write_lines(tmp_path / "a.jsonl", [row]), "day", "of").to_pylist()[0]
+    assert (found["doc_id"], found["text"]) == ("2024-01-01", b"2024-01-02")
+    assert (found["kept.day"], found["kept.of"]) == ("2024-01-03", [{"d": "2024-01-04"}])
+
+
+def test_jsonl_files_agree_on_wider_types(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t", "n": 1, "m": {"x": 1}}])
+    write_lines(tmp_path / "b.jsonl", [{"id": "b", "text": "t", "n": 1.5, "m": {"y": "z"}}])
+    write_lines(tmp_path / "c.jsonl", [{"id": "c", "text": "t", "n": None, "m": None}])
+    found = read(tmp_path, "n", "m")
+    assert column(found, "kept.n") == [1.0, 1.5, None]
+    assert column(found, "kept.m") == [{"x": 1, "y": None}, {"x": None, "y": "z"}, None]
+    bad = write_lines(tmp_path / "d.jsonl", [{"id": "d", "text": "t", "n": "many", "m": None}])
+    assert refused(tmp_path, "n").startswith(f"{bad}: column 'n' is string, but double in ")
+
+
+def test_a_line_of_json_may_be_very_long(tmp_path: Path) -> None:
+    long = "y" * (20 * 2**20)
+    rows = [{"id": "a", "text": "t"}, {"id": "b", "text": long}, {"id": "c", "text": "u"}]
+    found = read(write_lines(tmp_path / "a.jsonl", rows))
+    assert column(found, "text") == [b"t", long.encode(), b"u"]
+
+
+@pytest.mark.parametrize("bad", ['{"id": 1, "text": ', '{"id": "b", "text": 7}', "[1]", "nonsense"])
+def test_a_broken_line_of_json_names_the_file(tmp_path: Path, bad: str) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t"}])
+    path.write_text(path.read_text() + bad)
+    assert refused(path).startswith(f"{path}: cannot be read")

@@ -1,0 +1,67 @@
+"""What the planner finds on Ray's CPUs: what is refused there is refused with its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from here import run_here
+
+from pipelines.cluster import join_cluster, leave_cluster
+from pipelines.documents import MAX_TEXT_BYTES
+from pipelines.errors import InputError, UnreadableFile
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("tiny_model")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    join_cluster()
+    yield
+    leave_cluster()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A file so large that Ray reads it, in two row groups."""
+    (tmp_path / "corpus").mkdir()
+    texts = [f"Number {number} is another one. " * 300 for number in range(600)]
+    rows = pa.table({"doc": range(600), "text": texts})
+    pq.write_table(rows, tmp_path / "corpus/a.parquet", row_group_size=300)
+    return tmp_path / "corpus"
+
+
+def test_a_damaged_file_is_refused_by_name(corpus: Path, tmp_path: Path) -> None:
+    path = corpus / "a.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[:10] + bytes(200) + data[210:])
+    with pytest.raises(UnreadableFile) as error:
+        run_here(tmp_path, corpus, tmp_path / "out")()
+    assert error.value.message.startswith(f"{path}: cannot be read")
+    assert error.value.message.endswith("leave it out with --skip-bad-files")
+    assert error.value.exit_code == 2
+
+
+def test_a_file_with_other_columns_is_refused_where_bad_files_are_skipped(
+    corpus: Path, tmp_path: Path
+) -> None:
+    path = corpus / "b.parquet"
+    pq.write_table(pa.table({"doc": [600], "body": ["t"]}), path)
+    with pytest.raises(InputError) as error:
+        run_here(tmp_path, corpus, tmp_path / "out", skip_bad_files=True)()
+    assert error.value.message.startswith(f"{path}: no column 'text'")
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Path) -> None:
+    size = MAX_TEXT_BYTES + 1
+    rows = pa.table({"doc": [0, 1], "text": ["A text.", "a" * size]})
+    pq.write_table(rows, corpus / "a.parquet")
+    assert run_here(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
+    (letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
+    assert (letter["doc_id"], letter["row"], letter["reason"]) == (1, 1, "too_large")
+    assert letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
