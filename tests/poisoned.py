@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from jobs.cli import main
+from jobs.cli import entry
 from pipelines import batch
 from pipelines.engine import VllmEngine
 from pipelines.tasks import Completion, Sampling
@@ -49,4 +48,4 @@ class PoisonedWorker(Worker):
 
 if __name__ == "__main__":
     setattr(batch, "Worker", PoisonedWorker)  # noqa: B010
-    sys.exit(main())
+    entry()

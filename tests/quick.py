@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chaos.storm import PROGRAM, write_corpus, write_job
+from chaos.papers import write_corpus, write_job
+from chaos.storm import PROGRAM
 
 _LIMIT_SECONDS = 300
 
@@ -26,10 +27,10 @@ class QuickRun:
         engines = {"CHAOS_ENGINE": "quick", "CHAOS_DIARY": str(self.diary)}
         self._environment: Mapping[str, str] = os.environ | engines | environment
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, PROGRAM, "run", self._job, "--json", "--unit-seconds", "1"],
-            env=self._environment,
+            env={**self._environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,29 +1,50 @@
-"""The checker of storms, and a short storm over the real engine."""
+"""Storms: a short one over quick engines, longer ones over all that there is; and their checker."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chaos.checker import check
-from chaos.storm import Ground, Storm
+from chaos.disk import SmallDisk
+from chaos.grounds import faulty_s3
+from chaos.storm import FULL_DISK, Ground, Storm
+from fakes_storage import S3Server
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.models import Model
+pytestmark = pytest.mark.usefixtures("tiny_model")
+
+
+def raged(ground: Ground, seed: int, blows: int, *only: str) -> None:
+    report = Storm(ground, seed, only).rage(blows)
+    print(report.table())
+    assert report.sound
+    assert report.blows.total() >= blows
+    assert report.total("documents") >= ground.documents
+
+
+def test_a_run_that_is_struck_now_and_then_answers_every_document_once(tmp_path: Path) -> None:
+    raged(Ground(tmp_path, str(tmp_path / "out"), 60, "quick"), 5, 2)
 
 
 @pytest.mark.slow
-def test_a_run_that_is_struck_again_and_again_answers_every_document_once(
-    tiny_model: Model, tmp_path: Path
-) -> None:
-    ground = Ground(tmp_path, str(tmp_path / "out"), {}, documents=150, engine="real")
-    report = Storm(ground, seed=5).rage(blows=3)
-    print(report.table())
-    assert report.sound
-    assert sum(report.blows.values()) >= 3
-    assert report.total("documents") >= 150
+def test_a_storm_over_the_real_engine(tmp_path: Path) -> None:
+    raged(Ground(tmp_path, str(tmp_path / "out"), 150, "real"), 5, 3)
+
+
+@pytest.mark.slow
+def test_a_storm_on_a_disk_that_fills(tmp_path: Path, mount: Callable[..., SmallDisk]) -> None:
+    disk = mount("-o", "size=256m")
+    raged(Ground(tmp_path, str(disk.where / "out"), 150, "quick", disk=disk), 5, 3, FULL_DISK)
+
+
+@pytest.mark.slow
+def test_a_storm_on_an_s3_server_that_fails_now_and_then(tmp_path: Path, s3: S3Server) -> None:
+    with faulty_s3(s3, tmp_path, 150, "quick", share=0.02, seed=5) as ground:
+        raged(ground, 5, 4)
 
 
 def test_the_checker_sees_what_is_lost_doubled_strange_and_redone(tmp_path: Path) -> None:

@@ -11,26 +11,34 @@ from pathlib import Path
 
 from fakes_storage import S3Server
 
-from chaos.proxy import FaultyProxy
+from chaos.disk import MountRefused
+from chaos.grounds import faulty_s3, small_disk
 from chaos.storm import Ground, Storm
 
 
 def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch, ExitStack() as stack:
-        directory = Path(scratch)
-        outputs, environment = str(directory / "out"), {}
-        if options.storage == "s3":
-            server = stack.enter_context(S3Server())
-            proxy = stack.enter_context(FaultyProxy(server.endpoint, options.faults, options.seed))
-            environment = {**server.environment, "AWS_ENDPOINT_URL": proxy.endpoint}
-            # we look at what was written by a way without faults
-            os.environ.update(server.environment)
-            outputs = server.new_bucket()
-        ground = Ground(directory, outputs, environment, options.documents, options.engine)
+        ground = _ground(options, Path(scratch), stack)
         report = Storm(ground, options.seed).rage(options.kills)
     print(report.table())
     return 0 if report.sound else 1
+
+
+def _ground(options: argparse.Namespace, directory: Path, stack: ExitStack) -> Ground:
+    about = (directory, options.documents, options.engine)
+    if options.storage == "s3":
+        server = stack.enter_context(S3Server())
+        # we look at what was written by a way without faults
+        os.environ.update(server.environment)
+        return stack.enter_context(
+            faulty_s3(server, *about, share=options.faults, seed=options.seed)
+        )
+    try:
+        return stack.enter_context(small_disk(*about))
+    except MountRefused as refused:
+        print(f"{refused}; no disk is filled", file=sys.stderr)
+    return Ground(directory, str(directory / "out"), options.documents, options.engine)
 
 
 def _options() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.cli import main
+from jobs.cli import entry
 from pipelines import batch
 from pipelines.admission import Admission
 from pipelines.answer import Engine
@@ -113,4 +113,5 @@ class ChaosWorker(Worker):
 
 if __name__ == "__main__":
     setattr(batch, "Worker", ChaosWorker)  # noqa: B010
-    sys.exit(main())
+    # ends as the command does: an interpreter that shuts down under Ray aborts now and then
+    entry()

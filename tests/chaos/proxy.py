@@ -1,18 +1,29 @@
-"""An S3 endpoint that fails now and then: a proxy that refuses, delays and cuts answers short."""
+"""An S3 endpoint that fails now and then: a proxy that refuses, delays and cuts answers short; and
+one that holds a request back."""
 
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep
 from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
 _FAULTS = ("refused", "lost", "delayed", "cut")
 _UNAVAILABLE = b"<Error><Code>SlowDown</Code><Message>chaos</Message></Error>"
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that were killed before they were answered."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 
 class FaultyProxy:
@@ -21,6 +32,7 @@ class FaultyProxy:
 
     def __init__(self, endpoint: str, share: float, seed: int) -> None:
         self.faults: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self._dice = random.Random(seed)  # noqa: S311
         self._share = share
         self._target = urlsplit(endpoint).netloc
@@ -37,10 +49,10 @@ class FaultyProxy:
             def log_message(self, *_: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> FaultyProxy:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -54,6 +66,8 @@ class FaultyProxy:
         self._server.server_close()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one request, from a thread of its own."""
+        self.requests[request.command] += 1
         fault = self._dice.choice(_FAULTS) if self._dice.random() < self._share else None
         if fault:
             self.faults[fault] += 1
@@ -96,6 +110,22 @@ class FaultyProxy:
             request.wfile.write(data[: len(data) // 2] if cut else data)
         if cut:
             request.close_connection = True
+
+
+class HoldingProxy(FaultyProxy):
+    """Passes all on, but the first request that is `wanted` (by its method and path) waits until
+    it is let go."""
+
+    def __init__(self, endpoint: str, wanted: Callable[[str, str], bool]) -> None:
+        super().__init__(endpoint, share=0.0, seed=0)
+        self.held, self.let_go = threading.Event(), threading.Event()
+        self._wanted = wanted
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        if not self.held.is_set() and self._wanted(request.command, request.path):
+            self.held.set()
+            self.let_go.wait()
+        super().handle(request)
 
 
 _HOP = ("Connection", "Transfer-Encoding", "Content-Length", "Server", "Date", "Keep-Alive")

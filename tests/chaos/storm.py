@@ -14,84 +14,61 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import fsspec
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 
 from chaos.checker import Found, check
-from chaos.program import MARK
+from chaos.disk import SmallDisk
+from chaos.papers import write_corpus, write_job
+from chaos.processes import ENGINES, RAY, WORKERS, send, title, tree
+from chaos.report import Report
 
 PROGRAM = Path(__file__).with_name("program.py")
 MOST_SECONDS = 600
+# So that a run has many units, and much to lose.
+_UNIT_SECONDS = "0.25"
 # Of a run, after which it is left to end in peace.
 _MOST_BLOWS = 8
-_ENGINES = r"VLLM::EngineCore|QUICK_ENGINE"
-_WORKERS = r"ray::MapWorker|ray::.*MapBatches|ray::.*Worker\("
-_RAY = r"raylet|gcs_server"
-EXPECTED_CODES = {0, 3, 4, -signal.SIGKILL, -signal.SIGTERM}
+FULL_DISK = "full disk"
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where runs are made: a local directory for corpora and diaries, an OUTPUT for each run."""
+    """Where runs are made: a local directory for corpora and diaries, an OUTPUT for each run.
+
+    `disk` is what OUTPUT lies on, where that can be filled. `faults` counts what a proxy does to
+    requests.
+    """
 
     directory: Path
     outputs: str
-    environment: Mapping[str, str]
     documents: int
     engine: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    disk: SmallDisk | None = None
+    faults: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass
-class Report:
-    """What happened so far."""
+@dataclass(frozen=True)
+class Run:
+    """One job that is started again and again, and its driver of the moment."""
 
-    blows: Counter[str] = field(default_factory=Counter)
-    codes: Counter[int] = field(default_factory=Counter)
-    runs: int = 0
-    starts: int = 0
-    found: list[Found] = field(default_factory=list)
-
-    def total(self, name: str) -> int:
-        return sum(getattr(each, name) for each in self.found)
-
-    def table(self) -> str:
-        """For people: what was done, and what was found."""
-        blows = ", ".join(f"{count} {name}" for name, count in sorted(self.blows.items()))
-        codes = ", ".join(f"{count} with {code}" for code, count in sorted(self.codes.items()))
-        letters = sum((Counter(each.dead_letters) for each in self.found), Counter[str]())
-        share = self.total("redone") / max(1, self.total("asked"))
-        return "\n".join(
-            (
-                f"| blows | {sum(self.blows.values())}: {blows} |",
-                f"| runs | {self.runs}, in {self.starts} starts, which ended: {codes} |",
-                f"| documents | {self.total('documents'):,} |",
-                f"| lost | {self.total('lost')} |",
-                f"| doubled | {self.total('doubled')} |",
-                f"| strange | {self.total('strange')} |",
-                f"| dead letters | {dict(letters)} |",
-                f"| asked again after their commit | {self.total('redone')} of "
-                f"{self.total('asked'):,} prompts ({share:.2%}) |",
-            )
-        )
-
-    @property
-    def sound(self) -> bool:
-        strangers = set(self.codes) - EXPECTED_CODES
-        return all(each.sound for each in self.found) and not strangers
+    directory: Path
+    job: Path
+    driver: subprocess.Popen[bytes]
 
 
 class Storm:
-    """Disturbs runs until there were enough blows."""
+    """Disturbs runs until there were enough blows. `only` names the blows, else there are all."""
 
-    def __init__(self, ground: Ground, seed: int) -> None:
+    def __init__(self, ground: Ground, seed: int, only: Sequence[str] = ()) -> None:
         self._ground = ground
         self._dice = random.Random(seed)  # noqa: S311
-        self.report = Report()
+        self._only = only
+        self.report = Report(faults=ground.faults)
         self._calm_seconds = 20.0
 
     def rage(self, blows: int) -> Report:
@@ -99,8 +76,8 @@ class Storm:
         blows."""
         self.report.found.append(self._one_run(0, 0))
         self.report.runs = 1
-        while sum(self.report.blows.values()) < blows:
-            found = self._one_run(self.report.runs, blows - sum(self.report.blows.values()))
+        while self.report.blows.total() < blows:
+            found = self._one_run(self.report.runs, blows - self.report.blows.total())
             self.report.found.append(found)
             self.report.runs += 1
             print(f"run {self.report.runs}: {found}", file=sys.stderr, flush=True)
@@ -113,22 +90,27 @@ class Storm:
         output = f"{self._ground.outputs}/run-{number}"
         ids = write_corpus(directory / "corpus/papers.parquet", self._ground.documents)
         job = write_job(directory / "job.yaml", directory / "corpus", output)
+        self._run_until_done(directory, job, blows)
+        filesystem, path = fsspec.core.url_to_fs(output)
+        return check(filesystem, path, ids, directory / "diary")
+
+    def _run_until_done(self, directory: Path, job: Path, blows: int) -> None:
         struck = 0
         until = time.monotonic() + MOST_SECONDS
         while True:
             began = time.monotonic()
-            driver = self._start(job, directory)
-            strike = struck < min(blows, _MOST_BLOWS)
-            if strike and self._alive_after(driver, self._dice.uniform(1, self._calm_seconds)):
-                struck += self._strike(driver, job, directory)
-            if self._end(driver) == 0:
+            run = Run(directory, job, self._start(job, directory))
+            while struck < min(blows, _MOST_BLOWS) and self._lives_on(run):
+                struck += self._strike(run)
+            if self._end(run.driver) == 0:
                 break
             if time.monotonic() > until:
                 raise TimeoutError(f"{directory}: not done after {MOST_SECONDS} s")
         if not struck:
             self._calm_seconds = time.monotonic() - began
-        filesystem, path = fsspec.core.url_to_fs(output)
-        return check(filesystem, path, ids, directory / "diary")
+
+    def _lives_on(self, run: Run) -> bool:
+        return _is_alive_after(run.driver, self._dice.uniform(1, self._calm_seconds))
 
     def _start(self, job: Path, directory: Path) -> subprocess.Popen[bytes]:
         self.report.starts += 1
@@ -140,14 +122,9 @@ class Storm:
         }
         with (directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, PROGRAM, "run", job, "--json", "--unit-seconds", "1"],
+                [sys.executable, PROGRAM, "run", job, "--json", "--unit-seconds", _UNIT_SECONDS],
                 stdout=log, stderr=log, env=environment,
             )  # fmt: skip
-
-    def _alive_after(self, driver: subprocess.Popen[bytes], seconds: float) -> bool:
-        with suppress(subprocess.TimeoutExpired):
-            driver.wait(seconds)
-        return driver.poll() is None
 
     def _end(self, driver: subprocess.Popen[bytes]) -> int:
         """Wait for the run's end."""
@@ -155,94 +132,61 @@ class Storm:
         self.report.codes[code] += 1
         return code
 
-    def _strike(self, driver: subprocess.Popen[bytes], job: Path, directory: Path) -> int:
+    def _strike(self, run: Run) -> int:
         """One blow, where there is something to hit: returns how many."""
-        blows: Sequence[tuple[str, Callable[[], bool]]] = (
-            ("driver SIGKILL", lambda: _signal(_tree(driver)[:1], signal.SIGKILL)),
-            ("driver SIGTERM", lambda: _signal(_tree(driver)[:1], signal.SIGTERM)),
-            ("driver SIGINT", lambda: _signal(_tree(driver)[:1], signal.SIGINT)),
-            ("worker SIGKILL", lambda: _signal(self._one(driver, _WORKERS), signal.SIGKILL)),
-            ("engine SIGKILL", lambda: _signal(self._one(driver, _ENGINES), signal.SIGKILL)),
-            ("Ray SIGKILL", lambda: _signal(self._one(driver, _RAY), signal.SIGKILL)),
-            ("all SIGKILL", lambda: _signal(_tree(driver), signal.SIGKILL)),
-            ("overlap", lambda: self._overlap(driver, job, directory, stop=False)),
-            ("SIGSTOP and overlap", lambda: self._overlap(driver, job, directory, stop=True)),
-        )
-        name, blow = self._dice.choice(blows)
-        if not blow():
+        name, blow = self._dice.choice(self._blows())
+        if not blow(run):
             return 0
         self.report.blows[name] += 1
         return 1
 
+    def _blows(self) -> Sequence[tuple[str, Callable[[Run], bool]]]:
+        def hit(number: int, run: Run) -> bool:
+            return send(tree(run.driver)[:1], number)
+
+        def hit_one(pattern: str, run: Run) -> bool:
+            return send(self._one(run.driver, pattern), signal.SIGKILL)
+
+        known: list[tuple[str, Callable[[Run], bool]]] = [
+            ("driver SIGKILL", partial(hit, signal.SIGKILL)),
+            ("driver SIGTERM", partial(hit, signal.SIGTERM)),
+            ("driver SIGINT", partial(hit, signal.SIGINT)),
+            ("worker SIGKILL", partial(hit_one, WORKERS)),
+            ("engine SIGKILL", partial(hit_one, ENGINES)),
+            ("Ray SIGKILL", partial(hit_one, RAY)),
+            ("all SIGKILL", lambda run: send(tree(run.driver), signal.SIGKILL)),
+            ("overlap", partial(self._overlap, stop=False)),
+            ("SIGSTOP and overlap", partial(self._overlap, stop=True)),
+        ]
+        if self._ground.disk:
+            known.append((FULL_DISK, partial(self._fill, self._ground.disk)))
+        return [each for each in known if not self._only or each[0] in self._only]
+
     def _one(self, driver: subprocess.Popen[bytes], pattern: str) -> list[psutil.Process]:
-        found = [each for each in _tree(driver)[1:] if re.search(pattern, _title(each))]
+        found = [each for each in tree(driver)[1:] if re.search(pattern, title(each))]
         return [self._dice.choice(found)] if found else []
 
-    def _overlap(
-        self, driver: subprocess.Popen[bytes], job: Path, directory: Path, *, stop: bool
-    ) -> bool:
+    def _overlap(self, run: Run, *, stop: bool) -> bool:
         """Another driver on the same OUTPUT; with `stop`, the first hangs meanwhile."""
-        if stop and not _signal(_tree(driver)[:1], signal.SIGSTOP):
+        if stop and not send(tree(run.driver)[:1], signal.SIGSTOP):
             return False
-        other = self._start(job, directory)
+        other = self._start(run.job, run.directory)
         if stop:
-            self._alive_after(other, self._dice.uniform(1, 2 * self._calm_seconds))
-            _signal(_tree(driver)[:1], signal.SIGCONT)
+            _is_alive_after(other, self._dice.uniform(1, 2 * self._calm_seconds))
+            send(tree(run.driver)[:1], signal.SIGCONT)
         self._end(other)
         return True
 
-
-def _tree(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The driver and all that it started; nothing where it has ended."""
-    if driver.poll() is not None:
-        return []
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(driver.pid)
-        return [process, *process.children(recursive=True)]
-    return []
+    def _fill(self, disk: SmallDisk, run: Run) -> bool:
+        """No space is left, for some seconds or until the run ends of it."""
+        if not tree(run.driver):
+            return False
+        with disk.full():
+            _is_alive_after(run.driver, self._dice.uniform(1, 3 * self._calm_seconds))
+        return True
 
 
-def _title(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return " ".join([process.name(), *process.cmdline()])
-    return ""
-
-
-def _signal(processes: Sequence[psutil.Process], number: int) -> bool:
-    """Send a signal to processes; False where none was there any more."""
-    hit = False
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-            hit = True
-    return hit
-
-
-def write_corpus(path: Path, documents: int) -> list[str]:
-    words = ("ship", "harbour", "storm", "letter", "river", "stone", "garden", "winter", "the")
-    dice = random.Random(documents)  # noqa: S311
-    rows = [
-        {
-            "doc": f"paper-{number}",
-            "text": f"{MARK.format(number)} "
-            + " ".join(dice.choices(words, k=dice.randint(20, 400))),
-        }
-        for number in range(documents)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100)
-    return [row["doc"] for row in rows]
-
-
-def write_job(path: Path, corpus: Path, output: str) -> Path:
-    job = {
-        "name": "chaos",
-        "input": {"path": str(corpus), "id_column": "doc"},
-        "output": {"path": output},
-        "model": {"name": "tiny-random"},
-        "tasks": [
-            {"name": "summary", "kind": "summarize", "max_words": 4},
-            {"name": "topic", "kind": "classify", "labels": ["sea", "land"]},
-        ],
-    }
-    path.write_text(yaml.safe_dump(job))
-    return path
+def _is_alive_after(driver: subprocess.Popen[bytes], seconds: float) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        driver.wait(seconds)
+    return driver.poll() is None
