@@ -20,7 +20,7 @@ from pipelines.tokens import Tokens
 
 # Stated once, stated where a chunk ends, stated twice in other words, stated nowhere.
 ONCE, ON_A_BORDER, TWICE, NOWHERE = KEYS = ("owner", "release", "section", "version")
-TASKS: Sequence[Mapping[str, Any]] = [
+TASKS: list[dict[str, Any]] = [
     {"name": key, "kind": "ask", "question": f"What is the {key}?"} for key in KEYS
 ]
 _SIZE = ChunkSize(TRAINED_LENGTHS.chunk_tokens, LongDocuments().overlap_tokens)
