@@ -141,11 +141,13 @@ def _command(side: str, directory: Path, port: int) -> tuple[list[str], dict[str
         ], environment
     offer = Offer(parse_serve({"model": {"name": MODEL}}))
     arguments = engine_arguments(offer.engine_config("short", gpu=False)) | OFFLINE_LIMITS
-    model = arguments.pop("model")
     flags = [part for name, value in arguments.items() for part in _flag(name, value)]
-    vllm = str(Path(sys.executable).with_name("vllm"))
-    command = [vllm, "serve", model, "--served-model-name", MODEL, "--port", str(port)]
-    return [*command, "--host", "127.0.0.1", *flags], environment
+    # what `vllm serve` starts; that itself asks for a package `vllm`, which its CPU build is not
+    server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command = [*server, "--served-model-name", MODEL, "--port", str(port)]
+    # as the other side, it logs no request
+    quiet = ["--disable-uvicorn-access-log"]
+    return [*command, "--host", "127.0.0.1", *quiet, *flags], environment
 
 
 def _flag(name: str, value: Any) -> Iterator[str]:

@@ -38,8 +38,9 @@ _SCHEDULER_NICENESS, _FRONT_NICENESS = 5, 12
 # times what the longest step takes. One on a CPU may compute minutes for a step of a large model.
 _GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
 _WATCHED_EVERY, _TOLD_WITHIN = 1.0, 2.0
-# What one prompt may take of a step where others wait beside it.
-_LONG_PREFILL_TOKENS = 4096
+# What one prompt may take of a step where others wait beside it: half of vLLM's smallest steps, or
+# less.
+_GPU_LONG_PREFILL_TOKENS, _CPU_LONG_PREFILL_TOKENS = 4096, 2048
 # Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
 _LIKELIEST = 20
 
@@ -86,7 +87,8 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
     elif window is not None:
         arguments["prefix_cache_retention_interval"] = None
     if config.online:
-        arguments["long_prefill_token_threshold"] = _LONG_PREFILL_TOKENS
+        most = _GPU_LONG_PREFILL_TOKENS if config.gpu else _CPU_LONG_PREFILL_TOKENS
+        arguments["long_prefill_token_threshold"] = most
     if not config.gpu:
         # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
         # most of a short document's prefix out of the cache.

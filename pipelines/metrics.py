@@ -1,7 +1,8 @@
-"""The batch path's metrics: their names, and how worker and driver record them.
+"""The metrics of documents and engines: their names, and how engine and driver record them.
 
-Workers record through Ray, whose endpoint on each node prefixes every name with `ray_`. The driver
-holds the totals of the whole run in a registry of its own and serves them on `metrics.port`.
+Whoever has an engine records through Ray, whose endpoint on each node prefixes every name with
+`ray_`. A job's driver holds the totals of the whole run in a registry of its own and serves them on
+`metrics.port`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipelines.documents import Outcome
+from pipelines.documents import Outcome, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,13 +25,13 @@ UNIT_SECONDS_BOUNDARIES = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800)
 DOCUMENT_SECONDS_BOUNDARIES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
-class WorkerMetrics:
-    """What one worker counts, through `ray.util.metrics`; Ray adds `_total` to the counters."""
+class EngineMetrics:
+    """What is done with one engine, through `ray.util.metrics`; Ray adds `_total` to the counters.
+    `tags` say whose it is: of which `run` or `app`, and of which `pool`."""
 
-    def __init__(self, run: str, pool: str) -> None:
+    def __init__(self, tags: dict[str, str]) -> None:
         from ray.util.metrics import Counter, Gauge, Histogram
 
-        tags = {"run": run, "pool": pool}
         keys = tuple(tags)
 
         def counter(name: str, description: str, *more: str) -> Counter:
@@ -69,10 +70,14 @@ class WorkerMetrics:
         for letter in outcome.dead_letters():
             self._dead.inc(tags={"reason": letter.problem.reason})
         for answer in outcome.answers:
-            self._inc(self._prompt, answer.usage.prompt_tokens)
-            self._inc(self._cached, answer.usage.cached_prompt_tokens)
-            self._inc(self._output, answer.usage.output_tokens)
+            self.tokens(answer.usage)
         self._document_seconds.observe(max(seconds, 1e-6))
+
+    def tokens(self, used: Usage) -> None:
+        """Count the tokens of something that was answered."""
+        self._inc(self._prompt, used.prompt_tokens)
+        self._inc(self._cached, used.cached_prompt_tokens)
+        self._inc(self._output, used.output_tokens)
 
     def unit(self, seconds: float) -> None:
         self._unit_seconds.observe(max(seconds, 1e-6))

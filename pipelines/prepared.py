@@ -101,14 +101,20 @@ def prepare_job(job: Job) -> PreparedJob:
 
 
 def prepare_tasks(
-    specs: Sequence[TaskSpec], long_documents: LongDocuments, model: Model, tokens: Tokens
+    specs: Sequence[TaskSpec],
+    long_documents: LongDocuments,
+    model: Model,
+    tokens: Tokens,
+    longest: int | None = None,
 ) -> Tasks:
-    """The tasks with their questions as ids, and how documents are read. Raises SpecError."""
+    """The tasks with their questions as ids, and how documents are read. `longest`: tokens of the
+    longest prompt with its answer that there is an engine for, where the model can do more. Raises
+    SpecError."""
     each = prepare(specs, tokens)
     prompts = Prompts(tokens)
     effective = effective_lengths(model)
     lengths = ModelLengths(
-        most=model.max_model_len,
+        most=longest or model.max_model_len,
         short=model.short_rope_len,
         single_pass_tokens=effective.single_pass_tokens,
         chunk_tokens=effective.chunk_tokens,

@@ -31,6 +31,8 @@ _FORMATS: Mapping[str, pa.DataType] = {
     "date": pa.date32(),
     "date-time": pa.timestamp("us", tz="UTC"),
 }
+# More than a table has columns, or a model fills in.
+_MOST_PLACES = 2000
 _FORMAT_CHECKER = FormatChecker(("date",))
 
 
@@ -89,19 +91,34 @@ def normalised(schema: JsonSchema, where: str) -> dict[str, Any]:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise SpecError(f"{where}: not a JSON Schema: {error.message}") from error
-    whole = _normalised(schema, schema, where, ())
+    whole = _normalised(schema, _Root(schema), where, ())
     if whole["type"] != "object" or not whole["properties"]:
         raise SpecError(f"{where}: must be an object with at least one property")
     return whole
 
 
+class _Root:
+    """The schema that references are looked up in, and how many places it has come to so far: a
+    few definitions that refer to each other twice each would come to millions."""
+
+    def __init__(self, schema: JsonSchema) -> None:
+        self.schema = schema
+        self._places = 0
+
+    def count(self, where: str) -> None:
+        self._places += 1
+        if self._places > _MOST_PLACES:
+            raise SpecError(f"{where}: more than {_MOST_PLACES} places, with definitions put in")
+
+
 def _normalised(
-    schema: JsonSchema, root: JsonSchema, where: str, seen: tuple[str, ...]
+    schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
 ) -> dict[str, Any]:
+    root.count(where)
     if reference := schema.get("$ref"):
         if reference in seen:
             raise SpecError(f"{where}: {reference} contains itself; a column has a fixed depth")
-        target = _referred(str(reference), root, where)
+        target = _referred(str(reference), root.schema, where)
         own = {key: value for key, value in schema.items() if key != "$ref"}
         return _normalised({**target, **own}, root, where, (*seen, str(reference)))
     if "anyOf" in schema or "oneOf" in schema:
@@ -127,7 +144,7 @@ def _normalised(
 
 
 def _properties(
-    schema: JsonSchema, root: JsonSchema, where: str, seen: tuple[str, ...]
+    schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, each in schema.get("properties", {}).items():
         yield name, _normalised(each, root, f"{where}.properties.{name}", seen)
@@ -143,7 +160,7 @@ def _referred(reference: str, root: JsonSchema, where: str) -> JsonSchema:
 
 
 def _without_choice(
-    schema: JsonSchema, root: JsonSchema, where: str, seen: tuple[str, ...]
+    schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
 ) -> dict[str, Any]:
     key = "anyOf" if "anyOf" in schema else "oneOf"
     choices = [each for each in schema[key] if each.get("type") != "null"]

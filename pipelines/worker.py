@@ -41,8 +41,8 @@ from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.errors import EngineDied, EngineError, EngineHung, PhifleetError, StorageError
 from pipelines.keeper import Keeper, KeptEngine
 from pipelines.lease import Lease
-from pipelines.ledger import STAGING, Commit, Ledger, StagedFile, sha256
-from pipelines.metrics import WorkerMetrics
+from pipelines.ledger import Commit, Ledger, StagedFile, new_staged, sha256
+from pipelines.metrics import EngineMetrics
 from pipelines.models import resolve
 from pipelines.progress import Progress
 from pipelines.storage import Storage
@@ -86,7 +86,7 @@ class Worker:
             self._engine_config = replace(config.engine, model=model)
             self._tokens = config.tasks.tokens
             keeper = Keeper(self.start_engine)
-        metrics = WorkerMetrics(config.run, config.pool)
+        metrics = EngineMetrics({"run": config.run, "pool": config.pool})
         # Ray starts a dead actor again; then the engine before this one died with it
         keeper.restarts = int(_was_restarted())
         self._runner = UnitRunner(config, keeper, metrics)
@@ -145,7 +145,7 @@ def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
 class UnitRunner:
     """Answers the documents of units and commits them, with any engine."""
 
-    def __init__(self, config: WorkerConfig, keeper: Keeper, metrics: WorkerMetrics | None) -> None:
+    def __init__(self, config: WorkerConfig, keeper: Keeper, metrics: EngineMetrics | None) -> None:
         self.progress = Progress(workers=1, restarts=keeper.restarts)
         self._config = config
         self._keeper = keeper
@@ -324,7 +324,7 @@ class UnitRunner:
         if table.num_rows == 0:
             return None
         described = table.replace_schema_metadata(dict(self._config.metadata))
-        name = f"{STAGING}/{kind}-{number:06d}-{uuid.uuid4().hex}.parquet"
+        name = new_staged(kind, number)
         with self._config.storage.new_file(name) as path:
             pq.write_table(described, path, compression="zstd")
             data = path.read_bytes()
@@ -340,7 +340,7 @@ class _Reporter:
     """Sends a worker's progress to the board, every second while the event loop runs."""
 
     def __init__(
-        self, board: Any, progress: Progress, keeper: Keeper, metrics: WorkerMetrics
+        self, board: Any, progress: Progress, keeper: Keeper, metrics: EngineMetrics
     ) -> None:
         self._board = board
         self._progress = progress

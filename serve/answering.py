@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from serve.events import event, read_events
+from serve.events import event
 from serve.feedback import FeedbackKeeper
-from serve.gate import Record, Refused
+from serve.gate import Record, Refused, over_quota
 from serve.keys import Key, Keyring
 from serve.offer import Offer
 from serve.pools import Busy, Gone, Pool, Refusal
 from serve.quota import Quota
-from serve.replica import DOCUMENT, Work
+from serve.replica import DOCUMENT, Sent, Work
 from serve.wire import error_json
 
 FirstToken = Callable[[float], None]
@@ -49,36 +49,35 @@ class Endpoint:
 
 
 async def answered(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Response:
-    async with _deadline(endpoint):
+    bill = _Bill(endpoint.quota, key, work)
+    async with _deadline(endpoint, bill):
         answer = await endpoint.pools[pool].answer(work)
     used = answer.get("usage", {})
-    _spend(
-        endpoint,
-        key,
-        used.get("prompt_tokens", 0),
-        used.get("output_tokens", used.get("completion_tokens", 0)),
-    )
+    output = used.get("output_tokens", used.get("completion_tokens", 0))
+    bill.settle(used.get("prompt_tokens", 0) + output)
     return JSONResponse(answer)
 
 
 async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Response:
     """The answer as it is made; an error before its first event is an error of the request."""
     began = time.monotonic()
-    events = endpoint.pools[pool].stream(work)
-    async with _deadline(endpoint):
-        first = await anext(events)
-    endpoint.first_token(time.monotonic() - began)
+    bill = _Bill(endpoint.quota, key, work)
+    stream = endpoint.pools[pool].stream(work)
+    async with _deadline(endpoint, bill):
+        first = await anext(stream)
+    if work.kind != DOCUMENT:
+        # a document's first event tells of no token
+        endpoint.first_token(time.monotonic() - began)
 
     async def all_events() -> AsyncIterator[str]:
-        used = _Used(work)
         try:
             async with asyncio.timeout(endpoint.seconds - (time.monotonic() - began)):
-                async with aclosing(events):
-                    used.note(first)
-                    yield first
-                    async for each in events:
-                        used.note(each)
-                        yield each
+                async with aclosing(stream):
+                    bill.note(first)
+                    yield first.events
+                    async for each in stream:
+                        bill.note(each)
+                        yield each.events
         except TimeoutError:
             yield _error_event(_late(endpoint))
         except Gone:
@@ -88,37 +87,41 @@ async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Respo
         except Exception:
             _LOGGER.exception("a stream of %s broke off", work.kind)
             yield event("error", error_json("internal error", _SERVER, "internal_error"))
-        finally:
-            _spend(endpoint, key, *used.tokens)
 
     return StreamingResponse(all_events(), media_type="text/event-stream")
 
 
-class _Used:
-    """The tokens of a stream, by its events: of a document what the last one says, of OpenAI's one
-    for each event, which is what vLLM sends for a token."""
+class _Bill:
+    """What a request takes of its key's minute: the tokens that it brings at once, so that no
+    number of requests passes together, and what it took in all once that is known. One that is
+    broken off has taken what it brought, and a token for each event.
 
-    def __init__(self, work: Work) -> None:
-        self.tokens = (work.prompt_tokens, 0)
-        self._document = work.kind == DOCUMENT
+    Raises Refused where the key is in debt by now.
+    """
 
-    def note(self, events: str) -> None:
-        if not self._document:
-            prompt, output = self.tokens
-            self.tokens = (prompt, output + events.count("data: "))
-            return
-        for name, data in read_events(events) if "event: done" in events else ():
-            if name == "done":
-                usage = data["usage"]
-                self.tokens = (usage["prompt_tokens"], usage["output_tokens"])
+    def __init__(self, quota: Quota, key: Key, work: Work) -> None:
+        self._quota = quota
+        self._key = key
+        wait = quota.in_debt(key.name, key.tokens_per_minute)
+        if wait is not None:
+            raise over_quota(key, wait)
+        self._paid = 0
+        self.settle(work.prompt_tokens)
 
+    def settle(self, tokens: int) -> None:
+        """Have paid so much."""
+        self._quota.spend(self._key.name, self._key.tokens_per_minute, tokens - self._paid)
+        self._paid = tokens
 
-def _spend(endpoint: Endpoint, key: Key, prompt: int, output: int) -> None:
-    endpoint.quota.spend(key.name, key.tokens_per_minute, prompt + output)
+    def note(self, sent: Sent) -> None:
+        if sent.used is not None:
+            self.settle(sent.used.prompt_tokens + sent.used.output_tokens)
+        else:
+            self.settle(self._paid + sent.events.count("\n\n"))
 
 
 @asynccontextmanager
-async def _deadline(endpoint: Endpoint) -> AsyncIterator[None]:
+async def _deadline(endpoint: Endpoint, bill: _Bill) -> AsyncIterator[None]:
     """Turn what a pool raises, and its being late, into what the client is told."""
     try:
         async with asyncio.timeout(endpoint.seconds):
@@ -126,8 +129,13 @@ async def _deadline(endpoint: Endpoint) -> AsyncIterator[None]:
     except TimeoutError:
         raise _late(endpoint) from None
     except Gone:
+        bill.settle(0)
         raise _died() from None
+    except Refusal:
+        bill.settle(0)
+        raise
     except Busy as busy:
+        bill.settle(0)
         raise Refused(
             429,
             f"The engines have enough to do. Try again in {busy.retry_after} s.",

@@ -142,6 +142,7 @@ def _ready(app: str, pools: Sequence[str]) -> Callable[[], Awaitable[str | None]
     """Why the endpoint is not ready: one of these pools has no engine. Ray Serve is asked at most
     once a second."""
     known: tuple[float, str | None] = (float("-inf"), None)
+    looking = asyncio.Lock()
 
     def look() -> str | None:
         from ray import serve
@@ -157,8 +158,9 @@ def _ready(app: str, pools: Sequence[str]) -> Callable[[], Awaitable[str | None]
 
     async def ready() -> str | None:
         nonlocal known
-        if time.monotonic() - known[0] > _READY_SECONDS:
-            known = (time.monotonic(), await asyncio.to_thread(look))
+        async with looking:
+            if time.monotonic() - known[0] > _READY_SECONDS:
+                known = (time.monotonic(), await asyncio.to_thread(look))
         return known[1]
 
     return ready

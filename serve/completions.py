@@ -8,12 +8,20 @@ never becomes a control token.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.documents import Usage
 from pipelines.engine import VllmEngine
+from pipelines.errors import EngineDied
 from serve.chat import CHAT, TEXT
 
+_DATA = "data: "
+_ERROR, _NO_CHOICES = 'data: {"error"', '"choices":[]'
+# From here on a code says that it was not the client's fault.
+_OURS = 500
+_LOGGER = logging.getLogger("ray.serve")
 Body = Mapping[str, Any]
 Prompts = Sequence[Sequence[int]]
 
@@ -85,11 +93,20 @@ class Completions:
         answer: dict[str, Any] = made.model_dump(mode="json")
         return answer
 
-    async def events(self, kind: str, body: Body, ids: Prompts) -> AsyncIterator[str]:
-        """The answer as server-sent events. Raises Refused before the first, EngineDied."""
+    async def events(self, kind: str, body: Body, ids: Prompts) -> AsyncIterator[str | Usage]:
+        """The answer as server-sent events, and what it took when that is known. Raises Refused,
+        EngineDied."""
+        wanted = (body.get("stream_options") or {}).get("include_usage")
+        body = {**body, "stream_options": {"include_usage": True}}
         async with self._engine.watched():
             async for event in await self._create(kind, body, ids):
-                yield event
+                if event.startswith(_ERROR):
+                    raise self._failure(json.loads(event.removeprefix(_DATA)))
+                used = _usage(event)
+                if used is not None:
+                    yield used
+                if used is None or wanted:
+                    yield event
 
     async def _create(self, kind: str, body: Body, ids: Prompts) -> Any:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
@@ -104,8 +121,32 @@ class Completions:
                 raise
             made = self._refusals(error)
         if isinstance(made, ErrorResponse):
-            raise Refused(made.error.code, json.loads(made.model_dump_json()))
+            raise self._failure(json.loads(made.model_dump_json()))
         return made
+
+    def _failure(self, told: dict[str, Any]) -> Exception:
+        """vLLM tells of every failure as of the client's, also where its engine died meanwhile."""
+        if self._engine.dead:
+            return EngineDied(f"the engine died: {told['error']['message']}")
+        code = int(told["error"]["code"])
+        if code >= _OURS:
+            _LOGGER.error("a completion failed: %s", told["error"]["type"])
+        return Refused(code, told)
+
+
+def usage_of(told: Mapping[str, Any]) -> Usage:
+    """OpenAI's usage as ours."""
+    details = told.get("prompt_tokens_details") or {}
+    cached = details.get("cached_tokens") or 0
+    return Usage(told["prompt_tokens"], cached, told.get("completion_tokens") or 0)
+
+
+def _usage(event: str) -> Usage | None:
+    """What the event tells that comes last, with no choice in it; None of the others."""
+    if _NO_CHOICES not in event:
+        return None
+    told = json.loads(event.removeprefix(_DATA))
+    return usage_of(told["usage"]) if not told["choices"] and told.get("usage") else None
 
 
 def _prompt(ids: Sequence[int]) -> Any:

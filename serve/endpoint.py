@@ -25,7 +25,7 @@ from serve.answering import Endpoint, answered, streamed
 from serve.chat import CHAT, TEXT, prompts_of
 from serve.described import ERRORS, STREAM, described
 from serve.gate import App, Gate, Refused
-from serve.offer import Offer, depth_of
+from serve.offer import Offer
 from serve.pools import Refusal
 from serve.replica import DOCUMENT, Work
 from serve.wire import error_json
@@ -152,12 +152,8 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
                 f"max_tokens is {asked.answer_tokens}, at most {most} are allowed"
             )
         form = getattr(asked, "response_format", None)
-        depth = depth_of(form.model_dump()) if form else 0
-        # the schema stands two levels below
-        if depth > offer.spec.limits.schema_depth + 2:
-            raise RequestRejected(
-                f"response_format: nested deeper than {offer.spec.limits.schema_depth}"
-            )
+        if form and form.json_schema and (fault := offer.too_much(form.json_schema.json_schema, 0)):
+            raise RequestRejected(f"response_format: a schema {fault}")
         body = asked.model_dump(mode="json", exclude_none=True, by_alias=True)
         ids = await asyncio.to_thread(prompts_of, kind, body, offer.frame)
         longest = max(map(len, ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,7 +28,9 @@ def read_events(text: str) -> list[tuple[str, Any]]:
     return found
 
 
-async def gathered(events: AsyncIterator[str], streams: Callable[[], int]) -> AsyncIterator[str]:
+async def gathered(
+    events: AsyncIterator[str], streams: Callable[[], int]
+) -> AsyncGenerator[str, None]:
     """The events as they come: the first at once, later ones together with what came meanwhile.
 
     `streams`: how many are under way. Raises what `events` raises, after what came before it.

@@ -39,32 +39,39 @@ class FeedbackKeeper:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._waiting: list[_Row] = []
-        self._writing = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, given: FeedbackRequest, key: str) -> str:
         """Keep a verdict; returns its id when it is safe. Raises StorageError."""
         row = _row(given, key)
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, kept))
-        async with self._writing:
-            # whoever holds the lock writes for all who came meanwhile
-            if not kept.done():
-                await self._write()
+        if self._writing is None or self._writing.done():
+            # a task of its own: a sender that hangs up must not stop what others wait for
+            self._writing = asyncio.create_task(self._write_all())
         await kept
         return str(row["id"])
 
-    async def _write(self) -> None:
-        rows, self._waiting = self._waiting, []
+    async def _write_all(self) -> None:
+        """Write until nobody waits: a file for all who came while the one before was written."""
+        while self._waiting:
+            rows, self._waiting = self._waiting, []
+            failure = await self._write(rows)
+            for _, kept in rows:
+                if kept.done():
+                    continue
+                if failure is None:
+                    kept.set_result(None)
+                else:
+                    kept.set_exception(failure)
+
+    async def _write(self, rows: list[_Row]) -> Exception | None:
         try:
             await asyncio.to_thread(self._write_file, [row for row, _ in rows])
         except Exception as error:
-            for _, kept in rows:
-                if not kept.done():
-                    kept.set_exception(error)
-            return
-        for _, kept in rows:
-            if not kept.done():
-                kept.set_result(None)
+            # each sender is told
+            return error
+        return None
 
     def _write_file(self, rows: list[dict[str, Any]]) -> None:
         now = datetime.now(UTC)

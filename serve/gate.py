@@ -28,6 +28,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 PUBLIC = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
 # A body of so many times the size that is taken is read before it is refused.
 _READ_AWAY = 4
+# What all requests hold together, in bodies of the size that is taken.
+_BODIES_HELD = 32
+# As a web server's log has it where the client went away before it was answered.
+_CLIENT_LEFT = 499
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -60,6 +64,7 @@ class Gate:
         self._quota = quota
         self._limits = limits
         self._record = record
+        self._bytes_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,9 +85,13 @@ class Gate:
             await self._pass(scope, receive, noted)
         except Refused as refused:
             await respond(noted, refused.status, refused.body, refused.headers)
+        except asyncio.CancelledError:
+            if not started:
+                code = _CLIENT_LEFT
+            raise
         except Exception:
             # what it was about is nobody's but the sender's
-            _LOGGER.exception("a request to %s failed", scope["path"])
+            _LOGGER.exception("a request to %r failed", scope["path"])
             if not started:
                 await respond(noted, 500, error_json("internal error", "server_error"))
         finally:
@@ -98,9 +107,14 @@ class Gate:
         key = self._owner(headers)
         self._count(key)
         scope.setdefault("state", {})["key"] = key
-        if scope["method"] == "POST":
-            receive = _replay(await self._body(headers, receive), receive)
-        await self._app(scope, receive, send)
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        body = await self._body(headers, receive)
+        try:
+            await self._app(scope, _replay(body, receive), send)
+        finally:
+            self._bytes_held -= len(body)
 
     def _owner(self, headers: Mapping[str, str]) -> Key:
         scheme, _, sent = headers.get("authorization", "").partition(" ")
@@ -119,16 +133,10 @@ class Gate:
     def _count(self, key: Key) -> None:
         wait = self._quota.enter(key.name, key.requests_per_minute, key.tokens_per_minute)
         if wait is not None:
-            raise Refused(
-                429,
-                f"The key {key.name!r} has used up what it may use in a minute. "
-                f"Try again in {wait} s.",
-                "rate_limit_error",
-                "rate_limit_exceeded",
-                {"retry-after": str(wait)},
-            )
+            raise over_quota(key, wait)
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+        """The whole body, which is counted as held from now on."""
         most = self._limits.body_bytes
         told = headers.get("content-length", "")
         if told.isdecimal() and int(told) > most:
@@ -138,22 +146,34 @@ class Gate:
         read = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Refused(400, "the body ended early", "invalid_request_error", "body")
-                    read += message.get("body", b"")
-                    if len(read) > most:
-                        raise _too_large(most)
-                    if not message.get("more_body", False):
-                        return bytes(read)
+                while await self._read_more(read, receive):
+                    pass
         except TimeoutError:
+            self._bytes_held -= len(read)
             raise Refused(
                 408,
                 f"the body did not come within {self._limits.body_seconds:g} s",
                 "invalid_request_error",
                 "request_timeout",
             ) from None
+        except BaseException:
+            self._bytes_held -= len(read)
+            raise
+        return bytes(read)
+
+    async def _read_more(self, read: bytearray, receive: Receive) -> bool:
+        """Add what came of a body; returns whether there is more."""
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the body ended early", "invalid_request_error", "body")
+        came = message.get("body", b"")
+        read += came
+        self._bytes_held += len(came)
+        if len(read) > self._limits.body_bytes:
+            raise _too_large(self._limits.body_bytes)
+        if self._bytes_held > _BODIES_HELD * self._limits.body_bytes:
+            raise _too_much_at_a_time()
+        return bool(message.get("more_body", False))
 
     async def _read_away(self, receive: Receive) -> None:
         """Take a body and keep nothing of it: a client that still sends would meet a closed
@@ -164,6 +184,16 @@ class Gate:
                     pass
 
 
+def over_quota(key: Key, wait: int) -> Refused:
+    return Refused(
+        429,
+        f"The key {key.name!r} has used up what it may use in a minute. Try again in {wait} s.",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        {"retry-after": str(wait)},
+    )
+
+
 def _too_large(most: int) -> Refused:
     return Refused(
         413,
@@ -171,6 +201,16 @@ def _too_large(most: int) -> Refused:
         "invalid_request_error",
         "request_too_large",
         {"connection": "close"},
+    )
+
+
+def _too_much_at_a_time() -> Refused:
+    return Refused(
+        429,
+        "The endpoint holds as much text as it can. Try again in 5 s.",
+        "rate_limit_error",
+        "overloaded",
+        {"retry-after": "5", "connection": "close"},
     )
 
 

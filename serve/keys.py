@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from pipelines.errors import PhifleetError, SpecError
-from pipelines.jobfile import MustBe, Section, Text, Whole, parse_yaml
+from pipelines.jobfile import Fault, MustBe, Section, Text, Whole, parse_yaml
 from pipelines.spec import checked
 
 PREFIX = "pf-"
@@ -40,6 +41,13 @@ class KeyList(Section):
 
     keys: Annotated[tuple[Key, ...], Field(strict=False)]
 
+    def faults(self) -> Iterator[Fault]:
+        names = [key.name for key in self.keys]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                # whatever is counted is counted by name
+                yield ("keys", at, "name"), "a name that no key before it has"
+
 
 def new_key() -> str:
     """A key that nobody can guess."""
@@ -53,7 +61,8 @@ def digest(key: str) -> str:
 
 def key_line(name: str, key: str) -> str:
     """The line of the file that lets a key in."""
-    return f"  - {{name: {name}, sha256: {digest(key)}}}"
+    # JSON is YAML, whatever a name holds
+    return f"  - {{name: {json.dumps(name)}, sha256: {digest(key)}}}"
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:

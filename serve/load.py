@@ -25,9 +25,11 @@ class Overloaded(Exception):
 
 
 class Load:
-    """The prompt tokens that were let in and are not done, at most `limit`.
+    """The prompt tokens that were let in and are not done. Where they reach `limit`, whoever comes
+    is refused; below it whoever comes is let in, large or small: none has a better chance.
 
-    One request that is larger than the limit is let in when there is nothing else.
+    One request counts as half of the limit at most: a long document is read a passage at a time,
+    and leaves room for others however long it is.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,30 +42,38 @@ class Load:
     @contextmanager
     def hold(self, tokens: int) -> Iterator[None]:
         """Be counted for the time of the block. Raises Overloaded."""
-        if self.outstanding and self.outstanding + tokens > self.limit:
-            raise Overloaded(self._retry_after(tokens))
+        counted = min(tokens, max(1, self.limit // 2))
+        if self.outstanding >= self.limit:
+            raise Overloaded(self._retry_after(counted))
         if not self.outstanding:
             self._began = self._clock()
             self._done.clear()
-        self.outstanding += tokens
+        self.outstanding += counted
         try:
             yield
         finally:
-            self.outstanding -= tokens
-            self._done.append((self._clock(), tokens))
+            self.outstanding -= counted
+            self._done.append((self._clock(), counted))
+            self._forget()
 
     def drain_rate(self) -> float | None:
         """Tokens a second that were done of late, None where none were."""
-        now = self._clock()
-        since = max(self._began, now - _MEASURED_SECONDS)
+        since = self._forget()
+        seconds = self._clock() - since
+        done = sum(tokens for _, tokens in self._done)
+        return done / seconds if done and seconds > 0 else None
+
+    def _forget(self) -> float:
+        """Drop what was done too long ago; returns since when it is known what was done."""
+        since = max(self._began, self._clock() - _MEASURED_SECONDS)
         while self._done and self._done[0][0] < since:
             self._done.popleft()
-        done = sum(tokens for _, tokens in self._done)
-        return done / (now - since) if done and now > since else None
+        return since
 
     def _retry_after(self, tokens: int) -> int:
+        """Seconds until so many more will be within the limit."""
         rate = self.drain_rate()
         if rate is None:
             return _FIRST_RETRY_SECONDS
-        over = self.outstanding + min(tokens, self.limit) - self.limit
+        over = self.outstanding + tokens - self.limit
         return min(_MOST_RETRY_SECONDS, max(1, math.ceil(over / rate)))

@@ -7,9 +7,10 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from pathlib import Path
 
-from pipelines.cluster import join_cluster, leave_cluster
+from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError
 from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
@@ -18,7 +19,16 @@ from serve.app import application
 from serve.keys import Key, digest, new_key
 from serve.spec import Feedback, Keys, ServeSpec
 
+# What Ray Serve's processes read when they start: requests and answers go from replica to replica
+# by themselves, not through Ray's object store, each whole however long its document; and the
+# proxies are kept, whatever else Ray counts as optimized.
+RAY_SERVE_SETTINGS = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
+}
 _OWNER = "local"
+_LOOKED_EVERY_SECONDS = 0.5
 # For the line that shows how to ask.
 _TEXT = "Report.\\nauditor: Smith Sons"
 _TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
@@ -30,7 +40,8 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     spec = _absolute(spec, directory)
     key = None if spec.keys.file else new_key()
     keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    for name, value in {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}.items():
+        os.environ.setdefault(name, value)
     log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
     with screen_over(log) as screen:
         console = screen.console
@@ -65,7 +76,20 @@ def _serve(
         screen.console.print("finishing what was accepted; stop again to leave at once")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
+    _finish(spec.name)
+
+
+def _finish(app: str) -> None:
+    """Let the application answer what it accepted, for as long as its replicas are given to drain,
+    and only then end what takes its requests: Ray Serve's own shutdown begins with that."""
+    from ray import serve
+
+    serve.delete(app, _blocking=False)
+    while app in (applications := serve.status().applications):
+        time.sleep(_LOOKED_EVERY_SECONDS)
+    if not applications:
+        # a cluster that was joined may have others
+        serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
 
 
 def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
@@ -83,7 +107,7 @@ def _wait_until_ready(spec: ServeSpec, told: threading.Event) -> bool:
     """Whether it got ready before it was to stop. Raises ClusterError where it never will."""
     from ray import serve
 
-    while not told.wait(0.5):
+    while not told.wait(_LOOKED_EVERY_SECONDS):
         found = serve.status().applications[spec.name]
         if found.status == "RUNNING":
             return True
@@ -97,13 +121,20 @@ def _tell(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) ->
     """Where it is, a key where it was made here, and how to ask."""
     url = f"http://{spec.http.host}:{spec.http.port}"
     if as_json:
-        told = {"url": url, "key": key, "model": spec.model.name}
+        told = {
+            "url": url,
+            "key": key,
+            "model": spec.model.name,
+            "metrics": metrics_addresses(),
+        }
         print(json.dumps(told), file=screen.results, flush=True)
         return
     console = screen.console
     console.print(
         f"[bold]{spec.model.name}[/] answers at [bold]{url}[/]; a page to try it is there"
     )
+    for address in metrics_addresses():
+        console.print(f"metrics are at {address}", soft_wrap=True)
     if key:
         console.print(f"a key, shown this once: [bold]{key}[/]", soft_wrap=True)
     asked = f'"{spec.tasks[0].name}"' if spec.tasks else _TASK

@@ -35,7 +35,7 @@ class HttpMetrics:
         )
         self._first = Histogram(
             "phifleet_time_to_first_token_seconds",
-            "Seconds from a streamed request to its first event.",
+            "Seconds from a streamed completion to its first token.",
             boundaries=list(SECONDS),
             tag_keys=("app",),
         )

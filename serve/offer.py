@@ -17,9 +17,9 @@ from pydantic import Field
 from pipelines.engine import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
 from pipelines.jobfile import Section
-from pipelines.models import Model, resolve
+from pipelines.models import Model, effective_lengths, resolve
 from pipelines.prepared import prepare_tasks
-from pipelines.spec import ExtractTask, TaskSpec, checked
+from pipelines.spec import TaskSpec, checked
 from pipelines.tasks import Tasks
 from pipelines.tokens import load_tokens
 from pipelines.units import LONG, SHORT
@@ -30,6 +30,7 @@ _LEN_STEP = 1024
 # What an answer is taken to need where a request does not say.
 _USUAL_ANSWER_TOKENS = 256
 _TASKS_KEPT = 256
+_MOST_PARTS = 1000
 
 Named = str | Mapping[str, Any]
 """A task of a request: a name of the serve file, or a definition."""
@@ -59,6 +60,8 @@ class Offer:
         self.tokens = load_tokens(self.model.path)
         self.frame = ChatFrame(self.model.path, self.tokens)
         self.named = {task.name: task for task in spec.tasks}
+        # what no pool holds whole is read in chunks
+        self._longest = max(self.longest(pool) for pool in self.pools)
         self._kept = lru_cache(_TASKS_KEPT)(lambda asked: self._tasks(asked.specs))
         if spec.tasks:
             # what is wrong with them is told when the endpoint starts
@@ -96,8 +99,9 @@ class Offer:
             return short
         if self.spec.limits.long_model_len is not None:
             return min(most, self.spec.limits.long_model_len)
-        reading = self._tasks(self.spec.tasks).reading
-        needed = reading.single_pass_tokens + self.spec.limits.output_tokens + _LEN_STEP
+        whole = self.spec.long_documents.single_pass_tokens
+        whole = whole or effective_lengths(self.model).single_pass_tokens
+        needed = whole + self.spec.limits.output_tokens + _LEN_STEP
         return min(most, max(short, -(-needed // _LEN_STEP) * _LEN_STEP))
 
     def specs(self, wanted: Sequence[Named]) -> tuple[TaskSpec, ...]:
@@ -108,6 +112,10 @@ class Offer:
         if len(wanted) > limits.tasks:
             raise SpecError(f"tasks: {len(wanted)}, at most {limits.tasks} in one request")
         own = [task for task in wanted if not isinstance(task, str)]
+        for task in own:
+            # the forms and schemas in it stand one level below
+            if fault := self.too_much(task, 1):
+                raise SpecError(f"tasks: a form or schema {fault}")
         data = {"tasks": own}
         defined = iter(checked(Inline, data, data, None).tasks)
         specs = tuple(
@@ -116,9 +124,15 @@ class Offer:
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
             raise SpecError(f"tasks: the same name twice: {', '.join(sorted(names))}")
-        for spec in specs:
-            self._within_limits(spec)
         return specs
+
+    def too_much(self, schema: Any, below: int) -> str | None:
+        """Why a value with a schema `below` levels in it is none to decode by: one of some thousand
+        properties keeps the engine's grammars busy for minutes."""
+        shape = Shape.of(schema)
+        if shape.depth > self.spec.limits.schema_depth + below:
+            return f"nested deeper than {self.spec.limits.schema_depth}"
+        return f"of more than {_MOST_PARTS} parts" if shape.parts > _MOST_PARTS else None
 
     def _named(self, name: str) -> TaskSpec:
         if name not in self.named:
@@ -128,19 +142,14 @@ class Offer:
             )
         return self.named[name]
 
-    def _within_limits(self, spec: TaskSpec) -> None:
-        limits = self.spec.limits
-        if isinstance(spec, ExtractTask):
-            shape: Any = spec.fields if spec.fields is not None else spec.json_schema
-            if depth_of(shape) > limits.schema_depth:
-                raise SpecError(f"tasks.{spec.name}: nested deeper than {limits.schema_depth}")
-
     def tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
         """Tasks made ready; kept, for most requests ask the same. Raises SpecError."""
         return self._kept(_Asked(tuple(each.model_dump_json() for each in specs), specs))
 
     def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
-        tasks = prepare_tasks(specs, self.spec.long_documents, self.model, self.tokens)
+        tasks = prepare_tasks(
+            specs, self.spec.long_documents, self.model, self.tokens, self._longest
+        )
         limit = self.spec.limits.output_tokens
         for task in tasks.each:
             if task.question.sampling.max_tokens > limit:
@@ -161,27 +170,37 @@ class Offer:
 
     def pool_of_prompt(self, tokens: int, answer_tokens: int | None) -> str:
         """The pool of a prompt of so many tokens. Raises RequestRejected where none holds it."""
-        longest = max(self.longest(pool) for pool in self.pools)
-        if tokens + (answer_tokens or 1) > longest:
+        wanted = answer_tokens or 1
+        if tokens + wanted > self._longest:
             raise RequestRejected(
-                f"This model's maximum context length is {longest} tokens. However, you requested "
-                f"{tokens + (answer_tokens or 1)} tokens ({tokens} in the prompt, "
-                f"{answer_tokens or 1} for the answer). Please shorten the prompt or the answer."
+                f"This model's maximum context length is {self._longest} tokens. However, you "
+                f"requested {tokens + wanted} tokens ({tokens} in the prompt, {wanted} for the "
+                f"answer). Please shorten the prompt or the answer."
             )
         needed = tokens + (answer_tokens or _USUAL_ANSWER_TOKENS)
         fits = LONG not in self.pools or needed <= self.longest(SHORT)
         return SHORT if fits else LONG
 
 
-def depth_of(value: Any) -> int:
-    """How deep mappings and lists are nested."""
-    depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, dict | list | tuple)]:
-        depth += 1
-        level = [
-            child for each in level for child in (each.values() if isinstance(each, dict) else each)
-        ]
-    return depth
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How deep mappings and lists are nested, and of how many values they are made."""
+
+    depth: int
+    parts: int
+
+    @classmethod
+    def of(cls, value: Any) -> Shape:
+        depth, parts, level = 0, 1, [value]
+        while level := [each for each in level if isinstance(each, dict | list | tuple)]:
+            depth += 1
+            level = [
+                child
+                for each in level
+                for child in (each.values() if isinstance(each, dict) else each)
+            ]
+            parts += len(level)
+        return cls(depth, parts)
 
 
 def offer_of(arguments: Mapping[str, Any], directory: Path | None = None) -> Offer:

@@ -5,12 +5,13 @@ What a request met is raised as one of this file's errors; whoever calls knows n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from serve.replica import OK, OVERLOADED, Told, Work
+from serve.replica import OK, OVERLOADED, Sent, Told, Work
 
 _LOGGER = logging.getLogger("ray.serve")
 # The first replica, and another where that one died.
@@ -44,8 +45,8 @@ class Pool(Protocol):
     async def answer(self, work: Work) -> dict[str, Any]:
         """Raises Busy, Refusal, Gone."""
 
-    def stream(self, work: Work) -> AsyncGenerator[str, None]:
-        """Raises Busy, Refusal, Gone before the first event; Gone after it."""
+    def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
+        """Raises Busy, Refusal, Gone before the first events; Refusal, Gone after them."""
 
 
 class ServePool:
@@ -58,7 +59,7 @@ class ServePool:
     async def answer(self, work: Work) -> dict[str, Any]:
         for attempt in range(1, _TRIES + 1):
             try:
-                told: Told = await self._answer.remote(work)
+                told = await _awaited(self._answer.remote(work))
             except _deaths() as error:
                 _note(work, error, attempt)
                 continue
@@ -66,15 +67,15 @@ class ServePool:
             return answer
         raise Gone
 
-    async def stream(self, work: Work) -> AsyncGenerator[str, None]:
+    async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
         for attempt in range(1, _TRIES + 1):
             streamed = False
             try:
                 async with aclosing(_told(self._stream.remote(work))) as told:
                     async for each in told:
-                        events = _read(each)
+                        sent = _read(each)
                         streamed = True
-                        yield events
+                        yield sent
                 return
             except _deaths() as error:
                 _note(work, error, attempt)
@@ -83,12 +84,22 @@ class ServePool:
         raise Gone
 
 
+async def _awaited(response: Any) -> Told:
+    """What a response holds; who waits no longer, as at the deadline, stops the engine's work."""
+    try:
+        told: Told = await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    return told
+
+
 async def _told(response: Any) -> AsyncGenerator[Told, None]:
     """What a streaming response holds; it is cancelled where nobody listens any more."""
     try:
         async for each in response:
             yield each
-    except GeneratorExit:
+    except (GeneratorExit, asyncio.CancelledError):
         response.cancel()
         raise
 
@@ -111,4 +122,5 @@ def _deaths() -> tuple[type[Exception], ...]:
 
 def _note(work: Work, error: Exception, attempt: int) -> None:
     kind = type(error).__name__
-    _LOGGER.warning("%s: a replica died (%s), attempt %d", work.request, kind, attempt)
+    # the name is the client's: as a literal it stays in its line
+    _LOGGER.warning("%r: a replica died (%s), attempt %d", work.request, kind, attempt)

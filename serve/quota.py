@@ -41,22 +41,23 @@ class Quota:
 
     def enter(self, name: str, requests: int | None, tokens: int | None) -> int | None:
         """Count a request. Returns None where it may go on, else seconds to wait."""
-        waits = []
-        if requests is not None:
-            bucket = self._bucket(name, "requests", requests)
-            waits.append(bucket.seconds_until(1.0))
-        if tokens is not None:
-            # what a request takes is known at its end: who is in debt waits
-            waits.append(self._bucket(name, "tokens", tokens).seconds_until(1.0))
-        wait = max(waits, default=0.0)
-        if wait > 0:
-            return max(1, math.ceil(wait))
-        if requests is not None:
+        waits = [self._wait(name, "requests", requests), self.in_debt(name, tokens)]
+        longest = max((wait for wait in waits if wait is not None), default=None)
+        if longest is None and requests is not None:
             self._bucket(name, "requests", requests).level -= 1.0
-        return None
+        return longest
+
+    def in_debt(self, name: str, tokens: int | None) -> int | None:
+        """Seconds until its tokens are paid, None where they are: what a request takes is known at
+        its end."""
+        return self._wait(name, "tokens", tokens)
+
+    def _wait(self, name: str, what: str, amount: int | None) -> int | None:
+        wait = 0.0 if amount is None else self._bucket(name, what, amount).seconds_until(1.0)
+        return max(1, math.ceil(wait)) if wait > 0 else None
 
     def spend(self, name: str, per_minute: int | None, tokens: int) -> None:
-        """Take tokens that were used."""
+        """Take tokens that were used, or give back such as were not."""
         if per_minute is not None:
             self._bucket(name, "tokens", per_minute).level -= tokens
 

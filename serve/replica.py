@@ -10,19 +10,22 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.answer import PartRead, answer_document
+from pipelines.answer import PartRead, Watch, answer_document
 from pipelines.documents import Answer, Document, Outcome, Usage
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.errors import EngineDied
+from pipelines.metrics import EngineMetrics
 from pipelines.spec import TaskSpec
 from pipelines.tasks import Sampling, Tasks
 from serve.chat import TEXT, prompts_of
 from serve.completions import Completions, Refused
+from serve.completions import usage_of as completion_usage
 from serve.events import event, gathered
 from serve.load import Load, Overloaded
 from serve.offer import Offer
@@ -32,11 +35,12 @@ from serve.wire import answers_of, error_json, part_of, usage_of
 DOCUMENT = "document"
 OK, REFUSED, OVERLOADED = "ok", "refused", "overloaded"
 Told = tuple[str, Any]
-"""A tag, and what goes with it: an answer, a status with an error, or seconds to wait."""
+"""A tag, and what goes with it: an answer or a `Sent`, a status with an error, or seconds to
+wait."""
 
 FULLNESS = "fullness"
 """What the autoscaler is told: how many engines the outstanding tokens would fill."""
-_CHARACTERS_PER_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -55,8 +59,16 @@ class Work:
     def prompt_tokens(self) -> int:
         """What it asks an engine to read, about."""
         if self.kind == DOCUMENT:
-            return max(1, len(self.text) // _CHARACTERS_PER_TOKEN)
+            return max(1, len(self.text.encode()) // _BYTES_PER_TOKEN)
         return max(1, sum(map(len, self.ids)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Some server-sent events of an answer, and what the whole of it took, once that is known."""
+
+    events: str
+    used: Usage | None = None
 
 
 class EngineReplica:
@@ -69,12 +81,16 @@ class EngineReplica:
         self._engine, self._completions = self.start(config)
         self._load = Load(max(1, int(self._engine.kv_tokens * spec.limits.outstanding_share)))
         self._streams = 0
+        self._metrics = self.measure({"app": spec.name, "pool": pool})
         await self._warm_up()
 
     def start(self, config: EngineConfig) -> tuple[VllmEngine, Completions]:
         """The engine, and OpenAI's completions over it. Raises EngineError."""
         engine = VllmEngine(config, self._offer.tokens, ray_metrics=True)
         return engine, Completions(engine, self._offer.spec.model.name)
+
+    def measure(self, tags: dict[str, str]) -> EngineMetrics:
+        return EngineMetrics(tags)
 
     async def _warm_up(self) -> None:
         """What vLLM loads and makes at its first requests would keep the first client waiting."""
@@ -87,7 +103,7 @@ class EngineReplica:
     async def answer(self, work: Work) -> Told:
         """A whole answer."""
         try:
-            with self._load.hold(work.prompt_tokens), _ending_with_the_engine():
+            with self._held(work), _ending_with_the_engine():
                 return OK, await self._answer(work)
         except Overloaded as error:
             return OVERLOADED, error.retry_after
@@ -97,10 +113,13 @@ class EngineReplica:
     async def stream(self, work: Work) -> AsyncIterator[Told]:
         """An answer as server-sent events, some at a time."""
         self._streams += 1
+        used: list[Usage] = []
         try:
-            with self._load.hold(work.prompt_tokens), _ending_with_the_engine():
-                async for events in gathered(self._events(work), lambda: self._streams):
-                    yield OK, events
+            with self._held(work), _ending_with_the_engine():
+                events = gathered(self._events(work, used.append), lambda: self._streams)
+                async with aclosing(events):
+                    async for together in events:
+                        yield OK, Sent(together, used[0] if used else None)
         except Overloaded as error:
             yield OVERLOADED, error.retry_after
         except Refused as error:
@@ -108,29 +127,52 @@ class EngineReplica:
         finally:
             self._streams -= 1
 
+    @contextmanager
+    def _held(self, work: Work) -> Iterator[None]:
+        """Be counted as outstanding. Raises Overloaded."""
+        try:
+            with self._load.hold(work.prompt_tokens):
+                self._metrics.in_flight(self._load.outstanding)
+                yield
+        finally:
+            self._metrics.in_flight(self._load.outstanding)
+
     async def _answer(self, work: Work) -> dict[str, Any]:
         if work.kind == DOCUMENT:
             tasks = self._offer.tasks(work.specs)
-            outcome = await answer_document(Document(work.request, work.text), tasks, self._engine)
-            return _body(work, tasks, outcome)
+            return _body(work, tasks, await self._read(work, tasks))
         assert work.body is not None
-        return await self._completions.answer(work.kind, work.body, work.ids)
+        answer = await self._completions.answer(work.kind, work.body, work.ids)
+        self._metrics.tokens(completion_usage(answer["usage"]))
+        return answer
 
-    def _events(self, work: Work) -> AsyncIterator[str]:
-        if work.kind == DOCUMENT:
-            return self._document_events(work)
+    async def _read(self, work: Work, tasks: Tasks, watch: Watch | None = None) -> Outcome:
+        began = time.monotonic()
+        document = Document(work.request, work.text)
+        outcome = await answer_document(document, tasks, self._engine, watch)
+        self._metrics.document(outcome, time.monotonic() - began)
+        return outcome
+
+    def _events(self, work: Work, note: Callable[[Usage], None]) -> AsyncIterator[str]:
+        return (self._document_events if work.kind == DOCUMENT else self._completed)(work, note)
+
+    async def _completed(self, work: Work, note: Callable[[Usage], None]) -> AsyncIterator[str]:
         assert work.body is not None
-        return self._completions.events(work.kind, work.body, work.ids)
+        async for each in self._completions.events(work.kind, work.body, work.ids):
+            if isinstance(each, Usage):
+                self._metrics.tokens(each)
+                note(each)
+            else:
+                yield each
 
-    async def _document_events(self, work: Work) -> AsyncIterator[str]:
+    async def _document_events(
+        self, work: Work, note: Callable[[Usage], None]
+    ) -> AsyncIterator[str]:
         """`part` and `progress` for every chunk, `answer` for every task, `done` with them all."""
         tasks = self._offer.tasks(work.specs)
         names = {task.spec.name: task for task in tasks.each}
         told: asyncio.Queue[PartRead | Answer | None] = asyncio.Queue()
-        document = Document(work.request, work.text)
-        reading = asyncio.create_task(
-            answer_document(document, tasks, self._engine, told.put_nowait)
-        )
+        reading = asyncio.create_task(self._read(work, tasks, told.put_nowait))
         reading.add_done_callback(lambda _: told.put_nowait(None))
         read = 0
         try:
@@ -144,7 +186,9 @@ class EngineReplica:
                     read = each.end
                     yield event("progress", {"read_characters": read, "characters": len(work.text)})
             outcome = await reading
-            yield event("done", _body(work, tasks, outcome))
+            body = _body(work, tasks, outcome)
+            note(_used(outcome))
+            yield event("done", body)
         finally:
             reading.cancel()
             with suppress(asyncio.CancelledError):
@@ -182,9 +226,12 @@ def _body(work: Work, tasks: Tasks, outcome: Outcome) -> dict[str, Any]:
     if outcome.problem:
         told = error_json(outcome.problem.message, "invalid_request_error", outcome.problem.reason)
         raise Refused(422, told)
-    usage = sum((answer.usage for answer in outcome.answers), start=Usage())
     return {
         "id": work.request,
         "answers": answers_of(tasks.each, outcome.answers),
-        "usage": usage_of(usage),
+        "usage": usage_of(_used(outcome)),
     }
+
+
+def _used(outcome: Outcome) -> Usage:
+    return sum((answer.usage for answer in outcome.answers), start=Usage())

@@ -55,8 +55,8 @@ class PoolReplicas(Replicas):
 
 
 class Pools(Section):
-    """Engines for what fits the short rope factors, and for longer prompts; `long` may be left out
-    where nothing is read in one pass that is longer than the short pool holds."""
+    """Engines for what fits the short rope factors, and for longer prompts. Without `long`, a
+    document that the short pool does not hold in one pass is read in chunks."""
 
     short: PoolReplicas = PoolReplicas()
     long: PoolReplicas | None = None

@@ -15,7 +15,7 @@ from serve.feedback import FeedbackKeeper
 from serve.keys import Key, Keyring, digest
 from serve.offer import Offer
 from serve.quota import Quota
-from serve.replica import Work
+from serve.replica import Sent, Work
 from serve.spec import parse_serve
 
 KEY = "pf-test"
@@ -24,6 +24,17 @@ TASKS: list[dict[str, Any]] = [
     {"name": "summary", "kind": "summarize", "max_words": 20},
     {"name": "auditor", "kind": "ask", "question": "Who audited it?"},
 ]
+
+DOCUMENTS = "/v1/documents"
+CHATS = "/v1/chat/completions"
+TEXTS = "/v1/completions"
+DOCUMENT_BODY = {"text": "A text.", "tasks": ["summary"]}
+CHAT_BODY = {"model": "tiny-random", "messages": [{"role": "user", "content": "Hello"}]}
+TEXT_BODY = {"model": "tiny-random", "prompt": "Hello"}
+LIMITS = {
+    "body_bytes": 20_000, "text_characters": 5_000, "request_seconds": 0.5, "tasks": 3,
+    "body_seconds": 0.5, "output_tokens": 300,
+}  # fmt: skip
 
 
 class ScriptedPool:
@@ -48,13 +59,13 @@ class ScriptedPool:
         answer: dict[str, Any] = self.told
         return answer
 
-    async def stream(self, work: Work) -> AsyncGenerator[str, None]:
+    async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
         self.works.append(work)
         try:
             for each in self.events:
                 if isinstance(each, Exception):
                     raise each
-                yield each
+                yield each if isinstance(each, Sent) else Sent(each)
                 await asyncio.sleep(self.seconds)
         finally:
             self.cancelled.set()
@@ -80,3 +91,9 @@ def client_of(endpoint: Endpoint, key: str | None = KEY) -> httpx.AsyncClient:
     headers: Mapping[str, str] = {"authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(make_app(endpoint), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://endpoint", headers=headers)
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    error: dict[str, Any] = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error

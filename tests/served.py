@@ -17,11 +17,12 @@ import httpx
 import openai
 import psutil
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from serve.keys import key_line, new_key
 
 REPORT = "Report on harbours.\nauditor: Smith Sons\nrevenue: 12.5\nThe harbour was calm."
-TASKS = [
+TASKS: list[dict[str, Any]] = [
     {"name": "summary", "kind": "summarize", "max_words": 20},
     {"name": "auditor", "kind": "ask", "question": "What is the auditor?"},
     {"name": "facts", "kind": "extract", "fields": {"revenue": "number"}},
@@ -30,12 +31,13 @@ TASKS = [
 
 @dataclass
 class Served:
-    """A started endpoint: where it is, the file of keys, its process."""
+    """A started endpoint: where it and its metrics are, the file of keys, its process."""
 
     url: str
     key: str
     keys: Path
     process: subprocess.Popen[str]
+    metrics: str
 
     def client(self, key: str | None = None) -> openai.OpenAI:
         return openai.OpenAI(
@@ -44,7 +46,18 @@ class Served:
 
     def post(self, path: str, body: Any, key: str | None = None) -> httpx.Response:
         headers = {"authorization": f"Bearer {key or self.key}"}
-        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=120)
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=300)
+
+    def measured(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all labels but these, at Ray's endpoint of this node."""
+        text = httpx.get(self.metrics, timeout=30).text
+        values = [
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(values)
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes of a deployment's replicas."""
@@ -92,12 +105,13 @@ def start(directory: Path, **more: Any) -> Served:
     assert line, (directory / "log").read_text()[-5000:]
     told = json.loads(line)
     assert told["key"] is None
-    return Served(told["url"], key, directory / "keys.yaml", process)
+    (metrics,) = told["metrics"]
+    return Served(told["url"], key, directory / "keys.yaml", process, metrics)
 
 
-def stop(served: Served) -> int:
+def stop(served: Served, seconds: float = 60) -> int:
     served.process.send_signal(signal.SIGTERM)
-    code = served.process.wait(60)
+    code = served.process.wait(seconds)
     assert served.process.stdout is not None
     served.process.stdout.close()
     return code

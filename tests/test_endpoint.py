@@ -5,41 +5,44 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from endpoints import KEY, OTHER_KEY, TASKS, ScriptedPool, client_of, endpoint_of, offer_of
+from endpoints import (
+    CHAT_BODY,
+    CHATS,
+    DOCUMENT_BODY,
+    DOCUMENTS,
+    KEY,
+    LIMITS,
+    TASKS,
+    TEXT_BODY,
+    TEXTS,
+    ScriptedPool,
+    client_of,
+    endpoint_of,
+    error_of,
+    offer_of,
+)  # fmt: skip
 
 from pipelines.models import Model
 from pipelines.storage import Storage
-from serve.answering import Endpoint
 from serve.chat import CHAT, TEXT
-from serve.events import event
 from serve.feedback import FeedbackKeeper
-from serve.offer import Offer, depth_of
+from serve.offer import Offer, Shape
 from serve.pools import Busy, Gone, Refusal
 from serve.replica import DOCUMENT
 from serve.wire import error_json
-
-DOCUMENTS = "/v1/documents"
-CHATS = "/v1/chat/completions"
-TEXTS = "/v1/completions"
-DOCUMENT_BODY = {"text": "A text.", "tasks": ["summary"]}
-CHAT_BODY = {"model": "tiny-random", "messages": [{"role": "user", "content": "Hello"}]}
-TEXT_BODY = {"model": "tiny-random", "prompt": "Hello"}
 
 
 @pytest.fixture(scope="module")
 def offer(tiny_model: Model) -> Offer:
     assert tiny_model
-    limits = {
-        "body_bytes": 20_000, "text_characters": 5_000, "request_seconds": 0.5, "tasks": 3,
-        "body_seconds": 0.5, "output_tokens": 300,
-    }  # fmt: skip
-    return offer_of(limits=limits)
+    return offer_of(limits=LIMITS)
 
 
 @pytest.fixture
@@ -51,12 +54,6 @@ def pool() -> ScriptedPool:
 async def client(offer: Offer, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(endpoint_of(offer, pool)) as client:
         yield client
-
-
-def error_of(response: httpx.Response) -> dict[str, Any]:
-    error: dict[str, Any] = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error
 
 
 async def test_a_document_is_put_to_the_pool_with_its_tasks(
@@ -115,117 +112,56 @@ async def test_what_is_wrong_with_a_document_is_said(
     assert not pool.works
 
 
-async def test_a_form_that_is_nested_too_deep_is_refused(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("depth", [9, 300, 900])
+@pytest.mark.parametrize("key", ["fields", "schema"])
+async def test_a_form_that_is_nested_too_deep_is_refused(
+    client: httpx.AsyncClient, key: str, depth: int
+) -> None:
     nested: Any = "string"
-    for _ in range(9):
+    for _ in range(depth):
         nested = {"a": nested}
-    task = {"name": "deep", "kind": "extract", "fields": nested}
+    task = {"name": "deep", "kind": "extract", key: nested}
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
     assert response.status_code == 422
     assert "nested deeper than 8" in error_of(response)["message"]
-    assert (depth_of(5), depth_of({}), depth_of({"a": [1]})) == (0, 1, 2)
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"", 422),
-        (b"{", 422),
-        (b"\xff\xfe", 422),
-        (b'{"text": "\xff", "tasks": ["summary"]}', 422),
-        (b'{"text": "\\ud800", "tasks": ["summary"]}', 422),
-        (b"[" * 10_000, 422),
-        (b"NaN", 422),
-        (b"5", 422),
-        (b'{"text": ' + b"9" * 5000 + b"}", 422),
-        (b"x" * 20_001, 413),
-        (b'{"text": "' + b"a" * 5001 + b'", "tasks": ["summary"]}', 413),
-    ],
-)
-async def test_a_body_that_is_no_request_is_refused(
-    client: httpx.AsyncClient, pool: ScriptedPool, content: bytes, code: int
-) -> None:
-    headers = {"content-type": "application/json"}
-    for path in (DOCUMENTS, CHATS, TEXTS, "/v1/feedback"):
-        response = await client.post(path, content=content, headers=headers)
-        assert response.status_code in (code, 400, 422), (path, response.text)
-        assert error_of(response)["message"]
-    assert not pool.works
+async def test_a_schema_that_grows_without_end_is_refused(client: httpx.AsyncClient) -> None:
+    twice = [
+        {"type": "object", "properties": {name: {"$ref": f"#/$defs/{at + 1}"} for name in "ab"}}
+        for at in range(40)
+    ]
+    schema = {
+        "type": "object",
+        "properties": {"all": {"$ref": "#/$defs/0"}},
+        "$defs": {str(at): each for at, each in enumerate([*twice, {"type": "string"}])},
+    }
+    task = {"name": "wide", "kind": "extract", "schema": schema}
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
+    assert response.status_code == 422
+    assert "more than 2000 places" in error_of(response)["message"]
 
 
-async def test_a_body_of_unknown_length_is_read_no_further_than_it_may_be(
-    client: httpx.AsyncClient,
-) -> None:
-    sent = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal sent
-        while True:
-            sent += 1000
-            yield b"x" * 1000
-
-    response = await client.post(DOCUMENTS, content=endless())
-    assert response.status_code == 413
-    assert sent <= 30_000
+async def test_a_schema_of_very_many_parts_is_refused(client: httpx.AsyncClient) -> None:
+    schema = {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(600)}}
+    task = {"name": "wide", "kind": "extract", "schema": schema}
+    labels = {"name": "labels", "kind": "classify", "labels": [f"l{at}" for at in range(1000)]}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    told = [
+        await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]}),
+        await client.post(DOCUMENTS, json={"text": "A", "tasks": [labels]}),
+        await client.post(CHATS, json={**CHAT_BODY, "response_format": form}),
+    ]
+    assert [each.status_code for each in told] == [422, 422, 400]
+    assert all("of more than 1000 parts" in error_of(each)["message"] for each in told)
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncClient) -> None:
-    async def slow() -> AsyncIterator[bytes]:
-        import asyncio
-
-        for _ in range(20):
-            yield b"x"
-            await asyncio.sleep(0.1)
-
-    response = await client.post(DOCUMENTS, content=slow())
-    assert response.status_code == 408
-
-
-@pytest.mark.parametrize("key", [None, "wrong", "pf-test2"])
-@pytest.mark.parametrize("path", [DOCUMENTS, CHATS, "/v1/models", "/v1/tasks", "/nothing"])
-async def test_nobody_gets_in_without_a_key(
-    offer: Offer, pool: ScriptedPool, key: str | None, path: str
-) -> None:
-    async with client_of(endpoint_of(offer, pool), key) as client:
-        response = await client.post(path, json=DOCUMENT_BODY)
-    assert response.status_code == 401
-    assert response.headers["www-authenticate"] == "Bearer"
-    assert error_of(response)["code"] == "invalid_api_key"
-    assert KEY not in response.text
-
-
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json"])
-async def test_what_says_nothing_of_anybody_is_open(
-    offer: Offer, pool: ScriptedPool, path: str
-) -> None:
-    async with client_of(endpoint_of(offer, pool), None) as client:
-        assert (await client.get(path)).status_code == 200
-
-
-async def test_over_quota_is_told_when_to_come_again(offer: Offer, pool: ScriptedPool) -> None:
-    endpoint = endpoint_of(offer, pool, requests_per_minute=2)
-    async with client_of(endpoint, OTHER_KEY) as client:
-        codes = [(await client.get("/v1/models")).status_code for _ in range(2)]
-        response = await client.get("/v1/models")
-    assert codes == [200, 200]
-    assert response.status_code == 429
-    assert response.headers["retry-after"] == "30"
-    assert error_of(response)["code"] == "rate_limit_exceeded"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_tokens_are_counted_when_they_are_used(
-    offer: Offer, pool: ScriptedPool, stream: bool
-) -> None:
-    pool.told["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
-    pool.events = [event("done", {"usage": pool.told["usage"]})]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
-    async with client_of(endpoint, OTHER_KEY) as client:
-        first = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": stream})
-        second = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
-    assert first.status_code == 200
-    assert second.status_code == 429
-    assert 1 <= int(second.headers["retry-after"]) <= 62
+def test_a_shape_is_that_of_mappings_and_lists() -> None:
+    assert [Shape.of(each) for each in (5, {}, {"a": [1, 2]})] == [
+        Shape(0, 1),
+        Shape(1, 1),
+        Shape(2, 4),
+    ]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -372,31 +308,16 @@ async def test_a_failure_of_our_own_tells_nothing_of_the_request(
     assert KEY not in caplog.text
 
 
-async def test_other_origins_are_let_in_only_where_they_are_named(
-    tiny_model: Model, pool: ScriptedPool
+async def test_the_first_token_is_timed_where_the_first_event_has_one(
+    offer: Offer, pool: ScriptedPool
 ) -> None:
-    assert tiny_model
-    asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
-    allowed: list[list[str]] = [[], ["https://app.example"]]
-    for origins in allowed:
-        offer = offer_of(http={"cors_origins": origins})
-        async with client_of(endpoint_of(offer, pool), None) as client:
-            response = await client.options(DOCUMENTS, headers=asked)
-        assert response.headers.get("access-control-allow-origin") == next(iter(origins), None)
-
-
-async def test_requests_are_counted_by_route_and_code(offer: Offer, pool: ScriptedPool) -> None:
-    counted: list[tuple[str, int]] = []
+    seconds: list[float] = []
     base = endpoint_of(offer, pool)
-    endpoint = Endpoint(
-        base.offer, base.pools, base.keyring, base.quota,
-        record=lambda path, code, seconds: counted.append((path, code)),
-    )  # fmt: skip
-    async with client_of(endpoint) as client:
-        await client.post(DOCUMENTS, json=DOCUMENT_BODY)
-        await client.post(DOCUMENTS, json={})
-        await client.post(DOCUMENTS, json=DOCUMENT_BODY, headers={"authorization": "Bearer no"})
-    assert counted == [(DOCUMENTS, 200), (DOCUMENTS, 422), (DOCUMENTS, 401)]
+    async with client_of(replace(base, first_token=seconds.append)) as client:
+        await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": True})
+        assert not seconds
+        await client.post(CHATS, json={**CHAT_BODY, "stream": True})
+    assert len(seconds) == 1
 
 
 async def test_the_openapi_document_describes_tasks_and_the_key(client: httpx.AsyncClient) -> None:

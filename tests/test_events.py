@@ -69,7 +69,7 @@ async def test_who_stops_listening_stops_the_work() -> None:
 
     listening = gathered(events(), lambda: 1)
     assert await anext(listening) == "a"
-    await listening.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await listening.aclose()
     await asyncio.wait_for(ended.wait(), 5)
 
 

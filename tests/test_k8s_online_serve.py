@@ -14,6 +14,7 @@ from test_k8s_online import cluster, containers, key_secret, of_kind, pods, work
 
 from serve.app import build
 from serve.keys import read_keys
+from serve.local import RAY_SERVE_SETTINGS
 from serve.spec import ServeSpec, parse_serve
 
 GPU = "nvidia.com/gpu"
@@ -201,6 +202,14 @@ def test_fronts_are_spread_over_nodes(rayservice: Json) -> None:
     assert wanted <= template["metadata"]["labels"].items()
     engines = worker(rayservice, "gpu")["template"]["metadata"]["labels"]
     assert not wanted <= engines.items()
+
+
+def test_ray_serve_is_set_up_as_on_one_machine(rayservice: Json) -> None:
+    for group in ("front", "gpu"):
+        [container] = worker(rayservice, group)["template"]["spec"]["containers"]
+        assert (
+            RAY_SERVE_SETTINGS.items() <= {e["name"]: e["value"] for e in container["env"]}.items()
+        )
 
 
 # The keys

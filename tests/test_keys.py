@@ -10,6 +10,8 @@ import pytest
 from pipelines.errors import SpecError
 from serve.keys import Key, Keyring, digest, key_line, new_key, read_keys
 
+TWICE = f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]"
+
 
 class Clock:
     def __init__(self) -> None:
@@ -31,6 +33,12 @@ def test_two_keys_are_never_the_same_and_the_hash_is_all_that_is_kept(tmp_path: 
     write(tmp_path / "keys.yaml", ("alice", first))
     assert first not in (tmp_path / "keys.yaml").read_text()
     assert read_keys(tmp_path / "keys.yaml") == (Key(name="alice", sha256=digest(first)),)
+
+
+@pytest.mark.parametrize("name", ["Alice, of ops", "a: b", "yes", '"quoted" {x}', "Zoë\nline"])
+def test_the_line_of_a_key_can_be_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "keys.yaml", (name, new_key()))
+    assert [key.name for key in read_keys(tmp_path / "keys.yaml")] == [name]
 
 
 @pytest.mark.parametrize("sent", [None, "", "pf-wrong", "ä\udc80", "x" * 100_000])
@@ -79,6 +87,7 @@ def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
         ("keys: [{name: a, sha256: X}]", "64 hex digits"),
         ("keys: [{name: a, sha256: X, limit: 3}]", "no such key"),
         ("[", "not valid YAML"),
+        (TWICE, "keys.1.name"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: str) -> None:

@@ -19,21 +19,41 @@ class Clock:
         return self.now
 
 
-def test_what_does_not_fit_is_refused_and_what_is_done_makes_room() -> None:
+def test_at_the_limit_all_are_refused_and_what_is_done_makes_room() -> None:
     load = Load(100, Clock())
-    with load.hold(60):
-        with pytest.raises(Overloaded), load.hold(50):
+    with load.hold(50):
+        with load.hold(50), pytest.raises(Overloaded), load.hold(1):
             raise AssertionError
         with load.hold(40):
-            assert load.outstanding == 100
+            assert load.outstanding == 90
     assert load.outstanding == 0
 
 
-def test_one_request_larger_than_everything_is_let_in_alone() -> None:
+def test_a_request_larger_than_everything_leaves_room_for_others() -> None:
     load = Load(100, Clock())
-    with load.hold(1000), pytest.raises(Overloaded), load.hold(1):
-        raise AssertionError
+    with load.hold(1000), load.hold(1), load.hold(48):
+        assert load.outstanding == 99
     assert load.outstanding == 0
+
+
+def test_a_large_request_is_not_kept_out_by_many_small_ones() -> None:
+    load = Load(100, Clock())
+    with ExitStack() as small:
+        for _ in range(99):
+            small.enter_context(load.hold(1))
+        with load.hold(1000):
+            assert load.outstanding == 149
+
+
+def test_what_was_done_is_not_kept_for_ever_where_nobody_is_refused() -> None:
+    clock = Clock()
+    load = Load(1000, clock)
+    with load.hold(1):
+        for _ in range(1000):
+            clock.now += 1
+            with load.hold(1):
+                pass
+        assert len(load._done) <= 31
 
 
 def test_what_fails_is_done_too() -> None:
@@ -54,11 +74,12 @@ def test_retry_after_follows_the_measured_rate() -> None:
         assert unknown.value.retry_after == 2
         clock.now = 10
         held.close()
-        # 500 tokens in 10 s; 300 of 800 have no room
-        with pytest.raises(Overloaded) as known, load.hold(800):
+        # 500 tokens in 10 s; 200 of 700 have no room
+        later.enter_context(load.hold(500))
+        with pytest.raises(Overloaded) as known, load.hold(200):
             raise AssertionError
         assert load.drain_rate() == 50
-        assert known.value.retry_after == 6
+        assert known.value.retry_after == 4
 
 
 def test_old_rates_are_forgotten() -> None:

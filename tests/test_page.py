@@ -23,7 +23,7 @@ from serve.events import event
 from serve.feedback import FeedbackKeeper
 from serve.offer import Offer
 from serve.pools import Busy, Gone
-from serve.replica import Work
+from serve.replica import Sent, Work
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -122,7 +122,7 @@ class HeldPool(ScriptedPool):
 
     most: int | None = None
 
-    async def stream(self, work: Work) -> AsyncGenerator[str, None]:
+    async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
         given = 0
         async for each in super().stream(work):
             yield each

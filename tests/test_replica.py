@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pydoc_data.topics
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,46 @@ from endpoints import TASKS, offer_of
 from fakes import FakeEngine
 
 from jobs.show import show
+from pipelines.documents import Outcome
 from pipelines.engine import EngineConfig
 from pipelines.models import Model
 from pipelines.prepared import prepare_job
 from pipelines.spec import load_job
-from pipelines.units import SHORT
+from pipelines.units import LONG, SHORT
 from serve.events import read_events
 from serve.offer import Offer
-from serve.replica import DOCUMENT, FULLNESS, OK, OVERLOADED, REFUSED, EngineReplica, Work
+from serve.replica import DOCUMENT, FULLNESS, OK, OVERLOADED, REFUSED, EngineReplica, Sent, Work
 from serve.spec import parse_serve
+from serve.wire import usage_of
 
 WHOLE, LONG_TEXT = "A short text.", "\n".join(pydoc_data.topics.topics.values())[:300_000]
+
+
+@dataclass
+class Counted:
+    """What a replica counts."""
+
+    tags: dict[str, str]
+    answered: list[bool] = field(default_factory=list)
+    outstanding: list[int] = field(default_factory=list)
+
+    def document(self, outcome: Outcome, seconds: float) -> None:
+        assert seconds > 0
+        self.answered.append(outcome.answered)
+
+    def in_flight(self, tokens: int) -> None:
+        self.outstanding.append(tokens)
 
 
 class FakeReplica(EngineReplica):
     """A replica whose engine keeps what it was asked."""
 
     engine: FakeEngine
+    counted: Counted
+
+    def measure(self, tags: dict[str, str]) -> Any:
+        self.counted = Counted(tags)
+        return self.counted
 
     def start(self, config: EngineConfig) -> Any:
         self.engine = FakeEngine(self._offer.tokens, max_model_len=config.max_model_len)
@@ -92,6 +116,19 @@ async def test_the_engine_is_asked_exactly_what_a_job_asks(
     assert bool(combining) == (len(shown["chunks"]) > 1)
 
 
+async def test_what_only_a_long_pool_would_read_whole_is_read_in_chunks_where_there_is_none(
+    replica: FakeReplica, offer: Offer
+) -> None:
+    text = LONG_TEXT[:30_000]
+    _, body = await replica.answer(work_of(offer, text))
+    assert {answer["status"] for answer in body["answers"].values()} == {"answered"}
+    assert {answer["strategy"] for answer in body["answers"].values()} == {"map_reduce"}
+    both = offer_of(pools={"long": {}})
+    tasks = both.tasks(both.specs(["summary"]))
+    assert both.pool_of_document(text, tasks) == LONG
+    assert both.pool_of_document(WHOLE, tasks) == both.pool_of_document(LONG_TEXT, tasks) == SHORT
+
+
 async def test_an_answer_has_the_columns_of_a_part(replica: FakeReplica, offer: Offer) -> None:
     _, body = await replica.answer(work_of(offer, WHOLE))
     assert body["id"] == "d"
@@ -130,7 +167,8 @@ async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
     work = work_of(offer, LONG_TEXT)
     told = [each async for each in replica.stream(work)]
     assert {tag for tag, _ in told} == {OK}
-    events = read_events("".join(text for _, text in told))
+    sent: list[Sent] = [content for _, content in told]
+    events = read_events("".join(each.events for each in sent))
     names = [name for name, _ in events]
     assert names[0] == "progress"
     assert names[-1] == "done"
@@ -143,6 +181,9 @@ async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
     assert parts[0]["value"] == {"text": "an answer"}
     _, whole = await replica.answer(work)
     assert events[-1][1]["answers"] == whole["answers"]
+    assert sent[0].used is None
+    assert sent[-1].used is not None
+    assert usage_of(sent[-1].used) == events[-1][1]["usage"] == whole["usage"]
 
 
 async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
@@ -151,14 +192,18 @@ async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
     big = work_of(offer, "word " * 200_000)
     first = asyncio.create_task(replica.answer(big))
     await asyncio.sleep(0.01)
-    assert replica.record_autoscaling_stats()[FULLNESS] > 2
+    assert replica.record_autoscaling_stats()[FULLNESS] == 1
+    other = asyncio.create_task(replica.answer(big))
+    await asyncio.sleep(0.01)
+    assert replica.record_autoscaling_stats()[FULLNESS] == 2
     tag, seconds = await replica.answer(work_of(offer, WHOLE))
     assert tag == OVERLOADED
     assert seconds >= 1
     told = [each async for each in replica.stream(work_of(offer, WHOLE))]
     assert [tag for tag, _ in told] == [OVERLOADED]
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
+    for each in (first, other):
+        each.cancel()
+    await asyncio.gather(first, other, return_exceptions=True)
     assert replica.record_autoscaling_stats()[FULLNESS] == 0
 
 
@@ -192,3 +237,14 @@ async def test_a_dead_engine_takes_its_replica_along(
     with pytest.raises(RuntimeError, match="dead"):
         await replica.check_health()
     assert ends == [1]
+
+
+async def test_documents_and_outstanding_tokens_are_counted_by_app_and_pool(
+    replica: FakeReplica, offer: Offer
+) -> None:
+    await replica.answer(work_of(offer, "word " * 1000))
+    assert [tag async for tag, _ in replica.stream(work_of(offer, WHOLE))][-1] == OK
+    counted = replica.counted
+    assert counted.tags == {"app": "phifleet", "pool": SHORT}
+    assert counted.answered == [True, True]
+    assert counted.outstanding == [1250, 0, 3, 0]

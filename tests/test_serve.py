@@ -135,6 +135,42 @@ def test_a_key_has_its_quota_and_is_taken_back_while_it_runs(served: Served) -> 
     assert served.client().models.list()
 
 
+def test_what_was_done_is_told_where_prometheus_looks(served: Served) -> None:
+    body = {"text": f"{REPORT}\nA report that is read twice.", "tasks": ["auditor", "facts"]}
+    for _ in range(2):
+        assert served.post("/v1/documents", body).status_code == 200
+    assert list(chat(served.client(), "Hello", stream=True))
+    pool = {"app": "tested", "pool": "short"}
+    least: list[tuple[str, dict[str, str], float]] = [
+        ("http_requests_total", {"app": "tested", "route": "/v1/documents", "code": "200"}, 2),
+        ("http_requests_total", {"app": "tested", "route": "/v1/chat/completions"}, 1),
+        ("http_request_seconds_count", {"app": "tested", "route": "/v1/documents"}, 2),
+        ("time_to_first_token_seconds_count", {"app": "tested"}, 1),
+        ("documents_total", {**pool, "status": "answered"}, 2),
+        ("document_seconds_count", pool, 2),
+        ("prompt_tokens_total", pool, 100),
+        ("cached_prompt_tokens_total", pool, 32),
+        ("output_tokens_total", pool, 10),
+    ]
+
+    def missing() -> list[str]:
+        return [
+            f"{name} {labels}"
+            for name, labels, wanted in least
+            if served.measured(f"ray_phifleet_{name}", **labels) < wanted
+        ]
+
+    # Ray collects them every few seconds
+    until = time.monotonic() + 90
+    while missing() and time.monotonic() < until:
+        time.sleep(2)
+    assert not missing()
+    text = httpx.get(served.metrics, timeout=30).text
+    assert "ray_phifleet_kv_tokens_in_flight{" in text
+    assert "ray_vllm" in text
+    assert "read twice" not in text
+
+
 def test_what_a_client_no_longer_waits_for_is_stopped(served: Served) -> None:
     text = "The harbour was calm and the ships lay still.\n" * 30_000
     body = {"text": text, "tasks": ["auditor"], "stream": True}

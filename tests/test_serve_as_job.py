@@ -1,0 +1,62 @@
+"""A long document through both doors: the endpoint and a job, each with an engine of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pydoc_data.topics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from served import REPORT, TASKS, start, stop
+
+_LENGTH = 300_000
+_TOPICS = "\n".join(pydoc_data.topics.topics.values())
+# what is asked for stands in the middle of it
+LONG_TEXT = f"{_TOPICS[: _LENGTH // 2]}\n{REPORT}\n{_TOPICS[_LENGTH // 2 : _LENGTH]}"
+ANSWERS: list[str] = [task["name"] for task in TASKS]
+
+
+def online(directory: Path) -> dict[str, Any]:
+    directory.mkdir()
+    served = start(directory)
+    try:
+        response = served.post("/v1/documents", {"id": "long", "text": LONG_TEXT, "tasks": ANSWERS})
+    finally:
+        stop(served)
+    assert response.status_code == 200, response.text
+    answers: dict[str, Any] = response.json()["answers"]
+    return answers
+
+
+def by_a_job(directory: Path) -> dict[str, Any]:
+    directory.mkdir()
+    pq.write_table(pa.table({"id": ["long"], "text": [LONG_TEXT]}), directory / "corpus.parquet")
+    job = {
+        "name": "long",
+        "input": {"path": str(directory / "corpus.parquet")},
+        "output": {"path": str(directory / "out")},
+        "model": {"name": "tiny"},
+        "tasks": TASKS,
+    }
+    (directory / "job.yaml").write_text(yaml.safe_dump(job))
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "run", directory / "job.yaml", "--json"],
+        env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    (row,) = pq.read_table(directory / "out").to_pylist()
+    return {name: row[name] for name in ANSWERS}
+
+
+def test_the_endpoint_answers_as_a_job_does(tmp_path: Path) -> None:
+    asked, ran = online(tmp_path / "online"), by_a_job(tmp_path / "job")
+    print(json.dumps(ran, indent=1)[:3000])
+    assert {answer["strategy"] for answer in ran.values()} == {"map_reduce"}
+    assert all(answer["chunks"] > 50 for answer in ran.values())
+    assert asked == ran
