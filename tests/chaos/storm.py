@@ -163,8 +163,12 @@ class Storm:
         return [each for each in known if not self._only or each[0] in self._only]
 
     def _one(self, driver: subprocess.Popen[bytes], pattern: str) -> list[psutil.Process]:
-        found = [each for each in tree(driver)[1:] if re.search(pattern, title(each))]
-        return [self._dice.choice(found)] if found else []
+        """One of the driver's processes of this title, at some moment after it is there."""
+        while _is_alive_after(driver, self._dice.uniform(0.2, 2)):
+            found = [each for each in tree(driver)[1:] if re.search(pattern, title(each))]
+            if found:
+                return [self._dice.choice(found)]
+        return []
 
     def _overlap(self, run: Run, *, stop: bool) -> bool:
         """Another driver on the same OUTPUT; with `stop`, the first hangs meanwhile."""
