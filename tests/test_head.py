@@ -27,7 +27,8 @@ def rays(run: subprocess.Popen[str], name: str) -> psutil.Process:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
 def test_a_run_without_its_ray_ends_with_4_and_goes_on_later(name: str, tmp_path: Path) -> None:
     run = QuickRun(tmp_path, str(tmp_path / "out"), documents=60)
     first = run.start()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from served import REPORT, TASKS, start, stop
 
@@ -54,6 +55,7 @@ def by_a_job(directory: Path) -> dict[str, Any]:
     return {name: row[name] for name in ANSWERS}
 
 
+@pytest.mark.slow
 def test_the_endpoint_answers_as_a_job_does(tmp_path: Path) -> None:
     asked, ran = online(tmp_path / "online"), by_a_job(tmp_path / "job")
     print(json.dumps(ran, indent=1)[:3000])
