@@ -103,16 +103,17 @@ def _run(
             # finding the model and claiming OUTPUT takes about as long as Ray takes to start
             claimed = ahead.submit(_claim, prepare)
             cluster = _join()
-            run, claim = claimed.result()
-            lease = claim.lease
-            _warn_of_noise(run.prepared, screen.console)
-            view = View(job.spec.name, run.state)
-            _serve_metrics(run.prepared, view, screen.console)
             # joining, Ray has put a handler of its own for SIGTERM in the place of ours
-            with _signals_stop(), _fencing_stops(claim.lease), watching(view, screen.console):
-                manifest = run.execute(cluster, claim)
-            screen.console.print(view.line(), soft_wrap=True)
-            return manifest
+            with _signals_stop():
+                run, claim = claimed.result()
+                lease = claim.lease
+                _warn_of_noise(run.prepared, screen.console)
+                view = View(job.spec.name, run.state)
+                _serve_metrics(run.prepared, view, screen.console)
+                with _fencing_stops(claim.lease), watching(view, screen.console):
+                    manifest = run.execute(cluster, claim)
+                screen.console.print(view.line(), soft_wrap=True)
+                return manifest
     except (Stopped, Fenced):
         leave_cluster()
         if lease:

@@ -1,7 +1,8 @@
 """`phifleet` with engines that keep a diary of the documents they are asked about.
 
 `python program.py run JOB`: CHAOS_ENGINE is `real`, or `quick` for one that answers by a rule, with
-a process of its own that can be killed as a real engine's. CHAOS_DIARY is a directory.
+a process of its own that can be killed as a real engine's, and takes CHAOS_SECONDS for a prompt.
+CHAOS_DIARY is a directory.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pipelines.tokens import Tokens
 from pipelines.worker import Worker
 
 MARK = "Paper number {}."
-_SECONDS_A_PROMPT = 0.1
+_USUAL_SECONDS = "0.1"
 
 
 class Diary:
@@ -68,6 +69,7 @@ class QuickEngine:
 
     def __init__(self, tokens: Tokens) -> None:
         self._diary = Diary(tokens)
+        self._seconds = float(os.environ.get("CHAOS_SECONDS", _USUAL_SECONDS))
         self._admission = Admission(self.kv_tokens)
         self.used = Usage()
         # it ends with us, for then its input does
@@ -88,7 +90,7 @@ class QuickEngine:
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
         self._diary.note(prompt)
-        await asyncio.sleep(_SECONDS_A_PROMPT)
+        await asyncio.sleep(self._seconds)
         if self._process.poll() is not None:
             raise EngineDied("the engine died")
         if on_first_token is not None:

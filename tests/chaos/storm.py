@@ -30,6 +30,8 @@ PROGRAM = Path(__file__).with_name("program.py")
 MOST_SECONDS = 600
 # So that a run has many units, and much to lose.
 _UNIT_SECONDS = "0.25"
+# Of a quick engine: a run is at work for longer than Ray takes to start, and so it is struck there.
+_PROMPT_SECONDS = "1"
 # Of a run, after which it is left to end in peace.
 _MOST_BLOWS = 8
 FULL_DISK = "full disk"
@@ -118,6 +120,7 @@ class Storm:
             **os.environ,
             **self._ground.environment,
             "CHAOS_ENGINE": self._ground.engine,
+            "CHAOS_SECONDS": _PROMPT_SECONDS,
             "CHAOS_DIARY": str(directory / "diary"),
         }
         with (directory / "log").open("ab") as log:
