@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from socket import create_server
-from types import TracebackType
 
 import fsspec
 
@@ -56,12 +55,7 @@ class S3Server:
                 time.sleep(0.1)
         raise TimeoutError(self.endpoint)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._process.terminate()
         self._process.wait(10)
 

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _BLOCK = bytes(2**20)
@@ -35,12 +34,7 @@ class SmallDisk:
             raise MountRefused(f"no filesystem can be mounted here: {done.stderr.strip()}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         # others may still be in it for a moment
         subprocess.run(["umount", "--lazy", self.where], check=True)
 
