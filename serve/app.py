@@ -27,6 +27,8 @@ from serve.scaling import by_tokens
 from serve.spec import PoolReplicas, ServeSpec, parse_serve
 
 FRONT = "front"
+# What a request is about stands in no log.
+LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 # Far more than an engine runs: what one cannot take it refuses itself, by tokens.
 _MOST_REQUESTS = 2048
 _READY_SECONDS = 1.0
@@ -92,9 +94,7 @@ def _deployment(target: Any, **options: Any) -> Any:
     """Ray's types know only its use as a decorator."""
     from ray import serve
 
-    # what a request is about stands in no log
-    logging_config = {"enable_access_log": False, "log_level": "WARNING"}
-    made: Any = serve.deployment(target, logging_config=logging_config, **options)
+    made: Any = serve.deployment(target, logging_config=LOGGING, **options)
     return made
 
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-# What sending costs every process on the way: so long is waited for more, for each stream that is
-# under way, and never longer than nobody notices.
-_SECONDS_A_STREAM, _MOST_SECONDS = 0.002, 0.05
+# Sending costs every process on the way: so long is waited for more, and longer by so much for each
+# stream that is under way, but never longer than a reader would notice.
+_LEAST_SECONDS, _SECONDS_A_STREAM, _MOST_SECONDS = 0.025, 0.005, 0.1
 
 
 def event(name: str, data: Any) -> str:
@@ -60,7 +60,8 @@ async def gathered(
                     continue
                 await collecting
                 return
-            await asyncio.sleep(min(_MOST_SECONDS, _SECONDS_A_STREAM * (streams() - 1)))
+            pause = min(_MOST_SECONDS, _LEAST_SECONDS + _SECONDS_A_STREAM * (streams() - 1))
+            await asyncio.wait({collecting}, timeout=pause)
     finally:
         collecting.cancel()
         with suppress(asyncio.CancelledError, Exception):

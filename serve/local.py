@@ -15,15 +15,17 @@ from pipelines.errors import ClusterError
 from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
-from serve.app import application
+from serve.app import LOGGING, application
 from serve.keys import Key, digest, new_key
 from serve.spec import Feedback, Keys, ServeSpec
 
-# What Ray Serve's processes read when they start: requests and answers go from replica to replica
-# by themselves, not through Ray's object store, each whole however long its document; and the
-# proxies are kept, whatever else Ray counts as optimized.
+# What Ray Serve's processes read when they start: requests and answers go from proxy to replica and
+# from replica to replica by themselves, not through Ray's object store, each whole however long its
+# document; and the proxies are kept, whatever else Ray counts as optimized.
 RAY_SERVE_SETTINGS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # the first sets it for handles alone
+    "RAY_SERVE_PROXY_USE_GRPC": "1",
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
 }
@@ -61,7 +63,9 @@ def _serve(
 ) -> None:
     from ray import serve
 
-    serve.start(http_options={"host": spec.http.host, "port": spec.http.port})
+    serve.start(
+        http_options={"host": spec.http.host, "port": spec.http.port}, logging_config=LOGGING
+    )
     target = serve.RunTarget(application(spec, keys), name=spec.name)
     serve.run_many(
         [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
