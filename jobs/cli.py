@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -18,13 +19,14 @@ from rich.console import Console
 from pipelines.errors import OutputError, PhifleetError
 from pipelines.spec import Job, load_job
 
+UNEXPECTED = "failed of what nobody foresaw"
 EXIT_CODES = """\
 exit codes of run and demo:
   0  done
   1  done, with more dead letters than limits.max_dead_letter_fraction allows
   2  the job file, the input or the model is wrong
   3  stopped by a signal, or because another run took over OUTPUT; run again to go on
-  4  the cluster, an engine or the storage failed; run again to go on
+  4  the cluster, an engine, the storage or phifleet itself failed; run again to go on
 """
 
 JOB_EXAMPLE = """\
@@ -52,6 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 3
+    except Exception as error:
+        # left to Python it would end with 1, which is a verdict about documents
+        traceback.print_exc()
+        message = f"{UNEXPECTED} ({type(error).__name__}); please report what stands above"
+        if options.json:
+            print(json.dumps({"status": "failed", "error": message}))
+        print(f"phifleet: {message}", file=sys.stderr)
+        return PhifleetError.exit_code
     return code
 
 

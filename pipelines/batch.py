@@ -22,7 +22,7 @@ from pipelines.ledger import Ledger, Plan
 from pipelines.manifest import build_manifest
 from pipelines.planner import Planner, new_files
 from pipelines.prepared import PreparedJob
-from pipelines.progress import Board, RunState, Timing
+from pipelines.progress import RunState, Timing, new_board
 from pipelines.spec import differing_keys
 from pipelines.storage import Storage
 from pipelines.units import LONG, SHORT, Unit, longest_first
@@ -142,7 +142,7 @@ class BatchRun:
 
     def _run(self, left: Sequence[Unit], seat: Seat) -> None:
         self.state.phase = "starting engines"
-        self.state.board = Board.remote()  # type: ignore[attr-defined]
+        self.state.board = new_board()
         pools = [[unit for unit in left if unit.pool == name] for name in (SHORT, LONG)]
         waiting = [longest_first(pool) for pool in pools if pool]
         room = min(seat.room, self.prepared.spec.compute.replicas.max)
@@ -205,7 +205,7 @@ class BatchRun:
     def _reason(self, error: Exception) -> PhifleetError:
         """What a worker said before it failed, or else what Ray says. Raises Fenced."""
         self._lease.check()
-        failures: list[str] = ray.get(self.state.board.failures.remote(), timeout=10)
+        failures = self.state.failures()
         reason = failures[0] if failures else str(error).strip().splitlines()[-1]
         return EngineError(f"{reason}\nWhat was committed stays; run the same command to go on")
 

@@ -5,17 +5,23 @@ Only for eyes and gauges. What a run has done is decided by its ledger.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 if TYPE_CHECKING:
     # the board's process starts beside the engines and needs nothing of this
     from pipelines.documents import Outcome, Usage
+
+_BOARD_SECONDS = 10
+_LOGGER = logging.getLogger(__name__)
+Known = TypeVar("Known")
 
 
 @dataclass
@@ -72,9 +78,17 @@ def total(parts: Iterable[Progress]) -> Progress:
     return whole
 
 
-@ray.remote(num_cpus=0)
+def new_board() -> Any:
+    """A board on this node, which dies with it and with no other."""
+    here = ray.get_runtime_context().get_node_id()
+    nearby = NodeAffinitySchedulingStrategy(here, soft=True)
+    return Board.options(scheduling_strategy=nearby).remote()  # type: ignore[attr-defined]
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Board:
-    """The actor that keeps each worker's latest progress."""
+    """The actor that keeps each worker's latest progress. One that died is there again, and knows
+    what workers report from then on: their running totals."""
 
     def __init__(self) -> None:
         self._workers: dict[str, Progress] = {}
@@ -108,13 +122,28 @@ class RunState:
     spans_done: int = 0
     skipped_files: list[str] = field(default_factory=list)
     board: Any = None
+    _known: Progress = field(default_factory=Progress, init=False)
 
     def progress(self) -> Progress:
-        """What the workers have reported so far."""
+        """What the workers have reported so far, as far as the board could be asked."""
+        self._known = self._ask("read", self._known)
+        return self._known
+
+    def failures(self) -> list[str]:
+        """What workers said before they gave up, as far as the board can be asked."""
+        none: list[str] = []
+        return self._ask("failures", none)
+
+    def _ask(self, method: str, otherwise: Known) -> Known:
+        """What the board answers; no run fails of one that is late or gone."""
         if self.board is None:
-            return Progress()
-        progress: Progress = ray.get(self.board.read.remote(), timeout=10)
-        return progress
+            return otherwise
+        try:
+            answer: Known = ray.get(getattr(self.board, method).remote(), timeout=_BOARD_SECONDS)
+        except ray.exceptions.RayError as error:
+            _LOGGER.warning("the board of the workers' progress does not answer: %s", error)
+            return otherwise
+        return answer
 
 
 @dataclass

@@ -132,6 +132,19 @@ def test_an_error_as_json_is_one_object(job: Path, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["status"] == "failed"
 
 
+def test_what_nobody_foresaw_ends_with_4_and_its_traceback(
+    job: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, settings: object) -> None:
+        raise ZeroDivisionError(f"of {path}")
+
+    monkeypatch.setattr("jobs.cli.load_job", fail)
+    assert main(["run", str(job), "--json"]) == 4
+    told = capsys.readouterr()
+    assert "ZeroDivisionError" in json.loads(told.out)["error"]
+    assert f"ZeroDivisionError: of {job}" in told.err
+
+
 def test_an_output_that_holds_something_else_is_refused_untouched(
     job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from chaos.checker import Found, check
 from chaos.disk import SmallDisk
 from chaos.papers import write_corpus, write_job
 from chaos.processes import ENGINES, RAY, WORKERS, send, title, tree
-from chaos.report import Report
+from chaos.report import EXPECTED_CODES, Report
+from jobs.cli import UNEXPECTED
 
 PROGRAM = Path(__file__).with_name("program.py")
 MOST_SECONDS = 600
@@ -34,6 +35,8 @@ _UNIT_SECONDS = "0.25"
 _PROMPT_SECONDS = "1"
 # Of a run, after which it is left to end in peace.
 _MOST_BLOWS = 8
+# Characters of a log.
+_TOLD = 6000
 FULL_DISK = "full disk"
 
 
@@ -104,7 +107,7 @@ class Storm:
             run = Run(directory, job, self._start(job, directory))
             while struck < min(blows, _MOST_BLOWS) and self._lives_on(run):
                 struck += self._strike(run)
-            if self._end(run.driver) == 0:
+            if self._end(run) == 0:
                 break
             if time.monotonic() > until:
                 raise TimeoutError(f"{directory}: not done after {MOST_SECONDS} s")
@@ -129,10 +132,15 @@ class Storm:
                 stdout=log, stderr=log, env=environment,
             )  # fmt: skip
 
-    def _end(self, driver: subprocess.Popen[bytes]) -> int:
-        """Wait for the run's end."""
-        code = driver.wait(MOST_SECONDS)
+    def _end(self, run: Run) -> int:
+        """Wait for the run's end; tell what it said last where it ended as none should."""
+        code = run.driver.wait(MOST_SECONDS)
         self.report.codes[code] += 1
+        log = (run.directory / "log").read_text(errors="replace")
+        if code not in EXPECTED_CODES or UNEXPECTED in log:
+            self.report.strange_ends += 1
+            told = f"{run.directory} ended with {code}:\n{log[-_TOLD:]}"
+            print(told, file=sys.stderr, flush=True)
         return code
 
     def _strike(self, run: Run) -> int:
@@ -177,9 +185,9 @@ class Storm:
         """Another driver on the same OUTPUT; with `stop`, the first hangs meanwhile."""
         if stop and not send(tree(run.driver)[:1], signal.SIGSTOP):
             return False
-        other = self._start(run.job, run.directory)
+        other = replace(run, driver=self._start(run.job, run.directory))
         if stop:
-            _is_alive_after(other, self._dice.uniform(1, 2 * self._calm_seconds))
+            _is_alive_after(other.driver, self._dice.uniform(1, 2 * self._calm_seconds))
             send(tree(run.driver)[:1], signal.SIGCONT)
         self._end(other)
         return True

@@ -1,0 +1,55 @@
+"""The board of the workers' progress: no run fails of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from pipelines.cluster import join_cluster, leave_cluster
+from pipelines.progress import Progress, RunState, new_board
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[Any]:
+    join_cluster()
+    yield new_board()
+    leave_cluster()
+
+
+def test_before_there_is_a_board_nothing_is_known() -> None:
+    assert RunState().progress() == Progress()
+    assert RunState().failures() == []
+
+
+def test_a_board_that_died_is_there_again_with_what_workers_report_then(board: Any) -> None:
+    state = RunState(board=board)
+    board.report.remote("a", Progress(answered=3))
+    assert state.progress().answered == 3
+    pid = ray.get(board.__ray_call__.remote(lambda _: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+    # a worker's next report waits until the board is there
+    ray.get(board.report.remote("a", Progress(answered=4)), timeout=60)
+    assert state.progress().answered == 4
+
+
+def test_of_a_board_that_does_not_answer_the_last_is_known(
+    board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = RunState(board=board)
+    board.report.remote("a", Progress(answered=5))
+    board.fail.remote("no model")
+    assert state.progress().answered == 5
+    assert state.failures() == ["no model"]
+    monkeypatch.setattr("pipelines.progress._BOARD_SECONDS", 0.1)
+    busy = board.__ray_call__.remote(lambda _: time.sleep(3))
+    assert state.progress().answered == 5
+    assert state.failures() == []
+    ray.get(busy)
