@@ -23,7 +23,7 @@ from jobs.head import dead_ray_ends
 from jobs.live import View, clock, watching
 from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun, Claim
-from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses
+from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, Fenced, StorageError
 from pipelines.lease import Lease
 from pipelines.ledger import Ledger
@@ -102,18 +102,16 @@ def _run(
         with dead_ray_ends(end):
             # finding the model and claiming OUTPUT takes about as long as Ray takes to start
             claimed = ahead.submit(_claim, prepare)
-            cluster = _join()
-            # joining, Ray has put a handler of its own for SIGTERM in the place of ours
-            with _signals_stop():
-                run, claim = claimed.result()
-                lease = claim.lease
-                _warn_of_noise(run.prepared, screen.console)
-                view = View(job.spec.name, run.state)
-                _serve_metrics(run.prepared, view, screen.console)
-                with _fencing_stops(claim.lease), watching(view, screen.console):
-                    manifest = run.execute(cluster, claim)
-                screen.console.print(view.line(), soft_wrap=True)
-                return manifest
+            cluster = join_cluster()
+            run, claim = claimed.result()
+            lease = claim.lease
+            _warn_of_noise(run.prepared, screen.console)
+            view = View(job.spec.name, run.state)
+            _serve_metrics(run.prepared, view, screen.console)
+            with _fencing_stops(claim.lease), watching(view, screen.console):
+                manifest = run.execute(cluster, claim)
+            screen.console.print(view.line(), soft_wrap=True)
+            return manifest
     except (Stopped, Fenced):
         leave_cluster()
         if lease:
@@ -128,14 +126,6 @@ def _run(
 def _claim(prepare: Callable[[], BatchRun]) -> tuple[BatchRun, Claim]:
     run = prepare()
     return run, run.claim()
-
-
-def _join() -> Cluster:
-    try:
-        return join_cluster()
-    except SystemExit as ended:
-        # what Ray's own handler makes of a signal
-        raise Stopped(signal.Signals(signal.SIGTERM).name) from ended
 
 
 def _warn_of_noise(prepared: PreparedJob, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,10 @@ from pipelines.errors import ClusterError
 from pipelines.spec import Compute
 
 _ACCELERATOR = "accelerator_type:"
+# In the main thread Ray would put a handler for SIGTERM in the place of ours, and what a handler
+# raises while a process is forked is lost there and leaves logging locked. The thread stays: Ray's
+# processes end with the one that started them.
+_STARTER = ThreadPoolExecutor(1, "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +45,33 @@ class Seat:
 
 
 def join_cluster() -> Cluster:
-    """Join the cluster that RAY_ADDRESS names, or start one here. Raises ClusterError."""
+    """Join the cluster that RAY_ADDRESS names, or start one here. Raises ClusterError.
+
+    What a signal raises meanwhile comes once Ray is there, and can be left.
+    """
     # Ray gives its workers, engines among them, a lower priority than its own daemons
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(
-            log_to_driver=True,
-            logging_level=logging.WARNING,
-            ignore_reinit_error=True,
-            # its ten processes start before anything of ours; metrics do not need it
-            include_dashboard=False,
-        )
+        started = _STARTER.submit(_start)
+        try:
+            started.result()
+        finally:
+            wait([started])
     # Ray raises a bare Exception where a node is not up in time
     except Exception as error:
         raise ClusterError(f"Ray did not start: {error}") from error
     _set_up_ray_data()
     return _resources()
+
+
+def _start() -> None:
+    ray.init(
+        log_to_driver=True,
+        logging_level=logging.WARNING,
+        ignore_reinit_error=True,
+        # its ten processes start before anything of ours; metrics do not need it
+        include_dashboard=False,
+    )
 
 
 def leave_cluster() -> None:

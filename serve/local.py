@@ -44,6 +44,7 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
     for name, value in {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}.items():
         os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
     with screen_over(log) as screen:
         console = screen.console
@@ -71,7 +72,6 @@ def _serve(
         [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
     )
     told = threading.Event()
-    # joining, Ray has put a handler of its own for SIGTERM in the place of ours
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     if _wait_until_ready(spec, told):

@@ -1,17 +1,45 @@
-"""A signal stops a run, whoever's handler is in place when it comes."""
+"""A signal stops what waits for Ray, whenever it comes, and leaves nothing locked or behind."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from typing import Any
 
 import pytest
+import ray
 
 from jobs import run
 from pipelines.batch import BatchRun
+from pipelines.cluster import join_cluster, leave_cluster
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+def test_joining_leaves_the_handlers_of_signals_as_they_are() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    join_cluster()
+    leave_cluster()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_amid_rays_start_comes_when_ray_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def init(**_: object) -> None:
+        # as Ray starts its processes
+        subprocess.run(
+            [sys.executable, "-c", f"import os; os.kill({os.getpid()}, {signal.SIGTERM:d})"],
+            preexec_fn=lambda: None,
+        )
+        ended.append("started")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(run.Stopped, match="SIGTERM"), run._signals_stop():
+        join_cluster()
+    assert ended == ["started"]
 
 
 def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(
@@ -20,8 +48,6 @@ def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(
     waited = threading.Event()
 
     def join() -> None:
-        # as Ray does
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
     def prepare() -> BatchRun:
@@ -30,10 +56,8 @@ def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(
 
     monkeypatch.setattr(run, "join_cluster", join)
     nothing: Any = None
-    before = signal.getsignal(signal.SIGTERM)
     try:
-        with pytest.raises(run.Stopped, match="SIGTERM"):
+        with pytest.raises(run.Stopped, match="SIGTERM"), run._signals_stop():
             run._run(nothing, prepare, nothing, lambda reason: None)
     finally:
-        signal.signal(signal.SIGTERM, before)
         waited.set()
