@@ -5,7 +5,13 @@ a process of its own that can be killed as a real engine's, and takes CHAOS_SECO
 CHAOS_DIARY is a directory.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+import signal
+
+# Amid the imports below Python makes 1 of a SIGINT, which `phifleet` means otherwise.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import asyncio
 import os
@@ -115,5 +121,6 @@ class ChaosWorker(Worker):
 
 if __name__ == "__main__":
     setattr(batch, "Worker", ChaosWorker)  # noqa: B010
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # ends as the command does: an interpreter that shuts down under Ray aborts now and then
     entry()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chaos.checker import Found
 
-EXPECTED_CODES = {0, 3, 4, -signal.SIGKILL, -signal.SIGTERM}
+EXPECTED_CODES = {0, 3, 4, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 # Share of all prompts that may be about documents whose unit was committed before they were asked.
 MOST_REDONE = 0.02
 
