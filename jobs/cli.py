@@ -48,21 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except PhifleetError as error:
-        if options.json:
-            print(json.dumps({"status": "failed", "error": error.message}))
-        print(f"phifleet: {error.message}", file=sys.stderr)
-        return error.exit_code
+        return _failed(error, as_json=options.json)
     except KeyboardInterrupt:
         return 3
     except Exception as error:
         # left to Python it would end with 1, which is a verdict about documents
         traceback.print_exc()
-        message = f"{UNEXPECTED} ({type(error).__name__}); please report what stands above"
-        if options.json:
-            print(json.dumps({"status": "failed", "error": message}))
-        print(f"phifleet: {message}", file=sys.stderr)
-        return PhifleetError.exit_code
+        told = f"{UNEXPECTED} ({type(error).__name__}); please report what stands above"
+        return _failed(PhifleetError(told), as_json=options.json)
     return code
+
+
+def _failed(error: PhifleetError, *, as_json: bool) -> int:
+    """Say what failed; return the exit code."""
+    if as_json:
+        print(json.dumps({"status": "failed", "error": error.message}))
+    print(f"phifleet: {error.message}", file=sys.stderr)
+    return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
