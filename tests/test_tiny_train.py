@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from pipelines.tiny.batches import Stage, batch_of
 from pipelines.tiny.lessons import Asked, Lesson
+from pipelines.tiny.muon import Muon
 from pipelines.tiny.phi3 import paired_words
 from pipelines.tiny.train import CHECKPOINT, Training
 from pipelines.tokens import Tokens
@@ -40,6 +41,23 @@ def test_a_question_is_answered_as_if_it_stood_alone(
         single = training.hidden(alone)[0, alone.owner[0] == 0]
     torch.testing.assert_close(together, single)
     assert alone.targets[0, alone.owner[0] == 0].tolist() == [-100, 32, END]
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12)])
+def test_muon_moves_as_torch_s_does(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(shape))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    muon = Muon([ours], lr=0.01, decay=0.05)
+    other = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    before = ours.detach().clone()
+    for _ in range(5):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        muon.step()
+        other.step()
+    # torch computes the directions in bfloat16
+    assert float((ours - theirs).norm()) < 0.02 * float((ours - before).norm())
 
 
 def _train(tokens: Tokens, tokenizer: Path, directory: Path, seed: int, steps: int) -> torch.Tensor:

@@ -42,6 +42,7 @@ from pipelines.tiny.batches import (
 )
 from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.lessons import Lesson, Teacher
+from pipelines.tiny.muon import Muon
 from pipelines.tiny.network import embeddings_of, new_model
 from pipelines.tokens import Tokens, load_tokens
 
@@ -298,7 +299,7 @@ def _optimizers(model: Phi3ForCausalLM) -> tuple[torch.optim.Optimizer, torch.op
     outer: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
         (inner if "layers" in name and weight.ndim == 2 else outer).append(weight)
-    muon = torch.optim.Muon(inner, lr=INNER_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(inner, lr=INNER_RATE, decay=0.05)
     adam = torch.optim.AdamW(outer, lr=OUTER_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     return muon, adam
 
