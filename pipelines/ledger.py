@@ -34,6 +34,8 @@ STAGING = "_run/staging"
 INDEX = "_run/index"
 MANIFEST = "_manifest.json"
 ERRORS = "_errors"
+RESTORE = "its copy is gone: put the file back, or run into a new OUTPUT"
+"""What helps where a published file is lost, and what was staged of it too."""
 _PARALLEL = 32
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
@@ -286,7 +288,7 @@ def _commit_name(unit: int) -> str:
 
 
 def _lost(record: Commit, target: str) -> Incomplete:
-    return Incomplete(f"unit {record.unit}: {target} is lost or damaged, and so is its copy")
+    return Incomplete(f"unit {record.unit}: {target} is lost or damaged; {RESTORE}")
 
 
 def published_files(record: Commit) -> list[tuple[str, StagedFile]]:

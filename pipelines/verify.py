@@ -18,11 +18,20 @@ import pyarrow.parquet as pq
 
 from pipelines.documents import DOC_ID
 from pipelines.ids import hash_ids, read_hashes
-from pipelines.ledger import ERRORS, Commit, Ledger, StagedFile, published_files, sha256
+from pipelines.ledger import (
+    ERRORS,
+    RESTORE,
+    Commit,
+    Ledger,
+    StagedFile,
+    published_files,
+    sha256,
+)
 from pipelines.storage import Storage
 
 # Files read at a time; each is held whole.
 _PARALLEL = 4
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +67,12 @@ def verify(storage: Storage) -> Verdict:
         problems.append(f"{len(strange)} commits belong to no unit, the first is {strange[0]}")
     commits = ledger.commits(sorted(committed))
     problems += _strays(storage, commits)
-    checked = _check_files(storage, commits)
-    problems += [file.problem for file in checked if file.problem]
+    checked = _check_units(storage, commits)
+    problems += [problem for unit in checked for problem in unit.problems]
     rows_files = [name for plan in plans for name in plan.rows_files]
     expected = _joined([read_hashes(storage, name) for name in rows_files])
     if not missing:
-        problems += _id_problems(expected, _joined([file.ids for file in checked]))
+        problems += _id_problems(expected, _joined([unit.ids for unit in checked]))
     if not missing:
         problems += _manifest_problems(ledger, commits)
     return Verdict(
@@ -100,42 +109,59 @@ def _strays(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """What is wrong with a published file, or the hashes of the documents it accounts for."""
+    """What is wrong with the published files of a unit, and the hashes of the documents that the
+    others account for."""
 
-    problem: str | None
-    ids: npt.NDArray[np.uint64]
+    problems: tuple[str, ...]
+    ids: Hashes
 
 
-def _check_files(storage: Storage, commits: Sequence[Commit]) -> list[_Checked]:
-    places = [place for commit in commits for place in published_files(commit)]
+def _check_units(storage: Storage, commits: Sequence[Commit]) -> list[_Checked]:
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return list(pool.map(lambda place: _check_file(storage, *place), places))
+        return list(pool.map(lambda commit: _check_unit(storage, commit), commits))
 
 
-def _check_file(storage: Storage, name: str, file: StagedFile) -> _Checked:
-    none = np.empty(0, np.uint64)
+def _check_unit(storage: Storage, commit: Commit) -> _Checked:
+    problems: list[str] = []
+    accounted: list[Hashes] = []
+    failed: list[Hashes] = []
+    for name, staged in published_files(commit):
+        data = _content(storage, name)
+        if data is None or sha256(data) != staged.sha256:
+            found = "missing" if data is None else "its content is not what was committed"
+            problems.append(f"{name}: {found}; {_remedy(storage, staged)}")
+            continue
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if name.startswith(ERRORS):
+            letters = file.read(columns=[DOC_ID, "task"])
+            whole = pc.is_null(letters.column("task"))
+            accounted.append(hash_ids(letters.filter(whole).column(DOC_ID)))
+            failed.append(hash_ids(letters.filter(pc.invert(whole)).column(DOC_ID)))
+        else:
+            accounted.append(hash_ids(file.read(columns=[file.schema_arrow.names[0]]).column(0)))
+    # a document that stands nowhere else is one whose every task failed
+    stand = _joined(accounted)
+    return _Checked(tuple(problems), _joined([stand, np.setdiff1d(_joined(failed), stand)]))
+
+
+def _content(storage: Storage, name: str) -> bytes | None:
     try:
-        data = storage.read(name)
+        return storage.read(name)
     except FileNotFoundError:
-        return _Checked(f"{name}: missing; run again to publish it", none)
-    if sha256(data) != file.sha256:
-        reason = "its content is not what was committed; run again to publish it"
-        return _Checked(f"{name}: {reason}", none)
-    return _Checked(None, hash_ids(_ids(pq.ParquetFile(pa.BufferReader(data)), name)))
+        return None
 
 
-def _joined(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
+def _remedy(storage: Storage, staged: StagedFile) -> str:
+    if storage.exists(staged.staged):
+        return "run again to publish it"
+    return RESTORE
+
+
+def _joined(hashes: Sequence[Hashes]) -> Hashes:
     return np.sort(np.concatenate([*hashes, np.empty(0, np.uint64)]))
 
 
-def _ids(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
-    if not name.startswith(ERRORS):
-        return file.read(columns=[file.schema_arrow.names[0]]).column(0)
-    letters = file.read(columns=[DOC_ID, "task"])
-    return letters.filter(pc.is_null(letters.column("task"))).column(DOC_ID)
-
-
-def _id_problems(expected: npt.NDArray[np.uint64], seen: npt.NDArray[np.uint64]) -> Iterator[str]:
+def _id_problems(expected: Hashes, seen: Hashes) -> Iterator[str]:
     lost = len(np.setdiff1d(expected, seen))
     if lost:
         yield f"{lost} documents of the input are in no part and no dead letter"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,9 +41,14 @@ def _write(storage: Storage, name: str, table: pa.Table) -> StagedFile:
     return StagedFile(name, table.num_rows, len(data), sha256(data))
 
 
-def _commit(ledger: Ledger, unit: int, answered: list[str], dead: list[str]) -> None:
+def _commit(
+    ledger: Ledger, unit: int, answered: list[str], dead: list[str], failed: Sequence[str] = ()
+) -> None:
+    """`failed` are documents of which a task failed, one that is answered beside them."""
+    failed = [*failed, answered[0]]
     part = pa.table({"id": answered, "summary": [{"text": "s"}] * len(answered)})
-    letters = pa.table({"doc_id": [*dead, answered[0]], "task": [*[None] * len(dead), "summary"]})
+    tasks = [*[None] * len(dead), *["summary"] * len(failed)]
+    letters = pa.table({"doc_id": [*dead, *failed], "task": tasks})
     record = Commit(
         unit=unit, rows=3, answered=len(answered), dead_letters=len(dead), reasons={},
         part=_write(ledger.storage, f"_run/staging/p{unit}", part),
@@ -60,12 +65,23 @@ def test_a_finished_run_is_complete(storage: Storage) -> None:
     assert verify(storage).complete
 
 
+def test_a_document_whose_every_task_failed_is_accounted_for(storage: Storage) -> None:
+    storage.remove("_run/commits/000001.json")
+    _commit(Ledger(storage), 1, ["d3"], ["d5"], failed=["d4", "d4"])
+    assert verify(storage).complete
+
+
 def remove_part(storage: Storage) -> None:
     storage.remove("part-000001.parquet")
 
 
 def damage_part(storage: Storage) -> None:
     storage.write("part-000001.parquet", storage.read("part-000000.parquet"))
+
+
+def remove_part_with_its_copy(storage: Storage) -> None:
+    storage.remove("part-000001.parquet")
+    storage.clear("_run/staging", lambda _: True)
 
 
 def add_stranger(storage: Storage) -> None:
@@ -99,7 +115,8 @@ def recommit(answered: list[str], dead: list[str]) -> Callable[[Storage], None]:
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        (remove_part, "part-000001.parquet: missing"),
+        (remove_part, "part-000001.parquet: missing; run again to publish it"),
+        (remove_part_with_its_copy, "part-000001.parquet: missing; its copy is gone: put the file"),
         (damage_part, "part-000001.parquet: its content is not what was committed"),
         (add_stranger, "part-000009.parquet: no commit knows this file"),
         (add_strange_letters, "_errors/other.parquet: no commit knows this file"),

@@ -41,6 +41,7 @@ def check(filesystem: Any, output: str, ids: Iterable[str], diary: Path) -> Foun
     reasons: Counter[str] = Counter()
     committed = _commit_times(filesystem, output)
     done: dict[str, float] = {}
+    failed: set[str] = set()
     for path in filesystem.glob(f"{output}/part-*.parquet"):
         unit = int(path.rsplit("-", 1)[1].removesuffix(".parquet"))
         for doc in _rows(filesystem, path, ["doc"]):
@@ -50,6 +51,9 @@ def check(filesystem: Any, output: str, ids: Iterable[str], diary: Path) -> Foun
         for letter in _rows(filesystem, path, ["doc_id", "task", "reason"]):
             reasons[letter["reason"]] += 1
             seen[letter["doc_id"]] += letter["task"] is None
+            failed.add(letter["doc_id"])
+    # of one that stands nowhere else every task failed
+    seen.update(failed - set(+seen))
     asked = [line.split() for file in diary.iterdir() for line in file.read_text().splitlines()]
     return Found(
         documents=len(wanted),
