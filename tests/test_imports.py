@@ -60,6 +60,7 @@ LAYERS = [
         "pipelines.outline",
     },
     {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise", "pipelines.tiny.network"},
+    {"pipelines.tiny.muon"},
     {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
