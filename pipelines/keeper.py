@@ -20,9 +20,13 @@ blame for so many."""
 
 
 class KeptEngine(Engine, Protocol):
-    """An engine that can be replaced. `used` are the tokens of its finished requests."""
+    """An engine that can be replaced. `used` are the tokens of its finished requests; `dead`: it
+    will answer nothing any more."""
 
     used: Usage
+
+    @property
+    def dead(self) -> bool: ...
 
     @property
     def kv_tokens_in_flight(self) -> int: ...
@@ -54,6 +58,12 @@ class Keeper:
         """Note that an engine has answered a document: its death is not this machine's fault."""
         self._deaths = 0
 
+    async def living(self) -> KeptEngine:
+        """The engine, or the next one where it died while it read nothing. Raises EngineError."""
+        if self.engine.dead:
+            await self.replace(self.engine, EngineDied("the engine died while it read nothing"))
+        return self.engine
+
     async def replace(self, dead: KeptEngine, died: EngineDied) -> None:
         """Start another engine, unless somebody has done so. Raises EngineError."""
         async with self._replacing:
@@ -71,13 +81,14 @@ class Keeper:
             self.restarts += 1
 
     @asynccontextmanager
-    async def beside(self) -> AsyncIterator[None]:
-        """Share the engine with others for the time of the block."""
+    async def beside(self) -> AsyncIterator[KeptEngine]:
+        """Share the engine with others for the time of the block, in which who sees it die has to
+        replace it: nobody is to be alone with a dead one."""
         async with self._turns:
             await self._turns.wait_for(lambda: not (self._alone or self._waiting_alone))
             self._beside += 1
         try:
-            yield
+            yield await self.living()
         finally:
             async with self._turns:
                 self._beside -= 1

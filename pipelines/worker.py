@@ -201,8 +201,7 @@ class UnitRunner:
             async with self._keeper.alone():
                 return await self._read_carefully(attempt, documents)
         done: list[Outcome] = []
-        async with self._keeper.beside():
-            engine = self._keeper.engine
+        async with self._keeper.beside() as engine:
             try:
                 async with asyncio.TaskGroup() as group:
                     asked = [
@@ -212,9 +211,9 @@ class UnitRunner:
                 return [task.result() for task in asked]
             except* EngineDied as errors:
                 died = _leaves(errors)[0]
-        for outcome in done:
-            self.progress.discount(outcome)
-        await self._replace(engine, died)
+            for outcome in done:
+                self.progress.discount(outcome)
+            await self._replace(engine, died)
         return None
 
     async def _read_carefully(
@@ -235,16 +234,35 @@ class UnitRunner:
         if deaths >= LEFT_OUT_AFTER:
             message = f"{deaths} workers died while they read this document alone"
             return self._left_out(document, Problem(ENGINE_CRASH, message), attempt)
+        engine = await self._keeper.living()
         await asyncio.to_thread(self._attempts.name, attempt, place, document.doc_id)
-        engine = self._keeper.engine
         try:
             return await self._answer(document, engine, [])
         except* EngineDied as errors:
             died = _leaves(errors)[0]
         await self._replace(engine, died)
+        await self._probe()
         reason = TIMEOUT if isinstance(died, EngineHung) else ENGINE_CRASH
         message = f"{died.message} while it read this document alone"
         return self._left_out(document, Problem(reason, message), attempt)
+
+    async def _probe(self) -> None:
+        """See that an engine answers at all, before a document is blamed for the death of another.
+        Raises EngineError where one after the other does not."""
+        tasks = self._config.tasks
+        asked = tasks.each[0].question
+        tokens = tasks.tokens
+        shown = tasks.prompts.whole(()).ids
+        prompt = [*tokens.before, *shown, *asked.ids, *tokens.after]
+        while True:
+            engine = await self._keeper.living()
+            try:
+                async with engine.admit(len(prompt)):
+                    await engine.generate(prompt, replace(asked.sampling, max_tokens=1))
+                return
+            except EngineDied as error:
+                died = error
+            await self._replace(engine, died)
 
     def _left_out(self, document: Document, problem: Problem, attempt: Attempt) -> Outcome:
         return self._count(Outcome(document, problem=problem, attempts=attempt.number))

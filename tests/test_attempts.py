@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -220,6 +221,52 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
         await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
     assert len(engines.started) == MOST_DEATHS_IN_A_ROW
     assert Ledger(config.storage).committed() == set()
+
+
+async def test_no_document_is_blamed_where_no_engine_answers_anything(
+    config: WorkerConfig, tiny_tokens: Tokens
+) -> None:
+    unit_of(config.storage, ["one"])
+    engines = Engines(tiny_tokens, dies_of="Question")
+    runner = UnitRunner(config, Keeper(engines), None)
+    with pytest.raises(EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines"):
+        for number in range(MOST_DEATHS_IN_A_ROW):
+            await runner.run(number, UNIT_FILE, 0)
+    assert Ledger(config.storage).committed() == set()
+
+
+async def test_a_careful_unit_is_never_given_an_engine_that_died_beside_it(
+    config: WorkerConfig, tiny_tokens: Tokens
+) -> None:
+    unit_of(config.storage, ["a killer"])
+    unit_of(config.storage, ["apple"], "careful.parquet")
+    for _ in range(2):
+        Attempts(config.storage, 1).begin(8)
+    engines = Engines(tiny_tokens, dies_of="killer")
+
+    def start() -> FakeEngine:
+        time.sleep(0.1)
+        return engines()
+
+    runner = UnitRunner(config, Keeper(start), None)
+    await asyncio.gather(runner.run(7, UNIT_FILE, 0), runner.run(8, "careful.parquet", 0))
+    assert answered(config.storage, 8) == ["d0"]
+    assert list(letters(config.storage, 7)) == ["d0"]
+
+
+@pytest.mark.parametrize("attempts", [0, 2])
+async def test_an_engine_that_died_idle_is_no_documents_fault(
+    config: WorkerConfig, tiny_tokens: Tokens, attempts: int
+) -> None:
+    unit_of(config.storage, ["one"])
+    for _ in range(attempts):
+        Attempts(config.storage, 1).begin(7)
+    engines = Engines(tiny_tokens)
+    runner = UnitRunner(config, Keeper(engines), None)
+    engines.started[0].dead = True
+    assert await runner.run(7, UNIT_FILE, 0)
+    assert answered(config.storage, 7) == ["d0"]
+    assert len(engines.started) == 2
 
 
 async def test_attempts_that_die_with_their_workers_are_bounded(
