@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,18 +22,19 @@ from rich.table import Table
 from jobs.head import dead_ray_ends
 from jobs.live import View, clock, watching
 from pipelines.attempts import Attempts
-from pipelines.batch import BatchRun, Claim
+from pipelines.batch import BatchRun
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
-from pipelines.errors import ClusterError, Fenced, StorageError
+from pipelines.errors import ClusterError, Fenced, SpecError, StorageError
 from pipelines.lease import Lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
 from pipelines.prepared import PreparedJob, prepare_job
 from pipelines.screen import Screen, screen_over
-from pipelines.spec import Job
+from pipelines.spec import Job, JobSpec
 from pipelines.storage import Storage
 
 _LEASE_SECONDS = 2.0
+_UNKEPT = {"limits": ("max_gpu_hours", "max_cost_usd", "deadline"), "metrics": ("pushgateway",)}
 DONE, TOO_MANY_DEAD_LETTERS, STOPPED = 0, 1, 3
 
 
@@ -55,27 +56,40 @@ def run_job(
     """Run a job with a live view; return how it ended. Raises PhifleetError."""
 
     def prepare() -> BatchRun:
-        return BatchRun(prepare_job(job), unit_seconds, skip_bad_files)
+        run = BatchRun(prepare_job(job, ledger.job()), unit_seconds, skip_bad_files)
+        run.check()
+        return run
 
+    _refuse_unkept(job.spec)
     storage = Storage(job.spec.output.path)
-    Ledger(storage).refuse_strangers()
+    ledger = Ledger(storage)
+    ledger.refuse_strangers()
     log = _log_path(storage)
     with screen_over(log) as screen:
         screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)
         try:
             with _signals_stop():
                 end = partial(_end_at_once, screen, as_json=as_json)
-                manifest = _run(job, prepare, screen, end)
+                manifest = _run(job, prepare, screen, log, end)
         except Stopped as stopped:
             screen.console.print(
                 f"[yellow]stopped by {stopped}[/]: what was committed stays. "
                 "Run the same command again to go on"
             )
             manifest = None
-        finally:
-            if not storage.local:
-                storage.write("_run/log", log.read_bytes())
         return _conclude(manifest, screen, job, as_json=as_json)
+
+
+def _refuse_unkept(spec: JobSpec) -> None:
+    """Raises SpecError where the job asks for a limit that no run keeps yet."""
+    for section, keys in _UNKEPT.items():
+        for key in keys:
+            value = getattr(getattr(spec, section), key)
+            if value is not None:
+                raise SpecError(
+                    f"{section}.{key}: got {value}, must be null: this version of phifleet does "
+                    "not keep it, and a run must not seem to"
+                )
 
 
 def _end_at_once(screen: Screen, reason: str, *, as_json: bool) -> None:
@@ -94,38 +108,46 @@ def _log_path(storage: Storage) -> Path:
 
 
 def _run(
-    job: Job, prepare: Callable[[], BatchRun], screen: Screen, end: Callable[[str], None]
+    job: Job, prepare: Callable[[], BatchRun], screen: Screen, log: Path, end: Callable[[str], None]
 ) -> dict[str, Any]:
-    ahead = ThreadPoolExecutor(1, "claim")
+    ahead = ThreadPoolExecutor(1, "prepare")
     lease: Lease | None = None
     try:
         with dead_ray_ends(end):
-            # finding the model and claiming OUTPUT takes about as long as Ray takes to start
-            claimed = ahead.submit(_claim, prepare)
+            # finding the model and looking at OUTPUT takes about as long as Ray takes to start
+            prepared = ahead.submit(prepare)
             cluster = join_cluster()
-            run, claim = claimed.result()
-            lease = claim.lease
+            run = prepared.result()
             _warn_of_noise(run.prepared, screen.console)
             view = View(job.spec.name, run.state)
             _serve_metrics(run.prepared, view, screen.console)
+            claim = run.claim(cluster)
+            lease = claim.lease
             with _fencing_stops(claim.lease), watching(view, screen.console):
                 manifest = run.execute(cluster, claim)
             screen.console.print(view.line(), soft_wrap=True)
             return manifest
-    except (Stopped, Fenced):
+    except BaseException:
         leave_cluster()
         if lease:
-            # the workers were stopped by us, and not by what they read
-            Attempts(lease.storage, lease.generation).end_all()
+            # the workers were ended by us, and not by what they read
+            with suppress(StorageError):
+                Attempts(lease.storage, lease.generation).end_all()
         raise
     finally:
         ahead.shutdown(wait=False, cancel_futures=True)
         leave_cluster()
+        if lease and not lease.storage.local:
+            _leave_log(lease, log, screen.console)
 
 
-def _claim(prepare: Callable[[], BatchRun]) -> tuple[BatchRun, Claim]:
-    run = prepare()
-    return run, run.claim()
+def _leave_log(lease: Lease, log: Path, console: Console) -> None:
+    """Leave the log beside the answers, if they are not another run's by now."""
+    try:
+        lease.check()
+        lease.storage.write("_run/log", log.read_bytes())
+    except (StorageError, Fenced) as error:
+        console.print(f"[yellow]the log stays at {log}: {error}", soft_wrap=True)
 
 
 def _warn_of_noise(prepared: PreparedJob, console: Console) -> None:
@@ -145,7 +167,10 @@ def _serve_metrics(prepared: PreparedJob, view: View, console: Console) -> None:
     try:
         serve_totals(port, view.totals)
     except OSError as error:
-        raise ClusterError(f"metrics.port: cannot listen on {port}: {error}") from error
+        raise ClusterError(
+            f"metrics.port: cannot listen on {port}: {error}; end the other run, or choose another "
+            "port"
+        ) from error
     console.print(f"metrics of the run: http://127.0.0.1:{port}/metrics")
 
 

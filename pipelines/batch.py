@@ -16,7 +16,14 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from pipelines.cluster import Cluster, Seat, take_seat
 from pipelines.corpus import SourceFile, list_files
-from pipelines.errors import EngineError, Incomplete, OutputError, PhifleetError, StorageError
+from pipelines.errors import (
+    ClusterError,
+    EngineError,
+    Incomplete,
+    OutputError,
+    PhifleetError,
+    StorageError,
+)
 from pipelines.lease import Lease, take_lease
 from pipelines.ledger import Ledger, Plan
 from pipelines.manifest import build_manifest
@@ -36,16 +43,18 @@ _UNITS_IN_FLIGHT = 3
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a run found as it took its OUTPUT: its plans so far, and files that none of them has.
-    While it holds the lease, its workers may commit."""
+    While it holds the lease, its workers may commit, on their seats in the cluster."""
 
     lease: Lease
+    seat: Seat
     plans: Sequence[Plan]
     new_files: Sequence[SourceFile]
 
 
 @dataclass
 class BatchRun:
-    """One run of a job. `claim` needs no cluster and fails early; `execute` is the whole of it."""
+    """One run of a job. `check` needs no cluster and fails early, `claim` takes OUTPUT, `execute`
+    does the work."""
 
     prepared: PreparedJob
     unit_seconds: float = UNIT_SECONDS
@@ -71,7 +80,6 @@ class BatchRun:
             raise
 
     def _execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
-        seat = take_seat(cluster, self.prepared.spec.compute)
         planner = Planner(
             self.prepared,
             self.ledger,
@@ -80,30 +88,37 @@ class BatchRun:
             self.state,
             self.skip_bad_files,
         )
-        plans = planner.extend(claim.plans, claim.new_files)
+        try:
+            plans = planner.extend(claim.plans, claim.new_files)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"the corpus was not indexed: {_last_line(error)}") from error
         committed = self.ledger.committed()
         units = [unit for plan in plans for unit in plan.units]
         left = [unit for unit in units if unit.number not in committed]
         self._note_plan(units, left)
         if left:
-            self._run(left, seat)
+            self._run(left, claim.seat)
         return self._finish(plans)
 
-    def claim(self) -> Claim:
-        """Record the job in OUTPUT, or check that it is the one recorded; see what is new; take
-        the run over from whoever is at it.
+    def check(self) -> None:
+        """See that the job may run into its OUTPUT; leaves nothing there.
 
         Raises OutputError where the run there would have answered otherwise, InputError where a
         file it has indexed changed or is gone.
         """
-        job = self._job()
-        self._check_job(self.ledger.job() or job)
-        # a run that is refused leaves nothing here, and must not end the one that is at it
+        self._check_job(self.ledger.job() or self._job())
         self._look()
-        self._check_job(self.ledger.open_job(job))
+
+    def claim(self, cluster: Cluster) -> Claim:
+        """Record the job in OUTPUT, and take the run over from whoever is at it: the last step
+        before the work, for a run that is refused must not end another. Raises as `check`, and
+        ClusterError where the cluster has no room for an engine.
+        """
+        seat = take_seat(cluster, self.prepared.spec.compute)
+        self._check_job(self.ledger.open_job(self._job()))
         lease = take_lease(self.storage)
         # whoever was at it may have planned more until now
-        return Claim(lease, *self._look())
+        return Claim(lease, seat, *self._look())
 
     def _job(self) -> dict[str, Any]:
         prepared = self.prepared
@@ -130,7 +145,8 @@ class BatchRun:
         """The plans so far, and files that none of them has. Plans come first: whoever made one
         had seen its files."""
         plans = self.ledger.plans()
-        return plans, new_files(list_files(self.prepared.spec.input.path), plans)
+        files = list_files(self.prepared.spec.input.path, but=self.storage.root)
+        return plans, new_files(files, plans)
 
     def _note_plan(self, units: Sequence[Unit], left: Sequence[Unit]) -> None:
         state = self.state
@@ -206,7 +222,7 @@ class BatchRun:
         """What a worker said before it failed, or else what Ray says. Raises Fenced."""
         self._lease.check()
         failures = self.state.failures()
-        reason = failures[0] if failures else str(error).strip().splitlines()[-1]
+        reason = failures[0] if failures else _last_line(error)
         return EngineError(f"{reason}\nWhat was committed stays; run the same command to go on")
 
     def _finish(self, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -235,6 +251,10 @@ class BatchRun:
             return earlier
         progress = self.state.progress()
         return self.timing.seconds(progress.prompt_tokens + progress.output_tokens)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _shares(pools: Sequence[Sequence[Unit]], room: int) -> list[int]:

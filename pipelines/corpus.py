@@ -55,10 +55,11 @@ class Piece:
     size_bytes: int
 
 
-def list_files(path: str) -> list[SourceFile]:
+def list_files(path: str, but: str = "") -> list[SourceFile]:
     """The .parquet and .jsonl files of a path, directory or glob, sorted. Raises InputError.
 
-    Names that begin with `_` or `.` are left out, as every Parquet reader does.
+    Names that begin with `_` or `.` are left out, as every Parquet reader does, and so is a
+    directory inside, `but`, where answers are written.
     """
     try:
         filesystem, root = fsspec.core.url_to_fs(path)
@@ -67,7 +68,12 @@ def list_files(path: str) -> list[SourceFile]:
     except refusals(ValueError) as error:
         raise InputError(f"input.path: cannot list {path}: {error}") from error
     files = [_source_file(name, info) for name, info in sorted(found.items())]
-    wanted = [file for file in files if _is_data(file.path, above)]
+    inside = but.startswith(f"{above.rstrip('/')}/") and but
+    wanted = [
+        file
+        for file in files
+        if _is_data(file.path, above) and not (inside and file.path.startswith(f"{inside}/"))
+    ]
     if not wanted:
         raise InputError(f"input.path: no .parquet or .jsonl file at {path}")
     return wanted

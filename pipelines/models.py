@@ -101,11 +101,16 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
         return _trained(revision)
     if name == RANDOM:
         return _random(revision)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    if not on_hub(name):
+        path = Path(name).expanduser()
         return read_model(name, revision or content_revision(path), path.resolve())
     path = _fetch(name, revision, weights=weights)
     return read_model(name, path.name, path)
+
+
+def on_hub(name: str) -> bool:
+    """Whether a name is neither a built-in model's nor a directory here."""
+    return name not in BUILT_IN and not Path(name).expanduser().is_dir()
 
 
 def effective_lengths(model: Model) -> EffectiveLengths:

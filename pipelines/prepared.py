@@ -5,15 +5,16 @@ What `show`, `run` and `verify` need before anything is read or any cluster join
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from pipelines.cost import CostModel, Device
 from pipelines.engine import EngineConfig
-from pipelines.models import Model, effective_lengths, resolve
+from pipelines.models import Model, effective_lengths, on_hub, resolve
 from pipelines.prompts import PROMPT_VERSION, Prompts
 from pipelines.reading import ModelLengths, PromptShape, plan_reading
 from pipelines.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
@@ -84,10 +85,11 @@ class PreparedJob:
         return LONG if bool(reading.long_pool(longest)[0]) else SHORT
 
 
-def prepare_job(job: Job) -> PreparedJob:
-    """Find the model and derive what follows. Raises SpecError, ModelError."""
+def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> PreparedJob:
+    """Find the model and derive what follows. `recorded` is the job that OUTPUT holds, if any.
+    Raises SpecError, ModelError."""
     spec = job.spec
-    model = resolve(spec.model.name, spec.model.revision)
+    model = resolve(spec.model.name, _revision(job, recorded))
     tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokens(model.path))
     # what follows the model is part of the fingerprint as it was resolved
     followed = {
@@ -98,6 +100,17 @@ def prepare_job(job: Job) -> PreparedJob:
         update={"long_documents": spec.long_documents.model_copy(update=followed)}
     )
     return PreparedJob(job, model, tasks, answer_digests(read, model.revision, PROMPT_VERSION))
+
+
+def _revision(job: Job, recorded: Mapping[str, Any] | None) -> str | None:
+    """What the job asks for, or the commit that a run before it found for that on the hub, where
+    there may be a newer one by now."""
+    asked = job.spec.model
+    if recorded is None or recorded["model"] != asked.name or not on_hub(asked.name):
+        return asked.revision
+    before = (recorded["source"].get("model") or {}).get("revision")
+    found: str = recorded["revision"]
+    return found if before == asked.revision else asked.revision
 
 
 def prepare_tasks(

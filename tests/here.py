@@ -77,7 +77,7 @@ class RunHere(BatchRun):
 
     def __call__(self) -> dict[str, Any]:
         """From the claim to the end. Raises PhifleetError."""
-        return self.execute(ONE_MACHINE, self.claim())
+        return self.execute(ONE_MACHINE, self.claim(ONE_MACHINE))
 
     @property
     def prompts(self) -> list[str]:

@@ -178,3 +178,14 @@ def test_model_says_where_the_built_in_model_lies(
         "revision": tiny_model.revision,
         "path": str(tiny_model.path),
     }
+
+
+@pytest.mark.parametrize(
+    "limit", ["limits.max_cost_usd=5", "limits.deadline=2030-01-31T18:00Z", "metrics.pushgateway=x"]
+)
+def test_a_limit_that_no_run_keeps_is_refused(
+    job: Path, capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    assert main(["run", str(job), "--set", limit]) == 2
+    assert f"{limit.partition('=')[0]}: got " in capsys.readouterr().err
+    assert not (job.parent / "out").exists()

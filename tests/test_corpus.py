@@ -43,6 +43,14 @@ def test_files_are_found_by_path_directory_and_glob(
     assert all(file.size_bytes == Path(file.path).stat().st_size for file in found)
 
 
+@pytest.mark.parametrize(("pattern", "left"), [("", 3), ("/**/*.parquet", 2), ("/sub", 1)])
+def test_what_lies_below_the_output_is_no_corpus(tree: Path, pattern: str, left: int) -> None:
+    assert len(list_files(f"{tree}{pattern}", but=f"{tree}/sub")) == left
+    whole = list_files(f"{tree}{pattern}")
+    # a corpus that lies in the output's directory is one
+    assert list_files(f"{tree}{pattern}", but=f"{tree.parent}") == whole
+
+
 def test_a_directory_named_like_a_glob_is_a_directory(tmp_path: Path) -> None:
     write(tmp_path / "[old]" / "a.parquet")
     assert len(list_files(f"{tmp_path}/[old]")) == 1

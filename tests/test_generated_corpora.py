@@ -187,7 +187,7 @@ def test_every_document_of_any_corpus_stands_once_in_the_output(
         }
         (directory / "job.yaml").write_text(yaml.safe_dump(job))
         run = batch.BatchRun(prepare_job(load_job(directory / "job.yaml", [])), 1.0)
-        manifest = run.execute(cluster, run.claim())
+        manifest = run.execute(cluster, run.claim(cluster))
         verdict = verify(Storage(str(directory / "out")))
         assert verdict.complete, verdict
         found = found_in(directory / "out")

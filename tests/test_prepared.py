@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.errors import SpecError
+from pipelines.errors import ModelError, SpecError
 from pipelines.models import Model
 from pipelines.prepared import PreparedJob, prepare_job
 from pipelines.spec import Job, parse_job
@@ -28,6 +28,28 @@ def test_lengths_that_follow_the_model_are_fingerprinted_as_what_they_are() -> N
     assert default.fingerprint == same.fingerprint
     assert default.fingerprint != prepared(chunk_tokens=1000).fingerprint
     assert default.fingerprint != prepared(single_pass_tokens=8000).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "wanted"),
+    [(None, None, "abc"), ("main", "main", "abc"), ("v2", None, "v2")],
+)
+def test_a_run_that_goes_on_keeps_the_commit_it_found_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, before: str | None, wanted: str
+) -> None:
+    def resolve(name: str, revision: str | None) -> Model:
+        raise ModelError(f"{name} at {revision}")
+
+    monkeypatch.setattr("pipelines.prepared.resolve", resolve)
+    source: dict[str, object] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "team/phi", "revision": asked},
+        "tasks": [{"name": "summary", "kind": "summarize"}],
+    }
+    recorded = {"model": "team/phi", "revision": "abc", "source": {"model": {"revision": before}}}
+    with pytest.raises(ModelError, match=f"team/phi at {wanted}"):
+        prepare_job(Job(parse_job(source), source), recorded)
 
 
 def test_documents_go_to_the_pool_of_their_longest_prompt(tiny_model: Model) -> None:

@@ -17,7 +17,9 @@ from chaos.checker import check
 from fakes_storage import S3Server
 from here import RunHere, run_here
 
-from pipelines.errors import Fenced
+from pipelines.cluster import Cluster
+from pipelines.errors import ClusterError, Fenced
+from pipelines.lease import DIRECTORY as LEASES
 from pipelines.storage import Storage
 from pipelines.verify import verify
 
@@ -157,3 +159,19 @@ def test_a_newer_run_with_more_files_is_not_undone_by_the_older(ground: Ground) 
             assert problem.startswith("_manifest.json tells of ")
             ground.run(output)()
         assert verify(Storage(output)).complete, change
+
+
+def test_a_run_for_which_the_cluster_has_no_room_takes_over_from_nobody(ground: Ground) -> None:
+    output = ground.new_output()
+    with pytest.raises(ClusterError, match="Ray has no CPU"):
+        ground.run(output).claim(Cluster(cpus=0, gpus=0, accelerator=None))
+    assert Storage(output).names(LEASES) == []
+
+
+def test_answers_inside_the_corpus_are_no_documents(ground: Ground) -> None:
+    corpus = ground.directory / "corpus"
+    for _ in range(2):
+        manifest = run_here(ground.directory, corpus, corpus / "answers")()
+        assert manifest["documents"] == PAPERS
+    pq.write_table(pa.table({"doc": ["more"], "text": ["More."]}), corpus / "more.parquet")
+    assert run_here(ground.directory, corpus, corpus / "answers")()["documents"] == PAPERS + 1
