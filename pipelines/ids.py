@@ -21,6 +21,8 @@ ID_HASH = "id_hash"
 # How many ids, or rows, a message names.
 NAMED = 10
 _SHOWN = 40
+# Rows that a message names of each id.
+_SHOWN_ROWS = 3
 
 
 def bad_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -92,9 +94,12 @@ def _name_duplicates(
     for name in files:
         with storage.open(name) as handle:
             rows = pq.read_table(handle, columns=[SOURCE, ROW, DOC_ID, ID_HASH])
-        found.append(rows.filter(pc.is_in(rows.column(ID_HASH), wanted)))
+        chosen = rows.filter(pc.is_in(rows.column(ID_HASH), wanted)).to_pandas()
+        # where all rows have the same few ids, few of them are kept
+        found.append(chosen.groupby(ID_HASH, sort=False).head(_SHOWN_ROWS))
     places: dict[object, list[str]] = {}
-    for row in pa.concat_tables(found).to_pylist():
-        places.setdefault(row[DOC_ID], []).append(f"{row[SOURCE]} row {row[ROW]}")
+    kept = pd.concat(found)
+    for doc_id, source, row in zip(kept[DOC_ID], kept[SOURCE], kept[ROW], strict=True):
+        places.setdefault(doc_id, []).append(f"{source} row {row}")
     doubled = [(doc_id, where) for doc_id, where in places.items() if len(where) > 1]
-    return [f"{doc_id!r}: {', '.join(where[:3])}" for doc_id, where in doubled[:NAMED]]
+    return [f"{doc_id!r}: {', '.join(where[:_SHOWN_ROWS])}" for doc_id, where in doubled[:NAMED]]

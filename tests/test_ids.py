@@ -55,6 +55,13 @@ def test_ten_duplicates_at_most_are_named(tmp_path: Path) -> None:
     assert len(find_duplicates(storage, files, 0, 1)) == 10
 
 
+def test_of_an_id_that_all_rows_have_three_are_named(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    files = [_write_rows(storage, name, ["en"] * 1000) for name in ("one", "two")]
+    (named,) = find_duplicates(storage, files, 0, 1)
+    assert named == "'en': one.src row 0, one.src row 1, one.src row 2"
+
+
 def test_null_empty_and_broken_ids_are_bad() -> None:
     raw = pa.array([b"a", None, b"", b"\xff"], pa.binary())
     ids = pa.chunked_array([pa.Array.from_buffers(pa.string(), 4, raw.buffers())])
