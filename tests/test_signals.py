@@ -58,6 +58,6 @@ def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(
     nothing: Any = None
     try:
         with pytest.raises(run.Stopped, match="SIGTERM"), run._signals_stop():
-            run._run(nothing, prepare, nothing, lambda reason: None)
+            run._run(nothing, prepare, nothing, nothing, lambda reason: None)
     finally:
         waited.set()

@@ -48,7 +48,7 @@ def test_muon_moves_as_torch_s_does(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     ours = torch.nn.Parameter(torch.randn(shape))
     theirs = torch.nn.Parameter(ours.detach().clone())
-    muon = Muon([ours], lr=0.01, decay=0.05)
+    muon: torch.optim.Optimizer = Muon([ours], lr=0.01, decay=0.05)
     other = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
     before = ours.detach().clone()
     for _ in range(5):
