@@ -48,14 +48,16 @@ def test_muon_moves_as_torch_s_does(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     ours = torch.nn.Parameter(torch.randn(shape))
     theirs = torch.nn.Parameter(ours.detach().clone())
-    muon: torch.optim.Optimizer = Muon([ours], lr=0.01, decay=0.05)
-    other = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon([ours], lr=0.01, decay=0.05),
+        torch.optim.Muon([theirs], lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+    ]
     before = ours.detach().clone()
     for _ in range(5):
         ours.grad = torch.randn(shape)
         theirs.grad = ours.grad.clone()
-        muon.step()
-        other.step()
+        for optimizer in optimizers:
+            optimizer.step()
     # torch computes the directions in bfloat16
     apart, moved = ours.detach() - theirs.detach(), ours.detach() - before
     assert float(apart.norm()) < 0.02 * float(moved.norm())
