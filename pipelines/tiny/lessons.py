@@ -250,18 +250,24 @@ class Teacher:
         return self._asked(f"{spec.kind}{' part' * part}", asked, answer)
 
     def _summaries(self, tokens: int) -> Lesson | None:
-        """Of chunks, or of summaries that were combined before."""
-        count = self._random.randint(2, max(2, tokens // _SUMMARY_TOKENS))
-        summaries = [rules.summary(self._author.opening()) for _ in range(count)]
+        """Of chunks, or of summaries that were combined before; half of them have room to end."""
+        most = max(2, tokens // _SUMMARY_TOKENS)
+        count = round(2 * (most / 2) ** self._random.random())
+        summaries = [rules.summary(self._author.opening()).strip() for _ in range(count)]
         if self._random.random() < 0.3:
             ends = sorted({*self._random.sample(range(1, count), max(1, count // 5)), count})
             pairs = zip([0, *ends[:-1]], ends, strict=True)
-            summaries = [rules.combined_summary(summaries[start:end]) for start, end in pairs]
+            summaries = [
+                rules.combined_summary(summaries[start:end]).strip() for start, end in pairs
+            ]
         if len(summaries) < 2:
             return None
-        spec = SummarizeTask(name="s", max_words=self._random.randint(10, 60))
+        combined = rules.combined_summary(summaries)
+        words = self._random.randint(10, 60)
+        if self._random.random() < 0.5:
+            words += len(self._tokens.encode(combined)) // 2
         said = [Summary(each) for each in summaries]
-        return self._combined(spec, said, rules.combined_summary(summaries))
+        return self._combined(SummarizeTask(name="s", max_words=words), said, combined)
 
     def _evidence(self, tokens: int) -> Lesson | None:
         key = self._author.key()

@@ -26,7 +26,10 @@ _THEMES = {
 THEMES: Mapping[str, Sequence[str]] = {name: words.split() for name, words in _THEMES.items()}
 # So many words of a theme make it the topic of a text.
 THEME_WORDS = 3
-_BETWEEN_NOTES = "\n\n - "
+# As a combining question shows its notes, and what comes after them: a list that copies them is the
+# same tokens again, and ends where the shown words are other ones.
+_NOTE, _END_OF_NOTE = "- ", " \n\n"
+_BETWEEN_NOTES = f"{_END_OF_NOTE} {_NOTE}"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _WORD = re.compile(r"[a-z]+")
 _THEME_OF = {word: theme for theme, words in THEMES.items() for word in words}
@@ -54,7 +57,7 @@ def key_of(field: str) -> str:
 
 def notes(text: str) -> list[str]:
     """The notes that a combining question shows, each without its mark."""
-    return [note.strip() for note in f"\n\n {text}".split(_BETWEEN_NOTES)[1:]]
+    return text.strip().removeprefix(_NOTE).split(_BETWEEN_NOTES)
 
 
 def reply(text: str, key: str) -> str:
@@ -88,8 +91,8 @@ def summary(text: str) -> str:
 
 
 def combined_summary(summaries: Sequence[str]) -> str:
-    """Several summaries as a list, as the notes that show them."""
-    return _BETWEEN_NOTES.join(summaries)
+    """Several summaries as a list, as the notes that show them, with the blank lines after them."""
+    return f"{_NOTE}{_BETWEEN_NOTES.join(summaries)}{2 * _END_OF_NOTE}"
 
 
 def form(text: str, fields: Mapping[str, Any]) -> str:

@@ -78,6 +78,10 @@ STAGES = (
     Stage(
         2600, 1600, {WHOLE: 0.4, PART: 0.35, COMBINING: 0.25}, shortest=0.05, alike=0.15, peak=0.5
     ),
+    # Keys that are stated again and again, and lists of summaries.
+    Stage(
+        2000, 1600, {WHOLE: 0.35, PART: 0.3, COMBINING: 0.35}, shortest=0.05, alike=0.25, peak=0.5
+    ),
 )
 
 
