@@ -93,6 +93,7 @@ class Keyring:
         self._complain = complain
         self._clock = clock
         self._looked = clock()
+        self._told: str | None = None
         self._stamp = self._file_stamp()
         self._read = read_keys(file) if file else ()
 
@@ -113,11 +114,18 @@ class Keyring:
         stamp = self._file_stamp()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             self._read = read_keys(self._file)
         except PhifleetError as error:
-            self._complain(error.message)
+            # what keeps it from being read may end without changing the file
+            self._complain_once(error.message)
+        else:
+            self._stamp, self._told = stamp, None
+
+    def _complain_once(self, problem: str) -> None:
+        if problem != self._told:
+            self._complain(problem)
+        self._told = problem
 
     def _file_stamp(self) -> tuple[int, int, int] | None:
         """What changes when the file does; a secret that Kubernetes mounts is another file then."""

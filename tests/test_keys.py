@@ -80,6 +80,25 @@ def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
     assert "cannot read" in complaints[1]
 
 
+def test_a_file_that_could_not_be_read_is_read_once_it_can_be_though_it_looks_the_same(
+    tmp_path: Path,
+) -> None:
+    file, alice, bob = tmp_path / "keys.yaml", new_key(), new_key()
+    write(file, ("alice", alice))
+    complaints: list[str] = []
+    ring = Keyring(file=file, complain=complaints.append, clock=Clock())
+    write(file, ("bob", bob))
+    readable = file.read_bytes()
+    file.write_bytes(b"\xff" * len(readable))
+    os.utime(file, ns=(1, 1))
+    assert [ring.owner(alice) is not None for _ in range(3)] == [True] * 3
+    assert len(complaints) == 1
+    file.write_bytes(readable)
+    os.utime(file, ns=(1, 1))
+    assert ring.owner(alice) is None
+    assert ring.owner(bob) is not None
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
