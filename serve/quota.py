@@ -58,16 +58,21 @@ class Quota:
 
     def spend(self, name: str, per_minute: int | None, tokens: int) -> None:
         """Take tokens that were used, or give back such as were not."""
-        if per_minute is not None:
-            self._bucket(name, "tokens", per_minute).level -= tokens
+        if per_minute is None:
+            return
+        # a request that began under another amount says nothing of the one that holds now
+        bucket = self._buckets.get((name, "tokens")) or self._bucket(name, "tokens", per_minute)
+        bucket.fill(self._clock())
+        bucket.level -= tokens
 
     def _bucket(self, name: str, what: str, amount: int) -> Bucket:
+        """The bucket of this amount; one of another amount begins anew, but keeps its debt."""
         now = self._clock()
         # a whole request must fit, however small the share
         per_minute = max(1.0, amount * self._share)
-        found = self._buckets.get((name, what))
-        if found is None or found.per_minute != per_minute:
-            found = Bucket(per_minute, per_minute, now)
-            self._buckets[name, what] = found
+        found = self._buckets.setdefault((name, what), Bucket(per_minute, per_minute, now))
         found.fill(now)
+        if found.per_minute != per_minute:
+            found.per_minute = per_minute
+            found.level = found.level if found.level < 0 else per_minute
         return found

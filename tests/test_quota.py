@@ -60,3 +60,21 @@ def test_another_amount_begins_anew() -> None:
     assert quota.enter("alice", 1, None) is None
     assert quota.enter("alice", 1, None) is not None
     assert quota.enter("alice", 5, None) is None
+
+
+def test_another_amount_pays_no_debt() -> None:
+    clock = Clock()
+    quota = Quota(clock=clock)
+    quota.spend("alice", 600, 1200)
+    assert quota.enter("alice", None, 6000) == 7
+    clock.now = 6.2
+    assert quota.enter("alice", None, 6000) is None
+
+
+def test_a_request_that_began_under_another_amount_is_paid_of_the_present_one() -> None:
+    quota = Quota(clock=Clock())
+    assert quota.enter("alice", None, 60) is None
+    quota.spend("alice", 6000, 120)
+    assert quota.enter("alice", None, 60) == 61
+    quota.spend("alice", 6000, -120)
+    assert quota.enter("alice", None, 60) is None
