@@ -54,7 +54,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    if options.new_key:
+    if options.new_key is not None:
         return _new_key(options)
     from serve.local import serve_here
     from serve.spec import load_serve
@@ -67,14 +67,14 @@ def _new_key(options: argparse.Namespace) -> int:
     from serve.keys import digest, key_line, new_key
 
     key = new_key()
+    line = key_line(options.new_key, key)
     if options.json:
         told: dict[str, Any] = {"name": options.new_key, "key": key, "sha256": digest(key)}
         print(json.dumps(told))
         return 0
     print(key)
     print(
-        f"Give it to its owner: it is kept nowhere. The line for the file of keys:\n"
-        f"{key_line(options.new_key, key)}",
+        f"Give it to its owner: it is kept nowhere. The line for the file of keys:\n{line}",
         file=sys.stderr,
     )
     return 0

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import yaml
 from pydantic import Field
 
 from pipelines.errors import PhifleetError, SpecError
@@ -60,9 +61,12 @@ def digest(key: str) -> str:
 
 
 def key_line(name: str, key: str) -> str:
-    """The line of the file that lets a key in."""
-    # JSON is YAML, whatever a name holds
-    return f"  - {{name: {json.dumps(name)}, sha256: {digest(key)}}}"
+    """The line of the file that lets a key in. Raises SpecError where it cannot be called so."""
+    data = {"name": name, "sha256": digest(key)}
+    checked(Key, data, data, None)
+    # one line of ASCII, whatever a name holds
+    written = yaml.safe_dump(name, default_style='"', width=sys.maxsize).strip()
+    return f"  - {{name: {written}, sha256: {digest(key)}}}"
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:

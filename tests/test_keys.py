@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import main
 from pipelines.errors import SpecError
 from serve.keys import Key, Keyring, digest, key_line, new_key, read_keys
 
@@ -35,10 +36,32 @@ def test_two_keys_are_never_the_same_and_the_hash_is_all_that_is_kept(tmp_path: 
     assert read_keys(tmp_path / "keys.yaml") == (Key(name="alice", sha256=digest(first)),)
 
 
-@pytest.mark.parametrize("name", ["Alice, of ops", "a: b", "yes", '"quoted" {x}', "Zoë\nline"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Alice, of ops",
+        "a: b",
+        "yes",
+        '"quoted" {x}',
+        "Zoë\nline",
+        "Zoë😀",
+        "a\x7f\u2028b",
+        "a " * 500,
+    ],
+)
 def test_the_line_of_a_key_can_be_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
     write(tmp_path / "keys.yaml", (name, new_key()))
     assert [key.name for key in read_keys(tmp_path / "keys.yaml")] == [name]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\udcff"])
+def test_no_key_is_made_for_a_name_that_no_key_may_have(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--new-key", name]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert "name: got" in told.err
 
 
 @pytest.mark.parametrize("sent", [None, "", "pf-wrong", "ä\udc80", "x" * 100_000])
