@@ -135,9 +135,13 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
                 404, "this endpoint keeps no feedback: feedback.path", _CLIENT, "no_feedback"
             )
         try:
-            kept = await endpoint.feedback.keep(given, request.state.key.name)
+            async with asyncio.timeout(endpoint.seconds):
+                kept = await endpoint.feedback.keep(given, request.state.key.name)
         except StorageError as error:
             raise Refused(503, error.message, _SERVER, "storage") from error
+        except TimeoutError:
+            late = f"the verdict was not kept within {endpoint.seconds:g} s; send it again"
+            raise Refused(503, late, _SERVER, "storage") from None
         return wire.FeedbackKept(id=kept)
 
 

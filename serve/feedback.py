@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         ("received_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
-_Row = tuple[dict[str, Any], asyncio.Future[None]]
+_Waiting = dict[asyncio.Future[None], pa.Table]
 
 
 class FeedbackKeeper:
@@ -38,26 +38,31 @@ class FeedbackKeeper:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._waiting: list[_Row] = []
+        self._waiting: _Waiting = {}
         self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, given: FeedbackRequest, key: str) -> str:
-        """Keep a verdict; returns its id when it is safe. Raises StorageError."""
+        """Keep a verdict; returns its id when it is safe. One whose sender waits no longer is
+        dropped, if it is not being written. Raises StorageError."""
         row = _row(given, key)
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, kept))
+        # what cannot be written fails here, and not those that it would be written with
+        self._waiting[kept] = pa.Table.from_pylist([row], SCHEMA)
         if self._writing is None or self._writing.done():
             # a task of its own: a sender that hangs up must not stop what others wait for
             self._writing = asyncio.create_task(self._write_all())
-        await kept
+        try:
+            await kept
+        finally:
+            self._waiting.pop(kept, None)
         return str(row["id"])
 
     async def _write_all(self) -> None:
         """Write until nobody waits: a file for all who came while the one before was written."""
         while self._waiting:
-            rows, self._waiting = self._waiting, []
-            failure = await self._write(rows)
-            for _, kept in rows:
+            written, self._waiting = self._waiting, {}
+            failure = await self._write(list(written.values()))
+            for kept in written:
                 if kept.done():
                     continue
                 if failure is None:
@@ -65,19 +70,19 @@ class FeedbackKeeper:
                 else:
                     kept.set_exception(failure)
 
-    async def _write(self, rows: list[_Row]) -> Exception | None:
+    async def _write(self, rows: list[pa.Table]) -> Exception | None:
         try:
-            await asyncio.to_thread(self._write_file, [row for row, _ in rows])
+            await asyncio.to_thread(self._write_file, rows)
         except Exception as error:
             # each sender is told
             return error
         return None
 
-    def _write_file(self, rows: list[dict[str, Any]]) -> None:
+    def _write_file(self, rows: list[pa.Table]) -> None:
         now = datetime.now(UTC)
         name = f"feedback-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"
         with self._storage.new_file(name) as path:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
+            pq.write_table(pa.concat_tables(rows), path, compression="zstd")
 
 
 def _row(given: FeedbackRequest, key: str) -> dict[str, Any]:

@@ -41,6 +41,11 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
+Sendable = Annotated[str, Field(min_length=0)]
+"""Text that files and tokenizers take: a str with a constraint is checked to be UTF-8, one without
+may hold a lone surrogate."""
+
+
 class DocumentRequest(Wire):
     """One document and what to find out about it."""
 
@@ -115,7 +120,7 @@ class FeedbackRequest(Wire):
     task: Annotated[str, Field(max_length=256)] | None = None
     correction: Any = Field(default=None, description="What would have been right, as JSON.")
     comment: Annotated[str, Field(max_length=10_000)] | None = None
-    text: str | None = Field(default=None, description="The document, where it is to be kept.")
+    text: Sendable | None = Field(default=None, description="The document, where it is to be kept.")
 
 
 class FeedbackKept(BaseModel):

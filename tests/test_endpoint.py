@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -36,7 +37,7 @@ from serve.feedback import FeedbackKeeper
 from serve.offer import Offer, Shape
 from serve.pools import Busy, Gone, Refusal
 from serve.replica import DOCUMENT
-from serve.wire import error_json
+from serve.wire import FeedbackRequest, error_json
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +291,35 @@ async def test_feedback_is_kept_before_it_is_acknowledged(
     assert sorted(row["id"] for row in rows) == sorted(kept)
     assert rows[0]["correction"] == '{"a": [1]}'
     assert rows[0]["key"] == "test"
+
+
+class Stalled(FeedbackKeeper):
+    async def keep(self, given: FeedbackRequest, key: str) -> str:
+        await asyncio.sleep(60)
+        return ""
+
+
+async def test_feedback_that_is_not_kept_in_time_is_told(
+    offer: Offer, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    async with client_of(endpoint_of(offer, pool, Stalled(Storage(str(tmp_path))))) as client:
+        began = time.monotonic()
+        response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
+    assert response.status_code == 503
+    assert error_of(response)["code"] == "storage"
+    assert time.monotonic() - began < 10
+
+
+async def test_feedback_with_what_is_no_text_is_refused(
+    offer: Offer, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    body = b'{"answer": "a", "verdict": "right", "text": "\\ud800"}'
+    headers = {"content-type": "application/json"}
+    keeper = FeedbackKeeper(Storage(str(tmp_path)))
+    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+        response = await client.post("/v1/feedback", content=body, headers=headers)
+    assert response.status_code == 422
+    assert error_of(response)["param"] == "text"
 
 
 async def test_without_a_place_for_feedback_there_is_none(client: httpx.AsyncClient) -> None:

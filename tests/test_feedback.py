@@ -77,6 +77,33 @@ async def test_a_sender_that_hangs_up_leaves_the_verdicts_of_others_to_be_kept(
     assert second.cancelled()
 
 
+async def test_a_sender_that_hangs_up_while_another_is_written_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    storage = SlowStorage(str(tmp_path))
+    first, second, third = await three(storage)
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.sleep(0)
+    storage.let.release(2)
+    kept = sorted(await asyncio.gather(first, third))
+    assert sorted(id for (id,) in kept_in(tmp_path)) == kept
+
+
+async def test_what_no_file_takes_fails_alone(tmp_path: Path) -> None:
+    storage = SlowStorage(str(tmp_path))
+    keeper = FeedbackKeeper(storage)
+    first = asyncio.create_task(keeper.keep(VERDICT, "key"))
+    await asyncio.to_thread(storage.began.acquire, timeout=60)
+    broken = VERDICT.model_copy(update={"text": "\ud800"})
+    others = [asyncio.create_task(keeper.keep(each, "key")) for each in (VERDICT, broken, VERDICT)]
+    await asyncio.sleep(0)
+    storage.let.release(2)
+    second, failed, third = await asyncio.gather(*others, return_exceptions=True)
+    assert kept_in(tmp_path) == [[await first], [second, third]]
+    assert isinstance(failed, UnicodeEncodeError)
+
+
 async def test_what_cannot_be_written_is_told_and_what_comes_later_is_kept(tmp_path: Path) -> None:
     storage = SlowStorage(str(tmp_path), StorageError("full"))
     first, *others = await three(storage)
