@@ -12,7 +12,7 @@ from serve import wire
 _CODES = {
     400: "Something in the request cannot be done.",
     401: "No key, or a wrong one.",
-    404: "There is no such model or task.",
+    404: "There is no such model.",
     408: "The body did not come in time.",
     413: "The body is too large.",
     422: "The request is not well formed; the message says where.",

@@ -230,6 +230,9 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         found = [each for each in error.errors() if each["loc"][0] == "body"] or error.errors()
+        if found[0]["type"] == "json_invalid":
+            text = f"the body is no JSON: {found[0]['ctx']['error']}"
+            return told(400, error_json(text, _CLIENT, "invalid_json"))
         path = [str(part) for part in found[0]["loc"][1:]]
         message = str(found[0]["msg"])
         if len({each["loc"][1:2] for each in found}) < len(found) and len(path) > 1:

@@ -55,16 +55,15 @@ async def client(offer: Offer, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncC
     ("content", "code"),
     [
         (b"", 422),
-        (b"{", 422),
-        (b"\xff\xfe", 422),
-        (b'{"text": "\xff", "tasks": ["summary"]}', 422),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b'{"text": "\xff", "tasks": ["summary"]}', 400),
         (b'{"text": "\\ud800", "tasks": ["summary"]}', 422),
-        (b"[" * 10_000, 422),
+        (b"[" * 10_000, 400),
         (b"NaN", 422),
         (b"5", 422),
-        (b'{"text": ' + b"9" * 5000 + b"}", 422),
+        (b'{"text": ' + b"9" * 5000 + b"}", 400),
         (b"x" * 20_001, 413),
-        (b'{"text": "' + b"a" * 5001 + b'", "tasks": ["summary"]}', 413),
     ],
 )
 async def test_a_body_that_is_no_request_is_refused(
@@ -73,7 +72,7 @@ async def test_a_body_that_is_no_request_is_refused(
     headers = {"content-type": "application/json"}
     for path in (DOCUMENTS, CHATS, TEXTS, "/v1/feedback"):
         response = await client.post(path, content=content, headers=headers)
-        assert response.status_code in (code, 400, 422), (path, response.text)
+        assert response.status_code == code, (path, response.text)
         assert error_of(response)["message"]
     assert not pool.works
 
