@@ -47,7 +47,7 @@ def application(spec: ServeSpec, keys: tuple[Key, ...] = ()) -> Any:
     from ray import serve
 
     spec = Offer(spec).pinned
-    drain = spec.limits.request_seconds + _DRAIN_SECONDS
+    drain = spec.limits.longest_seconds + _DRAIN_SECONDS
     pools = [_pool(spec, name, replicas, drain) for name, replicas in spec.pools.by_name.items()]
 
     def build_front() -> App:

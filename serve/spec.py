@@ -89,6 +89,11 @@ class ServeLimits(Section):
     long_model_len: Whole | None = None
     outstanding_share: Amount = 2.0
 
+    @property
+    def longest_seconds(self) -> float:
+        """From a request's first byte to the end of its answer."""
+        return self.body_seconds + self.request_seconds
+
 
 class Feedback(Section):
     """Where verdicts on answers are kept, as Parquet."""

@@ -171,7 +171,7 @@ def test_a_worker_has_time_to_answer_and_to_be_replaced(
     rayservice: Json, application: Json, spec: ServeSpec
 ) -> None:
     finish = longest_request_seconds(application)
-    assert finish > spec.limits.request_seconds
+    assert finish > spec.limits.body_seconds + spec.limits.request_seconds
     for group in cluster(rayservice)["workerGroupSpecs"]:
         pod = group["template"]["spec"]
         env = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
