@@ -156,7 +156,7 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
                 f"max_tokens is {asked.answer_tokens}, at most {most} are allowed"
             )
         form = getattr(asked, "response_format", None)
-        if form and form.json_schema and (fault := offer.too_much(form.json_schema.json_schema, 0)):
+        if form and form.json_schema and (fault := offer.unfit(form.json_schema.json_schema, 0)):
             raise RequestRejected(f"response_format: a schema {fault}")
         body = asked.model_dump(mode="json", exclude_none=True, by_alias=True)
         ids = await asyncio.to_thread(prompts_of, kind, body, offer.frame)

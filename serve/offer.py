@@ -5,6 +5,7 @@ Made from the serve file alike in front of the engines and behind. Knows no HTTP
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -114,7 +115,7 @@ class Offer:
         own = [task for task in wanted if not isinstance(task, str)]
         for task in own:
             # the forms and schemas in it stand one level below
-            if fault := self.too_much(task, 1):
+            if fault := self.unfit(task, 1):
                 raise SpecError(f"tasks: a form or schema {fault}")
         data = {"tasks": own}
         defined = iter(checked(Inline, data, data, None).tasks)
@@ -126,13 +127,15 @@ class Offer:
             raise SpecError(f"tasks: the same name twice: {', '.join(sorted(names))}")
         return specs
 
-    def too_much(self, schema: Any, below: int) -> str | None:
+    def unfit(self, schema: Any, below: int) -> str | None:
         """Why a value with a schema `below` levels in it is none to decode by: one of some thousand
         properties keeps the engine's grammars busy for minutes."""
         shape = Shape.of(schema)
         if shape.depth > self.spec.limits.schema_depth + below:
             return f"nested deeper than {self.spec.limits.schema_depth}"
-        return f"of more than {_MOST_PARTS} parts" if shape.parts > _MOST_PARTS else None
+        if shape.parts > _MOST_PARTS:
+            return f"of more than {_MOST_PARTS} parts"
+        return None if _is_utf8(schema) else "with a lone surrogate, which is no character"
 
     def _named(self, name: str) -> TaskSpec:
         if name not in self.named:
@@ -180,6 +183,14 @@ class Offer:
         needed = tokens + (answer_tokens or _USUAL_ANSWER_TOKENS)
         fits = LONG not in self.pools or needed <= self.longest(SHORT)
         return SHORT if fits else LONG
+
+
+def _is_utf8(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

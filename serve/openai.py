@@ -6,26 +6,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.wire import Wire
+from serve.wire import Sendable, Wire
 
 _MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
 
 
 class TextPart(Wire):
     type: Literal["text"]
-    text: str
+    text: Sendable
 
 
 class Message(Wire):
     role: Literal["system", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
-    name: str | None = None
+    content: Sendable | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
+    name: Sendable | None = None
 
 
 class JsonSchemaFormat(Wire):
-    name: str
+    name: Sendable
     json_schema: dict[str, Any] = Field(alias="schema")
-    description: str | None = None
+    description: Sendable | None = None
     strict: bool | None = None
 
 
@@ -46,13 +46,13 @@ class Sampled(Wire):
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
     n: Annotated[int, Field(ge=1, le=_MOST_CHOICES)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=_MOST_STOPS)] | None = None
+    stop: Sendable | Annotated[list[Sendable], Field(max_length=_MOST_STOPS)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
+    user: Sendable | None = None
 
 
 class ChatRequest(Sampled):
@@ -76,8 +76,8 @@ class ChatRequest(Sampled):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     store: bool | None = None
-    metadata: dict[str, str] | None = None
-    service_tier: str | None = None
+    metadata: dict[Sendable, Sendable] | None = None
+    service_tier: Sendable | None = None
 
     @property
     def answer_tokens(self) -> int | None:

@@ -157,6 +157,38 @@ async def test_a_schema_of_very_many_parts_is_refused(client: httpx.AsyncClient)
     assert all("of more than 1000 parts" in error_of(each)["message"] for each in told)
 
 
+@pytest.mark.parametrize(
+    ("path", "changed", "code"),
+    [
+        (CHATS, {"messages": [{"role": "user", "content": "\ud800"}]}, 422),
+        (CHATS, {"messages": [{"role": "user", "content": [
+            {"type": "text", "text": "\ud800"}]}]}, 422),
+        (CHATS, {"messages": [{"role": "user", "content": "a", "name": "\ud800"}]}, 422),
+        (CHATS, {"stop": "\ud800"}, 422),
+        (CHATS, {"stop": ["\ud800"]}, 422),
+        (CHATS, {"user": "\ud800"}, 422),
+        (CHATS, {"metadata": {"\ud800": "a"}}, 422),
+        (CHATS, {"response_format": {"type": "json_schema", "json_schema": {
+            "name": "a", "schema": {"type": "object", "properties": {"\ud800": {}}}}}}, 400),
+        (TEXTS, {"prompt": ["\ud800"]}, 422),
+        (DOCUMENTS, {"tasks": [{"name": "a", "kind": "ask", "question": "\ud800"}]}, 422),
+        (DOCUMENTS, {"tasks": ["\ud800"]}, 422),
+        (DOCUMENTS, {"tasks": [{"name": "a", "kind": "extract", "schema": {
+            "type": "object", "properties": {"a": {"type": "string", "description": "\ud800"}}}}]},
+         422),
+    ],
+)  # fmt: skip
+async def test_what_is_no_text_is_refused_wherever_it_stands(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], code: int
+) -> None:
+    body = {CHATS: CHAT_BODY, TEXTS: TEXT_BODY, DOCUMENTS: DOCUMENT_BODY}[path]
+    headers = {"content-type": "application/json"}
+    response = await client.post(path, content=json.dumps({**body, **changed}), headers=headers)
+    assert response.status_code == code, response.text
+    assert error_of(response)["message"]
+    assert not pool.works
+
+
 def test_a_shape_is_that_of_mappings_and_lists() -> None:
     assert [Shape.of(each) for each in (5, {}, {"a": [1, 2]})] == [
         Shape(0, 1),
