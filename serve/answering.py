@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -47,31 +47,47 @@ class Endpoint:
     def seconds(self) -> float:
         return self.offer.spec.limits.request_seconds
 
+    def deadline(self) -> float:
+        """Until when a request that begins now is answered, by the event loop's clock."""
+        return asyncio.get_running_loop().time() + self.seconds
 
-async def answered(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Response:
+
+@asynccontextmanager
+async def in_time(endpoint: Endpoint, until: float) -> AsyncIterator[None]:
+    """Raises Refused where the block is not done by then."""
+    try:
+        async with asyncio.timeout_at(until):
+            yield
+    except TimeoutError:
+        raise _late(endpoint) from None
+
+
+async def answered(endpoint: Endpoint, key: Key, pool: str, work: Work, until: float) -> Response:
     bill = _Bill(endpoint.quota, key, work)
-    async with _deadline(endpoint, bill):
-        answer = await endpoint.pools[pool].answer(work)
+    async with in_time(endpoint, until):
+        with _told(bill):
+            answer = await endpoint.pools[pool].answer(work)
     used = answer.get("usage", {})
     output = used.get("output_tokens", used.get("completion_tokens", 0))
     bill.settle(used.get("prompt_tokens", 0) + output)
     return JSONResponse(answer)
 
 
-async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work) -> Response:
+async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work, until: float) -> Response:
     """The answer as it is made; an error before its first event is an error of the request."""
     began = time.monotonic()
     bill = _Bill(endpoint.quota, key, work)
     stream = endpoint.pools[pool].stream(work)
-    async with _deadline(endpoint, bill):
-        first = await anext(stream)
+    async with in_time(endpoint, until):
+        with _told(bill):
+            first = await anext(stream)
     if work.kind != DOCUMENT:
         # a document's first event tells of no token
         endpoint.first_token(time.monotonic() - began)
 
     async def all_events() -> AsyncIterator[str]:
         try:
-            async with asyncio.timeout(endpoint.seconds - (time.monotonic() - began)):
+            async with asyncio.timeout_at(until):
                 async with aclosing(stream):
                     bill.note(first)
                     yield first.events
@@ -120,14 +136,11 @@ class _Bill:
             self.settle(self._paid + sent.events.count("\n\n"))
 
 
-@asynccontextmanager
-async def _deadline(endpoint: Endpoint, bill: _Bill) -> AsyncIterator[None]:
-    """Turn what a pool raises, and its being late, into what the client is told."""
+@contextmanager
+def _told(bill: _Bill) -> Iterator[None]:
+    """Turn what a pool raises into what the client is told."""
     try:
-        async with asyncio.timeout(endpoint.seconds):
-            yield
-    except TimeoutError:
-        raise _late(endpoint) from None
+        yield
     except Gone:
         bill.settle(0)
         raise _died() from None

@@ -28,8 +28,9 @@ class ChatFrame:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
         self.tokens = tokens
 
-    def ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The ids of a conversation, to be answered next. Raises RequestRejected."""
+    def ids(self, messages: Sequence[Mapping[str, Any]], most_tokens: int) -> list[int]:
+        """The ids of a conversation, to be answered next. Raises RequestRejected, also where they
+        are far more than `most_tokens`, and then reads no further than it takes to know."""
         said = [text_of(message) for message in messages]
         marked = [
             {"role": message["role"], "content": _MARK.format(at)}
@@ -48,8 +49,14 @@ class ChatFrame:
             raise RequestRejected("messages: the model's chat template does not show each once")
         ids = self._frame(pieces[0])
         for number, frame in zip(shown, pieces[2::2], strict=True):
-            ids += [*self.tokens.encode(said[number]), *self._frame(frame)]
+            ids += [*self.text_ids(said[number], most_tokens - len(ids)), *self._frame(frame)]
         return ids
+
+    def text_ids(self, text: str, most_tokens: int) -> list[int]:
+        """The ids of a text. Raises RequestRejected where they are far more than `most_tokens`."""
+        if most_tokens < 0 or self.tokens.is_longer(text, most_tokens):
+            raise RequestRejected("The prompt is longer than this model's maximum context length.")
+        return self.tokens.encode(text)
 
     def _frame(self, piece: str) -> list[int]:
         return list(self._tokenizer.encode(piece, add_special_tokens=False)) if piece else []
@@ -66,12 +73,16 @@ def text_of(message: Mapping[str, Any]) -> str:
     return "".join(str(part.get("text", "")) for part in parts)
 
 
-def prompts_of(kind: str, body: Mapping[str, Any], frame: ChatFrame) -> list[list[int]]:
+def prompts_of(
+    kind: str, body: Mapping[str, Any], frame: ChatFrame, most_tokens: int
+) -> list[list[int]]:
     """The prompts of a request: a chat is one, a completion may be of several. Raises
-    RequestRejected."""
+    RequestRejected, also where one is far longer than `most_tokens`."""
     if kind == CHAT:
-        return [frame.ids(body["messages"])]
+        return [frame.ids(body["messages"], most_tokens)]
     prompt = body["prompt"]
     several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
     prompts = prompt if several else [prompt]
-    return [frame.tokens.encode(each) if isinstance(each, str) else each for each in prompts]
+    return [
+        frame.text_ids(each, most_tokens) if isinstance(each, str) else each for each in prompts
+    ]

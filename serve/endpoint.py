@@ -21,8 +21,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import RequestRejected, SpecError, StorageError
 from serve import openai, wire
-from serve.answering import Endpoint, answered, streamed
-from serve.chat import CHAT, TEXT, prompts_of
+from serve.answering import Endpoint, answered, in_time, streamed
+from serve.chat import CHAT, TEXT
 from serve.described import ERRORS, STREAM, described
 from serve.gate import App, Gate, Refused
 from serve.offer import Offer
@@ -108,25 +108,20 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
         summary="Ask one document, of any length, some questions.",
     )
     async def documents(asked: wire.DocumentRequest, request: Request) -> Response:
-        key = request.state.key
-        limits = offer.spec.limits
-        if len(asked.text) > limits.text_characters:
-            raise Refused(
-                413,
-                f"text: {len(asked.text)} characters, at most {limits.text_characters} are allowed",
-                _CLIENT,
-                "text_too_large",
-            )
+        key, until = request.state.key, endpoint.deadline()
+        _fits("text", len(asked.text), offer)
         if asked.text.isspace():
             raise SpecError("text: white space only, must be a text to read")
         specs = offer.specs(asked.tasks)
-        tasks = await asyncio.to_thread(offer.tasks, specs)
-        pool = await asyncio.to_thread(offer.pool_of_document, asked.text, tasks)
+        _fits("tasks", sum(len(each.model_dump_json()) for each in specs), offer)
+        async with in_time(endpoint, until):
+            tasks = await asyncio.to_thread(offer.tasks, specs)
+            pool = await asyncio.to_thread(offer.pool_of_document, asked.text, tasks)
         name = asked.id or f"doc-{uuid.uuid4().hex}"
         work = Work(DOCUMENT, name, text=asked.text, specs=specs)
         if asked.stream:
-            return await streamed(endpoint, key, pool, work)
-        return await answered(endpoint, key, pool, work)
+            return await streamed(endpoint, key, pool, work, until)
+        return await answered(endpoint, key, pool, work, until)
 
     @app.post("/v1/feedback", status_code=201, summary="Say what you think of an answer.")
     async def feedback(given: wire.FeedbackRequest, request: Request) -> wire.FeedbackKept:
@@ -149,7 +144,9 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
     offer = endpoint.offer
 
     async def complete(kind: str, asked: Any, request: Request) -> Response:
+        key, until = request.state.key, endpoint.deadline()
         _known(asked.model, offer)
+        _fits("messages" if kind == CHAT else "prompt", asked.characters, offer)
         most = offer.spec.limits.output_tokens
         if asked.answer_tokens is not None and asked.answer_tokens > most:
             raise RequestRejected(
@@ -159,15 +156,16 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
         if form and form.json_schema and (fault := offer.unfit(form.json_schema.json_schema, 0)):
             raise RequestRejected(f"response_format: a schema {fault}")
         body = asked.model_dump(mode="json", exclude_none=True, by_alias=True)
-        ids = await asyncio.to_thread(prompts_of, kind, body, offer.frame)
+        async with in_time(endpoint, until):
+            ids = await asyncio.to_thread(offer.prompts, kind, body)
         longest = max(map(len, ids))
         pool = offer.pool_of_prompt(longest, asked.answer_tokens)
         if asked.answer_tokens is None:
             body["max_tokens"] = min(most, offer.longest(pool) - longest)
         work = Work(kind, uuid.uuid4().hex, ids=tuple(map(tuple, ids)), body=body)
         if asked.stream:
-            return await streamed(endpoint, request.state.key, pool, work)
-        return await answered(endpoint, request.state.key, pool, work)
+            return await streamed(endpoint, key, pool, work, until)
+        return await answered(endpoint, key, pool, work, until)
 
     streams: dict[int | str, dict[str, Any]] = {
         200: {"content": STREAM, "description": "OpenAI's answer, or its events."}
@@ -199,6 +197,17 @@ def _known(model: str, offer: Offer) -> None:
             f"The model {model[:200]!r} does not exist; there is {offer.spec.model.name!r}.",
             _CLIENT,
             "model_not_found",
+        )
+
+
+def _fits(what: str, characters: int, offer: Offer) -> None:
+    most = offer.spec.limits.text_characters
+    if characters > most:
+        raise Refused(
+            413,
+            f"{what}: {characters} characters, at most {most} are allowed",
+            _CLIENT,
+            "text_too_large",
         )
 
 

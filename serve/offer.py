@@ -24,7 +24,7 @@ from pipelines.spec import TaskSpec, checked
 from pipelines.tasks import Tasks
 from pipelines.tokens import load_tokens
 from pipelines.units import LONG, SHORT
-from serve.chat import ChatFrame
+from serve.chat import ChatFrame, prompts_of
 from serve.spec import ServeSpec, parse_serve
 
 _LEN_STEP = 1024
@@ -145,11 +145,20 @@ class Offer:
             )
         return self.named[name]
 
+    def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
+        """The prompts of a chat or completion as ids. Raises RequestRejected."""
+        return prompts_of(kind, body, self.frame, self._longest)
+
     def tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
         """Tasks made ready; kept, for most requests ask the same. Raises SpecError."""
         return self._kept(_Asked(tuple(each.model_dump_json() for each in specs), specs))
 
     def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
+        for spec in specs:
+            if self.tokens.is_longer(spec.model_dump_json(), self._longest):
+                raise SpecError(
+                    f"tasks.{spec.name}: longer than {self._longest} tokens, a whole prompt"
+                )
         tasks = prepare_tasks(
             specs, self.spec.long_documents, self.model, self.tokens, self._longest
         )

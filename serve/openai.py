@@ -21,6 +21,12 @@ class Message(Wire):
     content: Sendable | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
     name: Sendable | None = None
 
+    @property
+    def characters(self) -> int:
+        if isinstance(self.content, str):
+            return len(self.content)
+        return sum(len(part.text) for part in self.content)
+
 
 class JsonSchemaFormat(Wire):
     name: Sendable
@@ -83,6 +89,10 @@ class ChatRequest(Sampled):
     def answer_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
+    @property
+    def characters(self) -> int:
+        return sum(message.characters for message in self.messages)
+
 
 Token = Annotated[int, Field(ge=0)]
 Ids = Annotated[list[Token], Field(min_length=1)]
@@ -110,6 +120,11 @@ class CompletionRequest(Sampled):
     def answer_tokens(self) -> int:
         # what OpenAI's endpoint and vLLM's take it to be
         return self.max_tokens or 16
+
+    @property
+    def characters(self) -> int:
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return sum(len(each) for each in prompts if isinstance(each, str))
 
 
 class Completed(BaseModel):

@@ -23,7 +23,7 @@ from pipelines.errors import EngineDied
 from pipelines.metrics import EngineMetrics
 from pipelines.spec import TaskSpec
 from pipelines.tasks import Sampling, Tasks
-from serve.chat import TEXT, prompts_of
+from serve.chat import TEXT
 from serve.completions import Completions, Refused
 from serve.completions import usage_of as completion_usage
 from serve.events import event, gathered
@@ -94,7 +94,7 @@ class EngineReplica:
 
     async def _warm_up(self) -> None:
         """What vLLM loads and makes at its first requests would keep the first client waiting."""
-        (ids,) = prompts_of(TEXT, {"prompt": "a"}, self._offer.frame)
+        (ids,) = self._offer.prompts(TEXT, {"prompt": "a"})
         body = {"model": self._offer.spec.model.name, "prompt": "a", "max_tokens": 1}
         await self._completions.answer(TEXT, body, [ids])
         schema = json.dumps({"type": "object", "properties": {"a": {"type": "null"}}})

@@ -32,7 +32,7 @@ DOCUMENT_BODY = {"text": "A text.", "tasks": ["summary"]}
 CHAT_BODY = {"model": "tiny-random", "messages": [{"role": "user", "content": "Hello"}]}
 TEXT_BODY = {"model": "tiny-random", "prompt": "Hello"}
 LIMITS = {
-    "body_bytes": 20_000, "text_characters": 5_000, "request_seconds": 0.5, "tasks": 3,
+    "body_bytes": 20_000, "text_characters": 5_000, "request_seconds": 2, "tasks": 3,
     "body_seconds": 0.5, "output_tokens": 300,
 }  # fmt: skip
 

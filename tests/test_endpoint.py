@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ from serve.offer import Offer, Shape
 from serve.pools import Busy, Gone, Refusal
 from serve.replica import DOCUMENT
 from serve.wire import FeedbackRequest, error_json
+
+BODIES: dict[str, dict[str, Any]] = {
+    CHATS: CHAT_BODY, TEXTS: TEXT_BODY, DOCUMENTS: DOCUMENT_BODY
+}  # fmt: skip
+PART = {"type": "text", "text": "a" * 3_000}
+ASK = {"name": "a", "kind": "ask", "question": "a" * 5_001}
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +187,65 @@ async def test_a_schema_of_very_many_parts_is_refused(client: httpx.AsyncClient)
 async def test_what_is_no_text_is_refused_wherever_it_stands(
     client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], code: int
 ) -> None:
-    body = {CHATS: CHAT_BODY, TEXTS: TEXT_BODY, DOCUMENTS: DOCUMENT_BODY}[path]
     headers = {"content-type": "application/json"}
-    response = await client.post(path, content=json.dumps({**body, **changed}), headers=headers)
+    content = json.dumps({**BODIES[path], **changed})
+    response = await client.post(path, content=content, headers=headers)
     assert response.status_code == code, response.text
     assert error_of(response)["message"]
+    assert not pool.works
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "where"),
+    [
+        (DOCUMENTS, {"text": "a" * 5_001}, "text"),
+        (DOCUMENTS, {"tasks": [ASK]}, "tasks"),
+        (CHATS, {"messages": [{"role": "user", "content": "a" * 5_001}]}, "messages"),
+        (CHATS, {"messages": [{"role": "user", "content": [PART, PART]}]}, "messages"),
+        (TEXTS, {"prompt": "a" * 5_001}, "prompt"),
+        (TEXTS, {"prompt": ["a" * 3_000] * 2}, "prompt"),
+    ],
+)
+async def test_more_text_than_is_taken_is_refused_wherever_it_stands(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], where: str
+) -> None:
+    response = await client.post(path, json={**BODIES[path], **changed})
+    assert response.status_code == 413
+    assert error_of(response)["code"] == "text_too_large"
+    assert error_of(response)["message"].startswith(f"{where}: ")
+    assert not pool.works
+
+
+async def test_what_is_far_longer_than_any_prompt_is_refused_before_it_is_prepared(
+    pool: ScriptedPool, tiny_model: Model
+) -> None:
+    assert tiny_model
+    text = "word " * 40_000
+    ask = {**ASK, "question": text}
+    async with client_of(endpoint_of(offer_of(), pool)) as client:
+        task = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "tasks": [ask]})
+        prompt = await client.post(TEXTS, json={**TEXT_BODY, "prompt": ["a", text]})
+    assert task.status_code == 422
+    assert "tasks.a: longer than 4096 tokens" in error_of(task)["message"]
+    assert prompt.status_code == 400
+    assert error_of(prompt)["code"] == "context_length_exceeded"
+
+
+class SlowOffer(Offer):
+    def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
+        time.sleep(4)
+        return super().prompts(kind, body)
+
+
+async def test_the_deadline_holds_while_a_request_is_prepared(
+    offer: Offer, pool: ScriptedPool
+) -> None:
+    async with client_of(endpoint_of(SlowOffer(offer.spec), pool)) as client:
+        began = time.monotonic()
+        response = await client.post(CHATS, json=CHAT_BODY)
+        seconds = time.monotonic() - began
+    assert response.status_code == 504
+    assert seconds < 4
     assert not pool.works
 
 
