@@ -1,4 +1,5 @@
-"""The endpoint as an application of Ray Serve: `serve.app:build` with a serve file as arguments.
+"""The endpoint as an application of Ray Serve: `serve.app:build` with a serve file as arguments. On
+one machine the front and the pools are applications of their own.
 
 One deployment answers HTTP (`front`), one holds the engines of each pool.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from serve.scaling import by_tokens
 from serve.spec import PoolReplicas, ServeSpec, parse_serve
 
 FRONT = "front"
+AppOf = Callable[[str, str], str]
+"""The application of a pool, by the front's and the pool's name."""
 # What a request is about stands in no log.
 LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 # Far more than an engine runs: what one cannot take it refuses itself, by tokens.
@@ -39,35 +42,55 @@ _LOGGER = logging.getLogger("ray.serve")
 
 def build(arguments: Mapping[str, Any]) -> Any:
     """The application of a serve file's plain data. Raises SpecError."""
-    return application(parse_serve(arguments))
+    spec = Offer(parse_serve(arguments)).pinned
+    return _front_deployment(spec, (), _together).bind(*_pools(spec).values())
 
 
-def application(spec: ServeSpec, keys: tuple[Key, ...] = ()) -> Any:
-    """The application, with keys beside those of the file."""
+def applications(spec: ServeSpec, keys: tuple[Key, ...]) -> dict[str, Any]:
+    """The front, with keys beside those of the file, and each pool as an application of its own, by
+    name, the front first. Ray Serve ends all that is in an application at once; of these the front
+    can be ended first, and asks the pools until it has answered what it accepted."""
+    spec = Offer(spec).pinned
+    pools = {_apart(spec.name, name): pool for name, pool in _pools(spec).items()}
+    return {spec.name: _front_deployment(spec, keys, _apart).bind(), **pools}
+
+
+def _together(app: str, pool: str) -> str:
+    return app
+
+
+def _apart(app: str, pool: str) -> str:
+    return f"{app}-{pool}"
+
+
+def _front_deployment(spec: ServeSpec, keys: tuple[Key, ...], app_of: AppOf) -> Any:
     from ray import serve
 
-    spec = Offer(spec).pinned
-    drain = spec.limits.longest_seconds + _DRAIN_SECONDS
-    pools = [_pool(spec, name, replicas, drain) for name, replicas in spec.pools.by_name.items()]
-
     def build_front() -> App:
-        return _front(spec, keys)
+        return _front(spec, keys, app_of)
 
-    front = _deployment(
+    return _deployment(
         # it is called where the front runs; only a function is known to be no application itself
         serve.ingress(build_front)(),
         name=FRONT,
         num_replicas=spec.http.replicas,
         max_ongoing_requests=_MOST_REQUESTS,
-        graceful_shutdown_timeout_s=drain,
+        graceful_shutdown_timeout_s=_drain_seconds(spec),
         # it finds room beside an engine on the smallest machine; a cluster with nodes for it says
         # so in `serveConfigV2`
         ray_actor_options={"num_cpus": 0},
     )
-    return front.bind(*pools)
 
 
-def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas, drain: float) -> Any:
+def _drain_seconds(spec: ServeSpec) -> float:
+    return spec.limits.longest_seconds + _DRAIN_SECONDS
+
+
+def _pools(spec: ServeSpec) -> dict[str, Any]:
+    return {name: _pool(spec, name, replicas) for name, replicas in spec.pools.by_name.items()}
+
+
+def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
     from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
     gpus = gpus_of(spec)
@@ -75,7 +98,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas, drain: float) -> A
         EngineReplica,
         name=name,
         max_ongoing_requests=_MOST_REQUESTS,
-        graceful_shutdown_timeout_s=drain,
+        graceful_shutdown_timeout_s=_drain_seconds(spec),
         health_check_period_s=5,
         autoscaling_config=AutoscalingConfig(
             min_replicas=replicas.min,
@@ -110,13 +133,14 @@ def gpus_of(spec: ServeSpec) -> float:
     return float(spec.compute.tensor_parallel) if found.get("GPU") else 0.0
 
 
-def _front(spec: ServeSpec, keys: tuple[Key, ...]) -> App:
+def _front(spec: ServeSpec, keys: tuple[Key, ...], app_of: AppOf) -> App:
     """The ASGI application of a replica of the front, made there."""
     from ray import serve
 
-    app = serve.get_replica_context().app_name
     offer = Offer(spec)
-    pools = {name: ServePool(serve.get_deployment_handle(name, app)) for name in offer.pools}
+    own = serve.get_replica_context().app_name
+    apps = {name: app_of(own, name) for name in offer.pools}
+    pools = {name: ServePool(serve.get_deployment_handle(name, app)) for name, app in apps.items()}
     file = Path(spec.keys.file) if spec.keys.file else None
     metrics = HttpMetrics(spec.name)
     return make_app(
@@ -128,7 +152,7 @@ def _front(spec: ServeSpec, keys: tuple[Key, ...]) -> App:
             record=metrics.request,
             first_token=metrics.first_token,
             feedback=FeedbackKeeper(Storage(spec.feedback.path)) if spec.feedback else None,
-            ready=_ready(app, _always_there(spec)),
+            ready=_ready({name: apps[name] for name in _always_there(spec)}),
         )
     )
 
@@ -138,22 +162,17 @@ def _always_there(spec: ServeSpec) -> list[str]:
     return [name for name, replicas in spec.pools.by_name.items() if replicas.min > 0]
 
 
-def _ready(app: str, pools: Sequence[str]) -> Callable[[], Awaitable[str | None]]:
-    """Why the endpoint is not ready: one of these pools has no engine. Ray Serve is asked at most
-    once a second."""
+def _ready(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
+    """Why the endpoint is not ready: one of these pools, each with its application, has no engine.
+    Ray Serve is asked at most once a second."""
     known: tuple[float, str | None] = (float("-inf"), None)
     looking = asyncio.Lock()
 
     def look() -> str | None:
         from ray import serve
 
-        found = serve.status().applications.get(app)
-        deployments = found.deployments if found else {}
-        running = {
-            name: sum(count for state, count in each.replica_states.items() if state == "RUNNING")
-            for name, each in deployments.items()
-        }
-        missing = [name for name in pools if not running.get(name)]
+        found = serve.status().applications
+        missing = [name for name, app in apps.items() if not _has_engine(found.get(app), name)]
         return f"no engine yet in: {', '.join(missing)}" if missing else None
 
     async def ready() -> str | None:
@@ -164,3 +183,9 @@ def _ready(app: str, pools: Sequence[str]) -> Callable[[], Awaitable[str | None]
         return known[1]
 
     return ready
+
+
+def _has_engine(app: Any, pool: str) -> bool:
+    deployment = app.deployments.get(pool) if app else None
+    states = deployment.replica_states if deployment else {}
+    return any(state == "RUNNING" and count for state, count in states.items())

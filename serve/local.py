@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
@@ -15,7 +16,7 @@ from pipelines.errors import ClusterError
 from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
-from serve.app import LOGGING, application
+from serve.app import LOGGING, applications
 from serve.keys import Key, digest, new_key
 from serve.spec import Feedback, Keys, ServeSpec
 
@@ -67,31 +68,37 @@ def _serve(
     serve.start(
         http_options={"host": spec.http.host, "port": spec.http.port}, logging_config=LOGGING
     )
-    target = serve.RunTarget(application(spec, keys), name=spec.name)
+    apps = applications(spec, keys)
+    targets = [
+        serve.RunTarget(app, name, route_prefix="/" if name == spec.name else None)
+        for name, app in apps.items()
+    ]
     serve.run_many(
-        [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
     )
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
-    if _wait_until_ready(spec, told):
+    if _wait_until_ready(list(apps), told):
         _tell(spec, key, screen, as_json=as_json)
         told.wait()
         screen.console.print("finishing what was accepted; stop again to leave at once")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    _finish(spec.name)
+    _finish(*apps)
 
 
-def _finish(app: str) -> None:
-    """Let the application answer what it accepted, for as long as its replicas are given to drain,
-    and only then end what takes its requests: Ray Serve's own shutdown begins with that."""
+def _finish(front: str, *pools: str) -> None:
+    """Let the front answer what it accepted, for as long as its replicas are given to drain, then
+    end the pools, and only then what takes requests: Ray Serve's own shutdown begins with that."""
     from ray import serve
 
-    serve.delete(app, _blocking=False)
-    while app in (applications := serve.status().applications):
-        time.sleep(_LOOKED_EVERY_SECONDS)
-    if not applications:
+    for names in ((front,), pools):
+        for name in names:
+            serve.delete(name, _blocking=False)
+        while not serve.status().applications.keys().isdisjoint(names):
+            time.sleep(_LOOKED_EVERY_SECONDS)
+    if not serve.status().applications:
         # a cluster that was joined may have others
         serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
 
@@ -107,17 +114,20 @@ def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
     return spec.model_copy(update=changed)
 
 
-def _wait_until_ready(spec: ServeSpec, told: threading.Event) -> bool:
+def _wait_until_ready(apps: Sequence[str], told: threading.Event) -> bool:
     """Whether it got ready before it was to stop. Raises ClusterError where it never will."""
     from ray import serve
 
     while not told.wait(_LOOKED_EVERY_SECONDS):
-        found = serve.status().applications[spec.name]
-        if found.status == "RUNNING":
+        status = serve.status().applications
+        found = [status[name] for name in apps]
+        for each in found:
+            if each.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                reasons = [part.message for part in each.deployments.values() if part.message]
+                told_why = " ".join(reasons) or each.message
+                raise ClusterError(f"the endpoint did not start: {told_why}")
+        if all(each.status == "RUNNING" for each in found):
             return True
-        if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            reasons = [each.message for each in found.deployments.values() if each.message]
-            raise ClusterError(f"the endpoint did not start: {' '.join(reasons) or found.message}")
     return False
 
 

@@ -62,7 +62,8 @@ class Served:
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes of a deployment's replicas."""
         mine = psutil.Process(self.process.pid).children(recursive=True)
-        title = f"ServeReplica:tested:{deployment}"
+        # each pool is an application of its own
+        title = rf"ServeReplica:tested(-\w+)?:{deployment}"
         return [each for each in mine if re.search(title, _title(each))]
 
 

@@ -3,6 +3,7 @@ What is accepted is finished, and what comes too late is stopped. Minutes."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,33 @@ def test_who_stops_the_endpoint_waits_for_what_it_accepted(served: Served) -> No
     assert code == 0
     assert answer["status"] == "answered"
     assert answer["chunks"] > 50
+
+
+def test_who_stops_the_endpoint_waits_for_what_no_engine_has_yet(tmp_path: Path) -> None:
+    served = start(tmp_path, pools={"short": {"min": 0, "max": 1}}, limits={"request_seconds": 120})
+    body = json.dumps({"text": REPORT, "tasks": ["auditor"]}).encode()
+    headers = {"authorization": f"Bearer {served.key}", "content-type": "application/json"}
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:10]
+        time.sleep(8)
+        yield body[10:]
+
+    def send(content: bytes | Iterator[bytes]) -> str:
+        url = f"{served.url}/v1/documents"
+        response = httpx.post(url, content=content, headers=headers, timeout=180)
+        assert response.status_code == 200, response.text
+        text: str = response.json()["answers"]["auditor"]["text"]
+        return text
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(send, content) for content in (body, slowly())]
+        time.sleep(2)
+        assert not any(each.done() for each in asked)
+        code = stop(served, 200)
+        answers = [each.result() for each in asked]
+    assert code == 0
+    assert answers == ["Smith Sons"] * 2
 
 
 def test_what_comes_too_late_is_stopped_in_the_engine(tmp_path: Path) -> None:
