@@ -31,6 +31,10 @@ def chat(client: openai.OpenAI, content: str, **more: Any) -> Any:
     )
 
 
+def test_it_is_ready_where_there_is_an_engine(served: Served) -> None:
+    assert httpx.get(f"{served.url}/readyz").json() == {"status": "ready"}
+
+
 def test_a_document_is_answered_with_verified_quotes(served: Served) -> None:
     body = {"id": "r1", "text": REPORT, "tasks": ["auditor", "facts"]}
     answers = served.post("/v1/documents", body).json()["answers"]
