@@ -71,11 +71,7 @@ def run_job(
             with _signals_stop():
                 end = partial(_end_at_once, screen, as_json=as_json)
                 manifest = _run(job, prepare, screen, log, end)
-        except Stopped as stopped:
-            screen.console.print(
-                f"[yellow]stopped by {stopped}[/]: what was committed stays. "
-                "Run the same command again to go on"
-            )
+        except Stopped:
             manifest = None
         return _conclude(manifest, screen, job, as_json=as_json)
 
@@ -127,7 +123,13 @@ def _run(
                 manifest = run.execute(cluster, claim)
             screen.console.print(view.line(), soft_wrap=True)
             return manifest
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Stopped):
+            # before Ray is left, which takes seconds and ends this process now and then
+            screen.console.print(
+                f"[yellow]stopped by {error}[/]: what was committed stays. "
+                "Run the same command again to go on"
+            )
         leave_cluster()
         if lease:
             # the workers were ended by us, and not by what they read

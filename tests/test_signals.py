@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import threading
+from io import StringIO
 from typing import Any
 
 import pytest
 import ray
+from rich.console import Console
 
 from jobs import run
 from pipelines.batch import BatchRun
 from pipelines.cluster import join_cluster, leave_cluster
+from pipelines.screen import Screen
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
@@ -56,8 +59,11 @@ def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(
 
     monkeypatch.setattr(run, "join_cluster", join)
     nothing: Any = None
+    said = StringIO()
     try:
         with pytest.raises(run.Stopped, match="SIGTERM"), run._signals_stop():
-            run._run(nothing, prepare, nothing, nothing, lambda reason: None)
+            screen = Screen(Console(file=said), sys.stdout)
+            run._run(nothing, prepare, screen, nothing, lambda reason: None)
     finally:
         waited.set()
+    assert "stopped by SIGTERM" in said.getvalue()
