@@ -251,9 +251,7 @@ class UnitRunner:
         Raises EngineError where one after the other does not."""
         tasks = self._config.tasks
         asked = tasks.each[0].question
-        tokens = tasks.tokens
-        shown = tasks.prompts.whole(()).ids
-        prompt = [*tokens.before, *shown, *asked.ids, *tokens.after]
+        prompt = tasks.tokens.frame(tasks.prompts.whole(()).ids, asked.ids)
         while True:
             engine = await self._keeper.living()
             try:
