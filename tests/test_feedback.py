@@ -38,11 +38,17 @@ class SlowStorage(Storage):
             yield path
 
 
-async def three(storage: SlowStorage) -> list[asyncio.Task[str]]:
-    """Three verdicts, of which two come while the first is written."""
+async def begun(storage: SlowStorage) -> tuple[FeedbackKeeper, asyncio.Task[str]]:
+    """A keeper that is writing a first verdict."""
     keeper = FeedbackKeeper(storage)
     first = asyncio.create_task(keeper.keep(VERDICT, "key"))
     await asyncio.to_thread(storage.began.acquire, timeout=60)
+    return keeper, first
+
+
+async def three(storage: SlowStorage) -> list[asyncio.Task[str]]:
+    """Three verdicts, of which two come while the first is written."""
+    keeper, first = await begun(storage)
     return [first, *(asyncio.create_task(keeper.keep(VERDICT, "key")) for _ in range(2))]
 
 
@@ -92,9 +98,7 @@ async def test_a_sender_that_hangs_up_while_another_is_written_leaves_nothing(
 
 async def test_what_no_file_takes_fails_alone(tmp_path: Path) -> None:
     storage = SlowStorage(str(tmp_path))
-    keeper = FeedbackKeeper(storage)
-    first = asyncio.create_task(keeper.keep(VERDICT, "key"))
-    await asyncio.to_thread(storage.began.acquire, timeout=60)
+    keeper, first = await begun(storage)
     broken = VERDICT.model_copy(update={"text": "\ud800"})
     others = [asyncio.create_task(keeper.keep(each, "key")) for each in (VERDICT, broken, VERDICT)]
     await asyncio.sleep(0)
