@@ -64,23 +64,18 @@ class Attempts:
         """Leave a record, and see what others have left. Raises StorageError."""
         there = [name for name in self.storage.names(DIRECTORY) if _unit(name) == unit]
         before = [name for name in there if not name.endswith(_DOCUMENT)]
+        # one may have been taken away since it was listed
         named = Counter(
             int(json.loads(told)["place"])
             for name in there
-            if name.endswith(_DOCUMENT) and (told := self._told(name)) is not None
+            if name.endswith(_DOCUMENT)
+            and (told := self.storage.find(f"{DIRECTORY}/{name}")) is not None
         )
         record = f"{unit:06d}-{self.generation:06d}-{uuid.uuid4().hex[:12]}"
         who = {"host": socket.gethostname(), "pid": os.getpid()}
         self.storage.create(f"{DIRECTORY}/{record}", json.dumps(who).encode())
         own = sum(_generation(name) == self.generation for name in before)
         return Attempt(unit, record, before, own, named)
-
-    def _told(self, name: str) -> bytes | None:
-        """A record, None where it was taken away since it was listed."""
-        try:
-            return self.storage.read(f"{DIRECTORY}/{name}")
-        except FileNotFoundError:
-            return None
 
     def name(self, attempt: Attempt, place: int, doc_id: str | int) -> None:
         """Say which document is about to be read, the only one that this attempt has in hand."""

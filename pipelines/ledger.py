@@ -135,11 +135,7 @@ class Ledger:
 
     def job(self) -> Mapping[str, Any] | None:
         """The record of this run's job, None where there is no run."""
-        try:
-            found: Mapping[str, Any] = json.loads(self.storage.read(JOB))
-        except FileNotFoundError:
-            return None
-        return found
+        return self._json(JOB)
 
     def plans(self) -> list[Plan]:
         """Every plan of this run: the first, and one for each time files were added."""
@@ -160,10 +156,10 @@ class Ledger:
         self.storage.create(_plan_name(number), sink.getvalue())
 
     def _read_plan(self, number: int) -> Plan | None:
-        try:
-            table = pq.read_table(io.BytesIO(self.storage.read(_plan_name(number))))
-        except FileNotFoundError:
+        data = self.storage.find(_plan_name(number))
+        if data is None:
             return None
+        table = pq.read_table(io.BytesIO(data))
         metadata = table.schema.metadata
         return Plan(
             files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
@@ -230,20 +226,18 @@ class Ledger:
 
     def _sound(self, name: str, staged: StagedFile) -> bool:
         """Whether a file is there and is what was committed."""
-        try:
-            return sha256(self.storage.read(name)) == staged.sha256
-        except FileNotFoundError:
-            return False
+        data = self.storage.find(name)
+        return data is not None and sha256(data) == staged.sha256
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self.storage.write(MANIFEST, json.dumps(manifest, indent=2).encode())
 
     def manifest(self) -> Mapping[str, Any] | None:
-        try:
-            found: Mapping[str, Any] = json.loads(self.storage.read(MANIFEST))
-        except FileNotFoundError:
-            return None
-        return found
+        return self._json(MANIFEST)
+
+    def _json(self, name: str) -> Mapping[str, Any] | None:
+        data = self.storage.find(name)
+        return None if data is None else dict(json.loads(data))
 
     def sweep(self, plans: Sequence[Plan]) -> None:
         """Remove what a finished run needs no more: what its units staged and attempted, the copy

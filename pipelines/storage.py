@@ -81,6 +81,13 @@ class Storage:
         """The full path of a name on `filesystem`."""
         return f"{self.root}/{name}" if name else self.root
 
+    def find(self, name: str) -> bytes | None:
+        """Content of a name, None where it does not exist. Raises StorageError."""
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
     def read(self, name: str) -> bytes:
         """Content of a name. Raises FileNotFoundError, StorageError."""
         try:

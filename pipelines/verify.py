@@ -126,7 +126,7 @@ def _check_unit(storage: Storage, commit: Commit) -> _Checked:
     accounted: list[Hashes] = []
     failed: list[Hashes] = []
     for name, staged in published_files(commit):
-        data = _content(storage, name)
+        data = storage.find(name)
         if data is None or sha256(data) != staged.sha256:
             found = "missing" if data is None else "its content is not what was committed"
             problems.append(f"{name}: {found}; {_remedy(storage, staged)}")
@@ -142,13 +142,6 @@ def _check_unit(storage: Storage, commit: Commit) -> _Checked:
     # a document that stands nowhere else is one whose every task failed
     stand = _joined(accounted)
     return _Checked(tuple(problems), _joined([stand, np.setdiff1d(_joined(failed), stand)]))
-
-
-def _content(storage: Storage, name: str) -> bytes | None:
-    try:
-        return storage.read(name)
-    except FileNotFoundError:
-        return None
 
 
 def _remedy(storage: Storage, staged: StagedFile) -> str:
