@@ -29,8 +29,10 @@ _GROWS_BY = 100 * 2**20
 
 
 def memory(served: Served, *kinds: str) -> int:
-    """Bytes of the replicas of these deployments."""
-    return sum(each.memory_info().rss for kind in kinds for each in served.replicas(kind))
+    """Bytes that the replicas of these deployments hold themselves: not the pages of Ray's object
+    store, in which large bodies come to them, and which every process maps that has read there."""
+    used = [each.memory_info() for kind in kinds for each in served.replicas(kind)]
+    return sum(each.rss - each.shared for each in used)
 
 
 @dataclass
