@@ -39,7 +39,7 @@ _CHARACTERS_PER_TOKEN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A line of a text: `key: value`. `kind` is one of KINDS; `listed`: the value is a list."""
+    """A line of a text: `key: value`. `kind` is one of KINDS; `listed`: the key has several."""
 
     key: str
     value: str
@@ -164,7 +164,7 @@ class Author:
             style = self.random.random()
             if style < 0.15 + self.alike and kind in ("string", "code"):
                 values = {self.value(kind) for _ in range(self.random.randint(1, 3))}
-                made.append(Fact(key, rules.listed(sorted(values)), kind, listed=True))
+                made += [Fact(key, value, kind, listed=True) for value in sorted(values)]
                 continue
             made.append(Fact(key, self.value(kind), kind))
             if style > 0.95 - self.alike:
