@@ -50,12 +50,13 @@ class Progress:
         self.dead_letters -= not outcome.answered
         self.reasons -= Counter(letter.problem.reason for letter in outcome.dead_letters())
 
-    def note_engine(self, used: Usage, kv_tokens_in_flight: int) -> None:
-        """What the worker's engine has done so far, documents half read included."""
+    def note_engine(self, used: Usage, kv_tokens_in_flight: int, restarts: int) -> None:
+        """What the worker's engines have done so far, documents half read included."""
         self.prompt_tokens = used.prompt_tokens
         self.cached_prompt_tokens = used.cached_prompt_tokens
         self.output_tokens = used.output_tokens
         self.kv_tokens_in_flight = kv_tokens_in_flight
+        self.restarts = restarts
 
     @property
     def documents(self) -> int:

@@ -146,7 +146,7 @@ class UnitRunner:
     """Answers the documents of units and commits them, with any engine."""
 
     def __init__(self, config: WorkerConfig, keeper: Keeper, metrics: EngineMetrics | None) -> None:
-        self.progress = Progress(workers=1, restarts=keeper.restarts)
+        self.progress = Progress(workers=1)
         self._config = config
         self._keeper = keeper
         self._metrics = metrics
@@ -213,7 +213,7 @@ class UnitRunner:
                 died = _leaves(errors)[0]
             for outcome in done:
                 self.progress.discount(outcome)
-            await self._replace(engine, died)
+            await self._keeper.replace(engine, died)
         return None
 
     async def _read_carefully(
@@ -240,7 +240,7 @@ class UnitRunner:
             return await self._answer(document, engine, [])
         except* EngineDied as errors:
             died = _leaves(errors)[0]
-        await self._replace(engine, died)
+        await self._keeper.replace(engine, died)
         await self._probe()
         reason = TIMEOUT if isinstance(died, EngineHung) else ENGINE_CRASH
         message = f"{died.message} while it read this document alone"
@@ -260,14 +260,10 @@ class UnitRunner:
                 return
             except EngineDied as error:
                 died = error
-            await self._replace(engine, died)
+            await self._keeper.replace(engine, died)
 
     def _left_out(self, document: Document, problem: Problem, attempt: Attempt) -> Outcome:
         return self._count(Outcome(document, problem=problem, attempts=attempt.number))
-
-    async def _replace(self, engine: KeptEngine, died: EngineDied) -> None:
-        await self._keeper.replace(engine, died)
-        self.progress.restarts = self._keeper.restarts
 
     async def _answer(self, document: Document, engine: KeptEngine, done: list[Outcome]) -> Outcome:
         guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN
@@ -376,6 +372,6 @@ class _Reporter:
 
     async def report(self) -> None:
         in_flight = self._keeper.engine.kv_tokens_in_flight
-        self._progress.note_engine(self._keeper.used, in_flight)
+        self._progress.note_engine(self._keeper.used, in_flight, self._keeper.restarts)
         self._metrics.in_flight(in_flight)
         await self._board.report.remote(self._name, self._progress)

@@ -130,7 +130,8 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
     texts = ["one", "a killer", "two", "a staller", "three", "another killer"]
     unit_of(config.storage, texts)
     engines = Engines(tiny_tokens, dies_of="killer", hangs_at="staller")
-    runner = UnitRunner(config, Keeper(engines), None)
+    keeper = Keeper(engines)
+    runner = UnitRunner(config, keeper, None)
     assert await runner.run(7, UNIT_FILE, 0)
     assert answered(config.storage, 7) == ["d0", "d2", "d4"]
     died = "the engine died while it read this document alone"
@@ -142,7 +143,7 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
     }
     # two together, then one for each of them alone
     assert len(engines.started) == 1 + 2 + 3
-    assert runner.progress.restarts == 5
+    assert keeper.restarts == 5
     assert (runner.progress.answered, runner.progress.dead_letters) == (3, 3)
     assert runner.progress.reasons == {"engine_crash": 2, "timeout": 1}
     assert config.storage.names(DIRECTORY) == []

@@ -113,7 +113,8 @@ async def test_a_commit_record_is_plain_json(config: WorkerConfig, tiny_tokens: 
 
 def test_progress_shows_what_the_engine_did_for_documents_half_read() -> None:
     progress = Progress()
-    progress.note_engine(Usage(100, 40, 7), 90)
-    progress.note_engine(Usage(150, 60, 9), 0)
+    progress.note_engine(Usage(100, 40, 7), 90, 0)
+    progress.note_engine(Usage(150, 60, 9), 0, 1)
     assert (progress.prompt_tokens, progress.cached_prompt_tokens) == (150, 60)
     assert (progress.output_tokens, progress.kv_tokens_in_flight) == (9, 0)
+    assert progress.restarts == 1
