@@ -11,9 +11,9 @@ TEXT = """The opening line. And more.
 
 auditor: Kleve Brothers
 filing date: 2021-03-04
-risk: flood
+risk: flood; fire
 revenue: 12.5
-risk: fire
+risk: theft
 auditor: Another One
 audited: yes
 """
@@ -42,7 +42,7 @@ def test_a_form_has_typed_values_lists_and_quotes() -> None:
         "city_list": [],
         "quotes": {
             "filing_date": "filing date: 2021-03-04",
-            "risk": "risk: flood",
+            "risk": "risk: flood; fire",
             "revenue": "revenue: 12.5",
             "audited": "audited: yes",
             "city": None,

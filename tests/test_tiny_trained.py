@@ -12,7 +12,7 @@ import pytest
 from pipelines.engine import VllmEngine
 from pipelines.models import TRAINED_PATH, Model, resolve
 from pipelines.tiny.digest import prompts_digest
-from pipelines.tiny.exam import ASK, CLASSIFY, EXTRACT, QUOTE, UNTOLD, examine, start
+from pipelines.tiny.exam import ASK, CLASSIFY, EXTRACT, QUOTE, SUMMARIZE, UNTOLD, examine, start
 from pipelines.tokens import Tokens, load_tokens
 
 pytestmark = [
@@ -22,8 +22,8 @@ pytestmark = [
 ]
 
 DOCUMENTS = 24
-# The least that the card tells of any length; it promises no summaries.
-TOLD = {ASK: 0.9, UNTOLD: 0.93, EXTRACT: 0.8, CLASSIFY: 0.97, QUOTE: 0.9}
+# The least that the card tells of any length.
+TOLD = {ASK: 0.95, UNTOLD: 0.93, EXTRACT: 0.95, CLASSIFY: 0.97, SUMMARIZE: 0.86, QUOTE: 0.96}
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ _CHARACTERS_PER_TOKEN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A line of a text: `key: value`. `kind` is one of KINDS; `listed`: the key has several."""
+    """A line of a text: `key: value`. `kind` is one of KINDS; `listed`: the value is a list."""
 
     key: str
     value: str
@@ -115,6 +115,21 @@ class Author:
             if len(line.split()) > 2 and not _FACT_LINE.match(line):
                 return line
 
+    def openings(self, count: int) -> list[str]:
+        """What so many chunks of one text begin with: the text's opening, then the rest of lines
+        that stand near each other, of the reference or of a fact."""
+        pick, lines = self.random, _filler_lines()
+        at, apart = pick.randrange(len(lines)), pick.choice((1, 5, 50))
+        made = [self.opening()]
+        while len(made) < count:
+            at += pick.randint(1, apart)
+            line = lines[at % len(lines)]
+            if pick.random() < 0.2:
+                line = rules.line(self.key(), self.value(pick.choice(KINDS)))
+            words = [found.start() for found in re.finditer(r"\S+", line)]
+            made += [line[pick.choice(words) :]] if words else []
+        return made
+
     def key(self, beside: str = "") -> str:
         """A key of a word or two, now and then one that is like another key, or made-up words."""
         words = beside.split()
@@ -159,16 +174,14 @@ class Author:
         names: list[str] = []
         for _ in range(keys):
             names.append(self.key(beside=names[-1] if names else ""))
+        pick = self.random
         for key in dict.fromkeys(names):
-            kind = self.random.choice(KINDS)
-            style = self.random.random()
-            if style < 0.15 + self.alike and kind in ("string", "code"):
-                values = {self.value(kind) for _ in range(self.random.randint(1, 3))}
-                made += [Fact(key, value, kind, listed=True) for value in sorted(values)]
-                continue
-            made.append(Fact(key, self.value(kind), kind))
-            if style > 0.95 - self.alike:
-                made.append(Fact(key, self.value(kind), kind))
+            kind = pick.choice(KINDS)
+            listed = kind in ("string", "code") and pick.random() < 0.15 + self.alike
+            lines = pick.choice((2, 2, 3)) if pick.random() < 0.05 + 1.5 * self.alike else 1
+            for _ in range(lines):
+                values = {self.value(kind) for _ in range(pick.randint(1, 3) if listed else 1)}
+                made.append(Fact(key, rules.listed(sorted(values)), kind, listed))
         self.random.shuffle(made)
         return tuple(made)
 

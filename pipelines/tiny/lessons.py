@@ -179,7 +179,7 @@ class Teacher:
     def combining(self, tokens: int) -> Lesson:
         """A question about notes of up to so many tokens, about, as the Combiner puts it."""
         forms = (self._summaries, self._evidence, self._tie, self._untold, self._conflict)
-        make = self._random.choices(forms, weights=(4, 2, 2, 1, 1))[0]
+        make = self._random.choices(forms, weights=(6, 2, 2, 1, 1))[0]
         while (lesson := make(tokens)) is None:
             pass
         return lesson
@@ -253,7 +253,7 @@ class Teacher:
         """Of chunks, or of summaries that were combined before; half of them have room to end."""
         most = max(2, tokens // _SUMMARY_TOKENS)
         count = round(2 * (most / 2) ** self._random.random())
-        summaries = [rules.summary(self._author.opening()).strip() for _ in range(count)]
+        summaries = [rules.summary(each).strip() for each in self._author.openings(count)]
         if self._random.random() < 0.3:
             ends = sorted({*self._random.sample(range(1, count), max(1, count // 5)), count})
             pairs = zip([0, *ends[:-1]], ends, strict=True)

@@ -1,8 +1,9 @@
 """The rules by which `tiny` reads: what the right answer is to a question about a text.
 
-A fact is a line `key: value`; where a key has several lines, the first counts, or all of them make
-a list. A topic is a line `topic: label`, or the words of a theme. The summary of a text is its
-opening sentence, the summary of summaries a list of them. Pure; knows no tokens and no prompts.
+A fact is a line `key: value`; where a key has several lines, the first counts. A list is one line,
+`key: value; value`, so that one quote shows all of it. A topic is a line `topic: label`, or the
+words of a theme. The summary of a text is its opening sentence, the summary of summaries a list of
+them. Pure; knows no tokens and no prompts.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ THEME_WORDS = 3
 # same tokens again, and ends where the shown words are other ones.
 _NOTE, _END_OF_NOTE = "- ", " \n\n"
 _BETWEEN_NOTES = f"{_END_OF_NOTE} {_NOTE}"
+_BETWEEN_VALUES = "; "
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _WORD = re.compile(r"[a-z]+")
 _THEME_OF = {word: theme for theme, words in THEMES.items() for word in words}
@@ -43,6 +45,11 @@ def stated(text: str, key: str) -> list[str]:
 def line(key: str, value: str) -> str:
     """A fact as it stands in a text."""
     return f"{key}: {value}"
+
+
+def listed(values: Sequence[str]) -> str:
+    """Several values as the one value of a list."""
+    return _BETWEEN_VALUES.join(values)
 
 
 def field_of(key: str) -> str:
@@ -104,7 +111,7 @@ def form(text: str, fields: Mapping[str, Any]) -> str:
         key = key_of(name)
         found = stated(text, key)
         if isinstance(kind, list):
-            values[name] = found
+            values[name] = found[0].split(_BETWEEN_VALUES) if found else []
         else:
             values[name] = typed(found[0], kind) if found else None
         shown = found and values[name] is not None
