@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipelines.errors import PhifleetError, SpecError
 from pipelines.jobfile import Fault, MustBe, Section, Text, Whole, parse_yaml
@@ -37,10 +37,15 @@ class Key(Section):
     tokens_per_minute: Whole | None = None
 
 
-class KeyList(Section):
-    """The file of keys. Removing a line takes a key back within seconds."""
+def _listed(given: object) -> object:
+    return () if given is None else given
 
-    keys: Annotated[tuple[Key, ...], Field(strict=False)]
+
+class KeyList(Section):
+    """The file of keys. Removing a line takes a key back within seconds, the last one too: `keys:`
+    with nothing below it is an empty list."""
+
+    keys: Annotated[tuple[Key, ...], Field(strict=False), BeforeValidator(_listed)]
 
     def faults(self) -> Iterator[Fault]:
         names = [key.name for key in self.keys]
@@ -122,7 +127,9 @@ class Keyring:
             self._read = read_keys(self._file)
         except PhifleetError as error:
             # what keeps it from being read may end without changing the file
-            self._complain_once(error.message)
+            self._complain_once(
+                f"{self._file}: not read, so that who was let in before still is: {error.message}"
+            )
         else:
             self._stamp, self._told = stamp, None
 

@@ -88,6 +88,16 @@ def test_a_key_is_taken_back_and_another_given_while_it_runs(tmp_path: Path) -> 
     assert found is not None and found.name == "bob"
 
 
+@pytest.mark.parametrize("emptied", ["keys:\n", "keys: []\n"])
+def test_the_last_key_can_be_taken_back(tmp_path: Path, emptied: str) -> None:
+    file, alice = tmp_path / "keys.yaml", new_key()
+    write(file, ("alice", alice))
+    ring = Keyring(file=file, clock=Clock())
+    assert ring.owner(alice) is not None
+    file.write_text(emptied)
+    assert ring.owner(alice) is None
+
+
 def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
     tmp_path: Path,
 ) -> None:
@@ -100,6 +110,7 @@ def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
     file.unlink()
     assert ring.owner(alice) is not None
     assert "64 hex digits" in complaints[0]
+    assert complaints[0].startswith(f"{file}: not read, so that who was let in before still is: ")
     assert "cannot read" in complaints[1]
 
 
