@@ -105,7 +105,7 @@ class Storage:
                 self.filesystem.pipe_file(self.path(name), data)
                 return
             with self._finished(name, data) as temporary:
-                os.replace(temporary, self.path(name))
+                _take_name(temporary, self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Create a name with its whole content, or return False where it exists. One winner.
@@ -121,6 +121,7 @@ class Storage:
                 os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
+            _keep_names(Path(self.path(name)).parent)
         return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
@@ -169,7 +170,7 @@ class Storage:
         if self.local:
             with finished.open("rb") as file:
                 os.fsync(file.fileno())
-            os.replace(finished, self.path(name))
+            _take_name(finished, self.path(name))
         else:
             self.filesystem.put_file(str(finished), self.path(name))
 
@@ -243,3 +244,22 @@ class Storage:
         where = self.path(name)
         with storage_errors("read", where), self.filesystem.open(where, "rb") as file:
             yield file
+
+
+def _take_name(finished: Path, path: str) -> None:
+    os.replace(finished, path)
+    _keep_names(Path(path).parent)
+
+
+def _keep_names(directory: Path) -> None:
+    """Have a directory's names on the disk: a file that was synced may be nameless after a power
+    cut."""
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        # some mounted filesystems know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(opened)

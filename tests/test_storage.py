@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -147,6 +148,34 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(storage: Storage) -> 
         raise OSError(28, "disk full")
     assert storage.names("d") == []
     assert not path.exists()
+
+
+def _write_new(storage: Storage, name: str) -> None:
+    with storage.new_file(name) as path:
+        path.write_bytes(b"new")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda storage, name: storage.write(name, b"new"),
+        lambda storage, name: storage.create(name, b"new"),
+        _write_new,
+    ],
+    ids=["write", "create", "new_file"],
+)
+def test_a_names_directory_is_synced_after_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Callable[[Storage, str], None]
+) -> None:
+    found: list[tuple[bool, bool]] = []
+
+    def fsync(opened: int) -> None:
+        is_directory = os.path.samestat(os.fstat(opened), tmp_path.stat())
+        found.append((is_directory, (tmp_path / "a").exists()))
+
+    monkeypatch.setattr("pipelines.storage.os.fsync", fsync)
+    verb(Storage(str(tmp_path)), "a")
+    assert found == [(False, False), (True, True)]
 
 
 def test_no_hidden_file_stays_behind(tmp_path: Path) -> None:
