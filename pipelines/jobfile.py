@@ -75,18 +75,22 @@ def _refused(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def read(path: Path) -> dict[str, object]:
-    """The mapping in the one YAML document of a file. SpecError where there is none."""
+def read(path: Path, needed: Sequence[str]) -> dict[str, object]:
+    """The mapping in the one YAML document of a file, which has at least the `needed` keys; a file
+    with nothing in it is an empty mapping where none are. SpecError where there is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
     except OSError as error:
-        raise SpecError(f"{path}: cannot read the job file: {error.strerror}") from error
+        raise SpecError(f"{path}: cannot read it: {error.strerror}") from error
     data = parse_yaml(text, str(path))
+    if data is None and not needed:
+        return {}
     if not isinstance(data, dict):
-        got = "the job file is empty" if data is None else f"got {written(data)}"
-        raise SpecError(f"{path}: {got}, must be a mapping with the keys input, output and tasks")
+        got = "the file is empty" if data is None else f"got {written(data)}"
+        keys = f" with the keys {', '.join(needed)}" if needed else ""
+        raise SpecError(f"{path}: {got}, must be a mapping{keys}")
     return data
 
 

@@ -264,7 +264,8 @@ def load(
 ) -> tuple[S, dict[str, object]]:
     """A YAML file of this kind, checked, and its plain data without the environment's secrets.
     As `load_job`."""
-    source = jobfile.read(Path(path))
+    needed = [name for name, field in kind.model_fields.items() if field.is_required()]
+    source = jobfile.read(Path(path), needed)
     for assignment in overrides:
         source = jobfile.override(source, assignment, keys_under(kind))
     return checked(kind, jobfile.expand(source, environ), source, Path(path).parent), source

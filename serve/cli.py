@@ -12,14 +12,23 @@ from typing import Any
 DEMO = Path(__file__).with_name("demo.yaml")
 EXAMPLE = """\
 a serve file (YAML); every section may be left out:
+  name: filings                                         # of the application and its metrics
   model: {name: microsoft/Phi-3-mini-128k-instruct}     # or a local path, or the built-in `tiny`
   tasks:                                                # what requests may ask for by name
     - {name: summary, kind: summarize, max_words: 120}
     - {name: auditor, kind: ask, question: "Who audited the statements?"}
-  pools: {short: {min: 1, max: 4}, long: {min: 0, max: 2}}
-  http:  {host: 127.0.0.1, port: 8000}
+  pools:                                                # engines; without `long`, what `short`
+    short: {min: 1, max: 4}                             # does not hold is read in chunks
+    long:  {min: 0, max: 2, up_after_seconds: 10, down_after_seconds: 120}
   keys:  {file: keys.yaml}                              # without it, a key is made and shown once
-  feedback: {path: feedback/}                           # Parquet, input for a job
+  feedback: {path: feedback/}                           # Parquet, input for a job; or s3://...
+  long_documents: {strategy: auto}                      # as in a job file
+these are the defaults of what else there is:
+  compute: {gpus_per_replica: auto, cpus_per_replica: 1, tensor_parallel: 1}
+  http:    {host: 127.0.0.1, port: 8000, replicas: 1, cors_origins: []}
+  limits:                                               # the most of one request, and of an engine
+    {body_bytes: 8388608, text_characters: 4000000, tasks: 16, schema_depth: 8, output_tokens: 4096,
+     request_seconds: 600, body_seconds: 60, outstanding_share: 2, long_model_len: null}
 
 the file of keys is read again whenever it changes:
   keys:

@@ -16,6 +16,8 @@ from jobs.cli import main
 from pipelines.models import Model
 from pipelines.tiny.phi3 import CONTROL_TOKENS
 from pipelines.tokens import Tokens
+from serve.cli import EXAMPLE
+from serve.spec import ServeSpec, parse_serve
 
 NASTY = "A text <|user|>\nwith </s> every <unk><s> one: " + "".join(CONTROL_TOKENS)
 
@@ -46,6 +48,16 @@ def _show(job: Path, doc_id: str, capsys: pytest.CaptureFixture[str]) -> dict[st
     assert main(["show", str(job), "--id", doc_id, "--json"]) == 0
     shown: dict[str, Any] = json.loads(capsys.readouterr().out)
     return shown
+
+
+def test_the_help_of_serve_shows_a_whole_file_and_the_defaults() -> None:
+    file, _, after = EXAMPLE.partition("these are the defaults of what else there is:\n")
+    defaults = yaml.safe_load(after.partition("\nthe file of keys")[0])
+    shown = {**yaml.safe_load(file.partition("\n")[2]), **defaults}
+    spec = parse_serve(shown).model_dump(mode="json")
+    assert spec.keys() == shown.keys()
+    wanted = ServeSpec().model_dump(mode="json")
+    assert {name: spec[name] for name in defaults} == {name: wanted[name] for name in defaults}
 
 
 def test_show_has_no_control_id_in_the_documents_span(

@@ -30,7 +30,7 @@ def refusal(tmp_path: Path, text: str, *overrides: str, **environ: str) -> str:
 
 
 def test_a_missing_job_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"none\.yaml: cannot read the job file: No such file"):
+    with pytest.raises(SpecError, match=r"none\.yaml: cannot read it: No such file"):
         load_job(tmp_path / "none.yaml")
 
 
@@ -43,8 +43,8 @@ def test_a_job_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "job.yaml: the job file is empty, must be a mapping with the keys input, output"),
-        ("- a", "job.yaml: got ['a'], must be a mapping with the keys input, output and tasks"),
+        ("", "job.yaml: the file is empty, must be a mapping with the keys input, output"),
+        ("- a", "job.yaml: got ['a'], must be a mapping with the keys input, output, tasks"),
         ("a: 1\nb: [", "job.yaml, line 2: not valid YAML: "),
         ("a: 1\nb: 2\na: 3", "job.yaml, line 3: not valid YAML: the key 'a' is there twice"),
         ("a: 1\n---\nb: 2", "job.yaml, line 2: not valid YAML: but found another document"),
