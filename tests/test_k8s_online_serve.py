@@ -127,8 +127,7 @@ def test_the_gpu_group_scales_between_the_engines_of_the_pools(
 ) -> None:
     pools = [pool for pool in (spec.pools.short, spec.pools.long) if pool]
     gpu = worker(rayservice, "gpu")
-    assert gpu["minReplicas"] == sum(pool.min for pool in pools)
-    assert gpu["replicas"] == sum(max(1, pool.min) for pool in pools)
+    assert gpu["replicas"] == gpu["minReplicas"] == sum(pool.min for pool in pools)
     assert gpu["maxReplicas"] == sum(pool.max for pool in pools)
 
 
@@ -242,3 +241,5 @@ def test_other_secrets_may_be_missing(rayservice: Json) -> None:
     references = [e["secretRef"] for c in containers(rayservice) for e in c.get("envFrom", [])]
     assert {r["name"] for r in references} == {"phifleet-s3", "phifleet-huggingface"}
     assert all(r["optional"] is True for r in references)
+    # every pod reads of the model, the head when it checks the serve file
+    assert [r["name"] for r in references].count("phifleet-huggingface") == 3
