@@ -55,7 +55,9 @@ def make_app(endpoint: Endpoint) -> App:
             gated,
             allow_origins=list(spec.http.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
+            # OpenAI's client for browsers sends some of its own
+            allow_headers=["*"],
+            expose_headers=["retry-after"],
         )
     return gated
 
@@ -129,13 +131,14 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
             raise Refused(
                 404, "this endpoint keeps no feedback: feedback.path", _CLIENT, "no_feedback"
             )
+        _fits("text", len(given.text or ""), offer)
         try:
             async with asyncio.timeout(endpoint.seconds):
                 kept = await endpoint.feedback.keep(given, request.state.key.name)
         except StorageError as error:
             raise Refused(503, error.message, _SERVER, "storage") from error
         except TimeoutError:
-            late = f"the verdict was not kept within {endpoint.seconds:g} s; send it again"
+            late = f"the verdict was not kept within {endpoint.seconds:g} s, and may still be"
             raise Refused(503, late, _SERVER, "storage") from None
         return wire.FeedbackKept(id=kept)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from serve.wire import Sendable, Wire
 
@@ -16,10 +16,28 @@ class TextPart(Wire):
     text: Sendable
 
 
+_Unused = Annotated[None, Field(default=None, exclude=True)]
+
+
 class Message(Wire):
-    role: Literal["system", "user", "assistant"]
+    """What was said. A message of an answer can be sent back as it came, with all that it says of
+    things that there are not here."""
+
+    role: Literal["system", "developer", "user", "assistant"]
     content: Sendable | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
     name: Sendable | None = None
+    refusal: _Unused
+    annotations: _Unused
+    audio: _Unused
+    function_call: _Unused
+    tool_calls: Annotated[list[Any] | None, Field(default=None, max_length=0, exclude=True)]
+    reasoning: _Unused
+    reasoning_content: _Unused
+
+    @field_validator("role")
+    @classmethod
+    def _as_templates_have_it(cls, role: str) -> str:
+        return "system" if role == "developer" else role
 
     @property
     def characters(self) -> int:

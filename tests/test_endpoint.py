@@ -32,6 +32,7 @@ from endpoints import (
 
 from pipelines.models import Model
 from pipelines.storage import Storage
+from pipelines.tasks import Tasks
 from serve.chat import CHAT, TEXT
 from serve.feedback import FeedbackKeeper
 from serve.offer import Offer, Shape
@@ -237,6 +238,15 @@ class SlowOffer(Offer):
         return super().prompts(kind, body)
 
 
+def test_tasks_are_kept_ready_where_they_are_small(offer: Offer) -> None:
+    def ready(question: str) -> Tasks:
+        return offer.tasks(offer.specs([{**ASK, "question": question}]))
+
+    assert ready("Who?") is ready("Who?")
+    assert ready("word " * 1_000) is ready("word " * 1_000)
+    assert ready("word " * 2_000) is not ready("word " * 2_000)
+
+
 async def test_the_deadline_holds_while_a_request_is_prepared(
     offer: Offer, pool: ScriptedPool
 ) -> None:
@@ -322,6 +332,31 @@ async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: Scripted
     assert text.ids == ((5, 6), (7,))
     assert len(chat.ids) == 1
     assert chat.body is not None and chat.body["max_tokens"] == 5
+
+
+async def test_what_was_answered_can_be_sent_back_as_it_came(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
+    said: dict[str, Any] = {"role": "assistant", "content": "Hello.", **nothing, "tool_calls": []}
+    asked = [{"role": "user", "content": "Hello"}]
+    for answer in (said, {"role": "assistant", "content": "Hello."}):
+        body = {**CHAT_BODY, "messages": [*asked, answer, *asked]}
+        assert (await client.post(CHATS, json=body)).status_code == 200
+    whole, bare = pool.works
+    assert (whole.ids, whole.body) == (bare.ids, bare.body)
+    called = {**said, "tool_calls": [{"id": "a"}]}
+    response = await client.post(CHATS, json={**CHAT_BODY, "messages": [called]})
+    assert response.status_code == 422
+
+
+async def test_a_developer_speaks_as_the_system_does(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    for role in ("system", "developer"):
+        messages = [{"role": role, "content": "Be brief."}, *CHAT_BODY["messages"]]
+        assert (await client.post(CHATS, json={**CHAT_BODY, "messages": messages})).is_success
+    assert pool.works[0].ids == pool.works[1].ids
 
 
 async def test_an_answer_without_a_length_has_the_endpoints(
@@ -412,6 +447,17 @@ async def test_feedback_with_what_is_no_text_is_refused(
         response = await client.post("/v1/feedback", content=body, headers=headers)
     assert response.status_code == 422
     assert error_of(response)["param"] == "text"
+
+
+async def test_feedback_with_more_text_than_is_taken_is_refused(
+    offer: Offer, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    body = {"answer": "a", "verdict": "right", "text": "a" * 5_001}
+    keeper = FeedbackKeeper(Storage(str(tmp_path)))
+    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+        response = await client.post("/v1/feedback", json=body)
+    assert response.status_code == 413
+    assert not list(tmp_path.iterdir())
 
 
 async def test_without_a_place_for_feedback_there_is_none(client: httpx.AsyncClient) -> None:

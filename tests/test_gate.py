@@ -189,13 +189,21 @@ async def test_other_origins_are_let_in_only_where_they_are_named(
     tiny_model: Model, pool: ScriptedPool
 ) -> None:
     assert tiny_model
-    asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    asked = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, content-type, x-stainless-lang",
+    }
     allowed: list[list[str]] = [[], ["https://app.example"]]
     for origins in allowed:
         offer = offer_of(http={"cors_origins": origins})
         async with client_of(endpoint_of(offer, pool), None) as client:
             response = await client.options(DOCUMENTS, headers=asked)
+            answer = await client.get("/healthz", headers={"origin": asked["origin"]})
+        assert response.is_success == bool(origins)
         assert response.headers.get("access-control-allow-origin") == next(iter(origins), None)
+        exposed = answer.headers.get("access-control-expose-headers")
+        assert exposed == ("retry-after" if origins else None)
 
 
 async def test_requests_are_counted_by_route_and_code(offer: Offer, pool: ScriptedPool) -> None:
