@@ -34,7 +34,7 @@ AppOf = Callable[[str, str], str]
 LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 # Far more than an engine runs: what one cannot take it refuses itself, by tokens.
 _MOST_REQUESTS = 2048
-_READY_SECONDS = 1.0
+_READY_SECONDS, _READY_WAIT_SECONDS = 1.0, 5.0
 # Beyond the longest request.
 _DRAIN_SECONDS = 30.0
 _LOGGER = logging.getLogger("ray.serve")
@@ -91,9 +91,15 @@ def _pools(spec: ServeSpec) -> dict[str, Any]:
 
 
 def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
-    from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+    from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+
+    from serve.routing import TOLD_EVERY_SECONDS, RoomRouter
 
     gpus = gpus_of(spec)
+    router: dict[str, Any] = {
+        "request_router_class": RoomRouter,
+        "request_routing_stats_period_s": TOLD_EVERY_SECONDS,
+    }
     deployment = _deployment(
         EngineReplica,
         name=name,
@@ -108,6 +114,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
             downscale_delay_s=replicas.down_after_seconds,
             policy=AutoscalingPolicy(policy_function=by_tokens),  # type: ignore[no-untyped-call]  # as Ray ships it
         ),
+        request_router_config=RequestRouterConfig(**router),
         ray_actor_options={"num_cpus": spec.compute.cpus_per_replica, "num_gpus": gpus},
     )
     return deployment.bind(spec, name, gpus > 0)
@@ -152,7 +159,7 @@ def _front(spec: ServeSpec, keys: tuple[Key, ...], app_of: AppOf) -> App:
             record=metrics.request,
             first_token=metrics.first_token,
             feedback=FeedbackKeeper(Storage(spec.feedback.path)) if spec.feedback else None,
-            ready=_ready({name: apps[name] for name in _always_there(spec)}),
+            ready=readiness({name: apps[name] for name in _always_there(spec)}),
         )
     )
 
@@ -162,11 +169,12 @@ def _always_there(spec: ServeSpec) -> list[str]:
     return [name for name, replicas in spec.pools.by_name.items() if replicas.min > 0]
 
 
-def _ready(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
+def readiness(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
     """Why the endpoint is not ready: one of these pools, each with its application, has no engine.
-    Ray Serve is asked at most once a second."""
-    known: tuple[float, str | None] = (float("-inf"), None)
-    looking = asyncio.Lock()
+    Ray Serve is asked at most once a second, and once at a time: it may not answer for as long as
+    its head is away."""
+    began = float("-inf")
+    looking: asyncio.Task[str | None] | None = None
 
     def look() -> str | None:
         from ray import serve
@@ -176,11 +184,14 @@ def _ready(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
         return f"no engine yet in: {', '.join(missing)}" if missing else None
 
     async def ready() -> str | None:
-        nonlocal known
-        async with looking:
-            if time.monotonic() - known[0] > _READY_SECONDS:
-                known = (time.monotonic(), await asyncio.to_thread(look))
-        return known[1]
+        nonlocal began, looking
+        if looking is None or (looking.done() and time.monotonic() - began > _READY_SECONDS):
+            began = time.monotonic()
+            looking = asyncio.create_task(asyncio.to_thread(look))
+        try:
+            return await asyncio.wait_for(asyncio.shield(looking), _READY_WAIT_SECONDS)
+        except TimeoutError:
+            return "Ray Serve does not tell which engines there are"
 
     return ready
 

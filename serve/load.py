@@ -43,7 +43,7 @@ class Load:
     def hold(self, tokens: int) -> Iterator[None]:
         """Be counted for the time of the block. Raises Overloaded."""
         counted = min(tokens, max(1, self.limit // 2))
-        if self.outstanding >= self.limit:
+        if self.full:
             raise Overloaded(self._retry_after(counted))
         if not self.outstanding:
             self._began = self._clock()
@@ -55,6 +55,11 @@ class Load:
             self.outstanding -= counted
             self._done.append((self._clock(), counted))
             self._forget()
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes is refused."""
+        return self.outstanding >= self.limit
 
     def drain_rate(self) -> float | None:
         """Tokens a second that were done of late, None where none were."""

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,12 +24,13 @@ from pipelines.tasks import Tasks
 from pipelines.tokens import load_tokens
 from pipelines.units import LONG, SHORT
 from serve.chat import ChatFrame, prompts_of
-from serve.spec import ServeSpec, parse_serve
+from serve.spec import ServeSpec
 
 _LEN_STEP = 1024
 # What an answer is taken to need where a request does not say.
 _USUAL_ANSWER_TOKENS = 256
-_TASKS_KEPT = 256
+# Requests' tasks that are kept ready, and how large they may be: a hundred times that when ready.
+_TASKS_KEPT, _KEPT_CHARACTERS = 256, 8192
 _MOST_PARTS = 1000
 
 Named = str | Mapping[str, Any]
@@ -150,8 +150,11 @@ class Offer:
         return prompts_of(kind, body, self.frame, self._longest)
 
     def tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
-        """Tasks made ready; kept, for most requests ask the same. Raises SpecError."""
-        return self._kept(_Asked(tuple(each.model_dump_json() for each in specs), specs))
+        """Tasks made ready; kept where they are small, for most requests ask the same. Raises
+        SpecError."""
+        asked = _Asked(tuple(each.model_dump_json() for each in specs), specs)
+        small = sum(map(len, asked.written)) <= _KEPT_CHARACTERS
+        return self._kept(asked) if small else self._tasks(specs)
 
     def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
         for spec in specs:
@@ -221,8 +224,3 @@ class Shape:
             ]
             parts += len(level)
         return cls(depth, parts)
-
-
-def offer_of(arguments: Mapping[str, Any], directory: Path | None = None) -> Offer:
-    """The offer of a serve file's plain data."""
-    return Offer(parse_serve(arguments, directory))

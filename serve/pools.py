@@ -68,18 +68,24 @@ class ServePool:
         raise Gone
 
     async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
+        begun = answers = False
         for attempt in range(1, _TRIES + 1):
-            streamed = False
             try:
                 async with aclosing(_told(self._stream.remote(work))) as told:
                     async for each in told:
                         sent = _read(each)
-                        streamed = True
-                        yield sent
+                        answers |= sent.answers
+                        if sent.answers or not begun:
+                            yield sent
+                        begun = True
                 return
+            except Busy:
+                if begun:
+                    raise Gone from None
+                raise
             except _deaths() as error:
                 _note(work, error, attempt)
-                if streamed:
+                if answers:
                     raise Gone from error
         raise Gone
 

@@ -40,6 +40,8 @@ wait."""
 
 FULLNESS = "fullness"
 """What the autoscaler is told: how many engines the outstanding tokens would fill."""
+FULL = "full"
+"""What the router is told: whether whoever comes is refused."""
 _BYTES_PER_TOKEN = 4
 _LOGGER = logging.getLogger("ray.serve")
 
@@ -65,10 +67,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Some server-sent events of an answer, and what the whole of it took, once that is known."""
+    """Some server-sent events of an answer, and what the whole of it took, once that is known.
+    `answers`: they tell of the answer; else another replica can still give all of it."""
 
     events: str
     used: Usage | None = None
+    answers: bool = True
 
 
 class EngineReplica:
@@ -117,9 +121,10 @@ class EngineReplica:
         try:
             with self._held(work), _ending_with_the_engine():
                 events = gathered(self._events(work, used.append), lambda: self._streams)
+                begun = _progress(work, 0)
                 async with aclosing(events):
                     async for together in events:
-                        yield OK, Sent(together, used[0] if used else None)
+                        yield OK, Sent(together, used[0] if used else None, together != begun)
         except Overloaded as error:
             yield OVERLOADED, error.retry_after
         except Refused as error:
@@ -139,12 +144,16 @@ class EngineReplica:
 
     async def _answer(self, work: Work) -> dict[str, Any]:
         if work.kind == DOCUMENT:
-            tasks = self._offer.tasks(work.specs)
+            tasks = await self._tasks(work)
             return _body(work, tasks, await self._read(work, tasks))
         assert work.body is not None
         answer = await self._completions.answer(work.kind, work.body, work.ids)
         self._metrics.tokens(completion_usage(answer["usage"]))
         return answer
+
+    async def _tasks(self, work: Work) -> Tasks:
+        # other answers go on while these are made ready
+        return await asyncio.to_thread(self._offer.tasks, work.specs)
 
     async def _read(self, work: Work, tasks: Tasks, watch: Watch | None = None) -> Outcome:
         began = time.monotonic()
@@ -169,14 +178,14 @@ class EngineReplica:
         self, work: Work, note: Callable[[Usage], None]
     ) -> AsyncIterator[str]:
         """`part` and `progress` for every chunk, `answer` for every task, `done` with them all."""
-        tasks = self._offer.tasks(work.specs)
+        tasks = await self._tasks(work)
         names = {task.spec.name: task for task in tasks.each}
         told: asyncio.Queue[PartRead | Answer | None] = asyncio.Queue()
         reading = asyncio.create_task(self._read(work, tasks, told.put_nowait))
         reading.add_done_callback(lambda _: told.put_nowait(None))
         read = 0
         try:
-            yield event("progress", {"read_characters": 0, "characters": len(work.text)})
+            yield _progress(work, 0)
             while (each := await told.get()) is not None:
                 if isinstance(each, Answer):
                     yield event("answer", answers_of([names[each.task]], [each]))
@@ -184,7 +193,7 @@ class EngineReplica:
                 yield event("part", part_of(names[each.task], each))
                 if each.end > read:
                     read = each.end
-                    yield event("progress", {"read_characters": read, "characters": len(work.text)})
+                    yield _progress(work, read)
             outcome = await reading
             body = _body(work, tasks, outcome)
             note(_used(outcome))
@@ -198,6 +207,10 @@ class EngineReplica:
         """How many engines the outstanding tokens would fill."""
         full = min(self._load.limit, self._engine.kv_tokens)
         return {FULLNESS: self._load.outstanding / full}
+
+    def record_routing_stats(self) -> dict[str, bool]:
+        """Whether it refuses whoever comes: then another is asked."""
+        return {FULL: self._load.full}
 
     async def check_health(self) -> None:
         """Raises where the engine will answer nothing any more."""
@@ -219,6 +232,10 @@ def _ending_with_the_engine() -> Iterator[None]:
     except* EngineDied as errors:
         _LOGGER.error("this replica ends: %s", errors.exceptions[0])
         os._exit(1)
+
+
+def _progress(work: Work, read: int) -> str:
+    return event("progress", {"read_characters": read, "characters": len(work.text)})
 
 
 def _body(work: Work, tasks: Tasks, outcome: Outcome) -> dict[str, Any]:

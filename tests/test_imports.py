@@ -19,7 +19,7 @@ LAYERS = [
     {"serve.cli"},
     {"serve.local"},
     {"serve.app"},
-    {"serve.endpoint", "serve.metrics", "serve.scaling"},
+    {"serve.endpoint", "serve.metrics", "serve.routing", "serve.scaling"},
     {"serve.answering", "serve.described", "serve.openai"},
     {"serve.pools"},
     {"serve.replica"},

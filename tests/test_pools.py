@@ -15,7 +15,7 @@ from serve.replica import OK, OVERLOADED, REFUSED, Sent, Told, Work
 # Ray Serve's own, when it is imported
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
 WORK = Work("text", "r", ids=((1, 2),), body={})
-SENT = Sent("data: a\n\n")
+SENT, BEGUN = Sent("data: a\n\n"), Sent("event: progress\n\n", answers=False)
 
 
 class FakeResponse:
@@ -86,6 +86,16 @@ async def test_a_stream_is_begun_again_only_where_nothing_was_sent() -> None:
     assert await anext(broken) == SENT
     with pytest.raises(Gone):
         await anext(broken)
+
+
+async def test_a_stream_that_told_of_no_answer_yet_is_begun_again_and_says_so_once() -> None:
+    first: list[Told | Exception] = [(OK, BEGUN), RayActorError()]
+    whole = ServePool(FakeHandle(first, [(OK, BEGUN), (OK, SENT), END]))
+    assert await all_of(whole) == [BEGUN, SENT]
+    busy = ServePool(FakeHandle(first, [(OVERLOADED, 7)])).stream(WORK)
+    assert await anext(busy) == BEGUN
+    with pytest.raises(Gone):
+        await anext(busy)
 
 
 async def test_what_a_replica_refuses_is_raised() -> None:

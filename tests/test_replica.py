@@ -25,7 +25,17 @@ from pipelines.spec import load_job
 from pipelines.units import LONG, SHORT
 from serve.events import read_events
 from serve.offer import Offer
-from serve.replica import DOCUMENT, FULLNESS, OK, OVERLOADED, REFUSED, EngineReplica, Sent, Work
+from serve.replica import (
+    DOCUMENT,
+    FULL,
+    FULLNESS,
+    OK,
+    OVERLOADED,
+    REFUSED,
+    EngineReplica,
+    Sent,
+    Work,
+)
 from serve.spec import parse_serve
 from serve.wire import usage_of
 
@@ -181,6 +191,8 @@ async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
     assert parts[0]["value"] == {"text": "an answer"}
     _, whole = await replica.answer(work)
     assert events[-1][1]["answers"] == whole["answers"]
+    # another replica could still tell all that comes after the first
+    assert [each.answers for each in sent] == [False, *[True] * (len(sent) - 1)]
     assert sent[0].used is None
     assert sent[-1].used is not None
     assert usage_of(sent[-1].used) == events[-1][1]["usage"] == whole["usage"]
@@ -196,6 +208,7 @@ async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
     other = asyncio.create_task(replica.answer(big))
     await asyncio.sleep(0.01)
     assert replica.record_autoscaling_stats()[FULLNESS] == 2
+    assert replica.record_routing_stats() == {FULL: True}
     tag, seconds = await replica.answer(work_of(offer, WHOLE))
     assert tag == OVERLOADED
     assert seconds >= 1
@@ -205,6 +218,7 @@ async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
         each.cancel()
     await asyncio.gather(first, other, return_exceptions=True)
     assert replica.record_autoscaling_stats()[FULLNESS] == 0
+    assert replica.record_routing_stats() == {FULL: False}
 
 
 async def test_who_stops_listening_stops_the_engines_work(

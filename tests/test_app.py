@@ -1,0 +1,54 @@
+"""The application of Ray Serve, without a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve.app import readiness
+from serve.replica import FULL
+
+# Ray Serve's own, when it is imported
+pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
+
+
+async def test_whether_it_is_ready_is_told_though_ray_serve_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, asked = threading.Event(), []
+
+    def status() -> SimpleNamespace:
+        asked.append(1)
+        answers.wait()
+        return SimpleNamespace(applications={})
+
+    monkeypatch.setattr("ray.serve.status", status)
+    monkeypatch.setattr("serve.app._READY_WAIT_SECONDS", 0.05)
+    ready = readiness({"short": "app"})
+    assert (
+        await asyncio.gather(ready(), ready())
+        == ["Ray Serve does not tell which engines there are"] * 2
+    )
+    answers.set()
+    while await ready() != "no engine yet in: short":
+        await asyncio.sleep(0.01)
+    assert len(asked) == 1
+
+
+async def test_those_with_room_are_asked_before_those_that_are_full() -> None:
+    from serve.routing import RoomRouter
+
+    busy, free, new = (
+        SimpleNamespace(routing_stats=told) for told in ({FULL: True}, {FULL: False}, {})
+    )
+    router: Any = RoomRouter.__new__(RoomRouter)
+    for _ in range(20):
+        first, last = await router.choose_replicas([busy, free, new])
+        assert sorted(map(id, first)) == sorted(map(id, (free, new)))
+        assert last == [busy]
+    assert await router.choose_replicas([busy]) == [[busy]]
+    assert await router.choose_replicas([]) == []
