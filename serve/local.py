@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -12,19 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
-from pipelines.errors import ClusterError
+from pipelines.errors import ClusterError, SpecError
 from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
 from serve.app import LOGGING, applications
 from serve.keys import Key, digest, new_key
-from serve.spec import Feedback, Keys, ServeSpec
+from serve.spec import Feedback, Http, Keys, ServeSpec
 
 # What Ray Serve's processes read when they start: requests and answers go from proxy to replica and
 # from replica to replica by themselves, not through Ray's object store, each whole however long its
 # document; and the proxies are kept, whatever else Ray counts as optimized.
 RAY_SERVE_SETTINGS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # what they complain of is read where they were started
+    "RAY_SERVE_LOG_TO_STDERR": "1",
     # the first sets it for handles alone
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
@@ -51,6 +54,9 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
         console = screen.console
         console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)
         try:
+            if "RAY_ADDRESS" not in os.environ:
+                # on a cluster that is joined the endpoint may listen elsewhere, or does already
+                _must_be_free(spec.http)
             join_cluster()
             _serve(spec, key, keys, screen, as_json=as_json)
         except KeyboardInterrupt:
@@ -73,19 +79,25 @@ def _serve(
         serve.RunTarget(app, name, route_prefix="/" if name == spec.name else None)
         for name, app in apps.items()
     ]
-    serve.run_many(
-        targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
-    )
     told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    if _wait_until_ready(list(apps), told):
-        _tell(spec, key, screen, as_json=as_json)
-        told.wait()
-        screen.console.print("finishing what was accepted; stop again to leave at once")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    _finish(*apps)
+    try:
+        serve.run_many(
+            targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: told.set())
+        if _wait_until_ready(list(apps), told, screen):
+            _tell(spec, key, screen, as_json=as_json)
+            told.wait()
+            screen.console.print("finishing what was accepted; stop again to leave at once")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        _finish(*apps)
+    except BaseException:
+        # a cluster that was joined would go on with them
+        for name in apps:
+            serve.delete(name, _blocking=False)
+        raise
 
 
 def _finish(front: str, *pools: str) -> None:
@@ -103,6 +115,21 @@ def _finish(front: str, *pools: str) -> None:
         serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
 
 
+def _must_be_free(http: Http) -> None:
+    """Raises SpecError where somebody listens there already: Ray Serve would share the port, and
+    each of both would get some of the other's requests."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    with socket.socket(family) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((http.host, http.port))
+        except OSError as error:
+            raise SpecError(
+                f"http: cannot listen at {http.host}, port {http.port}: {error.strerror}; "
+                "choose another, as by --set http.port=8001"
+            ) from error
+
+
 def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
     """With paths that mean the same in every process: the keys beside the serve file, feedback as
     a job's output."""
@@ -114,18 +141,25 @@ def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
     return spec.model_copy(update=changed)
 
 
-def _wait_until_ready(apps: Sequence[str], told: threading.Event) -> bool:
-    """Whether it got ready before it was to stop. Raises ClusterError where it never will."""
+def _wait_until_ready(apps: Sequence[str], told: threading.Event, screen: Screen) -> bool:
+    """Whether it got ready before it was to stop; what it waits for is shown. Raises ClusterError
+    where it never will."""
     from ray import serve
 
+    waits_for: set[str] = set()
     while not told.wait(_LOOKED_EVERY_SECONDS):
         status = serve.status().applications
         found = [status[name] for name in apps]
         for each in found:
+            reasons = {name: part.message for name, part in each.deployments.items()}
             if each.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                reasons = [part.message for part in each.deployments.values() if part.message]
-                told_why = " ".join(reasons) or each.message
+                told_why = " ".join(filter(None, reasons.values())) or each.message
                 raise ClusterError(f"the endpoint did not start: {told_why}")
+            for name, reason in reasons.items():
+                # it comes after 30 s, and again in other words as the cluster changes
+                if reason and name not in waits_for:
+                    waits_for.add(name)
+                    screen.console.print(f"waiting: {reason}", markup=False, soft_wrap=True)
         if all(each.status == "RUNNING" for each in found):
             return True
     return False
