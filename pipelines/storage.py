@@ -254,7 +254,11 @@ def _take_name(finished: Path, path: str) -> None:
 def _keep_names(directory: Path) -> None:
     """Have a directory's names on the disk: a file that was synced may be nameless after a power
     cut."""
-    opened = os.open(directory, os.O_RDONLY)
+    try:
+        opened = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        # it may be written and not read
+        return
     try:
         os.fsync(opened)
     except OSError as error:

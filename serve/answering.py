@@ -86,17 +86,21 @@ async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work, until: f
         endpoint.first_token(time.monotonic() - began)
 
     async def all_events() -> AsyncIterator[str]:
+        answers = first.answers
         try:
             async with asyncio.timeout_at(until):
                 async with aclosing(stream):
                     bill.note(first)
                     yield first.events
                     async for each in stream:
+                        answers |= each.answers
                         bill.note(each)
                         yield each.events
         except TimeoutError:
             yield _error_event(_late(endpoint))
         except Gone:
+            if not answers:
+                bill.settle(0)
             yield _error_event(_died())
         except Refusal as refusal:
             yield event("error", refusal.error)

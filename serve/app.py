@@ -188,6 +188,8 @@ def readiness(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
         if looking is None or (looking.done() and time.monotonic() - began > _READY_SECONDS):
             began = time.monotonic()
             looking = asyncio.create_task(asyncio.to_thread(look))
+            # what it raises is told to who still waits
+            looking.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.wait_for(asyncio.shield(looking), _READY_WAIT_SECONDS)
         except TimeoutError:

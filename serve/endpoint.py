@@ -138,7 +138,7 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
         except StorageError as error:
             raise Refused(503, error.message, _SERVER, "storage") from error
         except TimeoutError:
-            late = f"the verdict was not kept within {endpoint.seconds:g} s, and may still be"
+            late = f"the verdict was not kept within {endpoint.seconds:g} s; it may be kept later"
             raise Refused(503, late, _SERVER, "storage") from None
         return wire.FeedbackKept(id=kept)
 

@@ -9,7 +9,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
@@ -19,7 +20,7 @@ from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
 from serve.app import LOGGING, applications
 from serve.keys import Key, digest, new_key
-from serve.spec import Feedback, Http, Keys, ServeSpec
+from serve.spec import Feedback, Keys, ServeSpec
 
 # What Ray Serve's processes read when they start: requests and answers go from proxy to replica and
 # from replica to replica by themselves, not through Ray's object store, each whole however long its
@@ -54,9 +55,6 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
         console = screen.console
         console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)
         try:
-            if "RAY_ADDRESS" not in os.environ:
-                # on a cluster that is joined the endpoint may listen elsewhere, or does already
-                _must_be_free(spec.http)
             join_cluster()
             _serve(spec, key, keys, screen, as_json=as_json)
         except KeyboardInterrupt:
@@ -71,16 +69,17 @@ def _serve(
 ) -> None:
     from ray import serve
 
-    serve.start(
-        http_options={"host": spec.http.host, "port": spec.http.port}, logging_config=LOGGING
-    )
     apps = applications(spec, keys)
     targets = [
         serve.RunTarget(app, name, route_prefix="/" if name == spec.name else None)
         for name, app in apps.items()
     ]
+    _must_be_ours(spec, list(apps))
     told = threading.Event()
     try:
+        serve.start(
+            http_options={"host": spec.http.host, "port": spec.http.port}, logging_config=LOGGING
+        )
         serve.run_many(
             targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
         )
@@ -90,14 +89,27 @@ def _serve(
             _tell(spec, key, screen, as_json=as_json)
             told.wait()
             screen.console.print("finishing what was accepted; stop again to leave at once")
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
+        _let_signals_interrupt()
         _finish(*apps)
     except BaseException:
-        # a cluster that was joined would go on with them
-        for name in apps:
-            serve.delete(name, _blocking=False)
+        _let_signals_interrupt()
+        # what went wrong is told, not what this meets
+        with suppress(Exception):
+            _take_back(apps)
         raise
+
+
+def _let_signals_interrupt() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _take_back(apps: Iterable[str]) -> None:
+    """End the applications without waiting: a cluster that was joined would go on with them."""
+    from ray import serve
+
+    for name in apps:
+        serve.delete(name, _blocking=False)
 
 
 def _finish(front: str, *pools: str) -> None:
@@ -115,9 +127,22 @@ def _finish(front: str, *pools: str) -> None:
         serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
 
 
-def _must_be_free(http: Http) -> None:
-    """Raises SpecError where somebody listens there already: Ray Serve would share the port, and
-    each of both would get some of the other's requests."""
+def _must_be_ours(spec: ServeSpec, apps: Sequence[str]) -> None:
+    """Raises SpecError where the endpoint would take what is another's: its applications, or the
+    port that it listens at, which Ray Serve would share, so that each gets some of the other's
+    requests."""
+    from ray import serve
+
+    status = serve.status()
+    if there := status.applications.keys() & set(apps):
+        raise SpecError(
+            f"name: the cluster runs {', '.join(sorted(there))} already; choose another name, as "
+            "by --set name=other, or end it first: serve shutdown"
+        )
+    if status.proxies:
+        # Ray Serve listens already
+        return
+    http = spec.http
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     with socket.socket(family) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -155,10 +180,11 @@ def _wait_until_ready(apps: Sequence[str], told: threading.Event, screen: Screen
             if each.status in ("DEPLOY_FAILED", "UNHEALTHY"):
                 told_why = " ".join(filter(None, reasons.values())) or each.message
                 raise ClusterError(f"the endpoint did not start: {told_why}")
-            for name, reason in reasons.items():
-                # it comes after 30 s, and again in other words as the cluster changes
-                if reason and name not in waits_for:
-                    waits_for.add(name)
+            for reason in filter(None, reasons.values()):
+                # it comes after 30 s, and again with other numbers as the cluster changes
+                first = reason.partition(". ")[0]
+                if first not in waits_for:
+                    waits_for.add(first)
                     screen.console.print(f"waiting: {reason}", markup=False, soft_wrap=True)
         if all(each.status == "RUNNING" for each in found):
             return True

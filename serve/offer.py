@@ -29,7 +29,7 @@ from serve.spec import ServeSpec
 _LEN_STEP = 1024
 # What an answer is taken to need where a request does not say.
 _USUAL_ANSWER_TOKENS = 256
-# Requests' tasks that are kept ready, and how large they may be: a hundred times that when ready.
+# Tasks of so many requests are kept ready; ready they are a hundred times as large as written.
 _TASKS_KEPT, _KEPT_CHARACTERS = 256, 8192
 _MOST_PARTS = 1000
 

@@ -17,22 +17,25 @@ class TextPart(Wire):
 
 
 _Unused = Annotated[None, Field(default=None, exclude=True)]
+_Empty = Annotated[list[Any] | None, Field(default=None, max_length=0, exclude=True)]
 
 
 class Message(Wire):
-    """What was said. A message of an answer can be sent back as it came, with all that it says of
-    things that there are not here."""
+    """What was said. The message of an answer can be sent back as OpenAI's client has it; of its
+    keys those that say nothing here are let in empty, and left out."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Sendable | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
     name: Sendable | None = None
     refusal: _Unused
-    annotations: _Unused
+    annotations: _Empty
     audio: _Unused
     function_call: _Unused
-    tool_calls: Annotated[list[Any] | None, Field(default=None, max_length=0, exclude=True)]
+    tool_calls: _Empty
     reasoning: _Unused
     reasoning_content: _Unused
+    # what the client read out of a structured answer's content
+    parsed: Annotated[Any, Field(default=None, exclude=True)]
 
     @field_validator("role")
     @classmethod

@@ -24,6 +24,9 @@ class RoomRouter(FIFOMixin, RequestRouter):
         candidate_replicas: list[RunningReplica],
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
+        if pending_request is not None:
+            # where neither takes it, wait before others are asked
+            pending_request.routing_context.should_backoff = True
         full = [each for each in candidate_replicas if each.routing_stats.get(FULL)]
         room = [each for each in candidate_replicas if not each.routing_stats.get(FULL)]
         return [_two_of(each) for each in (room, full) if each]

@@ -23,19 +23,21 @@ async def test_whether_it_is_ready_is_told_though_ray_serve_does_not_answer(
 
     def status() -> SimpleNamespace:
         asked.append(1)
-        answers.wait()
+        answers.wait(10)
         return SimpleNamespace(applications={})
 
     monkeypatch.setattr("ray.serve.status", status)
     monkeypatch.setattr("serve.app._READY_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("serve.app._READY_SECONDS", 60)
     ready = readiness({"short": "app"})
     assert (
         await asyncio.gather(ready(), ready())
         == ["Ray Serve does not tell which engines there are"] * 2
     )
     answers.set()
-    while await ready() != "no engine yet in: short":
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while await ready() != "no engine yet in: short":
+            await asyncio.sleep(0.01)
     assert len(asked) == 1
 
 
@@ -50,5 +52,7 @@ async def test_those_with_room_are_asked_before_those_that_are_full() -> None:
         first, last = await router.choose_replicas([busy, free, new])
         assert sorted(map(id, first)) == sorted(map(id, (free, new)))
         assert last == [busy]
-    assert await router.choose_replicas([busy]) == [[busy]]
+    asked = SimpleNamespace(routing_context=SimpleNamespace(should_backoff=False))
+    assert await router.choose_replicas([busy], asked) == [[busy]]
+    assert asked.routing_context.should_backoff
     assert await router.choose_replicas([]) == []

@@ -337,8 +337,9 @@ async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: Scripted
 async def test_what_was_answered_can_be_sent_back_as_it_came(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
-    nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
-    said: dict[str, Any] = {"role": "assistant", "content": "Hello.", **nothing, "tool_calls": []}
+    nothing = dict.fromkeys(("refusal", "audio", "function_call", "reasoning"))
+    empty: dict[str, Any] = {"annotations": [], "tool_calls": [], "parsed": {"yes": True}}
+    said = {"role": "assistant", "content": "Hello.", **nothing, **empty}
     asked = [{"role": "user", "content": "Hello"}]
     for answer in (said, {"role": "assistant", "content": "Hello."}):
         body = {**CHAT_BODY, "messages": [*asked, answer, *asked]}

@@ -172,6 +172,17 @@ async def test_what_no_engine_took_costs_no_tokens(offer: Offer, pool: ScriptedP
     assert [each["code"] for each in codes] == ["overloaded"] * 3
 
 
+async def test_a_stream_that_told_of_no_answer_costs_no_tokens(
+    offer: Offer, pool: ScriptedPool
+) -> None:
+    pool.events = [Sent("event: progress\n\n", answers=False), Gone()]
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    body = {"text": "word " * 100, "tasks": ["summary"], "stream": True}
+    async with client_of(endpoint, OTHER_KEY) as client:
+        told = [(await client.post(DOCUMENTS, json=body)).text for _ in range(3)]
+    assert all("engine_died" in each for each in told)
+
+
 async def test_a_stream_that_is_broken_off_has_cost_what_it_brought_and_its_events(
     offer: Offer, pool: ScriptedPool
 ) -> None:

@@ -15,12 +15,17 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel
 from served import REPORT, Served, start, stop
 
 from serve.events import read_events
 from serve.keys import key_line, new_key
 
 _MOST_CHARACTERS_PER_TOKEN = 4
+
+
+class YesOrNo(BaseModel):
+    yes: bool
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +108,11 @@ def test_openais_client_goes_on_with_a_chat(served: Served) -> None:
         messages.append({"role": "user", "content": said})
         answer = client.chat.completions.create(model="tiny", messages=messages, max_tokens=4)
         messages.append(answer.choices[0].message)
-    assert len(messages) == 5
+    parsed = client.chat.completions.parse(
+        model="tiny", messages=messages, max_tokens=16, response_format=YesOrNo
+    )
+    messages += [parsed.choices[0].message, {"role": "user", "content": "Sure?"}]
+    assert client.chat.completions.create(model="tiny", messages=messages, max_tokens=4).choices
 
 
 def test_openais_client_completes_texts_and_lists_models(served: Served) -> None:
@@ -198,6 +207,7 @@ def test_what_a_client_no_longer_waits_for_is_stopped(served: Served) -> None:
     headers = {"authorization": f"Bearer {served.key}"}
     url = f"{served.url}/v1/documents"
     read_before = _settled(served)
+    assert read_before > 0
     with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as response:
         assert next(response.iter_text())
     assert _settled(served) - read_before < len(text) / _MOST_CHARACTERS_PER_TOKEN / 2

@@ -29,12 +29,12 @@ _SECONDS = 240
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator[str]:
-    """A Ray cluster of one node; yields where it takes configurations."""
+def cluster(directory: Path, port: int) -> Iterator[str]:
+    """A Ray cluster of one node, joined at a port; yields where it takes configurations."""
     dashboard = free_port()
     command = [
         str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "4",
-        "--port", str(free_port()),
+        "--port", str(port),
         "--node-ip-address", "127.0.0.1", "--include-dashboard", "true",
         "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
         "--temp-dir", "/tmp/phifleet-ray",  # noqa: S108 (a socket's path must be short)
@@ -91,6 +91,53 @@ def await_running(address: str, seconds: float) -> None:
     raise AssertionError(apps)
 
 
+def await_cluster(address: str) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            httpx.get(f"{address}/api/version", timeout=2)
+            return
+        except httpx.HTTPError:
+            time.sleep(1)
+    raise AssertionError(address)
+
+
+def test_on_a_cluster_that_is_joined_it_says_what_it_waits_for_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    gcs, port = free_port(), free_port()
+    environment = {
+        **os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": f"127.0.0.1:{gcs}",
+    }  # fmt: skip
+
+    def serve(*more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "jobs.cli", "serve", "--set", f"http.port={port}", *more]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    with cluster(tmp_path, gcs) as address:
+        await_cluster(address)
+        # no node of this cluster will ever have so many
+        first = serve("--set", "compute.cpus_per_replica=64")
+        assert first.stderr is not None
+        told = ""
+        while "waiting:" not in told:
+            line = first.stderr.readline()
+            assert line, told
+            told += line
+        assert "64" in told
+        second = serve()
+        _, refused = second.communicate(timeout=60)
+        first.send_signal(signal.SIGTERM)
+        _, rest = first.communicate(timeout=60)
+        until = time.monotonic() + 60
+        while apps := httpx.get(f"{address}/api/serve/applications/").json()["applications"]:
+            assert time.monotonic() < until, apps
+            time.sleep(1)
+    assert second.returncode == 2
+    assert "the cluster runs demo, demo-short already" in " ".join(refused.split())
+    assert first.returncode == 0, rest
+
+
 def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
     key, port = new_key(), free_port()
     (tmp_path / "keys.yaml").write_text("keys:\n" + key_line("tested", key) + "\n")
@@ -109,14 +156,8 @@ def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
             codes.append(answer.status_code)
         return codes
 
-    with cluster(tmp_path) as address:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                httpx.get(f"{address}/api/version", timeout=2)
-                break
-            except httpx.HTTPError:
-                time.sleep(1)
+    with cluster(tmp_path, free_port()) as address:
+        await_cluster(address)
         deploy(address, told, tmp_path / "serve.yaml")
         await_running(address, _SECONDS)
         tasks = ["auditor"] * 3
