@@ -6,9 +6,11 @@ kept ones as `kept.NAME`, whatever the file's own encoding. Knows nothing of tok
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -27,7 +29,7 @@ from pipelines.layout import (
     wanted_columns,
 )
 from pipelines.spec import InputSpec
-from pipelines.storage import refusals
+from pipelines.storage import is_local, refusals
 
 _SUFFIXES = (".parquet", ".jsonl")
 # What is read in one go: as many rows as make some MB, by the row group's average.
@@ -64,7 +66,7 @@ def list_files(path: str, but: str = "") -> list[SourceFile]:
     try:
         filesystem, root = fsspec.core.url_to_fs(path)
         filesystem.invalidate_cache()
-        found, above = _find(filesystem, root)
+        found, above = _find(filesystem, root, local=is_local(path))
     except refusals(ValueError) as error:
         raise InputError(f"input.path: cannot list {path}: {error}") from error
     files = [_source_file(name, info) for name, info in sorted(found.items())]
@@ -79,14 +81,38 @@ def list_files(path: str, but: str = "") -> list[SourceFile]:
     return wanted
 
 
-def _find(filesystem: Any, root: str) -> tuple[dict[str, dict[str, Any]], str]:
+def _find(filesystem: Any, root: str, *, local: bool) -> tuple[dict[str, dict[str, Any]], str]:
     """The files of a path, and the directory that the user named himself."""
     start = next((at for at, character in enumerate(root) if character in "*?["), None)
     if start is None or filesystem.exists(root):
-        return dict(filesystem.find(root, detail=True)), root
+        return _find_linked(root) if local else dict(filesystem.find(root, detail=True)), root
     found: dict[str, dict[str, Any]] = filesystem.glob(root, detail=True)
-    files = {name: info for name, info in found.items() if info["type"] == "file"}
+    if local:
+        files = {name: _linked(name) for name in found if os.path.isfile(name)}
+    else:
+        files = {name: info for name, info in found.items() if info["type"] == "file"}
     return files, root[:start].rpartition("/")[0]
+
+
+def _find_linked(root: str) -> dict[str, dict[str, Any]]:
+    """As the filesystem finds them, and what links lead to; a link to what it stands in is left."""
+    if os.path.isfile(root):
+        return {root: _linked(root)}
+    found = {}
+    for directory, below, names in os.walk(root, followlinks=True):
+        here = Path(directory).resolve()
+        below[:] = [
+            each for each in below if not here.is_relative_to(Path(directory, each).resolve())
+        ]
+        paths = (os.path.join(directory, name) for name in names)
+        found |= {path: _linked(path) for path in paths if os.path.isfile(path)}
+    return found
+
+
+def _linked(path: str) -> dict[str, Any]:
+    """Size and time of change of a file, or of what a link leads to."""
+    status = os.stat(path)
+    return {"size": status.st_size, "mtime": status.st_mtime}
 
 
 def _source_file(name: str, info: dict[str, Any]) -> SourceFile:
@@ -124,12 +150,18 @@ def filesystem_of(spec: InputSpec) -> Any:
     return filesystem
 
 
+def _opened(filesystem: Any, path: str) -> Any:
+    """A file to read from: JSON lines from end to end, of Parquet what is asked for. On S3 more
+    would be read ahead of every piece than it is large."""
+    return filesystem.open(path, "rb", cache_type="readahead" if path.endswith(JSONL) else "none")
+
+
 def _open_file(
     filesystem: Any, file: SourceFile, spec: InputSpec
 ) -> tuple[Layout | None, list[Piece]]:
     """The file's layout and pieces; no layout where it is a .jsonl file without a line."""
     try:
-        with filesystem.open(file.path, "rb") as handle:
+        with _opened(filesystem, file.path) as handle:
             if file.path.endswith(JSONL):
                 schema = jsonl.find_schema(handle, wanted_columns(spec))
                 pieces = [Piece(file.path, None, 0, file.size_bytes)] if schema else []
@@ -157,7 +189,7 @@ def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[
     filesystem = filesystem_of(corpus_spec)
     row = piece.first_row
     try:
-        with filesystem.open(piece.path, "rb") as handle:
+        with _opened(filesystem, piece.path) as handle:
             for batch in _batches(handle, corpus_spec, layout, piece):
                 yield _normal_rows(batch, row, corpus_spec, layout, piece.path)
                 row += batch.num_rows

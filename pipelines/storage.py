@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,8 +222,12 @@ class Storage:
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory with all in it; nothing where it does not exist."""
-        with storage_errors("remove", self.path(name)), suppress(FileNotFoundError):
-            self.filesystem.rm(self.path(name), recursive=True)
+        path = self.path(name)
+        with storage_errors("remove", path), suppress(FileNotFoundError):
+            if self.local:
+                self.filesystem.rm(path, recursive=True)
+            else:
+                self._remove_remote(self.filesystem.find(path))
 
     def clear(self, directory: str, gone: Callable[[str], bool]) -> None:
         """Remove the files directly in a directory that `gone` names, in few calls. Files that a
@@ -235,14 +239,28 @@ class Storage:
             if self.local:
                 for each in chosen:
                     Path(each).unlink(missing_ok=True)
-            elif chosen:
-                self.filesystem.rm(chosen)
+            else:
+                self._remove_remote(chosen)
+
+    def _remove_remote(self, paths: Sequence[str]) -> None:
+        """Of many that are removed in one call, the filesystem does not say which were refused."""
+        if len(paths) == 1:
+            self.filesystem.rm_file(paths[0])
+        elif paths:
+            self.filesystem.rm(list(paths))
+            self.filesystem.invalidate_cache()
+            if left := [each for each in (paths[0], paths[-1]) if self.filesystem.exists(each)]:
+                raise PermissionError(errno.EACCES, "it was refused, and is still there", left[0])
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
-        """A seekable file to read from, closed at the end of the block."""
+        """A seekable file to read from, closed at the end of the block. What is read is what was
+        asked for: on S3 nothing is read ahead."""
         where = self.path(name)
-        with storage_errors("read", where), self.filesystem.open(where, "rb") as file:
+        with (
+            storage_errors("read", where),
+            self.filesystem.open(where, "rb", cache_type="none") as file,
+        ):
             yield file
 
 

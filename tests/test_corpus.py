@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +42,32 @@ def test_files_are_found_by_path_directory_and_glob(
     found = list_files(f"{tree}{pattern}")
     assert [Path(file.path).relative_to(tree).as_posix() for file in found] == names
     assert all(file.size_bytes == Path(file.path).stat().st_size for file in found)
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.parquet"])
+def test_what_links_lead_to_is_found_and_its_changes_are_seen(
+    tree: Path, tmp_path: Path, pattern: str
+) -> None:
+    elsewhere = tmp_path / "blobs"
+    write(elsewhere / "one.parquet")
+    (tree / "link.parquet").symlink_to(elsewhere / "one.parquet")
+    (tree / "gone.parquet").symlink_to(elsewhere / "nothing.parquet")
+    found = {file.path: file for file in list_files(f"{tree}{pattern}")}
+    assert f"{tree}/gone.parquet" not in found
+    linked = found[f"{tree}/link.parquet"]
+    assert linked.size_bytes == (elsewhere / "one.parquet").stat().st_size
+    os.utime(elsewhere / "one.parquet", (1, 1))
+    assert linked not in list_files(f"{tree}{pattern}")
+
+
+def test_a_linked_directory_is_read_and_one_that_leads_back_is_not(
+    tree: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "more" / "d.parquet")
+    (tree / "more").symlink_to(tmp_path / "more")
+    (tree / "sub" / "up").symlink_to(tree)
+    names = [Path(file.path).relative_to(tree).as_posix() for file in list_files(str(tree))]
+    assert names == ["a.parquet", "b.parquet", "lines.jsonl", "more/d.parquet", "sub/c.parquet"]
 
 
 @pytest.mark.parametrize(("pattern", "left"), [("", 3), ("/**/*.parquet", 2), ("/sub", 1)])

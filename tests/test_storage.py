@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import s3fs
+from fakes_storage import S3Server
 
+from pipelines.corpus import list_files, open_corpus, read_rows
 from pipelines.errors import StorageError
+from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 
 
@@ -77,6 +84,53 @@ def test_clear_takes_the_files_that_are_named_and_no_others(storage: Storage) ->
         storage.clear("nowhere", lambda name: True)
     assert storage.entries("d") == ["sub", "y1"]
     assert (storage.names("d/sub"), storage.names("")) == (["x3"], ["x4"])
+
+
+def test_what_may_not_be_removed_is_told(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object, **__: object) -> list[str]:
+        # as S3 answers where some keys of a call were refused
+        return []
+
+    storage = Storage(f"{s3.new_bucket()}/out")
+    put(storage, "d/x", "d/y")
+    monkeypatch.setattr(s3fs.S3FileSystem, "_bulk_delete", refused)
+    with pytest.raises(StorageError, match=r"out/d: cannot remove: .*still there"):
+        storage.remove("d")
+    with pytest.raises(StorageError, match=r"out/d: cannot clear: .*still there"):
+        storage.clear("d", lambda name: True)
+
+
+def test_of_a_parquet_file_on_s3_no_more_is_read_than_is_asked_for(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[int] = []
+    fetch = s3fs.S3File._fetch_range
+
+    def counting(file: s3fs.S3File, start: int, end: int) -> bytes:
+        data: bytes = fetch(file, start, end)
+        fetched.append(len(data))
+        return data
+
+    monkeypatch.setattr(s3fs.S3File, "_fetch_range", counting)
+    storage = Storage(f"{s3.new_bucket()}/out")
+    dice = random.Random(0)  # noqa: S311
+    rows = pa.table({"id": range(40), "text": [dice.randbytes(50_000).hex() for _ in range(40)]})
+    with storage.new_file("corpus.parquet") as path:
+        pq.write_table(rows, path, row_group_size=1)
+        size = path.stat().st_size
+    for group in range(40):
+        with storage.open("corpus.parquet") as file:
+            pq.ParquetFile(file).read_row_group(group)
+    by_units = sum(fetched)
+    fetched.clear()
+    spec = InputSpec(path=f"{storage.url}/corpus.parquet", id_column="id")
+    corpus = open_corpus(spec, list_files(spec.path))
+    for piece in corpus.pieces:
+        assert sum(part.num_rows for part in read_rows(spec, corpus.layout, piece)) == 1
+    # a footer is looked for in the last 64 KiB
+    most = size + 41 * 2**16
+    assert size / 2 < by_units < most
+    assert size / 2 < sum(fetched) < most
 
 
 def test_copy_replaces_the_target(storage: Storage) -> None:
