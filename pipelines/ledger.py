@@ -144,8 +144,9 @@ class Ledger:
             plans.append(plan)
         return plans
 
-    def add_plan(self, number: int, plan: Plan) -> None:
-        """Create plan `number`; where somebody else did so first, theirs stands."""
+    def add_plan(self, number: int, plan: Plan) -> bool:
+        """Create plan `number`; where somebody else did so first, theirs stands, and this returns
+        False."""
         metadata = {
             _FILES_KEY.decode(): json.dumps([asdict(file) for file in plan.files]),
             _ROWS_KEY.decode(): json.dumps(plan.rows_files),
@@ -153,7 +154,7 @@ class Ledger:
         }
         sink = io.BytesIO()
         pq.write_table(units_table(plan.units, metadata), sink)
-        self.storage.create(_plan_name(number), sink.getvalue())
+        return self.storage.create(_plan_name(number), sink.getvalue())
 
     def _read_plan(self, number: int) -> Plan | None:
         data = self.storage.find(_plan_name(number))

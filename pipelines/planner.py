@@ -6,15 +6,16 @@ ledger; nothing of engines or of how units are run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
 from pipelines.cluster import Cluster
 from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus, why_unreadable
-from pipelines.errors import InputError, PhifleetError, UnreadableFile
+from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.ledger import Ledger, Plan, new_index, sum_counts
@@ -26,8 +27,9 @@ from pipelines.units import number_units
 
 _IDS_PER_SHARE = 20_000_000
 # What this process has done before Ray has started a process for it.
-_SMALL_CORPUS_BYTES = 4 * 2**20
+SMALL_CORPUS_BYTES = 4 * 2**20
 _FEW_IDS = 100_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,20 @@ class Planner:
         directory = new_index(len(plans))
         try:
             found = self._index(open_corpus(self.prepared.spec.input, new), directory)
-        except UnreadableFile as error:
-            raise UnreadableFile(
-                f"{error.message.rstrip('. ')}; write it again, or leave it out with "
-                "--skip-bad-files"
-            ) from error
-        self._check_ids(found, directory, plans)
+            self._check_ids(found, directory, plans)
+        except PhifleetError as error:
+            # it holds the texts once more
+            with suppress(StorageError):
+                self.ledger.storage.remove(directory)
+            if isinstance(error, UnreadableFile):
+                raise UnreadableFile(
+                    f"{error.message.rstrip('. ')}; write it again, or leave it out with "
+                    "--skip-bad-files"
+                ) from error
+            raise
         first = sum(len(plan.units) for plan in plans)
-        self.ledger.add_plan(len(plans), _plan(new, found, directory, first))
+        if not self.ledger.add_plan(len(plans), _plan(new, found, directory, first)):
+            self.ledger.storage.remove(directory)
         return self.ledger.plans()
 
     def _sound(self, files: Sequence[SourceFile]) -> list[SourceFile]:
@@ -135,33 +143,42 @@ def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[Source
 
 def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterator[SpanIndex]:
     """Index spans on Ray Data, one CPU each, in any order; a small corpus here, in this process."""
-    if sum(piece.size_bytes for span in spans for piece in span) <= _SMALL_CORPUS_BYTES:
+    if sum(piece.size_bytes for span in spans for piece in span) <= SMALL_CORPUS_BYTES:
         yield from (index_span(number, span, config) for number, span in enumerate(spans))
         return
     shared = ray.put(config)
 
     def index(row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return {"found": index_span(row["number"], row["pieces"], ray.get(shared))}
-        except PhifleetError as error:
-            # raised there, it would come here as an error of Ray Data's
-            return {"found": error}
+        return {"found": _outcome(index_span, row["number"], row["pieces"], ray.get(shared))}
 
     rows = [{"number": number, "pieces": list(span)} for number, span in enumerate(spans)]
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
     for row in dataset.map(index, num_cpus=1).iter_rows():
-        if isinstance(row["found"], PhifleetError):
-            raise row["found"]
-        yield row["found"]
+        yield _value(row["found"])
+
+
+def _outcome(asked: Callable[..., T], *given: Any) -> T | PhifleetError:
+    """What it returns, or its error, which raised on Ray would come as an error of Ray's."""
+    try:
+        return asked(*given)
+    except PhifleetError as error:
+        return error
+
+
+def _value(outcome: T | PhifleetError) -> T:
+    if isinstance(outcome, PhifleetError):
+        raise outcome
+    return outcome
 
 
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
     """Why files cannot be read, by path: each is read whole, many of them on Ray's CPUs."""
-    if sum(file.size_bytes for file in files) <= _SMALL_CORPUS_BYTES:
+    if sum(file.size_bytes for file in files) <= SMALL_CORPUS_BYTES:
         found = [why_unreadable(spec, file) for file in files]
     else:
-        look = ray.remote(num_cpus=1)(why_unreadable)
-        found = ray.get([look.remote(spec, file) for file in files])
+        look = ray.remote(num_cpus=1)(_outcome)
+        outcomes = ray.get([look.remote(why_unreadable, spec, file) for file in files])
+        found = [_value(outcome) for outcome in outcomes]
     return {file.path: why for file, why in zip(files, found, strict=True) if why}
 
 
@@ -172,11 +189,12 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
         return find_duplicates(storage, rows_files, share=0, shares=1)
     shares = 1 + rows // _IDS_PER_SHARE
 
-    @ray.remote(num_cpus=1)
-    def look(share: int) -> list[str]:
-        return find_duplicates(storage, rows_files, share, shares)
-
-    return [found for share in range(shares) for found in ray.get(look.remote(share))]
+    look = ray.remote(num_cpus=1)(_outcome)
+    found: list[str] = []
+    for share in range(shares):
+        asked = look.remote(find_duplicates, storage, rows_files, share, shares)
+        found += _value(ray.get(asked))
+    return found
 
 
 def _rows_files(directory: str, spans: int) -> list[str]:

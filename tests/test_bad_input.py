@@ -15,6 +15,7 @@ from fakes import FakeEngine
 from here import RunHere, run_here
 
 from pipelines.errors import InputError
+from pipelines.ledger import INDEX
 from pipelines.tiny.phi3 import CONTROL_TOKENS
 from pipelines.tokens import Tokens
 
@@ -49,6 +50,8 @@ def refused(run: RunHere) -> str:
     with pytest.raises(InputError) as error:
         run()
     assert run.engines == []
+    # nor is the copy of the texts left
+    assert run.storage.entries(INDEX) == []
     return error.value.message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from here import run_here
 from pipelines.cluster import join_cluster, leave_cluster
 from pipelines.documents import MAX_TEXT_BYTES
 from pipelines.errors import InputError, UnreadableFile
+from pipelines.planner import SMALL_CORPUS_BYTES
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("tiny_model")]
 
@@ -28,9 +30,12 @@ def _cluster() -> Iterator[None]:
 def corpus(tmp_path: Path) -> Path:
     """A file so large that Ray reads it, in two row groups."""
     (tmp_path / "corpus").mkdir()
-    texts = [f"Number {number} is another one. " * 300 for number in range(600)]
+    dice = random.Random(0)  # noqa: S311
+    texts = [dice.randbytes(8_000).hex() for _ in range(600)]
     rows = pa.table({"doc": range(600), "text": texts})
     pq.write_table(rows, tmp_path / "corpus/a.parquet", row_group_size=300)
+    # compressed too
+    assert (tmp_path / "corpus/a.parquet").stat().st_size > SMALL_CORPUS_BYTES
     return tmp_path / "corpus"
 
 
