@@ -89,7 +89,8 @@ def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> Prepared
     """Find the model and derive what follows. `recorded` is the job that OUTPUT holds, if any.
     Raises SpecError, ModelError."""
     spec = job.spec
-    model = resolve(spec.model.name, _revision(job, recorded))
+    # the weights are fetched where engines read them
+    model = resolve(spec.model.name, _revision(job, recorded), weights=False)
     tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokens(model.path))
     # what follows the model is part of the fingerprint as it was resolved
     followed = {

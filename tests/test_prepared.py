@@ -37,7 +37,8 @@ def test_lengths_that_follow_the_model_are_fingerprinted_as_what_they_are() -> N
 def test_a_run_that_goes_on_keeps_the_commit_it_found_on_the_hub(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, before: str | None, wanted: str
 ) -> None:
-    def resolve(name: str, revision: str | None) -> Model:
+    def resolve(name: str, revision: str | None, *, weights: bool) -> Model:
+        assert not weights
         raise ModelError(f"{name} at {revision}")
 
     monkeypatch.setattr("pipelines.prepared.resolve", resolve)
