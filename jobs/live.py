@@ -30,17 +30,22 @@ class View:
     state: RunState
     progress: Progress = field(default_factory=Progress)
     tokens_per_second: float = 0.0
-    _samples: deque[tuple[float, int]] = field(default_factory=deque)
+    prompt_tokens_per_second: float = 0.0
+    _samples: deque[tuple[float, Progress]] = field(default_factory=deque)
 
     def poll(self) -> None:
         """Read the board once and bring the rates up to date."""
         self.progress = self.state.progress()
         now = time.monotonic()
-        self._samples.append((now, self.progress.prompt_tokens + self.progress.output_tokens))
+        self._samples.append((now, self.progress))
         while now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
             self._samples.popleft()
-        (then, before), (_, tokens) = self._samples[0], self._samples[-1]
-        self.tokens_per_second = (tokens - before) / (now - then) if now > then else 0.0
+        then, before = self._samples[0]
+        seconds = now - then
+        read = self.progress.prompt_tokens - before.prompt_tokens
+        written = self.progress.output_tokens - before.output_tokens
+        self.tokens_per_second = (read + written) / seconds if seconds else 0.0
+        self.prompt_tokens_per_second = read / seconds if seconds else 0.0
 
     @property
     def documents(self) -> int:
@@ -50,7 +55,7 @@ class View:
     @property
     def eta_seconds(self) -> float | None:
         left = max(0, self.state.tokens_to_run - self.progress.prompt_tokens)
-        return left / self.tokens_per_second if self.tokens_per_second else None
+        return left / self.prompt_tokens_per_second if self.prompt_tokens_per_second else None
 
     @property
     def reuse(self) -> float:

@@ -92,11 +92,18 @@ class Board:
     what workers report from then on: their running totals."""
 
     def __init__(self) -> None:
-        self._workers: dict[str, Progress] = {}
+        self._workers: dict[str, tuple[str, Progress]] = {}
+        self._gone = Progress()
         self._failures: list[str] = []
 
-    def report(self, worker: str, progress: Progress) -> None:
-        self._workers[worker] = progress
+    def report(self, worker: str, life: str, progress: Progress) -> None:
+        """A worker that died and was started again has another life, and begins at nothing."""
+        before, known = self._workers.get(worker, (life, progress))
+        if before != life:
+            # what it has done counts on; it holds nothing, and is no worker beside its next life
+            known.workers = known.kv_tokens_in_flight = 0
+            self._gone = total((self._gone, known))
+        self._workers[worker] = (life, progress)
 
     def fail(self, message: str) -> None:
         """A worker says why it gives up, for a driver to which Ray may only say that it died."""
@@ -106,7 +113,7 @@ class Board:
         return self._failures
 
     def read(self) -> Progress:
-        return total(self._workers.values())
+        return total((self._gone, *(progress for _, progress in self._workers.values())))
 
 
 @dataclass

@@ -358,7 +358,9 @@ class _Reporter:
         self._progress = progress
         self._keeper = keeper
         self._metrics = metrics
-        self._name = uuid.uuid4().hex
+        # the same when Ray has started it again
+        self._worker = ray.get_runtime_context().get_actor_id()
+        self._life = uuid.uuid4().hex
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -374,4 +376,4 @@ class _Reporter:
         in_flight = self._keeper.engine.kv_tokens_in_flight
         self._progress.note_engine(self._keeper.used, in_flight, self._keeper.restarts)
         self._metrics.in_flight(in_flight)
-        await self._board.report.remote(self._name, self._progress)
+        await self._board.report.remote(self._worker, self._life, self._progress)
