@@ -11,6 +11,7 @@ from pipelines.errors import InputError
 from pipelines.passages import Passage, open_text
 from pipelines.prepared import PreparedJob
 from pipelines.reading import MAP_REDUCE
+from pipelines.storage import Storage
 from pipelines.tasks import asked_of
 
 
@@ -27,7 +28,8 @@ def find_document(corpus: Corpus, doc_id: str) -> Document:
 def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     """What `phifleet show` prints: id, tokens, strategy, pool, chunks and every prompt's ids."""
     spec = prepared.spec.input
-    document = find_document(open_corpus(spec, list_files(spec.path)), doc_id)
+    files = list_files(spec.path, but=Storage(prepared.spec.output.path).root)
+    document = find_document(open_corpus(spec, files), doc_id)
     if document.text is None:
         assert document.problem is not None
         raise InputError(f"--id {doc_id}: the model sees nothing of it: {document.problem.message}")

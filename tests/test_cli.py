@@ -139,6 +139,17 @@ def test_a_wrong_job_ends_with_2_and_says_what(
     assert said in capsys.readouterr().err
 
 
+def test_show_looks_past_an_output_inside_the_corpus(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = job.parent / "in/answers"
+    output.mkdir()
+    pq.write_table(pa.table({"id": [9], "summary": ["Other columns."]}), output / "part-0.parquet")
+    spec = yaml.safe_load(job.read_text())
+    _write(job, {**spec, "output": {"path": str(output)}})
+    assert _show(job, "1", capsys)["id"] == 1
+
+
 def test_an_error_as_json_is_one_object(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(job), "--id", "99", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["status"] == "failed"
