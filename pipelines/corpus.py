@@ -163,7 +163,9 @@ def _open_file(
     try:
         with _opened(filesystem, file.path) as handle:
             if file.path.endswith(JSONL):
-                schema = jsonl.find_schema(handle, wanted_columns(spec))
+                schema = jsonl.find_schema(
+                    handle, wanted_columns(spec), whole=bool(spec.keep_columns)
+                )
                 pieces = [Piece(file.path, None, 0, file.size_bytes)] if schema else []
             else:
                 parquet = pq.ParquetFile(handle)

@@ -12,21 +12,20 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 _BLOCK_BYTES = 4 * 2**20
-# How far to look for the type of a key that is null at first.
-_LOOK_BYTES = 64 * 2**20
 
 
-def find_schema(handle: Any, wanted: Collection[str]) -> pa.Schema | None:
+def find_schema(handle: Any, needed: Collection[str], *, whole: bool) -> pa.Schema | None:
     """The columns of a file of JSON lines, None where it has no line. Raises ArrowException.
 
-    Looks at as much of the file as it takes to see a value for every wanted column.
+    Looks at as much of the file as it takes to see a value for every needed column, or at the
+    `whole` of it: any line may have one more key in an object, or a fraction after whole numbers.
     """
     found: pa.Schema | None = None
     for block in _blocks(handle):
         seen = pa.schema([(field.name, _as_written(field.type)) for field in _parse(block).schema])
         found = seen if found is None else merge_schemas([found, seen])
         known = {field.name for field in found if not _holds_null(field.type)}
-        if known.issuperset(wanted) or handle.tell() >= _LOOK_BYTES:
+        if known.issuperset(needed) and not whole:
             break
     return found
 

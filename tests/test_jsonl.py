@@ -39,6 +39,17 @@ def test_jsonl_types_are_found_behind_many_nulls(tmp_path: Path) -> None:
     assert found.slice(10_000).to_pylist()[0]["kept.tags"] == ["new"]
 
 
+def test_jsonl_types_widen_at_any_line(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": n, "text": "x" * 1000, "meta": {"a": 1}, "score": 1} for n in range(10_000)
+    ]
+    rows.append({"id": 10_000, "text": "last", "meta": {"a": 1, "b": 2}, "score": 9.5})
+    found = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "score")
+    last = found.slice(10_000).to_pylist()[0]
+    assert (last["kept.meta"], last["kept.score"]) == ({"a": 1, "b": 2}, 9.5)
+    assert column(found, "kept.score")[0] == 1.0
+
+
 def test_jsonl_strings_that_look_like_dates_stay_strings(tmp_path: Path) -> None:
     row = {
         "id": "2024-01-01",
