@@ -24,6 +24,7 @@ from pipelines.layout import (
     JSONL,
     Layout,
     common_layout,
+    later_layout,
     layout_of,
     partition_values,
     wanted_columns,
@@ -135,13 +136,18 @@ class Corpus:
     layout: Layout
 
 
-def open_corpus(spec: InputSpec, files: Sequence[SourceFile]) -> Corpus:
-    """Read every file's footer and check its columns. Raises InputError naming file and column."""
+def open_corpus(
+    spec: InputSpec, files: Sequence[SourceFile], earlier: Layout | None = None
+) -> Corpus:
+    """Read every file's footer and check its columns, also against those of files that were read
+    earlier. Raises InputError naming file and column."""
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
         opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
     layout = common_layout([layout for layout, _ in opened], [file.path for file in files], spec)
     pieces = tuple(piece for _, found in opened for piece in found)
+    if earlier is not None and pieces:
+        layout = later_layout(earlier, layout, files[0].path, spec)
     return Corpus(spec, tuple(files), pieces, layout)
 
 

@@ -5,6 +5,7 @@ Knows schemas; nothing of how a file is opened or read.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from pipelines.spec import InputSpec
 
 JSONL = ".jsonl"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_EARLIER = "the files that this run has read before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,20 @@ class Layout:
             pa.field(TEXT, pa.large_binary()),
         ]
         return pa.schema([*own, *(field.with_name(KEPT + field.name) for field in self.kept)])
+
+    def to_text(self) -> str:
+        """As a record keeps it."""
+        return base64.b64encode(self.schema.serialize().to_pybytes()).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> Layout:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+        kept = [
+            field.with_name(field.name.removeprefix(KEPT))
+            for field in schema
+            if field.name.startswith(KEPT)
+        ]
+        return cls(schema.field(DOC_ID).type, pa.schema(kept))
 
 
 def wanted_columns(spec: InputSpec) -> tuple[str, ...]:
@@ -115,6 +131,18 @@ def common_layout(
         ]
         common = Layout(common.id_type, pa.schema(kept))
     return common
+
+
+def later_layout(earlier: Layout, later: Layout, path: str, spec: InputSpec) -> Layout:
+    """The layout of files, one of them at `path`, that come to earlier ones: it is theirs, for the
+    answers about all are one table. Raises InputError where they cannot be read so."""
+    if later.id_type != earlier.id_type:
+        raise _differs(spec.id_column, path, later.id_type, _EARLIER, earlier.id_type)
+    for ours, theirs in zip(earlier.kept, later.kept, strict=True):
+        both = _common_field(ours, theirs, path, _EARLIER, loose=path.endswith(JSONL))
+        if both.type != ours.type:
+            raise _differs(ours.name, path, theirs.type, _EARLIER, ours.type)
+    return earlier
 
 
 def _common_field(

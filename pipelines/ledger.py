@@ -40,6 +40,7 @@ _PARALLEL = 32
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
+_LAYOUT_KEY = b"phifleet.layout"
 _UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
 _INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 
@@ -86,12 +87,14 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one look at the corpus gave: files, units, and the files that list every row."""
+    """What one look at the corpus gave: files, units, the files that list every row, problems by
+    reason, and the layout of the rows where there are any."""
 
     files: tuple[SourceFile, ...]
     units: tuple[Unit, ...]
     rows_files: tuple[str, ...]
     problems: Mapping[str, int]
+    layout: str | None = None
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -151,6 +154,7 @@ class Ledger:
             _FILES_KEY.decode(): json.dumps([asdict(file) for file in plan.files]),
             _ROWS_KEY.decode(): json.dumps(plan.rows_files),
             _PROBLEMS_KEY.decode(): json.dumps(dict(plan.problems)),
+            _LAYOUT_KEY.decode(): json.dumps(plan.layout),
         }
         sink = io.BytesIO()
         pq.write_table(units_table(plan.units, metadata), sink)
@@ -167,6 +171,8 @@ class Ledger:
             units=tuple(units_of(table)),
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
+            # a run of before has none
+            layout=json.loads(metadata.get(_LAYOUT_KEY, "null")),
         )
 
     def committed(self) -> set[int]:

@@ -18,6 +18,7 @@ from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus, why_unreada
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.layout import Layout
 from pipelines.ledger import Ledger, Plan, new_index, sum_counts
 from pipelines.prepared import PreparedJob
 from pipelines.progress import RunState
@@ -59,7 +60,8 @@ class Planner:
         """Index new files and record the next plan; return all plans as they stand then."""
         directory = new_index(len(plans))
         try:
-            found = self._index(open_corpus(self.prepared.spec.input, new), directory)
+            corpus = open_corpus(self.prepared.spec.input, new, _layout_of(plans))
+            found = self._index(corpus, directory)
             self._check_ids(found, directory, plans)
         except PhifleetError as error:
             # it holds the texts once more
@@ -72,7 +74,8 @@ class Planner:
                 ) from error
             raise
         first = sum(len(plan.units) for plan in plans)
-        if not self.ledger.add_plan(len(plans), _plan(new, found, directory, first)):
+        plan = _plan(corpus, found, directory, first)
+        if not self.ledger.add_plan(len(plans), plan):
             self.ledger.storage.remove(directory)
         return self.ledger.plans()
 
@@ -201,9 +204,18 @@ def _rows_files(directory: str, spans: int) -> list[str]:
     return [f"{directory}/rows-{number:05d}.parquet" for number in range(spans)]
 
 
-def _plan(
-    files: Sequence[SourceFile], found: Sequence[SpanIndex], directory: str, first: int
-) -> Plan:
+def _layout_of(plans: Sequence[Plan]) -> Layout | None:
+    """What all files of these plans have in common, None where none has a row."""
+    found = [plan.layout for plan in plans if plan.layout is not None]
+    return Layout.from_text(found[0]) if found else None
+
+
+def _plan(corpus: Corpus, found: Sequence[SpanIndex], directory: str, first: int) -> Plan:
     units = number_units([unit for index in found for unit in index.units], first)
-    problems = sum_counts(index.problems for index in found)
-    return Plan(tuple(files), tuple(units), tuple(_rows_files(directory, len(found))), problems)
+    return Plan(
+        files=corpus.files,
+        units=tuple(units),
+        rows_files=tuple(_rows_files(directory, len(found))),
+        problems=sum_counts(index.problems for index in found),
+        layout=corpus.layout.to_text() if units else None,
+    )
