@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
+from ray.data.exceptions import ExecutionTimeoutError
 
 from pipelines.cluster import Cluster, Seat, take_seat
 from pipelines.corpus import SourceFile, list_files
@@ -168,7 +169,8 @@ class BatchRun:
                 for row in self._map(batch, seat, room):
                     self.state.units_done += 1
                     self.timing.add(row)
-        except ray.exceptions.RayError as error:
+        # the second where nothing went on for hours, as for lack of GPUs
+        except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
             raise self._reason(error) from error
 
     def _map(

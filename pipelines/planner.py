@@ -49,6 +49,10 @@ class Planner:
         self.state.phase = "indexing"
         if self.skip_bad_files:
             new = self._sound(new)
+            if not new and not plans and self.state.skipped_files:
+                raise UnreadableFile(
+                    f"input.path: no file can be read to its end; {self.state.skipped_files[0]}"
+                )
         while new:
             plans = self._add_plan(plans, new)
             # where somebody else was first, theirs may lack some of ours

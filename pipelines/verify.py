@@ -6,9 +6,10 @@ Holds 8 bytes a document; knows nothing of models or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,8 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What verifying found. Complete means that every document is accounted for once."""
+    """What verifying found. Complete means that every document of the files that were read is
+    accounted for once; damaged ones may have been left out."""
 
     documents: int
     answered: int
@@ -44,6 +46,7 @@ class Verdict:
     units: int
     units_committed: int
     problems: tuple[str, ...]
+    skipped_files: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -71,10 +74,10 @@ def verify(storage: Storage) -> Verdict:
     problems += [problem for unit in checked for problem in unit.problems]
     rows_files = [name for plan in plans for name in plan.rows_files]
     expected = _joined([read_hashes(storage, name) for name in rows_files])
+    manifest = ledger.manifest()
     if not missing:
         problems += _id_problems(expected, _joined([unit.ids for unit in checked]))
-    if not missing:
-        problems += _manifest_problems(ledger, commits)
+        problems += _manifest_problems(manifest, commits)
     return Verdict(
         documents=len(expected),
         answered=sum(commit.answered for commit in commits),
@@ -82,11 +85,13 @@ def verify(storage: Storage) -> Verdict:
         units=len(units),
         units_committed=len(committed),
         problems=tuple(problems),
+        skipped_files=tuple((manifest or {}).get("skipped_files", ())),
     )
 
 
-def _manifest_problems(ledger: Ledger, commits: Sequence[Commit]) -> Iterator[str]:
-    manifest = ledger.manifest()
+def _manifest_problems(
+    manifest: Mapping[str, Any] | None, commits: Sequence[Commit]
+) -> Iterator[str]:
     if manifest is None:
         yield "there is no _manifest.json; run again to finish"
         return

@@ -16,8 +16,10 @@ from here import RunHere, run_here
 
 from pipelines.errors import InputError
 from pipelines.ledger import INDEX
+from pipelines.storage import Storage
 from pipelines.tiny.phi3 import CONTROL_TOKENS
 from pipelines.tokens import Tokens
+from pipelines.verify import verify
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
@@ -183,6 +185,13 @@ def test_a_file_that_is_broken_is_refused_with_its_name_and_the_remedy(
     assert told.endswith("; write it again, or leave it out with --skip-bad-files")
 
 
+def test_a_corpus_of_which_every_file_would_be_skipped_is_refused(corpus: Path) -> None:
+    path = write(corpus / "a.parquet", ["a", "b"])
+    path.write_bytes(cut(path.read_bytes()))
+    told = refused(run_over(corpus, skip_bad_files=True))
+    assert told.startswith(f"input.path: no file can be read to its end; {path}: cannot be read")
+
+
 @pytest.mark.parametrize("spoil", [cut, damage])
 def test_a_broken_file_that_is_skipped_is_listed_and_is_new_work_once_it_is_whole(
     corpus: Path, spoil: Any
@@ -194,6 +203,8 @@ def test_a_broken_file_that_is_skipped_is_listed_and_is_new_work_once_it_is_whol
     manifest = run_over(corpus, skip_bad_files=True)()
     assert (manifest["documents"], len(manifest["skipped_files"])) == (1, 1)
     assert manifest["skipped_files"][0].startswith(f"{path}: cannot be read")
+    verdict = verify(Storage(str(corpus.parent / "out")))
+    assert (verdict.complete, verdict.skipped_files) == (True, tuple(manifest["skipped_files"]))
     path.write_bytes(whole)
     assert run_over(corpus)()["documents"] == 3
     assert sorted(row["doc"] for row in answered(corpus)) == ["a", "b", "c"]
