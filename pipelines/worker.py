@@ -240,8 +240,15 @@ class UnitRunner:
             return await self._answer(document, engine, [])
         except* EngineDied as errors:
             died = _leaves(errors)[0]
-        await self._keeper.replace(engine, died)
-        await self._probe()
+        try:
+            await self._keeper.replace(engine, died)
+            await self._probe()
+        except EngineError as error:
+            # whoever looks into it begins with this document
+            raise EngineError(
+                f"{error.message}\nThe last document that one died of: {document.source} row "
+                f"{document.row}, id {document.doc_id!r}"
+            ) from error
         reason = TIMEOUT if isinstance(died, EngineHung) else ENGINE_CRASH
         message = f"{died.message} while it read this document alone"
         return self._left_out(document, Problem(reason, message), attempt)

@@ -218,8 +218,13 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
 ) -> None:
     unit_of(config.storage, [f"text {number}" for number in range(30)])
     engines = Engines(tiny_tokens, dies_of="text")
-    with pytest.raises(EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines .* the engine died"):
+    with pytest.raises(
+        EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines .* the engine died"
+    ) as e:
         await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
+    # two deaths were of them all together
+    last = MOST_DEATHS_IN_A_ROW - 3
+    assert e.value.message.endswith(f"died of: in.parquet row {last}, id 'd{last}'")
     assert len(engines.started) == MOST_DEATHS_IN_A_ROW
     assert Ledger(config.storage).committed() == set()
 
