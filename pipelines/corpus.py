@@ -99,7 +99,7 @@ def _find_linked(root: str) -> dict[str, dict[str, Any]]:
     """As the filesystem finds them, and what links lead to; a link to what it stands in is left."""
     if os.path.isfile(root):
         return {root: _linked(root)}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for directory, below, names in os.walk(root, followlinks=True):
         here = Path(directory).resolve()
         below[:] = [
