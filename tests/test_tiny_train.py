@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -63,14 +65,23 @@ def test_muon_moves_as_torch_s_does(shape: tuple[int, int]) -> None:
     assert float(apart.norm()) < 0.02 * float(moved.norm())
 
 
-def _train(tokens: Tokens, tokenizer: Path, directory: Path, seed: int, steps: int) -> torch.Tensor:
+def _train(
+    tokens: Tokens,
+    tokenizer: Path,
+    directory: Path,
+    seed: int,
+    steps: int,
+    stages: Sequence[Stage] = STAGES,
+) -> torch.Tensor:
     """All weights after so many steps."""
     directory.mkdir(exist_ok=True)
     (directory / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
     torch.manual_seed(3)
-    training = Training(tokens, directory, seed, STAGES)
+    training = Training(tokens, directory, seed, stages)
     training.run(steps)
-    return torch.cat([weight.flatten() for weight in training.model.state_dict().values()])
+    model = training.model.model
+    learned = [model.embed_tokens.weight, training.model.lm_head.weight, *model.layers.parameters()]
+    return torch.cat([weight.detach().flatten() for weight in learned])
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
@@ -85,6 +96,18 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     written = load_file(tokenizer / "twice" / "model.safetensors")
     assert all(weight.dtype == torch.bfloat16 for weight in written.values())
     assert not (tokenizer / "twice" / CHECKPOINT).exists()
+
+
+def test_the_model_is_the_mean_of_the_weights_that_were_kept(
+    tokenizer: Path, paired_tokens: Tokens
+) -> None:
+    first = _train(paired_tokens, tokenizer, tokenizer / "first", 3, 2)
+    last = _train(paired_tokens, tokenizer, tokenizer / "last", 3, 4)
+    keeping = [replace(stage, kept=True) for stage in STAGES]
+    _train(paired_tokens, tokenizer, tokenizer / "mean", 3, 3, keeping)
+    mean = _train(paired_tokens, tokenizer, tokenizer / "mean", 3, 4, keeping)
+    assert float((mean - (first + last) / 2).abs().mean()) < 1e-7
+    assert float((mean - last).abs().mean()) > 1e-6
 
 
 def test_a_word_means_the_same_with_and_without_a_blank(

@@ -170,11 +170,11 @@ class Author:
         )
 
     def _facts(self, keys: int) -> tuple[Fact, ...]:
+        pick = self.random
         made: list[Fact] = []
         names: list[str] = []
         for _ in range(keys):
             names.append(self.key(beside=names[-1] if names else ""))
-        pick = self.random
         for key in dict.fromkeys(names):
             kind = pick.choice(KINDS)
             listed = kind in ("string", "code") and pick.random() < 0.15 + self.alike
@@ -182,7 +182,7 @@ class Author:
             for _ in range(lines):
                 values = {self.value(kind) for _ in range(pick.randint(1, 3) if listed else 1)}
                 made.append(Fact(key, rules.listed(sorted(values)), kind, listed))
-        self.random.shuffle(made)
+        pick.shuffle(made)
         return tuple(made)
 
     def _topic(self) -> tuple[tuple[str, ...], list[str]]:

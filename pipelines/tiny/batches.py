@@ -28,7 +28,8 @@ class Stage:
     """So many steps with texts of up to so many tokens. `mixture` weighs the kinds of lesson;
     `shortest`: how long the shortest texts are, as a share of the longest; `alike`: how many keys
     share a word with another; `peak`: where it is given, a new course of learning begins, whose
-    rates rise to this share of the highest and fall until the next."""
+    rates rise to this share of the highest and fall until the next; `kept`: the weights at its end
+    are kept, and the model is the mean of all that were."""
 
     steps: int
     most_tokens: int
@@ -36,6 +37,7 @@ class Stage:
     shortest: float = 0.25
     alike: float = 0.0
     peak: float | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
