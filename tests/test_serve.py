@@ -101,6 +101,8 @@ def test_openais_client_gets_structured_output(served: Served) -> None:
     assert set(json.loads(said.choices[0].message.content)) == {"yes"}
 
 
+# the client's own, of the message that it parsed
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_openais_client_goes_on_with_a_chat(served: Served) -> None:
     client = served.client()
     messages: list[Any] = [{"role": "developer", "content": "Be brief."}]
