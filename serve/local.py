@@ -85,10 +85,12 @@ def _serve(
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: told.set())
-        if _wait_until_ready(list(apps), told, screen):
-            _tell(spec, key, screen, as_json=as_json)
-            told.wait()
-            screen.console.print("finishing what was accepted; stop again to leave at once")
+        if not _wait_until_ready(list(apps), told, screen):
+            # nobody was told of it; what waits for room in the cluster would be waited for
+            raise KeyboardInterrupt
+        _tell(spec, key, screen, as_json=as_json)
+        told.wait()
+        screen.console.print("finishing what was accepted; stop again to leave at once")
         _let_signals_interrupt()
         _finish(*apps)
     except BaseException:
