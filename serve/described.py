@@ -24,7 +24,13 @@ _CODES = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": wire.Error, "description": text} for code, text in _CODES.items()
 }
-STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+# of a stream OpenAPI 3.1 describes each event
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+STREAM = {"text/event-stream": {"schema": _EVENT}}
 
 
 def described(app: FastAPI, names: Sequence[str]) -> Callable[[], dict[str, Any]]:

@@ -12,7 +12,18 @@ import httpx
 import pytest
 import schemathesis
 import uvicorn
-from endpoints import KEY, ScriptedPool, endpoint_of, offer_of
+from endpoints import (
+    CHAT_BODY,
+    CHATS,
+    DOCUMENT_BODY,
+    DOCUMENTS,
+    KEY,
+    TEXT_BODY,
+    TEXTS,
+    ScriptedPool,
+    endpoint_of,
+    offer_of,
+)
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
@@ -78,6 +89,20 @@ def test_every_operation_answers_as_it_says(url: str, mode: GenerationMode) -> N
             )
 
         check()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [(DOCUMENTS, DOCUMENT_BODY), (CHATS, CHAT_BODY), (TEXTS, TEXT_BODY)]
+)
+def test_a_stream_is_as_it_is_described(url: str, path: str, body: dict[str, Any]) -> None:
+    described = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    case = described[path]["POST"].Case(
+        body={**body, "stream": True}, media_type="application/json"
+    )
+    response = case.call_and_validate(
+        headers={"authorization": f"Bearer {KEY}"}, excluded_checks=[ignored_auth]
+    )
+    assert response.headers["content-type"][0].startswith("text/event-stream")
 
 
 def test_the_document_is_one_of_openapi(url: str) -> None:
