@@ -95,7 +95,7 @@ def _serve(
         _finish(*apps)
     except BaseException:
         _let_signals_interrupt()
-        # what went wrong is told, not what this meets
+        # a cluster that was joined would go on with them; what this meets is not what went wrong
         with suppress(Exception):
             _take_back(apps)
         raise
@@ -107,7 +107,7 @@ def _let_signals_interrupt() -> None:
 
 
 def _take_back(apps: Iterable[str]) -> None:
-    """End the applications without waiting: a cluster that was joined would go on with them."""
+    """Have the applications end, without waiting for it."""
     from ray import serve
 
     for name in apps:
@@ -120,8 +120,7 @@ def _finish(front: str, *pools: str) -> None:
     from ray import serve
 
     for names in ((front,), pools):
-        for name in names:
-            serve.delete(name, _blocking=False)
+        _take_back(names)
         while not serve.status().applications.keys().isdisjoint(names):
             time.sleep(_LOOKED_EVERY_SECONDS)
     if not serve.status().applications:

@@ -193,9 +193,9 @@ class Training:
         self._kept.append({name: each.detach().clone() for name, each in weights})
 
     def _finish(self) -> None:
-        with torch.no_grad():
-            for name, weight in self.model.named_parameters():
-                if self._kept:
+        if self._kept:
+            with torch.no_grad():
+                for name, weight in self.model.named_parameters():
                     weight.copy_(torch.stack([each[name] for each in self._kept]).mean(0))
         for embeddings in embeddings_of(self.model):
             parametrize.remove_parametrizations(embeddings, "weight")
