@@ -2,8 +2,9 @@
 
 `summarize`: summaries are combined level by level until one fits; `ask`: the same with evidence,
 and no question where all evidence says the same; `classify`: a vote, of which a tie is settled by a
-question; `extract`: values are merged, and conflicts settled by a question. Every prompt fits
-`limit`, every level is shorter than the one before it. Knows no engine: whoever calls gives `ask`.
+question; `extract`: values are merged, and conflicts settled by a question. What a quote shows in
+the document is not put beside what no quote shows. Every prompt fits `limit`, every level is
+shorter than the one before it. Knows no engine: whoever calls gives `ask`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from typing import Any
 from pipelines.documents import Fields, Label, Quote, Reply, Summary, Value
 from pipelines.errors import InvalidAnswer
 from pipelines.grounding import locate
-from pipelines.merging import Candidate, Conflict, Path, merge, merged_quotes, same_words, vote
+from pipelines.merging import (
+    Candidate,
+    Conflict,
+    Path,
+    merge,
+    merged_quotes,
+    same_words,
+    shown_first,
+    vote,
+)
 from pipelines.prompts import Prompts, edges_of
 from pipelines.spec import CANNOT_TELL
 from pipelines.tasks import (
@@ -86,11 +96,14 @@ class Combiner:
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
         replies = [found.value for found in findings if isinstance(found.value, Reply)]
-        told = [
-            (found, found.value)
-            for found in findings
-            if isinstance(found.value, Reply) and not is_not_stated(found.value.text)
-        ]
+        told = shown_first(
+            [
+                (found, found.value)
+                for found in findings
+                if isinstance(found.value, Reply) and not is_not_stated(found.value.text)
+            ],
+            lambda pair: pair[1].quotes,
+        )
         evidence = [reply for _, reply in told]
         if not evidence:
             quotes = tuple(quote for reply in replies for quote in reply.quotes)

@@ -1,14 +1,15 @@
 """What chunks said of a document becomes what the document says: values merged, labels voted on.
 
 Lists are joined without repeats, a single value stands where all that state one agree, and where
-they do not there is a conflict for somebody else to settle. Pure; knows no prompts and no engine.
+they do not there is a conflict for somebody else to settle; a single value that no quote shows does
+not count beside one that a quote shows. Pure; knows no prompts and no engine.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -83,12 +84,13 @@ class _Merging:
     def _agreed(self, said: Sequence[tuple[Any, Fields]], path: Path) -> Any:
         if path in self.choices:
             return self.choices[path]
-        different = _first_of_each((value, (value, found)) for value, found in said)
+        shown = shown_first(said, lambda pair: _quotes_of(pair[1], path[0]))
+        different = _first_of_each((value, (value, found)) for value, found in shown)
         if len(different) == 1:
-            return said[0][0]
+            return shown[0][0]
         chunks = Counter(_key(value) for value, _ in said)
         candidates = [
-            Candidate(value, _quote_of(found, path[0]), chunks[_key(value)])
+            Candidate(value, next(iter(_quotes_of(found, path[0])), None), chunks[_key(value)])
             for value, found in different
         ]
         self.conflicts.append(Conflict(path, tuple(candidates)))
@@ -103,8 +105,14 @@ def _first_of_each(pairs: Iterable[tuple[Any, T]]) -> list[T]:
     return list(first.values())
 
 
-def _quote_of(found: Fields, name: str) -> Quote | None:
-    return next((quote for quote in found.quotes if quote.field == name), None)
+def _quotes_of(found: Fields, name: str) -> list[Quote]:
+    return [quote for quote in found.quotes if quote.field == name]
+
+
+def shown_first(stated: Sequence[T], quotes: Callable[[T], Iterable[Quote]]) -> Sequence[T]:
+    """Of what chunks state, what a quote in the document shows; all of it where none is shown."""
+    shown = [each for each in stated if any(quote.verified for quote in quotes(each))]
+    return shown or stated
 
 
 def _key(value: Any) -> str:

@@ -17,7 +17,7 @@ from functools import cached_property
 from pipelines.documents import Chunk
 from pipelines.tokens import Tokens
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 
 _RULES = (
     "Then do what the question after it asks, using only what the document says. "

@@ -114,10 +114,20 @@ async def test_evidence_that_differs_is_put_to_the_engine_with_its_quotes(asked:
 async def test_a_combined_answer_without_quotes_has_those_of_who_said_the_same(
     asked: Asked,
 ) -> None:
-    bo = Quote("Bo audited it", 58, 71, True)
+    ann, bo = Quote("Ann audited it", 42, 56, True), Quote("Bo audited it", 58, 71, True)
     asked.answer = lambda text, question: "Bo"
-    values = found(Reply("Ann"), Reply("Bo", (bo,)))
+    values = found(Reply("Ann", (ann,)), Reply("Bo", (bo,)))
     assert await asked.combiner().combine(task(ASK, asked.tokens), values) == Reply("Bo", (bo,))
+
+
+async def test_evidence_that_no_quote_shows_is_not_put_beside_what_a_quote_shows(
+    asked: Asked,
+) -> None:
+    bo = Quote("Bo audited it", 58, 71, True)
+    made_up = Quote("Eve audited it", None, None, False)
+    values = found(Reply("Ann"), Reply("Bo", (bo,)), Reply("Eve", (made_up,)))
+    reply = await asked.combiner().combine(task(ASK, asked.tokens), values)
+    assert (reply, asked.prompts) == (Reply("Bo", (bo,)), [])
 
 
 async def test_a_clear_vote_needs_no_question(asked: Asked) -> None:
@@ -159,12 +169,15 @@ async def test_conflicts_are_settled_one_by_one_among_their_candidates(asked: As
         return "2" if "Which value of company" in question.text else "1"
 
     asked.answer = choose
-    quote = Quote("Acme made anvils", 0, 16, True, "company")
+    acme, other = (
+        Quote("Acme made anvils", 0, 16, True, "company"),
+        Quote("made springs", 17, 29, True, "company"),
+    )
     values = found(
-        Fields({"company": "Acme", "n": 1}, (quote,)), Fields({"company": "Other", "n": 2}, ())
+        Fields({"company": "Acme", "n": 1}, (acme,)), Fields({"company": "Other", "n": 2}, (other,))
     )
     fields = await asked.combiner().combine(task(EXTRACT, asked.tokens), values)
-    assert fields == Fields({"company": "Other", "n": 1}, ())
+    assert fields == Fields({"company": "Other", "n": 1}, (other,))
     company = next(prompt for prompt in asked.prompts if '"Acme"' in prompt)
     assert 'the document says: "Acme made anvils"' in company
 

@@ -58,6 +58,15 @@ def test_different_values_are_a_conflict_in_document_order() -> None:
     assert merge(found, SCHEMA, {("company",): "A"}).values["company"] == "A"
 
 
+def test_a_single_value_that_no_quote_shows_does_not_count_beside_one_that_a_quote_shows() -> None:
+    made_up, shown = quote("company", 1, verified=False), quote("company", 5)
+    found = [fields((made_up,), company="B"), fields((shown,), company="A"), fields(company="C")]
+    merged = merge(found, SCHEMA)
+    assert (merged.values["company"], merged.conflicts) == ("A", ())
+    (conflict,) = merge(found[::2], SCHEMA).conflicts
+    assert [candidate.value for candidate in conflict.candidates] == ["B", "C"]
+
+
 def test_fields_within_fields_are_merged_by_themselves() -> None:
     found = [fields(auditor={"name": "Ann"}), fields(auditor={"name": "Bo"}), fields(auditor=None)]
     merged = merge(found, SCHEMA)
