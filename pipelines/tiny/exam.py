@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipelines.combining import Combiner, Finding
 from pipelines.documents import Document, Fields, Label, Reply, Summary, Usage, Value
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.extraction import QUOTES
-from pipelines.merging import vote
+from pipelines.merging import merge, vote
 from pipelines.models import TRAINED_LENGTHS, Model, resolve
 from pipelines.passages import ids_of_whole, passages
 from pipelines.prepared import prepare_tasks
@@ -207,9 +207,7 @@ async def _marks(
                 yield QUOTE, _quoted(value, key, stated)
         case ExtractTask(fields=dict() as fields):
             found = value.values if isinstance(value, Fields) else {}
-            for name, wanted in json.loads(rules.form(text, fields)).items():
-                if name == QUOTES:
-                    continue
+            for name, wanted in _form(text, fields, seen, task).items():
                 yield EXTRACT, found.get(name, "") == wanted
                 key = rules.key_of(name)
                 if stated := rules.stated(text, key):
@@ -238,6 +236,22 @@ def _seen(text: str, tasks: Tasks) -> Iterator[tuple[int, int]]:
     assert strategy is not None
     for passage in passages(text, ids, strategy, tasks):
         yield passage.chunk.start, passage.chunk.end
+
+
+def _form(text: str, fields: Mapping[str, Any], seen: Spans, task: Task) -> dict[str, Any]:
+    """What the rules find in the text, but for its lists, which are joined from what they find in
+    each chunk."""
+
+    def found(part: str) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(rules.form(part, fields))
+        return {name: value for name, value in values.items() if name != QUOTES}
+
+    values = found(text)
+    assert task.schema is not None
+    parts = [Fields(found(text[start:end]), ()) for start, end in seen]
+    joined = merge(parts, task.schema).values
+    lists = (name for name, kind in fields.items() if isinstance(kind, list))
+    return values | {name: joined[name] for name in lists}
 
 
 async def _labels(text: str, seen: Spans, task: Task, tasks: Tasks) -> Sequence[str]:
