@@ -39,13 +39,17 @@ def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     if sampling.schema:
         return rules.form(text, _fields(json.loads(sampling.schema))), None
     if key := re.match(r"What is the (.*?)\?\n", asked):
-        return (_first(notes) if notes else rules.reply(text, key[1])), None
+        return (_of_notes(key[1], notes) if notes else rules.reply(text, key[1])), None
     return (rules.combined_summary(notes) if notes else rules.summary(text)), None
 
 
-def _first(notes: list[str]) -> str:
-    spoken, _, quote = notes[0].partition(QUOTE_MARK)
-    return rules.combined_reply([(spoken.strip(), quote.strip())]) if quote else NOT_STATED
+def _of_notes(key: str, notes: list[str]) -> str:
+    evidence = [
+        (spoken.strip(), quote.strip())
+        for spoken, _, quote in (note.partition(QUOTE_MARK) for note in notes)
+        if quote
+    ]
+    return rules.combined_reply(key, evidence) if evidence else NOT_STATED
 
 
 def _fields(schema: dict[str, Any]) -> dict[str, Any]:

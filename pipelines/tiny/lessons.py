@@ -61,6 +61,9 @@ _CHUNK_OVERLAP = 64
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
 # Facts stand at least so far apart, about.
 _TOKENS_OF_A_FACT = 20
+# Of the longest documents most chunks state nothing: so many lessons are of texts with few facts,
+# and ask for so many keys more that they do not state.
+_SPARSE_SHARE, _FEW_FACTS, _UNKNOWN = 0.35, 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,8 @@ class Teacher:
     def part(self, chunk_tokens: int) -> Lesson:
         """All kinds of question about a chunk of a longer document."""
         factor = self._random.choice((2, 3))
-        text = self._author.text(chunk_tokens * factor, factor * self._facts_in(chunk_tokens))
+        facts = _FEW_FACTS if self._hard(_SPARSE_SHARE) else factor * self._facts_in(chunk_tokens)
+        text = self._author.text(chunk_tokens * factor, facts)
         size = ChunkSize(max(chunk_tokens, 32), min(_CHUNK_OVERLAP, chunk_tokens // 4))
         chunk = self._random.choice(list(cut(text.text, size, self._tokens)))
         shown = self._prompts.part(text.text, chunk, opening(text.text))
@@ -204,6 +208,8 @@ class Teacher:
         keys = {fact.key for fact in self._some(there, 6)}
         keys |= {fact.key for fact in self._some(elsewhere, 2)}
         keys.add(self._author.key(beside=self._random.choice(text.facts).key))
+        if self._author.alike > 0 and len(text.facts) <= _FEW_FACTS:
+            keys |= {self._author.key() for _ in range(self._count(_UNKNOWN))}
         for key in sorted(keys):
             yield self._ask(key, seen, part=part)
 
@@ -272,12 +278,12 @@ class Teacher:
     def _evidence(self, tokens: int) -> Lesson | None:
         key = self._author.key()
         replies = []
-        for _ in range(self._count(max(2, min(12, tokens // _EVIDENCE_TOKENS)))):
+        for of in self._keys_of_notes(key, max(2, min(12, tokens // _EVIDENCE_TOKENS))):
             value = self._author.value(self._random.choice(KINDS))
-            replies.append((value, rules.line(key, value)))
+            replies.append((value, rules.line(of, value)))
         said = [Reply(v, (Quote(line, 0, 1, verified=True),)) for v, line in replies]
         spec = AskTask(name="a", question=self._random.choice(_ASKED).format(key))
-        return self._combined(spec, said, rules.combined_reply(replies))
+        return self._combined(spec, said, rules.combined_reply(key, replies))
 
     def _tie(self, tokens: int) -> Lesson | None:
         """Two chunks that have different labels."""
@@ -315,15 +321,26 @@ class Teacher:
             return None
         kind = self._random.choice(_SINGLE)
         most = max(2, min(8, tokens // _EVIDENCE_TOKENS))
-        stated = dict.fromkeys(self._author.value(kind) for _ in range(self._count(most)))
+        stated = {self._author.value(kind): of for of in self._keys_of_notes(key, most)}
         said = [
             Fields(
                 {name: rules.typed(v, kind)},
-                (Quote(rules.line(key, v), 0, 1, verified=True, field=name),),
+                (Quote(rules.line(of, v), 0, 1, verified=True, field=name),),
             )
-            for v in stated
+            for v, of in stated.items()
         ]
-        return self._combined(ExtractTask(name="e", fields={name: kind}), said, "1")
+        right = next((at for at, of in enumerate(stated.values(), 1) if of == key), 1)
+        return self._combined(ExtractTask(name="e", fields={name: kind}), said, str(right))
+
+    def _keys_of_notes(self, key: str, most: int) -> list[str]:
+        """What up to so many notes are about: the key, in hard lessons also keys that are like
+        it."""
+        keys = [key] * self._count(most)
+        if self._hard(0.5):
+            others = self._random.sample(range(len(keys)), self._random.randint(1, len(keys) - 1))
+            for at in others:
+                keys[at] = self._author.key(beside=key)
+        return keys
 
     def _combined(
         self, spec: TaskSpec, said: Sequence[Value | Finding], answer: str, text: str = ""
@@ -361,6 +378,10 @@ class Teacher:
 
     def _facts_in(self, tokens: int) -> int:
         return self._random.randint(2, max(4, min(16, tokens // _TOKENS_OF_A_FACT)))
+
+    def _hard(self, share: float) -> bool:
+        """Whether a lesson is one of this share that is harder, of those that have alike keys."""
+        return self._author.alike > 0 and self._random.random() < share
 
     def _count(self, most: int) -> int:
         return self._random.randint(2, most)

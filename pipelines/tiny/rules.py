@@ -70,12 +70,14 @@ def notes(text: str) -> list[str]:
 def reply(text: str, key: str) -> str:
     """The answer to a question for a key, with its quote."""
     evidence = [(value, line(key, value)) for value in stated(text, key)]
-    return combined_reply(evidence) if evidence else NOT_STATED
+    return combined_reply(key, evidence) if evidence else NOT_STATED
 
 
-def combined_reply(notes: Sequence[tuple[str, str]]) -> str:
-    """The answer from the evidence of several chunks, as pairs of answer and quote: the first."""
-    spoken, quote = notes[0]
+def combined_reply(key: str, notes: Sequence[tuple[str, str]]) -> str:
+    """The answer from the evidence of several chunks, as pairs of answer and quote: the first that
+    quotes a line of the key, else the first."""
+    own = (note for note in notes if stated(note[1], key))
+    spoken, quote = next(own, notes[0])
     return f"{spoken}\n{QUOTE_MARK} {quote}"
 
 
