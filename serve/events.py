@@ -11,6 +11,8 @@ from typing import Any
 # Sending costs every process on the way: so long is waited for more, and longer by so much for each
 # stream that is under way, but never longer than a reader would notice.
 _LEAST_SECONDS, _SECONDS_A_STREAM, _MOST_SECONDS = 0.025, 0.005, 0.1
+# OpenAI's first event says only who speaks: with the second the answer begins.
+_AT_ONCE = 2
 
 
 def event(name: str, data: Any) -> str:
@@ -31,11 +33,12 @@ def read_events(text: str) -> list[tuple[str, Any]]:
 async def gathered(
     events: AsyncIterator[str], streams: Callable[[], int]
 ) -> AsyncGenerator[str, None]:
-    """The events as they come: the first at once, later ones together with what came meanwhile.
+    """The events as they come: the first two at once, later ones together with what came meanwhile.
 
     `streams`: how many are under way. Raises what `events` raises, after what came before it.
     """
     waiting: list[str] = []
+    sent = 0
     came = asyncio.Event()
 
     async def collect() -> None:
@@ -53,6 +56,7 @@ async def gathered(
             came.clear()
             if waiting:
                 together = "".join(waiting)
+                sent += len(waiting)
                 waiting.clear()
                 yield together
             if collecting.done():
@@ -60,8 +64,9 @@ async def gathered(
                     continue
                 await collecting
                 return
-            pause = min(_MOST_SECONDS, _LEAST_SECONDS + _SECONDS_A_STREAM * (streams() - 1))
-            await asyncio.wait({collecting}, timeout=pause)
+            if sent >= _AT_ONCE:
+                pause = min(_MOST_SECONDS, _LEAST_SECONDS + _SECONDS_A_STREAM * (streams() - 1))
+                await asyncio.wait({collecting}, timeout=pause)
     finally:
         collecting.cancel()
         with suppress(asyncio.CancelledError, Exception):

@@ -14,20 +14,27 @@ async def sent(events: AsyncIterator[str], streams: int = 100) -> list[str]:
     return [each async for each in gathered(events, lambda: streams)]
 
 
-async def test_the_first_is_sent_at_once_and_the_others_together() -> None:
-    first_sent = asyncio.Event()
+async def test_the_first_two_are_sent_at_once_and_the_others_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # more than anybody here waits for
+    for name in ("_LEAST_SECONDS", "_MOST_SECONDS"):
+        monkeypatch.setattr(f"serve.events.{name}", 3600)
+    heard = asyncio.Queue[str]()
 
     async def events() -> AsyncIterator[str]:
-        yield "a"
-        await first_sent.wait()
-        yield "b"
-        yield "c"
+        for each in "ab":
+            yield each
+            assert await asyncio.wait_for(heard.get(), 5) == each
+        for each in "cde":
+            yield each
+            await asyncio.sleep(0.001)
 
     got = []
     async for each in gathered(events(), lambda: 100):
         got.append(each)
-        first_sent.set()
-    assert got == ["a", "bc"]
+        heard.put_nowait(each)
+    assert got == ["a", "b", "cde"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 500])
