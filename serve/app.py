@@ -51,8 +51,17 @@ def applications(spec: ServeSpec, keys: tuple[Key, ...]) -> dict[str, Any]:
     name, the front first. Ray Serve ends all that is in an application at once; of these the front
     can be ended first, and asks the pools until it has answered what it accepted."""
     spec = Offer(spec).pinned
-    pools = {_apart(spec.name, name): pool for name, pool in _pools(spec).items()}
+    door = _deployment(Door, name="door", ray_actor_options={"num_cpus": 0})
+    pools = {_apart(spec.name, name): door.bind(pool) for name, pool in _pools(spec).items()}
     return {spec.name: _front_deployment(spec, keys, _apart).bind(), **pools}
+
+
+class Door:
+    """What a pool's own application begins with: Ray Serve has its own ways to where requests from
+    outside would come in, and here none do."""
+
+    def __init__(self, engines: Any) -> None:
+        """Their handle is all that there is to an application."""
 
 
 def _together(app: str, pool: str) -> str:

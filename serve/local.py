@@ -19,21 +19,10 @@ from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
 from serve.app import LOGGING, applications
+from serve.environment import settings_of
 from serve.keys import Key, digest, new_key
 from serve.spec import Feedback, Keys, ServeSpec
 
-# What Ray Serve's processes read when they start: requests and answers go from proxy to replica and
-# from replica to replica by themselves, not through Ray's object store, each whole however long its
-# document; and the proxies are kept, whatever else Ray counts as optimized.
-RAY_SERVE_SETTINGS = {
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # what they complain of is read where they were started
-    "RAY_SERVE_LOG_TO_STDERR": "1",
-    # the first sets it for handles alone
-    "RAY_SERVE_PROXY_USE_GRPC": "1",
-    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
-    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
-}
 _OWNER = "local"
 _LOOKED_EVERY_SECONDS = 0.5
 # For the line that shows how to ask.
@@ -47,10 +36,11 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     spec = _absolute(spec, directory)
     key = None if spec.keys.file else new_key()
     keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
-    for name, value in {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}.items():
-        os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
+    made = Path(tempfile.mkdtemp(prefix="phifleet-"))
+    for name, value in settings_of(spec.http.host, made).items():
+        os.environ.setdefault(name, value)
+    log = made / "serve.log"
     with screen_over(log) as screen:
         console = screen.console
         console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)

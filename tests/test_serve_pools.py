@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import REPORT, Served, start, stop
+from served import REPORT, Served, free_port, start, stop
 
 pytestmark = pytest.mark.slow
 _HARBOUR = "The harbour was calm and the ships lay still.\n"
@@ -128,7 +128,9 @@ def test_who_stops_the_endpoint_waits_for_what_no_engine_has_yet(tmp_path: Path)
 
 
 def test_what_comes_too_late_is_stopped_in_the_engine(tmp_path: Path) -> None:
-    served = start(tmp_path, limits={"request_seconds": 2})
+    # at an address that HAProxy would not find it at
+    http = {"host": "127.0.0.2", "port": free_port()}
+    served = start(tmp_path, http=http, limits={"request_seconds": 2})
     pool = {"app": "tested", "pool": "short"}
     # no passage is in a cache, and it is larger than a message of gRPC is by default
     text = "".join(f"{number} – the harbour – the ships lay still.\n" for number in range(91_000))
