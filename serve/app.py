@@ -35,8 +35,6 @@ LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 # Far more than an engine runs: what one cannot take it refuses itself, by tokens.
 _MOST_REQUESTS = 2048
 _READY_SECONDS, _READY_WAIT_SECONDS = 1.0, 5.0
-# Beyond the longest request.
-_DRAIN_SECONDS = 30.0
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -84,15 +82,11 @@ def _front_deployment(spec: ServeSpec, keys: tuple[Key, ...], app_of: AppOf) -> 
         name=FRONT,
         num_replicas=spec.http.replicas,
         max_ongoing_requests=_MOST_REQUESTS,
-        graceful_shutdown_timeout_s=_drain_seconds(spec),
+        graceful_shutdown_timeout_s=spec.limits.drain_seconds,
         # it finds room beside an engine on the smallest machine; a cluster with nodes for it says
         # so in `serveConfigV2`
         ray_actor_options={"num_cpus": 0},
     )
-
-
-def _drain_seconds(spec: ServeSpec) -> float:
-    return spec.limits.longest_seconds + _DRAIN_SECONDS
 
 
 def _pools(spec: ServeSpec) -> dict[str, Any]:
@@ -113,7 +107,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
         EngineReplica,
         name=name,
         max_ongoing_requests=_MOST_REQUESTS,
-        graceful_shutdown_timeout_s=_drain_seconds(spec),
+        graceful_shutdown_timeout_s=spec.limits.drain_seconds,
         health_check_period_s=5,
         autoscaling_config=AutoscalingConfig(
             min_replicas=replicas.min,

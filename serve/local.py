@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
@@ -24,7 +26,7 @@ from serve.keys import Key, digest, new_key
 from serve.spec import Feedback, Keys, ServeSpec
 
 _OWNER = "local"
-_LOOKED_EVERY_SECONDS = 0.5
+_LOOKED_EVERY_SECONDS, _HEARD_WITHIN_SECONDS = 0.5, 60
 # For the line that shows how to ask.
 _TEXT = "Report.\\nauditor: Smith Sons"
 _TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
@@ -37,10 +39,9 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     key = None if spec.keys.file else new_key()
     keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    made = Path(tempfile.mkdtemp(prefix="phifleet-"))
-    for name, value in settings_of(spec.http.host, made).items():
+    for name, value in settings_of(spec).items():
         os.environ.setdefault(name, value)
-    log = made / "serve.log"
+    log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
     with screen_over(log) as screen:
         console = screen.console
         console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)
@@ -75,7 +76,7 @@ def _serve(
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: told.set())
-        if not _wait_until_ready(list(apps), told, screen):
+        if not (_wait_until_ready(list(apps), told, screen) and _wait_until_heard(spec, told)):
             # nobody was told of it; what waits for room in the cluster would be waited for
             raise KeyboardInterrupt
         _tell(spec, key, screen, as_json=as_json)
@@ -182,9 +183,41 @@ def _wait_until_ready(apps: Sequence[str], told: threading.Event, screen: Screen
     return False
 
 
+def _wait_until_heard(spec: ServeSpec, told: threading.Event) -> bool:
+    """Whether requests come through before it is to stop: what passes them on learns of a front a
+    moment after it is there. Raises ClusterError where they do not. The nodes of a cluster that
+    was joined may not be heard from here."""
+    until = time.monotonic() + _HEARD_WITHIN_SECONDS
+    while not (heard := bool(os.environ.get("RAY_ADDRESS")) or _hears(spec)):
+        if told.wait(_LOOKED_EVERY_SECONDS):
+            return False
+        if time.monotonic() > until:
+            raise ClusterError(
+                f"the endpoint runs, but nothing comes through at {_url(spec)}; what passes "
+                "requests on writes to /tmp/ray/session_latest/logs/serve"
+            )
+    return heard
+
+
+def _hears(spec: ServeSpec) -> bool:
+    asking = HTTPConnection(spec.http.host, spec.http.port, timeout=5)
+    try:
+        asking.request("GET", "/healthz")
+        return asking.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        asking.close()
+
+
+def _url(spec: ServeSpec) -> str:
+    host = spec.http.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{spec.http.port}"
+
+
 def _tell(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) -> None:
     """Where it is, a key where it was made here, and how to ask."""
-    url = f"http://{spec.http.host}:{spec.http.port}"
+    url = _url(spec)
     if as_json:
         told = {
             "url": url,

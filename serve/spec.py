@@ -25,6 +25,8 @@ from pipelines.spec import (
 )
 from pipelines.units import LONG, SHORT
 
+# Beyond the longest request.
+_DRAIN_SECONDS = 30.0
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
 
 
@@ -93,6 +95,11 @@ class ServeLimits(Section):
     def longest_seconds(self) -> float:
         """From a request's first byte to the end of its answer."""
         return self.body_seconds + self.request_seconds
+
+    @property
+    def drain_seconds(self) -> float:
+        """What is granted to whoever ends, to finish what was accepted."""
+        return self.longest_seconds + _DRAIN_SECONDS
 
 
 class Feedback(Section):

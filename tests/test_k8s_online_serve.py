@@ -160,6 +160,12 @@ def test_kuberay_finds_the_port_and_gives_the_probes(rayservice: Json, serve_con
 # How it ends
 
 
+def env_of(pod: Json) -> dict[str, str]:
+    """The environment of a pod's one container."""
+    [container] = pod["containers"]
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
 def longest_request_seconds(application: Json) -> float:
     """What Ray Serve grants each replica to finish what it has accepted."""
     made = deployments(application).values()
@@ -171,9 +177,11 @@ def test_a_worker_has_time_to_answer_and_to_be_replaced(
 ) -> None:
     finish = longest_request_seconds(application)
     assert finish > spec.limits.body_seconds + spec.limits.request_seconds
+    for pod in pods(rayservice):
+        assert float(env_of(pod)["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) >= finish
     for group in cluster(rayservice)["workerGroupSpecs"]:
         pod = group["template"]["spec"]
-        env = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
+        env = env_of(pod)
         drain = float(env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
         assert finish + START_SECONDS <= drain < pod["terminationGracePeriodSeconds"]
 
@@ -205,9 +213,7 @@ def test_fronts_are_spread_over_nodes(rayservice: Json) -> None:
 
 def test_ray_serve_is_set_up_as_on_one_machine(rayservice: Json) -> None:
     for pod in pods(rayservice):
-        [container] = pod["containers"]
-        told = {each["name"]: each["value"] for each in container["env"]}
-        assert RAY_SERVE_SETTINGS.items() <= told.items()
+        assert RAY_SERVE_SETTINGS.items() <= env_of(pod).items()
 
 
 # The keys
