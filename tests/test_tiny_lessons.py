@@ -120,6 +120,32 @@ def test_taught_quotes_stand_in_the_text(lessons: list[Lesson], paired_tokens: T
     assert seen > 40
 
 
+def test_hard_lessons_have_notes_about_other_keys_and_texts_that_state_nothing(
+    paired_tokens: Tokens,
+) -> None:
+    teacher = Teacher(paired_tokens, "hard", alike=0.3)
+    made = [teacher.combining(300) for _ in range(150)]
+    numbers, others = set(), 0
+    for kind, prompt, answer in _asked(made, paired_tokens):
+        shown, _, put = prompt.rpartition(" Question: ")
+        if kind == "extract combining":
+            (field,) = re.findall(r"Which value of (\w+) is right", put)
+            right = f' {answer}. .+ - the document says: "{rules.key_of(field)}: '
+            assert re.search(right, shown)
+            numbers.add(answer)
+        elif kind == "ask combining":
+            key = answer.partition("\nQuote: ")[2].partition(": ")[0]
+            assert key in put
+            quoted = re.findall(r"Quote: (.+?): ", shown)
+            assert key in quoted
+            others += quoted[0] != key
+    assert numbers - {"1"}
+    assert others > 2
+    asked = list(_asked([teacher.part(150) for _ in range(60)], paired_tokens))
+    untold = [answer == "Not stated" for kind, _, answer in asked if kind == "ask part"]
+    assert sum(untold) > len(untold) / 4
+
+
 def test_a_taught_form_keeps_its_schema_and_its_quotes_are_found() -> None:
     author = Author("forms")
     for _ in range(50):

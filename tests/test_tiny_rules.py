@@ -24,6 +24,12 @@ def test_the_first_line_of_a_key_is_its_answer() -> None:
     assert rules.reply(TEXT, "date") == "Not stated"
 
 
+def test_of_notes_the_first_that_quotes_a_line_of_the_key_is_the_answer() -> None:
+    notes = [("Ann", "audit: Ann"), ("Bo", "auditor: Bo"), ("Cy", "auditor: Cy")]
+    assert rules.combined_reply("auditor", notes) == "Bo\nQuote: auditor: Bo"
+    assert rules.combined_reply("date", notes) == "Ann\nQuote: audit: Ann"
+
+
 def test_a_form_has_typed_values_lists_and_quotes() -> None:
     fields = {
         "filing_date": "date",

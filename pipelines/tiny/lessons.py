@@ -17,6 +17,7 @@ from pipelines.columns import RESERVED_FIELDS
 from pipelines.combining import Combiner, Finding
 from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
 from pipelines.extraction import form, schema_of
+from pipelines.merging import same_words
 from pipelines.outline import opening
 from pipelines.prompts import Prompts, Shown
 from pipelines.spec import (
@@ -61,8 +62,8 @@ _CHUNK_OVERLAP = 64
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
 # Facts stand at least so far apart, about.
 _TOKENS_OF_A_FACT = 20
-# Of the longest documents most chunks state nothing: so many lessons are of texts with few facts,
-# and ask for so many keys more that they do not state.
+# Of the longest documents most chunks state nothing: so many lessons are of texts with few facts.
+# About those with no more lines than that so many more keys are asked for.
 _SPARSE_SHARE, _FEW_FACTS, _UNKNOWN = 0.35, 2, 5
 
 
@@ -329,12 +330,16 @@ class Teacher:
             )
             for v, of in stated.items()
         ]
-        right = next((at for at, of in enumerate(stated.values(), 1) if of == key), 1)
+        # what is the same but for its case is one candidate, with the first one's quote
+        keys: dict[str, str] = {}
+        for v, of in stated.items():
+            keys.setdefault(same_words(v), of)
+        right = next((at for at, of in enumerate(keys.values(), 1) if of == key), 1)
         return self._combined(ExtractTask(name="e", fields={name: kind}), said, str(right))
 
     def _keys_of_notes(self, key: str, most: int) -> list[str]:
-        """What up to so many notes are about: the key, in hard lessons also keys that are like
-        it."""
+        """What up to so many notes are about: the key, in hard lessons other keys too, of which
+        some are like it."""
         keys = [key] * self._count(most)
         if self._hard(0.5):
             others = self._random.sample(range(len(keys)), self._random.randint(1, len(keys) - 1))
