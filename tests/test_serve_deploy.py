@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import pytest
 import yaml
 from served import REPORT, free_port
 
+from serve.environment import settings_of
 from serve.keys import key_line, new_key
+from serve.spec import parse_serve
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -29,8 +31,9 @@ _SECONDS = 240
 
 
 @contextmanager
-def cluster(directory: Path, port: int) -> Iterator[str]:
-    """A Ray cluster of one node, joined at a port; yields where it takes configurations."""
+def cluster(directory: Path, port: int, settings: Mapping[str, str] = {}) -> Iterator[str]:
+    """A Ray cluster of one node, joined at a port, with settings in its environment; yields where
+    it takes configurations."""
     dashboard = free_port()
     command = [
         str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "4",
@@ -40,7 +43,9 @@ def cluster(directory: Path, port: int) -> Iterator[str]:
         "--temp-dir", "/tmp/phifleet-ray",  # noqa: S108 (a socket's path must be short)
     ]  # fmt: skip
     # no token is shared with the commands below
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RAY_AUTH_MODE": "disabled"}
+    environment = {
+        **os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RAY_AUTH_MODE": "disabled", **settings,
+    }  # fmt: skip
     with (directory / "ray.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
@@ -50,10 +55,23 @@ def cluster(directory: Path, port: int) -> Iterator[str]:
             process.wait(60)
 
 
+def rayservice() -> Any:
+    return yaml.safe_load((ROOT / "k8s/base/online/rayservice.yaml").read_text())
+
+
+def settings() -> dict[str, str]:
+    """The environment of the RayService's pods, and what two on one machine may not share."""
+    [container] = rayservice()["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"][
+        "containers"
+    ]
+    own = settings_of(parse_serve({}))
+    own.pop("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S")
+    return own | {each["name"]: each["value"] for each in container["env"]}
+
+
 def config(directory: Path, port: int) -> dict[str, Any]:
     """The RayService's, with what this machine has: the built-in model, CPUs, a local disk."""
-    manifest = yaml.safe_load((ROOT / "k8s/base/online/rayservice.yaml").read_text())
-    told: dict[str, Any] = yaml.safe_load(manifest["spec"]["serveConfigV2"])
+    told: dict[str, Any] = yaml.safe_load(rayservice()["spec"]["serveConfigV2"])
     told["http_options"] = {"host": "127.0.0.1", "port": port}
     (app,) = told["applications"]
     # what a pod has, this machine has not
@@ -92,14 +110,22 @@ def await_running(address: str, seconds: float) -> None:
 
 
 def await_cluster(address: str) -> None:
+    await_answer(f"{address}/api/version")
+
+
+def await_ready(url: str) -> None:
+    """As Kubernetes does before it sends requests."""
+    await_answer(f"{url}/readyz")
+
+
+def await_answer(url: str) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        try:
-            httpx.get(f"{address}/api/version", timeout=2)
-            return
-        except httpx.HTTPError:
-            time.sleep(1)
-    raise AssertionError(address)
+        with suppress(httpx.HTTPError):
+            if httpx.get(url, timeout=2).is_success:
+                return
+        time.sleep(1)
+    raise AssertionError(url)
 
 
 def test_on_a_cluster_that_is_joined_it_says_what_it_waits_for_and_leaves_nothing_behind(
@@ -154,10 +180,11 @@ def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
             codes.append(answer.status_code)
         return codes
 
-    with cluster(tmp_path, free_port()) as address:
+    with cluster(tmp_path, free_port(), settings()) as address:
         await_cluster(address)
         deploy(address, told, tmp_path / "serve.yaml")
         await_running(address, _SECONDS)
+        await_ready(url)
         tasks = ["auditor"] * 3
         with ThreadPoolExecutor(4) as threads:
             asking = [threads.submit(ask, number) for number in range(4)]
