@@ -127,9 +127,10 @@ def test_who_stops_the_endpoint_waits_for_what_no_engine_has_yet(tmp_path: Path)
     assert answers == ["Smith Sons"] * 2
 
 
-def test_what_comes_too_late_is_stopped_in_the_engine(tmp_path: Path) -> None:
-    # at an address that HAProxy would not find it at
-    http = {"host": "127.0.0.2", "port": free_port()}
+# by HAProxy, and at an address that it would not find the front at
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_what_comes_too_late_is_stopped_in_the_engine(host: str, tmp_path: Path) -> None:
+    http = {"host": host, "port": free_port()}
     served = start(tmp_path, http=http, limits={"request_seconds": 2})
     pool = {"app": "tested", "pool": "short"}
     # no passage is in a cache, and it is larger than a message of gRPC is by default
