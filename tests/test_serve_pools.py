@@ -89,8 +89,10 @@ def test_engines_with_nothing_to_do_are_ended_and_started_again(served: Served) 
 
 def test_who_stops_the_endpoint_waits_for_what_it_accepted(served: Served) -> None:
     assert ask(served, REPORT)["text"] == "Smith Sons"
+    # no passage is in a cache
+    text = "".join(f"{number}: {_HARBOUR}" for number in range(10_000))
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(ask, served, _HARBOUR * 10_000 + REPORT, "summary")
+        asked = threads.submit(ask, served, text + REPORT, "summary")
         time.sleep(2)
         assert not asked.done()
         code = stop(served, 200)
