@@ -151,8 +151,7 @@ def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tupl
             quote
             for found in findings
             if not single or _key(found.values.get(name)) == _key(value)
-            for quote in found.quotes
-            if quote.field == name
+            for quote in _quotes_of(found, name)
         ]
         shown.sort(key=lambda quote: not quote.verified)
         kept += shown[:1] if single else dict.fromkeys(shown)
