@@ -102,6 +102,7 @@ class Gate:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         if scope["method"] == "OPTIONS" or scope["path"] in PUBLIC:
+            _takes_no_body(headers)
             await self._app(scope, _no_body(receive), send)
             return
         key = self._owner(headers)
@@ -226,6 +227,19 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _takes_no_body(headers: Mapping[str, str]) -> None:
+    """Raises Refused where a body is announced: Ray Serve would read and hold it, whoever sends
+    it."""
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise Refused(
+            413,
+            "a request without a key takes no body",
+            "invalid_request_error",
+            "request_too_large",
+            {"connection": "close"},
+        )
 
 
 def _no_body(receive: Receive) -> Receive:

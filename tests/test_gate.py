@@ -217,6 +217,17 @@ async def test_other_origins_are_let_in_only_where_they_are_named(
         assert exposed == ("retry-after" if origins else None)
 
 
+async def test_who_needs_no_key_sends_no_body(client: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    for content in (b"a", endless()):
+        response = await client.request("GET", "/readyz", content=content)
+        assert response.status_code == 413
+        assert error_of(response)["code"] == "request_too_large"
+    assert (await client.get("/readyz", headers={"content-length": "0"})).status_code == 200
+
+
 async def test_requests_are_counted_by_route_and_code(offer: Offer, pool: ScriptedPool) -> None:
     counted: list[tuple[str, int]] = []
     base = endpoint_of(offer, pool)
