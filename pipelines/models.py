@@ -28,10 +28,12 @@ FETCHED_FILES = [WEIGHTS, "*.json", "tokenizer.model", "*.jinja"]
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLengths:
-    """Document tokens up to which a model reads well: in one pass, and as one chunk of many."""
+    """Tokens up to which a model reads well: of a document in one pass, of one chunk of many, and
+    of the answers that it combines in one prompt, where that is less than in one pass."""
 
     single_pass_tokens: int
     chunk_tokens: int
+    notes_tokens: int | None = None
 
 
 # Phi-3-mini-128k: RULER falls from 91 at 16k to 88 at 32k and 66 at 128k; a chunk leaves the 4,096
@@ -43,7 +45,7 @@ KNOWN_LENGTHS = {
 }
 UNKNOWN_LENGTHS = EffectiveLengths(16_384, 3_072)
 # What the lessons of `tiny` reach.
-TRAINED_LENGTHS = EffectiveLengths(1_400, 1_000)
+TRAINED_LENGTHS = EffectiveLengths(1_400, 1_000, 400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,7 @@ def prepare_tasks(
         short=model.short_rope_len,
         single_pass_tokens=effective.single_pass_tokens,
         chunk_tokens=effective.chunk_tokens,
+        notes_tokens=effective.notes_tokens or effective.single_pass_tokens,
     )
     reading = plan_reading(
         long_documents,

@@ -54,14 +54,16 @@ class PromptShape:
 class ModelLengths:
     """What a model can hold and reads well, in tokens.
 
-    `single_pass_tokens` and `chunk_tokens` are documents' and chunks' own; `short` is the length up
-    to which the model's short rope factors hold, None where it has one set.
+    `single_pass_tokens` and `chunk_tokens` are documents' and chunks' own, `notes_tokens` those of
+    answers that it combines; `short` is the length up to which the model's short rope factors hold,
+    None where it has one set.
     """
 
     most: int
     short: int | None
     single_pass_tokens: int
     chunk_tokens: int
+    notes_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,6 @@ def plan_reading(
         part=part,
         limit=model.most,
         part_limit=part_limit,
-        notes_limit=min(part_limit, max(combining, notes.around + model.single_pass_tokens)),
+        notes_limit=min(part_limit, max(combining, notes.around + model.notes_tokens)),
         short_limit=model.short,
     )

@@ -198,14 +198,14 @@ def test_directory_without_a_usable_config_is_refused(tmp_path: Path, content: s
         ("microsoft/Phi-3-mini-128k-instruct", 131_072, (16_384, 3_072)),
         ("microsoft/Phi-3.5-mini-instruct", 131_072, (16_384, 3_072)),
         ("microsoft/Phi-3-mini-4k-instruct", 4_096, (3_072, 3_072)),
-        ("tiny", 131_072, (1_400, 1_000)),
+        ("tiny", 131_072, (1_400, 1_000, 400)),
         ("tinyllama", 131_072, (16_384, 3_072)),
         ("some/model", 8_192, (4_096, 3_072)),
         ("some/model", 2_048, (1_024, 1_024)),
     ],
 )
 def test_effective_lengths_follow_the_model(
-    built: models.Model, name: str, max_model_len: int, expected: tuple[int, int]
+    built: models.Model, name: str, max_model_len: int, expected: tuple[int, ...]
 ) -> None:
     model = replace(built, name=name, max_model_len=max_model_len)
     assert models.effective_lengths(model) == models.EffectiveLengths(*expected)

@@ -12,7 +12,7 @@ from pipelines.errors import SpecError
 from pipelines.reading import ModelLengths, PromptShape, Reading, plan_reading
 from pipelines.spec import LongDocuments
 
-PHI3 = ModelLengths(131_072, 4096, 16_384, 3072)
+PHI3 = ModelLengths(131_072, 4096, 16_384, 3072, 16_384)
 SHAPE = PromptShape(60, (40, 20), (100, 200))
 PART = PromptShape(350, (40, 20), (100, 200))
 NOTES = PromptShape(70, (40, 20), (100, 200))
@@ -58,11 +58,11 @@ def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
 
 def test_notes_are_no_longer_than_what_the_model_reads_well() -> None:
     assert plan().notes_limit == 4096
-    near_sighted = ModelLengths(131_072, 4096, 1_400, 1_000)
-    assert plan(near_sighted).notes_limit == NOTES.around + 1_400
-    assert plan(near_sighted, single_pass_tokens=500).notes_limit == NOTES.around + 1_400
+    near_sighted = ModelLengths(131_072, 4096, 1_400, 1_000, 900)
+    assert plan(near_sighted).notes_limit == NOTES.around + 900
+    assert plan(near_sighted, single_pass_tokens=500).notes_limit == NOTES.around + 900
     # two answers of others and the question fit all the same
-    blind = ModelLengths(131_072, 4096, 100, 100)
+    blind = ModelLengths(131_072, 4096, 100, 100, 100)
     assert plan(blind).notes_limit == 70 + 20 + 3 * 200 + 2 * 16
 
 
@@ -83,7 +83,7 @@ def test_chunks_beside_questions_that_fill_the_short_pool_go_to_the_long_one() -
 
 def test_questions_that_leave_no_room_are_refused_with_their_length() -> None:
     with pytest.raises(SpecError, match=r"take 5350 tokens of the model's 4096"):
-        plan(ModelLengths(4096, None, 3072, 3072), PromptShape(350, (2500,), (2500,)))
+        plan(ModelLengths(4096, None, 3072, 3072, 3072), PromptShape(350, (2500,), (2500,)))
 
 
 def test_a_document_is_long_where_its_longest_prompt_with_answer_is() -> None:
