@@ -143,7 +143,29 @@ def test_hard_lessons_have_notes_about_other_keys_and_texts_that_state_nothing(
     assert others > 2
     asked = list(_asked([teacher.part(150) for _ in range(60)], paired_tokens))
     untold = [answer == "Not stated" for kind, _, answer in asked if kind == "ask part"]
-    assert sum(untold) > len(untold) / 4
+    assert sum(untold) > len(untold) / 2
+
+
+def test_a_summary_of_notes_copies_them_in_easy_lessons_and_in_hard_ones(
+    lessons: list[Lesson], paired_tokens: Tokens
+) -> None:
+    teacher = Teacher(paired_tokens, "notes", alike=0.3)
+    hard = [teacher.combining(900) for _ in range(60)]
+    for made in (lessons, hard):
+        of_notes = [each for each in made if each.asked[0].kind == "summarize combining"]
+        assert len(of_notes) > 10
+        for lesson in of_notes:
+            shown, answer = f" {' '.join(map(str, lesson.shown))} ", lesson.asked[0].answer
+            assert f" {' '.join(map(str, answer))} " in shown
+
+
+def test_hard_texts_open_more_often_with_what_says_the_same_again() -> None:
+    def repeating(alike: float) -> int:
+        author = Author("openings", alike=alike)
+        signs = [re.findall(r"\w+|[^\w\s]", author.opening()) for _ in range(400)]
+        return sum(len(each) > 7 and len(set(each)) < 0.6 * len(each) for each in signs)
+
+    assert repeating(0.3) > 2 * repeating(0.0)
 
 
 def test_a_taught_form_keeps_its_schema_and_its_quotes_are_found() -> None:

@@ -10,7 +10,7 @@ import random
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -33,6 +33,9 @@ _TRAPS = (
 )
 # Lines of the reference that would be facts.
 _FACT_LINE = re.compile(r"\S[^:]{0,40}: \S")
+# A line repeats itself that has so many words and signs, of which less than this share differ.
+_SIGNS, _DISTINCT = 8, 0.6
+_REPEATING_SHARE = 1 / 3
 # Characters of the Python reference that make a token, about.
 _CHARACTERS_PER_TOKEN = 3.0
 
@@ -81,8 +84,9 @@ class Author:
     """Makes texts up. The same seed makes the same texts.
 
     `astray`: how many hold an instruction to the reader, and how many a control string of Phi-3's.
-    `alike`: how many keys share a word with another, how many are of words that nobody uses, and
-    how many more than usual are stated again and again.
+    `alike`: how many keys share a word with another, how many are of words that nobody uses, how
+    many more than usual are stated again and again, how many openings repeat themselves, and how
+    many of three texts do.
     """
 
     def __init__(self, seed: int | str, astray: float = 0.15, alike: float = 0.0) -> None:
@@ -109,7 +113,7 @@ class Author:
         if style < 0.6:
             more = f" {self._words(3, 8).capitalize()}." if style < 0.4 else ""
             return f"{self._words(4, 12).capitalize()}.{more}"
-        lines = _filler_lines()
+        lines = _repeating_lines() if self._hard() else _filler_lines()
         while True:
             line = lines[self.random.randrange(len(lines))].strip()
             if len(line.split()) > 2 and not _FACT_LINE.match(line):
@@ -124,7 +128,9 @@ class Author:
         while len(made) < count:
             at += pick.randint(1, apart)
             line = lines[at % len(lines)]
-            if pick.random() < 0.2:
+            if self._hard():
+                line = pick.choice(_repeating_lines())
+            elif pick.random() < 0.2:
                 line = rules.line(self.key(), self.value(pick.choice(KINDS)))
             words = [found.start() for found in re.finditer(r"\S+", line)]
             made += [line[pick.choice(words) :]] if words else []
@@ -134,8 +140,7 @@ class Author:
         """A key of a word or two, now and then one that is like another key, or made-up words."""
         words = beside.split()
         if not words or self.random.random() >= self.alike:
-            made_up = self.alike > 0 and self.random.random() < self.alike
-            return self._made_up() if made_up else self._words(1, 2)
+            return self._made_up() if self._hard() else self._words(1, 2)
         word = self.random.choice(words)
         if len(words) > 1 and self.random.random() < 0.5:
             return word
@@ -160,6 +165,10 @@ class Author:
                 return pick.choice(("yes", "no"))
         words = self._words(1, 3)
         return words.title() if pick.random() < 0.5 else words
+
+    def _hard(self) -> bool:
+        """Whether this is one of those that are harder, of texts with alike keys."""
+        return self.alike > 0 and self.random.random() < self.alike
 
     def _made_up(self) -> str:
         """A word or two that no text has, of several tokens each."""
@@ -214,9 +223,12 @@ class Author:
         return lines
 
     def _filler(self, characters: int) -> list[str]:
-        """Lines of the reference that stand together there."""
+        """Lines of the reference that stand together there, now and then the same few of them
+        again and again."""
         lines, taken = _filler_lines(), []
         at = self.random.randrange(len(lines))
+        if self._hard() and self.random.random() < _REPEATING_SHARE:
+            lines = lines[at : at + self.random.randint(1, 4)]
         while characters > 0:
             line = lines[at % len(lines)]
             taken.append(line)
@@ -232,6 +244,16 @@ class Author:
 def _filler_lines() -> list[str]:
     """The Python reference, without lines that would be facts."""
     return [line for line in training_lines() if not _FACT_LINE.match(line)]
+
+
+@cache
+def _repeating_lines() -> list[str]:
+    """Lines of tables and code, in which the same few signs come again: hard to copy."""
+    return [line for line in _filler_lines() if _repeats(re.findall(r"\w+|[^\w\s]", line))]
+
+
+def _repeats(signs: Sequence[str]) -> bool:
+    return len(signs) >= _SIGNS and len(set(signs)) < _DISTINCT * len(signs)
 
 
 @cache

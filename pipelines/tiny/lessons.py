@@ -60,11 +60,13 @@ _CHOICES, _FORMS = 3, 4
 _CHUNK_OVERLAP = 64
 # What a note takes, about.
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
+# Most prompts that combine summaries are no longer than the notes that are combined at a time.
+_MOST_NOTES_TOKENS = 500
 # Facts stand at least so far apart, about.
 _TOKENS_OF_A_FACT = 20
 # Of the longest documents most chunks state nothing: so many lessons are of texts with few facts.
-# About those with no more lines than that so many more keys are asked for.
-_SPARSE_SHARE, _FEW_FACTS, _UNKNOWN = 0.35, 2, 5
+# About those with no more keys than that so many more are asked for, about others half as many.
+_SPARSE_SHARE, _FEW_FACTS, _UNKNOWN = 0.35, 2, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +211,10 @@ class Teacher:
         keys = {fact.key for fact in self._some(there, 6)}
         keys |= {fact.key for fact in self._some(elsewhere, 2)}
         keys.add(self._author.key(beside=self._random.choice(text.facts).key))
-        if self._author.alike > 0 and len(text.facts) <= _FEW_FACTS:
-            keys |= {self._author.key() for _ in range(self._count(_UNKNOWN))}
+        if self._author.alike > 0:
+            few = len({fact.key for fact in text.facts}) <= _FEW_FACTS
+            most = _UNKNOWN if few else _UNKNOWN // 2
+            keys |= {self._author.key() for _ in range(self._count(most))}
         for key in sorted(keys):
             yield self._ask(key, seen, part=part)
 
@@ -227,7 +231,7 @@ class Teacher:
     def _fields(self, text: Text, most: int) -> dict[str, Any]:
         """Up to so many fields that the text states, and now and then one that it does not."""
         fields = dict(fact.field for fact in self._some(text.facts, most))
-        if not fields or self._random.random() < 0.3:
+        if not fields or self._hard(0.5) or self._random.random() < 0.3:
             kind, key = shorthand(self._random.choice(KINDS)), self._author.key()
             if not rules.stated(text.text, key):
                 fields[rules.field_of(key)] = kind
@@ -258,15 +262,15 @@ class Teacher:
 
     def _summaries(self, tokens: int) -> Lesson | None:
         """Of chunks, or of summaries that were combined before; half of them have room to end."""
+        if self._hard(0.8):
+            tokens = min(tokens, _MOST_NOTES_TOKENS)
         most = max(2, tokens // _SUMMARY_TOKENS)
         count = round(2 * (most / 2) ** self._random.random())
         summaries = [rules.summary(each).strip() for each in self._author.openings(count)]
         if self._random.random() < 0.3:
             ends = sorted({*self._random.sample(range(1, count), max(1, count // 5)), count})
             pairs = zip([0, *ends[:-1]], ends, strict=True)
-            summaries = [
-                rules.combined_summary(summaries[start:end]).strip() for start, end in pairs
-            ]
+            summaries = [self._cut_off(summaries[start:end]) for start, end in pairs]
         if len(summaries) < 2:
             return None
         combined = rules.combined_summary(summaries)
@@ -275,6 +279,12 @@ class Teacher:
             words += len(self._tokens.encode(combined)) // 2
         said = [Summary(each) for each in summaries]
         return self._combined(SummarizeTask(name="s", max_words=words), said, combined)
+
+    def _cut_off(self, summaries: Sequence[str]) -> str:
+        """What was combined, with an end anywhere, as the limit of an answer's tokens leaves it."""
+        ids = self._tokens.encode(rules.combined_summary(summaries))
+        least = len(ids) // 2
+        return self._tokens.read(ids[: self._random.randint(least, len(ids))]).strip()
 
     def _evidence(self, tokens: int) -> Lesson | None:
         key = self._author.key()
