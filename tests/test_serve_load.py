@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import httpx
@@ -26,6 +27,8 @@ _TASKS = ["summary", "auditor", "facts"]
 _MEASURED_SECONDS, _MEASURED_CLIENTS, _TIMES = 20, 2, 5
 _SCALES_WITHIN = 400
 _GROWS_BY = 100 * 2**20
+# Such as the built-in model reads.
+_PROSE = topics["execmodel"][:1800]
 
 
 def memory(served: Served, *kinds: str) -> int:
@@ -46,7 +49,7 @@ class Asking:
     async def __call__(self) -> None:
         """Ask about one. Whatever is accepted must be answered, and right."""
         number = next(self._numbers)
-        text = f"Report {number}.\n{REPORT}\n" + "The ships lay still.\n" * 90
+        text = f"Report {number}.\n{REPORT}\n{_PROSE}"
         response = await self.client.post("/v1/documents", json={"text": text, "tasks": _TASKS})
         if response.status_code == 429:
             self.counted["refused"] += 1
