@@ -45,6 +45,8 @@ def test_haproxy_shares_nothing_and_cuts_no_answer_off() -> None:
     # as `phifleet serve` makes it
     with tempfile.TemporaryDirectory(prefix="phifleet-", dir="/tmp") as directory:
         settings = settings_of(spec, Path(directory), {})
+        written = Path(settings["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
+        assert written.stat().st_mode & 0o077 == 0
     ports = [settings[name] for name in settings if name.endswith("_PORT")]
     assert len(set(ports)) == len(ports) == 3
     socket = settings["RAY_SERVE_HAPROXY_SOCKET_PATH"]

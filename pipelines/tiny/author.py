@@ -113,7 +113,7 @@ class Author:
         if style < 0.6:
             more = f" {self._words(3, 8).capitalize()}." if style < 0.4 else ""
             return f"{self._words(4, 12).capitalize()}.{more}"
-        lines = _repeating_lines() if self._hard() else _filler_lines()
+        lines = _repeating_lines() if self.hard(self.alike) else _filler_lines()
         while True:
             line = lines[self.random.randrange(len(lines))].strip()
             if len(line.split()) > 2 and not _FACT_LINE.match(line):
@@ -128,7 +128,7 @@ class Author:
         while len(made) < count:
             at += pick.randint(1, apart)
             line = lines[at % len(lines)]
-            if self._hard():
+            if self.hard(self.alike):
                 line = pick.choice(_repeating_lines())
             elif pick.random() < 0.2:
                 line = rules.line(self.key(), self.value(pick.choice(KINDS)))
@@ -136,11 +136,15 @@ class Author:
             made += [line[pick.choice(words) :]] if words else []
         return made
 
+    def hard(self, share: float) -> bool:
+        """Whether this is one of this share that is harder, of what has alike keys."""
+        return self.alike > 0 and self.random.random() < share
+
     def key(self, beside: str = "") -> str:
         """A key of a word or two, now and then one that is like another key, or made-up words."""
         words = beside.split()
         if not words or self.random.random() >= self.alike:
-            return self._made_up() if self._hard() else self._words(1, 2)
+            return self._made_up() if self.hard(self.alike) else self._words(1, 2)
         word = self.random.choice(words)
         if len(words) > 1 and self.random.random() < 0.5:
             return word
@@ -165,10 +169,6 @@ class Author:
                 return pick.choice(("yes", "no"))
         words = self._words(1, 3)
         return words.title() if pick.random() < 0.5 else words
-
-    def _hard(self) -> bool:
-        """Whether this is one of those that are harder, of texts with alike keys."""
-        return self.alike > 0 and self.random.random() < self.alike
 
     def _made_up(self) -> str:
         """A word or two that no text has, of several tokens each."""
@@ -227,7 +227,7 @@ class Author:
         again and again."""
         lines, taken = _filler_lines(), []
         at = self.random.randrange(len(lines))
-        if self._hard() and self.random.random() < _REPEATING_SHARE:
+        if self.hard(self.alike) and self.random.random() < _REPEATING_SHARE:
             lines = lines[at : at + self.random.randint(1, 4)]
         while characters > 0:
             line = lines[at % len(lines)]

@@ -176,7 +176,11 @@ class Teacher:
     def part(self, chunk_tokens: int) -> Lesson:
         """All kinds of question about a chunk of a longer document."""
         factor = self._random.choice((2, 3))
-        facts = _FEW_FACTS if self._hard(_SPARSE_SHARE) else factor * self._facts_in(chunk_tokens)
+        facts = (
+            _FEW_FACTS
+            if self._author.hard(_SPARSE_SHARE)
+            else factor * self._facts_in(chunk_tokens)
+        )
         text = self._author.text(chunk_tokens * factor, facts)
         size = ChunkSize(max(chunk_tokens, 32), min(_CHUNK_OVERLAP, chunk_tokens // 4))
         chunk = self._random.choice(list(cut(text.text, size, self._tokens)))
@@ -231,7 +235,7 @@ class Teacher:
     def _fields(self, text: Text, most: int) -> dict[str, Any]:
         """Up to so many fields that the text states, and now and then one that it does not."""
         fields = dict(fact.field for fact in self._some(text.facts, most))
-        if not fields or self._hard(0.5) or self._random.random() < 0.3:
+        if not fields or self._author.hard(0.5) or self._random.random() < 0.3:
             kind, key = shorthand(self._random.choice(KINDS)), self._author.key()
             if not rules.stated(text.text, key):
                 fields[rules.field_of(key)] = kind
@@ -262,7 +266,7 @@ class Teacher:
 
     def _summaries(self, tokens: int) -> Lesson | None:
         """Of chunks, or of summaries that were combined before; half of them have room to end."""
-        if self._hard(0.8):
+        if self._author.hard(0.8):
             tokens = min(tokens, _MOST_NOTES_TOKENS)
         most = max(2, tokens // _SUMMARY_TOKENS)
         count = round(2 * (most / 2) ** self._random.random())
@@ -351,7 +355,7 @@ class Teacher:
         """What up to so many notes are about: the key, in hard lessons other keys too, of which
         some are like it."""
         keys = [key] * self._count(most)
-        if self._hard(0.5):
+        if self._author.hard(0.5):
             others = self._random.sample(range(len(keys)), self._random.randint(1, len(keys) - 1))
             for at in others:
                 keys[at] = self._author.key(beside=key)
@@ -393,10 +397,6 @@ class Teacher:
 
     def _facts_in(self, tokens: int) -> int:
         return self._random.randint(2, max(4, min(16, tokens // _TOKENS_OF_A_FACT)))
-
-    def _hard(self, share: float) -> bool:
-        """Whether a lesson is one of this share that is harder, of those that have alike keys."""
-        return self._author.alike > 0 and self._random.random() < share
 
     def _count(self, most: int) -> int:
         return self._random.randint(2, most)
