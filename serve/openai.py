@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from serve.wire import Sendable, Wire
+from serve.wire import Sendable, Wire, few
 
 _MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
+_MOST_PARTS, _MOST_METADATA = 256, 16
 
 
 class TextPart(Wire):
@@ -25,7 +26,10 @@ class Message(Wire):
     keys those that say nothing here are let in empty, and left out."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Sendable | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
+    content: (
+        Sendable
+        | Annotated[list[TextPart], Field(min_length=1, max_length=_MOST_PARTS, fail_fast=True)]
+    )
     name: Sendable | None = None
     refusal: _Unused
     annotations: _Empty
@@ -73,7 +77,9 @@ class Sampled(Wire):
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
     n: Annotated[int, Field(ge=1, le=_MOST_CHOICES)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: Sendable | Annotated[list[Sendable], Field(max_length=_MOST_STOPS)] | None = None
+    stop: (
+        Sendable | Annotated[list[Sendable], Field(max_length=_MOST_STOPS, fail_fast=True)] | None
+    ) = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
@@ -97,13 +103,18 @@ class ChatRequest(Sampled):
         }
     )
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES)]
+    messages: Annotated[
+        list[Message], Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)
+    ]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     store: bool | None = None
-    metadata: dict[Sendable, Sendable] | None = None
+    metadata: (
+        Annotated[dict[Sendable, Sendable], Field(max_length=_MOST_METADATA), BeforeValidator(few)]
+        | None
+    ) = None
     service_tier: Sendable | None = None
 
     @property
@@ -116,7 +127,7 @@ class ChatRequest(Sampled):
 
 
 Token = Annotated[int, Field(ge=0)]
-Ids = Annotated[list[Token], Field(min_length=1)]
+Ids = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
 Prompt = Annotated[str, Field(min_length=1)]
 
 
@@ -132,8 +143,8 @@ class CompletionRequest(Sampled):
     prompt: (
         Prompt
         | Ids
-        | Annotated[list[Prompt], Field(min_length=1, max_length=_MOST_PROMPTS)]
-        | Annotated[list[Ids], Field(min_length=1, max_length=_MOST_PROMPTS)]
+        | Annotated[list[Prompt], Field(min_length=1, max_length=_MOST_PROMPTS, fail_fast=True)]
+        | Annotated[list[Ids], Field(min_length=1, max_length=_MOST_PROMPTS, fail_fast=True)]
     )
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 

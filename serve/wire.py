@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.config import JsonDict
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from pipelines.answer import PartRead
 from pipelines.documents import Answer, Usage
@@ -35,10 +35,25 @@ EXAMPLE_ANSWER: JsonDict = {
 }
 
 
+_MOST_KEYS = 64
+
+
+def few(given: Any) -> Any:
+    """What is given, where it is no object of more keys than any has: of a million keys that are
+    wrong each would be told, in more memory than there is."""
+    if isinstance(given, Mapping) and len(given) > _MOST_KEYS:
+        raise PydanticCustomError(
+            "too_many_keys", f"an object of {len(given)} keys, none has more than {_MOST_KEYS}"
+        )
+    return given
+
+
 class Wire(BaseModel):
-    """A JSON object with no other keys than these."""
+    """A JSON object with no other keys than these. Its lists are checked up to the first fault."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+    _few = model_validator(mode="before")(few)
 
 
 Sendable = Annotated[str, Field(min_length=0)]
@@ -58,7 +73,9 @@ class DocumentRequest(Wire):
     id: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     text: Annotated[str, Field(min_length=1)]
     tasks: list[str | dict[str, Any]] = Field(
-        min_length=1, description="Names of the endpoint's tasks, or definitions as in a job file."
+        min_length=1,
+        fail_fast=True,
+        description="Names of the endpoint's tasks, or definitions as in a job file.",
     )
     stream: bool = False
 
