@@ -296,9 +296,10 @@ def fault_lines(
 
 
 def _fault_line(path: KeyPath, phrase: str, data: object, shown: object) -> str:
+    where = f"{dotted(path)}: " if path else ""
     try:
         given, used = value_at(shown, path), value_at(data, path)
     except LookupError:
-        return f"{dotted(path)}: missing, must be {phrase}"
+        return f"{where}missing, must be {phrase}"
     source = " (text from the environment)" if isinstance(given, str) and given != used else ""
-    return f"{dotted(path)}: got {written(given)}{source}, must be {phrase}"
+    return f"{where}got {written(given)}{source}, must be {phrase}"

@@ -13,9 +13,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType
 
 from pipelines import jobfile
@@ -292,12 +293,19 @@ def keys_under(kind: type[Section]) -> jobfile.KeysAt:
             section = TASKS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
         else:
             for part in path:
-                fields = getattr(section, "model_fields", {})
-                section = getattr(fields.get(part), "annotation", None)
-        fields = getattr(section, "model_fields", {})
-        return tuple(field.alias or name for name, field in fields.items()) or None
+                listed = get_origin(section) is tuple and isinstance(part, int)
+                field = _fields(section).get(part)
+                section = get_args(section)[0] if listed else getattr(field, "annotation", None)
+        fields = _fields(section)
+        return tuple(field.alias or str(name) for name, field in fields.items()) or None
 
     return keys_at
+
+
+def _fields(annotation: object) -> Mapping[str | int, FieldInfo]:
+    """The fields of a section, also of one that may be left out."""
+    kinds = {*get_args(annotation)} - {type(None)} or {annotation}
+    return getattr(kinds.pop(), "model_fields", {}) if len(kinds) == 1 else {}
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:

@@ -81,7 +81,33 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"keys.file: cannot read {path}: {error}") from error
     data = parse_yaml(text, str(path))
-    return checked(KeyList, data, data, None).keys
+    try:
+        return checked(KeyList, data, _unshown(data), None).keys
+    except SpecError as error:
+        told = error.message.splitlines()
+        raise SpecError("\n".join(f"{path}: {each}" for each in told)) from None
+
+
+class _Unshown(dict[object, object]):
+    """What a message does not show, for a key may stand where its hash belongs."""
+
+    def __repr__(self) -> str:
+        return "what is not shown here"
+
+
+def _unshown(data: object) -> object:
+    """Data of the same shape, in which only names can be read."""
+    match data:
+        case list():
+            return [_unshown(each) for each in data]
+        case dict():
+            names = {"name"} & data.keys()
+            return _Unshown(
+                {key: data[key] if key in names else _unshown(data[key]) for key in data}
+            )
+        case str():
+            return _Unshown()
+    return data
 
 
 class Keyring:

@@ -138,7 +138,7 @@ def test_a_file_that_could_not_be_read_is_read_once_it_can_be_though_it_looks_th
     [
         ("keys: [{name: a}]", "keys.0.sha256"),
         ("keys: [{name: a, sha256: X}]", "64 hex digits"),
-        ("keys: [{name: a, sha256: X, limit: 3}]", "no such key"),
+        ("keys: [{name: a, token_per_minute: 3}]", "no such key; did you mean 'tokens_per_minute'"),
         ("[", "not valid YAML"),
         (TWICE, "keys.1.name"),
     ],
@@ -147,6 +147,30 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: s
     (tmp_path / "keys.yaml").write_text(content)
     with pytest.raises(SpecError, match=told):
         read_keys(tmp_path / "keys.yaml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "keys: [{{name: alice, sha256: {key}}}]",
+        "keys: [{{name: alice, sha256: {key}, sha256_of: {key}}}]",
+        "keys: [{key}]",
+        "keys: [[{key}]]",
+        "keys: {{{key}: alice}}",
+        "keys: {key}",
+        "{key}",
+        "",
+    ],
+)
+def test_a_key_that_stands_where_its_hash_belongs_is_in_no_message(
+    tmp_path: Path, content: str
+) -> None:
+    file, key = tmp_path / "keys.yaml", new_key()
+    file.write_text(content.format(key=key))
+    with pytest.raises(SpecError) as refused:
+        read_keys(file)
+    assert refused.value.message.startswith(f"{file}: ")
+    assert key[3:20] not in refused.value.message
 
 
 def test_an_endpoint_does_not_start_without_its_file_of_keys(
