@@ -177,10 +177,9 @@ class Replicas(Section):
             yield ("min",), f"at most max, which is {self.max}"
 
 
-class Compute(Section):
-    """What the engines may use of the cluster."""
+class EngineCompute(Section):
+    """What one engine takes of the cluster."""
 
-    replicas: Replicas = Replicas()
     gpus_per_replica: GpuCount = "auto"
     tensor_parallel: Whole = 1
 
@@ -188,6 +187,12 @@ class Compute(Section):
         gpus = self.gpus_per_replica
         if self.tensor_parallel > 1 and gpus != "auto" and gpus < self.tensor_parallel:
             yield ("tensor_parallel",), f"at most gpus_per_replica, which is {gpus}, or 1"
+
+
+class Compute(EngineCompute):
+    """What the engines may use of the cluster."""
+
+    replicas: Replicas = Replicas()
 
 
 class Limits(Section):

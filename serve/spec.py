@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipelines.jobfile import Amount, Fault, MustBe, Section, Text, Texts, Whole
 from pipelines.spec import (
-    GpuCount,
+    EngineCompute,
     LongDocuments,
     ModelSpec,
     Replicas,
@@ -70,12 +70,10 @@ class Pools(Section):
         return {name: replicas for name, replicas in pools.items() if replicas is not None}
 
 
-class ServeCompute(Section):
-    """What one engine takes of the cluster."""
+class ServeCompute(EngineCompute):
+    """What one engine takes of the cluster, which Ray Serve is told of its CPUs too."""
 
-    gpus_per_replica: GpuCount = "auto"
     cpus_per_replica: Amount = 1.0
-    tensor_parallel: Whole = 1
 
 
 class ServeLimits(Section):

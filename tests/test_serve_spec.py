@@ -1,0 +1,35 @@
+"""What a serve file may say, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.errors import SpecError
+from serve.spec import parse_serve
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"feedback": "f/"}, "feedback: got 'f/', must be a mapping with keys path"),
+        ({"feedback": {"pth": "f/"}}, "feedback.pth: no such key; did you mean 'path'?"),
+        ({"pools": {"long": {"mni": 1}}}, "pools.long.mni: no such key; did you mean 'min'?"),
+        ({"pools": {"short": {"min": 2}}}, "pools.short.min: got 2, must be at most max"),
+        (
+            {"compute": {"gpus_per_replica": 1, "tensor_parallel": 2}},
+            "compute.tensor_parallel: got 2, must be at most gpus_per_replica, which is 1, or 1",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_path_and_the_remedy(data: Any, told: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_serve(data)
+    assert told in refused.value.message
+
+
+def test_a_pool_may_be_left_out_or_be_without_engines() -> None:
+    assert list(parse_serve({}).pools.by_name) == ["short"]
+    pools = parse_serve({"pools": {"long": {"min": 0}}}).pools
+    assert pools.by_name["long"].min == 0
