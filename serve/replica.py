@@ -230,7 +230,10 @@ def _ending_with_the_engine() -> Iterator[None]:
     try:
         yield
     except* EngineDied as errors:
-        _LOGGER.error("this replica ends: %s", errors.exceptions[0])
+        told: BaseException = errors
+        while isinstance(told, BaseExceptionGroup):
+            told = told.exceptions[0]
+        _LOGGER.error("this replica ends: %s", told)
         os._exit(1)
 
 

@@ -236,7 +236,10 @@ async def test_who_stops_listening_stops_the_engines_work(
 
 
 async def test_a_dead_engine_takes_its_replica_along(
-    replica: FakeReplica, offer: Offer, monkeypatch: pytest.MonkeyPatch
+    replica: FakeReplica,
+    offer: Offer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     ends: list[int] = []
 
@@ -251,6 +254,7 @@ async def test_a_dead_engine_takes_its_replica_along(
     with pytest.raises(RuntimeError, match="dead"):
         await replica.check_health()
     assert ends == [1]
+    assert caplog.messages == ["this replica ends: the engine died"]
 
 
 async def test_documents_and_outstanding_tokens_are_counted_by_app_and_pool(
