@@ -103,6 +103,8 @@ async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work, until: f
                 bill.settle(0)
             yield _error_event(_died())
         except Refusal as refusal:
+            if not answers:
+                bill.settle(0)
             yield event("error", refusal.error)
         except Exception:
             _LOGGER.exception("a stream of %s broke off", work.kind)

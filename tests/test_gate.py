@@ -30,8 +30,9 @@ from pipelines.documents import Usage
 from pipelines.models import Model
 from serve.events import event
 from serve.offer import Offer
-from serve.pools import Busy, Gone
+from serve.pools import Busy, Gone, Refusal
 from serve.replica import Sent
+from serve.wire import error_json
 
 
 @pytest.fixture(scope="module")
@@ -172,15 +173,19 @@ async def test_what_no_engine_took_costs_no_tokens(offer: Offer, pool: ScriptedP
     assert [each["code"] for each in codes] == ["overloaded"] * 3
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [(Gone(), "engine_died"), (Refusal(422, error_json("m", "t", "too_long")), "too_long")],
+)
 async def test_a_stream_that_told_of_no_answer_costs_no_tokens(
-    offer: Offer, pool: ScriptedPool
+    offer: Offer, pool: ScriptedPool, ends: Exception, code: str
 ) -> None:
-    pool.events = [Sent("event: progress\n\n", answers=False), Gone()]
+    pool.events = [Sent("event: progress\n\n", answers=False), ends]
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"], "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
         told = [(await client.post(DOCUMENTS, json=body)).text for _ in range(3)]
-    assert all("engine_died" in each for each in told)
+    assert all(code in each for each in told)
 
 
 async def test_a_stream_that_is_broken_off_has_cost_what_it_brought_and_its_events(
