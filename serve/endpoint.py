@@ -146,15 +146,13 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
 def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
     offer = endpoint.offer
 
-    async def complete(kind: str, asked: Any, request: Request) -> Response:
+    async def complete(
+        kind: str, asked: openai.ChatRequest | openai.CompletionRequest, request: Request
+    ) -> Response:
         key, until = request.state.key, endpoint.deadline()
         _known(asked.model, offer)
         _fits("messages" if kind == CHAT else "prompt", asked.characters, offer)
-        most = offer.spec.limits.output_tokens
-        if asked.answer_tokens is not None and asked.answer_tokens > most:
-            raise RequestRejected(
-                f"max_tokens is {asked.answer_tokens}, at most {most} are allowed"
-            )
+        most = _answer_tokens(asked, offer)
         form = getattr(asked, "response_format", None)
         if form and form.json_schema and (fault := offer.unfit(form.json_schema.json_schema, 0)):
             raise RequestRejected(f"response_format: a schema {fault}")
@@ -191,6 +189,18 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
     )
     async def completions(asked: openai.CompletionRequest, request: Request) -> Response:
         return await complete(TEXT, asked, request)
+
+
+def _answer_tokens(asked: openai.ChatRequest | openai.CompletionRequest, offer: Offer) -> int:
+    """The most that each of its answers may take. Raises RequestRejected where it wants more."""
+    allowed = offer.spec.limits.output_tokens
+    answers = asked.prompts * (asked.n or 1)
+    if answers * (asked.answer_tokens or 1) > allowed:
+        several = f" for each of {answers} answers" * (answers > 1)
+        raise RequestRejected(
+            f"max_tokens is {asked.answer_tokens}{several}, at most {allowed} are allowed"
+        )
+    return allowed // answers
 
 
 def _known(model: str, offer: Offer) -> None:
@@ -247,6 +257,8 @@ def _add_errors(app: FastAPI) -> None:
             return told(400, error_json(text, _CLIENT, "invalid_json"))
         path = [str(part) for part in found[0]["loc"][1:]]
         message = str(found[0]["msg"])
+        if found[0]["loc"] == ("body",) and found[0]["type"] != "too_many_keys":
+            message = "send a JSON object, with the header content-type: application/json"
         if len({each["loc"][1:2] for each in found}) < len(found) and len(path) > 1:
             # of a key that may be of several forms pydantic tells why it is none of them
             path, message = path[:1], "is of none of the forms that it may have"

@@ -87,6 +87,11 @@ class Sampled(Wire):
     stream_options: StreamOptions | None = None
     user: Sendable | None = None
 
+    @property
+    def prompts(self) -> int:
+        """How many prompts it has."""
+        return 1
+
 
 class ChatRequest(Sampled):
     """OpenAI's chat completion, without tools and pictures."""
@@ -147,6 +152,11 @@ class CompletionRequest(Sampled):
         | Annotated[list[Ids], Field(min_length=1, max_length=_MOST_PROMPTS, fail_fast=True)]
     )
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @property
+    def prompts(self) -> int:
+        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        return len(self.prompt) if several else 1
 
     @property
     def answer_tokens(self) -> int:

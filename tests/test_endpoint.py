@@ -360,12 +360,57 @@ async def test_a_developer_speaks_as_the_system_does(
     assert pool.works[0].ids == pool.works[1].ids
 
 
+@pytest.mark.parametrize(("n", "tokens"), [(None, 300), (8, 37)])
 async def test_an_answer_without_a_length_has_the_endpoints(
-    client: httpx.AsyncClient, pool: ScriptedPool
+    client: httpx.AsyncClient, pool: ScriptedPool, n: int | None, tokens: int
 ) -> None:
-    await client.post(CHATS, json=CHAT_BODY)
+    await client.post(CHATS, json={**CHAT_BODY, "n": n})
     (work,) = pool.works
-    assert work.body is not None and work.body["max_tokens"] == 300
+    assert work.body is not None and work.body["max_tokens"] == tokens
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (
+            CHATS,
+            {**CHAT_BODY, "n": 4, "max_tokens": 76},
+            "is 76 for each of 4 answers, at most 300",
+        ),
+        (TEXTS, {**TEXT_BODY, "prompt": ["a"] * 19}, "is 16 for each of 19 answers, at most 300"),
+        (TEXTS, {**TEXT_BODY, "prompt": [[5]] * 10, "n": 2}, "for each of 20 answers"),
+    ],
+)
+async def test_all_answers_of_a_request_are_counted(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, body: dict[str, Any], told: str
+) -> None:
+    response = await client.post(path, json=body)
+    assert response.status_code == 400
+    assert told in error_of(response)["message"]
+    assert not pool.works
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (json.dumps(DOCUMENT_BODY), "application/x-www-form-urlencoded"),
+        ("[]", "application/json"),
+        ("", "application/json"),
+    ],
+)
+async def test_a_body_that_is_no_object_is_told_what_to_send(
+    client: httpx.AsyncClient, content: str, kind: str
+) -> None:
+    response = await client.post(DOCUMENTS, content=content, headers={"content-type": kind})
+    assert response.status_code == 422
+    told = "send a JSON object, with the header content-type: application/json"
+    assert error_of(response)["message"] == told
+
+
+async def test_a_body_of_very_many_keys_is_told_so(client: httpx.AsyncClient) -> None:
+    response = await client.post(DOCUMENTS, json={str(number): 1 for number in range(1000)})
+    assert response.status_code == 422
+    assert "an object of 1000 keys" in error_of(response)["message"]
 
 
 @pytest.mark.parametrize(
