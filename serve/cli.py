@@ -20,7 +20,8 @@ a serve file (YAML); every section may be left out:
   pools:                                                # engines; without `long`, what `short`
     short: {min: 1, max: 4}                             # does not hold is read in chunks
     long:  {min: 0, max: 2, up_after_seconds: 10, down_after_seconds: 120}
-  keys:  {file: keys.yaml}                              # without it, a key is made and shown once
+  keys:  {file: keys.yaml}                              # beside this file; without it, a key is
+                                                        # made and shown once
   feedback: {path: feedback/}                           # Parquet, input for a job; or s3://...
   long_documents: {strategy: auto}                      # as in a job file
 these are the defaults of what else there is:
@@ -69,7 +70,9 @@ def _serve(options: argparse.Namespace) -> int:
     from serve.spec import load_serve
 
     spec = load_serve(options.serve, options.overrides)
-    return serve_here(spec, options.serve.parent, as_json=options.json)
+    # nobody's keys lie beside the example
+    beside = Path() if options.serve == DEMO else options.serve.parent
+    return serve_here(spec, beside, as_json=options.json)
 
 
 def _new_key(options: argparse.Namespace) -> int:

@@ -173,11 +173,15 @@ def test_a_key_that_stands_where_its_hash_belongs_is_in_no_message(
     assert key[3:20] not in refused.value.message
 
 
+@pytest.mark.parametrize("named", [["serve.yaml"], ["--set", "keys.file=keys.yaml"]])
 def test_an_endpoint_does_not_start_without_its_file_of_keys(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    named: list[str],
 ) -> None:
-    file = tmp_path / "serve.yaml"
-    file.write_text("keys: {file: keys.yaml}\n")
-    assert main(["serve", str(file)]) == 2
+    monkeypatch.chdir(tmp_path)
+    Path("serve.yaml").write_text("keys: {file: keys.yaml}\n")
+    assert main(["serve", *named]) == 2
     told = "".join(capsys.readouterr().err.split())
     assert "".join(f"keys.file: cannot read {tmp_path / 'keys.yaml'}".split()) in told
