@@ -37,6 +37,9 @@ ERRORS = "_errors"
 RESTORE = "its copy is gone: put the file back, or run into a new OUTPUT"
 """What helps where a published file is lost, and what was staged of it too."""
 _PARALLEL = 32
+# A plan's metadata names every file of the corpus, twice: more than the 100 MB that Arrow takes to
+# be sane.
+_MOST_METADATA_BYTES = 2**31 - 1
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
@@ -158,13 +161,15 @@ class Ledger:
         }
         sink = io.BytesIO()
         pq.write_table(units_table(plan.units, metadata), sink)
-        return self.storage.create(_plan_name(number), sink.getvalue())
+        name, data = _plan_name(number), sink.getvalue()
+        # a store that lost its answer is asked again by its client, and then finds our own
+        return self.storage.create(name, data) or self.storage.find(name) == data
 
     def _read_plan(self, number: int) -> Plan | None:
         data = self.storage.find(_plan_name(number))
         if data is None:
             return None
-        table = pq.read_table(io.BytesIO(data))
+        table = pq.read_table(io.BytesIO(data), thrift_string_size_limit=_MOST_METADATA_BYTES)
         metadata = table.schema.metadata
         return Plan(
             files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),

@@ -70,6 +70,25 @@ def test_plans_are_read_as_they_were_written_and_the_first_of_a_number_stands(
     assert ledger.plans() == [PLAN, replace(PLAN, units=(), rows_files=())]
 
 
+def test_a_plan_whose_recording_is_asked_for_again_is_ours(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Storage.create
+
+    def lose_the_answer(storage: Storage, name: str, data: bytes) -> bool:
+        return create(storage, name, data) and create(storage, name, data)
+
+    monkeypatch.setattr(Storage, "create", lose_the_answer)
+    assert ledger.add_plan(0, PLAN)
+    assert not ledger.add_plan(0, replace(PLAN, rows_files=("theirs",)))
+
+
+def test_a_plan_of_very_many_files_can_be_read(ledger: Ledger) -> None:
+    files = tuple(SourceFile("a" * 1000, 9, str(number)) for number in range(80_000))
+    assert ledger.add_plan(0, replace(PLAN, files=files))
+    assert ledger.plans() == [replace(PLAN, files=files)]
+
+
 def test_of_many_who_commit_a_unit_one_wins(ledger: Ledger) -> None:
     records = [_record(ledger) for _ in range(16)]
     with ThreadPoolExecutor(16) as pool:
