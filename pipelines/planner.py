@@ -178,14 +178,19 @@ def _value(outcome: T | PhifleetError) -> T:
     return outcome
 
 
+def _answers(asked: Sequence[Any]) -> list[Any]:
+    """What tasks on Ray returned, or the first one's error. A signal is heard meanwhile, as in
+    `ray.get` it is not."""
+    return [_value(each.result()) for each in [ref.future() for ref in asked]]
+
+
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
     """Why files cannot be read, by path: each is read whole, many of them on Ray's CPUs."""
     if sum(file.size_bytes for file in files) <= SMALL_CORPUS_BYTES:
         found = [why_unreadable(spec, file) for file in files]
     else:
         look = ray.remote(num_cpus=1)(_outcome)
-        outcomes = ray.get([look.remote(why_unreadable, spec, file) for file in files])
-        found = [_value(outcome) for outcome in outcomes]
+        found = _answers([look.remote(why_unreadable, spec, file) for file in files])
     return {file.path: why for file, why in zip(files, found, strict=True) if why}
 
 
@@ -199,8 +204,8 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
     look = ray.remote(num_cpus=1)(_outcome)
     found: list[str] = []
     for share in range(shares):
-        asked = look.remote(find_duplicates, storage, rows_files, share, shares)
-        found += _value(ray.get(asked))
+        (named,) = _answers([look.remote(find_duplicates, storage, rows_files, share, shares)])
+        found += named
     return found
 
 

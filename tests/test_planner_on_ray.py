@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from here import run_here
 
+from jobs.run import Stopped, _signals_stop
+from pipelines import planner
 from pipelines.cluster import join_cluster, leave_cluster
+from pipelines.corpus import SourceFile
 from pipelines.documents import MAX_TEXT_BYTES
 from pipelines.errors import InputError, UnreadableFile
-from pipelines.planner import SMALL_CORPUS_BYTES
+from pipelines.planner import SMALL_CORPUS_BYTES, unreadable_files
+from pipelines.spec import InputSpec
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("tiny_model")]
 
@@ -70,3 +78,15 @@ def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Pat
     (letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
     assert (letter["doc_id"], letter["row"], letter["reason"]) == (1, 1, "too_large")
     assert letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
+
+
+def test_a_signal_is_heard_while_ray_looks_for_bad_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object) -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(planner, "why_unreadable", slow)
+    spec = InputSpec(path="corpus")
+    large = SourceFile("corpus/a.parquet", SMALL_CORPUS_BYTES + 1, "")
+    threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Stopped, match="SIGTERM"), _signals_stop():
+        unreadable_files(spec, [large])
