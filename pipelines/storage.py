@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from pipelines.errors import StorageError
 # How S3's client meets 5xx, throttling and timeouts: exponential backoff with jitter. What the user
 # has set stays.
 _RETRYING = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
+# So often S3 may say that somebody else is creating the same name.
+_CONFLICTS = 8
 
 
 def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
@@ -125,16 +127,21 @@ class Storage:
         return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
-        try:
-            self.filesystem.pipe_file(self.path(name), data, mode="create")
-        except FileExistsError:
-            return False
-        except OSError as error:
-            # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL
-            if error.errno == errno.EINVAL and self.exists(name):
+        for _ in range(_CONFLICTS):
+            try:
+                self.filesystem.pipe_file(self.path(name), data, mode="create")
+            except FileExistsError:
                 return False
-            raise
-        return True
+            except OSError as error:
+                # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL
+                if error.errno == errno.EINVAL and self.exists(name):
+                    return False
+                if not _is_conflict(error):
+                    raise
+                conflict = error
+            else:
+                return True
+        raise conflict
 
     @contextmanager
     def _finished(self, name: str, data: bytes) -> Iterator[Path]:
@@ -262,6 +269,13 @@ class Storage:
             self.filesystem.open(where, "rb", cache_type="none") as file,
         ):
             yield file
+
+
+def _is_conflict(error: OSError) -> bool:
+    """Whether S3 could not say who came first, of two who create a name at once, and is to be asked
+    again."""
+    told: Mapping[str, Any] = getattr(error.__cause__, "response", {})
+    return bool(told.get("Error", {}).get("Code") == "ConditionalRequestConflict")
 
 
 def _take_name(finished: Path, path: str) -> None:

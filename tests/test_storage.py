@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import s3fs
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from fakes_storage import S3Server
+from s3fs.errors import translate_boto_error
 
 from pipelines.corpus import list_files, open_corpus, read_rows
 from pipelines.errors import StorageError
@@ -158,6 +161,29 @@ def test_create_has_one_winner_among_many(storage: Storage) -> None:
         won = list(pool.map(race, range(16)))
     assert won.count(True) == 1
     assert storage.read("lock") == f"{won.index(True)}".encode()
+
+
+@pytest.mark.parametrize(("conflicts", "made"), [(3, True), (100, None)])
+def test_s3_is_asked_again_where_it_cannot_say_who_came_first(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, conflicts: int, made: bool | None
+) -> None:
+    left = iter(range(conflicts))
+    call = s3fs.S3FileSystem._call_s3
+    told = {"Error": {"Code": "ConditionalRequestConflict", "Message": "try again"}}
+
+    async def conflicting(s3: Any, method: str, *given: Any, **more: Any) -> Any:
+        if method == "put_object" and next(left, None) is not None:
+            raise translate_boto_error(ClientError(told, "PutObject"))
+        return await call(s3, method, *given, **more)
+
+    storage = Storage(f"{s3.new_bucket()}/out")
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", conflicting)
+    if made:
+        assert storage.create("a", b"one")
+        assert not storage.create("a", b"two")
+    else:
+        with pytest.raises(StorageError, match="try again"):
+            storage.create("a", b"one")
 
 
 def test_a_reader_never_sees_half_a_write(storage: Storage) -> None:
