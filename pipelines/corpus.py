@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from os.path import dirname
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import jsonl
-from pipelines.errors import InputError, UnreadableFile
+from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.layout import (
     JSONL,
     Layout,
@@ -62,21 +64,24 @@ def list_files(path: str, but: str = "") -> list[SourceFile]:
     """The .parquet and .jsonl files of a path, directory or glob, sorted. Raises InputError.
 
     Names that begin with `_` or `.` are left out, as every Parquet reader does, and so is a
-    directory inside, `but`, where answers are written.
+    directory inside, `but`, where answers are written. Raises StorageError where the filesystem
+    fails.
     """
+    local = is_local(path)
     try:
         filesystem, root = fsspec.core.url_to_fs(path)
         filesystem.invalidate_cache()
-        found, above = _find(filesystem, root, local=is_local(path))
+        found, above = _find(filesystem, root, local=local)
     except refusals(ValueError) as error:
-        raise InputError(f"input.path: cannot list {path}: {error}") from error
+        wrong = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
+        kind = InputError if wrong else StorageError
+        raise kind(f"input.path: cannot list {path}: {error}") from error
     files = [_source_file(name, info) for name, info in sorted(found.items())]
-    inside = but.startswith(f"{above.rstrip('/')}/") and but
-    wanted = [
-        file
-        for file in files
-        if _is_data(file.path, above) and not (inside and file.path.startswith(f"{inside}/"))
-    ]
+    wanted = [file for file in files if _is_data(file.path, above)]
+    # however each is spelled, and whatever links lead there
+    real = lru_cache(4096)(os.path.realpath) if local else str
+    if but and real(but) != real(above) and _is_within(real(but), real(above or "/")):
+        wanted = [file for file in wanted if not _is_within(real(dirname(file.path)), real(but))]
     if not wanted:
         raise InputError(f"input.path: no .parquet or .jsonl file at {path}")
     return wanted
@@ -100,20 +105,32 @@ def _find_linked(root: str) -> dict[str, dict[str, Any]]:
     if os.path.isfile(root):
         return {root: _linked(root)}
     found: dict[str, dict[str, Any]] = {}
-    for directory, below, names in os.walk(root, followlinks=True):
+    for directory, below, names in os.walk(root, followlinks=True, onerror=_refused):
         here = Path(directory).resolve()
         below[:] = [
-            each for each in below if not here.is_relative_to(Path(directory, each).resolve())
+            each
+            for each in below
+            if not _is_hidden(each) and not here.is_relative_to(Path(directory, each).resolve())
         ]
         paths = (os.path.join(directory, name) for name in names)
         found |= {path: _linked(path) for path in paths if os.path.isfile(path)}
     return found
 
 
+def _refused(error: OSError) -> None:
+    """A directory that cannot be listed would be no part of the corpus, and nobody would know."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _linked(path: str) -> dict[str, Any]:
     """Size and time of change of a file, or of what a link leads to."""
     status = os.stat(path)
     return {"size": status.st_size, "mtime": status.st_mtime}
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
 
 
 def _source_file(name: str, info: dict[str, Any]) -> SourceFile:
@@ -123,7 +140,11 @@ def _source_file(name: str, info: dict[str, Any]) -> SourceFile:
 
 def _is_data(path: str, above: str) -> bool:
     below = path.removeprefix(above).split("/")
-    return path.endswith(_SUFFIXES) and not any(part.startswith(("_", ".")) for part in below)
+    return path.endswith(_SUFFIXES) and not any(map(_is_hidden, below))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +161,7 @@ def open_corpus(
     spec: InputSpec, files: Sequence[SourceFile], earlier: Layout | None = None
 ) -> Corpus:
     """Read every file's footer and check its columns, also against those of files that were read
-    earlier. Raises InputError naming file and column."""
+    earlier. Raises InputError naming file and column, StorageError."""
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
         opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
@@ -177,7 +198,7 @@ def _open_file(
                 parquet = pq.ParquetFile(handle)
                 schema, pieces = parquet.schema_arrow, _row_groups(parquet.metadata, file.path)
     except refusals(pa.ArrowException) as error:
-        raise UnreadableFile(f"{file.path}: cannot be read: {error}") from error
+        raise _unread(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), pieces
 
 
@@ -193,7 +214,8 @@ def _row_groups(metadata: Any, path: str) -> list[Piece]:
 
 
 def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[pa.Table]:
-    """The rows of one piece in order, some MB at a time; bounded memory. Raises InputError."""
+    """The rows of one piece in order, some MB at a time; bounded memory. Raises InputError,
+    StorageError."""
     filesystem = filesystem_of(corpus_spec)
     row = piece.first_row
     try:
@@ -202,15 +224,23 @@ def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[
                 yield _normal_rows(batch, row, corpus_spec, layout, piece.path)
                 row += batch.num_rows
     except refusals(pa.ArrowException) as error:
-        raise UnreadableFile(
-            f"{piece.path}: cannot be read to its end, from row {row} on: {error}"
+        raise _unread(
+            f"{piece.path}: cannot be read to its end, from row {row} on", error
         ) from error
+
+
+def _unread(what: str, error: Exception) -> PhifleetError:
+    """A file that is damaged, as Arrow finds: by errors of its own, or by a bare OSError. What a
+    filesystem refuses says more, and may be read another day."""
+    bare = type(error) is OSError and error.errno is None
+    damaged = bare or isinstance(error, pa.ArrowException)
+    return (UnreadableFile if damaged else StorageError)(f"{what}: {error}")
 
 
 def why_unreadable(spec: InputSpec, file: SourceFile) -> str | None:
     """Why a file cannot be read to its end, None where it can. Reads all that a run would read.
 
-    Raises InputError where its columns are not as the job says.
+    Raises InputError where its columns are not as the job says, StorageError.
     """
     try:
         corpus = open_corpus(spec, [file])

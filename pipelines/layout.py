@@ -108,9 +108,45 @@ def _plain(found: pa.DataType) -> pa.DataType:
     """The type a column is read as: dictionaries as their values, one kind of string."""
     if pa.types.is_dictionary(found):
         return _plain(found.value_type)
-    if pa.types.is_large_string(found) or pa.types.is_string_view(found):
+    if pa.types.is_large_string(found):
         return pa.string()
-    return found
+    return _without_views(found)
+
+
+def _without_views(found: pa.DataType) -> pa.DataType:
+    """The type with plain strings and bytes: Arrow takes no single rows of views within others."""
+    if pa.types.is_string_view(found):
+        return pa.string()
+    if pa.types.is_binary_view(found):
+        return pa.binary()
+    inner = [field.with_type(_without_views(field.type)) for field in _inner(found)]
+    if inner == _inner(found):
+        return found
+    if pa.types.is_struct(found):
+        return pa.struct(inner)
+    if pa.types.is_map(found):
+        return pa.map_(*_inner(inner[0].type))
+    return pa.large_list(inner[0]) if pa.types.is_large_list(found) else pa.list_(inner[0])
+
+
+def _inner(found: pa.DataType) -> list[pa.Field]:
+    return [found.field(at) for at in range(found.num_fields)]
+
+
+def _check_kept(layout: Layout, path: str) -> None:
+    """Raises InputError where Parquet has no place for a column."""
+    for field in layout.kept:
+        if _has_empty_object(field.type):
+            raise InputError(
+                f"{path}: column {field.name!r} is {field.type}, and Parquet cannot keep an object "
+                "that never has a key; leave it out of input.keep_columns"
+            )
+
+
+def _has_empty_object(found: pa.DataType) -> bool:
+    inner = _inner(found)
+    empty = pa.types.is_struct(found) and not inner
+    return empty or any(_has_empty_object(field.type) for field in inner)
 
 
 def common_layout(
@@ -130,6 +166,7 @@ def common_layout(
             for ours, theirs in zip(common.kept, other.kept, strict=True)
         ]
         common = Layout(common.id_type, pa.schema(kept))
+    _check_kept(common, first_path)
     return common
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpora import TEXTS, column, job, read, refused, write
+from botocore.exceptions import ReadTimeoutError  # type: ignore[import-untyped]
+from corpora import TEXTS, column, job, read, refused, write, write_lines
+from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.corpus import list_files, open_corpus, why_unreadable
-from pipelines.errors import InputError
+from pipelines.errors import InputError, StorageError
 
 
 @pytest.fixture
@@ -76,6 +80,36 @@ def test_what_lies_below_the_output_is_no_corpus(tree: Path, pattern: str, left:
     whole = list_files(f"{tree}{pattern}")
     # a corpus that lies in the output's directory is one
     assert list_files(f"{tree}{pattern}", but=f"{tree.parent}") == whole
+
+
+def test_the_output_is_no_corpus_however_it_is_spelled(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree.parent / "link").symlink_to(tree)
+    monkeypatch.chdir(tree / "sub")
+    for path, but in (
+        (str(tree), f"{tree}/sub/../sub"),
+        (str(tree), f"{tree.parent}/link/sub"),
+        (f"{tree.parent}/link", f"{tree}/sub"),
+        ("..", f"{tree}/sub"),
+    ):
+        assert len(list_files(path, but=but)) == 3
+    assert len(list_files(str(tree), but=f"{tree.parent}/link")) == 4
+
+
+def test_a_directory_that_cannot_be_listed_is_named(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if Path(path) in (tree / "sub", tree / "_run"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(StorageError, match=f"Permission denied: '{tree}/sub'"):
+        list_files(str(tree))
 
 
 def test_a_directory_named_like_a_glob_is_a_directory(tmp_path: Path) -> None:
@@ -196,6 +230,35 @@ def test_nested_kept_columns_stay_as_they_are(tmp_path: Path) -> None:
     assert column(read(path, "meta"), "kept.meta") == meta
 
 
+@pytest.mark.parametrize(
+    ("kind", "meta"),
+    [
+        (pa.binary_view(), b"x"),
+        (pa.list_(pa.string_view()), ["x"]),
+        (pa.large_list(pa.string_view()), ["x"]),
+        (pa.struct([("a", pa.string_view()), ("b", pa.binary_view())]), {"a": "x", "b": b"y"}),
+        (pa.map_(pa.string(), pa.string_view()), [("k", "x")]),
+    ],
+)
+def test_views_in_kept_columns_become_plain(
+    tmp_path: Path, kind: pa.DataType, meta: object
+) -> None:
+    column_of = pa.array([meta, None], kind)
+    table = pa.table({"id": [1, 2], "text": ["t", "u"], "meta": column_of})
+    rows = read(write(tmp_path / "a.parquet", table), "meta")
+    assert "view" not in str(rows.schema.field("kept.meta").type)
+    assert column(rows.take([1, 0]), "kept.meta") == [None, meta]
+
+
+def test_an_object_that_never_has_a_key_is_named(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t", "meta": [{"x": {}}]}])
+    assert refused(path, "meta").startswith(
+        f"{path}: column 'meta' is list<item: struct<x: struct<>>>, and Parquet cannot keep"
+    )
+    write_lines(tmp_path / "b.jsonl", [{"id": "b", "text": "u", "meta": [{"x": {"y": 1}}]}])
+    assert column(read(tmp_path, "meta"), "kept.meta")[1] == [{"x": {"y": 1}}]
+
+
 def test_kept_columns_may_have_any_name(tmp_path: Path) -> None:
     names = ("source", "row", "doc_id", "kept.text", "text")
     table = pa.table({"id": ["a"], **{name: [f"its {name}"] for name in names}})
@@ -253,9 +316,28 @@ def test_a_file_that_cannot_be_opened_is_refused_by_name(tmp_path: Path) -> None
     path = write(tmp_path / "a.parquet")
     files = list_files(str(path))
     path.unlink()
-    with pytest.raises(InputError, match="cannot be read") as error:
+    with pytest.raises(StorageError, match="cannot be read") as error:
         open_corpus(job(path), files)
     assert str(path) in error.value.message
+
+
+@pytest.mark.parametrize(("name", "after"), [("a.parquet", 0), ("a.parquet", 1), ("a.jsonl", 0)])
+def test_a_store_that_refuses_damages_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
+) -> None:
+    path = write(tmp_path / name)
+    opened = itertools.count()
+    whole = LocalFileSystem.open
+
+    def refused(filesystem: LocalFileSystem, *given: Any, **more: Any) -> Any:
+        if next(opened) < after:
+            return whole(filesystem, *given, **more)
+        raise ReadTimeoutError(endpoint_url="http://store")
+
+    monkeypatch.setattr(LocalFileSystem, "open", refused)
+    (file,) = list_files(str(path))
+    with pytest.raises(StorageError, match=f"^{path}: cannot be read.*http://store"):
+        why_unreadable(job(path), file)
 
 
 def test_text_that_is_not_utf8_comes_out_as_its_bytes(tmp_path: Path) -> None:
