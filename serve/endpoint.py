@@ -257,6 +257,8 @@ def _add_errors(app: FastAPI) -> None:
             return told(400, error_json(text, _CLIENT, "invalid_json"))
         path = [str(part) for part in found[0]["loc"][1:]]
         message = str(found[0]["msg"])
+        if found[0]["type"] == "extra_forbidden":
+            message = "no such key"
         if found[0]["loc"] == ("body",) and found[0]["type"] != "too_many_keys":
             message = "send a JSON object, with the header content-type: application/json"
         if len({each["loc"][1:2] for each in found}) < len(found) and len(path) > 1:

@@ -108,7 +108,7 @@ async def test_a_document_without_an_id_gets_one(
         ({"id": ""}, "id"),
         ({"id": "x" * 300}, "id"),
         ({"stream": "yes"}, "stream"),
-        ({"more": 1}, "more"),
+        ({"more": 1}, "more: no such key"),
     ],
 )  # fmt: skip
 async def test_what_is_wrong_with_a_document_is_said(
