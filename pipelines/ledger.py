@@ -161,9 +161,7 @@ class Ledger:
         }
         sink = io.BytesIO()
         pq.write_table(units_table(plan.units, metadata), sink)
-        name, data = _plan_name(number), sink.getvalue()
-        # a store that lost its answer is asked again by its client, and then finds our own
-        return self.storage.create(name, data) or self.storage.find(name) == data
+        return self._record(_plan_name(number), sink.getvalue())
 
     def _read_plan(self, number: int) -> Plan | None:
         data = self.storage.find(_plan_name(number))
@@ -186,10 +184,12 @@ class Ledger:
 
     def commit(self, record: Commit) -> bool:
         """Make a unit done, or return False where another worker already did."""
-        if self.storage.create(_commit_name(record.unit), record.to_json()):
-            return True
-        # a store that lost its answer is asked again by its client, and then finds our own record
-        return self._read_commit(record.unit) == record
+        return self._record(_commit_name(record.unit), record.to_json())
+
+    def _record(self, name: str, data: bytes) -> bool:
+        """Create a record, or return False where there is another. A store that lost its answer is
+        asked again by its client, and then finds our own."""
+        return self.storage.create(name, data) or self.storage.find(name) == data
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
         """The records of these units, which must be committed."""
