@@ -5,6 +5,10 @@ Knows nothing of the rest of phifleet. `exit_code` is what the command line ends
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=Exception)
+
 
 class PhifleetError(Exception):
     """An error meant for a person to read: its message is complete and needs no traceback."""
@@ -88,3 +92,9 @@ class InvalidAnswer(PhifleetError):
 
 class RequestRejected(PhifleetError):
     """The engine refused one request: belongs to one document, never to the run."""
+
+
+def leaves(group: BaseExceptionGroup[E]) -> list[E]:
+    """The errors of a group of groups, each once."""
+    nested = [leaves(e) if isinstance(e, BaseExceptionGroup) else [e] for e in group.exceptions]
+    return [leaf for each in nested for leaf in each]

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +38,14 @@ from pipelines.documents import (
     documents_of,
 )
 from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.errors import EngineDied, EngineError, EngineHung, PhifleetError, StorageError
+from pipelines.errors import (
+    EngineDied,
+    EngineError,
+    EngineHung,
+    PhifleetError,
+    StorageError,
+    leaves,
+)
 from pipelines.keeper import Keeper, KeptEngine
 from pipelines.lease import Lease
 from pipelines.ledger import Commit, Ledger, StagedFile, new_staged, sha256
@@ -57,7 +64,6 @@ _LEAST_DOCUMENTS = 8
 _REPORT_SECONDS = 1.0
 # Seconds until a refused commit is tried again, and again.
 _COMMIT_AGAIN_AFTER = (1.0, 5.0, 20.0)
-E = TypeVar("E", bound=Exception)
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class Worker:
         try:
             yield
         except* Exception as errors:
-            for error in _leaves(errors):
+            for error in leaves(errors):
                 ours = isinstance(error, PhifleetError)
                 told = str(error) if ours else "".join(traceback.format_exception(error))
                 ray.get(self._board.fail.remote(told))
@@ -134,12 +140,6 @@ class Worker:
 
 def _was_restarted() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
-
-
-def _leaves(group: BaseExceptionGroup[E]) -> list[E]:
-    """The errors of a group of groups, each once."""
-    nested = [_leaves(e) if isinstance(e, BaseExceptionGroup) else [e] for e in group.exceptions]
-    return [leaf for leaves in nested for leaf in leaves]
 
 
 class UnitRunner:
@@ -210,7 +210,7 @@ class UnitRunner:
                     ]
                 return [task.result() for task in asked]
             except* EngineDied as errors:
-                died = _leaves(errors)[0]
+                died = leaves(errors)[0]
             for outcome in done:
                 self.progress.discount(outcome)
             await self._keeper.replace(engine, died)
@@ -239,7 +239,7 @@ class UnitRunner:
         try:
             return await self._answer(document, engine, [])
         except* EngineDied as errors:
-            died = _leaves(errors)[0]
+            died = leaves(errors)[0]
         try:
             await self._keeper.replace(engine, died)
             await self._probe()

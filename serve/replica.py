@@ -19,7 +19,7 @@ from typing import Any
 from pipelines.answer import PartRead, Watch, answer_document
 from pipelines.documents import Answer, Document, Outcome, Usage
 from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.errors import EngineDied
+from pipelines.errors import EngineDied, leaves
 from pipelines.metrics import EngineMetrics
 from pipelines.spec import TaskSpec
 from pipelines.tasks import Sampling, Tasks
@@ -230,10 +230,7 @@ def _ending_with_the_engine() -> Iterator[None]:
     try:
         yield
     except* EngineDied as errors:
-        told: BaseException = errors
-        while isinstance(told, BaseExceptionGroup):
-            told = told.exceptions[0]
-        _LOGGER.error("this replica ends: %s", told)
+        _LOGGER.error("this replica ends: %s", leaves(errors)[0])
         os._exit(1)
 
 
