@@ -80,9 +80,13 @@ def prompts_of(
     RequestRejected, also where one is far longer than `most_tokens`."""
     if kind == CHAT:
         return [frame.ids(body["messages"], most_tokens)]
-    prompt = body["prompt"]
-    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
-    prompts = prompt if several else [prompt]
     return [
-        frame.text_ids(each, most_tokens) if isinstance(each, str) else each for each in prompts
+        frame.text_ids(each, most_tokens) if isinstance(each, str) else each
+        for each in prompts_in(body["prompt"])
     ]
+
+
+def prompts_in(prompt: Any) -> Sequence[Any]:
+    """The texts, or ids, of a completion's `prompt`, which may be one of them or a list."""
+    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return prompt if several else [prompt]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from serve.chat import prompts_in
 from serve.wire import Sendable, Wire, few
 
 _MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
@@ -155,8 +156,7 @@ class CompletionRequest(Sampled):
 
     @property
     def prompts(self) -> int:
-        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
-        return len(self.prompt) if several else 1
+        return len(prompts_in(self.prompt))
 
     @property
     def answer_tokens(self) -> int:
@@ -165,8 +165,7 @@ class CompletionRequest(Sampled):
 
     @property
     def characters(self) -> int:
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        return sum(len(each) for each in prompts if isinstance(each, str))
+        return sum(len(each) for each in prompts_in(self.prompt) if isinstance(each, str))
 
 
 class Completed(BaseModel):
