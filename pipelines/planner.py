@@ -178,10 +178,10 @@ def _value(outcome: T | PhifleetError) -> T:
     return outcome
 
 
-def _answers(asked: Sequence[Any]) -> list[Any]:
-    """What tasks on Ray returned, or the first one's error. A signal is heard meanwhile, as in
-    `ray.get` it is not."""
-    return [_value(each.result()) for each in [ref.future() for ref in asked]]
+def _answer(asked: Any) -> Any:
+    """What a task on Ray returned, or its error. A signal is heard meanwhile, as in `ray.get` it is
+    not."""
+    return _value(asked.future().result())
 
 
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
@@ -190,7 +190,8 @@ def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, 
         found = [why_unreadable(spec, file) for file in files]
     else:
         look = ray.remote(num_cpus=1)(_outcome)
-        found = _answers([look.remote(why_unreadable, spec, file) for file in files])
+        asked = [look.remote(why_unreadable, spec, file) for file in files]
+        found = [_answer(each) for each in asked]
     return {file.path: why for file, why in zip(files, found, strict=True) if why}
 
 
@@ -204,8 +205,7 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
     look = ray.remote(num_cpus=1)(_outcome)
     found: list[str] = []
     for share in range(shares):
-        (named,) = _answers([look.remote(find_duplicates, storage, rows_files, share, shares)])
-        found += named
+        found += _answer(look.remote(find_duplicates, storage, rows_files, share, shares))
     return found
 
 

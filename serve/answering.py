@@ -97,15 +97,11 @@ async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work, until: f
                         bill.note(each)
                         yield each.events
         except TimeoutError:
-            yield _error_event(_late(endpoint))
-        except Gone:
+            yield event("error", _late(endpoint).body)
+        except (Gone, Refusal) as ended:
             if not answers:
                 bill.settle(0)
-            yield _error_event(_died())
-        except Refusal as refusal:
-            if not answers:
-                bill.settle(0)
-            yield event("error", refusal.error)
+            yield event("error", ended.error if isinstance(ended, Refusal) else _died().body)
         except Exception:
             _LOGGER.exception("a stream of %s broke off", work.kind)
             yield event("error", error_json("internal error", _SERVER, "internal_error"))
@@ -173,7 +169,3 @@ def _died() -> Refused:
         503, "the engines that were asked died; try again", _SERVER, "engine_died",
         {"retry-after": "5"},
     )  # fmt: skip
-
-
-def _error_event(refused: Refused) -> str:
-    return event("error", refused.body)

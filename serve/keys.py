@@ -101,10 +101,8 @@ def _unshown(data: object) -> object:
         case list():
             return [_unshown(each) for each in data]
         case dict():
-            names = {"name"} & data.keys()
-            return _Unshown(
-                {key: data[key] if key in names else _unshown(data[key]) for key in data}
-            )
+            shown = {key: v if key == "name" else _unshown(v) for key, v in data.items()}
+            return _Unshown(shown)
         case str():
             return _Unshown()
     return data
