@@ -260,8 +260,10 @@ def _last_line(error: Exception) -> str:
 
 
 def _shares(pools: Sequence[Sequence[Unit]], room: int) -> list[int]:
-    """How many engines each pool may have: by the seconds it has to do, at least one."""
+    """How many engines each pool may have: one, and all others where most seconds are left for
+    each."""
     seconds = [sum(unit.seconds for unit in pool) for pool in pools]
-    whole = sum(seconds) or 1.0
-    spare = room - len(pools)
-    return [1 + int(spare * own / whole) for own in seconds] if spare > 0 else [1] * len(pools)
+    shares = [1] * len(pools)
+    while sum(shares) < room and any(seconds):
+        shares[max(range(len(pools)), key=lambda at: seconds[at] / shares[at])] += 1
+    return shares

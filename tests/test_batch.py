@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.batch import _shares
 from pipelines.corpus import SourceFile
@@ -48,3 +50,12 @@ def test_pools_share_engines_by_the_work_they_have() -> None:
     assert _shares(pools, 2) == [1, 1]
     assert _shares(pools[:1], 4) == [4]
     assert _shares([[_unit(SHORT, 0.0)]], 4) == [1]
+
+
+@given(
+    st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=2), st.integers(min_value=2, max_value=64)
+)
+def test_no_engine_stays_without_a_pool(seconds: list[float], room: int) -> None:
+    shares = _shares([[_unit(SHORT, each)] for each in seconds], room)
+    assert sum(shares) == room
+    assert min(shares) >= 1
