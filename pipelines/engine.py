@@ -28,6 +28,8 @@ from pipelines.tasks import Completion, Sampling
 from pipelines.tokens import Tokens
 
 GIB = 2**30
+# What vLLM takes of a GPU's memory where nobody else wants any.
+_GPU_MEMORY_SHARE = 0.92
 FLOAT32_BYTES = 4
 _REASON_LENGTH = 400
 # Requests that an engine has at a time: those it runs, and as many again that wait to be next.
@@ -55,6 +57,7 @@ class EngineConfig:
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
     tensor_parallel: int = 1
+    gpu_share: float = 1.0
     hangs_after: float | None = None
     online: bool = False
     """Whether somebody waits for each answer: long prompts then leave room in every step."""
@@ -89,6 +92,8 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
     if config.online:
         most = _GPU_LONG_PREFILL_TOKENS if config.gpu else _CPU_LONG_PREFILL_TOKENS
         arguments["long_prefill_token_threshold"] = most
+    if config.gpu and config.gpu_share < 1:
+        arguments["gpu_memory_utilization"] = _GPU_MEMORY_SHARE * config.gpu_share
     if not config.gpu:
         # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
         # most of a short document's prefix out of the cache.

@@ -76,6 +76,7 @@ class PreparedJob:
             quantization=spec.model.quantization,
             kv_cache_dtype=spec.model.kv_cache_dtype,
             tensor_parallel=spec.compute.tensor_parallel,
+            gpu_share=spec.compute.gpu_share,
         )
 
     def pool_of(self, document_tokens: int) -> str:

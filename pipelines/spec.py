@@ -102,6 +102,8 @@ class ClassifyTask(Section):
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
         for at, label in enumerate(self.labels):
+            if label != label.strip():
+                yield ("labels", at), "a label without blanks around it"
             if label in self.labels[:at]:
                 yield ("labels", at), "a label not listed before"
             if label == CANNOT_TELL:
@@ -182,6 +184,12 @@ class EngineCompute(Section):
 
     gpus_per_replica: GpuCount = "auto"
     tensor_parallel: Whole = 1
+
+    @property
+    def gpu_share(self) -> float:
+        """How much an engine may have of each of its GPUs: others may share one with it."""
+        gpus = self.gpus_per_replica
+        return 1.0 if gpus == "auto" else min(1.0, gpus or 1.0)
 
     def faults(self) -> Iterator[Fault]:
         gpus = self.gpus_per_replica

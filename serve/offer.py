@@ -89,6 +89,7 @@ class Offer:
             quantization=spec.model.quantization,
             kv_cache_dtype=spec.model.kv_cache_dtype,
             tensor_parallel=spec.compute.tensor_parallel,
+            gpu_share=spec.compute.gpu_share,
             online=True,
         )
 

@@ -188,6 +188,15 @@ def test_phi3_128k_keeps_its_whole_prefix_cache(tiny_model: Model) -> None:
     assert "enforce_eager" not in arguments
 
 
+def test_engines_that_share_a_gpu_share_its_memory(tiny_model: Model) -> None:
+    from vllm import EngineArgs
+
+    whole = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
+    assert "gpu_memory_utilization" not in whole
+    half = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True, gpu_share=0.5))
+    assert half["gpu_memory_utilization"] == EngineArgs.gpu_memory_utilization / 2
+
+
 def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Model) -> None:
     from dataclasses import replace
 

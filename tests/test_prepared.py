@@ -10,13 +10,16 @@ from pipelines.prepared import PreparedJob, prepare_job
 from pipelines.spec import Job, parse_job
 
 
-def prepared(*, label: str = "other", **long_documents: object) -> PreparedJob:
+def prepared(
+    *, label: str = "other", gpus: str | float = "auto", **long_documents: object
+) -> PreparedJob:
     source: dict[str, object] = {
         "input": {"path": "in"},
         "output": {"path": "out"},
         "model": {"name": "tiny-random"},
         "tasks": [{"name": "topic", "kind": "classify", "labels": ["risk", label]}],
         "long_documents": long_documents,
+        "compute": {"gpus_per_replica": gpus},
     }
     return prepare_job(Job(parse_job(source), source))
 
@@ -58,6 +61,13 @@ def test_documents_go_to_the_pool_of_their_longest_prompt(tiny_model: Model) -> 
     assert [job.pool_of(tokens) for tokens in (3000, 10_000, 100_000)] == ["short", "long", "short"]
     assert job.engine_config("short", 900, gpu=False).max_model_len == tiny_model.short_rope_len
     assert job.engine_config("long", 5000, gpu=False).max_model_len == 5120
+
+
+@pytest.mark.parametrize(("gpus", "share"), [("auto", 1), (0, 1), (2, 1), (0.25, 0.25)])
+@pytest.mark.usefixtures("tiny_model")
+def test_an_engine_has_its_share_of_a_gpu(gpus: str | float, share: float) -> None:
+    job = prepared(gpus=gpus)
+    assert job.engine_config("short", 900, gpu=True).gpu_share == share
 
 
 @pytest.mark.usefixtures("tiny_model")

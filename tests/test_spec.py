@@ -140,6 +140,8 @@ tasks: [{name: a, kind: classify, labels: [x]}]
     tasks.0.labels: got ['x'], must be a list of at least two labels
 tasks: [{name: a, kind: classify, labels: [x, y, x]}]
     tasks.0.labels.2: got 'x', must be a label not listed before
+tasks: [{name: a, kind: classify, labels: [x, " y"]}]
+    tasks.0.labels.1: got ' y', must be a label without blanks around it
 tasks: [{name: a, kind: classify, labels: [x, 1]}]
     tasks.0.labels.1: got 1, must be a text that is not empty
 tasks: [{name: a, kind: extract}]
