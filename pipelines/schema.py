@@ -33,6 +33,8 @@ _FORMATS: Mapping[str, pa.DataType] = {
 }
 # More than a table has columns, or a model fills in.
 _MOST_PLACES = 2000
+# What no reference stands in any more, and what holds values.
+_PUT_IN = ("properties", "items", "enum", "const", "default", "examples")
 _FORMAT_CHECKER = FormatChecker(("date",))
 
 
@@ -115,6 +117,8 @@ def _normalised(
     schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
 ) -> dict[str, Any]:
     root.count(where)
+    if not isinstance(schema, Mapping):
+        raise SpecError(f"{where}: {schema}, must be a schema that names a type")
     if reference := schema.get("$ref"):
         if reference in seen:
             raise SpecError(f"{where}: {reference} contains itself; a column has a fixed depth")
@@ -140,7 +144,17 @@ def _normalised(
         if not isinstance(schema.get("items"), Mapping):
             raise SpecError(f"{where}: an array must say what its items are")
         named["items"] = _normalised(schema["items"], root, f"{where}.items", seen)
+    for key, value in named.items():
+        if key not in _PUT_IN and _refers(value):
+            raise SpecError(f"{where}.{key}: a $ref is not followed here; write the definition out")
     return named
+
+
+def _refers(value: Any) -> bool:
+    """Whether a reference stands anywhere in it."""
+    if isinstance(value, Mapping):
+        return "$ref" in value or any(map(_refers, value.values()))
+    return isinstance(value, list | tuple) and any(map(_refers, value))
 
 
 def _properties(
@@ -163,12 +177,16 @@ def _without_choice(
     schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
 ) -> dict[str, Any]:
     key = "anyOf" if "anyOf" in schema else "oneOf"
-    choices = [each for each in schema[key] if each.get("type") != "null"]
-    if len(choices) != 1:
+    choices = [each for each in schema[key] if not _is_null(each)]
+    if len(choices) != 1 or not isinstance(choices[0], Mapping):
         raise SpecError(f"{where}.{key}: a column has one type, and perhaps null")
     own = {name: value for name, value in schema.items() if name != key}
     only = _normalised({**choices[0], **own}, root, where, seen)
     return _or_null(only) if len(choices) < len(schema[key]) else only
+
+
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") == "null"
 
 
 def _or_null(schema: JsonSchema) -> dict[str, Any]:

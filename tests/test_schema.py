@@ -122,6 +122,28 @@ def test_a_schema_as_pydantic_writes_it_is_understood() -> None:
             },
             "a column has one type",
         ),
+        (
+            {"type": "object", "properties": {"a": {"anyOf": [True, {"type": "null"}]}}},
+            "a column has one type",
+        ),
+        ({"type": "object", "properties": {"a": True}}, r"properties\.a: True, must be a schema"),
+        (
+            {
+                "$defs": {"b": {"pattern": "^[A-Z]"}},
+                "type": "object",
+                "properties": {"a": {"type": "string", "allOf": [{"$ref": "#/$defs/b"}]}},
+            },
+            r"properties\.a\.allOf: a \$ref is not followed here",
+        ),
+        (
+            {
+                "$defs": {"b": {"type": "string"}},
+                "type": "object",
+                "properties": {"a": {"type": "string"}},
+                "not": {"required": ["b"], "properties": {"a": {"$ref": "#/$defs/b"}}},
+            },
+            r"schema\.not: a \$ref is not followed here",
+        ),
     ],
 )
 def test_a_schema_without_a_column_is_refused(schema: dict[str, Any], message: str) -> None:
