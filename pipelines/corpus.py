@@ -52,12 +52,14 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is read in one go: a row group of a Parquet file, or a whole JSONL file (None)."""
+    """What is read in one go: a row group of a Parquet file, or a whole JSONL file (None), with the
+    columns that stand in its lines."""
 
     path: str
     row_group: int | None
     first_row: int
     size_bytes: int
+    in_lines: frozenset[str] = frozenset()
 
 
 def list_files(path: str, but: str = "") -> list[SourceFile]:
@@ -193,7 +195,8 @@ def _open_file(
                 schema = jsonl.find_schema(
                     handle, wanted_columns(spec), whole=bool(spec.keep_columns)
                 )
-                pieces = [Piece(file.path, None, 0, file.size_bytes)] if schema else []
+                in_lines = frozenset(schema.names if schema else ()).intersection(spec.keep_columns)
+                pieces = [Piece(file.path, None, 0, file.size_bytes, in_lines)] if schema else []
             else:
                 parquet = pq.ParquetFile(handle)
                 schema, pieces = parquet.schema_arrow, _row_groups(parquet.metadata, file.path)
@@ -223,6 +226,8 @@ def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[
             for batch in _batches(handle, corpus_spec, layout, piece):
                 yield _normal_rows(batch, row, corpus_spec, layout, piece.path)
                 row += batch.num_rows
+    except InputError as error:
+        raise InputError(f"{piece.path}: {error.message}") from error
     except refusals(pa.ArrowException) as error:
         raise _unread(
             f"{piece.path}: cannot be read to its end, from row {row} on", error
@@ -256,7 +261,7 @@ def _batches(
     handle: Any, spec: InputSpec, layout: Layout, piece: Piece
 ) -> Iterator[pa.Table | pa.RecordBatch]:
     if piece.row_group is None:
-        return jsonl.read_tables(handle, _jsonl_schema(spec, layout, piece.path))
+        return jsonl.read_tables(handle, _jsonl_schema(spec, layout, piece))
     return _row_group_batches(handle, spec, piece.row_group)
 
 
@@ -275,10 +280,10 @@ def _row_group_batches(handle: Any, spec: InputSpec, number: int) -> Iterator[pa
         raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")
 
 
-def _jsonl_schema(spec: InputSpec, layout: Layout, path: str) -> pa.Schema:
-    """What a line is parsed as; partition columns are no keys of it."""
-    partitions = partition_values(path)
-    types = {field.name: field.type for field in layout.kept if field.name not in partitions}
+def _jsonl_schema(spec: InputSpec, layout: Layout, piece: Piece) -> pa.Schema:
+    """What a line is parsed as; what only the path says is no key of it."""
+    in_path = partition_values(piece.path).keys() - piece.in_lines
+    types = {field.name: field.type for field in layout.kept if field.name not in in_path}
     return pa.schema({**types, spec.id_column: layout.id_type, spec.text_column: pa.string()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ def test_jsonl_below_partitions_works(tmp_path: Path) -> None:
     (tmp_path / "year=2024").mkdir()
     write_lines(tmp_path / "year=2024" / "a.jsonl", [{"id": "a", "text": "t"}])
     assert column(read(tmp_path, "year"), "kept.year") == ["2024"]
+
+
+@pytest.mark.parametrize("year", [2024, "FY24"])
+def test_what_a_line_says_goes_before_what_its_path_says(tmp_path: Path, year: int | str) -> None:
+    (tmp_path / "year=1999").mkdir()
+    rows = [{"id": "a", "text": "t", "year": year}, {"id": "b", "text": "u"}]
+    write_lines(tmp_path / "year=1999" / "a.jsonl", rows)
+    assert column(read(tmp_path, "year"), "kept.year") == [year, None]
 
 
 def test_empty_jsonl_alone_is_an_empty_corpus(tmp_path: Path) -> None:
@@ -78,6 +87,29 @@ def test_a_line_of_json_may_be_very_long(tmp_path: Path) -> None:
     rows = [{"id": "a", "text": "t"}, {"id": "b", "text": long}, {"id": "c", "text": "u"}]
     found = read(write_lines(tmp_path / "a.jsonl", rows))
     assert column(found, "text") == [b"t", long.encode(), b"u"]
+
+
+def test_a_number_that_would_be_rounded_is_refused(tmp_path: Path) -> None:
+    written = [2**53 + 1, 2**63 - 1]
+    numbers = [{"id": n, "text": "t", "n": each} for n, each in enumerate(written)]
+    path = write_lines(tmp_path / "a.jsonl", numbers)
+    assert column(read(path, "n"), "kept.n") == written
+    write_lines(path, [*numbers, {"id": 9, "text": "t", "n": 1e300}])
+    assert refused(path, "n").startswith(f"{path}: column 'n': 9007199254740993 beside numbers")
+    write_lines(path, [{"id": 0, "text": "t", "n": 2**64 - 1}])
+    assert "18446744073709551615 beside numbers" in refused(path, "n")
+    exact = [float(2**60), 1e300, 2**70]
+    write_lines(path, [{"id": n, "text": "t", "n": each} for n, each in enumerate(exact)])
+    assert column(read(path, "n"), "kept.n") == exact
+
+
+def test_a_broken_line_of_json_is_told_by_its_row(tmp_path: Path) -> None:
+    rows = [{"id": n, "text": "x" * 1000} for n in range(5000)]
+    path = write_lines(tmp_path / "a.jsonl", rows)
+    path.write_text(path.read_text() + "nonsense")
+    found = re.search(r"in row (\d+) \(rows counted from row (\d+) on\)", refused(path))
+    assert found and int(found[2]) > 0
+    assert int(found[1]) + int(found[2]) == 5000
 
 
 @pytest.mark.parametrize("bad", ['{"id": 1, "text": ', '{"id": "b", "text": 7}', "[1]", "nonsense"])
