@@ -210,12 +210,14 @@ class _Measured:
         lengths = config.reading.lengths(tokens)
         longest = np.where(readable, lengths.longest, 0)
         sizes = pc.fill_null(pc.binary_length(table.column(TEXT)), 0)
+        # kept columns, of each row as much as of the mean one
+        beside = table.drop_columns([TEXT]).nbytes // max(1, table.num_rows)
         return cls(
             table=table,
             longest=longest,
             prompt_tokens=np.where(readable, lengths.prompt_tokens, 0),
             seconds=np.where(readable, config.cost.seconds(tokens), 0.0),
-            size_bytes=np.asarray(sizes.to_numpy(), dtype=np.int64),
+            size_bytes=np.asarray(sizes.to_numpy(), dtype=np.int64) + beside,
             long_pool=config.reading.long_pool(longest),
         )
 

@@ -119,6 +119,19 @@ def test_ids_that_are_none_are_named_by_file_row_and_value(
     assert _index(config).bad_ids == tuple(f"{path} {each}" for each in named)
 
 
+def test_kept_columns_count_towards_what_a_unit_holds(
+    config: IndexConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.units.MAX_UNIT_BYTES", 100_000)
+    rows = 40
+    pages = pa.table(
+        {"id": [*map(str, range(rows))], "text": ["t"] * rows, "page": ["p" * 9000] * rows}
+    )
+    pq.write_table(pages, tmp_path / "corpus.parquet")
+    kept = InputSpec(path=config.input.path, id_column="id", keep_columns=("page",))
+    assert [unit.rows for unit in _index(replace(config, input=kept)).units] == [11, 11, 11, 7]
+
+
 def test_spans_keep_the_order_and_leave_work_for_every_cpu() -> None:
     pieces = [Piece("f", number, number, 10 * 2**20) for number in range(64)]
     spans = cut_spans(pieces, cpus=4)
