@@ -64,14 +64,15 @@ class EngineMetrics:
         for metric in (self._unit_seconds, self._document_seconds, self._in_flight):
             metric.set_default_tags(tags)
 
-    def document(self, outcome: Outcome, seconds: float) -> None:
-        """Count one finished document."""
+    def document(self, outcome: Outcome, seconds: float | None = None) -> None:
+        """Count one finished document, that took so long where an engine read it to its end."""
         self._documents.inc(tags={"status": "answered" if outcome.answered else "dead_letter"})
         for letter in outcome.dead_letters():
             self._dead.inc(tags={"reason": letter.problem.reason})
         for answer in outcome.answers:
             self.tokens(answer.usage)
-        self._document_seconds.observe(max(seconds, 1e-6))
+        if seconds is not None:
+            self._document_seconds.observe(max(seconds, 1e-6))
 
     def tokens(self, used: Usage) -> None:
         """Count the tokens of something that was answered."""
@@ -110,21 +111,30 @@ class RunTotals:
 
 
 class RunCollector(Collector):
-    """Turns the run's totals into Prometheus metrics at each scrape."""
+    """Turns the run's totals into Prometheus metrics at each scrape. A counter never falls: what an
+    engine's death takes back of the totals, Prometheus would count from nothing again."""
 
     def __init__(self, totals: Callable[[], RunTotals]) -> None:
         self._totals = totals
+        self._highest: dict[tuple[str, str], int] = {}
+
+    def _risen(self, name: str, label: str, value: int) -> int:
+        highest = max(value, self._highest.get((name, label), 0))
+        self._highest[name, label] = highest
+        return highest
 
     def collect(self) -> Iterator[Metric]:
         now = self._totals()
-        yield _counter(
+        yield self._counter(
             "documents",
             "Documents finished, by status.",
             now.run,
             "status",
             {"answered": now.answered, "dead_letter": now.dead_letters},
         )
-        yield _counter("dead_letters", "Dead letters, by reason.", now.run, "reason", now.reasons)
+        yield self._counter(
+            "dead_letters", "Dead letters, by reason.", now.run, "reason", now.reasons
+        )
         for name, text, value in (
             ("prompt_tokens", "Prompt tokens sent to the engines.", now.prompt_tokens),
             (
@@ -136,7 +146,7 @@ class RunCollector(Collector):
             ("engine_restarts", "Engines started again after a death.", now.engine_restarts),
         ):
             family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run"])
-            family.add_metric([now.run], value)
+            family.add_metric([now.run], self._risen(name, "", value))
             yield family
         yield _gauge(
             "kv_tokens_in_flight",
@@ -156,14 +166,13 @@ class RunCollector(Collector):
         units.add_metric([now.run, "left"], now.units_left)
         yield units
 
-
-def _counter(
-    name: str, text: str, run: str, label: str, values: Mapping[str, int]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run", label])
-    for key, value in values.items():
-        family.add_metric([run, key], value)
-    return family
+    def _counter(
+        self, name: str, text: str, run: str, label: str, values: Mapping[str, int]
+    ) -> CounterMetricFamily:
+        family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run", label])
+        for key, value in values.items():
+            family.add_metric([run, key], self._risen(name, key, value))
+        return family
 
 
 def _gauge(name: str, text: str, run: str, value: float) -> GaugeMetricFamily:

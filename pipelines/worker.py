@@ -270,7 +270,10 @@ class UnitRunner:
             await self._keeper.replace(engine, died)
 
     def _left_out(self, document: Document, problem: Problem, attempt: Attempt) -> Outcome:
-        return self._count(Outcome(document, problem=problem, attempts=attempt.number))
+        outcome = self._count(Outcome(document, problem=problem, attempts=attempt.number))
+        if self._metrics:
+            self._metrics.document(outcome)
+        return outcome
 
     async def _answer(self, document: Document, engine: KeptEngine, done: list[Outcome]) -> Outcome:
         guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN

@@ -13,11 +13,13 @@ import pytest
 from fakes import FakeEngine, tasks_of
 
 from pipelines.attempts import DIRECTORY, MOST_ATTEMPTS, Attempts
+from pipelines.documents import Outcome
 from pipelines.engine import EngineConfig
 from pipelines.errors import EngineDied, EngineError, StorageError
 from pipelines.keeper import MOST_DEATHS_IN_A_ROW, Keeper
 from pipelines.lease import take_lease
 from pipelines.ledger import Commit, Ledger
+from pipelines.metrics import EngineMetrics
 from pipelines.models import Model
 from pipelines.spec import AskTask, SummarizeTask
 from pipelines.storage import Storage
@@ -68,6 +70,19 @@ class Engines:
     def __call__(self) -> FakeEngine:
         self.started.append(self._make())
         return self.started[-1]
+
+
+class Counted(EngineMetrics):
+    """Keeps what a worker's metrics would be told."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str | None] = []
+
+    def document(self, outcome: Outcome, seconds: float | None = None) -> None:
+        self.reasons.append(outcome.problem.reason if outcome.problem else None)
+
+    def unit(self, seconds: float) -> None:
+        """Of no interest here."""
 
 
 def letters(storage: Storage, unit: int) -> dict[str, tuple[str, str, int]]:
@@ -131,9 +146,12 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
     unit_of(config.storage, texts)
     engines = Engines(tiny_tokens, dies_of="killer", hangs_at="staller")
     keeper = Keeper(engines)
-    runner = UnitRunner(config, keeper, None)
+    metrics = Counted()
+    runner = UnitRunner(config, keeper, metrics)
     assert await runner.run(7, UNIT_FILE, 0)
     assert answered(config.storage, 7) == ["d0", "d2", "d4"]
+    assert metrics.reasons.count("engine_crash") == 2
+    assert metrics.reasons.count("timeout") == 1
     died = "the engine died while it read this document alone"
     hung = "the engine made no step in 9 s while it read this document alone"
     assert letters(config.storage, 7) == {

@@ -3,10 +3,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
-from pipelines.metrics import RunTotals, serve_totals
+from pipelines.metrics import RunCollector, RunTotals, serve_totals
 
 TOTALS = RunTotals(
     run="job", answered=7, dead_letters=1, reasons={"empty": 1}, prompt_tokens=100,
@@ -46,6 +47,22 @@ def test_the_designed_names_and_labels_are_served(text: str) -> None:
         assert any(
             each.endswith(f" {value}") and all(label in each for label in labels) for each in found
         ), line
+
+
+def test_a_counter_never_falls() -> None:
+    totals = TOTALS
+    collector = RunCollector(lambda: totals)
+
+    def told() -> dict[str, list[float]]:
+        return {each.name: [line.value for line in each.samples] for each in collector.collect()}
+
+    before = told()
+    totals = replace(TOTALS, answered=3, dead_letters=0, reasons={}, prompt_tokens=20)
+    after = told()
+    assert after["phifleet_documents"] == before["phifleet_documents"] == [7, 1]
+    assert after["phifleet_prompt_tokens"] == [100]
+    totals = replace(TOTALS, answered=9)
+    assert told()["phifleet_documents"] == [9, 1]
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
