@@ -7,6 +7,7 @@ beside what was answered.
 
 from __future__ import annotations
 
+import json
 import pydoc_data.topics
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,11 +66,16 @@ def demo_job(directory: Path) -> Job:
         return load_job(
             path,
             [
-                f"input.path={corpus}",
-                f"output.path={directory / 'output'}",
+                _set("input.path", corpus),
+                _set("output.path", directory / "output"),
                 f"metrics.port={_free_port(METRICS_PORT)}",
             ],
         )
+
+
+def _set(key: str, path: Path) -> str:
+    """A path as it is, whatever YAML and `${NAME}` would make of it."""
+    return f"{key}={json.dumps(str(path)).replace('${', '$${')}"
 
 
 def write_corpus(path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs.demo import PLANTED, answers_of, show_answers, verdict, write_corpus
+from jobs.demo import PLANTED, answers_of, demo_job, show_answers, verdict, write_corpus
 from pipelines.tasks import NOT_STATED
 from pipelines.tiny import rules
 
@@ -25,6 +25,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     write_corpus(path)
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
+
+
+def test_the_demo_goes_into_a_directory_of_any_name(tmp_path: Path) -> None:
+    directory = tmp_path / "run #2: ${HOME}"
+    spec = demo_job(directory).spec
+    assert spec.input.path == str(directory / "corpus")
+    assert spec.output.path == str(directory / "output")
 
 
 @pytest.fixture
