@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import SpecError
 from pipelines.storage import Storage
 from serve.answering import Endpoint
 from serve.endpoint import make_app
+from serve.environment import must_outlast
 from serve.feedback import FeedbackKeeper
 from serve.gate import App
 from serve.keys import Key, Keyring
@@ -40,7 +43,11 @@ _LOGGER = logging.getLogger("ray.serve")
 
 def build(arguments: Mapping[str, Any]) -> Any:
     """The application of a serve file's plain data. Raises SpecError."""
-    spec = Offer(parse_serve(arguments)).pinned
+    spec = parse_serve(arguments)
+    if spec.keys.file is None:
+        raise SpecError("keys.file: missing, must be given: only `phifleet serve` makes a key")
+    must_outlast(spec, os.environ)
+    spec = Offer(spec).pinned
     return _front_deployment(spec, (), _together).bind(*_pools(spec).values())
 
 

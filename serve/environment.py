@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.errors import ClusterError
+from pipelines.errors import ClusterError, SpecError
 from serve.spec import ServeSpec
 
 _BY_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -93,6 +93,19 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
     files = {name: str(directory / file) for name, file in _FILES.items()}
     drain = dict.fromkeys(_AS_LONG_AS_A_DRAIN, str(math.ceil(spec.limits.drain_seconds)))
     return _kept(settings | _DRAINING | files | _ports() | drain | {_BINARY: str(binary)}, environ)
+
+
+def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:
+    """Raises SpecError where HAProxy, as a pod's environment has it, would cut off the longest
+    answer that the serve file allows."""
+    for name in _AS_LONG_AS_A_DRAIN:
+        said = environ.get(name)
+        if said and float(said) < spec.limits.drain_seconds:
+            raise SpecError(
+                f"limits.request_seconds: with body_seconds and time to end it comes to "
+                f"{spec.limits.drain_seconds:g} s, and {name} is {said}; let that be as long, and "
+                "the pods' times to end too"
+            )
 
 
 def _kept(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

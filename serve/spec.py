@@ -40,8 +40,8 @@ class Http(Section):
 
 
 class Keys(Section):
-    """Who may ask: a file of keys, read again whenever it changes. Without one, the endpoint makes
-    a key when it starts, and shows it once."""
+    """Who may ask: a file of keys, read again whenever it changes. Without one, `phifleet serve`
+    makes a key when it starts, and shows it once."""
 
     file: Text | None = None
 

@@ -12,6 +12,7 @@ from ray.autoscaler._private.kuberay import autoscaling_config
 from test_k8s import needs_kubectl
 from test_k8s_online import cluster, containers, key_secret, of_kind, pods, worker
 
+from pipelines.errors import SpecError
 from serve.app import build
 from serve.environment import RAY_SERVE_SETTINGS
 from serve.keys import read_keys
@@ -75,6 +76,18 @@ def test_the_serve_file_is_complete(application: Json, spec: ServeSpec) -> None:
     assert spec.name == application["name"]
     assert spec.model_fields_set >= {"model", "tasks", "pools", "http", "keys", "limits"}
     assert [task.name for task in spec.tasks] == ["summary", "facts", "auditor"]
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_what_nobody_could_use_is_refused_before_it_runs(
+    application: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {**application["args"], "model": {"name": "tiny"}}
+    with pytest.raises(SpecError, match=r"keys\.file: missing, must be given"):
+        build({**arguments, "keys": {}})
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "120")
+    with pytest.raises(SpecError, match=r"HARD_STOP_AFTER_S is 120"):
+        build(arguments)
 
 
 def deployments(application: Json) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve.environment import ending_with_its_parent, settings_of
+from pipelines.errors import SpecError
+from serve.environment import ending_with_its_parent, must_outlast, settings_of
 from serve.spec import parse_serve
 
 
@@ -55,6 +56,17 @@ def test_haproxy_shares_nothing_and_cuts_no_answer_off() -> None:
     assert len(socket) + len(f"/{'0' * 56}.1234567.tmp") <= 107
     for name in ("HARD_STOP_AFTER_S", "TIMEOUT_CLIENT_S"):
         assert float(settings[f"RAY_SERVE_HAPROXY_{name}"]) >= spec.limits.drain_seconds
+
+
+def test_a_cluster_whose_haproxy_cuts_answers_off_is_refused() -> None:
+    spec = parse_serve({"limits": {"request_seconds": 1800, "body_seconds": 60}})
+    needed = spec.limits.drain_seconds
+    must_outlast(spec, {})
+    must_outlast(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(needed)})
+    with pytest.raises(
+        SpecError, match=r"limits\.request_seconds: .* 1890 s, and RAY_SERVE_HAPROXY_HARD"
+    ):
+        must_outlast(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "690"})
 
 
 def test_what_ray_calls_its_settings_is_as_it_is_here(tmp_path: Path) -> None:
