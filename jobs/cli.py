@@ -113,7 +113,7 @@ def _add_runs(commands: Any) -> None:
             type=float,
             default=30.0,
             metavar="S",
-            help="engine seconds of one unit, which is what a crash can cost (default: 30)",
+            help="engine seconds of one unit; a crash can cost the three in hand (default: 30)",
         )
 
 

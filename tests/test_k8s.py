@@ -293,6 +293,14 @@ def test_every_ray_pod_has_time_to_end_and_shared_memory(rayjob: Json) -> None:
 
 
 @needs_kubectl
+def test_a_node_of_engines_drains_before_it_is_killed(rayjob: Json) -> None:
+    spec = group(rayjob, "gpu")["template"]["spec"]
+    env = {each["name"]: each["value"] for each in spec["containers"][0]["env"]}
+    drain = float(env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    assert 90 <= drain <= spec["terminationGracePeriodSeconds"] - 10
+
+
+@needs_kubectl
 def test_metrics_are_found_by_the_names_of_ports(rayjob: Json, job_file: Json) -> None:
     assert all(ports(g)["metrics"] == 8080 for g in groups(rayjob))
     assert ports(group(rayjob, "head"))["driver-metrics"] == job_file["metrics"]["port"]
