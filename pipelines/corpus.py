@@ -53,7 +53,7 @@ class SourceFile:
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What is read in one go: a row group of a Parquet file, or a whole JSONL file (None), with the
-    columns that stand in its lines."""
+    kept columns that stand in its lines."""
 
     path: str
     row_group: int | None
@@ -195,14 +195,18 @@ def _open_file(
                 schema = jsonl.find_schema(
                     handle, wanted_columns(spec), whole=bool(spec.keep_columns)
                 )
-                in_lines = frozenset(schema.names if schema else ()).intersection(spec.keep_columns)
-                pieces = [Piece(file.path, None, 0, file.size_bytes, in_lines)] if schema else []
+                pieces = [_whole_file(file, schema, spec)] if schema else []
             else:
                 parquet = pq.ParquetFile(handle)
                 schema, pieces = parquet.schema_arrow, _row_groups(parquet.metadata, file.path)
     except refusals(pa.ArrowException) as error:
         raise _unread(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), pieces
+
+
+def _whole_file(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Piece:
+    in_lines = frozenset(spec.keep_columns).intersection(schema.names)
+    return Piece(file.path, None, 0, file.size_bytes, in_lines)
 
 
 def _row_groups(metadata: Any, path: str) -> list[Piece]:
