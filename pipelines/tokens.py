@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -50,7 +50,7 @@ class Tokens:
     prompt included. `control` are the added tokens with bos, eos and unk, by id.
     """
 
-    tokenizer_json: str
+    tokenizer_json: str = field(repr=False)
     before: tuple[int, ...]
     after: tuple[int, ...]
     control: Mapping[int, str]
