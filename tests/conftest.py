@@ -18,6 +18,8 @@ from pipelines.storage import Storage
 from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
 from pipelines.tokens import Tokens, load_tokens
 
+pytest_plugins = ["skips"]
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -15,24 +14,20 @@ import kubernetes_validate
 import pytest
 import yaml
 from crds import load_schema, problems, rule_violations
+from needs import CRDS, needs_crds, needs_kubectl
 
 from pipelines.spec import load_job
 
 ROOT = Path(__file__).parents[1]
 BATCH = ROOT / "k8s/base/batch"
 DOCKERFILE = ROOT / "k8s/Dockerfile"
-RAYJOB_CRD = ROOT / "../shared/k8s-crds/ray.io_rayjobs.yaml"
+RAYJOB_CRD = CRDS / "ray.io_rayjobs.yaml"
 KUBERNETES = "1.32"
 RAY = "2.60.0"
 VLLM = "0.29.0"
 
 Json = Any
 Break = Callable[[Json], None]
-
-needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-needs_crds = pytest.mark.skipif(
-    not RAYJOB_CRD.is_file(), reason="KubeRay's custom resource definitions are not on this machine"
-)
 
 
 # The manifests

@@ -11,10 +11,11 @@ import kubernetes_validate
 import pytest
 import yaml
 from crds import load_schema, problems, rule_violations
-from test_k8s import KUBERNETES, RAYJOB_CRD, ROOT, needs_crds, needs_kubectl, pinned, render
+from needs import CRDS, needs_crds, needs_kubectl
+from test_k8s import KUBERNETES, ROOT, pinned, render
 
 ONLINE = ROOT / "k8s/base/online"
-RAYSERVICE_CRD = RAYJOB_CRD.with_name("ray.io_rayservices.yaml")
+RAYSERVICE_CRD = CRDS / "ray.io_rayservices.yaml"
 UPGRADES = {"NewCluster", "NewClusterWithIncrementalUpgrade", "None"}
 
 Json = Any

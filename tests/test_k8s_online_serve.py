@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from needs import needs_kubectl
 from ray.autoscaler._private.kuberay import autoscaling_config
-from test_k8s import needs_kubectl
 from test_k8s_online import cluster, containers, key_secret, of_kind, pods, worker
 
 from pipelines.errors import SpecError

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 import urllib.request
 from dataclasses import replace
 
 import pytest
+from needs import needs_promtool
 
 from pipelines.metrics import RunCollector, RunTotals, serve_totals
 
@@ -65,7 +65,7 @@ def test_a_counter_never_falls() -> None:
     assert told()["phifleet_documents"] == [9, 1]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs_promtool
 def test_promtool_finds_no_fault(text: str) -> None:
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True

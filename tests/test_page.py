@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -13,8 +12,10 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 import pytest
 import uvicorn
+from browser import WAIT_SECONDS, open_browser
 from endpoints import KEY, OTHER_KEY, ScriptedPool, endpoint_of, offer_of
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from needs import needs_browser
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from pipelines.models import Model
 from pipelines.storage import Storage
@@ -25,11 +26,7 @@ from serve.offer import Offer
 from serve.pools import Busy, Gone
 from serve.replica import Sent, Work
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason=f"no browser is installed: {', '.join(BROWSERS)}"
-)
+pytestmark = needs_browser
 
 TASKS = [
     {"name": "summary", "kind": "summarize", "max_words": 60},
@@ -41,8 +38,6 @@ TASKS = [
         "fields": {"revenue": "string", "segments": ["string"], "seat": {"city": "string"}},
     },
 ]
-# Playwright itself waits as long for what is clicked.
-WAIT_SECONDS = 30
 EVIL = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
 FILLER = "The board met four times and took note of the reports that were put before it. " * 6
 # characters that are two units in a browser's strings, and tags, before all that is quoted
@@ -183,11 +178,8 @@ def site(offer: Offer, kept: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=WAIT_SECONDS * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

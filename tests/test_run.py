@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from needs import needs_promtool
 from planted import TASKS, answers_right, plant_corpus
 from runs import (
     LIMIT_SECONDS,
@@ -221,7 +221,7 @@ def test_rays_endpoint_shows_the_workers_and_vllms_own_metrics(watched: Watched)
     assert "ray_vllm" in watched.node_metrics
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs_promtool
 def test_promtool_finds_no_fault_in_our_metrics(watched: Watched) -> None:
     ours = [line for line in watched.node_metrics.splitlines() if "ray_phifleet" in line]
     # Ray adds labels of its own (SessionName, WorkerId, ...), whose style promtool faults

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from chaos.disk import SmallDisk
 from fakes_storage import S3Server
 from s3fs.errors import translate_boto_error
 
@@ -293,10 +294,17 @@ def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
     assert all(f"{tmp_path}/file/d/a: cannot" in message for message in refusals_of(storage))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_directory_is_named(tmp_path: Path) -> None:
+@pytest.fixture
+def read_only(tmp_path: Path, mount: Callable[..., SmallDisk]) -> Path:
+    """A directory that this user cannot write to; for root, on a read-only filesystem."""
+    if os.geteuid() == 0:
+        return mount("-o", "ro").where
     tmp_path.chmod(0o500)
-    assert all(f"{tmp_path}/d/a: cannot" in each for each in refusals_of(Storage(str(tmp_path))))
+    return tmp_path
+
+
+def test_a_read_only_directory_is_named(read_only: Path) -> None:
+    assert all(f"{read_only}/d/a: cannot" in each for each in refusals_of(Storage(str(read_only))))
 
 
 @pytest.mark.usefixtures("s3")

@@ -1,0 +1,37 @@
+"""Marks of tests that need something beside the Python packages, and are skipped without it.
+
+`.ci/install` installs it; on CI such a skip fails the run (see skips.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+CRDS = Path(__file__).parents[2] / "shared/k8s-crds"
+# by the names that systems give it; `.ci/install` installs the first
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def first_installed(*programs: str) -> str | None:
+    """Return the path of the first of `programs` that is on PATH."""
+    return next(filter(None, map(shutil.which, programs)), None)
+
+
+def needs_program(*names: str) -> pytest.MarkDecorator:
+    """Skip where none of the programs `names` is on PATH."""
+    return pytest.mark.skipif(
+        first_installed(*names) is None,
+        reason=f"{' or '.join(names)} is not installed: run .ci/install",
+    )
+
+
+needs_browser = needs_program(*BROWSERS)
+needs_kubectl = needs_program("kubectl")
+needs_promtool = needs_program("promtool")
+needs_crds = pytest.mark.skipif(
+    not CRDS.is_dir(),
+    reason="KubeRay's custom resource definitions are not in ../shared/k8s-crds beside the project",
+)

@@ -1,0 +1,57 @@
+"""Fails a run on CI in which a test was skipped for a reason that is not on the list below.
+
+Without this, what a CI machine lacks would silently leave tests out of a run that passes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+# Beginnings of reasons (regular expressions) that a CI machine may have, and why.
+ALLOWED = {
+    "no filesystem can be mounted here: ": "a container may forbid mounts even to its root",
+}
+ADVICE = "install what they need (.ci/install), or add the reason to ALLOWED in tests/skips.py"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        config.pluginmanager.register(SkipGuard(), "skip-guard")
+
+
+class SkipGuard:
+    """Collects the skips that are not allowed, and makes them fail the run."""
+
+    def __init__(self) -> None:
+        self._refused: dict[str, list[str]] = {}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._add(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # a test that fails as expected is reported as skipped, too
+        if not hasattr(report, "wasxfail"):
+            self._add(report)
+
+    def _add(self, report: pytest.CollectReport | pytest.TestReport) -> None:
+        # a skip's is its file, line and reason
+        if report.skipped and isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if not any(re.match(pattern, reason) for pattern in ALLOWED):
+                self._refused.setdefault(reason, []).append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._refused and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._refused:
+            terminalreporter.section("skipped on CI: the run fails", red=True, bold=True)
+            for reason, tests in self._refused.items():
+                terminalreporter.line(reason, red=True)
+                for test in tests:
+                    terminalreporter.line(f"    {test}")
+            terminalreporter.line(ADVICE)
