@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import pyte
 
@@ -72,6 +74,16 @@ class Terminal:
             file.close()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up, as a closed window does, where the command still runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGHUP)
+            self.wait(30)
+        os.close(self._master)
 
     def _read(self) -> None:
         while True:

@@ -47,14 +47,14 @@ def assert_ours_alone(terminal: Terminal) -> None:
 def test_a_terminal_shows_the_view_and_then_the_summary_and_the_log_has_the_rest(
     job: Path,
 ) -> None:
-    terminal = run(job)
-    lines = terminal.await_shown(lambda lines: STARTED in lines, LIMIT_SECONDS)
-    assert not terminal.cursor_visible
-    assert "phifleet run tested; the log is out/_run/log" in lines
-    assert terminal.wait(LIMIT_SECONDS) == 0
-    assert_ours_alone(terminal)
-    assert terminal.wraps == 0
-    assert terminal.cursor_visible
+    with run(job) as terminal:
+        lines = terminal.await_shown(lambda lines: STARTED in lines, LIMIT_SECONDS)
+        assert not terminal.cursor_visible
+        assert "phifleet run tested; the log is out/_run/log" in lines
+        assert terminal.wait(LIMIT_SECONDS) == 0
+        assert_ours_alone(terminal)
+        assert terminal.wraps == 0
+        assert terminal.cursor_visible
     labels = [line[:14].strip() for line in terminal.whole() if line[:1].strip()]
     assert labels[-len(SUMMARY) :] == SUMMARY
     assert STARTED not in terminal.whole()
@@ -63,13 +63,13 @@ def test_a_terminal_shows_the_view_and_then_the_summary_and_the_log_has_the_rest
 
 
 def test_ctrl_c_stops_the_run_and_leaves_a_clean_terminal(job: Path) -> None:
-    terminal = run(job)
     log = job.parent / "out/_run/log"
-    terminal.await_shown(
-        lambda lines: STARTED in lines and "EngineCore" in log.read_text(), LIMIT_SECONDS
-    )
-    terminal.type(CTRL_C)
-    assert terminal.wait(LIMIT_SECONDS) == 3
+    with run(job) as terminal:
+        terminal.await_shown(
+            lambda lines: STARTED in lines and "EngineCore" in log.read_text(), LIMIT_SECONDS
+        )
+        terminal.type(CTRL_C)
+        assert terminal.wait(LIMIT_SECONDS) == 3
     assert_ours_alone(terminal)
     assert terminal.cursor_visible
     assert terminal.wraps == 0

@@ -77,52 +77,52 @@ LIVE = [sys.executable, "-c", VIEW]
 
 
 def test_under_a_live_view_others_words_go_to_the_log(tmp_path: Path) -> None:
-    terminal = Terminal(LIVE, tmp_path)
-    ours = ["ours: [/red] :smile: 80", "the view of 80"]
-    terminal.await_shown(lambda lines: lines == ours, 30)
-    assert not terminal.cursor_visible
-    terminal.resize(40, 24)
-    terminal.await_shown(lambda lines: lines == [ours[0], "the view of 40"], 30)
-    (tmp_path / "go").touch()
-    assert terminal.wait(30) == 0
-    assert terminal.whole() == [ours[0], "the end"]
-    assert terminal.cursor_visible
-    assert b"noise" not in terminal.sent
-    kinds = ("print", "stderr", "logging", "C", "a child")
-    log = (tmp_path / "log").read_text()
-    assert [log.count(f"noise of {kind}") for kind in kinds] == [2] * 5
+    with Terminal(LIVE, tmp_path) as terminal:
+        ours = ["ours: [/red] :smile: 80", "the view of 80"]
+        terminal.await_shown(lambda lines: lines == ours, 30)
+        assert not terminal.cursor_visible
+        terminal.resize(40, 24)
+        terminal.await_shown(lambda lines: lines == [ours[0], "the view of 40"], 30)
+        (tmp_path / "go").touch()
+        assert terminal.wait(30) == 0
+        assert terminal.whole() == [ours[0], "the end"]
+        assert terminal.cursor_visible
+        assert b"noise" not in terminal.sent
+        kinds = ("print", "stderr", "logging", "C", "a child")
+        log = (tmp_path / "log").read_text()
+        assert [log.count(f"noise of {kind}") for kind in kinds] == [2] * 5
 
 
 def test_a_process_that_ends_amid_its_view_leaves_a_cursor(tmp_path: Path) -> None:
-    terminal = Terminal([*LIVE, "abort"], tmp_path)
-    terminal.await_shown(lambda lines: "the view of 80" in lines, 30)
-    (tmp_path / "go").touch()
-    assert terminal.wait(30) == 4
-    assert terminal.cursor_visible
-    assert terminal.whole()[1:] == ["the view of 80", "the reason"]
+    with Terminal([*LIVE, "abort"], tmp_path) as terminal:
+        terminal.await_shown(lambda lines: "the view of 80" in lines, 30)
+        (tmp_path / "go").touch()
+        assert terminal.wait(30) == 4
+        assert terminal.cursor_visible
+        assert terminal.whole()[1:] == ["the view of 80", "the reason"]
 
 
 def test_the_size_is_that_of_the_terminal_it_writes_to(tmp_path: Path) -> None:
     nothing = Path(os.devnull)
     (tmp_path / "go").touch()
-    terminal = Terminal(LIVE, tmp_path, columns=57, redirected={0: nothing, 1: nothing})
-    assert terminal.wait(30) == 0
-    assert terminal.whole()[0] == "ours: [/red] :smile: 57"
+    with Terminal(LIVE, tmp_path, columns=57, redirected={0: nothing, 1: nothing}) as terminal:
+        assert terminal.wait(30) == 0
+        assert terminal.whole()[0] == "ours: [/red] :smile: 57"
 
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_INTERACTIVE"])
 def test_a_file_gets_no_live_view_whatever_the_environment_says(tmp_path: Path, name: str) -> None:
-    terminal = Terminal(LIVE, tmp_path, {name: "1"}, redirected={2: tmp_path / "errors"})
-    assert terminal.wait(30) == 1
-    said = (tmp_path / "errors").read_text()
-    assert said == "ours: [/red] :smile: 80\nno live view here\n"
+    with Terminal(LIVE, tmp_path, {name: "1"}, redirected={2: tmp_path / "errors"}) as terminal:
+        assert terminal.wait(30) == 1
+        said = (tmp_path / "errors").read_text()
+        assert said == "ours: [/red] :smile: 80\nno live view here\n"
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_no_live_view(tmp_path: Path) -> None:
-    terminal = Terminal(LIVE, tmp_path, {"TERM": "dumb"}, columns=60)
-    assert terminal.wait(30) == 1
-    assert terminal.whole() == ["ours: [/red] :smile: 60", "no live view here"]
-    assert b"\x1b" not in terminal.sent
+    with Terminal(LIVE, tmp_path, {"TERM": "dumb"}, columns=60) as terminal:
+        assert terminal.wait(30) == 1
+        assert terminal.whole() == ["ours: [/red] :smile: 60", "no live view here"]
+        assert b"\x1b" not in terminal.sent
 
 
 def test_no_color_is_kept_to(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_no_color_is_kept_to(tmp_path: Path) -> None:
     )
     sent = []
     for environment in ({}, {"NO_COLOR": "1"}):
-        terminal = Terminal([sys.executable, "-c", program], tmp_path, environment)
-        assert terminal.wait(30) == 0
-        sent.append(terminal.sent.strip())
+        with Terminal([sys.executable, "-c", program], tmp_path, environment) as terminal:
+            assert terminal.wait(30) == 0
+            sent.append(terminal.sent.strip())
     assert sent == [b"\x1b[33mwarned\x1b[0m", b"warned"]
