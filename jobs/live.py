@@ -149,19 +149,18 @@ def watching(view: View, screen: Screen) -> Iterator[None]:
     """Show the view until the block ends: live on a terminal, elsewhere as a line now and then."""
     stop = threading.Event()
     lines = None if screen.console.is_interactive else screen.console
+    thread = threading.Thread(target=_poll, args=(view, lines, stop), daemon=True)
     with ExitStack() as stack:
+        thread.start()
+        # after the live view has ended: a poll may wait for Ray, while another signal comes
+        stack.callback(thread.join, timeout=15)
+        stack.callback(stop.set)
         if lines is None:
             stack.enter_context(screen.live_view(lambda: view))
-        thread = threading.Thread(target=_poll, args=(view, lines, stop), daemon=True)
-        thread.start()
-        try:
-            yield
-            view.poll()
-            if lines is not None:
-                lines.print(view.line(), soft_wrap=True)
-        finally:
-            stop.set()
-            thread.join(timeout=15)
+        yield
+        view.poll()
+        if lines is not None:
+            lines.print(view.line(), soft_wrap=True)
 
 
 def _poll(view: View, lines: Console | None, stop: threading.Event) -> None:
