@@ -133,7 +133,6 @@ def _run(
                 f"stopped by {error}: what was committed stays. "
                 "Run the same command again to go on",
                 style="yellow",
-                soft_wrap=True,
             )
         leave_cluster()
         if lease:

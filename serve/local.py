@@ -292,7 +292,8 @@ def _tell(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) ->
     asked = f'"{spec.tasks[0].name}"' if spec.tasks else _TASK
     console.print(
         f"""
-curl {url}/v1/documents -H 'Authorization: Bearer {key or "YOUR_KEY"}' \\
+curl {url}/v1/documents \\
+  -H 'Authorization: Bearer {key or "YOUR_KEY"}' \\
   -H 'Content-Type: application/json' \\
   -d '{{"text": "{_TEXT}", "tasks": [{asked}]}}'
 """,

@@ -15,7 +15,7 @@ from pipelines.models import Model
 STARTED = "phifleet      tested - starting engines"
 # The first words of all that a run may say on a terminal: messages, the view, the summary.
 OURS = re.compile(
-    r"phifleet|metrics of|model 'tiny-random' has random|the path they take|"
+    r"phifleet|metrics of|model 'tiny-random' has random|(the path they )?take is real|"
     r"time |spans|documents|units|tokens|ETA|reuse|workers|dead letters|answered|answers|"
     r" +[━╸╺]+$| {14}\S|stopped by SIGINT|on$|\^C"
 )
