@@ -188,7 +188,7 @@ def _demo(options: argparse.Namespace) -> int:
     job = demo_job(options.output)
     finished = run_job(job, as_json=options.json, unit_seconds=options.unit_seconds)
     if finished.manifest is not None and not options.json:
-        show_answers(job.spec.output.path, Console())
+        show_answers(job.spec.output.path, Console(markup=False, emoji=False))
     return finished.exit_code
 
 

@@ -119,7 +119,10 @@ def show_answers(output: str, console: Console) -> None:
     """Print answers of the first documents, how many are right, and where the rest is."""
     rows = pq.read_table(output).to_pylist()
     answers = [answered for row in rows for answered in answers_of(row)]
-    table = Table("document", "question", "answer", "quote", "at", title=f"{len(rows)} documents")
+    table = Table(title=f"{len(rows)} documents")
+    for name in ("document", "question", "answer", "quote", "at"):
+        # a narrow terminal breaks words rather than losing their ends
+        table.add_column(name, overflow="fold")
     for row in rows[:_DOCUMENTS_SHOWN]:
         table.add_row(row["topic"], "summary", _cell(row["summary"]["text"]), "", "")
         for each in answers_of(row):

@@ -1,4 +1,4 @@
-"""The live view of a run: a table that stays on a terminal, a line every 30 s elsewhere."""
+"""The live view of a run: a table on a terminal, a line every 30 s elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.metrics import RunTotals
 from pipelines.progress import Progress, RunState
+from pipelines.screen import Screen
 
 _LINE_SECONDS = 30.0
 _POLL_SECONDS = 1.0
@@ -31,6 +32,7 @@ class View:
     progress: Progress = field(default_factory=Progress)
     tokens_per_second: float = 0.0
     prompt_tokens_per_second: float = 0.0
+    started: float = field(default_factory=time.monotonic)
     _samples: deque[tuple[float, Progress]] = field(default_factory=deque)
 
     def poll(self) -> None:
@@ -102,10 +104,18 @@ class View:
         reading = self.state.phase == "starting engines" and self.progress.workers > 0
         return "reading" if reading else self.state.phase
 
-    def __rich__(self) -> Table:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, or one line where the terminal is too low for it."""
+        table = self._table()
+        fits = table.row_count < options.size.height
+        yield table if fits else Text(self.line(), no_wrap=True, overflow="ellipsis")
+
+    def _table(self) -> Table:
         state = self.state
         table = Table.grid(padding=(0, 2))
-        table.add_row("[bold]phifleet", f"{self.run} - {self.phase}")
+        table.add_column(no_wrap=True)
+        table.add_row(Text("phifleet", style="bold"), f"{self.run} - {self.phase}")
+        table.add_row("time", clock(time.monotonic() - self.started))
         if state.phase == "indexing":
             table.add_row("spans", f"{state.spans_done} of {state.spans}")
             table.add_row("documents", f"{state.documents:,} so far")
@@ -135,28 +145,28 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def watching(view: View, console: Console) -> Iterator[None]:
-    """Show the view until the block ends."""
+def watching(view: View, screen: Screen) -> Iterator[None]:
+    """Show the view until the block ends: live on a terminal, elsewhere as a line now and then."""
     stop = threading.Event()
+    lines = None if screen.console.is_interactive else screen.console
+    thread = threading.Thread(target=_poll, args=(view, lines, stop), daemon=True)
     with ExitStack() as stack:
-        if console.is_terminal:
-            stack.enter_context(
-                Live(get_renderable=view.__rich__, console=console, refresh_per_second=2)
-            )
-        thread = threading.Thread(target=_poll, args=(view, console, stop), daemon=True)
         thread.start()
-        try:
-            yield
-            view.poll()
-        finally:
-            stop.set()
-            thread.join(timeout=15)
+        # after the live view has ended: a poll may wait for Ray, while another signal comes
+        stack.callback(thread.join, timeout=15)
+        stack.callback(stop.set)
+        if lines is None:
+            stack.enter_context(screen.live_view(lambda: view))
+        yield
+        view.poll()
+        if lines is not None:
+            lines.print(view.line(), soft_wrap=True)
 
 
-def _poll(view: View, console: Console, stop: threading.Event) -> None:
+def _poll(view: View, lines: Console | None, stop: threading.Event) -> None:
     spoken = time.monotonic()
     while not stop.wait(_POLL_SECONDS):
         view.poll()
-        if not console.is_terminal and time.monotonic() - spoken >= _LINE_SECONDS:
+        if lines is not None and time.monotonic() - spoken >= _LINE_SECONDS:
             spoken = time.monotonic()
-            console.print(view.line(), soft_wrap=True)
+            lines.print(view.line(), soft_wrap=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.head import dead_ray_ends
 from jobs.live import View, clock, watching
@@ -66,7 +67,10 @@ def run_job(
     ledger.refuse_strangers()
     log = _log_path(storage)
     with screen_over(log) as screen:
-        screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)
+        log_shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
+        screen.console.print(
+            f"phifleet run {job.spec.name}; the log is {log_shown}", soft_wrap=True
+        )
         try:
             with _signals_stop():
                 end = partial(_end_at_once, screen, as_json=as_json)
@@ -91,6 +95,7 @@ def _refuse_unkept(spec: JobSpec) -> None:
 def _end_at_once(screen: Screen, reason: str, *, as_json: bool) -> None:
     """End this process, which can wait for nothing of Ray's any more."""
     message = f"{reason}; run the same command again to go on"
+    screen.end_views()
     if as_json:
         print(json.dumps({"status": "failed", "error": message}), file=screen.results)
     screen.console.print(f"phifleet: {message}", soft_wrap=True)
@@ -119,16 +124,15 @@ def _run(
             _serve_metrics(run.prepared, view, screen.console)
             claim = run.claim(cluster)
             lease = claim.lease
-            with _fencing_stops(claim.lease), watching(view, screen.console):
-                manifest = run.execute(cluster, claim)
-            screen.console.print(view.line(), soft_wrap=True)
-            return manifest
+            with _fencing_stops(claim.lease), watching(view, screen):
+                return run.execute(cluster, claim)
     except BaseException as error:
         if isinstance(error, Stopped):
             # before Ray is left, which takes seconds and ends this process now and then
             screen.console.print(
-                f"[yellow]stopped by {error}[/]: what was committed stays. "
-                "Run the same command again to go on"
+                f"stopped by {error}: what was committed stays. "
+                "Run the same command again to go on",
+                style="yellow",
             )
         leave_cluster()
         if lease:
@@ -149,14 +153,15 @@ def _leave_log(lease: Lease, log: Path, console: Console) -> None:
         lease.check()
         lease.storage.write("_run/log", log.read_bytes())
     except (StorageError, Fenced) as error:
-        console.print(f"[yellow]the log stays at {log}: {error}", soft_wrap=True)
+        console.print(f"the log stays at {log}: {error}", style="yellow", soft_wrap=True)
 
 
 def _warn_of_noise(prepared: PreparedJob, console: Console) -> None:
     if prepared.model.noise:
         console.print(
-            f"[yellow]model {prepared.model.name!r} has random weights: its words are noise, "
-            "only the path they take is real"
+            f"model {prepared.model.name!r} has random weights: its words are noise, "
+            "only the path they take is real",
+            style="yellow",
         )
 
 
@@ -260,8 +265,10 @@ def _summary(manifest: dict[str, Any], job: Job) -> Table:
     )
     table.add_row("answers", job.spec.output.path)
     for why in manifest["skipped_files"]:
-        table.add_row("[yellow]skipped", why)
+        table.add_row(Text("skipped", style="yellow"), why)
     if manifest["status"] != "done":
         most = job.spec.limits.max_dead_letter_fraction
-        table.add_row("[red]too many", f"dead letters: more than {most:.0%}; see _errors/")
+        table.add_row(
+            Text("too many", style="red"), f"dead letters: more than {most:.0%}; see _errors/"
+        )
     return table

@@ -332,7 +332,7 @@ class _Pulse:
 
 def _start(config: EngineConfig, pulse: _Pulse, ray_metrics: bool) -> tuple[Any, Sequence[Any]]:
     """The started engine and its processes."""
-    _set_environment(config)
+    set_environment(config)
     from vllm import AsyncEngineArgs
     from vllm.config import StructuredOutputsConfig
     from vllm.usage.usage_lib import UsageContext
@@ -402,12 +402,15 @@ def _usual_niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def _set_environment(config: EngineConfig) -> None:
+def set_environment(config: EngineConfig) -> None:
     """Defaults that vLLM reads from the environment; what the user has set stays."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not config.gpu:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(config)))
+        # vLLM compiles a few functions even where it computes eagerly, such as that which ranks
+        # log-probabilities: that takes a C++ compiler, and about two seconds of an engine's start
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
 def cpu_cache_gib(config: EngineConfig) -> int:

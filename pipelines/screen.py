@@ -8,15 +8,49 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions, RenderableType
+from rich.live import Live
 
 from pipelines.storage import storage_errors
+
+_FRAMES_PER_SECOND = 2
+
+
+class Terminal(Console):
+    """Writes to `file`, and takes the size of that terminal. Rich asks descriptors 0 to 2 instead,
+    and while a `Screen` is on, none of them needs to be the terminal.
+
+    Text is printed as it is: paths and names may look like rich's markup.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        # FORCE_COLOR makes rich take a file for a terminal; colours it may have, a live view not
+        interactive = None if file.isatty() else False
+        super().__init__(
+            file=file, highlight=False, markup=False, emoji=False, force_interactive=interactive
+        )
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines now; COLUMNS and LINES of the environment come first, as in rich."""
+        default = super().size
+        if not self.file.isatty():
+            return default
+        columns, lines = os.get_terminal_size(self.file.fileno())
+        return ConsoleDimensions(
+            default.width if "COLUMNS" in os.environ else columns or default.width,
+            default.height if "LINES" in os.environ else lines or default.height,
+        )
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        raise AttributeError("the size is the terminal's own")
 
 
 @dataclass(frozen=True)
@@ -25,6 +59,32 @@ class Screen:
 
     console: Console
     results: TextIO
+    _views: list[Live] = field(default_factory=list)
+
+    @contextmanager
+    def live_view(self, render: Callable[[], RenderableType]) -> Iterator[None]:
+        """Keep what `render` returns below all that is printed, until the block ends. It stays
+        where the block raises, and is removed where it does not."""
+        # Live would print what others write to sys.stdout and sys.stderr: that is the log's
+        live = Live(
+            get_renderable=render,
+            console=self.console,
+            refresh_per_second=_FRAMES_PER_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._views.append(live)
+        try:
+            with live:
+                yield
+                live.transient = True
+        finally:
+            self._views.remove(live)
+
+    def end_views(self) -> None:
+        """Give the terminal its cursor back, before a process ends without ending its blocks."""
+        for live in self._views:
+            live.stop()
 
 
 @contextmanager
@@ -43,7 +103,7 @@ def screen_over(log: Path) -> Iterator[Screen]:
     try:
         os.dup2(noise, 1)
         os.dup2(noise, 2)
-        yield Screen(Console(file=err, highlight=False), out)
+        yield Screen(Terminal(err), out)
     finally:
         for number, stream in ((1, sys.stdout), (2, sys.stderr)):
             _flush_noise(number, stream)

@@ -224,7 +224,7 @@ def _wait_until_ready(apps: Sequence[str], told: threading.Event, screen: Screen
                 first = reason.partition(". ")[0]
                 if first not in waits_for:
                     waits_for.add(first)
-                    screen.console.print(f"waiting: {reason}", markup=False, soft_wrap=True)
+                    screen.console.print(f"waiting: {reason}", soft_wrap=True)
         if all(each.status == "RUNNING" for each in found):
             return True
     return False
@@ -283,20 +283,19 @@ def _tell(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) ->
         print(json.dumps(told), file=screen.results, flush=True)
         return
     console = screen.console
-    console.print(
-        f"[bold]{spec.model.name}[/] answers at [bold]{url}[/]; a page to try it is there"
-    )
+    answers = f"{spec.model.name} answers at {url}; a page to try it is there"
+    console.print(answers, style="bold", soft_wrap=True)
     for address in metrics_addresses():
         console.print(f"metrics are at {address}", soft_wrap=True)
     if key:
-        console.print(f"a key, shown this once: [bold]{key}[/]", soft_wrap=True)
+        console.print(f"a key, shown this once: {key}", style="bold", soft_wrap=True)
     asked = f'"{spec.tasks[0].name}"' if spec.tasks else _TASK
     console.print(
         f"""
-curl {url}/v1/documents -H 'Authorization: Bearer {key or "YOUR_KEY"}' \\
+curl {url}/v1/documents \\
+  -H 'Authorization: Bearer {key or "YOUR_KEY"}' \\
   -H 'Content-Type: application/json' \\
   -d '{{"text": "{_TEXT}", "tasks": [{asked}]}}'
 """,
-        markup=False,
         soft_wrap=True,
     )

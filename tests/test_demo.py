@@ -146,3 +146,18 @@ def test_the_table_shows_answers_with_their_quotes(
     for quote in (*first["owner"]["quotes"], *first["record"]["quotes"]):
         assert quote["text"] in shown and f"{quote['start']:,}" in shown
     assert f"{len(answered)} documents" in shown and "planted facts found: " in shown
+
+
+def test_a_narrow_terminal_loses_no_answer(tmp_path: Path, answered: list[dict[str, Any]]) -> None:
+    row = next(each for each in answered if each["planted"]["code"] is not None)
+    row["summary"]["text"] = "Values [/of] :smile: lists"
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "part-000000.parquet")
+    screen = io.StringIO()
+    show_answers(str(tmp_path), Console(file=screen, width=40, markup=False, emoji=False))
+    cells = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in screen.getvalue().splitlines()
+        if line.startswith("│")
+    ]
+    answers = "".join(cell[2] for cell in cells)
+    assert row["planted"]["code"] in answers and "Values[/of]:smile:lists" in answers

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections import Counter
 
 import pytest
@@ -41,6 +42,19 @@ def test_the_table_shows_the_same() -> None:
     console.file.close()
     for words in ("60 of 100", "3 of 10", "1,000", "0:00:05", "25% of prompt", "4 empty"):
         assert words in shown
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 24), (30, 9), (20, 5)])
+def test_the_view_fits_into_any_terminal(columns: int, lines: int) -> None:
+    console = Console(width=columns, height=lines, file=io.StringIO())
+    view = _view()
+    rendered = console.render_lines(view, pad=False)
+    assert len(rendered) <= lines
+    shown = ["".join(segment.text for segment in line).rstrip() for line in rendered]
+    assert max(map(len, shown)) <= columns
+    if columns >= 40:
+        assert "…" not in "".join(shown)
+    assert shown[0].split()[0] == ("phifleet" if lines > 9 else "reading:")
 
 
 def test_totals_are_the_views_own_figures() -> None:
