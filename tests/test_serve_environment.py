@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipelines.errors import SpecError
-from serve.environment import ending_with_its_parent, must_outlast, settings_of
+from serve.environment import bounded_command, must_outlast, settings_of
 from serve.spec import parse_serve
 
 
@@ -82,7 +82,7 @@ def test_what_ray_calls_its_settings_is_as_it_is_here(tmp_path: Path) -> None:
 def test_a_command_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     sleep = shutil.which("sleep")
     assert sleep is not None
-    command = ending_with_its_parent(sleep, tmp_path)
+    command = bounded_command(sleep, tmp_path)
     starting = (
         f"import subprocess as s; p = s.Popen([{str(command)!r}, '300']); print(p.pid); p.wait()"
     )
