@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import shlex
-import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from pipelines.errors import ClusterError, SpecError
+from pipelines.errors import SpecError
+from pipelines.ports import free_port
 from serve import haproxy
 from serve.haproxy import BINARY, connections_per_source
 from serve.spec import ServeSpec
@@ -66,8 +64,6 @@ _AS_LONG_AS_A_DRAIN = (
 )
 # How long a front goes on at least, for other nodes to learn that it ends: here are none.
 _DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
-# Of ports that no system gives out by itself: until HAProxy takes its own, Ray starts much else.
-_FIRST_PORT, _LAST_PORT, _PORTS_TRIED = 20_000, 29_999, 100
 _BOUNDED = """#!/bin/sh
 exec {python} -I {command} {binary} "$@"
 """
@@ -89,8 +85,9 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
     if not by_haproxy:
         return _kept(settings, environ) | _WITHOUT_HAPROXY
     files = {name: str(directory / file) for name, file in _FILES.items()}
+    ports = {name: str(free_port()) for name in _PORTS}
     drain = dict.fromkeys(_AS_LONG_AS_A_DRAIN, str(math.ceil(spec.limits.drain_seconds)))
-    return _kept(settings | _DRAINING | files | _ports() | drain | {BINARY: str(binary)}, environ)
+    return _kept(settings | _DRAINING | files | ports | drain | {BINARY: str(binary)}, environ)
 
 
 def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:
@@ -128,22 +125,3 @@ def bounded_command(binary: str, directory: Path) -> Path:
     command.write_text(_BOUNDED.format(**quoted))
     command.chmod(0o700)
     return command
-
-
-def _ports() -> dict[str, str]:
-    """One that is free for each. Raises ClusterError where too few are found."""
-    tried = random.sample(range(_FIRST_PORT, _LAST_PORT + 1), _PORTS_TRIED)
-    found = dict(zip(_PORTS, filter(_is_free, tried), strict=False))
-    if len(found) < len(_PORTS):
-        raise ClusterError(
-            f"of {_PORTS_TRIED} ports from {_FIRST_PORT} to {_LAST_PORT} too few are free for "
-            "HAProxy"
-        )
-    return {name: str(port) for name, port in found.items()}
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe, suppress(OSError):
-        probe.bind(("", port))
-        return True
-    return False

@@ -1,4 +1,4 @@
-"""HAProxy as Ray Serve starts it, with bounds that the configuration which Ray writes does not have.
+"""HAProxy as Ray Serve starts it, with bounds that Ray's own configuration of it lacks.
 
 Ray starts whatever RAY_SERVE_HAPROXY_BINARY_PATH names, for each change anew, with a file that it
 has just written (`-f FILE`). This command bounds that file and becomes HAProxy: in the image it is
@@ -59,7 +59,7 @@ def run(binary: str, arguments: Sequence[str]) -> None:
             bound_file(Path(arguments[arguments.index("-f") + 1]), os.environ)
         except ValueError as error:
             sys.exit(f"phifleet: {error}")
-    os.execv(binary, [binary, *arguments])
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - Ray's own
 
 
 def bound_file(path: Path, environ: Mapping[str, str]) -> None:
@@ -138,7 +138,9 @@ def _by(per_source: int) -> Sequence[str]:
 def _most(wanted: int) -> int:
     """As many connections as are wanted, or as there may be files for: HAProxy would not start."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if files == resource.RLIM_INFINITY else min(wanted, files // _FILES_PER_CONNECTION)
+    return (
+        wanted if files == resource.RLIM_INFINITY else min(wanted, files // _FILES_PER_CONNECTION)
+    )
 
 
 def connections_per_source(environ: Mapping[str, str]) -> int:
