@@ -87,7 +87,9 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
     files = {name: str(directory / file) for name, file in _FILES.items()}
     ports = {name: str(free_port()) for name in _PORTS}
     drain = dict.fromkeys(_AS_LONG_AS_A_DRAIN, str(math.ceil(spec.limits.drain_seconds)))
-    return _kept(settings | _DRAINING | files | ports | drain | {BINARY: str(binary)}, environ)
+    kept = _kept(settings | _DRAINING | files | ports | drain, environ)
+    # one that the environment names is bounded as Ray's own is
+    return kept | {BINARY: str(binary)}
 
 
 def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:

@@ -272,6 +272,12 @@ def test_half_a_body_without_a_key_is_not_waited_for(served: Served) -> None:
     assert reply(port, sent).startswith(b"HTTP/1.1 401 ")
 
 
+def test_a_connection_that_asks_nothing_more_is_closed(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    sent = b"GET /healthz HTTP/1.1\r\nHost: endpoint\r\n\r\n"
+    assert reply(port, sent).startswith(b"HTTP/1.1 200 ")
+
+
 def test_an_engine_that_is_killed_loses_no_request(served: Served) -> None:
     def ask(number: int) -> str:
         text = f"{REPORT}\nnumber: {number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from pipelines.errors import SpecError
+from serve import haproxy
 from serve.environment import bounded_command, must_outlast, settings_of
 from serve.spec import parse_serve
 
@@ -67,6 +69,25 @@ def test_a_cluster_whose_haproxy_cuts_answers_off_is_refused() -> None:
         SpecError, match=r"limits\.request_seconds: .* 1890 s, and RAY_SERVE_HAPROXY_HARD"
     ):
         must_outlast(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "690"})
+
+
+def test_a_bound_of_connections_that_is_no_number_is_told_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    said = {"PHIFLEET_CONNECTIONS_PER_SOURCE": "a few"}
+    with pytest.raises(SpecError, match="PER_SOURCE: 'a few' is no number; give one"):
+        settings_of(parse_serve({}), tmp_path, said)
+
+
+def test_a_haproxy_that_the_environment_names_is_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = str(Path("/bin/true").resolve())
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", named)
+    settings = settings_of(parse_serve({}), tmp_path, os.environ)
+    command = Path(settings["RAY_SERVE_HAPROXY_BINARY_PATH"])
+    assert command.parent == tmp_path
+    assert f"{haproxy.__file__} {named}" in command.read_text()
 
 
 def test_what_ray_calls_its_settings_is_as_it_is_here(tmp_path: Path) -> None:
