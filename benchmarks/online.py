@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from rich.table import Table
 from sides import OFFLINE_LIMITS
 
 from pipelines.engine import engine_arguments
+from pipelines.ports import free_port
 from serve.offer import Offer
 from serve.spec import parse_serve
 
@@ -109,7 +109,7 @@ def _options() -> argparse.Namespace:
 def started(side: str) -> Iterator[tuple[str, dict[str, str]]]:
     """A side's server with an engine of its own: its address, and the headers that it wants."""
     with tempfile.TemporaryDirectory() as directory:
-        port = _free_port()
+        port = free_port()
         command, environment = _command(side, Path(directory), port)
         with Path(directory, "log").open("w+") as log:
             process = subprocess.Popen(
@@ -156,13 +156,6 @@ def _flag(name: str, value: Any) -> Iterator[str]:
         yield flag
     elif value is not None and value is not False:
         yield from (flag, str(value))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await(url: str, process: subprocess.Popen[bytes], log: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pydoc_data.topics
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -21,13 +20,14 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.ports import free_port
 from pipelines.spec import Job, load_job
 from pipelines.storage import Storage
 from pipelines.tasks import NOT_STATED
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author
 
-METRICS_PORT = 9400
+_METRICS_PORTS = range(9400, 9500)
 # What is planted, by its name in the column `planted`: its key in the text, and the kind of value.
 PLANTED: Mapping[str, tuple[str, str]] = {
     "kind": (rules.TOPIC, "label"),
@@ -59,7 +59,8 @@ class Answered:
 
 
 def demo_job(directory: Path) -> Job:
-    """Write the demo's corpus below `directory` and return its job. Raises StorageError."""
+    """Write the demo's corpus below `directory` and return its job. Raises StorageError,
+    ClusterError."""
     corpus = directory / "corpus"
     write_corpus(corpus / "topics.parquet")
     with as_file(files("jobs") / "demo.yaml") as path:
@@ -68,7 +69,7 @@ def demo_job(directory: Path) -> Job:
             [
                 _set("input.path", corpus),
                 _set("output.path", directory / "output"),
-                f"metrics.port={_free_port(METRICS_PORT)}",
+                f"metrics.port={free_port(_METRICS_PORTS)}",
             ],
         )
 
@@ -104,15 +105,6 @@ def _row(topic: str, text: str) -> dict[str, Any]:
             name: next(iter(rules.stated(planted, key)), None) for name, (key, _) in PLANTED.items()
         },
     }
-
-
-def _free_port(wanted: int) -> int:
-    """The wanted port of this machine, or the next that nothing listens on."""
-    for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    return wanted
 
 
 def show_answers(output: str, console: Console) -> None:

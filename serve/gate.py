@@ -70,6 +70,8 @@ class Gate:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await self._refuse_websocket(scope, receive, send)
             return
         began = time.monotonic()
         code = 500
@@ -96,6 +98,13 @@ class Gate:
                 await respond(noted, 500, error_json("internal error", "server_error"))
         finally:
             self._record(scope["path"], code, time.monotonic() - began)
+
+    async def _refuse_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """No route takes one, whoever asks: before it is accepted, a close is a 403."""
+        began = time.monotonic()
+        await receive()
+        await send({"type": "websocket.close"})
+        self._record(scope["path"], 403, time.monotonic() - began)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {

@@ -30,6 +30,8 @@ from serve.spec import Feedback, Keys, ServeSpec
 _OWNER = "local"
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 _LOOKED_EVERY_SECONDS, _HEARD_WITHIN_SECONDS = 0.5, 60
+# For how long a connection is held that asks nothing: whoever asks for the page may hold one.
+_KEPT_ALIVE_SECONDS = 20
 # For the line that shows how to ask.
 _TEXT = "Report.\\nauditor: Smith Sons"
 _TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
@@ -108,8 +110,13 @@ def _start_serve(spec: ServeSpec) -> None:
     from ray.serve.context import _get_global_client
 
     http = spec.http
+    options = {
+        "host": http.host,
+        "port": http.port,
+        "keep_alive_timeout_s": _KEPT_ALIVE_SECONDS,
+    }
     try:
-        serve.start(http_options={"host": http.host, "port": http.port}, logging_config=LOGGING)
+        serve.start(http_options=options, logging_config=LOGGING)
     # Ray raises whatever its own processes met
     except Exception as error:
         raise ClusterError(f"Ray Serve did not start: {error}; {_where_it_is_told()}") from error

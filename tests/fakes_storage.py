@@ -10,9 +10,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from socket import create_server
 
 import fsspec
+
+from pipelines.ports import free_port
 
 
 class S3Server:
@@ -23,8 +24,7 @@ class S3Server:
 
     def __init__(self, *, checks_keys: bool = False) -> None:
         self._settings = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if checks_keys else {}
-        with create_server(("127.0.0.1", 0)) as free:
-            self.endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self.endpoint = f"http://127.0.0.1:{free_port()}"
         self._numbers = itertools.count()
 
     @property

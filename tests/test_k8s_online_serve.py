@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import yaml
 from needs import needs_kubectl
 from ray.autoscaler._private.kuberay import autoscaling_config
+from test_k8s import ROOT
 from test_k8s_online import cluster, containers, key_secret, of_kind, pods, worker
 
 from pipelines.errors import SpecError
 from serve.app import build
 from serve.environment import RAY_SERVE_SETTINGS
+from serve.haproxy import BINARY, PER_SOURCE
 from serve.keys import read_keys
 from serve.spec import ServeSpec, parse_serve
 
@@ -228,6 +231,17 @@ def test_fronts_are_spread_over_nodes(rayservice: Json) -> None:
 def test_ray_serve_is_set_up_as_on_one_machine(rayservice: Json) -> None:
     for pod in pods(rayservice):
         assert RAY_SERVE_SETTINGS.items() <= env_of(pod).items()
+
+
+def test_each_pod_runs_haproxy_with_bounds(rayservice: Json) -> None:
+    """The image names the command that bounds it; many clients may come from one ingress."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    [command] = [name for name, entry in scripts.items() if entry == "serve.haproxy:main"]
+    image = (ROOT / "k8s/Dockerfile").read_text().partition("FROM base")[0]
+    assert f"{BINARY}=/usr/local/bin/{command}" in image
+    for pod in pods(rayservice):
+        assert BINARY not in env_of(pod)
+        assert env_of(pod)[PER_SOURCE] == "0"
 
 
 # The keys

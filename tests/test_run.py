@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -34,6 +33,7 @@ from runs import (
 )
 
 from pipelines.models import TRAINED_PATH, Model
+from pipelines.ports import free_port
 from pipelines.tokens import load_tokens
 
 RUN_KEYS = {
@@ -51,13 +51,6 @@ TOLD = 0.8
 
 def _all_text() -> str:
     return "\n\n".join(text for _, text in sorted(topics.items()))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -84,7 +77,7 @@ def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watc
     pq.write_table(pa.Table.from_pylist(broken), directory / "corpus/b.parquet")
     long = {"doc": "long", "text": _all_text()[:70_000], "length": 3}
     pq.write_table(pa.Table.from_pylist([long]), directory / "corpus/c.parquet")
-    port = _free_port()
+    port = free_port()
     facts = {"name": "facts", "kind": "extract", "fields": {"listed": "boolean", "on": "date"}}
     job = job_file(
         directory,

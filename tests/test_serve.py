@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from proxied import SLOW, answers, handshake, held_open, reply, still_open, wait_for
 from pydantic import BaseModel
 from served import REPORT, Served, start, stop
 
@@ -247,6 +248,34 @@ def test_what_a_front_complains_of_is_in_the_log_that_was_named(served: Served) 
     while "keys.yaml: not read" not in (log := Path(named[1]).read_text()):
         assert time.monotonic() < until, log
         time.sleep(1)
+
+
+def test_clients_that_send_half_a_header_keep_nobody_out(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    with held_open(port, SLOW) as slow:
+        assert answers(port, "127.0.0.2")
+        assert answers(port, "127.0.0.2", "/v1/models", served.key)
+        # also none of the same source, when headers had their time
+        wait_for(lambda: answers(port, path="/v1/models", key=served.key), "the same source")
+        assert still_open(slow) == 0
+
+
+def test_nobody_gets_a_websocket(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    for key in (served.key, None):
+        assert reply(port, handshake(key)).startswith(b"HTTP/1.1 403 ")
+
+
+def test_half_a_body_without_a_key_is_not_waited_for(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    sent = b"POST /v1/documents HTTP/1.1\r\nHost: endpoint\r\nContent-Length: 1000\r\n\r\n{"
+    assert reply(port, sent).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_connection_that_asks_nothing_more_is_closed(served: Served) -> None:
+    port = int(served.url.rpartition(":")[2])
+    sent = b"GET /healthz HTTP/1.1\r\nHost: endpoint\r\n\r\n"
+    assert reply(port, sent).startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_engine_that_is_killed_loses_no_request(served: Served) -> None:

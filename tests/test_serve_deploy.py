@@ -19,8 +19,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from served import REPORT, free_port
+from served import REPORT
 
+from pipelines.ports import free_port
 from serve.environment import settings_of
 from serve.keys import key_line, new_key
 from serve.spec import parse_serve
@@ -41,6 +42,8 @@ def cluster(directory: Path, port: int, settings: Mapping[str, str] = {}) -> Ite
         "--port", str(port),
         "--node-ip-address", "127.0.0.1", "--include-dashboard", "true",
         "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
+        # Ray's own is one that the kernel gives to anybody
+        "--dashboard-agent-listen-port", str(free_port()),
         "--temp-dir", "/tmp/phifleet-ray",  # noqa: S108 (a socket's path must be short)
     ]  # fmt: skip
     # no token is shared with the commands below

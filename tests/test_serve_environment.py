@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import psutil
 import pytest
 
 from pipelines.errors import SpecError
-from serve.environment import ending_with_its_parent, must_outlast, settings_of
+from serve import haproxy
+from serve.environment import bounded_command, must_outlast, settings_of
 from serve.spec import parse_serve
 
 
@@ -69,6 +71,25 @@ def test_a_cluster_whose_haproxy_cuts_answers_off_is_refused() -> None:
         must_outlast(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "690"})
 
 
+def test_a_bound_of_connections_that_is_no_number_is_told_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    said = {"PHIFLEET_CONNECTIONS_PER_SOURCE": "a few"}
+    with pytest.raises(SpecError, match="PER_SOURCE: 'a few' is no number; give one"):
+        settings_of(parse_serve({}), tmp_path, said)
+
+
+def test_a_haproxy_that_the_environment_names_is_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = str(Path("/bin/true").resolve())
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", named)
+    settings = settings_of(parse_serve({}), tmp_path, os.environ)
+    command = Path(settings["RAY_SERVE_HAPROXY_BINARY_PATH"])
+    assert command.parent == tmp_path
+    assert f"{haproxy.__file__} {named}" in command.read_text()
+
+
 def test_what_ray_calls_its_settings_is_as_it_is_here(tmp_path: Path) -> None:
     """Ray reads them by name alone, and says nothing of one that it does not know."""
     package = find_spec("ray")
@@ -82,7 +103,7 @@ def test_what_ray_calls_its_settings_is_as_it_is_here(tmp_path: Path) -> None:
 def test_a_command_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     sleep = shutil.which("sleep")
     assert sleep is not None
-    command = ending_with_its_parent(sleep, tmp_path)
+    command = bounded_command(sleep, tmp_path)
     starting = (
         f"import subprocess as s; p = s.Popen([{str(command)!r}, '300']); print(p.pid); p.wait()"
     )

@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from served import REPORT, Served, free_port, start, stop
+from served import REPORT, Served, start, stop
+
+from pipelines.ports import free_port
 
 pytestmark = pytest.mark.slow
 _HARBOUR = "The harbour was calm and the ships lay still.\n"
