@@ -14,10 +14,14 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.exceptions import SchemaError
+from jsonschema.validators import extend
+from referencing import Registry
 
 from pipelines.errors import SpecError
+from pipelines.patterns import compiled
+from pipelines.subschemas import positions, self_contained, subschemas
 
 JsonSchema = Mapping[str, Any]
 
@@ -33,14 +37,29 @@ _FORMATS: Mapping[str, pa.DataType] = {
 }
 # More than a table has columns, or a model fills in.
 _MOST_PLACES = 2000
-# What no reference stands in any more, and what holds values.
-_PUT_IN = ("properties", "items", "enum", "const", "default", "examples")
+# Where no reference stands any more.
+_PUT_IN = ("properties", "items")
+# How often a pattern's position is tried at a character, for one answer: a second at the most.
+_MOST_TRIES = 10_000_000
 _FORMAT_CHECKER = FormatChecker(("date",))
+# Of a schema itself no format is checked: `regex` would compile it as Python's.
+_NO_FORMATS = FormatChecker(())
 
 
 @_FORMAT_CHECKER.checks("date-time", ValueError)
 def _is_datetime(value: object) -> bool:
     return not isinstance(value, str) or bool(datetime.fromisoformat(value))
+
+
+def _matches(
+    validator: Any, pattern: str, value: object, schema: JsonSchema
+) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not compiled(pattern).found_in(value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+# types-jsonschema leaves it untyped
+_Validator = extend(Draft202012Validator, {"pattern": _matches})  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +108,15 @@ def normalised(schema: JsonSchema, where: str) -> dict[str, Any]:
     null, and so do properties that need not be there: now all must be, and none besides. Raises
     SpecError at `where`.
     """
+    schema = self_contained(schema, where)
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
     except SchemaError as error:
         raise SpecError(f"{where}: not a JSON Schema: {error.message}") from error
+    for each in subschemas(schema):
+        if "patternProperties" in each.schema:
+            place = ".".join((where, *each.keys, "patternProperties"))
+            raise SpecError(f"{place}: a column's fields have names; list them in properties")
     whole = _normalised(schema, _Root(schema), where, ())
     if whole["type"] != "object" or not whole["properties"]:
         raise SpecError(f"{where}: must be an object with at least one property")
@@ -144,17 +168,13 @@ def _normalised(
         if not isinstance(schema.get("items"), Mapping):
             raise SpecError(f"{where}: an array must say what its items are")
         named["items"] = _normalised(schema["items"], root, f"{where}.items", seen)
-    for key, value in named.items():
-        if key not in _PUT_IN and _refers(value):
-            raise SpecError(f"{where}.{key}: a $ref is not followed here; write the definition out")
+    rest = {key: value for key, value in named.items() if key not in _PUT_IN}
+    for each in subschemas(rest):
+        if "$ref" in each.schema:
+            raise SpecError(
+                f"{where}.{each.keys[0]}: a $ref is not followed here; write the definition out"
+            )
     return named
-
-
-def _refers(value: Any) -> bool:
-    """Whether a reference stands anywhere in it."""
-    if isinstance(value, Mapping):
-        return "$ref" in value or any(map(_refers, value.values()))
-    return isinstance(value, list | tuple) and any(map(_refers, value))
 
 
 def _properties(
@@ -245,12 +265,26 @@ def arrow_type(schema: JsonSchema) -> pa.DataType:
 
 
 def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
-    """Everywhere that a JSON value breaks its schema."""
-    found = Draft202012Validator(schema, format_checker=_FORMAT_CHECKER).iter_errors(value)
+    """Everywhere that a JSON value breaks its schema. Raises ValueError where its texts are too
+    long for the schema's patterns."""
+    tries = positions(schema) * _characters(value)
+    if tries > _MOST_TRIES:
+        raise ValueError("its texts are too long to be matched with the schema's patterns")
+    validator = _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
+    found = validator.iter_errors(value)
     return [
         SchemaFault(".".join(str(part) for part in error.absolute_path), error.message)
         for error in found
     ]
+
+
+def _characters(value: Any) -> int:
+    """The length of all texts in a JSON value, names of properties too."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(len(name) + _characters(each) for name, each in value.items())
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
 def column_fault(value: Any, schema: JsonSchema) -> str | None:

@@ -62,11 +62,15 @@ LAYERS = [
     {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise", "pipelines.tiny.network"},
     {"pipelines.tiny.muon"},
     {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
+    {"pipelines.subschemas"},
+    {"pipelines.patterns"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
 PURE += [
     "chunking",
     "outline",
+    "patterns",
+    "subschemas",
     "schema",
     "extraction",
     "merging",
