@@ -15,16 +15,9 @@ from pipelines.columns import RESERVED_FIELDS
 from pipelines.documents import Fields, Quote
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.grounding import locate
-from pipelines.schema import (
-    JsonSchema,
-    column_fault,
-    faults,
-    from_shorthand,
-    kind_of,
-    normalised,
-    types_of,
-)
+from pipelines.schema import column_fault, from_shorthand, kind_of, normalised, types_of
 from pipelines.spec import ExtractTask
+from pipelines.validation import JsonSchema, faults
 
 QUOTES = "quotes"
 _QUOTE_CHARACTERS = 300

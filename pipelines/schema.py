@@ -9,21 +9,16 @@ left to the engine's decoding and to jsonschema. Knows no prompts and no engine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
-from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
-from jsonschema.validators import extend
-from referencing import Registry
 
 from pipelines.errors import SpecError
-from pipelines.patterns import compiled
-from pipelines.subschemas import positions, self_contained, subschemas
-
-JsonSchema = Mapping[str, Any]
+from pipelines.subschemas import self_contained, subschemas
+from pipelines.validation import JsonSchema
 
 _SCALARS: Mapping[str, pa.DataType] = {
     "string": pa.string(),
@@ -35,39 +30,12 @@ _FORMATS: Mapping[str, pa.DataType] = {
     "date": pa.date32(),
     "date-time": pa.timestamp("us", tz="UTC"),
 }
+# Of a schema itself no format is checked: `regex` would compile it as Python's.
+_NO_FORMATS = FormatChecker(())
 # More than a table has columns, or a model fills in.
 _MOST_PLACES = 2000
 # Where no reference stands any more.
 _PUT_IN = ("properties", "items")
-# How often a pattern's position is tried at a character, for one answer: a second at the most.
-_MOST_TRIES = 10_000_000
-_FORMAT_CHECKER = FormatChecker(("date",))
-# Of a schema itself no format is checked: `regex` would compile it as Python's.
-_NO_FORMATS = FormatChecker(())
-
-
-@_FORMAT_CHECKER.checks("date-time", ValueError)
-def _is_datetime(value: object) -> bool:
-    return not isinstance(value, str) or bool(datetime.fromisoformat(value))
-
-
-def _matches(
-    validator: Any, pattern: str, value: object, schema: JsonSchema
-) -> Iterator[ValidationError]:
-    if isinstance(value, str) and not compiled(pattern).found_in(value):
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
-
-
-# types-jsonschema leaves it untyped
-_Validator = extend(Draft202012Validator, {"pattern": _matches})  # type: ignore[no-untyped-call]
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaFault:
-    """Where a value breaks its schema, and how."""
-
-    path: str
-    message: str
 
 
 def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,29 +230,6 @@ def arrow_type(schema: JsonSchema) -> pa.DataType:
     if kind == "string" and schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]
     return _SCALARS[kind]
-
-
-def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
-    """Everywhere that a JSON value breaks its schema. Raises ValueError where its texts are too
-    long for the schema's patterns."""
-    tries = positions(schema) * _characters(value)
-    if tries > _MOST_TRIES:
-        raise ValueError("its texts are too long to be matched with the schema's patterns")
-    validator = _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
-    found = validator.iter_errors(value)
-    return [
-        SchemaFault(".".join(str(part) for part in error.absolute_path), error.message)
-        for error in found
-    ]
-
-
-def _characters(value: Any) -> int:
-    """The length of all texts in a JSON value, names of properties too."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(len(name) + _characters(each) for name, each in value.items())
-    return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
 def column_fault(value: Any, schema: JsonSchema) -> str | None:

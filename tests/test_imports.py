@@ -62,6 +62,7 @@ LAYERS = [
     {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise", "pipelines.tiny.network"},
     {"pipelines.tiny.muon"},
     {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
+    {"pipelines.validation"},
     {"pipelines.subschemas"},
     {"pipelines.patterns"},
 ]
@@ -71,6 +72,7 @@ PURE += [
     "outline",
     "patterns",
     "subschemas",
+    "validation",
     "schema",
     "extraction",
     "merging",
