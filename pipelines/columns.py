@@ -25,7 +25,8 @@ from pipelines.documents import (
     Summary,
     Value,
 )
-from pipelines.schema import JsonSchema, arrow_type, typed
+from pipelines.schema import arrow_type, typed
+from pipelines.validation import JsonSchema
 
 _QUOTE_FIELDS: Sequence[tuple[str, pa.DataType]] = [
     ("text", pa.string()),

@@ -15,16 +15,9 @@ from pipelines.columns import RESERVED_FIELDS
 from pipelines.documents import Fields, Quote
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.grounding import locate
-from pipelines.schema import (
-    JsonSchema,
-    column_fault,
-    faults,
-    from_shorthand,
-    kind_of,
-    normalised,
-    types_of,
-)
+from pipelines.schema import column_fault, from_shorthand, kind_of, normalised, types_of
 from pipelines.spec import ExtractTask
+from pipelines.validation import JsonSchema, faults
 
 QUOTES = "quotes"
 _QUOTE_CHARACTERS = 300
@@ -146,19 +139,26 @@ def read_fields(
     """
     values = _parsed(answer)
     quotes = values.pop(QUOTES, None)
-    try:
-        found = faults(values, schema)
-    except (ArithmeticError, RecursionError) as error:
-        raise InvalidAnswer(f"cannot be checked: {error}") from error
-    if found:
-        raise InvalidAnswer("; ".join(f"{each.path or 'it'}: {each.message}" for each in found[:3]))
-    if fault := column_fault(values, schema):
-        raise InvalidAnswer(fault)
+    _check(values, schema)
     looked_up = tuple(_quotes(quotes, values, text, span))
     if only_verified:
         verified = {quote.field for quote in looked_up if quote.verified}
         values = {n: each if n in verified else _nothing(each) for n, each in values.items()}
     return Fields(values, looked_up)
+
+
+def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
+    """Raises InvalidAnswer where the values break the schema or fit in no column, also where they
+    cannot be checked at all: that is one task's trouble, not the run's."""
+    try:
+        found = faults(values, schema)
+        fault = None if found else column_fault(values, schema)
+    except Exception as error:
+        raise InvalidAnswer(f"cannot be checked: {type(error).__name__}: {error}") from error
+    if found:
+        raise InvalidAnswer("; ".join(f"{each.path or 'it'}: {each.message}" for each in found[:3]))
+    if fault:
+        raise InvalidAnswer(fault)
 
 
 def _parsed(answer: str) -> dict[str, Any]:

@@ -7,7 +7,10 @@ and the shape of quotation marks and dashes; then for words that are nearly the 
 from __future__ import annotations
 
 import re
+from functools import cache
+from typing import Any
 
+import re2
 from rapidfuzz import fuzz
 
 from pipelines.documents import Quote
@@ -23,7 +26,17 @@ _ALIKE = {
     for character in characters
 }
 _BROKEN_WORD = re.compile(r"(?<=\w)(?:-|‐|\u00ad)[^\S\n]*\n\s*(?=\w)")
-_MAY_BREAK = r"(?:[-‐\u00ad][^\S\n]*\n\s*)?"
+# What `str.isspace` says of, but for the line's end, as RE2 has it.
+_BLANKS = (
+    r"\t\x0b-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}"
+    r"\x{3000}"
+)
+_SPACE = rf"[\n{_BLANKS}]"
+_MAY_BREAK = rf"(?:[-‐\x{{ad}}][{_BLANKS}]*\n{_SPACE}*)?"
+# Of longer quotes only words that are nearly the same are looked for: for up to so many characters
+# RE2 has room to remember where in a quote it may be, and reads a text once.
+_MOST_CHARACTERS = 1000
+_MOST_BYTES = 2**25
 
 
 def locate(quote: str, text: str, start: int = 0, end: int | None = None) -> Quote:
@@ -49,8 +62,27 @@ def _exactly(quote: str, text: str, start: int, end: int) -> tuple[int, int] | N
 
 def _loosely(quote: str, text: str, start: int, end: int) -> tuple[int, int] | None:
     words = [_word_pattern(word) for word in _BROKEN_WORD.sub("", quote).split()]
-    found = re.compile(r"\s+".join(words)).search(text, start, end) if words else None
-    return found.span() if found else None
+    if not words or len(quote) > _MOST_CHARACTERS:
+        return None
+    # RE2 reads a text once; Python's engine would read on from each place that begins as the quote
+    pattern = f"{_SPACE}+".join(words).encode("utf-8", "replace")
+    data = text[start:end].encode("utf-8", "surrogatepass")
+    found = re2.compile(pattern, options=_options()).search(data)
+    # it would keep the last hundred, of which none comes again
+    re2.purge()
+    if found is None:
+        return None
+    begin = start + len(data[: found.start()].decode("utf-8", "surrogatepass"))
+    return begin, begin + len(data[found.start() : found.end()].decode("utf-8", "surrogatepass"))
+
+
+@cache
+def _options() -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = _MOST_BYTES
+    return options
 
 
 def _word_pattern(word: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from pipelines.documents import Fields, Label, Quote
 from pipelines.extraction import says_something
-from pipelines.schema import JsonSchema, kind_of
+from pipelines.schema import kind_of
+from pipelines.validation import JsonSchema
 
 T = TypeVar("T")
 Path = tuple[str, ...]

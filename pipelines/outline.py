@@ -22,11 +22,9 @@ _HEADING = re.compile(
     r")$",
     re.MULTILINE,
 )
-_BLOCK = re.compile(
-    r"^[ \t]*(?P<fence>```|~~~)[^\n]*\n(?:[^\n]*\n){0,500}?[ \t]*(?P=fence)[ \t]*$"
-    r"|(?:^[ \t]*[|+][^\n]*(?:\n|\Z)){2,}",
-    re.MULTILINE,
-)
+_FENCE = re.compile(r"^[ \t]*(?P<fence>```|~~~)(?P<rest>[^\n]*)$", re.MULTILINE)
+_TABLE = re.compile(r"(?:^[ \t]*[|+][^\n]*(?:\n|\Z)){2,}", re.MULTILINE)
+_MOST_CODE_LINES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Outline:
     """The layout of one text. Made in time that grows with the text."""
 
     def __init__(self, text: str) -> None:
-        self._blocks = [Block(*found.span()) for found in _BLOCK.finditer(text)]
+        self._blocks = list(_blocks(text))
         self._block_starts = [block.start for block in self._blocks]
         self._paths = list(_paths(self._headings(text)))
         self._path_starts = [start for start, _ in self._paths]
@@ -75,6 +73,48 @@ class Outline:
         for found in _HEADING.finditer(text):
             if not self.block_around(found.start() + 1):
                 yield _heading(found)
+
+
+def _blocks(text: str) -> Iterator[Block]:
+    """Code between fences, and tables outside of it, in the text's order."""
+    tables = [Block(*found.span()) for found in _TABLE.finditer(text)]
+    at = 0
+    for code in _code(text):
+        while at < len(tables) and tables[at].start < code.end:
+            if tables[at].start < code.start:
+                yield tables[at]
+            at += 1
+        yield code
+    yield from tables[at:]
+
+
+def _code(text: str) -> Iterator[Block]:
+    """Each fence with the next one that closes it. All are found before any is matched, so that a
+    text of nothing but fences that are never closed takes no longer than any other."""
+    fences = list(_FENCE.finditer(text))
+    lines = _line_numbers(text, fences)
+    closing: dict[str, int] = {}
+    closed_by: list[int | None] = [None] * len(fences)
+    for at in reversed(range(len(fences))):
+        closed_by[at] = closing.get(fences[at]["fence"])
+        if not fences[at]["rest"].strip(" \t"):
+            closing[fences[at]["fence"]] = at
+    begin = 0
+    while begin < len(fences):
+        end = closed_by[begin]
+        if end is None or lines[end] - lines[begin] > _MOST_CODE_LINES + 1:
+            begin += 1
+            continue
+        yield Block(fences[begin].start(), fences[end].end())
+        begin = end + 1
+
+
+def _line_numbers(text: str, places: list[re.Match[str]]) -> list[int]:
+    numbers, counted = [], 0
+    for before, place in zip([None, *places], places, strict=False):
+        counted += text.count("\n", before.start() if before else 0, place.start())
+        numbers.append(counted)
+    return numbers
 
 
 def _heading(found: re.Match[str]) -> _Heading:

@@ -9,7 +9,6 @@ left to the engine's decoding and to jsonschema. Knows no prompts and no engine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,8 +17,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 
 from pipelines.errors import SpecError
-
-JsonSchema = Mapping[str, Any]
+from pipelines.subschemas import self_contained, subschemas
+from pipelines.validation import JsonSchema
 
 _SCALARS: Mapping[str, pa.DataType] = {
     "string": pa.string(),
@@ -31,24 +30,12 @@ _FORMATS: Mapping[str, pa.DataType] = {
     "date": pa.date32(),
     "date-time": pa.timestamp("us", tz="UTC"),
 }
+# Of a schema itself no format is checked: `regex` would compile it as Python's.
+_NO_FORMATS = FormatChecker(())
 # More than a table has columns, or a model fills in.
 _MOST_PLACES = 2000
-# What no reference stands in any more, and what holds values.
-_PUT_IN = ("properties", "items", "enum", "const", "default", "examples")
-_FORMAT_CHECKER = FormatChecker(("date",))
-
-
-@_FORMAT_CHECKER.checks("date-time", ValueError)
-def _is_datetime(value: object) -> bool:
-    return not isinstance(value, str) or bool(datetime.fromisoformat(value))
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaFault:
-    """Where a value breaks its schema, and how."""
-
-    path: str
-    message: str
+# Where no reference stands any more.
+_PUT_IN = ("properties", "items")
 
 
 def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,10 +76,15 @@ def normalised(schema: JsonSchema, where: str) -> dict[str, Any]:
     null, and so do properties that need not be there: now all must be, and none besides. Raises
     SpecError at `where`.
     """
+    schema = self_contained(schema, where)
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
     except SchemaError as error:
         raise SpecError(f"{where}: not a JSON Schema: {error.message}") from error
+    for each in subschemas(schema):
+        if "patternProperties" in each.schema:
+            place = ".".join((where, *each.keys, "patternProperties"))
+            raise SpecError(f"{place}: a column's fields have names; list them in properties")
     whole = _normalised(schema, _Root(schema), where, ())
     if whole["type"] != "object" or not whole["properties"]:
         raise SpecError(f"{where}: must be an object with at least one property")
@@ -144,17 +136,13 @@ def _normalised(
         if not isinstance(schema.get("items"), Mapping):
             raise SpecError(f"{where}: an array must say what its items are")
         named["items"] = _normalised(schema["items"], root, f"{where}.items", seen)
-    for key, value in named.items():
-        if key not in _PUT_IN and _refers(value):
-            raise SpecError(f"{where}.{key}: a $ref is not followed here; write the definition out")
+    rest = {key: value for key, value in named.items() if key not in _PUT_IN}
+    for each in subschemas(rest):
+        if "$ref" in each.schema:
+            raise SpecError(
+                f"{where}.{each.keys[0]}: a $ref is not followed here; write the definition out"
+            )
     return named
-
-
-def _refers(value: Any) -> bool:
-    """Whether a reference stands anywhere in it."""
-    if isinstance(value, Mapping):
-        return "$ref" in value or any(map(_refers, value.values()))
-    return isinstance(value, list | tuple) and any(map(_refers, value))
 
 
 def _properties(
@@ -242,15 +230,6 @@ def arrow_type(schema: JsonSchema) -> pa.DataType:
     if kind == "string" and schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]
     return _SCALARS[kind]
-
-
-def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
-    """Everywhere that a JSON value breaks its schema."""
-    found = Draft202012Validator(schema, format_checker=_FORMAT_CHECKER).iter_errors(value)
-    return [
-        SchemaFault(".".join(str(part) for part in error.absolute_path), error.message)
-        for error in found
-    ]
 
 
 def column_fault(value: Any, schema: JsonSchema) -> str | None:

@@ -21,7 +21,7 @@ from pipelines.grounding import locate
 from pipelines.merging import same_words
 from pipelines.prompts import Prompts
 from pipelines.reading import Reading
-from pipelines.schema import JsonSchema, nullable
+from pipelines.schema import nullable
 from pipelines.spec import (
     CANNOT_TELL,
     AskTask,
@@ -31,6 +31,7 @@ from pipelines.spec import (
     TaskSpec,
 )
 from pipelines.tokens import Tokens
+from pipelines.validation import JsonSchema
 
 NOT_STATED = "Not stated"
 QUOTE_MARK = "Quote:"

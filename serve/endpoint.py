@@ -154,10 +154,10 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
         _fits("messages" if kind == CHAT else "prompt", asked.characters, offer)
         most = _answer_tokens(asked, offer)
         form = getattr(asked, "response_format", None)
-        if form and form.json_schema and (fault := offer.unfit(form.json_schema.json_schema, 0)):
-            raise RequestRejected(f"response_format: a schema {fault}")
-        body = asked.model_dump(mode="json", exclude_none=True, by_alias=True)
         async with in_time(endpoint, until):
+            if form and (given := form.json_schema):
+                given.json_schema = await asyncio.to_thread(offer.decodable, given.json_schema)
+            body = asked.model_dump(mode="json", exclude_none=True, by_alias=True)
             ids = await asyncio.to_thread(offer.prompts, kind, body)
         longest = max(map(len, ids))
         pool = offer.pool_of_prompt(longest, asked.answer_tokens)

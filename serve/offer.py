@@ -20,6 +20,7 @@ from pipelines.jobfile import Section
 from pipelines.models import Model, effective_lengths, resolve
 from pipelines.prepared import prepare_tasks
 from pipelines.spec import TaskSpec, checked
+from pipelines.subschemas import positions, self_contained
 from pipelines.tasks import Tasks
 from pipelines.tokens import load_tokens
 from pipelines.units import LONG, SHORT
@@ -32,6 +33,8 @@ _USUAL_ANSWER_TOKENS = 256
 # Tasks of so many requests are kept ready; ready they are a hundred times as large as written.
 _TASKS_KEPT, _KEPT_CHARACTERS = 256, 8192
 _MOST_PARTS = 1000
+# Of the patterns that an engine decodes by: its grammars take about a millisecond for each.
+_MOST_POSITIONS = 1000
 
 Named = str | Mapping[str, Any]
 """A task of a request: a name of the serve file, or a definition."""
@@ -137,6 +140,23 @@ class Offer:
         if shape.parts > _MOST_PARTS:
             return f"of more than {_MOST_PARTS} parts"
         return None if _is_utf8(schema) else "with a lone surrogate, which is no character"
+
+    def decodable(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The schema of a response format as an engine may be given it: it refers to nothing but
+        itself, and its patterns are small. Raises RequestRejected with the path of the key."""
+        where = "response_format.json_schema.schema"
+        if fault := self.unfit(schema, 0):
+            raise RequestRejected(f"{where}: a schema {fault}")
+        try:
+            bare = self_contained(schema, where)
+        except SpecError as error:
+            raise RequestRejected(error.message) from error
+        if positions(bare) > _MOST_POSITIONS:
+            raise RequestRejected(
+                f"{where}: its patterns have more than {_MOST_POSITIONS} positions, repetitions "
+                f"counted; use * or + in place of a large {{m,n}}, or fewer patterns"
+            )
+        return bare
 
     def _named(self, name: str) -> TaskSpec:
         if name not in self.named:

@@ -164,6 +164,80 @@ async def test_a_schema_of_very_many_parts_is_refused(client: httpx.AsyncClient)
     assert all("of more than 1000 parts" in error_of(each)["message"] for each in told)
 
 
+FIELD: dict[str, Any] = {"type": "string"}
+
+
+def format_of(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ({"$ref": "http://127.0.0.1:1/a.json"}, ".a.$ref: 'http://127.0.0.1:1/a.json', must be"),
+        ({"$ref": "file:///etc/hostname"}, ".a.$ref: 'file:///etc/hostname', must be"),
+        ({"$dynamicRef": "#a"}, ".a.$dynamicRef: not followed"),
+        ({"$id": "http://127.0.0.1:1/", **FIELD}, ".a.$id: allowed at the root"),
+        ({"$anchor": "a", **FIELD}, ".a.$anchor: allowed at the root"),
+        ({**FIELD, "pattern": "(a{1,500}){1,500}"}, ".a.pattern: '(a{1,500}){1,500}': more than"),
+        ({**FIELD, "pattern": r"(a)\1"}, ".a.pattern: "),
+        ({**FIELD, "pattern": "("}, ".a.pattern: "),
+    ],
+)
+async def test_a_schema_that_reaches_out_or_takes_long_is_refused_before_the_engine(
+    client: httpx.AsyncClient, pool: ScriptedPool, field: dict[str, Any], told: str
+) -> None:
+    schema = {"type": "object", "properties": {"a": field}}
+    task = {"name": "facts", "kind": "extract", "schema": schema}
+    documents = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "tasks": [task]})
+    chats = await client.post(CHATS, json={**CHAT_BODY, "response_format": format_of(schema)})
+    assert (documents.status_code, chats.status_code) == (422, 400)
+    assert f"tasks.facts.schema.properties{told}" in error_of(documents)["message"]
+    assert f"response_format.json_schema.schema.properties{told}" in error_of(chats)["message"]
+    assert not pool.works
+
+
+async def test_a_format_of_many_patterns_is_refused_before_the_engine(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    names = {f"p{at}": {**FIELD, "pattern": f"^[a-z]{{1,50}}-{at}$"} for at in range(40)}
+    form = format_of({"type": "object", "properties": names})
+    response = await client.post(CHATS, json={**CHAT_BODY, "response_format": form})
+    assert response.status_code == 400
+    assert "more than 1000 positions" in error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_format_comes_to_the_engine_without_the_names_at_its_root(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"$ref": {"$ref": "#/$defs/a"}, "b": {"enum": [{"$ref": "x"}]}},
+        "$defs": {"a": {**FIELD, "pattern": r"^\d{4}-\d\d-\d\d$"}},
+    }
+    named = {"$schema": "http://json-schema.org/draft-07/schema#", "$id": "http://127.0.0.1:1/"}
+    form = format_of({**named, **schema})
+    response = await client.post(CHATS, json={**CHAT_BODY, "response_format": form})
+    assert response.status_code == 200, response.text
+    (work,) = pool.works
+    assert work.body is not None
+    assert work.body["response_format"] == format_of(schema)
+
+
+@pytest.mark.parametrize("path", [CHATS, TEXTS])
+@pytest.mark.parametrize(
+    "key", ["structured_outputs", "guided_regex", "guided_json", "guided_grammar", "extra_body"]
+)
+async def test_vllms_own_ways_to_a_grammar_are_closed(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, key: str
+) -> None:
+    response = await client.post(path, json={**BODIES[path], key: {"regex": "(a?){999}"}})
+    assert response.status_code == 422
+    assert f"{key}: no such key" in error_of(response)["message"]
+    assert not pool.works
+
+
 @pytest.mark.parametrize(
     ("path", "changed", "code"),
     [

@@ -12,8 +12,9 @@ from pipelines.columns import AnswerColumn
 from pipelines.documents import Answer, Usage
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.extraction import answer_schema, answer_tokens, form, read_fields, schema_of
-from pipelines.schema import faults, nullable
+from pipelines.schema import nullable
 from pipelines.spec import ExtractTask
+from pipelines.validation import faults
 
 FIELDS = {"company": "string", "revenue": "number", "risks": ["string"], "on": "date"}
 TEXT = "Acme earned 12.5 on a day in May. Risks: fire, flood."

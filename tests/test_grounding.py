@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +59,29 @@ def test_a_span_of_the_text_can_be_looked_at_alone() -> None:
     assert locate("word", text, start=3).start == 9
     assert not locate("word", text, start=3, end=12).verified
     assert locate("wor", text, start=3, end=12).end == 12
+
+
+@pytest.mark.parametrize("space", [chr(at) for at in range(0x3001) if chr(at).isspace()])
+def test_any_white_space_is_as_good_as_any_other(space: str) -> None:
+    assert _words(
+        locate("of the\n year", f"end of{space} the{space}year"), f"end of{space} the{space}year"
+    )
+    broken = f"the audi-{'' if space.splitlines() == [''] else space}\n{space}tors said"
+    assert _words(locate("the auditors said", broken), broken) == broken
+
+
+def test_a_text_that_begins_as_the_quote_everywhere_is_read_once() -> None:
+    """Python's engine read on from each letter as far as the quote goes: for minutes."""
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "from pipelines.grounding import locate\n"
+        "text = 'a' * 2_000_000 + '\\nb'\n"
+        "found = locate('a' * 900 + ' b', text)\n"
+        "assert (found.start, found.end) == (1_999_100, 2_000_002), found"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_offsets_are_those_of_characters() -> None:
+    text = "žluťoučký 😀 kůň\n\nže said"
+    assert _words(locate("kůň že said", text), text) == "kůň\n\nže said"

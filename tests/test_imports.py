@@ -63,11 +63,17 @@ LAYERS = [
     {"pipelines.tiny.muon"},
     {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
     {"pipelines.ports"},
+    {"pipelines.validation"},
+    {"pipelines.subschemas"},
+    {"pipelines.patterns"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
 PURE += [
     "chunking",
     "outline",
+    "patterns",
+    "subschemas",
+    "validation",
     "schema",
     "extraction",
     "merging",

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import SpecError
-from pipelines.schema import arrow_type, faults, from_shorthand, normalised, typed
+from pipelines.schema import arrow_type, from_shorthand, normalised, typed
+from pipelines.validation import faults
 
 FIELDS = {
     "company": "string",
