@@ -25,6 +25,7 @@ from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, Fenced, SpecError, StorageError
+from pipelines.exclusive import check_exclusive_creation
 from pipelines.lease import Lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
@@ -64,6 +65,7 @@ def run_job(
     storage = Storage(job.spec.output.path)
     ledger = Ledger(storage)
     ledger.refuse_strangers()
+    check_exclusive_creation(storage)
     log = _log_path(storage)
     with screen_over(log) as screen:
         screen.console.print(f"phifleet run {job.spec.name}; the log is {log}", soft_wrap=True)

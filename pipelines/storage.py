@@ -1,7 +1,6 @@
-"""Local disk and S3 behind a few verbs. Every name is relative to one root.
+"""Disks and buckets behind a few verbs. Every name is relative to one root.
 
-Knows bytes and names; nothing of runs, parts or Parquet. Other fsspec protocols work as far as they
-support exclusive creation, at the user's own risk.
+Knows bytes and names; nothing of runs, parts or Parquet.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import errno
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,21 @@ from typing import Any
 
 import fsspec
 
-from pipelines.errors import StorageError
+from pipelines.errors import OutputError, StorageError
+from pipelines.stores import (
+    AZURE,
+    creating,
+    is_conflict,
+    is_local,
+    open_output,
+    protocol_of,
+    refusals,
+)
 
-# How S3's client meets 5xx, throttling and timeouts: exponential backoff with jitter. What the user
-# has set stays.
-_RETRYING = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
 # So often S3 may say that somebody else is creating the same name.
 _CONFLICTS = 8
-
-
-def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """What filesystems raise where they refuse, and others; asked for in an `except`, late."""
-    # it ships no type information
-    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
-
-    return OSError, BotoCoreError, *others
+# What a filesystem without hard links answers, or one that lets nobody make them.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
@@ -42,10 +41,6 @@ def storage_errors(action: str, where: str) -> Iterator[None]:
         yield
     except refusals() as error:
         raise StorageError(f"{where}: cannot {action}: {error}") from error
-
-
-def is_local(url: str) -> bool:
-    return "://" not in url or url.startswith(("file://", "local://"))
 
 
 @dataclass(frozen=True)
@@ -72,12 +67,7 @@ class Storage:
         return is_local(self.url)
 
     def _split(self) -> tuple[Any, str]:
-        # others write beside us: what was listed a moment ago may not be true any more
-        options = {} if self.local else {"use_listings_cache": False}
-        for name, value in _RETRYING.items():
-            os.environ.setdefault(name, value)
-        filesystem, root = fsspec.core.url_to_fs(self.url, **options)
-        return filesystem, str(root)
+        return open_output(self.url, OutputError)
 
     def path(self, name: str) -> str:
         """The full path of a name on `filesystem`."""
@@ -112,7 +102,8 @@ class Storage:
     def create(self, name: str, data: bytes) -> bool:
         """Create a name with its whole content, or return False where it exists. One winner.
 
-        Locally a hard link of a finished file; on S3 one PUT with `If-None-Match: *`.
+        Locally a hard link of a finished file; elsewhere one request with the condition that the
+        name does not exist. Raises OutputError where a disk has no hard links, StorageError.
         """
         with storage_errors("create", self.path(name)):
             return self._create_local(name, data) if self.local else self._create_remote(name, data)
@@ -123,20 +114,28 @@ class Storage:
                 os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                raise OutputError(
+                    f"output.path: {self.path(name)}: this filesystem makes no hard links "
+                    f"({error.strerror}), and without them two runs could create the same name; "
+                    "choose another disk, or a bucket"
+                ) from error
             _keep_names(Path(self.path(name)).parent)
         return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
         for _ in range(_CONFLICTS):
             try:
-                self.filesystem.pipe_file(self.path(name), data, mode="create")
-            except FileExistsError:
-                return False
+                self.filesystem.pipe_file(self.path(name), data, **creating(self.url))
             except OSError as error:
-                # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL
-                if error.errno == errno.EINVAL and self.exists(name):
+                # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL, and
+                # adlfs takes any conflict for a name that exists
+                lost = isinstance(error, FileExistsError) or error.errno == errno.EINVAL
+                if lost and self.exists(name):
                     return False
-                if not _is_conflict(error):
+                if not is_conflict(error):
                     raise
                 conflict = error
             else:
@@ -186,7 +185,8 @@ class Storage:
 
         Raises FileNotFoundError where there is no source, StorageError.
         """
-        if self.local:
+        # Azure may copy later than it says so
+        if self.local or protocol_of(self.url) in AZURE:
             self.write(target, self.read(source))
             return
         try:
@@ -269,13 +269,6 @@ class Storage:
             self.filesystem.open(where, "rb", cache_type="none") as file,
         ):
             yield file
-
-
-def _is_conflict(error: OSError) -> bool:
-    """Whether S3 could not say who came first, of two who create a name at once, and is to be asked
-    again."""
-    told: Mapping[str, Any] = getattr(error.__cause__, "response", {})
-    return bool(told.get("Error", {}).get("Code") == "ConditionalRequestConflict")
 
 
 def _take_name(finished: Path, path: str) -> None:

@@ -34,6 +34,7 @@ LAYERS = [
     {"pipelines.tiny.exam"},
     {
         "pipelines.prepared",
+        "pipelines.exclusive",
         "pipelines.ledger",
         "pipelines.lease",
         "pipelines.attempts",
@@ -43,6 +44,7 @@ LAYERS = [
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
     {"pipelines.screen"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
+    {"pipelines.stores"},
     {"pipelines.keeper"},
     {"pipelines.answer", "pipelines.admission"},
     {"pipelines.tiny.train"},
