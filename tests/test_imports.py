@@ -36,6 +36,7 @@ LAYERS = [
         "pipelines.prepared",
         "pipelines.exclusive",
         "pipelines.ledger",
+        "pipelines.records",
         "pipelines.lease",
         "pipelines.attempts",
         "pipelines.corpus",
