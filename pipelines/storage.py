@@ -10,6 +10,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import fsspec
 
+from pipelines.disk import keep_names, take_name
 from pipelines.errors import OutputError, StorageError
 from pipelines.stores import (
     AZURE,
@@ -30,6 +32,7 @@ from pipelines.stores import (
 
 # So often S3 may say that somebody else is creating the same name.
 _CONFLICTS = 8
+_REMOVERS = 16
 # What a filesystem without hard links answers, or one that lets nobody make them.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -97,7 +100,7 @@ class Storage:
                 self.filesystem.pipe_file(self.path(name), data)
                 return
             with self._finished(name, data) as temporary:
-                _take_name(temporary, self.path(name))
+                take_name(temporary, self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Create a name with its whole content, or return False where it exists. One winner.
@@ -122,7 +125,7 @@ class Storage:
                     f"({error.strerror}), and without them two runs could create the same name; "
                     "choose another disk, or a bucket"
                 ) from error
-            _keep_names(Path(self.path(name)).parent)
+            keep_names(Path(self.path(name)).parent)
         return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
@@ -176,7 +179,7 @@ class Storage:
         if self.local:
             with finished.open("rb") as file:
                 os.fsync(file.fileno())
-            _take_name(finished, self.path(name))
+            take_name(finished, self.path(name))
         else:
             self.filesystem.put_file(str(finished), self.path(name))
 
@@ -253,11 +256,19 @@ class Storage:
         """Of many that are removed in one call, the filesystem does not say which were refused."""
         if len(paths) == 1:
             self.filesystem.rm_file(paths[0])
+        elif protocol_of(self.url) in AZURE:
+            # of many at once, adlfs leaves the others where one is gone already
+            with ThreadPoolExecutor(_REMOVERS) as pool:
+                list(pool.map(self._remove_one, paths))
         elif paths:
             self.filesystem.rm(list(paths))
             self.filesystem.invalidate_cache()
             if left := [each for each in (paths[0], paths[-1]) if self.filesystem.exists(each)]:
                 raise PermissionError(errno.EACCES, "it was refused, and is still there", left[0])
+
+    def _remove_one(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.filesystem.rm_file(path)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
@@ -269,26 +280,3 @@ class Storage:
             self.filesystem.open(where, "rb", cache_type="none") as file,
         ):
             yield file
-
-
-def _take_name(finished: Path, path: str) -> None:
-    os.replace(finished, path)
-    _keep_names(Path(path).parent)
-
-
-def _keep_names(directory: Path) -> None:
-    """Have a directory's names on the disk: a file that was synced may be nameless after a power
-    cut."""
-    try:
-        opened = os.open(directory, os.O_RDONLY)
-    except PermissionError:
-        # it may be written and not read
-        return
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        # some mounted filesystems know no such thing
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(opened)

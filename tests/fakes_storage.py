@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_server
 from typing import Self
@@ -123,6 +124,11 @@ class GoogleServer(BucketServer):
         ]  # fmt: skip
 
 
+# The account and key that Azurite's own documentation gives.
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
 class AzureServer(BucketServer):
     """Azurite, of npm."""
 
@@ -130,18 +136,35 @@ class AzureServer(BucketServer):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        # the account and key that Azurite's own documentation gives
-        account = "devstoreaccount1"
-        key = (
-            "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/"
-            "K1SZFPTOtr/KBHBeksoGMGw=="
-        )
         return {
-            "AZURE_STORAGE_CONNECTION_STRING": (
-                f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
-                f"BlobEndpoint={self.endpoint}/{account};"
-            )
+            "AZURE_STORAGE_CONNECTION_STRING": f"{self._place}AccountKey={_KEY};",
         }
+
+    @property
+    def _place(self) -> str:
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};"
+            f"BlobEndpoint={self.endpoint}/{_ACCOUNT};"
+        )
+
+    def only_to_read(self) -> str:
+        """A connection string with which nothing can be changed."""
+        from azure.storage.blob import (
+            AccountSasPermissions,
+            ResourceTypes,
+            Services,
+            generate_account_sas,
+        )
+
+        signature = generate_account_sas(
+            _ACCOUNT,
+            _KEY,
+            ResourceTypes(service=True, container=True, object=True),
+            AccountSasPermissions(read=True, list=True),
+            datetime.now(UTC) + timedelta(hours=1),
+            services=Services(blob=True),
+        )
+        return f"{self._place}SharedAccessSignature={signature};"
 
     def command(self) -> Sequence[str]:
         program = shutil.which("azurite-blob")

@@ -45,7 +45,7 @@ LAYERS = [
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
     {"pipelines.screen"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
-    {"pipelines.stores"},
+    {"pipelines.stores", "pipelines.disk"},
     {"pipelines.keeper"},
     {"pipelines.answer", "pipelines.admission"},
     {"pipelines.tiny.train"},

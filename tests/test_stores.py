@@ -146,6 +146,23 @@ def test_a_bucket_that_is_not_there_is_a_storage_error(
         list_files(storage.url)
 
 
+def test_azure_keys_that_may_only_read_are_a_storage_error(
+    abfs: AzureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(f"{abfs.new_bucket()}/out")
+    for name in ("d/a", "d/b"):
+        storage.write(name, b"")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", abfs.only_to_read())
+    storage.filesystem.clear_instance_cache()
+    with pytest.raises(StorageError, match=r"out/d: cannot remove"):
+        storage.remove("d")
+    with pytest.raises(StorageError, match=r"out/d/c: cannot create"):
+        storage.create("d/c", b"")
+    assert storage.names("d") == ["a", "b"]
+    monkeypatch.undo()
+    storage.filesystem.clear_instance_cache()
+
+
 def test_a_record_of_any_size_is_created_by_one_request(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
