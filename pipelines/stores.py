@@ -12,7 +12,7 @@ from typing import Any
 
 import fsspec
 
-from pipelines.errors import PhifleetError, StorageError
+from pipelines.errors import InputError, OutputError, PhifleetError, StorageError
 
 S3 = frozenset({"s3", "s3a"})
 GOOGLE = frozenset({"gs", "gcs"})
@@ -37,6 +37,8 @@ _VERSIONS = (
 )  # fmt: skip
 _OF_NO_USE = {"memory": "holds what this process alone can see"}
 _NEEDS_JAVA = ("hdfs",)
+# The key of the job file that an error is about.
+_KEYS: Mapping[type[PhifleetError], str] = {InputError: "input.path", OutputError: "output.path"}
 
 
 def is_local(url: str) -> bool:
@@ -56,8 +58,9 @@ def open_store(
     Raises `kind` where the URL or this installation is wrong, StorageError where a server refuses.
     """
     protocol = protocol_of(url)
+    where = f"{_KEYS.get(kind, 'path')}: {url}"
     if why := _OF_NO_USE.get(protocol):
-        raise kind(f"{url}: {protocol}:// {why}; name a shared disk or a bucket")
+        raise kind(f"{where}: {protocol}:// {why}; name a shared disk or a bucket")
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
@@ -65,11 +68,11 @@ def open_store(
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         remedy = f"pip install 'phifleet[{extra}]'" if extra else "install that on every node"
-        raise kind(f"{url}: a package is missing here: {error}; {remedy}") from error
+        raise kind(f"{where}: a package is missing here: {error}; {remedy}") from error
     except Exception as error:
         if isinstance(error, refusals()) and protocol not in _NEEDS_JAVA:
-            raise StorageError(f"{url}: cannot be opened: {error}") from error
-        raise kind(f"{url}: cannot be opened: {_first_line(error)}{_hint(protocol)}") from error
+            raise StorageError(f"{where}: cannot be opened: {error}") from error
+        raise kind(f"{where}: cannot be opened: {_first_line(error)}{_hint(protocol)}") from error
     return filesystem, str(path)
 
 
@@ -80,9 +83,9 @@ def open_output(url: str, kind: type[PhifleetError]) -> tuple[fsspec.AbstractFil
         return open_store(url, kind)
     if protocol_of(url) not in S3 | GOOGLE | AZURE:
         raise kind(
-            f"{url}: phifleet writes to a disk, s3://, gs:// or abfs:// only, for where nobody "
-            "guarantees that of many who create a name one wins, documents would be lost or "
-            "doubled; see docs/guarantees.md"
+            f"{_KEYS.get(kind, 'path')}: {url}: nobody guarantees there that of many who create a "
+            "name one wins, and documents could be lost or doubled; write to a disk, s3://, gs:// "
+            "or abfs://, see docs/guarantees.md"
         )
     # others write beside us: what was listed a moment ago may not be true any more
     return open_store(url, kind, use_listings_cache=False)

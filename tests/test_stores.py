@@ -51,7 +51,7 @@ def test_a_place_without_exclusive_creation_is_refused_before_anything_starts(
 ) -> None:
     job = _job(tmp_path, source=str(tmp_path), output=url)
     line = _refusal(capsys, "run", job)
-    assert f"phifleet: {url}: " in line and "docs/guarantees.md" in line
+    assert f"phifleet: output.path: {url}: " in line and "docs/guarantees.md" in line
     assert url in _refusal(capsys, "status", url)
     assert url in _refusal(capsys, "verify", url)
 
@@ -71,7 +71,7 @@ def test_an_input_that_cannot_be_opened_is_refused_before_anything_starts(
 ) -> None:
     job = _job(tmp_path, source=url, output=str(tmp_path / "out"))
     line = _refusal(capsys, "run", job)
-    assert f"phifleet: {url}: " in line and why in line
+    assert f"phifleet: input.path: {url}: " in line and why in line
     assert not (tmp_path / "out").exists()
 
 
@@ -101,7 +101,7 @@ def test_a_missing_package_is_named_with_its_remedy(
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert f"{url}: a package is missing here" in line
+    assert f"{section}.path: {url}: a package is missing here" in line
     assert f"pip install 'phifleet[{extra}]'" in line
 
 
