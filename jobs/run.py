@@ -25,7 +25,8 @@ from jobs.live import View, clock, watching
 from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
-from pipelines.errors import ClusterError, Fenced, SpecError, StorageError
+from pipelines.errors import ClusterError, Fenced, InputError, SpecError, StorageError
+from pipelines.exclusive import check_exclusive_creation
 from pipelines.lease import Lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
@@ -33,6 +34,7 @@ from pipelines.prepared import PreparedJob, prepare_job
 from pipelines.screen import Screen, screen_over
 from pipelines.spec import Job, JobSpec
 from pipelines.storage import Storage
+from pipelines.stores import open_store
 
 _LEASE_SECONDS = 2.0
 _UNKEPT = {"limits": ("max_gpu_hours", "max_cost_usd", "deadline"), "metrics": ("pushgateway",)}
@@ -62,9 +64,12 @@ def run_job(
         return run
 
     _refuse_unkept(job.spec)
+    # before Ray starts: a package may be missing, or a word misspelt
+    open_store(job.spec.input.path, InputError)
     storage = Storage(job.spec.output.path)
     ledger = Ledger(storage)
     ledger.refuse_strangers()
+    check_exclusive_creation(storage)
     log = _log_path(storage)
     with screen_over(log) as screen:
         log_shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log

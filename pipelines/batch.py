@@ -26,11 +26,12 @@ from pipelines.errors import (
     StorageError,
 )
 from pipelines.lease import Lease, take_lease
-from pipelines.ledger import Ledger, Plan
+from pipelines.ledger import Ledger
 from pipelines.manifest import build_manifest
 from pipelines.planner import Planner, new_files
 from pipelines.prepared import PreparedJob
 from pipelines.progress import RunState, Timing, new_board
+from pipelines.records import Plan, differing_units, plan_digests
 from pipelines.spec import differing_keys
 from pipelines.storage import Storage
 from pipelines.units import LONG, SHORT, Unit, longest_first
@@ -39,6 +40,8 @@ from pipelines.worker import Worker, WorkerConfig
 UNIT_SECONDS = 30.0
 # Units that one worker has in hand, so that its engine never drains at a unit's edge.
 _UNITS_IN_FLIGHT = 3
+# Units that a message names.
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class BatchRun:
             plans = planner.extend(claim.plans, claim.new_files)
         except ray.exceptions.RayError as error:
             raise ClusterError(f"the corpus was not indexed: {_last_line(error)}") from error
+        self._plans = plan_digests(plans)
         committed = self.ledger.committed()
         units = [unit for plan in plans for unit in plan.units]
         left = [unit for unit in units if unit.number not in committed]
@@ -186,7 +190,12 @@ class BatchRun:
         most = min(room, len(units))
         least = min(self.prepared.spec.compute.replicas.min, most)
         rows = [
-            {"number": unit.number, "file": unit.file, "row_group": unit.row_group}
+            {
+                "number": unit.number,
+                "file": unit.file,
+                "row_group": unit.row_group,
+                "plan": self._plans[unit.number],
+            }
             for unit in units
         ]
         # a block for each unit: it is dispatched, and tried again, alone
@@ -231,20 +240,26 @@ class BatchRun:
         self.state.phase = "finishing"
         self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
+        if differing := differing_units(plans, commits):
+            raise Incomplete(self._told(differing))
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
         manifest["skipped_files"] = self.state.skipped_files
-        if manifest["documents"] != sum(unit.rows for plan in plans for unit in plan.units):
-            raise Incomplete(
-                f"{self.storage.url}: {manifest['documents']} documents are accounted for, "
-                f"{self.state.documents} were indexed; please report this with _run/"
-            )
         # a newer run has more to tell, if it has other files
         self._lease.check()
         self.ledger.write_manifest(manifest)
         self.ledger.sweep(plans)
         self.state.phase = "done"
         return manifest
+
+    def _told(self, differing: Sequence[str]) -> str:
+        more = f"\n  and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
+        lines = "".join(f"\n  {each}" for each in differing[:_NAMED])
+        return (
+            f"{self.storage.url}: what is committed does not fit what was planned:{lines}{more}\n"
+            "Either two runs planned at once in a store that let both create the same name, or "
+            "_run/ was changed by hand. Run into a new OUTPUT"
+        )
 
     def _times(self) -> Mapping[str, float]:
         """This session's times, or those of the one that did the work where nothing was left."""

@@ -15,7 +15,6 @@ from os.path import dirname
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -32,7 +31,7 @@ from pipelines.layout import (
     wanted_columns,
 )
 from pipelines.spec import InputSpec
-from pipelines.storage import is_local, refusals
+from pipelines.stores import is_local, open_store, refusals, version_of
 
 _SUFFIXES = (".parquet", ".jsonl")
 # What is read in one go: as many rows as make some MB, by the row group's average.
@@ -43,7 +42,8 @@ _READ_AHEAD_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the corpus. `version` changes when its content does (ETag or time of change)."""
+    """One file of the corpus. `version` changes when its content does: an ETag, or another value
+    that the store gives."""
 
     path: str
     size_bytes: int
@@ -71,7 +71,7 @@ def list_files(path: str, but: str = "") -> list[SourceFile]:
     """
     local = is_local(path)
     try:
-        filesystem, root = fsspec.core.url_to_fs(path)
+        filesystem, root = open_store(path, InputError)
         filesystem.invalidate_cache()
         found, above = _find(filesystem, root, local=local)
     except refusals(ValueError) as error:
@@ -136,8 +136,7 @@ def _is_within(path: str, directory: str) -> bool:
 
 
 def _source_file(name: str, info: dict[str, Any]) -> SourceFile:
-    version = info.get("ETag") or info.get("mtime") or info.get("LastModified") or ""
-    return SourceFile(name, int(info["size"]), str(version))
+    return SourceFile(name, int(info["size"]), version_of(info))
 
 
 def _is_data(path: str, above: str) -> bool:
@@ -175,8 +174,7 @@ def open_corpus(
 
 
 def filesystem_of(spec: InputSpec) -> Any:
-    filesystem, _ = fsspec.core.url_to_fs(spec.path)
-    return filesystem
+    return open_store(spec.path, InputError)[0]
 
 
 def _opened(filesystem: Any, path: str) -> Any:

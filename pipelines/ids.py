@@ -5,6 +5,7 @@ Knows the index's `rows-*.parquet`; nothing of texts or units.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,6 +59,29 @@ def hash_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """A 64-bit hash of each id, the same in every process."""
     values = pc.fill_null(ids.cast(pa.string()).cast(pa.binary()), b"").to_numpy()
     return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
+
+
+def digest_ids(hashes: npt.NDArray[np.uint64]) -> str:
+    """Return a digest of documents by the hashes of their ids, the same in any order."""
+    ordered = np.sort(hashes).astype("<u8")
+    return hashlib.blake2b(ordered.tobytes(), digest_size=16).hexdigest()
+
+
+def accounted_hashes(part: pa.Table | None, letters: pa.Table | None) -> npt.NDArray[np.uint64]:
+    """Return the hashes of the documents that a part, its ids first, and dead letters account for,
+    sorted: those answered, those with a letter for the whole, and those whose every task failed."""
+    stand = [hash_ids(part.column(0))] if part is not None else []
+    failed = np.empty(0, np.uint64)
+    if letters is not None:
+        whole = pc.is_null(letters.column("task"))
+        stand.append(hash_ids(letters.filter(whole).column(DOC_ID)))
+        failed = hash_ids(letters.filter(pc.invert(whole)).column(DOC_ID))
+    standing = join_hashes(stand)
+    return join_hashes([standing, np.setdiff1d(failed, standing)])
+
+
+def join_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
+    return np.sort(np.concatenate([*hashes, np.empty(0, np.uint64)]))
 
 
 def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:

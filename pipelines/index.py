@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pipelines.corpus import Piece, read_rows
 from pipelines.cost import CostModel
 from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, read_text
-from pipelines.ids import ID_HASH, NAMED, bad_ids, describe_ids, hash_ids
+from pipelines.ids import ID_HASH, NAMED, bad_ids, describe_ids, digest_ids, hash_ids
 from pipelines.layout import Layout
 from pipelines.reading import Reading
 from pipelines.spec import InputSpec
@@ -175,6 +175,7 @@ class _SpanBuilder:
                 prompt_tokens=int(unit.prompt_tokens.sum()),
                 longest=int(unit.longest.max()),
                 seconds=float(unit.seconds.sum()),
+                ids=digest_ids(hash_ids(unit.table.column(DOC_ID))),
             )
         )
 

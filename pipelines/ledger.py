@@ -9,24 +9,18 @@ Knows storage and units; nothing of Ray, engines or documents.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipelines.attempts import DIRECTORY as ATTEMPTS
-from pipelines.corpus import SourceFile
 from pipelines.errors import Incomplete, OutputError
+from pipelines.records import Commit, Plan, StagedFile, readable, sha256
 from pipelines.storage import Storage
-from pipelines.units import Unit, units_of, units_table
 
 JOB = "_run/job.json"
 COMMITS = "_run/commits"
@@ -37,75 +31,8 @@ ERRORS = "_errors"
 RESTORE = "its copy is gone: put the file back, or run into a new OUTPUT"
 """What helps where a published file is lost, and what was staged of it too."""
 _PARALLEL = 32
-# A plan's metadata names every file of the corpus, twice: more than the 100 MB that Arrow takes to
-# be sane.
-_MOST_METADATA_BYTES = 2**31 - 1
-_FILES_KEY = b"phifleet.files"
-_ROWS_KEY = b"phifleet.rows_files"
-_PROBLEMS_KEY = b"phifleet.problems"
-_LAYOUT_KEY = b"phifleet.layout"
 _UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
 _INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
-
-
-@dataclass(frozen=True, slots=True)
-class StagedFile:
-    """A finished file in staging, and what it must still be when it is published."""
-
-    staged: str
-    rows: int
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What became of one unit. `part` and `errors` are None where they would have no rows."""
-
-    unit: int
-    rows: int
-    answered: int
-    dead_letters: int
-    reasons: Mapping[str, int]
-    part: StagedFile | None
-    errors: StagedFile | None
-    prompt_tokens: int
-    cached_prompt_tokens: int
-    output_tokens: int
-    seconds: float
-    host: str
-    committed_at: str
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self), sort_keys=True).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Commit:
-        fields: dict[str, Any] = json.loads(data)
-        for name in ("part", "errors"):
-            if fields[name] is not None:
-                fields[name] = StagedFile(**fields[name])
-        return cls(**fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one look at the corpus gave: files, units, the files that list every row, problems by
-    reason, and the layout of the rows where there are any."""
-
-    files: tuple[SourceFile, ...]
-    units: tuple[Unit, ...]
-    rows_files: tuple[str, ...]
-    problems: Mapping[str, int]
-    layout: str | None = None
-
-
-def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by reason of several plans or commits together, in the order of the reasons."""
-    whole: Counter[str] = Counter()
-    for each in counts:
-        whole.update(each)
-    return dict(sorted(whole.items()))
 
 
 def part_name(unit: int) -> str:
@@ -153,30 +80,14 @@ class Ledger:
     def add_plan(self, number: int, plan: Plan) -> bool:
         """Create plan `number`; where somebody else did so first, theirs stands, and this returns
         False."""
-        metadata = {
-            _FILES_KEY.decode(): json.dumps([asdict(file) for file in plan.files]),
-            _ROWS_KEY.decode(): json.dumps(plan.rows_files),
-            _PROBLEMS_KEY.decode(): json.dumps(dict(plan.problems)),
-            _LAYOUT_KEY.decode(): json.dumps(plan.layout),
-        }
-        sink = io.BytesIO()
-        pq.write_table(units_table(plan.units, metadata), sink)
-        return self._record(_plan_name(number), sink.getvalue())
+        return self._record(_plan_name(number), plan.to_bytes())
 
     def _read_plan(self, number: int) -> Plan | None:
         data = self.storage.find(_plan_name(number))
         if data is None:
             return None
-        table = pq.read_table(io.BytesIO(data), thrift_string_size_limit=_MOST_METADATA_BYTES)
-        metadata = table.schema.metadata
-        return Plan(
-            files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
-            units=tuple(units_of(table)),
-            rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
-            problems=json.loads(metadata[_PROBLEMS_KEY]),
-            # a run of before has none
-            layout=json.loads(metadata.get(_LAYOUT_KEY, "null")),
-        )
+        with readable(self.storage.path(_plan_name(number))):
+            return Plan.from_bytes(data)
 
     def committed(self) -> set[int]:
         """Numbers of the units that are done: one listing, no reading."""
@@ -197,7 +108,10 @@ class Ledger:
             return list(pool.map(self._read_commit, units))
 
     def _read_commit(self, unit: int) -> Commit:
-        return Commit.from_json(self.storage.read(_commit_name(unit)))
+        name = _commit_name(unit)
+        data = self.storage.read(name)
+        with readable(self.storage.path(name)):
+            return Commit.from_json(data)
 
     def publish(self, record: Commit) -> None:
         """Copy a committed unit's staged files to their places. Can be repeated.
@@ -249,7 +163,10 @@ class Ledger:
 
     def _json(self, name: str) -> Mapping[str, Any] | None:
         data = self.storage.find(name)
-        return None if data is None else dict(json.loads(data))
+        if data is None:
+            return None
+        with readable(self.storage.path(name)):
+            return dict(json.loads(data))
 
     def sweep(self, plans: Sequence[Plan]) -> None:
         """Remove what a finished run needs no more: what its units staged and attempted, the copy
@@ -301,7 +218,3 @@ def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
     """The names that a commit's files have in OUTPUT, and what each must be."""
     places = [(part_name(record.unit), record.part), (errors_name(record.unit), record.errors)]
     return [(target, staged) for target, staged in places if staged is not None]
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.ledger import Commit, Plan, published_files, sum_counts
+from pipelines.ledger import published_files
 from pipelines.prepared import PreparedJob
+from pipelines.records import Commit, Plan, sum_counts
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
 TIMES = ("engine_start_seconds", "steady_seconds", "wall_seconds", "tokens_per_second")

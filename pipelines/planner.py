@@ -19,9 +19,10 @@ from pipelines.errors import InputError, PhifleetError, StorageError, Unreadable
 from pipelines.ids import NAMED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.layout import Layout
-from pipelines.ledger import Ledger, Plan, new_index, sum_counts
+from pipelines.ledger import Ledger, new_index
 from pipelines.prepared import PreparedJob
 from pipelines.progress import RunState
+from pipelines.records import Plan, sum_counts
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
 from pipelines.units import number_units

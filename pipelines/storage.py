@@ -1,7 +1,6 @@
-"""Local disk and S3 behind a few verbs. Every name is relative to one root.
+"""Disks and buckets behind a few verbs. Every name is relative to one root.
 
-Knows bytes and names; nothing of runs, parts or Parquet. Other fsspec protocols work as far as they
-support exclusive creation, at the user's own risk.
+Knows bytes and names; nothing of runs, parts or Parquet.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ import errno
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +18,23 @@ from typing import Any
 
 import fsspec
 
-from pipelines.errors import StorageError
+from pipelines.disk import keep_names, take_name
+from pipelines.errors import OutputError, StorageError
+from pipelines.stores import (
+    AZURE,
+    creating,
+    is_conflict,
+    is_local,
+    open_output,
+    protocol_of,
+    refusals,
+)
 
-# How S3's client meets 5xx, throttling and timeouts: exponential backoff with jitter. What the user
-# has set stays.
-_RETRYING = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
 # So often S3 may say that somebody else is creating the same name.
 _CONFLICTS = 8
-
-
-def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """What filesystems raise where they refuse, and others; asked for in an `except`, late."""
-    # it ships no type information
-    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
-
-    return OSError, BotoCoreError, *others
+_REMOVERS = 16
+# What a filesystem without hard links answers, or one that lets nobody make them.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
@@ -42,10 +44,6 @@ def storage_errors(action: str, where: str) -> Iterator[None]:
         yield
     except refusals() as error:
         raise StorageError(f"{where}: cannot {action}: {error}") from error
-
-
-def is_local(url: str) -> bool:
-    return "://" not in url or url.startswith(("file://", "local://"))
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,7 @@ class Storage:
         return is_local(self.url)
 
     def _split(self) -> tuple[Any, str]:
-        # others write beside us: what was listed a moment ago may not be true any more
-        options = {} if self.local else {"use_listings_cache": False}
-        for name, value in _RETRYING.items():
-            os.environ.setdefault(name, value)
-        filesystem, root = fsspec.core.url_to_fs(self.url, **options)
-        return filesystem, str(root)
+        return open_output(self.url, OutputError)
 
     def path(self, name: str) -> str:
         """The full path of a name on `filesystem`."""
@@ -107,12 +100,13 @@ class Storage:
                 self.filesystem.pipe_file(self.path(name), data)
                 return
             with self._finished(name, data) as temporary:
-                _take_name(temporary, self.path(name))
+                take_name(temporary, self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Create a name with its whole content, or return False where it exists. One winner.
 
-        Locally a hard link of a finished file; on S3 one PUT with `If-None-Match: *`.
+        Locally a hard link of a finished file; elsewhere one request with the condition that the
+        name does not exist. Raises OutputError where a disk has no hard links, StorageError.
         """
         with storage_errors("create", self.path(name)):
             return self._create_local(name, data) if self.local else self._create_remote(name, data)
@@ -123,20 +117,28 @@ class Storage:
                 os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
-            _keep_names(Path(self.path(name)).parent)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                raise OutputError(
+                    f"output.path: {self.path(name)}: this filesystem makes no hard links "
+                    f"({error.strerror}), and without them two runs could create the same name; "
+                    "choose another disk, or a bucket"
+                ) from error
+            keep_names(Path(self.path(name)).parent)
         return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
         for _ in range(_CONFLICTS):
             try:
-                self.filesystem.pipe_file(self.path(name), data, mode="create")
-            except FileExistsError:
-                return False
+                self.filesystem.pipe_file(self.path(name), data, **creating(self.url))
             except OSError as error:
-                # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL
-                if error.errno == errno.EINVAL and self.exists(name):
+                # Ceph's gateway answers a lost race with an error that s3fs maps to EINVAL, and
+                # adlfs takes any conflict for a name that exists
+                lost = isinstance(error, FileExistsError) or error.errno == errno.EINVAL
+                if lost and self.exists(name):
                     return False
-                if not _is_conflict(error):
+                if not is_conflict(error):
                     raise
                 conflict = error
             else:
@@ -177,7 +179,7 @@ class Storage:
         if self.local:
             with finished.open("rb") as file:
                 os.fsync(file.fileno())
-            _take_name(finished, self.path(name))
+            take_name(finished, self.path(name))
         else:
             self.filesystem.put_file(str(finished), self.path(name))
 
@@ -186,7 +188,8 @@ class Storage:
 
         Raises FileNotFoundError where there is no source, StorageError.
         """
-        if self.local:
+        # Azure may copy later than it says so
+        if self.local or protocol_of(self.url) in AZURE:
             self.write(target, self.read(source))
             return
         try:
@@ -253,11 +256,19 @@ class Storage:
         """Of many that are removed in one call, the filesystem does not say which were refused."""
         if len(paths) == 1:
             self.filesystem.rm_file(paths[0])
+        elif protocol_of(self.url) in AZURE:
+            # of many at once, adlfs leaves the others where one is gone already
+            with ThreadPoolExecutor(_REMOVERS) as pool:
+                list(pool.map(self._remove_one, paths))
         elif paths:
             self.filesystem.rm(list(paths))
             self.filesystem.invalidate_cache()
             if left := [each for each in (paths[0], paths[-1]) if self.filesystem.exists(each)]:
                 raise PermissionError(errno.EACCES, "it was refused, and is still there", left[0])
+
+    def _remove_one(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.filesystem.rm_file(path)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
@@ -269,33 +280,3 @@ class Storage:
             self.filesystem.open(where, "rb", cache_type="none") as file,
         ):
             yield file
-
-
-def _is_conflict(error: OSError) -> bool:
-    """Whether S3 could not say who came first, of two who create a name at once, and is to be asked
-    again."""
-    told: Mapping[str, Any] = getattr(error.__cause__, "response", {})
-    return bool(told.get("Error", {}).get("Code") == "ConditionalRequestConflict")
-
-
-def _take_name(finished: Path, path: str) -> None:
-    os.replace(finished, path)
-    _keep_names(Path(path).parent)
-
-
-def _keep_names(directory: Path) -> None:
-    """Have a directory's names on the disk: a file that was synced may be nameless after a power
-    cut."""
-    try:
-        opened = os.open(directory, os.O_RDONLY)
-    except PermissionError:
-        # it may be written and not read
-        return
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        # some mounted filesystems know no such thing
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(opened)

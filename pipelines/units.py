@@ -23,8 +23,9 @@ MAX_UNIT_BYTES = 256 * 2**20
 class Unit:
     """Documents of one pool: one row group of a file that the index wrote.
 
-    `seconds` is the engine time it should take, `prompt_tokens` what its prompts hold, and
-    `longest` the most tokens that one of its prompts takes with its answer.
+    `seconds` is the engine time it should take, `prompt_tokens` what its prompts hold, `longest`
+    the most tokens that one of its prompts takes with its answer, and `ids` the digest of its
+    documents' ids.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Unit:
     prompt_tokens: int
     longest: int
     seconds: float
+    ids: str
 
 
 UNIT_SCHEMA = pa.schema(
@@ -47,6 +49,7 @@ UNIT_SCHEMA = pa.schema(
         ("prompt_tokens", pa.int64()),
         ("longest", pa.int64()),
         ("seconds", pa.float64()),
+        ("ids", pa.string()),
     ]
 )
 

@@ -14,20 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.documents import DOC_ID
-from pipelines.ids import hash_ids, read_hashes
-from pipelines.ledger import (
-    ERRORS,
-    RESTORE,
-    Commit,
-    Ledger,
-    StagedFile,
-    published_files,
-    sha256,
-)
+from pipelines.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
+from pipelines.ledger import ERRORS, RESTORE, Ledger, published_files
+from pipelines.records import Commit, StagedFile, differing_units, sha256
 from pipelines.storage import Storage
 
 # Files read at a time; each is held whole.
@@ -70,13 +62,14 @@ def verify(storage: Storage) -> Verdict:
         problems.append(f"{len(strange)} commits belong to no unit, the first is {strange[0]}")
     commits = ledger.commits(sorted(committed))
     problems += _strays(storage, commits)
+    problems += differing_units(plans, commits)
     checked = _check_units(storage, commits)
     problems += [problem for unit in checked for problem in unit.problems]
     rows_files = [name for plan in plans for name in plan.rows_files]
-    expected = _joined([read_hashes(storage, name) for name in rows_files])
+    expected = join_hashes([read_hashes(storage, name) for name in rows_files])
     manifest = ledger.manifest()
     if not missing:
-        problems += _id_problems(expected, _joined([unit.ids for unit in checked]))
+        problems += _id_problems(expected, join_hashes([unit.ids for unit in checked]))
         problems += _manifest_problems(manifest, commits)
     return Verdict(
         documents=len(expected),
@@ -128,8 +121,7 @@ def _check_units(storage: Storage, commits: Sequence[Commit]) -> list[_Checked]:
 
 def _check_unit(storage: Storage, commit: Commit) -> _Checked:
     problems: list[str] = []
-    accounted: list[Hashes] = []
-    failed: list[Hashes] = []
+    tables: dict[bool, pa.Table] = {}
     for name, staged in published_files(commit):
         data = storage.find(name)
         if data is None or sha256(data) != staged.sha256:
@@ -137,26 +129,19 @@ def _check_unit(storage: Storage, commit: Commit) -> _Checked:
             problems.append(f"{name}: {found}; {_remedy(storage, staged)}")
             continue
         file = pq.ParquetFile(pa.BufferReader(data))
-        if name.startswith(ERRORS):
-            letters = file.read(columns=[DOC_ID, "task"])
-            whole = pc.is_null(letters.column("task"))
-            accounted.append(hash_ids(letters.filter(whole).column(DOC_ID)))
-            failed.append(hash_ids(letters.filter(pc.invert(whole)).column(DOC_ID)))
-        else:
-            accounted.append(hash_ids(file.read(columns=[file.schema_arrow.names[0]]).column(0)))
-    # a document that stands nowhere else is one whose every task failed
-    stand = _joined(accounted)
-    return _Checked(tuple(problems), _joined([stand, np.setdiff1d(_joined(failed), stand)]))
+        of_errors = name.startswith(ERRORS)
+        wanted = [DOC_ID, "task"] if of_errors else [file.schema_arrow.names[0]]
+        tables[of_errors] = file.read(columns=wanted)
+    ids = accounted_hashes(tables.get(False), tables.get(True))
+    if not problems and digest_ids(ids) != commit.ids:
+        problems.append(f"unit {commit.unit}: its files hold other documents than its commit says")
+    return _Checked(tuple(problems), ids)
 
 
 def _remedy(storage: Storage, staged: StagedFile) -> str:
     if storage.exists(staged.staged):
         return "run again to publish it"
     return RESTORE
-
-
-def _joined(hashes: Sequence[Hashes]) -> Hashes:
-    return np.sort(np.concatenate([*hashes, np.empty(0, np.uint64)]))
 
 
 def _id_problems(expected: Hashes, seen: Hashes) -> Iterator[str]:

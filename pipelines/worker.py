@@ -46,12 +46,14 @@ from pipelines.errors import (
     StorageError,
     leaves,
 )
+from pipelines.ids import accounted_hashes, digest_ids
 from pipelines.keeper import Keeper, KeptEngine
 from pipelines.lease import Lease
-from pipelines.ledger import Commit, Ledger, StagedFile, new_staged, sha256
+from pipelines.ledger import Ledger, new_staged
 from pipelines.metrics import EngineMetrics
 from pipelines.models import resolve
 from pipelines.progress import Progress
+from pipelines.records import Commit, StagedFile, sha256
 from pipelines.storage import Storage
 from pipelines.tasks import Tasks
 
@@ -108,13 +110,13 @@ class Worker:
         return VllmEngine(self._engine_config, self._tokens, ray_metrics=True)
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Run the unit of a one-row batch (number, file, row_group); return how it went."""
+        """Run the unit of a one-row batch (number, file, row_group, plan); return how it went."""
         self._reporter.start()
         unit = {name: column[0] for name, column in batch.items()}
         started = time.time()
         with self._told():
             committed = await self._runner.run(
-                int(unit["number"]), str(unit["file"]), int(unit["row_group"])
+                int(unit["number"]), str(unit["file"]), int(unit["row_group"]), str(unit["plan"])
             )
         await self._reporter.report()
         return {
@@ -142,6 +144,15 @@ def _was_restarted() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A unit that is being answered: its number, the digest of its plan, and its rows."""
+
+    number: int
+    plan: str
+    rows: pa.Table
+
+
 class UnitRunner:
     """Answers the documents of units and commits them, with any engine."""
 
@@ -156,13 +167,15 @@ class UnitRunner:
         self._reading = Admission(keeper.engine.kv_tokens * _READ_AHEAD)
         self._least_tokens = len(self._columns) * keeper.engine.sequence_tokens
 
-    async def run(self, number: int, file: str, row_group: int) -> bool:
-        """Answer one unit, stage its part, commit and publish it; begin anew where the engine dies.
+    async def run(self, number: int, file: str, row_group: int, plan: str) -> bool:
+        """Answer one unit of a plan, stage its part, commit and publish it; begin anew where the
+        engine dies.
 
         Returns False where another worker committed it first. Raises Fenced, EngineError,
         StorageError.
         """
         rows = await asyncio.to_thread(_read_rows, self._config.storage, file, row_group)
+        work = _Work(number, plan, rows)
         documents = documents_of(rows)
         while True:
             started = time.monotonic()
@@ -173,7 +186,7 @@ class UnitRunner:
                     # the record stays, for it was in vain
                     continue
                 seconds = time.monotonic() - started
-                committed = await asyncio.to_thread(self._commit, number, rows, outcomes, seconds)
+                committed = await asyncio.to_thread(self._commit, work, outcomes, seconds)
             except Exception:
                 # no document is to blame for what ends this run
                 with suppress(StorageError):
@@ -294,46 +307,42 @@ class UnitRunner:
         self.progress.count(outcome)
         return replace(outcome, document=replace(outcome.document, text=None))
 
-    def _commit(
-        self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
-    ) -> bool:
+    def _commit(self, work: _Work, outcomes: Sequence[Outcome], seconds: float) -> bool:
         """Commit with patience: the answers have cost an engine's time, and a store may recover."""
         for pause in _COMMIT_AGAIN_AFTER:
             try:
-                return self._commit_once(number, rows, outcomes, seconds)
+                return self._commit_once(work, outcomes, seconds)
             except StorageError:
                 # spread, for all workers were refused at once
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        return self._commit_once(number, rows, outcomes, seconds)
+        return self._commit_once(work, outcomes, seconds)
 
-    def _commit_once(
-        self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
-    ) -> bool:
+    def _commit_once(self, work: _Work, outcomes: Sequence[Outcome], seconds: float) -> bool:
         self._config.lease.check()
-        record = self._stage(number, rows, outcomes, seconds)
+        record = self._stage(work, outcomes, seconds)
         if not self._ledger.commit(record):
             self._ledger.discard(record)
             return False
         self._ledger.publish(record)
         return True
 
-    def _stage(
-        self, number: int, rows: pa.Table, outcomes: Sequence[Outcome], seconds: float
-    ) -> Commit:
+    def _stage(self, work: _Work, outcomes: Sequence[Outcome], seconds: float) -> Commit:
         config = self._config
-        part = part_table(rows, outcomes, self._columns, config.id_column)
+        part = part_table(work.rows, outcomes, self._columns, config.id_column)
         letters = [letter for outcome in outcomes for letter in outcome.dead_letters()]
-        errors = errors_table(letters, rows.schema.field(DOC_ID).type)
+        errors = errors_table(letters, work.rows.schema.field(DOC_ID).type)
         usages = [answer.usage for outcome in outcomes for answer in outcome.answers]
         answered = sum(outcome.answered for outcome in outcomes)
         return Commit(
-            unit=number,
+            unit=work.number,
+            plan=work.plan,
+            ids=digest_ids(accounted_hashes(part, errors)),
             rows=len(outcomes),
             answered=answered,
             dead_letters=len(outcomes) - answered,
             reasons=dict(Counter(letter.problem.reason for letter in letters)),
-            part=self._write("part", number, part),
-            errors=self._write("errors", number, errors),
+            part=self._write("part", work.number, part),
+            errors=self._write("errors", work.number, errors),
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),
             cached_prompt_tokens=sum(usage.cached_prompt_tokens for usage in usages),
             output_tokens=sum(usage.output_tokens for usage in usages),

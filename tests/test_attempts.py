@@ -18,9 +18,10 @@ from pipelines.engine import EngineConfig
 from pipelines.errors import EngineDied, EngineError, StorageError
 from pipelines.keeper import MOST_DEATHS_IN_A_ROW, Keeper
 from pipelines.lease import take_lease
-from pipelines.ledger import Commit, Ledger
+from pipelines.ledger import Ledger
 from pipelines.metrics import EngineMetrics
 from pipelines.models import Model
+from pipelines.records import Commit
 from pipelines.spec import AskTask, SummarizeTask
 from pipelines.storage import Storage
 from pipelines.tokens import Tokens
@@ -148,7 +149,7 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
     keeper = Keeper(engines)
     metrics = Counted()
     runner = UnitRunner(config, keeper, metrics)
-    assert await runner.run(7, UNIT_FILE, 0)
+    assert await runner.run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0", "d2", "d4"]
     assert metrics.reasons.count("engine_crash") == 2
     assert metrics.reasons.count("timeout") == 1
@@ -173,7 +174,9 @@ async def test_units_beside_one_that_kills_the_engine_are_answered(
     unit_of(config.storage, ["one", "a killer", "two"])
     engines = Engines(tiny_tokens, dies_of="killer")
     runner = UnitRunner(config, Keeper(engines), None)
-    assert all(await asyncio.gather(*(runner.run(number, UNIT_FILE, 0) for number in range(3))))
+    assert all(
+        await asyncio.gather(*(runner.run(number, UNIT_FILE, 0, "plan") for number in range(3)))
+    )
     for number in range(3):
         assert answered(config.storage, number) == ["d0", "d2"]
         assert list(letters(config.storage, number)) == ["d1"]
@@ -191,7 +194,7 @@ async def test_careful_reading_has_the_engine_alone_a_document_at_a_time(
     engine = FakeEngine(tiny_tokens)
     runner = UnitRunner(config, Keeper(lambda: engine), None)
     files = {6: UNIT_FILE, 7: "careful.parquet", 8: UNIT_FILE}
-    await asyncio.gather(*(runner.run(number, file, 0) for number, file in files.items()))
+    await asyncio.gather(*(runner.run(number, file, 0, "plan") for number, file in files.items()))
     asked = re.findall("apple|pear|plum|stone|sand", " ".join(engine.prompts))
     first = asked.index("apple")
     assert asked[first : first + 6] == ["apple", "apple", "pear", "pear", "plum", "plum"]
@@ -211,7 +214,7 @@ async def test_a_document_that_two_workers_died_of_is_left_out_unread(
     for _ in range(2):
         dead.name(dead.begin(7), 1, "d1")
     engines = Engines(tiny_tokens)
-    await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
+    await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0", "d2"]
     message = "2 workers died while they read this document alone"
     assert letters(config.storage, 7) == {"d1": ("engine_crash", message, 5)}
@@ -226,7 +229,7 @@ async def test_a_document_in_hand_once_may_be_innocent_and_is_read_first(
     dead.begin(7)
     dead.name(dead.begin(7), 2, "d2")
     engines = Engines(tiny_tokens)
-    await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
+    await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0", "d1", "d2"]
     assert "three" in engines.started[0].prompts[0]
 
@@ -239,7 +242,7 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
     with pytest.raises(
         EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines .* the engine died"
     ) as e:
-        await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
+        await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
     # two deaths were of them all together
     last = MOST_DEATHS_IN_A_ROW - 3
     assert e.value.message.endswith(f"died of: in.parquet row {last}, id 'd{last}'")
@@ -255,7 +258,7 @@ async def test_no_document_is_blamed_where_no_engine_answers_anything(
     runner = UnitRunner(config, Keeper(engines), None)
     with pytest.raises(EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines"):
         for number in range(MOST_DEATHS_IN_A_ROW):
-            await runner.run(number, UNIT_FILE, 0)
+            await runner.run(number, UNIT_FILE, 0, "plan")
     assert Ledger(config.storage).committed() == set()
 
 
@@ -273,7 +276,9 @@ async def test_a_careful_unit_is_never_given_an_engine_that_died_beside_it(
         return engines()
 
     runner = UnitRunner(config, Keeper(start), None)
-    await asyncio.gather(runner.run(7, UNIT_FILE, 0), runner.run(8, "careful.parquet", 0))
+    await asyncio.gather(
+        runner.run(7, UNIT_FILE, 0, "plan"), runner.run(8, "careful.parquet", 0, "plan")
+    )
     assert answered(config.storage, 8) == ["d0"]
     assert list(letters(config.storage, 7)) == ["d0"]
 
@@ -288,7 +293,7 @@ async def test_an_engine_that_died_idle_is_no_documents_fault(
     engines = Engines(tiny_tokens)
     runner = UnitRunner(config, Keeper(engines), None)
     engines.started[0].dead = True
-    assert await runner.run(7, UNIT_FILE, 0)
+    assert await runner.run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0"]
     assert len(engines.started) == 2
 
@@ -301,14 +306,14 @@ async def test_attempts_that_die_with_their_workers_are_bounded(
     for _ in range(MOST_ATTEMPTS):
         Attempts(config.storage, 1).begin(7)
     with pytest.raises(EngineError, match=f"unit 7: {MOST_ATTEMPTS} attempts of this run died"):
-        await runner.run(7, UNIT_FILE, 0)
+        await runner.run(7, UNIT_FILE, 0, "plan")
     # those of a run before are no reason not to try
     resumed = UnitRunner(
         WorkerConfig(**{**vars(config), "lease": take_lease(config.storage)}),
         Keeper(Engines(tiny_tokens)),
         None,
     )
-    assert await resumed.run(7, UNIT_FILE, 0)
+    assert await resumed.run(7, UNIT_FILE, 0, "plan")
 
 
 async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record(
@@ -322,7 +327,7 @@ async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record
     monkeypatch.setattr("pipelines.worker._COMMIT_AGAIN_AFTER", ())
     monkeypatch.setattr(Ledger, "commit", refuse)
     with pytest.raises(StorageError):
-        await UnitRunner(config, Keeper(Engines(tiny_tokens)), None).run(7, UNIT_FILE, 0)
+        await UnitRunner(config, Keeper(Engines(tiny_tokens)), None).run(7, UNIT_FILE, 0, "plan")
     assert config.storage.names(DIRECTORY) == []
 
 
@@ -338,7 +343,7 @@ async def test_an_engine_that_does_not_start_again_ends_the_run(
         return first.pop()
 
     with pytest.raises(EngineError, match="out of memory"):
-        await UnitRunner(config, Keeper(start), None).run(7, UNIT_FILE, 0)
+        await UnitRunner(config, Keeper(start), None).run(7, UNIT_FILE, 0, "plan")
 
 
 async def test_an_engine_is_replaced_once_however_many_saw_it_die(tiny_tokens: Tokens) -> None:
@@ -366,6 +371,6 @@ async def test_a_commit_that_is_refused_for_a_while_is_tried_again(
 
     monkeypatch.setattr(Ledger, "commit", refuse)
     engines = Engines(tiny_tokens)
-    assert await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0)
+    assert await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
     assert len(engines.started[0].prompts) == len(TASKS)
     assert answered(config.storage, 7) == ["d0"]

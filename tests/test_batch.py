@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pipelines.batch import _shares
 from pipelines.corpus import SourceFile
 from pipelines.errors import InputError
-from pipelines.ledger import Plan
 from pipelines.planner import new_files
 from pipelines.progress import Timing
+from pipelines.records import Plan
 from pipelines.units import LONG, SHORT, Unit
 
 OLD = SourceFile("a.parquet", 10, "v1")
@@ -19,7 +19,7 @@ PLANS = [Plan((OLD,), (), (), {})]
 
 
 def _unit(pool: str, seconds: float) -> Unit:
-    return Unit(0, pool, "text.parquet", 0, 1, 1, 1, seconds)
+    return Unit(0, pool, "text.parquet", 0, 1, 1, 1, seconds, "ids")
 
 
 def test_only_unknown_files_are_new() -> None:

@@ -34,7 +34,9 @@ LAYERS = [
     {"pipelines.tiny.exam"},
     {
         "pipelines.prepared",
+        "pipelines.exclusive",
         "pipelines.ledger",
+        "pipelines.records",
         "pipelines.lease",
         "pipelines.attempts",
         "pipelines.corpus",
@@ -43,6 +45,7 @@ LAYERS = [
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
     {"pipelines.screen"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
+    {"pipelines.stores", "pipelines.disk"},
     {"pipelines.keeper"},
     {"pipelines.answer", "pipelines.admission"},
     {"pipelines.tiny.train"},

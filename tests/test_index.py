@@ -12,6 +12,7 @@ import pytest
 from pipelines.chunking import ChunkSize
 from pipelines.corpus import Piece, list_files, open_corpus
 from pipelines.cost import CPU, CostModel
+from pipelines.ids import digest_ids, hash_ids
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.models import Model
 from pipelines.reading import PromptShape, Reading
@@ -65,6 +66,15 @@ def test_every_row_is_in_one_unit_and_in_the_rows_file(config: IndexConfig, tmp_
     assert rows.column("row").to_pylist() == list(range(1500))
     assert (index.rows, index.tokens) == (1500, sum(rows.column("tokens").to_pylist()))
     assert [unit.rows for unit in index.units] == [len(unit) for unit in _unit_ids(config, index)]
+
+
+def test_a_unit_has_the_digest_of_its_ids_in_any_order(config: IndexConfig, tmp_path: Path) -> None:
+    _write(tmp_path, [f"Text {number}. " * (number % 90) for number in range(500)])
+    index = _index(config)
+    assert len({unit.ids for unit in index.units}) == len(index.units) > 1
+    for unit, ids in zip(index.units, _unit_ids(config, index), strict=True):
+        assert unit.ids == digest_ids(hash_ids(pa.chunked_array([ids[::-1]])))
+        assert unit.ids != digest_ids(hash_ids(pa.chunked_array([[*ids[1:], ids[1]]])))
 
 
 def test_tokens_are_exact(config: IndexConfig, tmp_path: Path, tiny_tokens: Tokens) -> None:

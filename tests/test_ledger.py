@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.attempts import Attempts
 from pipelines.corpus import SourceFile
 from pipelines.errors import Incomplete, OutputError
-from pipelines.ledger import Commit, Ledger, Plan, StagedFile, new_index, new_staged, sha256
+from pipelines.ledger import Ledger, new_index, new_staged
+from pipelines.records import Commit, Plan, StagedFile, sha256
 from pipelines.storage import Storage
 from pipelines.units import Unit
 
-UNITS = tuple(Unit(number, "short", "text", number, 3, 90, 40, 1.5) for number in range(3))
+UNITS = tuple(Unit(number, "short", "text", number, 3, 90, 40, 1.5, "ids") for number in range(3))
 PLAN = Plan((SourceFile("a.parquet", 9, "v1"),), UNITS, ("rows",), {"empty": 2})
 
 
@@ -32,7 +39,7 @@ def _staged(ledger: Ledger, kind: str, unit: int, data: bytes) -> StagedFile:
 
 def _record(ledger: Ledger, unit: int = 0) -> Commit:
     return Commit(
-        unit=unit, rows=3, answered=2, dead_letters=1, reasons={"empty": 1},
+        unit=unit, plan="plan", ids="ids", rows=3, answered=2, dead_letters=1, reasons={"empty": 1},
         part=_staged(ledger, "part", unit, b"part"),
         errors=_staged(ledger, "errors", unit, b"letters"),
         prompt_tokens=10, cached_prompt_tokens=4, output_tokens=2, seconds=1.5, host="here",
@@ -81,6 +88,56 @@ def test_a_plan_whose_recording_is_asked_for_again_is_ours(
     monkeypatch.setattr(Storage, "create", lose_the_answer)
     assert ledger.add_plan(0, PLAN)
     assert not ledger.add_plan(0, replace(PLAN, rows_files=("theirs",)))
+
+
+def test_a_plan_has_the_digest_of_its_record(ledger: Ledger) -> None:
+    ledger.add_plan(0, PLAN)
+    ledger.add_plan(1, replace(PLAN, units=UNITS[:1]))
+    first, second = ledger.plans()
+    assert first.digest == sha256(ledger.storage.read("_run/units.parquet")) != second.digest
+
+
+def _older_plan(ledger: Ledger) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(PLAN.to_bytes())).drop_columns(["ids"]), sink)
+    ledger.storage.write("_run/units.parquet", sink.getvalue())
+
+
+def _damaged_plan(ledger: Ledger) -> None:
+    ledger.storage.write("_run/units.parquet", PLAN.to_bytes()[:-9])
+
+
+def _foreign_plan(ledger: Ledger) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"number": [1]}), sink)
+    ledger.storage.write("_run/units.parquet", sink.getvalue())
+
+
+@pytest.mark.parametrize("make", [_older_plan, _damaged_plan, _foreign_plan])
+def test_a_plan_of_another_shape_is_refused_by_name(
+    ledger: Ledger, make: Callable[[Ledger], None]
+) -> None:
+    make(ledger)
+    with pytest.raises(OutputError, match=r"_run/units\.parquet: .*another version of phifleet"):
+        ledger.plans()
+
+
+@pytest.mark.parametrize(
+    "change", [{"plan": None}, {"ids": None}, {"unheard_of": 1}, {"part": {"name": "x"}}, None]
+)
+def test_a_commit_of_another_shape_is_refused_by_name(
+    ledger: Ledger, change: dict[str, Any] | None
+) -> None:
+    record: Any = json.loads(_record(ledger).to_json())
+    for name, value in (change or {}).items():
+        if value is None:
+            del record[name]
+        else:
+            record[name] = value
+    data = json.dumps(record if change else [record]).encode()
+    ledger.storage.write("_run/commits/000000.json", data)
+    with pytest.raises(OutputError, match=r"commits/000000\.json: .*another version of phifleet"):
+        ledger.commits([0])
 
 
 def test_a_plan_of_very_many_files_can_be_read(ledger: Ledger) -> None:

@@ -13,7 +13,8 @@ from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from pipelines.corpus import SourceFile
-from pipelines.ledger import COMMITS, Ledger, Plan
+from pipelines.ledger import COMMITS, Ledger
+from pipelines.records import Plan
 from pipelines.storage import Storage
 from pipelines.units import Unit
 
@@ -49,7 +50,8 @@ def test_what_is_left_of_a_hundred_thousand_units_is_known_after_few_calls(
 ) -> None:
     ledger = Ledger(Storage(f"s3://{BUCKET}/out"))
     units = tuple(
-        Unit(number, "short", "text", number, 9, 900, 400, 30.0) for number in range(UNITS)
+        Unit(number, "short", "text", number, 9, 900, 400, 30.0, f"{number:032x}")
+        for number in range(UNITS)
     )
     ledger.add_plan(0, Plan((SourceFile("a.parquet", 9, "v1"),), units, (), {}))
     store = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]

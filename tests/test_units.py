@@ -18,7 +18,7 @@ from pipelines.units import (
     units_table,
 )
 
-UNIT = Unit(-1, "short", "f", 0, 3, 90, 40, 1.5)
+UNIT = Unit(-1, "short", "f", 0, 3, 90, 40, 1.5, "ids")
 # whole numbers, so that a sum does not depend on its order
 COSTS = st.lists(st.integers(0, 20), max_size=80)
 

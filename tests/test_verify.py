@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,13 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.corpus import SourceFile
-from pipelines.ids import hash_ids
-from pipelines.ledger import Commit, Ledger, Plan, StagedFile, sha256
+from pipelines.ids import accounted_hashes, digest_ids, hash_ids
+from pipelines.ledger import Ledger
+from pipelines.records import Commit, Plan, StagedFile, sha256
 from pipelines.storage import Storage
 from pipelines.units import Unit
 from pipelines.verify import Verdict, verify
 
-UNITS = tuple(Unit(number, "short", "text", number, 3, 9, 4, 1.0) for number in range(2))
+IDS = pa.chunked_array([[f"d{number}" for number in range(6)]])
+UNITS = tuple(
+    Unit(number, "short", "text", number, 3, 9, 4, 1.0, digest_ids(hash_ids(IDS[3 * number :][:3])))
+    for number in range(2)
+)
 
 
 @pytest.fixture
@@ -24,8 +30,7 @@ def storage(tmp_path: Path) -> Storage:
     """A finished run of two units, three documents each, the last of each a dead letter."""
     made = Storage(str(tmp_path))
     ledger = Ledger(made)
-    ids = pa.chunked_array([[f"d{number}" for number in range(6)]])
-    _write(made, "_run/index/rows.parquet", pa.table({"doc_id": ids, "id_hash": hash_ids(ids)}))
+    _write(made, "_run/index/rows.parquet", pa.table({"doc_id": IDS, "id_hash": hash_ids(IDS)}))
     files = (SourceFile("a.parquet", 1, "v"),)
     ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows.parquet",), {}))
     for unit in (0, 1):
@@ -42,15 +47,23 @@ def _write(storage: Storage, name: str, table: pa.Table) -> StagedFile:
 
 
 def _commit(
-    ledger: Ledger, unit: int, answered: list[str], dead: list[str], failed: Sequence[str] = ()
+    ledger: Ledger,
+    unit: int,
+    answered: list[str],
+    dead: list[str],
+    failed: Sequence[str] = (),
+    plan: str | None = None,
 ) -> None:
-    """`failed` are documents of which a task failed, one that is answered beside them."""
+    """`failed` are documents of which a task failed, one that is answered beside them. `plan` is
+    the digest of another plan than the one that is there."""
     failed = [*failed, answered[0]]
     part = pa.table({"id": answered, "summary": [{"text": "s"}] * len(answered)})
     tasks = [*[None] * len(dead), *["summary"] * len(failed)]
-    letters = pa.table({"doc_id": [*dead, *failed], "task": tasks})
+    letters = pa.table({"doc_id": [*dead, *failed], "task": pa.array(tasks, pa.string())})
     record = Commit(
-        unit=unit, rows=3, answered=len(answered), dead_letters=len(dead), reasons={},
+        unit=unit, plan=plan or ledger.plans()[0].digest,
+        ids=digest_ids(accounted_hashes(part, letters)),
+        rows=3, answered=len(answered), dead_letters=len(dead), reasons={},
         part=_write(ledger.storage, f"_run/staging/p{unit}", part),
         errors=_write(ledger.storage, f"_run/staging/e{unit}", letters),
         prompt_tokens=1, cached_prompt_tokens=0, output_tokens=1, seconds=1.0, host="h",
@@ -104,12 +117,20 @@ def date_manifest(storage: Storage) -> None:
     Ledger(storage).write_manifest({"documents": 3})
 
 
-def recommit(answered: list[str], dead: list[str]) -> Callable[[Storage], None]:
+def recommit(
+    answered: list[str], dead: list[str], plan: str | None = None
+) -> Callable[[Storage], None]:
     def change(storage: Storage) -> None:
         storage.remove("_run/commits/000001.json")
-        _commit(Ledger(storage), 1, answered, dead)
+        _commit(Ledger(storage), 1, answered, dead, plan=plan)
 
     return change
+
+
+def swap_ids(storage: Storage) -> None:
+    name = "_run/commits/000001.json"
+    record = json.loads(storage.read(name))
+    storage.write(name, json.dumps(record | {"ids": "other"}).encode())
 
 
 @pytest.mark.parametrize(
@@ -127,6 +148,9 @@ def recommit(answered: list[str], dead: list[str]) -> Callable[[Storage], None]:
         (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents stand more than once"),
         (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents stand more than once"),
         (recommit(["d3", "d4", "x"], ["d5"]), "1 documents of the output are not in the input"),
+        (recommit(["d3", "d1"], ["d5"]), "unit 1: its commit accounts for 3 documents, which are"),
+        (recommit(["d3", "d4"], ["d5"], "p"), "unit 1: its commit, made on h, is of a plan that"),
+        (swap_ids, "unit 1: its files hold other documents than its commit says"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -136,6 +160,14 @@ def test_what_is_wrong_is_said(
     verdict = verify(storage)
     assert not verdict.complete
     assert any(wanted in problem for problem in verdict.problems), verdict.problems
+
+
+def test_documents_that_two_units_exchanged_are_named_by_unit(storage: Storage) -> None:
+    for unit, answered, dead in ((0, ["d0", "d3"], ["d2"]), (1, ["d1", "d4"], ["d5"])):
+        storage.remove(f"_run/commits/{unit:06d}.json")
+        _commit(Ledger(storage), unit, answered, dead)
+    named = [each for each in verify(storage).problems if each.startswith("unit ")]
+    assert [each.partition(":")[0] for each in named] == ["unit 0", "unit 1"]
 
 
 def test_a_place_without_a_run_is_not_complete(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fakes import FakeEngine, tasks_of
 from pipelines.documents import Usage
 from pipelines.engine import EngineConfig
 from pipelines.errors import Fenced
+from pipelines.ids import digest_ids, hash_ids
 from pipelines.keeper import Keeper
 from pipelines.lease import take_lease
 from pipelines.ledger import Ledger
@@ -47,7 +48,7 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConf
 
 async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
     runner = UnitRunner(config, Keeper(lambda: engine), None)
-    return await runner.run(7, "_run/index/text.parquet", 0), runner
+    return await runner.run(7, "_run/index/text.parquet", 0, "plan"), runner
 
 
 async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
@@ -65,6 +66,8 @@ async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
     assert letters.column("row").to_pylist() == [1, 3, 4]
     assert (record.rows, record.answered, record.dead_letters) == (5, 2, 3)
     assert record.reasons == {"empty": 2, "not_text": 1}
+    ids = pa.chunked_array([["d4", "d3", "d2", "d1", "d0"]])
+    assert (record.plan, record.ids) == ("plan", digest_ids(hash_ids(ids)))
 
 
 async def test_a_part_says_how_it_was_made(config: WorkerConfig, tiny_tokens: Tokens) -> None:

@@ -1,5 +1,5 @@
-"""An S3 endpoint that fails now and then: a proxy that refuses, delays and cuts answers short; and
-one that holds a request back."""
+"""An S3 endpoint that fails now and then: a proxy that refuses, delays and cuts answers short,
+one that holds a request back, and one that drops conditions."""
 
 from __future__ import annotations
 
@@ -122,4 +122,26 @@ class HoldingProxy(FaultyProxy):
         super().handle(request)
 
 
+class UnconditionalProxy(FaultyProxy):
+    """Passes all on without its conditions, as stores do that do not know them. With `refuses` it
+    answers conditions as stores do that say so."""
+
+    def __init__(self, endpoint: str, *, refuses: bool = False) -> None:
+        super().__init__(endpoint, share=0.0, seed=0)
+        self._refuses = refuses
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        conditional = request.headers.get("If-None-Match") is not None
+        if conditional and self._refuses:
+            request.rfile.read(int(request.headers.get("Content-Length") or 0))
+            self._answer(request, 501, {}, _NOT_IMPLEMENTED)
+            return
+        del request.headers["If-None-Match"]
+        super().handle(request)
+
+
+_NOT_IMPLEMENTED = (
+    b"<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality "
+    b"that is not implemented</Message></Error>"
+)
 _HOP = ("Connection", "Transfer-Encoding", "Content-Length", "Server", "Date", "Keep-Alive")
