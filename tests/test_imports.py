@@ -41,7 +41,7 @@ LAYERS = [
         "pipelines.metrics",
     },
     {"pipelines.layout", "pipelines.jsonl", "pipelines.units"},
-    {"pipelines.screen"},
+    {"pipelines.screen", "pipelines.signals"},
     {"pipelines.engine", "pipelines.storage", "pipelines.cost", "pipelines.models"},
     {"pipelines.keeper"},
     {"pipelines.answer", "pipelines.admission"},
@@ -61,6 +61,7 @@ LAYERS = [
     },
     {"pipelines.columns", "pipelines.confidence", "pipelines.tiny.noise", "pipelines.tiny.network"},
     {"pipelines.tiny.muon"},
+    {"pipelines.lifeline"},
     {"pipelines.documents", "pipelines.schema", "pipelines.tiny", "pipelines.tiny.phi3"},
 ]
 PURE = ["answer", "tasks", "tokens", "grounding", "documents", "errors", "spec", "admission"]
