@@ -12,11 +12,16 @@ import fsspec
 import pytest
 from chaos.disk import MountRefused, SmallDisk
 from fakes_storage import S3Server
+from leftovers import EnginesEnd
 
 from pipelines.models import Model, resolve
 from pipelines.storage import Storage
 from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
 from pipelines.tokens import Tokens, load_tokens
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(EnginesEnd())
 
 
 @pytest.fixture(scope="session")
