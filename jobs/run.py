@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +31,7 @@ from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
 from pipelines.prepared import PreparedJob, prepare_job
 from pipelines.screen import Screen, screen_over
+from pipelines.signals import STOPPING, StopRequests, end_at_once
 from pipelines.spec import Job, JobSpec
 from pipelines.storage import Storage
 from pipelines.stores import open_store
@@ -190,12 +190,14 @@ def _serve_metrics(prepared: PreparedJob, view: View, console: Console) -> None:
 def _signals_stop() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into `Stopped`; a second one ends the process at once."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        raise Stopped(signal.Signals(number).name)
+    requests = StopRequests()
 
-    before = [(each, signal.signal(each, stop)) for each in (signal.SIGINT, signal.SIGTERM)]
+    def stop(number: signal.Signals) -> None:
+        requests.handle(end_at_once)
+        raise Stopped(number.name)
+
+    before = [(each, signal.getsignal(each)) for each in STOPPING]
+    requests.handle(stop)
     try:
         yield
     finally:

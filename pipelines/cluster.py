@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ _ACCELERATOR = "accelerator_type:"
 # raises while a process is forked is lost there and leaves logging locked. The thread stays: Ray's
 # processes end with the one that started them.
 _STARTER = ThreadPoolExecutor(1, "ray")
+_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ def join_cluster() -> Cluster:
 
 
 def _start() -> None:
+    _detach_forks_of_starter()
+    _THREAD.starts_ray = True
     ray.init(
         log_to_driver=True,
         logging_level=logging.WARNING,
@@ -74,9 +79,26 @@ def _start() -> None:
     )
 
 
+@functools.cache
+def _detach_forks_of_starter() -> None:
+    """Have Ray's processes start in sessions of their own.
+
+    A signal to the process group, as GNU timeout and schedulers send it, would end them while the
+    driver still talks to them, and Ray's C++ code then aborts the driver. Ray has no option for it;
+    Python runs this function in each of them before it becomes one of Ray's programs.
+    """
+
+    def detach() -> None:
+        if getattr(_THREAD, "starts_ray", False):
+            os.setsid()
+
+    os.register_at_fork(after_in_child=detach)
+
+
 def leave_cluster() -> None:
     """Leave the cluster, and end it where `join_cluster` started it."""
-    ray.shutdown()
+    # in another thread, so that this one handles signals meanwhile
+    _STARTER.submit(ray.shutdown).result()
 
 
 def metrics_addresses() -> list[str]:

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.admission import Admission
 from pipelines.confidence import choice_logprob
 from pipelines.documents import Usage
 from pipelines.errors import EngineDied, EngineError, EngineHung, RequestRejected
+from pipelines.lifeline import Lifeline
 from pipelines.models import BF16_BYTES, Model
 from pipelines.tasks import Completion, Sampling
 from pipelines.tokens import Tokens
@@ -45,6 +47,8 @@ _WATCHED_EVERY, _TOLD_WITHIN = 1.0, 2.0
 _GPU_LONG_PREFILL_TOKENS, _CPU_LONG_PREFILL_TOKENS = 4096, 2048
 # Log-probabilities that vLLM tells of each token of a choice: the most it does by default.
 _LIKELIEST = 20
+# An engine's processes end with the thread that started them, and this one lasts until the end.
+_STARTER = ThreadPoolExecutor(1, "engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ class VllmEngine:
         self.config = config
         self.tokens = tokens
         self._pulse = _Pulse()
-        self._llm, self._processes = _start(config, self._pulse, ray_metrics)
+        started = _STARTER.submit(_start, config, self._pulse, ray_metrics)
+        self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_tokens: int = settings.cache_config.kv_cache_size_tokens
         self.step_tokens: int = settings.scheduler_config.max_num_batched_tokens
@@ -351,6 +356,7 @@ def _start(config: EngineConfig, pulse: _Pulse, ray_metrics: bool) -> tuple[Any,
             backend="xgrammar", disable_any_whitespace=True
         ),
         disable_log_stats=not ray_metrics,
+        additional_config=Lifeline(),
     )
     try:
         # the offline context gives the larger prefill steps of vLLM's own LLM class

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, SpecError
 from pipelines.jobfile import Section
 from pipelines.screen import Screen, screen_over
+from pipelines.signals import StopRequests, interrupt
 from pipelines.storage import Storage
 from serve.app import LOGGING, applications
 from serve.environment import FILES_OF_HAPROXY, settings_of
@@ -42,11 +42,11 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     ModelError, ClusterError."""
     spec = _absolute(spec, directory)
     key = None if spec.keys.file else new_key()
-    keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
     if spec.keys.file:
         # the front reads them; what is wrong with them is known before an engine starts
         read_keys(Path(spec.keys.file))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    requests = StopRequests()
+    requests.handle(interrupt)
     # a short path, which TMPDIR may not be
     passing_on = Path(tempfile.mkdtemp(prefix="phifleet-", dir="/tmp"))
     os.environ.update(settings_of(spec, passing_on, os.environ))
@@ -57,7 +57,7 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
         console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)
         try:
             join_cluster()
-            _serve(spec, key, keys, screen, as_json=as_json)
+            _serve(spec, key, screen, requests, as_json=as_json)
         except KeyboardInterrupt:
             console.print("stopped")
         except ClusterError:
@@ -71,10 +71,11 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
 
 
 def _serve(
-    spec: ServeSpec, key: str | None, keys: tuple[Key, ...], screen: Screen, *, as_json: bool
+    spec: ServeSpec, key: str | None, screen: Screen, requests: StopRequests, *, as_json: bool
 ) -> None:
     from ray import serve
 
+    keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
     apps = applications(spec, keys)
     targets = [
         serve.RunTarget(app, name, route_prefix="/" if name == spec.name else None)
@@ -85,18 +86,17 @@ def _serve(
     try:
         _start_serve(spec)
         _run(targets)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: told.set())
+        requests.handle(lambda _: told.set())
         if not (_wait_until_ready(list(apps), told, screen) and _wait_until_heard(spec, told)):
             # nobody was told of it; what waits for room in the cluster would be waited for
             raise KeyboardInterrupt
         _tell(spec, key, screen, as_json=as_json)
         told.wait()
         screen.console.print("finishing what was accepted; stop again to leave at once")
-        _let_signals_interrupt()
+        requests.handle(interrupt)
         _finish(*apps)
     except BaseException:
-        _let_signals_interrupt()
+        requests.handle(interrupt)
         # a cluster that was joined would go on with them; what this meets is not what went wrong
         with suppress(Exception):
             _take_back(apps)
@@ -144,11 +144,6 @@ def _run(targets: Sequence[Any]) -> None:
         raise SpecError(
             f"the cluster's Ray Serve does not take the endpoint, which answers at /: {error}"
         ) from error
-
-
-def _let_signals_interrupt() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
 
 
 def _take_back(apps: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ import fsspec
 import pytest
 from chaos.disk import MountRefused, SmallDisk
 from fakes_storage import AzureServer, BucketServer, GoogleServer, NotInstalled, S3Server
+from leftovers import EnginesEnd
 
 from pipelines.models import Model, resolve
 from pipelines.storage import Storage
@@ -22,6 +23,10 @@ from pipelines.tokens import Tokens, load_tokens
 pytest_plugins = ["skips"]
 
 T = TypeVar("T", bound=BucketServer)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(EnginesEnd())
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ class QuickRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,  # as a shell gives it
         )
 
     def __call__(self) -> tuple[int, dict[str, Any], str]:

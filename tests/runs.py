@@ -29,6 +29,7 @@ def start(job: Path, errors: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*PHIFLEET, "run", str(job), "--json", "--unit-seconds", "1"],
             stdout=subprocess.PIPE, stderr=sink, text=True,
+            process_group=0,  # as a shell gives it
         )  # fmt: skip
 
 

@@ -93,6 +93,7 @@ def start(directory: Path, **more: Any) -> Served:
         process = subprocess.Popen(
             [sys.executable, "-m", "jobs.cli", "serve", directory / "serve.yaml", "--json"],
             stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+            process_group=0,  # as a shell gives it
         )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()

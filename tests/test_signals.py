@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -18,6 +19,7 @@ from jobs import run
 from pipelines.batch import BatchRun
 from pipelines.cluster import join_cluster, leave_cluster
 from pipelines.screen import Screen
+from pipelines.signals import STOPPING, StopRequests
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
@@ -67,3 +69,43 @@ def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(
     finally:
         waited.set()
     assert "stopped by SIGTERM" in said.getvalue()
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Puts the handlers back that were there before the test."""
+    before = [(each, signal.getsignal(each)) for each in STOPPING]
+    yield
+    for each, handler in before:
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_signals_within_a_second_are_one_request_to_stop() -> None:
+    now = 0.0
+    heard: list[str] = []
+    requests = StopRequests(clock=lambda: now)
+    requests.handle(lambda number: heard.append(f"first {number.name}"))
+    signal.raise_signal(signal.SIGTERM)
+    requests.handle(lambda number: heard.append(f"second {number.name}"))
+    for now in (0.0, 0.9, 1.1):  # noqa: B007  # the clock's
+        signal.raise_signal(signal.SIGINT)
+    assert heard == ["first SIGTERM", "second SIGINT"]
+
+
+def test_a_second_request_to_stop_ends_the_process_at_once() -> None:
+    program = """
+import signal, time
+from jobs.run import Stopped, _signals_stop
+with _signals_stop():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except Stopped:
+        signal.raise_signal(signal.SIGTERM)
+        print("goes on", flush=True)
+        time.sleep(1.1)
+        signal.raise_signal(signal.SIGTERM)
+        print("never", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "goes on\n")

@@ -1,0 +1,17 @@
+"""`python engine_client.py FILE`: starts an engine, makes FILE, and uses the engine no more."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from pipelines.engine import EngineConfig, VllmEngine
+from pipelines.models import resolve
+from pipelines.tokens import load_tokens
+
+if __name__ == "__main__":
+    model = resolve("tiny-random")
+    engine = VllmEngine(EngineConfig(model, 4096, gpu=False), load_tokens(model.path))
+    Path(sys.argv[1]).touch()
+    time.sleep(600)
