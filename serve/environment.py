@@ -56,12 +56,14 @@ _FILES = {
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
 }
 # How long HAProxy goes on with what it has after its configuration changed, as it does whenever a
-# front comes or goes: Ray's 120 s would cut off longer answers. And how long a connection may be
-# silent: nobody keeps its places for Ray's hour.
-_AS_LONG_AS_A_DRAIN = (
-    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S",
-    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S",
-)
+# front comes or goes: Ray's 120 s would cut off longer answers.
+_HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
+# How long a client may be silent in the middle of a body, or take nothing of an answer, also one
+# that was refused without it: HAProxy waits for the rest. A client that waits may be silent for as
+# long as its answer takes.
+_CLIENT = "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"
+# So much later than the front, which says why.
+_CUT_OFF_AFTER = 5
 # How long a front goes on at least, for other nodes to learn that it ends: here are none.
 _DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 _BOUNDED = """#!/bin/sh
@@ -86,8 +88,11 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
         return _kept(settings, environ) | _WITHOUT_HAPROXY
     files = {name: str(directory / file) for name, file in _FILES.items()}
     ports = {name: str(free_port()) for name in _PORTS}
-    drain = dict.fromkeys(_AS_LONG_AS_A_DRAIN, str(math.ceil(spec.limits.drain_seconds)))
-    kept = _kept(settings | _DRAINING | files | ports | drain, environ)
+    times = {
+        _HARD_STOP: str(math.ceil(spec.limits.drain_seconds)),
+        _CLIENT: str(math.ceil(spec.limits.body_seconds) + _CUT_OFF_AFTER),
+    }
+    kept = _kept(settings | _DRAINING | files | ports | times, environ)
     # one that the environment names is bounded as Ray's own is
     return kept | {BINARY: str(binary)}
 
@@ -95,14 +100,13 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
 def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:
     """Raises SpecError where HAProxy, as a pod's environment has it, would cut off the longest
     answer that the serve file allows."""
-    for name in _AS_LONG_AS_A_DRAIN:
-        said = environ.get(name)
-        if said and float(said) < spec.limits.drain_seconds:
-            raise SpecError(
-                f"limits.request_seconds: with body_seconds and time to end it comes to "
-                f"{spec.limits.drain_seconds:g} s, and {name} is {said}; let that be as long, and "
-                "the pods' times to end too"
-            )
+    said = environ.get(_HARD_STOP)
+    if said and float(said) < spec.limits.drain_seconds:
+        raise SpecError(
+            f"limits.request_seconds: with body_seconds and time to end it comes to "
+            f"{spec.limits.drain_seconds:g} s, and {_HARD_STOP} is {said}; let that be as long, "
+            "and the pods' times to end too"
+        )
 
 
 def _must_be_a_bound(environ: Mapping[str, str]) -> None:

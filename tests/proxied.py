@@ -21,6 +21,7 @@ import httpx
 
 from pipelines.ports import free_port
 
+LATE_SECONDS = 4
 # Connections, more than HAProxy holds as Ray starts it.
 SLOW = 4_200
 HALF_A_HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: endpoint\r\nX-Slow: "
@@ -35,7 +36,7 @@ HALVES = {
 
 
 class _Backend(BaseHTTPRequestHandler):
-    """Answers everything, and lets in who has a key."""
+    """Answers everything, and lets in who has a key. What is posted is answered late, in parts."""
 
     protocol_version = "HTTP/1.1"
 
@@ -47,6 +48,16 @@ class _Backend(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        time.sleep(LATE_SECONDS)
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        for part in (b"a", b"b"):
+            self.wfile.write(part)
+            time.sleep(LATE_SECONDS)
 
     def log_message(self, *_: Any) -> None:
         """Who asks is nobody's."""
@@ -78,6 +89,7 @@ def written(directory: Path, **more: Any) -> Path:
     from ray.serve.config import HTTPOptions
 
     directory.mkdir(exist_ok=True)
+    more.setdefault("timeout_client_s", 690)
     port, backend = more.pop("port", 8000), more.pop("backend", 30_000)
     config = HAProxyConfig(
         http_options=HTTPOptions(host=more.pop("host", "127.0.0.1"), port=port),
@@ -109,7 +121,7 @@ def proxied(
     written(
         directory,
         port=told.port, stats_port=told.stats, metrics_port=told.metrics,
-        backend=backend, timeout_client_s=690, **more,
+        backend=backend, **more,
     )  # fmt: skip
     with (directory / "stderr").open("w") as errors:
         process = subprocess.Popen(
@@ -150,6 +162,14 @@ def reply(port: int, sent: bytes, seconds: float = 60) -> bytes:
         while came := connection.recv(65_536):
             received += came
         return bytes(received)
+
+
+def status(port: int, sent: bytes) -> str:
+    """The status that is answered first."""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.sendall(sent)
+        with connection.makefile("rb") as received:
+            return received.readline().decode().removeprefix("HTTP/1.1 ").strip()
 
 
 def handshake(key: str | None) -> bytes:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from proxied import (
     HALVES,
+    LATE_SECONDS,
     SLOW,
     Proxied,
     answers,
     held_open,
     proxied,
+    reply,
     still_open,
     wait_for,
     written,
@@ -101,7 +103,8 @@ def test_4200_half_headers_of_one_source_keep_nobody_out(tmp_path: Path, command
         assert answers(proxy.port, "127.0.0.2", "/v1/models")
         # the same source is let in again when its time for headers is over
         wait_for(lambda: answers(proxy.port, path="/v1/models"), "the same source")
-        assert still_open(slow) == 0
+        # those that came in when the first were cut off have their time, too
+        wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
 def test_4200_half_headers_through_an_ingress_keep_nobody_out(
@@ -126,6 +129,13 @@ def test_a_full_haproxy_is_free_again_when_headers_had_their_time(
     ):
         wait_for(lambda: answers(proxy.port, path="/v1/models"), "a place")
         wait_for(lambda: still_open(slow) == 0, "the connections")
+
+
+def test_who_waits_for_an_answer_may_be_silent_for_longer(tmp_path: Path, command: Path) -> None:
+    """The time of a client counts while something is expected of it."""
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+    with proxied(command, tmp_path, timeout_client_s=LATE_SECONDS // 2) as proxy:
+        assert reply(proxy.port, sent).endswith(b"\r\n\r\nab")
 
 
 def test_what_it_tells_of_itself_is_told_to_this_machine_alone(

@@ -56,8 +56,10 @@ def test_haproxy_shares_nothing_and_cuts_no_answer_off() -> None:
     assert socket.startswith(directory)
     # Ray puts a node's id and, for a moment, a process's between, and Linux takes 107
     assert len(socket) + len(f"/{'0' * 56}.1234567.tmp") <= 107
-    for name in ("HARD_STOP_AFTER_S", "TIMEOUT_CLIENT_S"):
-        assert float(settings[f"RAY_SERVE_HAPROXY_{name}"]) >= spec.limits.drain_seconds
+    hard_stop = settings["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]
+    assert float(hard_stop) >= spec.limits.drain_seconds
+    # a body may take its time, and who sent half of it holds a connection for no longer
+    assert 60 < float(settings["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"]) < 70
 
 
 def test_a_cluster_whose_haproxy_cuts_answers_off_is_refused() -> None:
