@@ -35,8 +35,8 @@ from pipelines.passages import passages
 from pipelines.prepared import prepare_tasks
 from pipelines.reading import MAP_REDUCE, SINGLE
 from pipelines.spec import LongDocuments, SummarizeTask
-from pipelines.tasks import Tasks
-from pipelines.tokens import Tokens, load_tokens
+from pipelines.tasks import TaskSet
+from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 LENGTHS = (4096, 8192, 16_384, 32_768, 65_536, 128_000)
 # At least so many tokens are read for one measurement, and at least one document.
@@ -80,7 +80,7 @@ def main() -> int:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     model = resolve("tiny-random")
-    tokens = load_tokens(model.path)
+    tokens = load_tokenizer(model.path)
     costs: list[Cost] = []
     with _noise_aside():
         for turn in range(options.runs):
@@ -117,12 +117,12 @@ def _noise_aside() -> Iterator[None]:
 
 
 async def _measure(
-    strategy: str, model: Model, tokens: Tokens, lengths: Sequence[int]
+    strategy: str, model: Model, tokens: ChatTokenizer, lengths: Sequence[int]
 ) -> list[Cost]:
     """All lengths with one engine, which is as long as its prompts need."""
     wanted = LongDocuments(strategy=strategy)  # type: ignore[arg-type]  # one of its literals
     tasks = prepare_tasks((SummarizeTask(name="s", max_words=_WORDS),), wanted, model, tokens)
-    longest = tasks.reading.part_limit if strategy == MAP_REDUCE else model.max_model_len
+    longest = tasks.reading.chunk_prompt_limit if strategy == MAP_REDUCE else model.max_model_len
     engine = VllmEngine(EngineConfig(model, longest, gpu=False), tokens)
     try:
         await answer_document(Document("warm", _text(1000, tokens, 0)), tasks, engine)
@@ -131,34 +131,34 @@ async def _measure(
         engine.shutdown()
 
 
-async def _cost(length: int, strategy: str, tasks: Tasks, engine: VllmEngine) -> Cost:
+async def _cost(length: int, strategy: str, tasks: TaskSet, engine: VllmEngine) -> Cost:
     count = max(1, _LEAST_TOKENS // length)
-    texts = [_text(length, tasks.tokens, number) for number in range(count)]
+    texts = [_text(length, tasks.tokenizer, number) for number in range(count)]
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number, text in enumerate(texts):
             group.create_task(_answered(Document(str(number), text), tasks, engine))
     seconds = time.monotonic() - began
-    read = list(passages(texts[0], tasks.tokens.encode(texts[0]), strategy, tasks))
-    question = len(tasks.each[0].part_question.ids)
-    shown = np.array([len(each.shown.ids) for each in read], dtype=np.float64)
+    read = list(passages(texts[0], tasks.tokenizer.encode(texts[0]), strategy, tasks))
+    question = len(tasks.all[0].chunk_question.token_ids)
+    shown = np.array([len(each.prefix.token_ids) for each in read], dtype=np.float64)
     flops = CostModel(PHI3_MINI, CPU, tasks.reading).prefill_flops(shown, question)
     prefill = int(shown.sum()) + len(read) * question
     return Cost(length, strategy, count, len(read), prefill, float(flops.sum()), seconds)
 
 
-async def _answered(document: Document, tasks: Tasks, engine: VllmEngine) -> None:
+async def _answered(document: Document, tasks: TaskSet, engine: VllmEngine) -> None:
     outcome = await answer_document(document, tasks, engine)
     if not outcome.answered:
         raise SystemExit(f"{document.doc_id}: {outcome.dead_letters()[0].problem.message}")
 
 
-def _text(length: int, tokens: Tokens, number: int) -> str:
+def _text(length: int, tokens: ChatTokenizer, number: int) -> str:
     """Real text of so many tokens, that begins as no other does."""
     whole = "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
     shift = 5000 * number
     text = f"{number:05d}\n\n{whole[shift:]}{whole}{whole[:shift]}"
-    return tokens.read(tokens.encode(text)[:length])
+    return tokens.decode_output(tokens.encode(text)[:length])
 
 
 def _table(costs: Sequence[Cost]) -> Table:

@@ -31,7 +31,7 @@ from sides import OFFLINE_LIMITS
 
 from pipelines.engine import engine_arguments
 from pipelines.ports import free_port
-from serve.offer import Offer
+from serve.offer import PreparedEndpoint
 from serve.spec import parse_serve
 
 VLLM, PHIFLEET = SIDES = ("vllm serve", "phifleet serve")
@@ -139,7 +139,7 @@ def _command(side: str, directory: Path, port: int) -> tuple[list[str], dict[str
             "serve",
             str(directory / "serve.yaml"),
         ], environment
-    offer = Offer(parse_serve({"model": {"name": MODEL}}))
+    offer = PreparedEndpoint(parse_serve({"model": {"name": MODEL}}))
     arguments = engine_arguments(offer.engine_config("short", gpu=False)) | OFFLINE_LIMITS
     flags = [part for name, value in arguments.items() for part in _flag(name, value)]
     # what `vllm serve` starts; that itself asks for a package `vllm`, which its CPU build is not
@@ -199,7 +199,7 @@ async def _turn(
         async def one(number: int) -> Chat:
             async with free:
                 text = _message(f"{name} {number}", number, options.characters)
-                return await _chat(client, text, options.answer_tokens)
+                return await _chat(client, text, options.max_answer_tokens)
 
         began = time.monotonic()
         chats = await asyncio.gather(*(one(number) for number in range(count)))
@@ -213,11 +213,11 @@ def _message(name: str, number: int, characters: int) -> str:
     return f"{name}\n{texts[start : start + characters]}"
 
 
-async def _chat(client: httpx.AsyncClient, text: str, answer_tokens: int) -> Chat:
+async def _chat(client: httpx.AsyncClient, text: str, max_answer_tokens: int) -> Chat:
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": text}],
-        "max_tokens": answer_tokens,
+        "max_tokens": max_answer_tokens,
         "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},

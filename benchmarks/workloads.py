@@ -79,7 +79,7 @@ def write_case(workload: str, tasks: int, directory: Path, *, quick: bool) -> Ca
     reading = prepared.tasks.reading
     pool = LONG if workload == "long" else SHORT
     config = prepared.engine_config(pool, int(reading.lengths(lengths).longest.max()), gpu=False)
-    shared = int(lengths.sum()) + len(texts) * reading.whole.overhead
+    shared = int(lengths.sum()) + len(texts) * reading.document_shape.overhead
     case = Case(
         workload=workload,
         tasks=tasks,
@@ -123,7 +123,7 @@ def _write_prompts(table: pa.Table, prepared: PreparedJob, directory: Path) -> N
             "max_tokens": task.question.sampling.max_tokens,
         }
         for document in table.to_pylist()
-        for task in prepared.tasks.each
+        for task in prepared.tasks.all
     ]
     for start in range(0, len(rows), _PROMPTS_PER_FILE):
         part = pa.Table.from_pylist(rows[start : start + _PROMPTS_PER_FILE])
@@ -140,7 +140,7 @@ def _fitting(
     """
     margin = 200
     lengths = np.array(
-        [len(ids) for ids in prepared.tasks.tokens.encode_all(texts)], dtype=np.int64
+        [len(ids) for ids in prepared.tasks.tokenizer.encode_all(texts)], dtype=np.int64
     )
     limit = prepared.tasks.reading.short_limit or 0
     fits = lengths > limit if workload == "long" else lengths + margin <= limit

@@ -43,7 +43,7 @@ _DOCUMENTS_SHOWN, _WIDTH = 3, 44
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CheckedAnswer:
     """What one question about one document should give and gave; `planted` is None where the text
     does not say it. Start and end of the quote are character offsets, None where it has none."""
 
@@ -110,14 +110,14 @@ def _row(topic: str, text: str) -> dict[str, Any]:
 def show_answers(output: str, console: Console) -> None:
     """Print answers of the first documents, how many are right, and where the rest is."""
     rows = pq.read_table(output).to_pylist()
-    answers = [answered for row in rows for answered in answers_of(row)]
+    answers = [answered for row in rows for answered in checked_answers(row)]
     table = Table(title=f"{len(rows)} documents")
     for name in ("document", "question", "answer", "quote", "at"):
         # a narrow terminal breaks words rather than losing their ends
         table.add_column(name, overflow="fold")
     for row in rows[:_DOCUMENTS_SHOWN]:
         table.add_row(row["topic"], "summary", _cell(row["summary"]["text"]), "", "")
-        for each in answers_of(row):
+        for each in checked_answers(row):
             quote = each.quote or {"text": "", "start": None}
             at = "" if quote["start"] is None else f"{quote['start']:,}"
             table.add_row("", each.name, _cell(each.answer), _cell(quote["text"]), at)
@@ -127,14 +127,14 @@ def show_answers(output: str, console: Console) -> None:
     console.print(f"All of it: pyarrow.parquet.read_table({output!r})", soft_wrap=True)
 
 
-def answers_of(row: Mapping[str, Any]) -> Iterator[Answered]:
+def checked_answers(row: Mapping[str, Any]) -> Iterator[CheckedAnswer]:
     """What a row of OUTPUT answers about each fact that may be planted."""
     for name, planted in row["planted"].items():
         column = row["record" if name not in row else name]
         value = column["label" if name == "kind" else "text" if name in row else name]
         unsaid = value in (None, NOT_STATED) or (name == "kind" and value == rules.OTHER)
         quotes = [each for each in column.get("quotes") or () if each.get("field") in (None, name)]
-        yield Answered(
+        yield CheckedAnswer(
             document=row["topic"],
             name=name,
             planted=planted,
@@ -143,7 +143,7 @@ def answers_of(row: Mapping[str, Any]) -> Iterator[Answered]:
         )
 
 
-def verdict(answers: Sequence[Answered]) -> list[str]:
+def verdict(answers: Sequence[CheckedAnswer]) -> list[str]:
     """How many answers are right, and how many quotes are in the texts."""
     stated = [each for each in answers if each.planted is not None]
     unstated = [each for each in answers if each.planted is None]

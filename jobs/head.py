@@ -45,7 +45,7 @@ def _is_dead(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def dead_ray_ends(end: Callable[[str], None]) -> Iterator[None]:
+def end_when_ray_dies(end: Callable[[str], None]) -> Iterator[None]:
     """Call `end` with a reason once Ray has died under the block, from another thread, for this
     one may wait for Ray; or where the block fails of it. Ray may be left only after the block."""
     seen = _Seen()

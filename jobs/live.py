@@ -87,7 +87,7 @@ class View:
         state = self.state
         if state.phase == "indexing":
             return f"indexing: {state.spans_done}/{state.spans} spans, {state.documents} documents"
-        eta = f", ETA {clock(self.eta_seconds)}" if self.eta_seconds is not None else ""
+        eta = f", ETA {format_duration(self.eta_seconds)}" if self.eta_seconds is not None else ""
         return (
             f"{self.phase}: {self.documents}/{state.documents} documents, "
             f"{state.units_done}/{state.units} units, "
@@ -115,7 +115,7 @@ class View:
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
         table.add_row(Text("phifleet", style="bold"), f"{self.run} - {self.phase}")
-        table.add_row("time", clock(time.monotonic() - self.started))
+        table.add_row("time", format_duration(time.monotonic() - self.started))
         if state.phase == "indexing":
             table.add_row("spans", f"{state.spans_done} of {state.spans}")
             table.add_row("documents", f"{state.documents:,} so far")
@@ -125,7 +125,9 @@ class View:
         table.add_row("", done)
         table.add_row("units", f"{state.units_done:,} of {state.units:,}")
         table.add_row("tokens/s", f"{self.tokens_per_second:,.0f}")
-        table.add_row("ETA", clock(self.eta_seconds) if self.eta_seconds is not None else "-")
+        table.add_row(
+            "ETA", format_duration(self.eta_seconds) if self.eta_seconds is not None else "-"
+        )
         table.add_row("reuse", f"{self.reuse:.0%} of prompt tokens")
         table.add_row("workers", str(self.progress.workers))
         table.add_row("dead letters", f"{self._letters()}{self._restarts()}")
@@ -138,7 +140,7 @@ class View:
         return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.head import dead_ray_ends
-from jobs.live import View, clock, watching
+from jobs.head import end_when_ray_dies
+from jobs.live import View, format_duration, watching
 from pipelines.attempts import Attempts
 from pipelines.batch import BatchRun
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
@@ -30,7 +30,7 @@ from pipelines.lease import Lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import serve_totals
 from pipelines.prepared import PreparedJob, prepare_job
-from pipelines.screen import Screen, screen_over
+from pipelines.screen import Screen, redirect_output
 from pipelines.signals import STOPPING, StopRequests, end_at_once
 from pipelines.spec import Job, JobSpec
 from pipelines.storage import Storage
@@ -38,7 +38,7 @@ from pipelines.stores import open_store
 
 _LEASE_SECONDS = 2.0
 _UNKEPT = {"limits": ("max_gpu_hours", "max_cost_usd", "deadline"), "metrics": ("pushgateway",)}
-DONE, TOO_MANY_DEAD_LETTERS, STOPPED = 0, 1, 3
+EXIT_DONE, EXIT_TOO_MANY_DEAD_LETTERS, EXIT_STOPPED = 0, 1, 3
 
 
 class Stopped(BaseException):
@@ -68,10 +68,10 @@ def run_job(
     open_store(job.spec.input.path, InputError)
     storage = Storage(job.spec.output.path)
     ledger = Ledger(storage)
-    ledger.refuse_strangers()
+    ledger.check_output_is_ours()
     check_exclusive_creation(storage)
     log = _log_path(storage)
-    with screen_over(log) as screen:
+    with redirect_output(log) as screen:
         log_shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
         screen.console.print(
             f"phifleet run {job.spec.name}; the log is {log_shown}", soft_wrap=True
@@ -119,7 +119,7 @@ def _run(
     ahead = ThreadPoolExecutor(1, "prepare")
     lease: Lease | None = None
     try:
-        with dead_ray_ends(end):
+        with end_when_ray_dies(end):
             # finding the model and looking at OUTPUT takes about as long as Ray takes to start
             prepared = ahead.submit(prepare)
             cluster = join_cluster()
@@ -162,7 +162,7 @@ def _leave_log(lease: Lease, log: Path, console: Console) -> None:
 
 
 def _warn_of_noise(prepared: PreparedJob, console: Console) -> None:
-    if prepared.model.noise:
+    if prepared.model.random_weights:
         console.print(
             f"model {prepared.model.name!r} has random weights: its words are noise, "
             "only the path they take is real",
@@ -241,14 +241,14 @@ def _conclude(
     if manifest is None:
         if as_json:
             print(json.dumps({"run": job.spec.name, "status": "stopped"}), file=screen.results)
-        return Finished(STOPPED, None)
+        return Finished(EXIT_STOPPED, None)
     if as_json:
         shown = {key: value for key, value in manifest.items() if key != "files"}
         print(json.dumps(shown), file=screen.results)
     else:
         screen.console.print(_summary(manifest, job))
     done = manifest["status"] == "done"
-    return Finished(DONE if done else TOO_MANY_DEAD_LETTERS, manifest)
+    return Finished(EXIT_DONE if done else EXIT_TOO_MANY_DEAD_LETTERS, manifest)
 
 
 def _summary(manifest: dict[str, Any], job: Job) -> Table:
@@ -265,7 +265,7 @@ def _summary(manifest: dict[str, Any], job: Job) -> Table:
     )
     table.add_row(
         "time",
-        f"{clock(manifest['wall_seconds'])} in all; engines started in "
+        f"{format_duration(manifest['wall_seconds'])} in all; engines started in "
         f"{manifest['engine_start_seconds']:.0f} s and worked for "
         f"{manifest['steady_seconds']:.1f} s at "
         f"{manifest['tokens_per_second']:,.0f} tokens/s",

@@ -8,16 +8,16 @@ from typing import Any
 from pipelines.corpus import Corpus, list_files, open_corpus, read_rows
 from pipelines.documents import TOO_LONG, Document, documents_of
 from pipelines.errors import InputError
-from pipelines.passages import Passage, open_text
+from pipelines.passages import Passage, split_into_passages
 from pipelines.prepared import PreparedJob
 from pipelines.reading import MAP_REDUCE
 from pipelines.storage import Storage
-from pipelines.tasks import asked_of
+from pipelines.tasks import question_for
 
 
 def find_document(corpus: Corpus, doc_id: str) -> Document:
     """The document with this id, an integer id written in digits. Raises InputError."""
-    for piece in corpus.pieces:
+    for piece in corpus.fragments:
         for rows in read_rows(corpus.spec, corpus.layout, piece):
             ids = [str(value) for value in rows.column("doc_id").to_pylist()]
             if doc_id in ids:
@@ -28,14 +28,14 @@ def find_document(corpus: Corpus, doc_id: str) -> Document:
 def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     """What `phifleet show` prints: id, tokens, strategy, pool, chunks and every prompt's ids."""
     spec = prepared.spec.input
-    files = list_files(spec.path, but=Storage(prepared.spec.output.path).root)
+    files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
     document = find_document(open_corpus(spec, files), doc_id)
     if document.text is None:
         assert document.problem is not None
         raise InputError(f"--id {doc_id}: the model sees nothing of it: {document.problem.message}")
     text, tasks = document.text, prepared.tasks
-    (count,) = tasks.tokens.count_all([text])
-    opened = open_text(text, tasks)
+    (count,) = tasks.tokenizer.count_all([text])
+    opened = split_into_passages(text, tasks)
     read = list(opened.passages) if opened else []
     part = opened is not None and opened.strategy == MAP_REDUCE
     return {
@@ -44,7 +44,7 @@ def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
         "strategy": opened.strategy if opened else TOO_LONG,
         "pool": prepared.pool_of(count),
         "chunks": [
-            {"start": each.chunk.start, "end": each.chunk.end, "tokens": len(each.chunk.ids)}
+            {"start": each.chunk.start, "end": each.chunk.end, "tokens": len(each.chunk.token_ids)}
             for each in read
         ],
         "prompts": [prompt for each in read for prompt in _prompts(prepared, each, part=part)],
@@ -53,14 +53,16 @@ def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
 
 def _prompts(prepared: PreparedJob, passage: Passage, *, part: bool) -> Iterator[dict[str, Any]]:
     """Every task's prompt about one passage; `document_span` is where its own tokens stand."""
-    tokens = prepared.tasks.tokens
-    for task in prepared.tasks.each:
-        ids = tokens.frame(passage.shown.ids, asked_of(task, part=part).ids)
-        start = len(tokens.before) + passage.shown.own_at
+    tokens = prepared.tasks.tokenizer
+    for task in prepared.tasks.all:
+        ids = tokens.build_prompt(
+            passage.prefix.token_ids, question_for(task, chunk=part).token_ids
+        )
+        start = len(tokens.prefix_ids) + passage.prefix.passage_start
         yield {
             "task": task.spec.name,
             "chunk": passage.number,
-            "document_span": [start, start + len(passage.chunk.ids)],
+            "document_span": [start, start + len(passage.chunk.token_ids)],
             "token_ids": ids,
             "text": tokens.decode(ids),
         }

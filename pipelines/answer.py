@@ -25,23 +25,23 @@ from pipelines.documents import (
     REJECTED,
     TOO_LONG,
     Answer,
+    AnswerValue,
     Document,
-    Outcome,
+    DocumentResult,
     Problem,
     Usage,
-    Value,
 )
 from pipelines.errors import InvalidAnswer, RequestRejected
-from pipelines.passages import Opened, Passage, open_text
+from pipelines.passages import Passage, SplitText, split_into_passages
 from pipelines.reading import MAP_REDUCE
 from pipelines.tasks import (
     Completion,
     Question,
     Sampling,
     Task,
-    Tasks,
-    asked_of,
-    read_answer,
+    TaskSet,
+    parse_answer,
+    question_for,
     repair_question,
 )
 
@@ -54,13 +54,14 @@ T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What answering needs of an engine. `kv_tokens` is what its KV cache holds, `step_tokens` what
-    it prefills in one step, and `sequence_tokens` the least of its KV cache that a request is
+    """What answering needs of an engine. `kv_cache_tokens` is what its KV cache holds,
+    `max_batched_tokens` what
+    it prefills in one step, and `min_request_tokens` the least of its KV cache that a request is
     counted as, so that no more requests enter than it can have under way or next."""
 
-    kv_tokens: int
-    step_tokens: int
-    sequence_tokens: int
+    kv_cache_tokens: int
+    max_batched_tokens: int
+    min_request_tokens: int
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
         """Wait for room for this many tokens of KV cache, and hold it."""
@@ -75,36 +76,36 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PartRead:
+class ChunkResult:
     """What one task was told by text[start:end], a chunk; None where that gave nothing."""
 
     task: str
     start: int
     end: int
-    value: Value | None
+    value: AnswerValue | None
 
 
-Watch = Callable[[PartRead | Answer], None]
+ProgressCallback = Callable[[ChunkResult | Answer], None]
 """Is told, while a document is read, of every chunk as each task has read it, and of every answer
 as it is made."""
 
 
 async def answer_document(
-    document: Document, tasks: Tasks, engine: Engine, watch: Watch | None = None
-) -> Outcome:
+    document: Document, tasks: TaskSet, engine: Engine, on_progress: ProgressCallback | None = None
+) -> DocumentResult:
     """Answer every task of one document, however long it is.
 
     A task that fails leaves a problem in its answer's place; only a dead engine raises.
     """
     text = document.text
     if text is None:
-        return Outcome(document, problem=document.problem)
+        return DocumentResult(document, problem=document.problem)
     begun = await _aside(_open, text, tasks)
     if begun is None:
-        return Outcome(document, problem=_too_long(tasks.reading.most_whole_tokens))
+        return DocumentResult(document, problem=_too_long(tasks.reading.max_single_pass_tokens))
     opened, first = begun
-    records = [_Record(task, opened.strategy) for task in tasks.each]
-    read = _PassageReader(text, tasks, engine, records, watch)
+    records = [_Record(task, opened.strategy) for task in tasks.all]
+    read = _PassageReader(text, tasks, engine, records, on_progress)
     async with asyncio.TaskGroup() as group:
         passage: Passage | None = first
         while passage is not None:
@@ -116,9 +117,10 @@ async def answer_document(
             passage = await _aside(next, opened.passages, None) if more else None
     async with asyncio.TaskGroup() as group:
         concluded = [
-            group.create_task(_conclude(record, text, tasks, engine, watch)) for record in records
+            group.create_task(_conclude(record, text, tasks, engine, on_progress))
+            for record in records
         ]
-    return Outcome(document, tuple(task.result() for task in concluded))
+    return DocumentResult(document, tuple(task.result() for task in concluded))
 
 
 async def _aside(function: Callable[..., T], *arguments: object) -> T:
@@ -130,10 +132,10 @@ def _too_long(most: int) -> Problem:
     return Problem(TOO_LONG, f"{told}; long_documents.strategy: auto reads it in chunks")
 
 
-def _open(text: str, tasks: Tasks) -> tuple[Opened, Passage] | None:
+def _open(text: str, tasks: TaskSet) -> tuple[SplitText, Passage] | None:
     """The text with its first passage: the other texts that wait to be tokenized must not come
     between the two. None where the job reads no text as long as this one."""
-    opened = open_text(text, tasks)
+    opened = split_into_passages(text, tasks)
     return None if opened is None else (opened, next(opened.passages))
 
 
@@ -153,14 +155,16 @@ class _Record:
     @property
     def question(self) -> Question:
         """What is asked about each passage."""
-        return asked_of(self.task, part=self.strategy == MAP_REDUCE)
+        return question_for(self.task, chunk=self.strategy == MAP_REDUCE)
 
     def count(self, completion: Completion) -> Completion:
         self.usage += completion.usage
         self.last_reason = completion.finish_reason
         return completion
 
-    def answer(self, value: Value | None, problem: Problem | None, reason: str | None) -> Answer:
+    def answer(
+        self, value: AnswerValue | None, problem: Problem | None, reason: str | None
+    ) -> Answer:
         name = self.task.spec.name
         return Answer(name, value, problem, self.strategy, self.passages, self.usage, reason)
 
@@ -170,17 +174,17 @@ class _PassageReader:
     """Puts all questions to one passage, and notes in the records what it said."""
 
     text: str
-    tasks: Tasks
+    tasks: TaskSet
     engine: Engine
     records: Sequence[_Record]
-    watch: Watch | None
+    watch: ProgressCallback | None
 
     async def __call__(self, passage: Passage, entered: asyncio.Event) -> None:
-        frame = self.tasks.tokens.frame
+        frame = self.tasks.tokenizer.build_prompt
         asked = [record.question for record in self.records]
-        prompts = [frame(passage.shown.ids, each.ids) for each in asked]
-        needed = _cache_tokens(len(passage.shown.ids), prompts, asked)
-        room = max(needed, len(prompts) * self.engine.sequence_tokens)
+        prompts = [frame(passage.prefix.token_ids, each.token_ids) for each in asked]
+        needed = _cache_tokens(len(passage.prefix.token_ids), prompts, asked)
+        room = max(needed, len(prompts) * self.engine.min_request_tokens)
         async with self.engine.admit(room):
             entered.set()
             completions = await _complete(prompts, asked, self.engine)
@@ -193,7 +197,7 @@ class _PassageReader:
     ) -> None:
         record.passages += 1
         chunk = passage.chunk
-        value: Value | None = None
+        value: AnswerValue | None = None
         try:
             value = await self._value(record, passage, completion)
         except (RequestRejected, InvalidAnswer) as error:
@@ -202,11 +206,11 @@ class _PassageReader:
             record.findings[passage.number] = Finding(chunk.start, chunk.end, value)
             record.cut_off |= record.last_reason == _LENGTH
         if self.watch is not None and record.strategy == MAP_REDUCE:
-            self.watch(PartRead(record.task.spec.name, chunk.start, chunk.end, value))
+            self.watch(ChunkResult(record.task.spec.name, chunk.start, chunk.end, value))
 
     async def _value(
         self, record: _Record, passage: Passage, completion: Completion | RequestRejected
-    ) -> Value:
+    ) -> AnswerValue:
         """The answer's value; one that breaks its schema is asked for once more."""
         if isinstance(completion, RequestRejected):
             raise completion
@@ -216,15 +220,15 @@ class _PassageReader:
         except InvalidAnswer as fault:
             if task.schema is None:
                 raise
-            again = repair_question(record.question, fault.message, self.tasks.tokens)
-        prompt = self.tasks.tokens.frame(passage.shown.ids, again.ids)
+            again = repair_question(record.question, fault.message, self.tasks.tokenizer)
+        prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, again.token_ids)
         second = await self.engine.generate(prompt, again.sampling)
         return self._read(record, passage, second)
 
-    def _read(self, record: _Record, passage: Passage, completion: Completion) -> Value:
+    def _read(self, record: _Record, passage: Passage, completion: Completion) -> AnswerValue:
         counted = record.count(completion)
         part = record.strategy == MAP_REDUCE
-        return read_answer(record.task, counted, self.text, passage.span, part=part)
+        return parse_answer(record.task, counted, self.text, passage.span, chunk=part)
 
 
 def _problem(error: BaseException) -> Problem:
@@ -243,7 +247,7 @@ def _cache_tokens(shared: int, prompts: Sequence[Sequence[int]], asked: Sequence
 async def _complete(
     prompts: Sequence[Sequence[int]], questions: Sequence[Question], engine: Engine
 ) -> list[Completion | RequestRejected]:
-    one_step = len(prompts) == 1 or max(map(len, prompts)) <= engine.step_tokens
+    one_step = len(prompts) == 1 or max(map(len, prompts)) <= engine.max_batched_tokens
     cached = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         told = None if one_step else cached.set
@@ -269,7 +273,7 @@ async def _ask(
 
 
 async def _conclude(
-    record: _Record, text: str, tasks: Tasks, engine: Engine, watch: Watch | None
+    record: _Record, text: str, tasks: TaskSet, engine: Engine, watch: ProgressCallback | None
 ) -> Answer:
     answer = await _concluded(record, text, tasks, engine)
     if watch is not None:
@@ -277,7 +281,7 @@ async def _conclude(
     return answer
 
 
-async def _concluded(record: _Record, text: str, tasks: Tasks, engine: Engine) -> Answer:
+async def _concluded(record: _Record, text: str, tasks: TaskSet, engine: Engine) -> Answer:
     """The task's answer from what its passages said."""
     found = [record.findings[number] for number in sorted(record.findings)]
     if not found:
@@ -287,11 +291,11 @@ async def _concluded(record: _Record, text: str, tasks: Tasks, engine: Engine) -
     record.last_reason = None
 
     async def ask(shared: Sequence[int], question: Question) -> Completion:
-        prompt = tasks.tokens.frame(shared, question.ids)
+        prompt = tasks.tokenizer.build_prompt(shared, question.token_ids)
         async with engine.admit(len(prompt) + question.sampling.max_tokens):
             return record.count(await engine.generate(prompt, question.sampling))
 
-    combiner = Combiner(text, tasks.prompts, tasks.reading.notes_limit, ask)
+    combiner = Combiner(text, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
     value, problem = None, None
     try:
         value = await combiner.combine(record.task, found)

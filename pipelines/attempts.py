@@ -21,12 +21,12 @@ from dataclasses import dataclass
 
 from pipelines.storage import Storage
 
-DIRECTORY = "_run/attempts"
-CAREFUL_AFTER = 2
+ATTEMPTS = "_run/attempts"
+ISOLATE_AFTER = 2
 """Attempts in vain after which a unit is read a document at a time."""
-LEFT_OUT_AFTER = 2
+DEAD_LETTER_AFTER = 2
 """Attempts that died with the same document in hand: it is not read again."""
-MOST_ATTEMPTS = 20
+MAX_ATTEMPTS = 20
 """Attempts at one unit that one driver sees die with their workers before it gives up."""
 _DOCUMENT = ".document"
 
@@ -41,7 +41,7 @@ class Attempt:
     record: str
     before: Sequence[str]
     own_before: int
-    named: Mapping[int, int]
+    deaths_by_position: Mapping[int, int]
 
     @property
     def number(self) -> int:
@@ -49,8 +49,8 @@ class Attempt:
         return len(self.before) + 1
 
     @property
-    def careful(self) -> bool:
-        return len(self.before) >= CAREFUL_AFTER
+    def isolated(self) -> bool:
+        return len(self.before) >= ISOLATE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +62,38 @@ class Attempts:
 
     def begin(self, unit: int) -> Attempt:
         """Leave a record, and see what others have left. Raises StorageError."""
-        there = [name for name in self.storage.names(DIRECTORY) if _unit(name) == unit]
+        there = [name for name in self.storage.names(ATTEMPTS) if _unit(name) == unit]
         before = [name for name in there if not name.endswith(_DOCUMENT)]
         # one may have been taken away since it was listed
         named = Counter(
             int(json.loads(told)["place"])
             for name in there
             if name.endswith(_DOCUMENT)
-            and (told := self.storage.find(f"{DIRECTORY}/{name}")) is not None
+            and (told := self.storage.read_if_exists(f"{ATTEMPTS}/{name}")) is not None
         )
         record = f"{unit:06d}-{self.generation:06d}-{uuid.uuid4().hex[:12]}"
         who = {"host": socket.gethostname(), "pid": os.getpid()}
-        self.storage.create(f"{DIRECTORY}/{record}", json.dumps(who).encode())
+        self.storage.create(f"{ATTEMPTS}/{record}", json.dumps(who).encode())
         own = sum(_generation(name) == self.generation for name in before)
         return Attempt(unit, record, before, own, named)
 
-    def name(self, attempt: Attempt, place: int, doc_id: str | int) -> None:
+    def record_document(self, attempt: Attempt, place: int, doc_id: str | int) -> None:
         """Say which document is about to be read, the only one that this attempt has in hand."""
         document = json.dumps({"place": place, "doc_id": doc_id}).encode()
-        self.storage.write(f"{DIRECTORY}/{attempt.record}{_DOCUMENT}", document)
+        self.storage.write(f"{ATTEMPTS}/{attempt.record}{_DOCUMENT}", document)
 
     def end(self, attempt: Attempt, *, committed: bool) -> None:
         """Take the record away, and all others of a unit that is committed."""
         for record in (attempt.record, *(attempt.before if committed else ())):
-            self.storage.remove(f"{DIRECTORY}/{record}")
-            if attempt.careful:
-                self.storage.remove(f"{DIRECTORY}/{record}{_DOCUMENT}")
+            self.storage.remove(f"{ATTEMPTS}/{record}")
+            if attempt.isolated:
+                self.storage.remove(f"{ATTEMPTS}/{record}{_DOCUMENT}")
 
     def end_all(self) -> None:
         """Take away what this generation's workers left when their driver stopped them."""
-        for name in self.storage.names(DIRECTORY):
+        for name in self.storage.names(ATTEMPTS):
             if _generation(name) == self.generation:
-                self.storage.remove(f"{DIRECTORY}/{name}")
+                self.storage.remove(f"{ATTEMPTS}/{name}")
 
 
 def _unit(name: str) -> int:

@@ -15,7 +15,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 from ray.data.exceptions import ExecutionTimeoutError
 
-from pipelines.cluster import Cluster, Seat, take_seat
+from pipelines.cluster import Cluster, EngineResources, engine_resources
 from pipelines.corpus import SourceFile, list_files
 from pipelines.errors import (
     ClusterError,
@@ -30,11 +30,11 @@ from pipelines.ledger import Ledger
 from pipelines.manifest import build_manifest
 from pipelines.planner import Planner, new_files
 from pipelines.prepared import PreparedJob
-from pipelines.progress import RunState, Timing, new_board
+from pipelines.progress import RunState, Timing, start_progress_actor
 from pipelines.records import Plan, differing_units, plan_digests
 from pipelines.spec import differing_keys
 from pipelines.storage import Storage
-from pipelines.units import LONG, SHORT, Unit, longest_first
+from pipelines.units import LONG, SHORT, Unit, costliest_first
 from pipelines.worker import Worker, WorkerConfig
 
 UNIT_SECONDS = 30.0
@@ -50,7 +50,7 @@ class Claim:
     While it holds the lease, its workers may commit, on their seats in the cluster."""
 
     lease: Lease
-    seat: Seat
+    resources: EngineResources
     plans: Sequence[Plan]
     new_files: Sequence[SourceFile]
 
@@ -102,7 +102,7 @@ class BatchRun:
         left = [unit for unit in units if unit.number not in committed]
         self._note_plan(units, left)
         if left:
-            self._run(left, claim.seat)
+            self._run(left, claim.resources)
         return self._finish(plans)
 
     def check(self) -> None:
@@ -119,7 +119,7 @@ class BatchRun:
         before the work, for a run that is refused must not end another. Raises as `check`, and
         ClusterError where the cluster has no room for an engine.
         """
-        seat = take_seat(cluster, self.prepared.spec.compute)
+        seat = engine_resources(cluster, self.prepared.spec.compute)
         self._check_job(self.ledger.open_job(self._job()))
         lease = take_lease(self.storage)
         # whoever was at it may have planned more until now
@@ -150,7 +150,7 @@ class BatchRun:
         """The plans so far, and files that none of them has. Plans come first: whoever made one
         had seen its files."""
         plans = self.ledger.plans()
-        files = list_files(self.prepared.spec.input.path, but=self.storage.root)
+        files = list_files(self.prepared.spec.input.path, exclude=self.storage.root)
         return plans, new_files(files, plans)
 
     def _note_plan(self, units: Sequence[Unit], left: Sequence[Unit]) -> None:
@@ -161,12 +161,12 @@ class BatchRun:
         state.tokens_to_run = sum(unit.prompt_tokens for unit in left)
         state.documents_before = state.documents - sum(unit.rows for unit in left)
 
-    def _run(self, left: Sequence[Unit], seat: Seat) -> None:
+    def _run(self, left: Sequence[Unit], seat: EngineResources) -> None:
         self.state.phase = "starting engines"
-        self.state.board = new_board()
+        self.state.progress_actor = start_progress_actor()
         pools = [[unit for unit in left if unit.pool == name] for name in (SHORT, LONG)]
-        waiting = [longest_first(pool) for pool in pools if pool]
-        room = min(seat.room, self.prepared.spec.compute.replicas.max)
+        waiting = [costliest_first(pool) for pool in pools if pool]
+        room = min(seat.max_engines, self.prepared.spec.compute.replicas.max)
         batches = [waiting] if room >= len(waiting) else [[pool] for pool in waiting]
         try:
             for batch in batches:
@@ -178,7 +178,7 @@ class BatchRun:
             raise self._reason(error) from error
 
     def _map(
-        self, pools: Sequence[Sequence[Unit]], seat: Seat, room: int
+        self, pools: Sequence[Sequence[Unit]], seat: EngineResources, room: int
     ) -> Iterator[Mapping[str, Any]]:
         shares = _shares(pools, room)
         first, *others = [
@@ -186,7 +186,7 @@ class BatchRun:
         ]
         yield from first.union(*others).iter_rows() if others else first.iter_rows()
 
-    def _pool_dataset(self, units: Sequence[Unit], seat: Seat, room: int) -> Dataset:
+    def _pool_dataset(self, units: Sequence[Unit], seat: EngineResources, room: int) -> Dataset:
         most = min(room, len(units))
         least = min(self.prepared.spec.compute.replicas.min, most)
         rows = [
@@ -202,7 +202,7 @@ class BatchRun:
         return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
             batch_size=None,
-            fn_constructor_args=(self._worker_config(units, seat), self.state.board),
+            fn_constructor_args=(self._worker_config(units, seat), self.state.progress_actor),
             compute=ActorPoolStrategy(
                 min_size=least,
                 max_size=most,
@@ -214,7 +214,7 @@ class BatchRun:
             num_gpus=seat.gpus,
         )
 
-    def _worker_config(self, units: Sequence[Unit], seat: Seat) -> WorkerConfig:
+    def _worker_config(self, units: Sequence[Unit], seat: EngineResources) -> WorkerConfig:
         prepared = self.prepared
         pool = units[0].pool
         longest = max(unit.longest for unit in units)

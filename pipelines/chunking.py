@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from pipelines.documents import Chunk
 from pipelines.outline import Outline
-from pipelines.tokens import Tokens, segments
+from pipelines.tokens import ChatTokenizer, segments
 
 # How many tokens a piece of text makes depends a little on what stands around it.
 _SLACK_TOKENS = 2
-LEAST_CHUNK_TOKENS = 16
+MIN_CHUNK_TOKENS = 16
 # What is tokenized at a time, on as many threads as the tokenizer takes.
 _SEGMENTS_AT_ONCE = 8
 # The kinds of edge, best first, each with how full a chunk must be to end at it. The end of a match
@@ -47,13 +47,13 @@ class ChunkSize:
     overlap_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if self.chunk_tokens < LEAST_CHUNK_TOKENS:
-            raise ValueError(f"chunk_tokens is {self.chunk_tokens}, must be {LEAST_CHUNK_TOKENS}")
+        if self.chunk_tokens < MIN_CHUNK_TOKENS:
+            raise ValueError(f"chunk_tokens is {self.chunk_tokens}, must be {MIN_CHUNK_TOKENS}")
         if not 0 <= self.overlap_tokens <= self.chunk_tokens // 2:
             raise ValueError(f"overlap_tokens is {self.overlap_tokens}, must be at most half")
 
 
-def cut(text: str, size: ChunkSize, tokens: Tokens) -> Iterator[Chunk]:
+def cut(text: str, size: ChunkSize, tokens: ChatTokenizer) -> Iterator[Chunk]:
     """The chunks of a text in order, each with its ids: at most `size.chunk_tokens` of them."""
     outline = Outline(text)
     edges = _TokenEdges(text, tokens)
@@ -69,7 +69,7 @@ def cut(text: str, size: ChunkSize, tokens: Tokens) -> Iterator[Chunk]:
 
 
 def _next_chunk(
-    text: str, start: int, most: int, edges: _TokenEdges, outline: Outline, tokens: Tokens
+    text: str, start: int, most: int, edges: _TokenEdges, outline: Outline, tokens: ChatTokenizer
 ) -> tuple[int, list[int]]:
     """Where the chunk from `start` ends, and its ids; `most` of them at the most."""
     limit = edges.after(start, most - _SLACK_TOKENS)
@@ -111,7 +111,7 @@ class _TokenEdges:
     Segments are tokenized on their own, so that counts are a token or two off at their borders.
     """
 
-    def __init__(self, text: str, tokens: Tokens) -> None:
+    def __init__(self, text: str, tokens: ChatTokenizer) -> None:
         self._text = text
         self._tokens = tokens
         self._starts: npt.NDArray[np.int64] = np.empty(0, np.int64)

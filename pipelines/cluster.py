@@ -39,12 +39,12 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class EngineResources:
     """What one engine takes of the cluster, and how many may find room."""
 
     cpus: float
     gpus: float
-    room: int
+    max_engines: int
 
 
 def join_cluster() -> Cluster:
@@ -130,7 +130,7 @@ def _set_up_ray_data() -> None:
     context.execution_no_progress_timeout_s = 6 * 3600
 
 
-def take_seat(cluster: Cluster, compute: Compute) -> Seat:
+def engine_resources(cluster: Cluster, compute: Compute) -> EngineResources:
     """What an engine takes under a job's `compute`. Raises ClusterError where not even one fits."""
     wanted = compute.gpus_per_replica
     if wanted == "auto" and cluster.gpus:
@@ -140,12 +140,12 @@ def take_seat(cluster: Cluster, compute: Compute) -> Seat:
                 f"compute.tensor_parallel: an engine wants {compute.tensor_parallel} GPUs, "
                 f"the cluster has {cluster.gpus:g}"
             )
-        return Seat(cpus=1, gpus=compute.tensor_parallel, room=room)
+        return EngineResources(cpus=1, gpus=compute.tensor_parallel, max_engines=room)
     if wanted not in ("auto", 0):
         # GPUs asked for by number may still be brought by the cluster's autoscaler
-        return Seat(cpus=1, gpus=float(wanted), room=compute.replicas.max)
+        return EngineResources(cpus=1, gpus=float(wanted), max_engines=compute.replicas.max)
     # An engine on CPUs computes in a process of its own, beside the actor that feeds it.
     cpus = min(2, cluster.cpus)
     if cpus == 0:
         raise ClusterError("Ray has no CPU; an engine without a GPU needs one or two")
-    return Seat(cpus=cpus, gpus=0, room=cluster.cpus // cpus)
+    return EngineResources(cpus=cpus, gpus=0, max_engines=cluster.cpus // cpus)

@@ -16,14 +16,14 @@ from pipelines.documents import (
     ROW,
     SOURCE,
     Answer,
+    AnswerValue,
     DeadLetter,
+    DocumentResult,
     Fields,
     Label,
-    Outcome,
     Quote,
     Reply,
     Summary,
-    Value,
 )
 from pipelines.schema import arrow_type, typed
 from pipelines.validation import JsonSchema
@@ -88,7 +88,7 @@ class AnswerColumn:
             "finish_reason": answer.finish_reason,
         }
 
-    def _value_cell(self, value: Value | None) -> dict[str, object]:
+    def _value_cell(self, value: AnswerValue | None) -> dict[str, object]:
         match value:
             case Summary(text):
                 return {"text": text}
@@ -105,7 +105,10 @@ class AnswerColumn:
 
 
 def part_table(
-    rows: pa.Table, outcomes: Sequence[Outcome], columns: Sequence[AnswerColumn], id_column: str
+    rows: pa.Table,
+    outcomes: Sequence[DocumentResult],
+    columns: Sequence[AnswerColumn],
+    id_column: str,
 ) -> pa.Table:
     """Answers as a part: id, kept columns, one struct a task; only documents that were answered.
 
@@ -130,7 +133,7 @@ def _quote_cell(quote: Quote) -> dict[str, object]:
     }
 
 
-def errors_table(letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
+def dead_letters_table(letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
     """Dead letters as the rows of `_errors/`."""
     columns = {
         DOC_ID: pa.array([letter.doc_id for letter in letters], id_type),

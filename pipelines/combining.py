@@ -15,37 +15,37 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.documents import Fields, Label, Quote, Reply, Summary, Value
+from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary
 from pipelines.errors import InvalidAnswer
 from pipelines.grounding import locate
 from pipelines.merging import (
     Candidate,
     Conflict,
-    Path,
+    FieldPath,
     merge,
     merged_quotes,
-    same_words,
-    shown_first,
+    normalize_text,
+    prefer_verified,
     vote,
 )
-from pipelines.prompts import Prompts, edges_of
+from pipelines.prompts import Prompts, context_span
 from pipelines.spec import CANNOT_TELL
 from pipelines.tasks import (
     NOT_STATED,
-    QUOTE_MARK,
+    QUOTE_PREFIX,
     Completion,
     Question,
     Sampling,
     Task,
-    as_wanted,
     is_not_stated,
     label_question,
-    question,
-    read_label,
+    make_question,
+    normalize_reply,
+    parse_label,
     split_reply,
 )
 
-Ask = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
+AskModel = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
 """Puts a question after shared ids to the engine. Raises RequestRejected."""
 
 Note = tuple[int, ...]
@@ -60,7 +60,7 @@ class Finding:
 
     start: int
     end: int
-    value: Value
+    value: AnswerValue
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Combiner:
     text: str
     prompts: Prompts
     limit: int
-    ask: Ask
+    ask: AskModel
 
-    async def combine(self, task: Task, findings: Sequence[Finding]) -> Value:
+    async def combine(self, task: Task, findings: Sequence[Finding]) -> AnswerValue:
         """The document's answer from its chunks', which are in order, at least one.
 
         Raises RequestRejected, and InvalidAnswer where the engine settles nothing.
@@ -91,12 +91,12 @@ class Combiner:
     async def _summary(self, task: Task, summaries: Sequence[str]) -> Summary:
         if len(summaries) == 1:
             return Summary(summaries[0])
-        assert task.combining is not None
-        return Summary((await self._in_levels(summaries, task.combining)).text.strip())
+        assert task.combine_question is not None
+        return Summary((await self._in_levels(summaries, task.combine_question)).text.strip())
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
         replies = [found.value for found in findings if isinstance(found.value, Reply)]
-        told = shown_first(
+        told = prefer_verified(
             [
                 (found, found.value)
                 for found in findings
@@ -110,22 +110,22 @@ class Combiner:
             unverified = any(reply.text is None for reply in replies)
             return Reply(None, quotes) if unverified else Reply(NOT_STATED)
         quotes = tuple(dict.fromkeys(quote for reply in evidence for quote in reply.quotes))
-        if len({same_words(str(reply.text)) for reply in evidence}) == 1:
+        if len({normalize_text(str(reply.text)) for reply in evidence}) == 1:
             return Reply(evidence[0].text, quotes)
-        assert task.combining is not None
+        assert task.combine_question is not None
         notes = [_note_of(reply) for reply in evidence]
-        spoken, quoted = split_reply((await self._in_levels(notes, task.combining)).text)
+        spoken, quoted = split_reply((await self._in_levels(notes, task.combine_question)).text)
         shown = tuple(self._quote(words, quotes, [found for found, _ in told]) for words in quoted)
-        agreeing = [r for r in evidence if same_words(str(r.text)) == same_words(spoken)]
+        agreeing = [r for r in evidence if normalize_text(str(r.text)) == normalize_text(spoken)]
         own = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
-        return as_wanted(task.spec, spoken, shown or own)
+        return normalize_reply(task.spec, spoken, shown or own)
 
     def _quote(self, words: str, known: Sequence[Quote], told: Sequence[Finding]) -> Quote:
         """A quote of the combined answer: one of the chunks' own, or in a chunk that told it."""
-        same = [quote for quote in known if same_words(quote.text) == same_words(words)]
+        same = [quote for quote in known if normalize_text(quote.text) == normalize_text(words)]
         if same:
             return same[0]
-        spans = (edges_of(self.text, found.start, found.end) for found in told)
+        spans = (context_span(self.text, found.start, found.end) for found in told)
         looked_up = (locate(words, self.text, *span) for span in spans)
         missing = Quote(words, None, None, verified=False)
         return next((quote for quote in looked_up if quote.verified), missing)
@@ -152,7 +152,7 @@ class Combiner:
 
     def _room(self, asked: Question) -> int:
         """Tokens of notes that a prompt can hold."""
-        beside = self.prompts.notes_overhead + len(asked.ids) + asked.sampling.max_tokens
+        beside = self.prompts.notes_overhead + len(asked.token_ids) + asked.sampling.max_tokens
         return self.limit - beside
 
     async def _label(self, task: Task, findings: Sequence[Finding]) -> Label:
@@ -164,12 +164,12 @@ class Combiner:
         tied = votes.tied
         if len(tied) == 1:
             return Label(tied[0], votes.share(tied[0]))
-        asked = label_question(tied, self.prompts.tokens)
+        asked = label_question(tied, self.prompts.tokenizer)
         most = self._room(asked) // len(tied)
         surest = sorted((_surest(findings, label) for label in tied), key=lambda each: each.start)
         notes = [self.prompts.note(self.text[each.start : each.end], most) for each in surest]
         completion = await self.ask(self.prompts.notes(notes), asked)
-        label = read_label(completion, tied).label
+        label = parse_label(completion, tied).label
         return Label(label, votes.share(label))
 
     async def _label_of_opening(self, task: Task) -> Label:
@@ -177,7 +177,7 @@ class Combiner:
         most = self._room(task.question)
         begins = self.prompts.note(self.text[: most * _CHARACTERS_PER_TOKEN], most)
         completion = await self.ask(self.prompts.notes([begins]), task.question)
-        return read_label(completion, task.question.sampling.choices or ())
+        return parse_label(completion, task.question.sampling.choices or ())
 
     async def _fields(self, task: Task, findings: Sequence[Fields]) -> Fields:
         assert task.schema is not None
@@ -188,7 +188,7 @@ class Combiner:
             merged = merge(findings, task.schema, dict(task.result() for task in asked))
         return Fields(merged.values, merged_quotes(findings, merged.values))
 
-    async def _settle(self, conflict: Conflict) -> tuple[Path, Any]:
+    async def _settle(self, conflict: Conflict) -> tuple[FieldPath, Any]:
         """The candidate that a question which shows them all, with their quotes, finds right."""
         candidates = self._fitting(conflict)
         notes = [self._candidate(*each) for each in enumerate(candidates, 1)]
@@ -201,7 +201,9 @@ class Combiner:
 
     def _which(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
         text = f"Which value of {'.'.join(conflict.path)} is right? Answer with its number."
-        return question(text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokens)
+        return make_question(
+            text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokenizer
+        )
 
     def _fitting(self, conflict: Conflict) -> list[Candidate]:
         """The candidates that a prompt can hold, those that most chunks state, in their order."""
@@ -223,7 +225,7 @@ class Combiner:
 
 
 def _note_of(reply: Reply) -> str:
-    quotes = "".join(f"\n  {QUOTE_MARK} {quote.text}" for quote in reply.quotes)
+    quotes = "".join(f"\n  {QUOTE_PREFIX} {quote.text}" for quote in reply.quotes)
     return f"{reply.text}{quotes}"
 
 

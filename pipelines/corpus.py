@@ -31,7 +31,7 @@ from pipelines.layout import (
     wanted_columns,
 )
 from pipelines.spec import InputSpec
-from pipelines.stores import is_local, open_store, refusals, version_of
+from pipelines.stores import filesystem_errors, is_local, open_store, version_of
 
 _SUFFIXES = (".parquet", ".jsonl")
 # What is read in one go: as many rows as make some MB, by the row group's average.
@@ -51,7 +51,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Fragment:
     """What is read in one go: a row group of a Parquet file, or a whole JSONL file (None), with the
     kept columns that stand in its lines."""
 
@@ -59,10 +59,10 @@ class Piece:
     row_group: int | None
     first_row: int
     size_bytes: int
-    in_lines: frozenset[str] = frozenset()
+    columns_in_file: frozenset[str] = frozenset()
 
 
-def list_files(path: str, but: str = "") -> list[SourceFile]:
+def list_files(path: str, exclude: str = "") -> list[SourceFile]:
     """The .parquet and .jsonl files of a path, directory or glob, sorted. Raises InputError.
 
     Names that begin with `_` or `.` are left out, as every Parquet reader does, and so is a
@@ -74,7 +74,7 @@ def list_files(path: str, but: str = "") -> list[SourceFile]:
         filesystem, root = open_store(path, InputError)
         filesystem.invalidate_cache()
         found, above = _find(filesystem, root, local=local)
-    except refusals(ValueError) as error:
+    except filesystem_errors(ValueError) as error:
         wrong = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
         kind = InputError if wrong else StorageError
         raise kind(f"input.path: cannot list {path}: {error}") from error
@@ -82,8 +82,10 @@ def list_files(path: str, but: str = "") -> list[SourceFile]:
     wanted = [file for file in files if _is_data(file.path, above)]
     # however each is spelled, and whatever links lead there
     real = lru_cache(4096)(os.path.realpath) if local else str
-    if but and real(but) != real(above) and _is_within(real(but), real(above or "/")):
-        wanted = [file for file in wanted if not _is_within(real(dirname(file.path)), real(but))]
+    if exclude and real(exclude) != real(above) and _is_within(real(exclude), real(above or "/")):
+        wanted = [
+            file for file in wanted if not _is_within(real(dirname(file.path)), real(exclude))
+        ]
     if not wanted:
         raise InputError(f"input.path: no .parquet or .jsonl file at {path}")
     return wanted
@@ -154,7 +156,7 @@ class Corpus:
 
     spec: InputSpec
     files: tuple[SourceFile, ...]
-    pieces: tuple[Piece, ...]
+    fragments: tuple[Fragment, ...]
     layout: Layout
 
 
@@ -185,7 +187,7 @@ def _opened(filesystem: Any, path: str) -> Any:
 
 def _open_file(
     filesystem: Any, file: SourceFile, spec: InputSpec
-) -> tuple[Layout | None, list[Piece]]:
+) -> tuple[Layout | None, list[Fragment]]:
     """The file's layout and pieces; no layout where it is a .jsonl file without a line."""
     try:
         with _opened(filesystem, file.path) as handle:
@@ -197,28 +199,28 @@ def _open_file(
             else:
                 parquet = pq.ParquetFile(handle)
                 schema, pieces = parquet.schema_arrow, _row_groups(parquet.metadata, file.path)
-    except refusals(pa.ArrowException) as error:
+    except filesystem_errors(pa.ArrowException) as error:
         raise _unread(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), pieces
 
 
-def _whole_file(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Piece:
-    in_lines = frozenset(spec.keep_columns).intersection(schema.names)
-    return Piece(file.path, None, 0, file.size_bytes, in_lines)
+def _whole_file(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
+    columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
+    return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
 
 
-def _row_groups(metadata: Any, path: str) -> list[Piece]:
+def _row_groups(metadata: Any, path: str) -> list[Fragment]:
     pieces = []
     first_row = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         if group.num_rows:
-            pieces.append(Piece(path, number, first_row, group.total_byte_size))
+            pieces.append(Fragment(path, number, first_row, group.total_byte_size))
         first_row += group.num_rows
     return pieces
 
 
-def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[pa.Table]:
+def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Fragment) -> Iterator[pa.Table]:
     """The rows of one piece in order, some MB at a time; bounded memory. Raises InputError,
     StorageError."""
     filesystem = filesystem_of(corpus_spec)
@@ -230,7 +232,7 @@ def read_rows(corpus_spec: InputSpec, layout: Layout, piece: Piece) -> Iterator[
                 row += batch.num_rows
     except InputError as error:
         raise InputError(f"{piece.path}: {error.message}") from error
-    except refusals(pa.ArrowException) as error:
+    except filesystem_errors(pa.ArrowException) as error:
         raise _unread(
             f"{piece.path}: cannot be read to its end, from row {row} on", error
         ) from error
@@ -244,14 +246,14 @@ def _unread(what: str, error: Exception) -> PhifleetError:
     return (UnreadableFile if damaged else StorageError)(f"{what}: {error}")
 
 
-def why_unreadable(spec: InputSpec, file: SourceFile) -> str | None:
+def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
     """Why a file cannot be read to its end, None where it can. Reads all that a run would read.
 
     Raises InputError where its columns are not as the job says, StorageError.
     """
     try:
         corpus = open_corpus(spec, [file])
-        for piece in corpus.pieces:
+        for piece in corpus.fragments:
             for _ in read_rows(spec, corpus.layout, piece):
                 pass
     except UnreadableFile as error:
@@ -260,7 +262,7 @@ def why_unreadable(spec: InputSpec, file: SourceFile) -> str | None:
 
 
 def _batches(
-    handle: Any, spec: InputSpec, layout: Layout, piece: Piece
+    handle: Any, spec: InputSpec, layout: Layout, piece: Fragment
 ) -> Iterator[pa.Table | pa.RecordBatch]:
     if piece.row_group is None:
         return jsonl.read_tables(handle, _jsonl_schema(spec, layout, piece))
@@ -282,9 +284,9 @@ def _row_group_batches(handle: Any, spec: InputSpec, number: int) -> Iterator[pa
         raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")
 
 
-def _jsonl_schema(spec: InputSpec, layout: Layout, piece: Piece) -> pa.Schema:
+def _jsonl_schema(spec: InputSpec, layout: Layout, piece: Fragment) -> pa.Schema:
     """What a line is parsed as; what only the path says is no key of it."""
-    in_path = partition_values(piece.path).keys() - piece.in_lines
+    in_path = partition_values(piece.path).keys() - piece.columns_in_file
     types = {field.name: field.type for field in layout.kept if field.name not in in_path}
     return pa.schema({**types, spec.id_column: layout.id_type, spec.text_column: pa.string()})
 

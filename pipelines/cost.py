@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.models import Model
-from pipelines.reading import Reading
+from pipelines.reading import ReadingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class CostModel:
 
     model: Model
     device: Device
-    reading: Reading
+    reading: ReadingPlan
 
     def seconds(self, document_tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Engine seconds for each document, by its length in tokens: all its passages together."""
@@ -70,7 +70,7 @@ class CostModel:
         the causal mask, over the passage once and each question after it. Decode reads the weights
         once for a batch of sequences and each sequence's own cache.
         """
-        shape = self.reading.whole
+        shape = self.reading.document_shape
         questions = float(sum(shape.questions))
         step_bytes = 2.0 * self._weights / _DECODE_BATCH + shared * self.model.kv_bytes_per_token
         decode = sum(shape.answers) * step_bytes / self.device.bytes_per_second

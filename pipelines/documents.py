@@ -47,7 +47,7 @@ class Chunk:
 
     start: int
     end: int
-    ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
     headings: tuple[str, ...] = ()
 
 
@@ -105,7 +105,7 @@ class Fields:
     quotes: tuple[Quote, ...] = ()
 
 
-Value = Summary | Label | Reply | Fields
+AnswerValue = Summary | Label | Reply | Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Answer:
     """What one task gave for one document: a value, or the problem in its place."""
 
     task: str
-    value: Value | None
+    value: AnswerValue | None
     problem: Problem | None = None
     strategy: str | None = None
     chunks: int = 0
@@ -154,7 +154,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DocumentResult:
     """All that became of one document: its answers, or the problem of the whole. `attempts` are
     those at its unit."""
 
@@ -180,7 +180,7 @@ class Outcome:
         )
 
 
-def read_text(raw: bytes | None) -> str | Problem:
+def decode_text(raw: bytes | None) -> str | Problem:
     """The text of one row, or why it is none. `raw` is UTF-8 as stored, unchecked."""
     if raw is None:
         return Problem(EMPTY, f"the text is null: {_FILL}")
@@ -206,7 +206,7 @@ def documents_of(rows: pa.Table) -> list[Document]:
 
 
 def _document(doc_id: str | int, raw: bytes | None, source: str, row: int) -> Document:
-    text = read_text(raw)
+    text = decode_text(raw)
     if isinstance(text, Problem):
         return Document(doc_id, None, text, source, row)
     return Document(doc_id, text, None, source, row)

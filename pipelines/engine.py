@@ -27,7 +27,7 @@ from pipelines.errors import EngineDied, EngineError, EngineHung, RequestRejecte
 from pipelines.lifeline import Lifeline
 from pipelines.models import BF16_BYTES, Model
 from pipelines.tasks import Completion, Sampling
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 GIB = 2**30
 # What vLLM takes of a GPU's memory where nobody else wants any.
@@ -132,19 +132,21 @@ class VllmEngine:
     Raises EngineError with vLLM's own reason where it does not start.
     """
 
-    def __init__(self, config: EngineConfig, tokens: Tokens, *, ray_metrics: bool = False) -> None:
+    def __init__(
+        self, config: EngineConfig, tokens: ChatTokenizer, *, ray_metrics: bool = False
+    ) -> None:
         self.config = config
-        self.tokens = tokens
+        self.tokenizer = tokens
         self._pulse = _Pulse()
         started = _STARTER.submit(_start, config, self._pulse, ray_metrics)
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
-        self.kv_tokens: int = settings.cache_config.kv_cache_size_tokens
-        self.step_tokens: int = settings.scheduler_config.max_num_batched_tokens
+        self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
+        self.max_batched_tokens: int = settings.scheduler_config.max_num_batched_tokens
         most = _FULL_ENGINES * settings.scheduler_config.max_num_seqs
-        self.sequence_tokens = max(1, self.kv_tokens // most)
+        self.min_request_tokens = max(1, self.kv_cache_tokens // most)
         self.used = Usage()
-        self._admission = Admission(self.kv_tokens)
+        self._admission = Admission(self.kv_cache_tokens)
         self._request_numbers = itertools.count()
         self._waiting: set[asyncio.Timeout] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -177,13 +179,13 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineGenerateError
 
         try:
-            async with self.watched():
+            async with self.under_watchdog():
                 return await self._generate(prompt, sampling, on_first_token)
         except (EngineGenerateError, VLLMValidationError, ValueError) as error:
             raise RequestRejected(_reason(error)) from error
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def under_watchdog(self) -> AsyncIterator[None]:
         """Wait for the engine within the block. Raises EngineDied where it dies or hangs."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -254,7 +256,7 @@ class VllmEngine:
         usage = Usage(len(prompt), output.num_cached_tokens or 0, len(generated))
         self.used += usage
         return Completion(
-            text=self.tokens.read(generated),
+            text=self.tokenizer.decode_output(generated),
             usage=usage,
             finish_reason=completion.finish_reason or "unknown",
             logprob=self._logprob(generated, steps, sampling),
@@ -266,7 +268,7 @@ class VllmEngine:
         if sampling.choices is None:
             return None
         likeliest = [{token: each.logprob for token, each in step.items()} for step in steps]
-        return choice_logprob(generated, likeliest, sampling.choices, self.tokens.read)
+        return choice_logprob(generated, likeliest, sampling.choices, self.tokenizer.decode_output)
 
     def shutdown(self) -> None:
         """End the engine and its processes, also one that hangs. From any thread."""

@@ -94,7 +94,9 @@ class RequestRejected(PhifleetError):
     """The engine refused one request: belongs to one document, never to the run."""
 
 
-def leaves(group: BaseExceptionGroup[E]) -> list[E]:
+def flatten_errors(group: BaseExceptionGroup[E]) -> list[E]:
     """The errors of a group of groups, each once."""
-    nested = [leaves(e) if isinstance(e, BaseExceptionGroup) else [e] for e in group.exceptions]
+    nested = [
+        flatten_errors(e) if isinstance(e, BaseExceptionGroup) else [e] for e in group.exceptions
+    ]
     return [leaf for each in nested for leaf in each]

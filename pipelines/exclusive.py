@@ -33,7 +33,7 @@ def check_exclusive_creation(storage: Storage) -> None:
     try:
         won = _create_at_once(storage, name, contents[:-1])
         won.append(storage.create(name, contents[-1]))
-        found = storage.find(name)
+        found = storage.read_if_exists(name)
     except BaseException as error:
         with suppress(StorageError):
             storage.remove(name)

@@ -17,7 +17,7 @@ from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.grounding import locate
 from pipelines.schema import column_fault, from_shorthand, kind_of, normalised, types_of
 from pipelines.spec import ExtractTask
-from pipelines.validation import JsonSchema, faults
+from pipelines.validation import JsonSchema, schema_violations
 
 QUOTES = "quotes"
 _QUOTE_CHARACTERS = 300
@@ -48,14 +48,16 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
     return schema
 
 
-def form(schema: JsonSchema) -> str:
+def form_template(schema: JsonSchema) -> str:
     """What is to be filled in, in few words: JSON with types in the place of values."""
     kind = kind_of(schema)
     if kind == "object":
-        inner = ", ".join(f'"{name}": {form(each)}' for name, each in schema["properties"].items())
+        inner = ", ".join(
+            f'"{name}": {form_template(each)}' for name, each in schema["properties"].items()
+        )
         text = f"{{{inner}}}"
     elif kind == "array":
-        text = f"[{form(schema['items'])}, ...]"
+        text = f"[{form_template(schema['items'])}, ...]"
     elif "enum" in schema:
         text = " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
     else:
@@ -104,7 +106,7 @@ def _decodable(schema: JsonSchema) -> dict[str, Any]:
     return {"anyOf": [kept, {"type": "null"}]} if "null" in types_of(schema) else kept
 
 
-def answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
+def max_answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
     """The most tokens that an answer may take; `count` are those of a text."""
     skeleton = count(json.dumps(_skeleton(schema))) + count(json.dumps(list(schema["properties"])))
     quotes = _QUOTE_TOKENS * len(schema["properties"])
@@ -130,7 +132,7 @@ def _tokens_of_values(schema: JsonSchema, count: Callable[[str], int]) -> int:
     return _VALUE_TOKENS[kind]
 
 
-def read_fields(
+def parse_fields(
     answer: str, schema: JsonSchema, text: str, span: tuple[int, int], *, only_verified: bool
 ) -> Fields:
     """The values in what the model wrote, and its quotes looked up in that span of the text.
@@ -151,7 +153,7 @@ def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
     """Raises InvalidAnswer where the values break the schema or fit in no column, also where they
     cannot be checked at all: that is one task's trouble, not the run's."""
     try:
-        found = faults(values, schema)
+        found = schema_violations(values, schema)
         fault = None if found else column_fault(values, schema)
     except Exception as error:
         raise InvalidAnswer(f"cannot be checked: {type(error).__name__}: {error}") from error
@@ -187,16 +189,16 @@ def _quotes(
         return
     for name, value in values.items():
         words = quotes.get(name)
-        if says_something(value) and isinstance(words, str) and words.strip():
+        if has_content(value) and isinstance(words, str) and words.strip():
             # half of a surrogate pair is no text that could be looked for or stored
             found = locate(words.strip().encode("utf-8", "replace").decode(), text, *span)
             yield Quote(found.text, found.start, found.end, found.verified, name)
 
 
-def says_something(value: Any) -> bool:
+def has_content(value: Any) -> bool:
     """Whether a value is more than null, a blank text, an empty list, or an object of these."""
     if isinstance(value, Mapping):
-        return any(says_something(each) for each in value.values())
+        return any(has_content(each) for each in value.values())
     if isinstance(value, str):
         return bool(value.strip())
     return value is not None and value != []

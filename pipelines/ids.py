@@ -20,7 +20,7 @@ from pipelines.storage import Storage
 
 ID_HASH = "id_hash"
 # How many ids, or rows, a message names.
-NAMED = 10
+MAX_REPORTED = 10
 _SHOWN = 40
 # Rows that a message names of each id.
 _SHOWN_ROWS = 3
@@ -126,4 +126,6 @@ def _name_duplicates(
     for doc_id, source, row in zip(kept[DOC_ID], kept[SOURCE], kept[ROW], strict=True):
         places.setdefault(doc_id, []).append(f"{source} row {row}")
     doubled = [(doc_id, where) for doc_id, where in places.items() if len(where) > 1]
-    return [f"{doc_id!r}: {', '.join(where[:_SHOWN_ROWS])}" for doc_id, where in doubled[:NAMED]]
+    return [
+        f"{doc_id!r}: {', '.join(where[:_SHOWN_ROWS])}" for doc_id, where in doubled[:MAX_REPORTED]
+    ]

@@ -20,16 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus import Piece, read_rows
+from pipelines.corpus import Fragment, read_rows
 from pipelines.cost import CostModel
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, read_text
-from pipelines.ids import ID_HASH, NAMED, bad_ids, describe_ids, digest_ids, hash_ids
+from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, decode_text
+from pipelines.ids import ID_HASH, MAX_REPORTED, bad_ids, describe_ids, digest_ids, hash_ids
 from pipelines.layout import Layout
-from pipelines.reading import Reading
+from pipelines.reading import ReadingPlan
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
-from pipelines.tokens import Tokens
-from pipelines.units import LONG, SHORT, Cutter, Unit
+from pipelines.tokens import ChatTokenizer
+from pipelines.units import LONG, SHORT, Unit, UnitSplitter
 
 _MAX_SPAN_BYTES = 256 * 2**20
 # A tokenizer takes some hundred bytes a token while it works.
@@ -49,8 +49,8 @@ class IndexConfig:
 
     input: InputSpec
     layout: Layout
-    tokens: Tokens
-    reading: Reading
+    tokenizer: ChatTokenizer
+    reading: ReadingPlan
     cost: CostModel
     unit_seconds: float
     storage: Storage
@@ -68,11 +68,11 @@ class SpanIndex:
     bad_ids: tuple[str, ...]
 
 
-def cut_spans(pieces: Sequence[Piece], cpus: int) -> list[list[Piece]]:
+def cut_spans(pieces: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
     """Neighbouring pieces in spans, small enough for all CPUs to have work."""
     total = sum(piece.size_bytes for piece in pieces)
     wanted = min(_MAX_SPAN_BYTES, max(2**20, total // max(1, 4 * cpus)))
-    spans: list[list[Piece]] = []
+    spans: list[list[Fragment]] = []
     filled = 0
     for piece in pieces:
         if not spans or filled + piece.size_bytes > wanted:
@@ -83,7 +83,7 @@ def cut_spans(pieces: Sequence[Piece], cpus: int) -> list[list[Piece]]:
     return spans
 
 
-def index_span(number: int, pieces: Sequence[Piece], config: IndexConfig) -> SpanIndex:
+def index_span(number: int, pieces: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
     """Index one span. Raises InputError where a file cannot be read to its end."""
     with ExitStack() as stack:
         files = [f"{config.directory}/{kind}-{number:05d}.parquet" for kind in ("text", "rows")]
@@ -133,7 +133,7 @@ class _SpanBuilder:
 
     def __post_init__(self) -> None:
         self.pools = {
-            name: _PoolRows(name, Cutter(self.config.unit_seconds)) for name in (SHORT, LONG)
+            name: _PoolRows(name, UnitSplitter(self.config.unit_seconds)) for name in (SHORT, LONG)
         }
 
     def add(self, table: pa.Table) -> None:
@@ -155,7 +155,7 @@ class _SpanBuilder:
             if pool.waiting:
                 self._write(name, pool.take_all())
         self._write_rows()
-        named = tuple(self.bad_ids[:NAMED])
+        named = tuple(self.bad_ids[:MAX_REPORTED])
         return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), named)
 
     def _write_rows(self) -> None:
@@ -182,7 +182,7 @@ class _SpanBuilder:
     def _note_ids(self, table: pa.Table) -> None:
         bad = bad_ids(table.column(DOC_ID))
         if pc.any(bad).as_py():
-            rows = table.filter(bad).slice(0, NAMED)
+            rows = table.filter(bad).slice(0, MAX_REPORTED)
             ids = describe_ids(rows.column(DOC_ID))
             places = zip(rows[SOURCE].to_pylist(), rows[ROW].to_pylist(), ids, strict=True)
             self.bad_ids += [f"{source} row {row}: {doc_id}" for source, row, doc_id in places]
@@ -249,7 +249,7 @@ class _PoolRows:
     """The rows of one pool that wait to become a unit."""
 
     name: str
-    cutter: Cutter
+    cutter: UnitSplitter
     waiting: list[_Measured] = field(default_factory=list)
 
     def add(self, rows: _Measured) -> Iterator[_Measured]:
@@ -271,9 +271,9 @@ def _measure(
     table: pa.Table, config: IndexConfig
 ) -> tuple[npt.NDArray[np.int64], list[str | None]]:
     """Tokens of each text (0 where unreadable), and what is wrong with each, if anything."""
-    texts = [read_text(raw) for raw in table.column(TEXT).to_pylist()]
+    texts = [decode_text(raw) for raw in table.column(TEXT).to_pylist()]
     readable = [text for text in texts if isinstance(text, str)]
-    lengths = _lengths(readable, config.tokens)
+    lengths = _lengths(readable, config.tokenizer)
     tokens = np.array([next(lengths) if isinstance(t, str) else 0 for t in texts], dtype=np.int64)
     too_long = config.reading.too_long(tokens)
     problems = [
@@ -283,7 +283,7 @@ def _measure(
     return tokens, problems
 
 
-def _lengths(texts: Sequence[str], tokens: Tokens) -> Iterator[int]:
+def _lengths(texts: Sequence[str], tokens: ChatTokenizer) -> Iterator[int]:
     """Tokens of each text, some of them encoded at a time."""
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64) // _ENCODE_CHARACTERS
     cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]

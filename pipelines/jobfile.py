@@ -25,7 +25,7 @@ from pydantic_core.core_schema import CoreSchema, custom_error_schema
 from pipelines.errors import SpecError
 
 KeyPath = tuple[str | int, ...]
-Fault = tuple[KeyPath, str]
+Violation = tuple[KeyPath, str]
 """Where below the checked value, and what must be there: a phrase that follows "must be"."""
 KeysAt = Callable[[object, KeyPath], tuple[str, ...] | None]
 """The keys that may stand at a path of the given data; None where any may, or none are known."""
@@ -46,7 +46,7 @@ def _tag(name: str) -> str:
     return f"tag:yaml.org,2002:{name}"
 
 
-class JobLoader(yaml.SafeLoader):
+class StrictYamlLoader(yaml.SafeLoader):
     """YAML 1.2's core scalars only: `yes`, `1:30` and dates stay text, and all data is plain JSON.
 
     Refuses repeated keys, keys that are not text, and (by building deep) what contains itself.
@@ -97,7 +97,7 @@ def read(path: Path, needed: Sequence[str]) -> dict[str, object]:
 def parse_yaml(text: str, where: str) -> object:
     """Plain data from one YAML document. A SpecError begins with `where` and names the line."""
     try:
-        return yaml.load(text, JobLoader)  # noqa: S506 (JobLoader builds only plain data)
+        return yaml.load(text, StrictYamlLoader)  # noqa: S506 (StrictYamlLoader builds only plain data)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(f"{where}, line {line}: not valid YAML: {error.problem}") from error
@@ -206,10 +206,10 @@ class MustBe:
         return custom_error_schema(inner(kind), "must_be", custom_error_message=self.phrase)
 
 
-Text = Annotated[str, Field(pattern=r"\S"), MustBe("a text that is not empty")]
-Texts = Annotated[tuple[Text, ...], Field(strict=False)]
-Whole = Annotated[int, Field(ge=1), MustBe("a whole number of at least 1")]
-Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), MustBe("a number above 0")]
+NonEmptyStr = Annotated[str, Field(pattern=r"\S"), MustBe("a text that is not empty")]
+NonEmptyStrs = Annotated[tuple[NonEmptyStr, ...], Field(strict=False)]
+PositiveInt = Annotated[int, Field(ge=1), MustBe("a whole number of at least 1")]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), MustBe("a number above 0")]
 Time = Annotated[
     pydantic.AwareDatetime,
     BeforeValidator(lambda given: datetime.fromisoformat(given) if type(given) is str else given),
@@ -217,7 +217,7 @@ Time = Annotated[
 ]
 
 
-def refuse(faults: Iterable[Fault]) -> None:
+def raise_violations(faults: Iterable[Violation]) -> None:
     """Inside a pydantic validator, raises all faults there are, each at its own path."""
     details: list[InitErrorDetails] = [
         {"type": PydanticCustomError("must_be", "{it}", {"it": it}), "loc": path, "input": None}
@@ -232,7 +232,7 @@ def known(key: str, values: Collection[object]) -> BeforeValidator:
 
     def check(given: object) -> object:
         if isinstance(given, Mapping) and given.get(key) not in tuple(values):
-            refuse([((key,), f"one of {', '.join(map(str, values))}")])
+            raise_violations([((key,), f"one of {', '.join(map(str, values))}")])
         return given
 
     return BeforeValidator(check)
@@ -245,10 +245,10 @@ class Section(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _refuse_faults(self) -> Self:
-        refuse(self.faults())
+        raise_violations(self.violations())
         return self
 
-    def faults(self) -> Iterable[Fault]:
+    def violations(self) -> Iterable[Violation]:
         """What is wrong with the keys taken together, each of them being right alone."""
         return ()
 
@@ -260,18 +260,18 @@ def _read_schema(given: object, info: pydantic.ValidationInfo) -> object:
         return json.loads((info.context["directory"] / given).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        refuse([((), f"the path of a JSON file beside the job file ({reason})")])
+        raise_violations([((), f"the path of a JSON file beside the job file ({reason})")])
         raise
 
 
-Schema = Annotated[
+JsonSchemaInput = Annotated[
     dict[str, pydantic.JsonValue],
     MustBe("a JSON Schema, or the path of one beside the job file"),
     BeforeValidator(_read_schema),
 ]
 
 
-def fault_lines(
+def violation_lines(
     error: ValidationError, data: object, shown: object, keys_at: KeysAt
 ) -> Iterator[str]:
     """A line for each fault. `shown` is `data` before the environment was filled in."""

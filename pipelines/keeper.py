@@ -19,7 +19,7 @@ MOST_DEATHS_IN_A_ROW = 10
 blame for so many."""
 
 
-class KeptEngine(Engine, Protocol):
+class SupervisedEngine(Engine, Protocol):
     """An engine that can be replaced. `used` are the tokens of its finished requests; `dead`: it
     will answer nothing any more."""
 
@@ -34,10 +34,10 @@ class KeptEngine(Engine, Protocol):
     def shutdown(self) -> None: ...
 
 
-class Keeper:
+class EngineSupervisor:
     """Starts an engine (which takes tens of seconds), and another whenever it has died."""
 
-    def __init__(self, start: Callable[[], KeptEngine]) -> None:
+    def __init__(self, start: Callable[[], SupervisedEngine]) -> None:
         self._start = start
         self.engine = start()
         self.restarts = 0
@@ -54,17 +54,17 @@ class Keeper:
         """Tokens of all engines so far."""
         return self._used_before + self.engine.used
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         """Note that an engine has answered a document: its death is not this machine's fault."""
         self._deaths = 0
 
-    async def living(self) -> KeptEngine:
+    async def living(self) -> SupervisedEngine:
         """The engine, or the next one where it died while it read nothing. Raises EngineError."""
         if self.engine.dead:
             await self.replace(self.engine, EngineDied("the engine died while it read nothing"))
         return self.engine
 
-    async def replace(self, dead: KeptEngine, died: EngineDied) -> None:
+    async def replace(self, dead: SupervisedEngine, died: EngineDied) -> None:
         """Start another engine, unless somebody has done so. Raises EngineError."""
         async with self._replacing:
             if self.engine is not dead:
@@ -81,7 +81,7 @@ class Keeper:
             self.restarts += 1
 
     @asynccontextmanager
-    async def beside(self) -> AsyncIterator[KeptEngine]:
+    async def shared(self) -> AsyncIterator[SupervisedEngine]:
         """Share the engine with others for the time of the block, in which who sees it die has to
         replace it: nobody is to be alone with a dead one."""
         async with self._turns:
@@ -95,7 +95,7 @@ class Keeper:
                 self._turns.notify_all()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         """Have the engine alone; who waits for that comes before others that would share it."""
         async with self._turns:
             self._waiting_alone += 1

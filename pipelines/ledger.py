@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.attempts import DIRECTORY as ATTEMPTS
+from pipelines.attempts import ATTEMPTS as ATTEMPTS
 from pipelines.errors import Incomplete, OutputError
 from pipelines.records import Commit, Plan, StagedFile, readable, sha256
 from pipelines.storage import Storage
@@ -27,7 +27,7 @@ COMMITS = "_run/commits"
 STAGING = "_run/staging"
 INDEX = "_run/index"
 MANIFEST = "_manifest.json"
-ERRORS = "_errors"
+DEAD_LETTERS = "_errors"
 RESTORE = "its copy is gone: put the file back, or run into a new OUTPUT"
 """What helps where a published file is lost, and what was staged of it too."""
 _PARALLEL = 32
@@ -39,8 +39,8 @@ def part_name(unit: int) -> str:
     return f"part-{unit:06d}.parquet"
 
 
-def errors_name(unit: int) -> str:
-    return f"{ERRORS}/{part_name(unit)}"
+def dead_letters_name(unit: int) -> str:
+    return f"{DEAD_LETTERS}/{part_name(unit)}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Ledger:
         assert recorded is not None
         return recorded
 
-    def refuse_strangers(self) -> None:
+    def check_output_is_ours(self) -> None:
         """Raises OutputError where OUTPUT holds something, and no run of phifleet."""
         strange = [name for name in self.storage.entries("") if name != "_run"]
         if strange and self.job() is None:
@@ -83,7 +83,7 @@ class Ledger:
         return self._record(_plan_name(number), plan.to_bytes())
 
     def _read_plan(self, number: int) -> Plan | None:
-        data = self.storage.find(_plan_name(number))
+        data = self.storage.read_if_exists(_plan_name(number))
         if data is None:
             return None
         with readable(self.storage.path(_plan_name(number))):
@@ -100,7 +100,7 @@ class Ledger:
     def _record(self, name: str, data: bytes) -> bool:
         """Create a record, or return False where there is another. A store that lost its answer is
         asked again by its client, and then finds our own."""
-        return self.storage.create(name, data) or self.storage.find(name) == data
+        return self.storage.create(name, data) or self.storage.read_if_exists(name) == data
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
         """The records of these units, which must be committed."""
@@ -152,7 +152,7 @@ class Ledger:
 
     def _sound(self, name: str, staged: StagedFile) -> bool:
         """Whether a file is there and is what was committed."""
-        data = self.storage.find(name)
+        data = self.storage.read_if_exists(name)
         return data is not None and sha256(data) == staged.sha256
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
@@ -162,7 +162,7 @@ class Ledger:
         return self._json(MANIFEST)
 
     def _json(self, name: str) -> Mapping[str, Any] | None:
-        data = self.storage.find(name)
+        data = self.storage.read_if_exists(name)
         if data is None:
             return None
         with readable(self.storage.path(name)):
@@ -176,7 +176,7 @@ class Ledger:
         """
         units = {unit.number for plan in plans for unit in plan.units}
         for directory in (STAGING, ATTEMPTS):
-            self.storage.clear(directory, lambda name: _unit_of(name) in units)
+            self.storage.remove_matching(directory, lambda name: _unit_of(name) in units)
         for file in sorted({unit.file for plan in plans for unit in plan.units}):
             self.storage.remove(file)
         used = {name.rpartition("/")[0] for plan in plans for name in plan.rows_files}
@@ -216,5 +216,8 @@ def _lost(record: Commit, target: str) -> Incomplete:
 
 def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
     """The names that a commit's files have in OUTPUT, and what each must be."""
-    places = [(part_name(record.unit), record.part), (errors_name(record.unit), record.errors)]
+    places = [
+        (part_name(record.unit), record.part),
+        (dead_letters_name(record.unit), record.errors),
+    ]
     return [(target, staged) for target, staged in places if staged is not None]

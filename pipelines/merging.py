@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pipelines.documents import Fields, Label, Quote
-from pipelines.extraction import says_something
+from pipelines.extraction import has_content
 from pipelines.schema import kind_of
 from pipelines.validation import JsonSchema
 
 T = TypeVar("T")
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 # Labels this close are as good as each other.
 TIE_SHARE = 0.05
 
@@ -37,7 +37,7 @@ class Candidate:
 class Conflict:
     """A field of one value, by its path, and the different values stated, in document order."""
 
-    path: Path
+    path: FieldPath
     candidates: tuple[Candidate, ...]
 
 
@@ -50,7 +50,7 @@ class Merged:
 
 
 def merge(
-    findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[Path, Any] | None = None
+    findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[FieldPath, Any] | None = None
 ) -> Merged:
     """Merge what chunks found, in document order. `choices` settle conflicts, by path."""
     merging = _Merging(choices or {})
@@ -60,11 +60,11 @@ def merge(
 
 @dataclass
 class _Merging:
-    choices: Mapping[Path, Any]
+    choices: Mapping[FieldPath, Any]
     conflicts: list[Conflict] = field(default_factory=list)
 
     def fields(
-        self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: Path
+        self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: FieldPath
     ) -> dict[str, Any]:
         return {
             name: self._value(
@@ -73,8 +73,10 @@ class _Merging:
             for name, each in schema["properties"].items()
         }
 
-    def _value(self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: Path) -> Any:
-        said = [(value, found) for value, found in stated if says_something(value)]
+    def _value(
+        self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: FieldPath
+    ) -> Any:
+        said = [(value, found) for value, found in stated if has_content(value)]
         kind = kind_of(schema)
         if kind == "array":
             return _first_of_each((item, item) for value, _ in said for item in value)
@@ -82,10 +84,10 @@ class _Merging:
             return None
         return self.fields(said, schema, path) if kind == "object" else self._agreed(said, path)
 
-    def _agreed(self, said: Sequence[tuple[Any, Fields]], path: Path) -> Any:
+    def _agreed(self, said: Sequence[tuple[Any, Fields]], path: FieldPath) -> Any:
         if path in self.choices:
             return self.choices[path]
-        shown = shown_first(said, lambda pair: _quotes_of(pair[1], path[0]))
+        shown = prefer_verified(said, lambda pair: _quotes_of(pair[1], path[0]))
         different = _first_of_each((value, (value, found)) for value, found in shown)
         if len(different) == 1:
             return shown[0][0]
@@ -110,7 +112,7 @@ def _quotes_of(found: Fields, name: str) -> list[Quote]:
     return [quote for quote in found.quotes if quote.field == name]
 
 
-def shown_first(stated: Sequence[T], quotes: Callable[[T], Iterable[Quote]]) -> Sequence[T]:
+def prefer_verified(stated: Sequence[T], quotes: Callable[[T], Iterable[Quote]]) -> Sequence[T]:
     """Of what chunks state, what a quote in the document shows; all of it where none is shown."""
     shown = [each for each in stated if any(quote.verified for quote in quotes(each))]
     return shown or stated
@@ -126,7 +128,7 @@ def _plain(value: Any) -> Any:
         case bool():
             return value
         case str():
-            return same_words(value)
+            return normalize_text(value)
         case int() | float():
             return float(value) if abs(value) < 2**53 else value
         case list():
@@ -136,7 +138,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def same_words(text: str) -> str:
+def normalize_text(text: str) -> str:
     """A text without regard to case, white space, and a full stop at its end."""
     return " ".join(text.casefold().split()).rstrip(".")
 
@@ -145,7 +147,7 @@ def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tupl
     """The quotes that show merged values: one of a single value, all different ones of others."""
     kept: list[Quote] = []
     for name, value in values.items():
-        if not says_something(value):
+        if not has_content(value):
             continue
         single = not isinstance(value, list | dict)
         shown = [

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipelines.documents import Outcome, Usage
+from pipelines.documents import DocumentResult, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +64,7 @@ class EngineMetrics:
         for metric in (self._unit_seconds, self._document_seconds, self._in_flight):
             metric.set_default_tags(tags)
 
-    def document(self, outcome: Outcome, seconds: float | None = None) -> None:
+    def document(self, outcome: DocumentResult, seconds: float | None = None) -> None:
         """Count one finished document, that took so long where an engine read it to its end."""
         self._documents.inc(tags={"status": "answered" if outcome.answered else "dead_letter"})
         for letter in outcome.dead_letters():

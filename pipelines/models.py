@@ -71,7 +71,7 @@ class Model:
     head_dim: int
     vocab_size: int
     tied_embeddings: bool
-    noise: bool = False
+    random_weights: bool = False
 
     @property
     def parameters(self) -> int:
@@ -126,7 +126,7 @@ def effective_lengths(model: Model) -> EffectiveLengths:
     return EffectiveLengths(single_pass, min(UNKNOWN_LENGTHS.chunk_tokens, single_pass))
 
 
-def read_model(name: str, revision: str, path: Path, *, noise: bool = False) -> Model:
+def read_model(name: str, revision: str, path: Path, *, random_weights: bool = False) -> Model:
     """Read the shape from `path`/config.json. Raises ModelError where it is missing or unusable."""
     config = _read_config(name, path / "config.json")
     try:
@@ -147,7 +147,7 @@ def read_model(name: str, revision: str, path: Path, *, noise: bool = False) -> 
             head_dim=int(config.get("head_dim") or hidden_size // heads),
             vocab_size=int(config["vocab_size"]),
             tied_embeddings=bool(config.get("tie_word_embeddings")),
-            noise=noise,
+            random_weights=random_weights,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -206,7 +206,7 @@ def _random(revision: str | None) -> Model:
             f"Model {RANDOM!r} cannot be built at {target}: {error}. Set PHIFLEET_CACHE to a "
             "directory that can be written."
         ) from error
-    return read_model(RANDOM, own, target, noise=True)
+    return read_model(RANDOM, own, target, random_weights=True)
 
 
 def _refuse_another(name: str, own: str, revision: str | None) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pipelines.chunking import ChunkSize, cut
 from pipelines.documents import Chunk
 from pipelines.outline import opening
-from pipelines.prompts import Shown, edges_of
+from pipelines.prompts import PromptPrefix, context_span
 from pipelines.reading import MAP_REDUCE
-from pipelines.tasks import Tasks
+from pipelines.tasks import TaskSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +24,39 @@ class Passage:
 
     number: int
     chunk: Chunk
-    shown: Shown
+    prefix: PromptPrefix
     span: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class SplitText:
     """A text whose way of reading is chosen, and its passages in order."""
 
     strategy: str
     passages: Iterator[Passage]
 
 
-def open_text(text: str, tasks: Tasks) -> Opened | None:
+def split_into_passages(text: str, tasks: TaskSet) -> SplitText | None:
     """Choose by its length how a text is read. None where the job reads none that is so long."""
     reading = tasks.reading
-    ids = ids_of_whole(text, tasks)
-    strategy = reading.strategy(reading.most_whole_tokens + 1 if ids is None else len(ids))
+    ids = single_pass_ids(text, tasks)
+    strategy = reading.strategy(reading.max_single_pass_tokens + 1 if ids is None else len(ids))
     if strategy is None:
         return None
-    return Opened(strategy, passages(text, ids, strategy, tasks))
+    return SplitText(strategy, passages(text, ids, strategy, tasks))
 
 
-def ids_of_whole(text: str, tasks: Tasks) -> list[int] | None:
+def single_pass_ids(text: str, tasks: TaskSet) -> list[int] | None:
     """The ids of a text that may be read whole, None of one that is too long for that."""
-    most = tasks.reading.most_whole_tokens
-    if tasks.tokens.is_longer(text, most):
+    most = tasks.reading.max_single_pass_tokens
+    if tasks.tokenizer.is_longer(text, most):
         return None
-    ids = tasks.tokens.encode(text)
+    ids = tasks.tokenizer.encode(text)
     return None if len(ids) > most else ids
 
 
 def passages(
-    text: str, ids: Sequence[int] | None, strategy: str, tasks: Tasks
+    text: str, ids: Sequence[int] | None, strategy: str, tasks: TaskSet
 ) -> Iterator[Passage]:
     """What is asked about, in order: the whole text, its beginning, or its chunks.
 
@@ -65,13 +65,13 @@ def passages(
     prompts, reading = tasks.prompts, tasks.reading
     if strategy != MAP_REDUCE:
         chunk = _beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
-        yield Passage(0, chunk, prompts.whole(chunk.ids), (chunk.start, chunk.end))
+        yield Passage(0, chunk, prompts.document_prefix(chunk.token_ids), (chunk.start, chunk.end))
         return
     begins = opening(text)
-    for number, chunk in enumerate(cut(text, reading.chunk, tasks.tokens)):
-        shown = prompts.part(text, chunk, begins)
-        yield Passage(number, chunk, shown, edges_of(text, chunk.start, chunk.end))
+    for number, chunk in enumerate(cut(text, reading.chunk_size, tasks.tokenizer)):
+        shown = prompts.chunk_prefix(text, chunk, begins)
+        yield Passage(number, chunk, shown, context_span(text, chunk.start, chunk.end))
 
 
-def _beginning(text: str, tasks: Tasks) -> Chunk:
-    return next(cut(text, ChunkSize(tasks.reading.most_whole_tokens), tasks.tokens))
+def _beginning(text: str, tasks: TaskSet) -> Chunk:
+    return next(cut(text, ChunkSize(tasks.reading.max_single_pass_tokens), tasks.tokenizer))

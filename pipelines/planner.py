@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import ray
 
 from pipelines.cluster import Cluster
-from pipelines.corpus import Corpus, Piece, SourceFile, open_corpus, why_unreadable
+from pipelines.corpus import Corpus, Fragment, SourceFile, open_corpus, unreadable_reason
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
-from pipelines.ids import NAMED, find_duplicates
+from pipelines.ids import MAX_REPORTED, find_duplicates
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.layout import Layout
 from pipelines.ledger import Ledger, new_index
@@ -96,14 +96,14 @@ class Planner:
         config = IndexConfig(
             input=corpus.spec,
             layout=corpus.layout,
-            tokens=self.prepared.tasks.tokens,
+            tokenizer=self.prepared.tasks.tokenizer,
             reading=self.prepared.tasks.reading,
             cost=self.prepared.cost(self.cluster.device),
             unit_seconds=self.unit_seconds,
             storage=self.ledger.storage,
             directory=directory,
         )
-        spans = cut_spans(corpus.pieces, self.cluster.cpus)
+        spans = cut_spans(corpus.fragments, self.cluster.cpus)
         self.state.spans = len(spans)
         found = []
         for index in index_spans(spans, config):
@@ -126,7 +126,7 @@ class Planner:
 
 
 def _refused_ids(what: str, named: Sequence[str]) -> InputError:
-    lines = (f"ids that {what}:", *named[:NAMED])
+    lines = (f"ids that {what}:", *named[:MAX_REPORTED])
     return InputError(
         "\n  ".join(lines) + "\nGive every document an id of its own, or name another column as "
         "input.id_column"
@@ -149,7 +149,7 @@ def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[Source
     return [file for file in files if file.path not in paths]
 
 
-def index_spans(spans: Sequence[Sequence[Piece]], config: IndexConfig) -> Iterator[SpanIndex]:
+def index_spans(spans: Sequence[Sequence[Fragment]], config: IndexConfig) -> Iterator[SpanIndex]:
     """Index spans on Ray Data, one CPU each, in any order; a small corpus here, in this process."""
     if sum(piece.size_bytes for span in spans for piece in span) <= SMALL_CORPUS_BYTES:
         yield from (index_span(number, span, config) for number, span in enumerate(spans))
@@ -188,10 +188,10 @@ def _answer(asked: Any) -> Any:
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
     """Why files cannot be read, by path: each is read whole, many of them on Ray's CPUs."""
     if sum(file.size_bytes for file in files) <= SMALL_CORPUS_BYTES:
-        found = [why_unreadable(spec, file) for file in files]
+        found = [unreadable_reason(spec, file) for file in files]
     else:
         look = ray.remote(num_cpus=1)(_outcome)
-        asked = [look.remote(why_unreadable, spec, file) for file in files]
+        asked = [look.remote(unreadable_reason, spec, file) for file in files]
         found = [_answer(each) for each in asked]
     return {file.path: why for file, why in zip(files, found, strict=True) if why}
 

@@ -18,8 +18,8 @@ from pipelines.models import Model, effective_lengths, on_hub, resolve
 from pipelines.prompts import PROMPT_VERSION, Prompts
 from pipelines.reading import ModelLengths, PromptShape, plan_reading
 from pipelines.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
-from pipelines.tasks import REPAIR_TOKENS, Question, Tasks, prepare
-from pipelines.tokens import Tokens, load_tokens
+from pipelines.tasks import REPAIR_TOKENS, Question, TaskSet, tokenize_tasks
+from pipelines.tokens import ChatTokenizer, load_tokenizer
 from pipelines.units import LONG, SHORT
 
 _LEN_STEP = 1024
@@ -31,7 +31,7 @@ class PreparedJob:
 
     job: Job
     model: Model
-    tasks: Tasks
+    tasks: TaskSet
     digests: dict[str, str]
 
     @property
@@ -92,11 +92,11 @@ def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> Prepared
     spec = job.spec
     # the weights are fetched where engines read them
     model = resolve(spec.model.name, _revision(job, recorded), weights=False)
-    tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokens(model.path))
+    tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokenizer(model.path))
     # what follows the model is part of the fingerprint as it was resolved
     followed = {
         "single_pass_tokens": tasks.reading.single_pass_tokens,
-        "chunk_tokens": tasks.reading.chunk.chunk_tokens,
+        "chunk_tokens": tasks.reading.chunk_size.chunk_tokens,
     }
     read = spec.model_copy(
         update={"long_documents": spec.long_documents.model_copy(update=followed)}
@@ -119,13 +119,13 @@ def prepare_tasks(
     specs: Sequence[TaskSpec],
     long_documents: LongDocuments,
     model: Model,
-    tokens: Tokens,
+    tokens: ChatTokenizer,
     longest: int | None = None,
-) -> Tasks:
+) -> TaskSet:
     """The tasks with their questions as ids, and how documents are read. `longest`: tokens of the
     longest prompt with its answer that there is an engine for, where the model can do more. Raises
     SpecError."""
-    each = prepare(specs, tokens)
+    each = tokenize_tasks(specs, tokens)
     prompts = Prompts(tokens)
     effective = effective_lengths(model)
     lengths = ModelLengths(
@@ -139,10 +139,13 @@ def prepare_tasks(
         long_documents,
         lengths,
         whole=_shape(prompts.whole_overhead, [task.question for task in each]),
-        part=_shape(prompts.part_overhead, [task.part_question for task in each]),
-        notes=_shape(prompts.notes_overhead, [task.combining for task in each if task.combining]),
+        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in each]),
+        notes=_shape(
+            prompts.notes_overhead,
+            [task.combine_question for task in each if task.combine_question],
+        ),
     )
-    return Tasks(each, prompts, reading)
+    return TaskSet(each, prompts, reading)
 
 
 def _shape(overhead: int, asked: Sequence[Question]) -> PromptShape:
@@ -150,7 +153,7 @@ def _shape(overhead: int, asked: Sequence[Question]) -> PromptShape:
     repairs = [REPAIR_TOKENS if question.sampling.schema else 0 for question in asked]
     return PromptShape(
         overhead=overhead,
-        questions=tuple(len(question.ids) for question in asked),
+        questions=tuple(len(question.token_ids) for question in asked),
         answers=tuple(
             question.sampling.max_tokens + more
             for question, more in zip(asked, repairs, strict=True)

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 if TYPE_CHECKING:
     # the board's process starts beside the engines and needs nothing of this
-    from pipelines.documents import Outcome, Usage
+    from pipelines.documents import DocumentResult, Usage
 
 _BOARD_SECONDS = 10
 _LOGGER = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ class Progress:
     workers: int = 0
     restarts: int = 0
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: DocumentResult) -> None:
         """Add one finished document."""
         self.answered += outcome.answered
         self.dead_letters += not outcome.answered
         self.reasons.update(letter.problem.reason for letter in outcome.dead_letters())
 
-    def discount(self, outcome: Outcome) -> None:
+    def uncount(self, outcome: DocumentResult) -> None:
         """Take back a document that must be read again."""
         self.answered -= outcome.answered
         self.dead_letters -= not outcome.answered
@@ -79,15 +79,15 @@ def total(parts: Iterable[Progress]) -> Progress:
     return whole
 
 
-def new_board() -> Any:
+def start_progress_actor() -> Any:
     """A board on this node, which dies with it and with no other."""
     here = ray.get_runtime_context().get_node_id()
     nearby = NodeAffinitySchedulingStrategy(here, soft=True)
-    return Board.options(scheduling_strategy=nearby).remote()  # type: ignore[attr-defined]
+    return ProgressActor.options(scheduling_strategy=nearby).remote()  # type: ignore[attr-defined]
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Board:
+class ProgressActor:
     """The actor that keeps each worker's latest progress. One that died is there again, and knows
     what workers report from then on: their running totals."""
 
@@ -105,7 +105,7 @@ class Board:
             self._gone = total((self._gone, known))
         self._workers[worker] = (life, progress)
 
-    def fail(self, message: str) -> None:
+    def report_failure(self, message: str) -> None:
         """A worker says why it gives up, for a driver to which Ray may only say that it died."""
         self._failures.append(message)
 
@@ -129,7 +129,7 @@ class RunState:
     spans: int = 0
     spans_done: int = 0
     skipped_files: list[str] = field(default_factory=list)
-    board: Any = None
+    progress_actor: Any = None
     _known: Progress = field(default_factory=Progress, init=False)
 
     def progress(self) -> Progress:
@@ -144,10 +144,12 @@ class RunState:
 
     def _ask(self, method: str, otherwise: Known) -> Known:
         """What the board answers; no run fails of one that is late or gone."""
-        if self.board is None:
+        if self.progress_actor is None:
             return otherwise
         try:
-            answer: Known = ray.get(getattr(self.board, method).remote(), timeout=_BOARD_SECONDS)
+            answer: Known = ray.get(
+                getattr(self.progress_actor, method).remote(), timeout=_BOARD_SECONDS
+            )
         except ray.exceptions.RayError as error:
             _LOGGER.warning("the board of the workers' progress does not answer: %s", error)
             return otherwise

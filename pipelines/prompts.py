@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipelines.documents import Chunk
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 PROMPT_VERSION = 3
 
@@ -25,9 +25,9 @@ _RULES = (
 )
 INSTRUCTION = f"Read the document. {_RULES}Document:\n"
 END_OF_DOCUMENT = "\n\nEnd of the document.\n\n"
-PART_INSTRUCTION = f"Read one part of a document. {_RULES}"
-PART = "\nPart of the document:\n"
-END_OF_PART = "\n\nEnd of the part.\n"
+CHUNK_INSTRUCTION = f"Read one part of a document. {_RULES}"
+CHUNK_HEADER = "\nPart of the document:\n"
+END_OF_CHUNK = "\n\nEnd of the part.\n"
 NOTES_INSTRUCTION = (
     "These notes were taken from the parts of one document, in their order. Then do what the "
     "question after them asks, using only what the notes say.\n\n"
@@ -42,7 +42,7 @@ _OPENING_TOKENS, _HEADING_TOKENS, _EDGE_TOKENS = 48, 64, 64
 CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
 
 
-def edges_of(text: str, start: int, end: int) -> tuple[int, int]:
+def context_span(text: str, start: int, end: int) -> tuple[int, int]:
     """The span of a chunk with the words before and after it that it is shown with."""
     before = max(0, start - _EDGE_CHARACTERS)
     if before > 0:
@@ -56,42 +56,42 @@ def edges_of(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PromptPrefix:
     """What all questions about a passage follow, as ids, and where the passage's own begin."""
 
-    ids: list[int]
-    own_at: int
+    token_ids: list[int]
+    passage_start: int
 
 
 @dataclass(frozen=True)
 class Prompts:
     """Builds what stands before a question in a prompt, as ids of one model's tokens."""
 
-    tokens: Tokens
+    tokenizer: ChatTokenizer
 
-    def whole(self, ids: Sequence[int]) -> Shown:
+    def document_prefix(self, ids: Sequence[int]) -> PromptPrefix:
         """Instruction and document, for a document or the beginning of one that is cut off."""
         instruction = self._ids[INSTRUCTION]
-        return Shown([*instruction, *ids, *self._ids[END_OF_DOCUMENT]], len(instruction))
+        return PromptPrefix([*instruction, *ids, *self._ids[END_OF_DOCUMENT]], len(instruction))
 
-    def part(self, text: str, chunk: Chunk, opening: str) -> Shown:
+    def chunk_prefix(self, text: str, chunk: Chunk, opening: str) -> PromptPrefix:
         """Instruction, a chunk of the text, and what is carried along with it."""
         ids = self._ids
-        before, after = edges_of(text, chunk.start, chunk.end)
-        shared = list(ids[PART_INSTRUCTION])
+        before, after = context_span(text, chunk.start, chunk.end)
+        shared = list(ids[CHUNK_INSTRUCTION])
         if chunk.start > 0 and opening:
             shared += self._carried(_OPENING, opening, _OPENING_TOKENS)
         if chunk.headings:
             shared += self._carried(_HEADINGS, " > ".join(chunk.headings), _HEADING_TOKENS)
         if before < chunk.start:
-            words = self.tokens.encode(text[before : chunk.start])
+            words = self.tokenizer.encode(text[before : chunk.start])
             shared += [*ids[_BEFORE], *words[-_EDGE_TOKENS:], *ids["\n"]]
-        shared += ids[PART]
-        own_at = len(shared)
-        shared += [*chunk.ids, *ids[END_OF_PART]]
+        shared += ids[CHUNK_HEADER]
+        passage_start = len(shared)
+        shared += [*chunk.token_ids, *ids[END_OF_CHUNK]]
         if after > chunk.end:
             shared += self._carried(_AFTER, text[chunk.end : after], _EDGE_TOKENS)
-        return Shown([*shared, *ids["\n"]], own_at)
+        return PromptPrefix([*shared, *ids["\n"]], passage_start)
 
     def notes(self, notes: Iterable[Sequence[int]]) -> list[int]:
         """Instruction and notes, each as ids."""
@@ -101,33 +101,41 @@ class Prompts:
     def note(self, text: str, most_tokens: int) -> list[int]:
         """One note as ids, cut off at so many tokens."""
         return [
-            *self.tokens.encode(text)[: most_tokens - len(self._ids["\n\n"])],
+            *self.tokenizer.encode(text)[: most_tokens - len(self._ids["\n\n"])],
             *self._ids["\n\n"],
         ]
 
     @property
     def whole_overhead(self) -> int:
         """Tokens of a prompt about a whole document, beside the document and the question."""
-        return self.tokens.frame_tokens + len(self.whole(()).ids)
+        return self.tokenizer.frame_tokens + len(self.document_prefix(()).token_ids)
 
     @property
-    def part_overhead(self) -> int:
+    def chunk_overhead(self) -> int:
         """The most tokens of a prompt about a chunk, beside the chunk and the question."""
-        fixed = (PART_INSTRUCTION, _OPENING, _HEADINGS, _BEFORE, PART, END_OF_PART, _AFTER)
+        fixed = (
+            CHUNK_INSTRUCTION,
+            _OPENING,
+            _HEADINGS,
+            _BEFORE,
+            CHUNK_HEADER,
+            END_OF_CHUNK,
+            _AFTER,
+        )
         words = sum(len(self._ids[each]) for each in fixed) + 5 * len(self._ids["\n"])
-        return self.tokens.frame_tokens + words + CARRIED_TOKENS
+        return self.tokenizer.frame_tokens + words + CARRIED_TOKENS
 
     @property
     def notes_overhead(self) -> int:
         """Tokens of a prompt about notes, beside the notes and the question."""
-        return self.tokens.frame_tokens + len(self.notes(()))
+        return self.tokenizer.frame_tokens + len(self.notes(()))
 
     def _carried(self, name: str, text: str, most_tokens: int) -> list[int]:
-        words = self.tokens.encode(text)[:most_tokens]
+        words = self.tokenizer.encode(text)[:most_tokens]
         return [*self._ids[name], *words, *self._ids["\n"]]
 
     @cached_property
     def _ids(self) -> dict[str, tuple[int, ...]]:
-        texts = [INSTRUCTION, END_OF_DOCUMENT, PART_INSTRUCTION, PART, END_OF_PART]
+        texts = [INSTRUCTION, END_OF_DOCUMENT, CHUNK_INSTRUCTION, CHUNK_HEADER, END_OF_CHUNK]
         texts += [NOTES_INSTRUCTION, END_OF_NOTES, _OPENING, _HEADINGS, _BEFORE, _AFTER]
-        return {text: tuple(self.tokens.encode(text)) for text in [*texts, "\n", "\n\n"]}
+        return {text: tuple(self.tokenizer.encode(text)) for text in [*texts, "\n", "\n\n"]}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.chunking import LEAST_CHUNK_TOKENS, ChunkSize
+from pipelines.chunking import MIN_CHUNK_TOKENS, ChunkSize
 from pipelines.errors import SpecError
 from pipelines.spec import LongDocuments
 
@@ -67,7 +67,7 @@ class ModelLengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class PromptLengths:
     """What documents take of an engine, as arrays with an entry for each.
 
     `passages` are the stretches that are asked about, `shared` the tokens that all prompts of one
@@ -82,65 +82,68 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadingPlan:
     """The way a job reads its documents with its model.
 
     `policy` is the job's `long_documents.strategy`. `whole` is the shape of prompts that show a
     whole document, `part` of those that show a chunk of it. `limit` is the most tokens that a
-    prompt about a whole document may have with its answer, `part_limit` the most of one about a
-    chunk, `notes_limit` the most of one that combines answers: it lies in the same pool, and holds
-    no more notes than the model reads well. `short_limit` is what the short pool holds, None where
+    prompt about a whole document may have with its answer, `chunk_prompt_limit` the most of one
+    about a chunk, `combine_prompt_limit` the most of one that combines answers: it lies in the same
+    pool, and holds no more notes than the model reads well. `short_limit` is what the short pool
+    holds, None where
     the model needs only one pool.
     """
 
     policy: str
     single_pass_tokens: int
-    chunk: ChunkSize
-    whole: PromptShape
-    part: PromptShape
+    chunk_size: ChunkSize
+    document_shape: PromptShape
+    chunk_shape: PromptShape
     limit: int
-    part_limit: int
-    notes_limit: int
+    chunk_prompt_limit: int
+    combine_prompt_limit: int
     short_limit: int | None
 
     @property
-    def most_whole_tokens(self) -> int:
+    def max_single_pass_tokens(self) -> int:
         """The longest document that is read whole, as far as the policy lets length decide."""
-        fitting = max(0, self.limit - self.whole.around)
+        fitting = max(0, self.limit - self.document_shape.around)
         match self.policy:
             case "single":
                 return fitting
             case "map_reduce":
-                return min(fitting, self.chunk.chunk_tokens)
+                return min(fitting, self.chunk_size.chunk_tokens)
         return min(fitting, self.single_pass_tokens)
 
     def strategy(self, tokens: int) -> str | None:
         """How a document of so many tokens is read; None where it is too long for the policy."""
-        if tokens <= self.most_whole_tokens:
+        if tokens <= self.max_single_pass_tokens:
             return SINGLE
         return {"auto": MAP_REDUCE, "map_reduce": MAP_REDUCE, "truncate": TRUNCATE}.get(self.policy)
 
     def too_long(self, tokens: IntArray) -> BoolArray:
         """Which documents the policy does not read."""
         if self.policy in ("single", "reject"):
-            return tokens > self.most_whole_tokens
+            return tokens > self.max_single_pass_tokens
         return np.zeros(len(tokens), dtype=bool)
 
-    def lengths(self, tokens: IntArray) -> Lengths:
+    def lengths(self, tokens: IntArray) -> PromptLengths:
         """What documents of these lengths take; of those read in chunks an estimate, but for
         `longest`, which is the most that there can be."""
         if self.policy in ("auto", "map_reduce"):
             in_chunks = self._in_chunks(tokens)
         else:
-            in_chunks = self._whole(np.minimum(tokens, self.most_whole_tokens))
+            in_chunks = self._whole(np.minimum(tokens, self.max_single_pass_tokens))
         whole = self._whole(tokens)
-        fits = tokens <= self.most_whole_tokens
+        fits = tokens <= self.max_single_pass_tokens
         read = ~self.too_long(tokens)
         pairs = (
             (getattr(whole, name), getattr(in_chunks, name))
             for name in ("passages", "shared", "longest", "prompt_tokens")
         )
-        return Lengths(*(np.where(read, np.where(fits, one, other), 0) for one, other in pairs))
+        return PromptLengths(
+            *(np.where(read, np.where(fits, one, other), 0) for one, other in pairs)
+        )
 
     def long_pool(self, longest: IntArray) -> BoolArray:
         """Which documents belong to the long pool, by their longest prompt."""
@@ -148,20 +151,22 @@ class Reading:
             return np.zeros(len(longest), dtype=bool)
         return longest > self.short_limit
 
-    def _whole(self, tokens: IntArray) -> Lengths:
-        shape = self.whole
+    def _whole(self, tokens: IntArray) -> PromptLengths:
+        shape = self.document_shape
         shared = tokens + shape.overhead
         together = shared * len(shape.questions) + sum(shape.questions)
-        return Lengths(np.ones_like(tokens), shared, tokens + shape.around, together)
+        return PromptLengths(np.ones_like(tokens), shared, tokens + shape.around, together)
 
-    def _in_chunks(self, tokens: IntArray) -> Lengths:
-        shape, size = self.part, self.chunk
+    def _in_chunks(self, tokens: IntArray) -> PromptLengths:
+        shape, size = self.chunk_shape, self.chunk_size
         step = size.chunk_tokens - size.overlap_tokens
         passages = np.maximum(1, -(-(tokens - size.overlap_tokens) // step))
         each = (tokens - size.overlap_tokens) // passages + size.overlap_tokens
         shared = each + shape.overhead
         together = passages * (shared * len(shape.questions) + sum(shape.questions))
-        return Lengths(passages, shared, np.full_like(tokens, self.part_limit), together)
+        return PromptLengths(
+            passages, shared, np.full_like(tokens, self.chunk_prompt_limit), together
+        )
 
 
 def plan_reading(
@@ -170,7 +175,7 @@ def plan_reading(
     whole: PromptShape,
     part: PromptShape,
     notes: PromptShape,
-) -> Reading:
+) -> ReadingPlan:
     """How documents are read: what the job wants, where it says nothing what the model reads well.
 
     A chunk's prompt fits the short pool where half of the wanted chunk has room there beside the
@@ -181,23 +186,25 @@ def plan_reading(
     around = max(part.around, notes.around)
     chunk_tokens = wanted.chunk_tokens or model.chunk_tokens
     combining = notes.with_answers(1 + _NOTES_TOGETHER) + _NOTES_TOGETHER * _NOTE_SLACK_TOKENS
-    part_limit = min(model.most, model.short or _ONE_POOL_TOKENS)
-    if part_limit < max(around + chunk_tokens // 2, combining):
-        part_limit = min(model.most, max(around + chunk_tokens, combining))
-    room = min(chunk_tokens, part_limit - around)
-    if room < LEAST_CHUNK_TOKENS:
+    chunk_prompt_limit = min(model.most, model.short or _ONE_POOL_TOKENS)
+    if chunk_prompt_limit < max(around + chunk_tokens // 2, combining):
+        chunk_prompt_limit = min(model.most, max(around + chunk_tokens, combining))
+    room = min(chunk_tokens, chunk_prompt_limit - around)
+    if room < MIN_CHUNK_TOKENS:
         raise SpecError(
             f"tasks: the longest question and its answer take {around} tokens of the model's "
             f"{model.most}, and leave no room for a document; ask for less in one task"
         )
-    return Reading(
+    return ReadingPlan(
         policy=wanted.strategy,
         single_pass_tokens=wanted.single_pass_tokens or model.single_pass_tokens,
-        chunk=ChunkSize(room, min(wanted.overlap_tokens, room // 2)),
-        whole=whole,
-        part=part,
+        chunk_size=ChunkSize(room, min(wanted.overlap_tokens, room // 2)),
+        document_shape=whole,
+        chunk_shape=part,
         limit=model.most,
-        part_limit=part_limit,
-        notes_limit=min(part_limit, max(combining, notes.around + model.notes_tokens)),
+        chunk_prompt_limit=chunk_prompt_limit,
+        combine_prompt_limit=min(
+            chunk_prompt_limit, max(combining, notes.around + model.notes_tokens)
+        ),
         short_limit=model.short,
     )

@@ -88,7 +88,7 @@ class Screen:
 
 
 @contextmanager
-def screen_over(log: Path) -> Iterator[Screen]:
+def redirect_output(log: Path) -> Iterator[Screen]:
     """Send file descriptors 1 and 2 to `log` until the block ends; yield the terminal.
 
     Raises StorageError where the log cannot be written.

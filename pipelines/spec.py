@@ -21,7 +21,17 @@ from typing_extensions import TypeAliasType
 
 from pipelines import jobfile
 from pipelines.errors import SpecError
-from pipelines.jobfile import Amount, Fault, MustBe, Schema, Section, Text, Texts, Time, Whole
+from pipelines.jobfile import (
+    JsonSchemaInput,
+    MustBe,
+    NonEmptyStr,
+    NonEmptyStrs,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Time,
+    Violation,
+)
 
 RunName = Annotated[
     str,
@@ -37,13 +47,13 @@ GpuCount = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"],
     MustBe("a whole number, a share of one GPU below 1, or auto"),
 ]
-ReadTokens = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
+TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
 FieldType = TypeAliasType(
     "FieldType",
     """Annotated[
         Literal["string", "number", "integer", "boolean", "date"]
         | Annotated[list[FieldType], Field(min_length=1, max_length=1)]
-        | Annotated[dict[Text, FieldType], Field(min_length=1)],
+        | Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)],
         MustBe("string, number, integer, boolean, date, a list of one of these, or a mapping"),
     ]""",
 )
@@ -57,12 +67,12 @@ CANNOT_TELL = "cannot tell"
 class InputSpec(Section):
     """Where the corpus lies, and which of its columns are read."""
 
-    path: Text
-    id_column: Text = "id"
-    text_column: Text = "text"
-    keep_columns: Texts = ()
+    path: NonEmptyStr
+    id_column: NonEmptyStr = "id"
+    text_column: NonEmptyStr = "text"
+    keep_columns: NonEmptyStrs = ()
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         for at, column in enumerate(self.keep_columns):
             if column in (self.id_column, *self.keep_columns[:at]):
                 yield ("keep_columns", at), "a column that the output does not have already"
@@ -71,16 +81,16 @@ class InputSpec(Section):
 class OutputSpec(Section):
     """Where the answers go."""
 
-    path: Text
+    path: NonEmptyStr
 
 
 class ModelSpec(Section):
     """The model, and how the engine holds it. Without a `revision`, the run pins one."""
 
-    name: Text = "microsoft/Phi-3-mini-128k-instruct"
-    revision: Text | None = None
-    quantization: Text | None = None
-    kv_cache_dtype: Text = "auto"
+    name: NonEmptyStr = "microsoft/Phi-3-mini-128k-instruct"
+    revision: NonEmptyStr | None = None
+    quantization: NonEmptyStr | None = None
+    kv_cache_dtype: NonEmptyStr = "auto"
 
 
 class SummarizeTask(Section):
@@ -88,7 +98,7 @@ class SummarizeTask(Section):
 
     name: TaskName
     kind: Literal["summarize"] = "summarize"
-    max_words: Whole = 120
+    max_words: PositiveInt = 120
 
 
 class ClassifyTask(Section):
@@ -96,9 +106,9 @@ class ClassifyTask(Section):
 
     name: TaskName
     kind: Literal["classify"] = "classify"
-    labels: Texts
+    labels: NonEmptyStrs
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
         for at, label in enumerate(self.labels):
@@ -118,8 +128,8 @@ class AskTask(Section):
 
     name: TaskName
     kind: Literal["ask"] = "ask"
-    question: Text
-    max_tokens: Whole = 128
+    question: NonEmptyStr
+    max_tokens: PositiveInt = 128
     only_verified: bool = False
 
 
@@ -133,25 +143,25 @@ class ExtractTask(Section):
 
     name: TaskName
     kind: Literal["extract"] = "extract"
-    fields: Annotated[dict[Text, FieldType], Field(min_length=1)] | None = None
-    json_schema: Schema | None = Field(default=None, alias="schema")
+    fields: Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)] | None = None
+    json_schema: JsonSchemaInput | None = Field(default=None, alias="schema")
     only_verified: bool = False
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "given where schema is not"
         elif self.fields is not None and self.json_schema is not None:
             yield ("schema",), "left out where fields is given"
 
 
-TASKS: dict[object, type[Section]] = {
+TASK_KINDS: dict[object, type[Section]] = {
     kind.model_fields["kind"].default: kind
     for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask)
 }
 TaskSpec = Annotated[
     SummarizeTask | ClassifyTask | AskTask | ExtractTask,
     Field(discriminator="kind"),
-    jobfile.known("kind", TASKS),
+    jobfile.known("kind", TASK_KINDS),
 ]
 
 
@@ -159,11 +169,11 @@ class LongDocuments(Section):
     """How a document too long for one reading is read. A None follows the model."""
 
     strategy: Literal["auto", "single", "map_reduce", "truncate", "reject"] = "auto"
-    single_pass_tokens: ReadTokens | None = None
-    chunk_tokens: ReadTokens | None = None
+    single_pass_tokens: TokenLimit | None = None
+    chunk_tokens: TokenLimit | None = None
     overlap_tokens: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 128
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         if self.chunk_tokens is not None and self.chunk_tokens <= self.overlap_tokens:
             yield ("chunk_tokens",), f"more than overlap_tokens, which is {self.overlap_tokens}"
 
@@ -171,10 +181,10 @@ class LongDocuments(Section):
 class Replicas(Section):
     """How many engines run side by side."""
 
-    min: Whole = 1
-    max: Whole = 8
+    min: PositiveInt = 1
+    max: PositiveInt = 8
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         if self.min > self.max:
             yield ("min",), f"at most max, which is {self.max}"
 
@@ -183,7 +193,7 @@ class EngineCompute(Section):
     """What one engine takes of the cluster."""
 
     gpus_per_replica: GpuCount = "auto"
-    tensor_parallel: Whole = 1
+    tensor_parallel: PositiveInt = 1
 
     @property
     def gpu_share(self) -> float:
@@ -191,7 +201,7 @@ class EngineCompute(Section):
         gpus = self.gpus_per_replica
         return 1.0 if gpus == "auto" else min(1.0, gpus or 1.0)
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         gpus = self.gpus_per_replica
         if self.tensor_parallel > 1 and gpus != "auto" and gpus < self.tensor_parallel:
             yield ("tensor_parallel",), f"at most gpus_per_replica, which is {gpus}, or 1"
@@ -207,8 +217,8 @@ class Limits(Section):
     """When a run gives up or stops."""
 
     max_dead_letter_fraction: Annotated[float, Field(ge=0, le=1), MustBe("from 0 to 1")] = 0.05
-    max_gpu_hours: Amount | None = None
-    max_cost_usd: Amount | None = None
+    max_gpu_hours: PositiveFloat | None = None
+    max_cost_usd: PositiveFloat | None = None
     deadline: Time | None = None
 
 
@@ -216,7 +226,7 @@ class Metrics(Section):
     """Where the run's metrics can be read, or are pushed to."""
 
     port: Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")] | None = None
-    pushgateway: Text | None = None
+    pushgateway: NonEmptyStr | None = None
 
 
 class JobSpec(Section):
@@ -232,7 +242,7 @@ class JobSpec(Section):
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         if not self.tasks:
             yield ("tasks",), "a list of at least one task"
         columns = {self.input.id_column, self.input.text_column, *self.input.keep_columns}
@@ -291,7 +301,7 @@ def checked(kind: type[S], data: object, shown: object, directory: Path | None) 
     try:
         return kind.model_validate(data, context=directory and {"directory": directory})
     except ValidationError as error:
-        lines = jobfile.fault_lines(error, data, shown, keys_under(kind))
+        lines = jobfile.violation_lines(error, data, shown, keys_under(kind))
         raise SpecError("\n".join(lines)) from None
 
 
@@ -303,7 +313,7 @@ def keys_under(kind: type[Section]) -> jobfile.KeysAt:
         section: object = kind
         if path[:1] == ("tasks",) and len(path) == 2:
             task = jobfile.value_at(data, path)
-            section = TASKS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
+            section = TASK_KINDS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
         else:
             for part in path:
                 listed = get_origin(section) is tuple and isinstance(part, int)

@@ -23,11 +23,11 @@ from pipelines.errors import OutputError, StorageError
 from pipelines.stores import (
     AZURE,
     creating,
+    filesystem_errors,
     is_conflict,
     is_local,
     open_output,
     protocol_of,
-    refusals,
 )
 
 # So often S3 may say that somebody else is creating the same name.
@@ -42,7 +42,7 @@ def storage_errors(action: str, where: str) -> Iterator[None]:
     """Turn a filesystem's refusal within the block into StorageError."""
     try:
         yield
-    except refusals() as error:
+    except filesystem_errors() as error:
         raise StorageError(f"{where}: cannot {action}: {error}") from error
 
 
@@ -76,7 +76,7 @@ class Storage:
         """The full path of a name on `filesystem`."""
         return f"{self.root}/{name}" if name else self.root
 
-    def find(self, name: str) -> bytes | None:
+    def read_if_exists(self, name: str) -> bytes | None:
         """Content of a name, None where it does not exist. Raises StorageError."""
         try:
             return self.read(name)
@@ -89,7 +89,7 @@ class Storage:
             data: bytes = self.filesystem.cat_file(self.path(name))
         except FileNotFoundError:
             raise
-        except refusals() as error:
+        except filesystem_errors() as error:
             raise StorageError(f"{self.path(name)}: cannot read: {error}") from error
         return data
 
@@ -239,13 +239,13 @@ class Storage:
             else:
                 self._remove_remote(self.filesystem.find(path))
 
-    def clear(self, directory: str, gone: Callable[[str], bool]) -> None:
+    def remove_matching(self, directory: str, matches: Callable[[str], bool]) -> None:
         """Remove the files directly in a directory that `gone` names, in few calls. Files that a
         writer was killed over count by the names that they would have taken."""
         path = self.path(directory)
         with storage_errors("clear", path), suppress(FileNotFoundError):
             found = [entry["name"] for entry in self.filesystem.ls(path, detail=True)]
-            chosen = [each for each in found if gone(each.rsplit("/", 1)[-1].lstrip("."))]
+            chosen = [each for each in found if matches(each.rsplit("/", 1)[-1].lstrip("."))]
             if self.local:
                 for each in chosen:
                     Path(each).unlink(missing_ok=True)

@@ -70,7 +70,7 @@ def open_store(
         remedy = f"pip install 'phifleet[{extra}]'" if extra else "install that on every node"
         raise kind(f"{where}: a package is missing here: {error}; {remedy}") from error
     except Exception as error:
-        if isinstance(error, refusals()) and protocol not in _NEEDS_JAVA:
+        if isinstance(error, filesystem_errors()) and protocol not in _NEEDS_JAVA:
             raise StorageError(f"{where}: cannot be opened: {error}") from error
         raise kind(f"{where}: cannot be opened: {_first_line(error)}{_hint(protocol)}") from error
     return filesystem, str(path)
@@ -103,7 +103,7 @@ def _hint(protocol: str) -> str:
     return "; name a disk, s3://, gs:// or abfs://"
 
 
-def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
+def filesystem_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """Return what filesystems raise where they refuse, and others; for an `except`, evaluated
     late: only a client that is in use is known here."""
     # it ships no type information

@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.columns import AnswerColumn
-from pipelines.documents import Label, Quote, Reply, Summary, Usage, Value
+from pipelines.documents import AnswerValue, Label, Quote, Reply, Summary, Usage
 from pipelines.errors import InvalidAnswer
-from pipelines.extraction import answer_schema, answer_tokens, form, read_fields, schema_of
+from pipelines.extraction import (
+    answer_schema,
+    form_template,
+    max_answer_tokens,
+    parse_fields,
+    schema_of,
+)
 from pipelines.grounding import locate
-from pipelines.merging import same_words
+from pipelines.merging import normalize_text
 from pipelines.prompts import Prompts
-from pipelines.reading import Reading
+from pipelines.reading import ReadingPlan
 from pipelines.schema import nullable
 from pipelines.spec import (
     CANNOT_TELL,
@@ -30,11 +36,11 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 from pipelines.validation import JsonSchema
 
 NOT_STATED = "Not stated"
-QUOTE_MARK = "Quote:"
+QUOTE_PREFIX = "Quote:"
 # What a second question about a refused answer may add to the first.
 REPAIR_TOKENS = 96
 
@@ -65,7 +71,7 @@ class Question:
     """What is asked, as text and ids, and how the answer is decoded."""
 
     text: str
-    ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
     sampling: Sampling
 
 
@@ -73,17 +79,17 @@ class Question:
 class Task:
     """A task of the job file made ready to be asked.
 
-    `question` is put to a document, `part_question` to a chunk of it, and `combining` to the notes
+    `question` is put to a document, `chunk_question` to a chunk of it, and `combining` to the notes
     taken of chunks, where the kind of task has such a question. `schema` is what an extraction
-    fills in, `part_schema` the same where any field may be null, for a chunk need not state it.
+    fills in, `chunk_schema` the same where any field may be null, for a chunk need not state it.
     """
 
     spec: TaskSpec
     question: Question
-    part_question: Question
-    combining: Question | None = None
+    chunk_question: Question
+    combine_question: Question | None = None
     schema: dict[str, Any] | None = None
-    part_schema: dict[str, Any] | None = None
+    chunk_schema: dict[str, Any] | None = None
 
     @property
     def column(self) -> AnswerColumn:
@@ -91,42 +97,42 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Tasks:
+class TaskSet:
     """A job's tasks made ready for one model, and how its documents are read for them."""
 
-    each: tuple[Task, ...]
+    all: tuple[Task, ...]
     prompts: Prompts
-    reading: Reading
+    reading: ReadingPlan
 
     @property
-    def tokens(self) -> Tokens:
-        return self.prompts.tokens
+    def tokenizer(self) -> ChatTokenizer:
+        return self.prompts.tokenizer
 
 
-def prepare(specs: Sequence[TaskSpec], tokens: Tokens) -> tuple[Task, ...]:
+def tokenize_tasks(specs: Sequence[TaskSpec], tokens: ChatTokenizer) -> tuple[Task, ...]:
     """The tasks with their questions tokenized, in the job's order. Raises SpecError."""
     return tuple(_task(spec, tokens) for spec in specs)
 
 
-def question(text: str, sampling: Sampling, tokens: Tokens) -> Question:
+def make_question(text: str, sampling: Sampling, tokens: ChatTokenizer) -> Question:
     """A question in the form that every prompt has it."""
     whole = f"Question: {text}\n"
     return Question(whole, tuple(tokens.encode(whole)), sampling)
 
 
-def asked_of(task: Task, *, part: bool) -> Question:
+def question_for(task: Task, *, chunk: bool) -> Question:
     """What is asked about a chunk, or about a whole document."""
-    return task.part_question if part else task.question
+    return task.chunk_question if chunk else task.question
 
 
-def _task(spec: TaskSpec, tokens: Tokens) -> Task:
+def _task(spec: TaskSpec, tokens: ChatTokenizer) -> Task:
     match spec:
         case SummarizeTask():
             sampling = Sampling(max_tokens=2 * spec.max_words + 16)
             asked = f"Sum this up in at most {spec.max_words} words."
             combining = f"Write one summary of the document in at most {spec.max_words} words."
-            own = question(asked, sampling, tokens)
-            return Task(spec, own, own, question(combining, sampling, tokens))
+            own = make_question(asked, sampling, tokens)
+            return Task(spec, own, own, make_question(combining, sampling, tokens))
         case ClassifyTask():
             whole = label_question(spec.labels, tokens)
             return Task(spec, whole, label_question((*spec.labels, CANNOT_TELL), tokens))
@@ -136,29 +142,29 @@ def _task(spec: TaskSpec, tokens: Tokens) -> Task:
             return _extract(spec, tokens)
 
 
-def label_question(labels: Sequence[str], tokens: Tokens) -> Question:
+def label_question(labels: Sequence[str], tokens: ChatTokenizer) -> Question:
     """Which of these labels fits."""
     listed = "\n".join(f"- {label}" for label in labels)
     text = f"Which label fits this best?\n{listed}\nAnswer with one label."
     longest = max(len(label.encode()) for label in labels)
-    return question(text, Sampling(longest + 2, choices=tuple(labels)), tokens)
+    return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokens)
 
 
-def _ask(spec: AskTask, tokens: Tokens) -> Task:
+def _ask(spec: AskTask, tokens: ChatTokenizer) -> Task:
     sampling = Sampling(max_tokens=spec.max_tokens)
     asked = (
         f"{spec.question}\nAnswer briefly, or with {NOT_STATED!r} where the text does not say. "
-        f"Then, on a line of its own that begins with {QUOTE_MARK} copy the words that show it."
+        f"Then, on a line of its own that begins with {QUOTE_PREFIX} copy the words that show it."
     )
     combining = (
         f"{spec.question}\nAnswer briefly. Then, on a line of its own that begins with "
-        f"{QUOTE_MARK} copy the quote from the notes that shows it."
+        f"{QUOTE_PREFIX} copy the quote from the notes that shows it."
     )
-    own = question(asked, sampling, tokens)
-    return Task(spec, own, own, question(combining, sampling, tokens))
+    own = make_question(asked, sampling, tokens)
+    return Task(spec, own, own, make_question(combining, sampling, tokens))
 
 
-def _extract(spec: ExtractTask, tokens: Tokens) -> Task:
+def _extract(spec: ExtractTask, tokens: ChatTokenizer) -> Task:
     schema = schema_of(spec)
     of_part = nullable(schema)
     return Task(
@@ -166,31 +172,32 @@ def _extract(spec: ExtractTask, tokens: Tokens) -> Task:
         _form_question(schema, tokens),
         _form_question(of_part, tokens),
         schema=schema,
-        part_schema=of_part,
+        chunk_schema=of_part,
     )
 
 
-def _form_question(schema: JsonSchema, tokens: Tokens) -> Question:
-    most = answer_tokens(schema, lambda text: len(tokens.encode(text)))
+def _form_question(schema: JsonSchema, tokens: ChatTokenizer) -> Question:
+    most = max_answer_tokens(schema, lambda text: len(tokens.encode(text)))
     sampling = Sampling(most, schema=json.dumps(answer_schema(schema)))
     asked = (
-        f"Fill in this form:\n{form(schema)}\nWrite null, or an empty list, for what the text does "
+        f"Fill in this form:\n{form_template(schema)}\n"
+        "Write null, or an empty list, for what the text does "
         'not state. In "quotes", give for each field the words of the text that show it. Answer '
         "with JSON only."
     )
-    return question(asked, sampling, tokens)
+    return make_question(asked, sampling, tokens)
 
 
-def repair_question(asked: Question, fault: str, tokens: Tokens) -> Question:
+def repair_question(asked: Question, fault: str, tokens: ChatTokenizer) -> Question:
     """A question again, with what was wrong with the first answer."""
     told = f"Your answer was refused ({fault}). Answer again, briefly and by the form.\n"
     more = tokens.encode(told)[:REPAIR_TOKENS]
-    return Question(asked.text + told, (*asked.ids, *more), asked.sampling)
+    return Question(asked.text + told, (*asked.token_ids, *more), asked.sampling)
 
 
-def read_answer(
-    task: Task, completion: Completion, text: str, span: tuple[int, int], *, part: bool = False
-) -> Value:
+def parse_answer(
+    task: Task, completion: Completion, text: str, span: tuple[int, int], *, chunk: bool = False
+) -> AnswerValue:
     """The value in the engine's answer about text[start:end], a chunk or the whole of what was
     read. Raises InvalidAnswer."""
     answer, spec = completion.text, task.spec
@@ -198,16 +205,16 @@ def read_answer(
         case SummarizeTask():
             return Summary(answer.strip())
         case ClassifyTask():
-            return read_label(completion, (*spec.labels, CANNOT_TELL))
+            return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
             return _read_reply(spec, answer, text, span)
         case ExtractTask():
-            schema = task.part_schema if part else task.schema
+            schema = task.chunk_schema if chunk else task.schema
             assert schema is not None
-            return read_fields(answer, schema, text, span, only_verified=spec.only_verified)
+            return parse_fields(answer, schema, text, span, only_verified=spec.only_verified)
 
 
-def read_label(completion: Completion, labels: Sequence[str]) -> Label:
+def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
     """The label answered, with its probability among the labels."""
     label = completion.text.strip()
     if label not in labels:
@@ -218,10 +225,10 @@ def read_label(completion: Completion, labels: Sequence[str]) -> Label:
 
 def _read_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
     spoken, quoted = split_reply(answer)
-    return as_wanted(spec, spoken, tuple(locate(words, text, *span) for words in quoted))
+    return normalize_reply(spec, spoken, tuple(locate(words, text, *span) for words in quoted))
 
 
-def as_wanted(spec: TaskSpec, spoken: str, quotes: tuple[Quote, ...]) -> Reply:
+def normalize_reply(spec: TaskSpec, spoken: str, quotes: tuple[Quote, ...]) -> Reply:
     """The reply to a question: one that says nothing always in the same words, one that nothing
     verifies null where the task wants only verified ones."""
     if spoken and is_not_stated(spoken):
@@ -235,12 +242,15 @@ def as_wanted(spec: TaskSpec, spoken: str, quotes: tuple[Quote, ...]) -> Reply:
 def split_reply(answer: str) -> tuple[str, list[str]]:
     """An answer in free words, and the words of its quotes."""
     lines = [line.strip() for line in answer.strip().splitlines()]
-    spoken = [line for line in lines if not line.startswith(QUOTE_MARK)]
-    quoted = [line[len(QUOTE_MARK) :] for line in lines if line.startswith(QUOTE_MARK)]
+    spoken = [line for line in lines if not line.startswith(QUOTE_PREFIX)]
+    quoted = [line[len(QUOTE_PREFIX) :] for line in lines if line.startswith(QUOTE_PREFIX)]
     bare = [words.strip().strip('"“”') for words in quoted]
     return "\n".join(spoken).strip(), [words for words in bare if words]
 
 
 def is_not_stated(answer: str | None) -> bool:
     """Whether an answer says that the document does not say."""
-    return answer is None or same_words(answer.strip("'\"‘’“”")) in ("", same_words(NOT_STATED))
+    return answer is None or normalize_text(answer.strip("'\"‘’“”")) in (
+        "",
+        normalize_text(NOT_STATED),
+    )

@@ -43,7 +43,7 @@ def segments(text: str) -> Iterator[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class ChatTokenizer:
     """A model's tokenizer made safe, and its chat frame. Small to pickle: a few MB of JSON.
 
     `before` and `after` are the ids of the chat template around the user's message, generation
@@ -51,9 +51,9 @@ class Tokens:
     """
 
     tokenizer_json: str = field(repr=False)
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    control: Mapping[int, str]
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    control_tokens: Mapping[int, str]
 
     @cached_property
     def _plain(self) -> Tokenizer:
@@ -61,7 +61,7 @@ class Tokens:
 
     @cached_property
     def control_ids(self) -> frozenset[int]:
-        return frozenset(self.control)
+        return frozenset(self.control_tokens)
 
     def __getstate__(self) -> dict[str, object]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -121,7 +121,7 @@ class Tokens:
         middle = len(text) // 2
         return self._broken_up(text[:middle]) + self._broken_up(text[middle:])
 
-    def read(self, ids: Iterable[int]) -> str:
+    def decode_output(self, ids: Iterable[int]) -> str:
         """The text of generated ids, control tokens left out."""
         text: str = self._plain.decode([each for each in ids if each not in self.control_ids])
         return text
@@ -133,25 +133,25 @@ class Tokens:
 
     def _spell(self, run: list[int], *, control: bool) -> str:
         if control:
-            return "".join(self.control[each] for each in run)
+            return "".join(self.control_tokens[each] for each in run)
         text: str = self._plain.decode(run)
         return text
 
-    def frame(self, *segments: Sequence[int]) -> list[int]:
+    def build_prompt(self, *segments: Sequence[int]) -> list[int]:
         """The segments as one user message in the model's chat frame."""
-        prompt = list(self.before)
+        prompt = list(self.prefix_ids)
         for segment in segments:
             prompt.extend(segment)
-        prompt.extend(self.after)
+        prompt.extend(self.suffix_ids)
         return prompt
 
     @property
     def frame_tokens(self) -> int:
-        return len(self.before) + len(self.after)
+        return len(self.prefix_ids) + len(self.suffix_ids)
 
 
-def load_tokens(path: Path) -> Tokens:
-    """Derive `Tokens` from a model's directory: its fast tokenizer and its chat template.
+def load_tokenizer(path: Path) -> ChatTokenizer:
+    """Derive `ChatTokenizer` from a model's directory: its fast tokenizer and its chat template.
 
     Raises ModelError where the model has no fast tokenizer or no chat template.
     """
@@ -168,11 +168,11 @@ def load_tokens(path: Path) -> Tokens:
     before, found, after = str(rendered).partition(_MARKER)
     if not found or _MARKER in after:
         raise ModelError(f"model {path}: its chat template does not show the message once")
-    return Tokens(
+    return ChatTokenizer(
         tokenizer_json=_without_added_tokens(tokenizer.backend_tokenizer.to_str()),
-        before=tuple(tokenizer.encode(before, add_special_tokens=False)),
-        after=tuple(tokenizer.encode(after, add_special_tokens=False)),
-        control=_control_tokens(tokenizer),
+        prefix_ids=tuple(tokenizer.encode(before, add_special_tokens=False)),
+        suffix_ids=tuple(tokenizer.encode(after, add_special_tokens=False)),
+        control_tokens=_control_tokens(tokenizer),
     )
 
 

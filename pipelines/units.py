@@ -55,7 +55,7 @@ UNIT_SCHEMA = pa.schema(
 
 
 @dataclass
-class Cutter:
+class UnitSplitter:
     """Collects rows of one pool until they make a unit.
 
     `add` yields the row numbers (within the rows given to that call) before which to cut.
@@ -88,7 +88,7 @@ def number_units(units: Iterable[Unit], first: int) -> list[Unit]:
     return [replace(unit, number=first + position) for position, unit in enumerate(ordered)]
 
 
-def longest_first(units: Iterable[Unit]) -> list[Unit]:
+def costliest_first(units: Iterable[Unit]) -> list[Unit]:
     """The order of running: the costliest first, so that none is left alone at the end."""
     return sorted(units, key=lambda unit: (-unit.seconds, unit.number))
 

@@ -42,14 +42,14 @@ _Validator = extend(Draft202012Validator, {"pattern": _matches})  # type: ignore
 
 
 @dataclass(frozen=True, slots=True)
-class SchemaFault:
+class SchemaViolation:
     """Where a value breaks its schema, and how."""
 
     path: str
     message: str
 
 
-def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
+def schema_violations(value: Any, schema: JsonSchema) -> list[SchemaViolation]:
     """Everywhere that a JSON value breaks its schema. Raises ValueError where its texts are too
     long for the schema's patterns."""
     tries = positions(schema) * _characters(value)
@@ -58,7 +58,7 @@ def faults(value: Any, schema: JsonSchema) -> list[SchemaFault]:
     validator = _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
     found = validator.iter_errors(value)
     return [
-        SchemaFault(".".join(str(part) for part in error.absolute_path), error.message)
+        SchemaViolation(".".join(str(part) for part in error.absolute_path), error.message)
         for error in found
     ]
 

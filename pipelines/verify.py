@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.documents import DOC_ID
 from pipelines.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
-from pipelines.ledger import ERRORS, RESTORE, Ledger, published_files
+from pipelines.ledger import DEAD_LETTERS, RESTORE, Ledger, published_files
 from pipelines.records import Commit, StagedFile, differing_units, sha256
 from pipelines.storage import Storage
 
@@ -28,7 +28,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerifyReport:
     """What verifying found. Complete means that every document of the files that were read is
     accounted for once; damaged ones may have been left out."""
 
@@ -45,7 +45,7 @@ class Verdict:
         return not self.problems
 
 
-def verify(storage: Storage) -> Verdict:
+def verify(storage: Storage) -> VerifyReport:
     """Reconcile OUTPUT with its index and ledger. Raises StorageError."""
     ledger = Ledger(storage)
     plans = ledger.plans()
@@ -71,7 +71,7 @@ def verify(storage: Storage) -> Verdict:
     if not missing:
         problems += _id_problems(expected, join_hashes([unit.ids for unit in checked]))
         problems += _manifest_problems(manifest, commits)
-    return Verdict(
+    return VerifyReport(
         documents=len(expected),
         answered=sum(commit.answered for commit in commits),
         dead_letters=sum(commit.dead_letters for commit in commits),
@@ -100,7 +100,7 @@ def _strays(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
     """What a reader of the data set would take for a part, or a reader of errors for one."""
     known = {name for commit in commits for name, _ in published_files(commit)}
     present = [name for name in storage.entries("") if not name.startswith("_")]
-    present += [f"{ERRORS}/{name}" for name in storage.entries(ERRORS)]
+    present += [f"{DEAD_LETTERS}/{name}" for name in storage.entries(DEAD_LETTERS)]
     for name in sorted(set(present) - known):
         yield f"{name}: no commit knows this file"
 
@@ -123,13 +123,13 @@ def _check_unit(storage: Storage, commit: Commit) -> _Checked:
     problems: list[str] = []
     tables: dict[bool, pa.Table] = {}
     for name, staged in published_files(commit):
-        data = storage.find(name)
+        data = storage.read_if_exists(name)
         if data is None or sha256(data) != staged.sha256:
             found = "missing" if data is None else "its content is not what was committed"
             problems.append(f"{name}: {found}; {_remedy(storage, staged)}")
             continue
         file = pq.ParquetFile(pa.BufferReader(data))
-        of_errors = name.startswith(ERRORS)
+        of_errors = name.startswith(DEAD_LETTERS)
         wanted = [DOC_ID, "task"] if of_errors else [file.schema_arrow.names[0]]
         tables[of_errors] = file.read(columns=wanted)
     ids = accounted_hashes(tables.get(False), tables.get(True))

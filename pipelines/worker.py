@@ -26,14 +26,14 @@ import ray
 
 from pipelines.admission import Admission
 from pipelines.answer import answer_document
-from pipelines.attempts import LEFT_OUT_AFTER, MOST_ATTEMPTS, Attempt, Attempts
-from pipelines.columns import errors_table, part_table
+from pipelines.attempts import DEAD_LETTER_AFTER, MAX_ATTEMPTS, Attempt, Attempts
+from pipelines.columns import dead_letters_table, part_table
 from pipelines.documents import (
     DOC_ID,
     ENGINE_CRASH,
     TIMEOUT,
     Document,
-    Outcome,
+    DocumentResult,
     Problem,
     documents_of,
 )
@@ -44,10 +44,10 @@ from pipelines.errors import (
     EngineHung,
     PhifleetError,
     StorageError,
-    leaves,
+    flatten_errors,
 )
 from pipelines.ids import accounted_hashes, digest_ids
-from pipelines.keeper import Keeper, KeptEngine
+from pipelines.keeper import EngineSupervisor, SupervisedEngine
 from pipelines.lease import Lease
 from pipelines.ledger import Ledger, new_staged
 from pipelines.metrics import EngineMetrics
@@ -55,7 +55,7 @@ from pipelines.models import resolve
 from pipelines.progress import Progress
 from pipelines.records import Commit, StagedFile, sha256
 from pipelines.storage import Storage
-from pipelines.tasks import Tasks
+from pipelines.tasks import TaskSet
 
 # Documents that are being tokenized, as a part of what the engine has in hand; their tokens are
 # guessed from their characters.
@@ -77,7 +77,7 @@ class WorkerConfig:
     storage: Storage
     lease: Lease
     engine: EngineConfig
-    tasks: Tasks
+    tasks: TaskSet
     id_column: str
     metadata: Mapping[str, str]
 
@@ -92,20 +92,20 @@ class Worker:
             # the model lies elsewhere, or not yet anywhere, on another node
             model = resolve(config.engine.model.name, config.engine.model.revision)
             self._engine_config = replace(config.engine, model=model)
-            self._tokens = config.tasks.tokens
-            keeper = Keeper(self.start_engine)
+            self._tokens = config.tasks.tokenizer
+            keeper = EngineSupervisor(self.start_engine)
         metrics = EngineMetrics({"run": config.run, "pool": config.pool})
         # Ray starts a dead actor again; then the engine before this one died with it
         keeper.restarts = int(_was_restarted())
         self._runner = UnitRunner(config, keeper, metrics)
         self._reporter = _Reporter(board, self._runner.progress, keeper, metrics)
         # made at its first use, which is not to be when the engine waits for prompts
-        config.tasks.tokens.encode("")
+        config.tasks.tokenizer.encode("")
         # what the engine's libraries made at import stays; walking it stops the loop half a second
         gc.freeze()
         self.engine_start_seconds = time.monotonic() - started
 
-    def start_engine(self) -> KeptEngine:
+    def start_engine(self) -> SupervisedEngine:
         """Raises EngineError."""
         return VllmEngine(self._engine_config, self._tokens, ray_metrics=True)
 
@@ -133,7 +133,7 @@ class Worker:
         try:
             yield
         except* Exception as errors:
-            for error in leaves(errors):
+            for error in flatten_errors(errors):
                 ours = isinstance(error, PhifleetError)
                 told = str(error) if ours else "".join(traceback.format_exception(error))
                 ray.get(self._board.fail.remote(told))
@@ -156,16 +156,18 @@ class _Work:
 class UnitRunner:
     """Answers the documents of units and commits them, with any engine."""
 
-    def __init__(self, config: WorkerConfig, keeper: Keeper, metrics: EngineMetrics | None) -> None:
+    def __init__(
+        self, config: WorkerConfig, keeper: EngineSupervisor, metrics: EngineMetrics | None
+    ) -> None:
         self.progress = Progress(workers=1)
         self._config = config
         self._keeper = keeper
         self._metrics = metrics
-        self._columns = [task.column for task in config.tasks.each]
+        self._columns = [task.column for task in config.tasks.all]
         self._ledger = Ledger(config.storage)
         self._attempts = Attempts(config.storage, config.lease.generation)
-        self._reading = Admission(keeper.engine.kv_tokens * _READ_AHEAD)
-        self._least_tokens = len(self._columns) * keeper.engine.sequence_tokens
+        self._reading = Admission(keeper.engine.kv_cache_tokens * _READ_AHEAD)
+        self._least_tokens = len(self._columns) * keeper.engine.min_request_tokens
 
     async def run(self, number: int, file: str, row_group: int, plan: str) -> bool:
         """Answer one unit of a plan, stage its part, commit and publish it; begin anew where the
@@ -199,7 +201,7 @@ class UnitRunner:
 
     def _begin(self, number: int) -> Attempt:
         attempt = self._attempts.begin(number)
-        if attempt.own_before >= MOST_ATTEMPTS:
+        if attempt.own_before >= MAX_ATTEMPTS:
             raise EngineError(
                 f"unit {number}: {attempt.own_before} attempts of this run died with their "
                 "workers, whatever they read; see what the log and the system say of them"
@@ -208,13 +210,13 @@ class UnitRunner:
 
     async def _outcomes(
         self, attempt: Attempt, documents: Sequence[Document]
-    ) -> list[Outcome] | None:
+    ) -> list[DocumentResult] | None:
         """What became of a unit's documents, None where the engine died: there is another now."""
-        if attempt.careful:
-            async with self._keeper.alone():
+        if attempt.isolated:
+            async with self._keeper.exclusive():
                 return await self._read_carefully(attempt, documents)
-        done: list[Outcome] = []
-        async with self._keeper.beside() as engine:
+        done: list[DocumentResult] = []
+        async with self._keeper.shared() as engine:
             try:
                 async with asyncio.TaskGroup() as group:
                     asked = [
@@ -223,18 +225,18 @@ class UnitRunner:
                     ]
                 return [task.result() for task in asked]
             except* EngineDied as errors:
-                died = leaves(errors)[0]
+                died = flatten_errors(errors)[0]
             for outcome in done:
-                self.progress.discount(outcome)
+                self.progress.uncount(outcome)
             await self._keeper.replace(engine, died)
         return None
 
     async def _read_carefully(
         self, attempt: Attempt, documents: Sequence[Document]
-    ) -> list[Outcome]:
+    ) -> list[DocumentResult]:
         """A document at a time, those first that were in hand when somebody died."""
         suspects_first = sorted(
-            range(len(documents)), key=lambda place: -attempt.named.get(place, 0)
+            range(len(documents)), key=lambda place: -attempt.deaths_by_position.get(place, 0)
         )
         outcomes = {
             place: await self._read_alone(attempt, place, documents[place])
@@ -242,17 +244,17 @@ class UnitRunner:
         }
         return [outcomes[place] for place in range(len(documents))]
 
-    async def _read_alone(self, attempt: Attempt, place: int, document: Document) -> Outcome:
-        deaths = attempt.named.get(place, 0)
-        if deaths >= LEFT_OUT_AFTER:
+    async def _read_alone(self, attempt: Attempt, place: int, document: Document) -> DocumentResult:
+        deaths = attempt.deaths_by_position.get(place, 0)
+        if deaths >= DEAD_LETTER_AFTER:
             message = f"{deaths} workers died while they read this document alone"
             return self._left_out(document, Problem(ENGINE_CRASH, message), attempt)
         engine = await self._keeper.living()
-        await asyncio.to_thread(self._attempts.name, attempt, place, document.doc_id)
+        await asyncio.to_thread(self._attempts.record_document, attempt, place, document.doc_id)
         try:
             return await self._answer(document, engine, [])
         except* EngineDied as errors:
-            died = leaves(errors)[0]
+            died = flatten_errors(errors)[0]
         try:
             await self._keeper.replace(engine, died)
             await self._probe()
@@ -270,8 +272,10 @@ class UnitRunner:
         """See that an engine answers at all, before a document is blamed for the death of another.
         Raises EngineError where one after the other does not."""
         tasks = self._config.tasks
-        asked = tasks.each[0].question
-        prompt = tasks.tokens.frame(tasks.prompts.whole(()).ids, asked.ids)
+        asked = tasks.all[0].question
+        prompt = tasks.tokenizer.build_prompt(
+            tasks.prompts.document_prefix(()).token_ids, asked.token_ids
+        )
         while True:
             engine = await self._keeper.living()
             try:
@@ -282,13 +286,15 @@ class UnitRunner:
                 died = error
             await self._keeper.replace(engine, died)
 
-    def _left_out(self, document: Document, problem: Problem, attempt: Attempt) -> Outcome:
-        outcome = self._count(Outcome(document, problem=problem, attempts=attempt.number))
+    def _left_out(self, document: Document, problem: Problem, attempt: Attempt) -> DocumentResult:
+        outcome = self._count(DocumentResult(document, problem=problem, attempts=attempt.number))
         if self._metrics:
             self._metrics.document(outcome)
         return outcome
 
-    async def _answer(self, document: Document, engine: KeptEngine, done: list[Outcome]) -> Outcome:
+    async def _answer(
+        self, document: Document, engine: SupervisedEngine, done: list[DocumentResult]
+    ) -> DocumentResult:
         guessed = len(document.text or "") // _CHARACTERS_PER_TOKEN
         # a longer one is read chunk by chunk, while others keep the engine busy
         most = self._reading.capacity_tokens // _LEAST_DOCUMENTS
@@ -296,18 +302,18 @@ class UnitRunner:
             started = time.monotonic()
             outcome = await answer_document(document, self._config.tasks, engine)
         if outcome.answered:
-            self._keeper.answered()
+            self._keeper.record_answer()
         done.append(self._count(outcome))
         if self._metrics:
             self._metrics.document(outcome, time.monotonic() - started)
         return done[-1]
 
-    def _count(self, outcome: Outcome) -> Outcome:
+    def _count(self, outcome: DocumentResult) -> DocumentResult:
         """The outcome without its text, which is needed no more."""
         self.progress.count(outcome)
         return replace(outcome, document=replace(outcome.document, text=None))
 
-    def _commit(self, work: _Work, outcomes: Sequence[Outcome], seconds: float) -> bool:
+    def _commit(self, work: _Work, outcomes: Sequence[DocumentResult], seconds: float) -> bool:
         """Commit with patience: the answers have cost an engine's time, and a store may recover."""
         for pause in _COMMIT_AGAIN_AFTER:
             try:
@@ -317,7 +323,7 @@ class UnitRunner:
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
         return self._commit_once(work, outcomes, seconds)
 
-    def _commit_once(self, work: _Work, outcomes: Sequence[Outcome], seconds: float) -> bool:
+    def _commit_once(self, work: _Work, outcomes: Sequence[DocumentResult], seconds: float) -> bool:
         self._config.lease.check()
         record = self._stage(work, outcomes, seconds)
         if not self._ledger.commit(record):
@@ -326,11 +332,11 @@ class UnitRunner:
         self._ledger.publish(record)
         return True
 
-    def _stage(self, work: _Work, outcomes: Sequence[Outcome], seconds: float) -> Commit:
+    def _stage(self, work: _Work, outcomes: Sequence[DocumentResult], seconds: float) -> Commit:
         config = self._config
         part = part_table(work.rows, outcomes, self._columns, config.id_column)
         letters = [letter for outcome in outcomes for letter in outcome.dead_letters()]
-        errors = errors_table(letters, work.rows.schema.field(DOC_ID).type)
+        errors = dead_letters_table(letters, work.rows.schema.field(DOC_ID).type)
         usages = [answer.usage for outcome in outcomes for answer in outcome.answers]
         answered = sum(outcome.answered for outcome in outcomes)
         return Commit(
@@ -371,7 +377,7 @@ class _Reporter:
     """Sends a worker's progress to the board, every second while the event loop runs."""
 
     def __init__(
-        self, board: Any, progress: Progress, keeper: Keeper, metrics: EngineMetrics
+        self, board: Any, progress: Progress, keeper: EngineSupervisor, metrics: EngineMetrics
     ) -> None:
         self._board = board
         self._progress = progress

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from serve.events import event
-from serve.feedback import FeedbackKeeper
-from serve.gate import Record, Refused, over_quota
-from serve.keys import Key, Keyring
-from serve.offer import Offer
-from serve.pools import Busy, Gone, Pool, Refusal
+from serve.feedback import FeedbackWriter
+from serve.gate import ApiError, Record, quota_error
+from serve.keys import ApiKey, Keyring
+from serve.offer import PreparedEndpoint
+from serve.pools import EnginePool, PoolOverloaded, PoolRejected, ReplicasDied
 from serve.quota import Quota
-from serve.replica import DOCUMENT, Sent, Work
+from serve.replica import DOCUMENT, EventBatch, ReplicaRequest
 from serve.wire import error_json
 
 FirstToken = Callable[[float], None]
@@ -30,22 +30,22 @@ _LOGGER = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointContext:
     """What the routes need. `ready` says why the endpoint is not; `first_token` is told seconds."""
 
-    offer: Offer
-    pools: Mapping[str, Pool]
+    prepared: PreparedEndpoint
+    pools: Mapping[str, EnginePool]
     keyring: Keyring
     quota: Quota
     record: Record = lambda path, code, seconds: None
     first_token: FirstToken = lambda seconds: None
-    feedback: FeedbackKeeper | None = None
+    feedback: FeedbackWriter | None = None
     ready: Callable[[], Awaitable[str | None]] | None = None
     started: int = field(default_factory=lambda: int(time.time()))
 
     @property
     def seconds(self) -> float:
-        return self.offer.spec.limits.request_seconds
+        return self.prepared.spec.limits.request_seconds
 
     def deadline(self) -> float:
         """Until when a request that begins now is answered, by the event loop's clock."""
@@ -53,7 +53,7 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def in_time(endpoint: Endpoint, until: float) -> AsyncIterator[None]:
+async def within_deadline(endpoint: EndpointContext, until: float) -> AsyncIterator[None]:
     """Raises Refused where the block is not done by then."""
     try:
         async with asyncio.timeout_at(until):
@@ -62,9 +62,11 @@ async def in_time(endpoint: Endpoint, until: float) -> AsyncIterator[None]:
         raise _late(endpoint) from None
 
 
-async def answered(endpoint: Endpoint, key: Key, pool: str, work: Work, until: float) -> Response:
+async def answer_whole(
+    endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, until: float
+) -> Response:
     bill = _Bill(endpoint.quota, key, work)
-    async with in_time(endpoint, until):
+    async with within_deadline(endpoint, until):
         with _told(bill):
             answer = await endpoint.pools[pool].answer(work)
     used = answer.get("usage", {})
@@ -73,12 +75,14 @@ async def answered(endpoint: Endpoint, key: Key, pool: str, work: Work, until: f
     return JSONResponse(answer)
 
 
-async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work, until: float) -> Response:
+async def answer_stream(
+    endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, until: float
+) -> Response:
     """The answer as it is made; an error before its first event is an error of the request."""
     began = time.monotonic()
     bill = _Bill(endpoint.quota, key, work)
     stream = endpoint.pools[pool].stream(work)
-    async with in_time(endpoint, until):
+    async with within_deadline(endpoint, until):
         with _told(bill):
             first = await anext(stream)
     if work.kind != DOCUMENT:
@@ -86,22 +90,22 @@ async def streamed(endpoint: Endpoint, key: Key, pool: str, work: Work, until: f
         endpoint.first_token(time.monotonic() - began)
 
     async def all_events() -> AsyncIterator[str]:
-        answers = first.answers
+        answers = first.has_answer
         try:
             async with asyncio.timeout_at(until):
                 async with aclosing(stream):
                     bill.note(first)
                     yield first.events
                     async for each in stream:
-                        answers |= each.answers
+                        answers |= each.has_answer
                         bill.note(each)
                         yield each.events
         except TimeoutError:
             yield event("error", _late(endpoint).body)
-        except (Gone, Refusal) as ended:
+        except (ReplicasDied, PoolRejected) as ended:
             if not answers:
                 bill.settle(0)
-            yield event("error", ended.error if isinstance(ended, Refusal) else _died().body)
+            yield event("error", ended.error if isinstance(ended, PoolRejected) else _died().body)
         except Exception:
             _LOGGER.exception("a stream of %s broke off", work.kind)
             yield event("error", error_json("internal error", _SERVER, "internal_error"))
@@ -117,12 +121,12 @@ class _Bill:
     Raises Refused where the key is in debt by now.
     """
 
-    def __init__(self, quota: Quota, key: Key, work: Work) -> None:
+    def __init__(self, quota: Quota, key: ApiKey, work: ReplicaRequest) -> None:
         self._quota = quota
         self._key = key
-        wait = quota.in_debt(key.name, key.tokens_per_minute)
+        wait = quota.debt_seconds(key.name, key.tokens_per_minute)
         if wait is not None:
-            raise over_quota(key, wait)
+            raise quota_error(key, wait)
         self._paid = 0
         self.settle(work.prompt_tokens)
 
@@ -131,7 +135,7 @@ class _Bill:
         self._quota.spend(self._key.name, self._key.tokens_per_minute, tokens - self._paid)
         self._paid = tokens
 
-    def note(self, sent: Sent) -> None:
+    def note(self, sent: EventBatch) -> None:
         if sent.used is not None:
             self.settle(sent.used.prompt_tokens + sent.used.output_tokens)
         else:
@@ -143,15 +147,15 @@ def _told(bill: _Bill) -> Iterator[None]:
     """Turn what a pool raises into what the client is told."""
     try:
         yield
-    except Gone:
+    except ReplicasDied:
         bill.settle(0)
         raise _died() from None
-    except Refusal:
+    except PoolRejected:
         bill.settle(0)
         raise
-    except Busy as busy:
+    except PoolOverloaded as busy:
         bill.settle(0)
-        raise Refused(
+        raise ApiError(
             429,
             f"The engines have enough to do. Try again in {busy.retry_after} s.",
             "rate_limit_error",
@@ -160,12 +164,12 @@ def _told(bill: _Bill) -> Iterator[None]:
         ) from None
 
 
-def _late(endpoint: Endpoint) -> Refused:
-    return Refused(504, f"no answer within {endpoint.seconds:g} s", _SERVER, "deadline_exceeded")
+def _late(endpoint: EndpointContext) -> ApiError:
+    return ApiError(504, f"no answer within {endpoint.seconds:g} s", _SERVER, "deadline_exceeded")
 
 
-def _died() -> Refused:
-    return Refused(
+def _died() -> ApiError:
+    return ApiError(
         503, "the engines that were asked died; try again", _SERVER, "engine_died",
         {"retry-after": "5"},
     )  # fmt: skip

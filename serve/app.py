@@ -16,18 +16,18 @@ from typing import Any
 
 from pipelines.errors import SpecError
 from pipelines.storage import Storage
-from serve.answering import Endpoint
+from serve.answering import EndpointContext
 from serve.endpoint import make_app
-from serve.environment import must_outlast
-from serve.feedback import FeedbackKeeper
+from serve.environment import check_haproxy_timeouts
+from serve.feedback import FeedbackWriter
 from serve.gate import App
-from serve.keys import Key, Keyring
+from serve.keys import ApiKey, Keyring
 from serve.metrics import HttpMetrics
-from serve.offer import Offer
-from serve.pools import ServePool
+from serve.offer import PreparedEndpoint
+from serve.pools import RayServePool
 from serve.quota import Quota
 from serve.replica import EngineReplica
-from serve.scaling import by_tokens
+from serve.scaling import scale_by_tokens
 from serve.spec import PoolReplicas, ServeSpec, parse_serve
 
 FRONT = "front"
@@ -46,22 +46,22 @@ def build(arguments: Mapping[str, Any]) -> Any:
     spec = parse_serve(arguments)
     if spec.keys.file is None:
         raise SpecError("keys.file: missing, must be given: only `phifleet serve` makes a key")
-    must_outlast(spec, os.environ)
-    spec = Offer(spec).pinned
+    check_haproxy_timeouts(spec, os.environ)
+    spec = PreparedEndpoint(spec).pinned
     return _front_deployment(spec, (), _together).bind(*_pools(spec).values())
 
 
-def applications(spec: ServeSpec, keys: tuple[Key, ...]) -> dict[str, Any]:
+def applications(spec: ServeSpec, keys: tuple[ApiKey, ...]) -> dict[str, Any]:
     """The front, with keys beside those of the file, and each pool as an application of its own, by
     name, the front first. Ray Serve ends all that is in an application at once; of these the front
     can be ended first, and asks the pools until it has answered what it accepted."""
-    spec = Offer(spec).pinned
-    door = _deployment(Door, name="door", ray_actor_options={"num_cpus": 0})
+    spec = PreparedEndpoint(spec).pinned
+    door = _deployment(PassthroughIngress, name="door", ray_actor_options={"num_cpus": 0})
     pools = {_apart(spec.name, name): door.bind(pool) for name, pool in _pools(spec).items()}
     return {spec.name: _front_deployment(spec, keys, _apart).bind(), **pools}
 
 
-class Door:
+class PassthroughIngress:
     """What a pool's own application begins with: Ray Serve has its own ways to where requests from
     outside would come in, and here none do."""
 
@@ -77,7 +77,7 @@ def _apart(app: str, pool: str) -> str:
     return f"{app}-{pool}"
 
 
-def _front_deployment(spec: ServeSpec, keys: tuple[Key, ...], app_of: AppOf) -> Any:
+def _front_deployment(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> Any:
     from ray import serve
 
     def build_front() -> App:
@@ -103,12 +103,12 @@ def _pools(spec: ServeSpec) -> dict[str, Any]:
 def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
     from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
-    from serve.routing import TOLD_EVERY_SECONDS, RoomRouter
+    from serve.routing import ROUTING_STATS_PERIOD_SECONDS, CapacityRouter
 
     gpus = gpus_of(spec)
     router: dict[str, Any] = {
-        "request_router_class": RoomRouter,
-        "request_routing_stats_period_s": TOLD_EVERY_SECONDS,
+        "request_router_class": CapacityRouter,
+        "request_routing_stats_period_s": ROUTING_STATS_PERIOD_SECONDS,
     }
     deployment = _deployment(
         EngineReplica,
@@ -122,7 +122,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
             look_back_period_s=30,
             upscale_delay_s=replicas.up_after_seconds,
             downscale_delay_s=replicas.down_after_seconds,
-            policy=AutoscalingPolicy(policy_function=by_tokens),  # type: ignore[no-untyped-call]  # as Ray ships it
+            policy=AutoscalingPolicy(policy_function=scale_by_tokens),  # type: ignore[no-untyped-call]  # as Ray ships it
         ),
         request_router_config=RequestRouterConfig(**router),
         ray_actor_options={"num_cpus": spec.compute.cpus_per_replica, "num_gpus": gpus},
@@ -150,25 +150,27 @@ def gpus_of(spec: ServeSpec) -> float:
     return float(spec.compute.tensor_parallel) if found.get("GPU") else 0.0
 
 
-def _front(spec: ServeSpec, keys: tuple[Key, ...], app_of: AppOf) -> App:
+def _front(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> App:
     """The ASGI application of a replica of the front, made there."""
     from ray import serve
 
-    offer = Offer(spec)
+    offer = PreparedEndpoint(spec)
     own = serve.get_replica_context().app_name
     apps = {name: app_of(own, name) for name in offer.pools}
-    pools = {name: ServePool(serve.get_deployment_handle(name, app)) for name, app in apps.items()}
+    pools = {
+        name: RayServePool(serve.get_deployment_handle(name, app)) for name, app in apps.items()
+    }
     file = Path(spec.keys.file) if spec.keys.file else None
     metrics = HttpMetrics(spec.name)
     return make_app(
-        Endpoint(
-            offer=offer,
+        EndpointContext(
+            prepared=offer,
             pools=pools,
             keyring=Keyring(keys, file, _LOGGER.error),
             quota=Quota(1 / spec.http.replicas),
             record=metrics.request,
             first_token=metrics.first_token,
-            feedback=FeedbackKeeper(Storage(spec.feedback.path)) if spec.feedback else None,
+            feedback=FeedbackWriter(Storage(spec.feedback.path)) if spec.feedback else None,
             ready=readiness({name: apps[name] for name in _always_there(spec)}),
         )
     )

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RequestRejected
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 CHAT, TEXT = "chat", "text"
 _MARK = "PHIFLEETMESSAGE{}END"
 _MARKED = re.compile(r"PHIFLEETMESSAGE(\d+)END")
 
 
-class ChatFrame:
+class ChatTemplate:
     """A model's chat template, from its directory."""
 
-    def __init__(self, path: Path, tokens: Tokens) -> None:
+    def __init__(self, path: Path, tokens: ChatTokenizer) -> None:
         from transformers import AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
-        self.tokens = tokens
+        self.tokenizer = tokens
 
     def ids(self, messages: Sequence[Mapping[str, Any]], most_tokens: int) -> list[int]:
         """The ids of a conversation, to be answered next. Raises RequestRejected, also where they
@@ -54,9 +54,9 @@ class ChatFrame:
 
     def text_ids(self, text: str, most_tokens: int) -> list[int]:
         """The ids of a text. Raises RequestRejected where they are far more than `most_tokens`."""
-        if most_tokens < 0 or self.tokens.is_longer(text, most_tokens):
+        if most_tokens < 0 or self.tokenizer.is_longer(text, most_tokens):
             raise RequestRejected("The prompt is longer than this model's maximum context length.")
-        return self.tokens.encode(text)
+        return self.tokenizer.encode(text)
 
     def _frame(self, piece: str) -> list[int]:
         return list(self._tokenizer.encode(piece, add_special_tokens=False)) if piece else []
@@ -73,8 +73,8 @@ def text_of(message: Mapping[str, Any]) -> str:
     return "".join(str(part.get("text", "")) for part in parts)
 
 
-def prompts_of(
-    kind: str, body: Mapping[str, Any], frame: ChatFrame, most_tokens: int
+def prompt_ids_of(
+    kind: str, body: Mapping[str, Any], frame: ChatTemplate, most_tokens: int
 ) -> list[list[int]]:
     """The prompts of a request: a chat is one, a completion may be of several. Raises
     RequestRejected, also where one is far longer than `most_tokens`."""

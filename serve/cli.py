@@ -66,22 +66,22 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _serve(options: argparse.Namespace) -> int:
     if options.new_key is not None:
         return _new_key(options)
-    from serve.local import serve_here
+    from serve.local import serve_locally
     from serve.spec import load_serve
 
     spec = load_serve(options.serve, options.overrides)
     # nobody's keys lie beside the example
     beside = Path() if options.serve == DEMO else options.serve.parent
-    return serve_here(spec, beside, as_json=options.json)
+    return serve_locally(spec, beside, as_json=options.json)
 
 
 def _new_key(options: argparse.Namespace) -> int:
-    from serve.keys import digest, key_line, new_key
+    from serve.keys import key_digest, key_line, new_key
 
     key = new_key()
     line = key_line(options.new_key, key)
     if options.json:
-        told: dict[str, Any] = {"name": options.new_key, "key": key, "sha256": digest(key)}
+        told: dict[str, Any] = {"name": options.new_key, "key": key, "sha256": key_digest(key)}
         print(json.dumps(told))
         return 0
     print(key)

@@ -23,10 +23,10 @@ _ERROR, _NO_CHOICES = 'data: {"error"', '"choices":[]'
 _OURS = 500
 _LOGGER = logging.getLogger("ray.serve")
 Body = Mapping[str, Any]
-Prompts = Sequence[Sequence[int]]
+PromptIds = Sequence[Sequence[int]]
 
 
-class Refused(Exception):
+class WorkRejected(Exception):
     """What a client did wrong: a status and OpenAI's error object. Small to pickle."""
 
     def __init__(self, status: int, error: dict[str, Any]) -> None:
@@ -86,19 +86,19 @@ class Completions:
         self._requests = {CHAT: ChatCompletionRequest, TEXT: CompletionRequest}
         self._refusals = self._chat.create_error_response
 
-    async def answer(self, kind: str, body: Body, ids: Prompts) -> dict[str, Any]:
+    async def answer(self, kind: str, body: Body, ids: PromptIds) -> dict[str, Any]:
         """The whole answer. Raises Refused, EngineDied."""
-        async with self._engine.watched():
+        async with self._engine.under_watchdog():
             made = await self._create(kind, body, ids)
         answer: dict[str, Any] = made.model_dump(mode="json")
         return answer
 
-    async def events(self, kind: str, body: Body, ids: Prompts) -> AsyncIterator[str | Usage]:
+    async def events(self, kind: str, body: Body, ids: PromptIds) -> AsyncIterator[str | Usage]:
         """The answer as server-sent events, and what it took when that is known. Raises Refused,
         EngineDied."""
         wanted = (body.get("stream_options") or {}).get("include_usage")
         body = {**body, "stream_options": {"include_usage": True}}
-        async with self._engine.watched():
+        async with self._engine.under_watchdog():
             async for event in await self._create(kind, body, ids):
                 if event.startswith(_ERROR):
                     raise self._failure(json.loads(event.removeprefix(_DATA)))
@@ -108,7 +108,7 @@ class Completions:
                 if used is None or wanted:
                     yield event
 
-    async def _create(self, kind: str, body: Body, ids: Prompts) -> Any:
+    async def _create(self, kind: str, body: Body, ids: PromptIds) -> Any:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
         create = self._chat.create_chat_completion if kind == CHAT else self._text.create_completion
@@ -131,10 +131,10 @@ class Completions:
         code = int(told["error"]["code"])
         if code >= _OURS:
             _LOGGER.error("a completion failed: %s", told["error"]["type"])
-        return Refused(code, told)
+        return WorkRejected(code, told)
 
 
-def usage_of(told: Mapping[str, Any]) -> Usage:
+def parse_usage(told: Mapping[str, Any]) -> Usage:
     """OpenAI's usage as ours."""
     details = told.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens") or 0
@@ -146,7 +146,7 @@ def _usage(event: str) -> Usage | None:
     if _NO_CHOICES not in event:
         return None
     told = json.loads(event.removeprefix(_DATA))
-    return usage_of(told["usage"]) if not told["choices"] and told.get("usage") else None
+    return parse_usage(told["usage"]) if not told["choices"] and told.get("usage") else None
 
 
 def _prompt(ids: Sequence[int]) -> Any:

@@ -21,19 +21,19 @@ from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import RequestRejected, SpecError, StorageError
 from serve import openai, wire
-from serve.answering import Endpoint, answered, in_time, streamed
+from serve.answering import EndpointContext, answer_stream, answer_whole, within_deadline
 from serve.chat import CHAT, TEXT
 from serve.described import ERRORS, STREAM, described
-from serve.gate import App, Gate, Refused
-from serve.offer import Offer
-from serve.pools import Refusal
-from serve.replica import DOCUMENT, Work
+from serve.gate import AccessMiddleware, ApiError, App
+from serve.offer import PreparedEndpoint
+from serve.pools import PoolRejected
+from serve.replica import DOCUMENT, ReplicaRequest
 from serve.wire import error_json
 
 _SERVER, _CLIENT = "server_error", "invalid_request_error"
 
 
-def make_app(endpoint: Endpoint) -> App:
+def make_app(endpoint: EndpointContext) -> App:
     """The ASGI application."""
     app = FastAPI(
         title="phifleet",
@@ -47,9 +47,11 @@ def make_app(endpoint: Endpoint) -> App:
     _add_documents(app, endpoint)
     _add_openai(app, endpoint)
     _add_errors(app)
-    app.openapi = described(app, list(endpoint.offer.named))  # type: ignore[method-assign]  # FastAPI's documented way
-    spec = endpoint.offer.spec
-    gated: App = Gate(app, endpoint.keyring, endpoint.quota, spec.limits, endpoint.record)
+    app.openapi = described(app, list(endpoint.prepared.tasks_by_name))  # type: ignore[method-assign]  # FastAPI's documented way
+    spec = endpoint.prepared.spec
+    gated: App = AccessMiddleware(
+        app, endpoint.keyring, endpoint.quota, spec.limits, endpoint.record
+    )
     if spec.http.cors_origins:
         return CORSMiddleware(
             gated,
@@ -62,8 +64,8 @@ def make_app(endpoint: Endpoint) -> App:
     return gated
 
 
-def _add_looks(app: FastAPI, endpoint: Endpoint) -> None:
-    offer = endpoint.offer
+def _add_looks(app: FastAPI, endpoint: EndpointContext) -> None:
+    offer = endpoint.prepared
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> HTMLResponse:
@@ -77,7 +79,7 @@ def _add_looks(app: FastAPI, endpoint: Endpoint) -> None:
     async def readyz() -> dict[str, str]:
         reason = await endpoint.ready() if endpoint.ready else None
         if reason:
-            raise Refused(503, reason, _SERVER, "not_ready")
+            raise ApiError(503, reason, _SERVER, "not_ready")
         return {"status": "ready"}
 
     def card() -> openai.ModelCard:
@@ -100,8 +102,8 @@ def _add_looks(app: FastAPI, endpoint: Endpoint) -> None:
         return wire.TaskList(tasks=dumped)
 
 
-def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
-    offer = endpoint.offer
+def _add_documents(app: FastAPI, endpoint: EndpointContext) -> None:
+    offer = endpoint.prepared
 
     @app.post(
         "/v1/documents",
@@ -116,35 +118,35 @@ def _add_documents(app: FastAPI, endpoint: Endpoint) -> None:
             raise SpecError("text: white space only, must be a text to read")
         specs = offer.specs(asked.tasks)
         _fits("tasks", sum(len(each.model_dump_json()) for each in specs), offer)
-        async with in_time(endpoint, until):
+        async with within_deadline(endpoint, until):
             tasks = await asyncio.to_thread(offer.tasks, specs)
             pool = await asyncio.to_thread(offer.pool_of_document, asked.text, tasks)
         name = asked.id or f"doc-{uuid.uuid4().hex}"
-        work = Work(DOCUMENT, name, text=asked.text, specs=specs)
+        work = ReplicaRequest(DOCUMENT, name, text=asked.text, specs=specs)
         if asked.stream:
-            return await streamed(endpoint, key, pool, work, until)
-        return await answered(endpoint, key, pool, work, until)
+            return await answer_stream(endpoint, key, pool, work, until)
+        return await answer_whole(endpoint, key, pool, work, until)
 
     @app.post("/v1/feedback", status_code=201, summary="Say what you think of an answer.")
     async def feedback(given: wire.FeedbackRequest, request: Request) -> wire.FeedbackKept:
         if endpoint.feedback is None:
-            raise Refused(
+            raise ApiError(
                 404, "this endpoint keeps no feedback: feedback.path", _CLIENT, "no_feedback"
             )
         _fits("text", len(given.text or ""), offer)
         try:
             async with asyncio.timeout(endpoint.seconds):
-                kept = await endpoint.feedback.keep(given, request.state.key.name)
+                kept = await endpoint.feedback.write(given, request.state.key.name)
         except StorageError as error:
-            raise Refused(503, error.message, _SERVER, "storage") from error
+            raise ApiError(503, error.message, _SERVER, "storage") from error
         except TimeoutError:
             late = f"the verdict was not kept within {endpoint.seconds:g} s; it may be kept later"
-            raise Refused(503, late, _SERVER, "storage") from None
+            raise ApiError(503, late, _SERVER, "storage") from None
         return wire.FeedbackKept(id=kept)
 
 
-def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
-    offer = endpoint.offer
+def _add_openai(app: FastAPI, endpoint: EndpointContext) -> None:
+    offer = endpoint.prepared
 
     async def complete(
         kind: str, asked: openai.ChatRequest | openai.CompletionRequest, request: Request
@@ -154,19 +156,19 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
         _fits("messages" if kind == CHAT else "prompt", asked.characters, offer)
         most = _answer_tokens(asked, offer)
         form = getattr(asked, "response_format", None)
-        async with in_time(endpoint, until):
+        async with within_deadline(endpoint, until):
             if form and (given := form.json_schema):
                 given.json_schema = await asyncio.to_thread(offer.decodable, given.json_schema)
             body = asked.model_dump(mode="json", exclude_none=True, by_alias=True)
             ids = await asyncio.to_thread(offer.prompts, kind, body)
         longest = max(map(len, ids))
-        pool = offer.pool_of_prompt(longest, asked.answer_tokens)
-        if asked.answer_tokens is None:
+        pool = offer.pool_of_prompt(longest, asked.max_answer_tokens)
+        if asked.max_answer_tokens is None:
             body["max_tokens"] = min(most, offer.longest(pool) - longest)
-        work = Work(kind, uuid.uuid4().hex, ids=tuple(map(tuple, ids)), body=body)
+        work = ReplicaRequest(kind, uuid.uuid4().hex, prompt_ids=tuple(map(tuple, ids)), body=body)
         if asked.stream:
-            return await streamed(endpoint, key, pool, work, until)
-        return await answered(endpoint, key, pool, work, until)
+            return await answer_stream(endpoint, key, pool, work, until)
+        return await answer_whole(endpoint, key, pool, work, until)
 
     streams: dict[int | str, dict[str, Any]] = {
         200: {"content": STREAM, "description": "OpenAI's answer, or its events."}
@@ -191,21 +193,23 @@ def _add_openai(app: FastAPI, endpoint: Endpoint) -> None:
         return await complete(TEXT, asked, request)
 
 
-def _answer_tokens(asked: openai.ChatRequest | openai.CompletionRequest, offer: Offer) -> int:
+def _answer_tokens(
+    asked: openai.ChatRequest | openai.CompletionRequest, offer: PreparedEndpoint
+) -> int:
     """The most that each of its answers may take. Raises RequestRejected where it wants more."""
     allowed = offer.spec.limits.output_tokens
     answers = asked.prompts * (asked.n or 1)
-    if answers * (asked.answer_tokens or 1) > allowed:
+    if answers * (asked.max_answer_tokens or 1) > allowed:
         several = f" for each of {answers} answers" * (answers > 1)
         raise RequestRejected(
-            f"max_tokens is {asked.answer_tokens}{several}, at most {allowed} are allowed"
+            f"max_tokens is {asked.max_answer_tokens}{several}, at most {allowed} are allowed"
         )
     return allowed // answers
 
 
-def _known(model: str, offer: Offer) -> None:
+def _known(model: str, offer: PreparedEndpoint) -> None:
     if model != offer.spec.model.name:
-        raise Refused(
+        raise ApiError(
             404,
             f"The model {model[:200]!r} does not exist; there is {offer.spec.model.name!r}.",
             _CLIENT,
@@ -213,10 +217,10 @@ def _known(model: str, offer: Offer) -> None:
         )
 
 
-def _fits(what: str, characters: int, offer: Offer) -> None:
+def _fits(what: str, characters: int, offer: PreparedEndpoint) -> None:
     most = offer.spec.limits.text_characters
     if characters > most:
-        raise Refused(
+        raise ApiError(
             413,
             f"{what}: {characters} characters, at most {most} are allowed",
             _CLIENT,
@@ -232,12 +236,12 @@ def _add_errors(app: FastAPI) -> None:
         data = json.dumps(body)
         return Response(data, status, dict(headers), "application/json")
 
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> Response:
         return told(error.status, error.body, error.headers)
 
-    @app.exception_handler(Refusal)
-    async def refusal(_: Request, error: Refusal) -> Response:
+    @app.exception_handler(PoolRejected)
+    async def refusal(_: Request, error: PoolRejected) -> Response:
         return told(error.status, error.error)
 
     @app.exception_handler(SpecError)

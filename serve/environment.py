@@ -97,7 +97,7 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
     return kept | {BINARY: str(binary)}
 
 
-def must_outlast(spec: ServeSpec, environ: Mapping[str, str]) -> None:
+def check_haproxy_timeouts(spec: ServeSpec, environ: Mapping[str, str]) -> None:
     """Raises SpecError where HAProxy, as a pod's environment has it, would cut off the longest
     answer that the serve file allows."""
     said = environ.get(_HARD_STOP)

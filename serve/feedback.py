@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 _Waiting = dict[asyncio.Future[None], pa.Table]
 
 
-class FeedbackKeeper:
+class FeedbackWriter:
     """Writes feedback into a directory or bucket prefix."""
 
     def __init__(self, storage: Storage) -> None:
@@ -41,7 +41,7 @@ class FeedbackKeeper:
         self._waiting: _Waiting = {}
         self._writing: asyncio.Task[None] | None = None
 
-    async def keep(self, given: FeedbackRequest, key: str) -> str:
+    async def write(self, given: FeedbackRequest, key: str) -> str:
         """Keep a verdict; returns its id when it is safe. One whose sender waits no longer is
         dropped, if it is not being written. Raises StorageError."""
         row = _row(given, key)

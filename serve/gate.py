@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from serve.keys import Key, Keyring
+from serve.keys import ApiKey, Keyring
 from serve.quota import Quota
 from serve.spec import ServeLimits
 from serve.wire import error_json
@@ -41,7 +41,7 @@ class Record(Protocol):
     def __call__(self, path: str, code: int, seconds: float) -> None: ...
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """A request that goes no further."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Refused(Exception):
         self.headers = dict(headers)
 
 
-class Gate:
+class AccessMiddleware:
     """Lets requests with a key through to `app`, each with its owner and its whole body."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Gate:
 
         try:
             await self._pass(scope, receive, noted)
-        except Refused as refused:
+        except ApiError as refused:
             await respond(noted, refused.status, refused.body, refused.headers)
         except asyncio.CancelledError:
             if not started:
@@ -126,12 +126,12 @@ class Gate:
         finally:
             self._bytes_held -= len(body)
 
-    def _owner(self, headers: Mapping[str, str]) -> Key:
+    def _owner(self, headers: Mapping[str, str]) -> ApiKey:
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         key = self._keyring.owner(sent.strip() if scheme.lower() == "bearer" else None)
         if key is None:
             told = "Incorrect API key provided." if sent else "You sent no API key."
-            raise Refused(
+            raise ApiError(
                 401,
                 f"{told} Send it in the header `Authorization: Bearer KEY`.",
                 "invalid_request_error",
@@ -140,10 +140,10 @@ class Gate:
             )
         return key
 
-    def _count(self, key: Key) -> None:
+    def _count(self, key: ApiKey) -> None:
         wait = self._quota.enter(key.name, key.requests_per_minute, key.tokens_per_minute)
         if wait is not None:
-            raise over_quota(key, wait)
+            raise quota_error(key, wait)
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """The whole body, which is counted as held from now on."""
@@ -160,7 +160,7 @@ class Gate:
                     pass
         except TimeoutError:
             self._bytes_held -= len(read)
-            raise Refused(
+            raise ApiError(
                 408,
                 f"the body did not come within {self._limits.body_seconds:g} s",
                 "invalid_request_error",
@@ -175,7 +175,7 @@ class Gate:
         """Add what came of a body; returns whether there is more."""
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(400, "the body ended early", "invalid_request_error", "body")
+            raise ApiError(400, "the body ended early", "invalid_request_error", "body")
         came = message.get("body", b"")
         read += came
         self._bytes_held += len(came)
@@ -194,8 +194,8 @@ class Gate:
                     pass
 
 
-def over_quota(key: Key, wait: int) -> Refused:
-    return Refused(
+def quota_error(key: ApiKey, wait: int) -> ApiError:
+    return ApiError(
         429,
         f"The key {key.name!r} has used up what it may use in a minute. Try again in {wait} s.",
         "rate_limit_error",
@@ -204,8 +204,8 @@ def over_quota(key: Key, wait: int) -> Refused:
     )
 
 
-def _too_large(most: int) -> Refused:
-    return Refused(
+def _too_large(most: int) -> ApiError:
+    return ApiError(
         413,
         f"the body is larger than {most} bytes, the most that this endpoint takes",
         "invalid_request_error",
@@ -214,8 +214,8 @@ def _too_large(most: int) -> Refused:
     )
 
 
-def _too_much_at_a_time() -> Refused:
-    return Refused(
+def _too_much_at_a_time() -> ApiError:
+    return ApiError(
         429,
         "The endpoint holds as much text as it can. Try again in 5 s.",
         "rate_limit_error",
@@ -242,7 +242,7 @@ def _takes_no_body(headers: Mapping[str, str]) -> None:
     """Raises Refused where a body is announced: Ray Serve would read and hold it, whoever sends
     it."""
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise Refused(
+        raise ApiError(
             413,
             "a request without a key takes no body",
             "invalid_request_error",

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BeforeValidator, Field
 
 from pipelines.errors import PhifleetError, SpecError
-from pipelines.jobfile import Fault, MustBe, Section, Text, Whole, parse_yaml
+from pipelines.jobfile import MustBe, NonEmptyStr, PositiveInt, Section, Violation, parse_yaml
 from pipelines.spec import checked
 
 PREFIX = "pf-"
@@ -28,13 +28,13 @@ Digest = Annotated[
 ]  # fmt: skip
 
 
-class Key(Section):
+class ApiKey(Section):
     """One key: the SHA-256 of what its owner sends, and what it may use in a minute."""
 
-    name: Text
+    name: NonEmptyStr
     sha256: Digest
-    requests_per_minute: Whole | None = None
-    tokens_per_minute: Whole | None = None
+    requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
 
 
 def _listed(given: object) -> object:
@@ -45,9 +45,9 @@ class KeyList(Section):
     """The file of keys. Removing a line takes a key back within seconds, the last one too: `keys:`
     with nothing below it is an empty list."""
 
-    keys: Annotated[tuple[Key, ...], Field(strict=False), BeforeValidator(_listed)]
+    keys: Annotated[tuple[ApiKey, ...], Field(strict=False), BeforeValidator(_listed)]
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         names = [key.name for key in self.keys]
         for at, name in enumerate(names):
             if name in names[:at]:
@@ -60,21 +60,21 @@ def new_key() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def digest(key: str) -> str:
+def key_digest(key: str) -> str:
     """What is kept of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def key_line(name: str, key: str) -> str:
     """The line of the file that lets a key in. Raises SpecError where it cannot be called so."""
-    data = {"name": name, "sha256": digest(key)}
-    checked(Key, data, data, None)
+    data = {"name": name, "sha256": key_digest(key)}
+    checked(ApiKey, data, data, None)
     # one line of ASCII, whatever a name holds
     written = yaml.safe_dump(name, default_style='"', width=sys.maxsize).strip()
-    return f"  - {{name: {written}, sha256: {digest(key)}}}"
+    return f"  - {{name: {written}, sha256: {key_digest(key)}}}"
 
 
-def read_keys(path: Path) -> tuple[Key, ...]:
+def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """The keys of a file. Raises SpecError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ class Keyring:
 
     def __init__(
         self,
-        keys: Sequence[Key] = (),
+        keys: Sequence[ApiKey] = (),
         file: Path | None = None,
         complain: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,10 +130,10 @@ class Keyring:
         self._stamp = self._file_stamp()
         self._read = read_keys(file) if file else ()
 
-    def owner(self, sent: str | None) -> Key | None:
+    def owner(self, sent: str | None) -> ApiKey | None:
         """The key that was sent, None where it is none of ours. Takes as long whichever it is."""
         self._look_again()
-        wanted = digest(sent or "")
+        wanted = key_digest(sent or "")
         found = None
         for key in (*self._given, *self._read):
             if hmac.compare_digest(key.sha256, wanted):

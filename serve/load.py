@@ -24,7 +24,7 @@ class Overloaded(Exception):
         self.retry_after = retry_after
 
 
-class Load:
+class LoadLimiter:
     """The prompt tokens that were let in and are not done. Where they reach `limit`, whoever comes
     is refused; below it whoever comes is let in, large or small: none has a better chance.
 

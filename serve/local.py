@@ -19,12 +19,12 @@ from typing import Any
 from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, SpecError
 from pipelines.jobfile import Section
-from pipelines.screen import Screen, screen_over
+from pipelines.screen import Screen, redirect_output
 from pipelines.signals import StopRequests, interrupt
 from pipelines.storage import Storage
 from serve.app import LOGGING, applications
 from serve.environment import FILES_OF_HAPROXY, settings_of
-from serve.keys import Key, digest, new_key, read_keys
+from serve.keys import ApiKey, key_digest, new_key, read_keys
 from serve.spec import Feedback, Keys, ServeSpec
 
 _OWNER = "local"
@@ -37,7 +37,7 @@ _TEXT = "Report.\\nauditor: Smith Sons"
 _TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
 
 
-def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
+def serve_locally(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     """Serve until a signal comes; then finish what was accepted, and stop. Raises SpecError,
     ModelError, ClusterError."""
     spec = _absolute(spec, directory)
@@ -52,7 +52,7 @@ def serve_here(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     os.environ.update(settings_of(spec, passing_on, os.environ))
     told_there = False
     log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
-    with screen_over(log) as screen:
+    with redirect_output(log) as screen:
         console = screen.console
         console.print(f"phifleet serve {spec.name}: starting; the log is {log}", soft_wrap=True)
         try:
@@ -75,7 +75,7 @@ def _serve(
 ) -> None:
     from ray import serve
 
-    keys = (Key(name=_OWNER, sha256=digest(key)),) if key else ()
+    keys = (ApiKey(name=_OWNER, sha256=key_digest(key)),) if key else ()
     apps = applications(spec, keys)
     targets = [
         serve.RunTarget(app, name, route_prefix="/" if name == spec.name else None)

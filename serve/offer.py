@@ -21,10 +21,10 @@ from pipelines.models import Model, effective_lengths, resolve
 from pipelines.prepared import prepare_tasks
 from pipelines.spec import TaskSpec, checked
 from pipelines.subschemas import positions, self_contained
-from pipelines.tasks import Tasks
-from pipelines.tokens import load_tokens
+from pipelines.tasks import TaskSet
+from pipelines.tokens import load_tokenizer
 from pipelines.units import LONG, SHORT
-from serve.chat import ChatFrame, prompts_of
+from serve.chat import ChatTemplate, prompt_ids_of
 from serve.spec import ServeSpec
 
 _LEN_STEP = 1024
@@ -36,7 +36,7 @@ _MOST_PARTS = 1000
 # Of the patterns that an engine decodes by: its grammars take about a millisecond for each.
 _MOST_POSITIONS = 1000
 
-Named = str | Mapping[str, Any]
+TaskReference = str | Mapping[str, Any]
 """A task of a request: a name of the serve file, or a definition."""
 
 
@@ -54,16 +54,16 @@ class _Asked:
     specs: tuple[TaskSpec, ...] = field(compare=False)
 
 
-class Offer:
+class PreparedEndpoint:
     """A serve file with its model, `weights` only where an engine reads them. Raises SpecError,
     ModelError."""
 
     def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
         self.spec = spec
         self.model: Model = resolve(spec.model.name, spec.model.revision, weights=weights)
-        self.tokens = load_tokens(self.model.path)
-        self.frame = ChatFrame(self.model.path, self.tokens)
-        self.named = {task.name: task for task in spec.tasks}
+        self.tokenizer = load_tokenizer(self.model.path)
+        self.frame = ChatTemplate(self.model.path, self.tokenizer)
+        self.tasks_by_name = {task.name: task for task in spec.tasks}
         # what no pool holds whole is read in chunks
         self._longest = max(self.longest(pool) for pool in self.pools)
         self._kept = lru_cache(_TASKS_KEPT)(lambda asked: self._tasks(asked.specs))
@@ -109,7 +109,7 @@ class Offer:
         needed = whole + self.spec.limits.output_tokens + _LEN_STEP
         return min(most, max(short, -(-needed // _LEN_STEP) * _LEN_STEP))
 
-    def specs(self, wanted: Sequence[Named]) -> tuple[TaskSpec, ...]:
+    def specs(self, wanted: Sequence[TaskReference]) -> tuple[TaskSpec, ...]:
         """The tasks that a request wants, in its order. Raises SpecError."""
         limits = self.spec.limits
         if not wanted:
@@ -134,7 +134,7 @@ class Offer:
     def unfit(self, schema: Any, below: int) -> str | None:
         """Why a value with a schema `below` levels in it is none to decode by: one of some thousand
         properties keeps the engine's grammars busy for minutes."""
-        shape = Shape.of(schema)
+        shape = NestingShape.of(schema)
         if shape.depth > self.spec.limits.schema_depth + below:
             return f"nested deeper than {self.spec.limits.schema_depth}"
         if shape.parts > _MOST_PARTS:
@@ -159,35 +159,35 @@ class Offer:
         return bare
 
     def _named(self, name: str) -> TaskSpec:
-        if name not in self.named:
-            known = ", ".join(self.named) or "none"
+        if name not in self.tasks_by_name:
+            known = ", ".join(self.tasks_by_name) or "none"
             raise SpecError(
                 f"tasks: no task is called {name[:80]!r}; the endpoint's tasks: {known}"
             )
-        return self.named[name]
+        return self.tasks_by_name[name]
 
     def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
         """The prompts of a chat or completion as ids. Raises RequestRejected."""
-        return prompts_of(kind, body, self.frame, self._longest)
+        return prompt_ids_of(kind, body, self.frame, self._longest)
 
-    def tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
+    def tasks(self, specs: tuple[TaskSpec, ...]) -> TaskSet:
         """Tasks made ready; kept where they are small, for most requests ask the same. Raises
         SpecError."""
         asked = _Asked(tuple(each.model_dump_json() for each in specs), specs)
         small = sum(map(len, asked.written)) <= _KEPT_CHARACTERS
         return self._kept(asked) if small else self._tasks(specs)
 
-    def _tasks(self, specs: tuple[TaskSpec, ...]) -> Tasks:
+    def _tasks(self, specs: tuple[TaskSpec, ...]) -> TaskSet:
         for spec in specs:
-            if self.tokens.is_longer(spec.model_dump_json(), self._longest):
+            if self.tokenizer.is_longer(spec.model_dump_json(), self._longest):
                 raise SpecError(
                     f"tasks.{spec.name}: longer than {self._longest} tokens, a whole prompt"
                 )
         tasks = prepare_tasks(
-            specs, self.spec.long_documents, self.model, self.tokens, self._longest
+            specs, self.spec.long_documents, self.model, self.tokenizer, self._longest
         )
         limit = self.spec.limits.output_tokens
-        for task in tasks.each:
+        for task in tasks.all:
             if task.question.sampling.max_tokens > limit:
                 raise SpecError(
                     f"tasks.{task.spec.name}: its answer may take "
@@ -195,25 +195,25 @@ class Offer:
                 )
         return tasks
 
-    def pool_of_document(self, text: str, tasks: Tasks) -> str:
+    def pool_of_document(self, text: str, tasks: TaskSet) -> str:
         """The pool that reads this text for these tasks, as a job would choose it."""
         reading = tasks.reading
         if LONG not in self.pools:
             return SHORT
-        (count,) = self.tokens.count_all([text])
+        (count,) = self.tokenizer.count_all([text])
         longest = reading.lengths(np.array([count], dtype=np.int64)).longest
         return LONG if bool(reading.long_pool(longest)[0]) else SHORT
 
-    def pool_of_prompt(self, tokens: int, answer_tokens: int | None) -> str:
+    def pool_of_prompt(self, tokens: int, max_answer_tokens: int | None) -> str:
         """The pool of a prompt of so many tokens. Raises RequestRejected where none holds it."""
-        wanted = answer_tokens or 1
+        wanted = max_answer_tokens or 1
         if tokens + wanted > self._longest:
             raise RequestRejected(
                 f"This model's maximum context length is {self._longest} tokens. However, you "
                 f"requested {tokens + wanted} tokens ({tokens} in the prompt, {wanted} for the "
                 f"answer). Please shorten the prompt or the answer."
             )
-        needed = tokens + (answer_tokens or _USUAL_ANSWER_TOKENS)
+        needed = tokens + (max_answer_tokens or _USUAL_ANSWER_TOKENS)
         fits = LONG not in self.pools or needed <= self.longest(SHORT)
         return SHORT if fits else LONG
 
@@ -227,14 +227,14 @@ def _is_utf8(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class NestingShape:
     """How deep mappings and lists are nested, and of how many values they are made."""
 
     depth: int
     parts: int
 
     @classmethod
-    def of(cls, value: Any) -> Shape:
+    def of(cls, value: Any) -> NestingShape:
         depth, parts, level = 0, 1, [value]
         while level := [each for each in level if isinstance(each, dict | list | tuple)]:
             depth += 1

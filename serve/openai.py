@@ -7,31 +7,31 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from serve.chat import prompts_in
-from serve.wire import Sendable, Wire, few
+from serve.wire import StrictModel, Utf8Str, limit_keys
 
 _MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
 _MOST_PARTS, _MOST_METADATA = 256, 16
 
 
-class TextPart(Wire):
+class TextPart(StrictModel):
     type: Literal["text"]
-    text: Sendable
+    text: Utf8Str
 
 
 _Unused = Annotated[None, Field(default=None, exclude=True)]
 _Empty = Annotated[list[Any] | None, Field(default=None, max_length=0, exclude=True)]
 
 
-class Message(Wire):
+class Message(StrictModel):
     """What was said. The message of an answer can be sent back as OpenAI's client has it; of its
     keys those that say nothing here are let in empty, and left out."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: (
-        Sendable
+        Utf8Str
         | Annotated[list[TextPart], Field(min_length=1, max_length=_MOST_PARTS, fail_fast=True)]
     )
-    name: Sendable | None = None
+    name: Utf8Str | None = None
     refusal: _Unused
     annotations: _Empty
     audio: _Unused
@@ -54,23 +54,23 @@ class Message(Wire):
         return sum(len(part.text) for part in self.content)
 
 
-class JsonSchemaFormat(Wire):
-    name: Sendable
+class JsonSchemaFormat(StrictModel):
+    name: Utf8Str
     json_schema: dict[str, Any] = Field(alias="schema")
-    description: Sendable | None = None
+    description: Utf8Str | None = None
     strict: bool | None = None
 
 
-class ResponseFormat(Wire):
+class ResponseFormat(StrictModel):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
 
 
-class StreamOptions(Wire):
+class StreamOptions(StrictModel):
     include_usage: bool | None = None
 
 
-class Sampled(Wire):
+class Sampled(StrictModel):
     """What OpenAI's chat and text completions share."""
 
     model: str
@@ -79,14 +79,14 @@ class Sampled(Wire):
     n: Annotated[int, Field(ge=1, le=_MOST_CHOICES)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: (
-        Sendable | Annotated[list[Sendable], Field(max_length=_MOST_STOPS, fail_fast=True)] | None
+        Utf8Str | Annotated[list[Utf8Str], Field(max_length=_MOST_STOPS, fail_fast=True)] | None
     ) = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: Sendable | None = None
+    user: Utf8Str | None = None
 
     @property
     def prompts(self) -> int:
@@ -118,13 +118,15 @@ class ChatRequest(Sampled):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     store: bool | None = None
     metadata: (
-        Annotated[dict[Sendable, Sendable], Field(max_length=_MOST_METADATA), BeforeValidator(few)]
+        Annotated[
+            dict[Utf8Str, Utf8Str], Field(max_length=_MOST_METADATA), BeforeValidator(limit_keys)
+        ]
         | None
     ) = None
-    service_tier: Sendable | None = None
+    service_tier: Utf8Str | None = None
 
     @property
-    def answer_tokens(self) -> int | None:
+    def max_answer_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
     @property
@@ -159,7 +161,7 @@ class CompletionRequest(Sampled):
         return len(prompts_in(self.prompt))
 
     @property
-    def answer_tokens(self) -> int:
+    def max_answer_tokens(self) -> int:
         # what OpenAI's endpoint and vLLM's take it to be
         return self.max_tokens or 16
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from serve.replica import OK, OVERLOADED, Sent, Told, Work
+from serve.replica import OK, OVERLOADED, EventBatch, ReplicaReply, ReplicaRequest
 
 _LOGGER = logging.getLogger("ray.serve")
 # The first replica, and another where that one died.
 _TRIES = 2
 
 
-class Busy(Exception):
+class PoolOverloaded(Exception):
     """Every engine that was asked has enough to do. `retry_after`: seconds."""
 
     def __init__(self, retry_after: int) -> None:
@@ -26,7 +26,7 @@ class Busy(Exception):
         self.retry_after = retry_after
 
 
-class Refusal(Exception):
+class PoolRejected(Exception):
     """The engine refuses this request: a status and OpenAI's error."""
 
     def __init__(self, status: int, error: dict[str, Any]) -> None:
@@ -35,28 +35,32 @@ class Refusal(Exception):
         self.error = error
 
 
-class Gone(Exception):
+class ReplicasDied(Exception):
     """The replicas that were asked died."""
 
 
-class Pool(Protocol):
+class EnginePool(Protocol):
     """Engines of one kind."""
 
-    async def answer(self, work: Work) -> dict[str, Any]:
-        """Raises Busy, Refusal, Gone."""
+    async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
+        """Raises PoolOverloaded, PoolRejected, ReplicasDied."""
 
-    def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
-        """Raises Busy, Refusal, Gone before the first events; Refusal, Gone after them."""
+    def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
+        """Stream the reply to a request.
+
+        Raises PoolOverloaded, PoolRejected, ReplicasDied before the first events; PoolRejected,
+        ReplicasDied after them.
+        """
 
 
-class ServePool:
+class RayServePool:
     """A pool by its deployment handle."""
 
     def __init__(self, handle: Any) -> None:
         self._answer = handle.options(method_name="answer")
         self._stream = handle.options(method_name="stream", stream=True)
 
-    async def answer(self, work: Work) -> dict[str, Any]:
+    async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
         for attempt in range(1, _TRIES + 1):
             try:
                 told = await _awaited(self._answer.remote(work))
@@ -65,9 +69,9 @@ class ServePool:
                 continue
             answer: dict[str, Any] = _read(told)
             return answer
-        raise Gone
+        raise ReplicasDied
 
-    async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
+    async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         begun = answers = False
         for attempt in range(1, _TRIES + 1):
             try:
@@ -79,28 +83,28 @@ class ServePool:
                             yield sent
                         begun = True
                 return
-            except Busy:
+            except PoolOverloaded:
                 if begun:
-                    raise Gone from None
+                    raise ReplicasDied from None
                 raise
             except _deaths() as error:
                 _note(work, error, attempt)
                 if answers:
-                    raise Gone from error
-        raise Gone
+                    raise ReplicasDied from error
+        raise ReplicasDied
 
 
-async def _awaited(response: Any) -> Told:
+async def _awaited(response: Any) -> ReplicaReply:
     """What a response holds; who waits no longer, as at the deadline, stops the engine's work."""
     try:
-        told: Told = await response
+        told: ReplicaReply = await response
     except asyncio.CancelledError:
         response.cancel()
         raise
     return told
 
 
-async def _told(response: Any) -> AsyncGenerator[Told, None]:
+async def _told(response: Any) -> AsyncGenerator[ReplicaReply, None]:
     """What a streaming response holds; it is cancelled where nobody listens any more."""
     try:
         async for each in response:
@@ -110,13 +114,13 @@ async def _told(response: Any) -> AsyncGenerator[Told, None]:
         raise
 
 
-def _read(told: Told) -> Any:
+def _read(told: ReplicaReply) -> Any:
     tag, content = told
     if tag == OK:
         return content
     if tag == OVERLOADED:
-        raise Busy(content)
-    raise Refusal(*content)
+        raise PoolOverloaded(content)
+    raise PoolRejected(*content)
 
 
 def _deaths() -> tuple[type[Exception], ...]:
@@ -126,7 +130,7 @@ def _deaths() -> tuple[type[Exception], ...]:
     return RayActorError, DeploymentUnavailableError
 
 
-def _note(work: Work, error: Exception, attempt: int) -> None:
+def _note(work: ReplicaRequest, error: Exception, attempt: int) -> None:
     kind = type(error).__name__
     # the name is the client's: as a literal it stays in its line
-    _LOGGER.warning("%r: a replica died (%s), attempt %d", work.request, kind, attempt)
+    _LOGGER.warning("%r: a replica died (%s), attempt %d", work.request_id, kind, attempt)

@@ -41,13 +41,13 @@ class Quota:
 
     def enter(self, name: str, requests: int | None, tokens: int | None) -> int | None:
         """Count a request. Returns None where it may go on, else seconds to wait."""
-        waits = [self._wait(name, "requests", requests), self.in_debt(name, tokens)]
+        waits = [self._wait(name, "requests", requests), self.debt_seconds(name, tokens)]
         longest = max((wait for wait in waits if wait is not None), default=None)
         if longest is None and requests is not None:
             self._bucket(name, "requests", requests).level -= 1.0
         return longest
 
-    def in_debt(self, name: str, tokens: int | None) -> int | None:
+    def debt_seconds(self, name: str, tokens: int | None) -> int | None:
         """Seconds until its tokens are paid, None where they are: what a request takes is known at
         its end."""
         return self._wait(name, "tokens", tokens)

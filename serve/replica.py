@@ -1,6 +1,7 @@
 """One engine of a pool behind Ray Serve: what it answers, what it refuses, how full it is.
 
-A request is a `Work`, an answer a tagged tuple, so that a refusal is no error in anybody's log. An
+A request is a `ReplicaRequest`, an answer a tagged tuple, so that a refusal is no error in
+anybody's log. An
 engine that dies takes its replica with it: whoever waits is told at once and asks another.
 """
 
@@ -16,26 +17,26 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.answer import PartRead, Watch, answer_document
-from pipelines.documents import Answer, Document, Outcome, Usage
+from pipelines.answer import ChunkResult, ProgressCallback, answer_document
+from pipelines.documents import Answer, Document, DocumentResult, Usage
 from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.errors import EngineDied, leaves
+from pipelines.errors import EngineDied, flatten_errors
 from pipelines.metrics import EngineMetrics
 from pipelines.spec import TaskSpec
-from pipelines.tasks import Sampling, Tasks
+from pipelines.tasks import Sampling, TaskSet
 from serve.chat import TEXT
-from serve.completions import Completions, Refused
-from serve.completions import usage_of as completion_usage
+from serve.completions import Completions, WorkRejected
+from serve.completions import parse_usage as completion_usage
 from serve.events import event, gathered
-from serve.load import Load, Overloaded
-from serve.offer import Offer
+from serve.load import LoadLimiter, Overloaded
+from serve.offer import PreparedEndpoint
 from serve.spec import ServeSpec
-from serve.wire import answers_of, error_json, part_of, usage_of
+from serve.wire import answers_json, chunk_event, error_json, usage_json
 
 DOCUMENT = "document"
 OK, REFUSED, OVERLOADED = "ok", "refused", "overloaded"
-Told = tuple[str, Any]
-"""A tag, and what goes with it: an answer or a `Sent`, a status with an error, or seconds to
+ReplicaReply = tuple[str, Any]
+"""A tag, and what goes with it: an answer or a `EventBatch`, a status with an error, or seconds to
 wait."""
 
 FULLNESS = "fullness"
@@ -47,14 +48,14 @@ _LOGGER = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ReplicaRequest:
     """One request, checked: a document with its tasks, or prompts as ids with OpenAI's body."""
 
     kind: str
-    request: str
+    request_id: str
     text: str = ""
     specs: tuple[TaskSpec, ...] = ()
-    ids: tuple[tuple[int, ...], ...] = ()
+    prompt_ids: tuple[tuple[int, ...], ...] = ()
     body: dict[str, Any] | None = None
 
     @property
@@ -62,17 +63,17 @@ class Work:
         """What it asks an engine to read, about."""
         if self.kind == DOCUMENT:
             return max(1, len(self.text.encode()) // _BYTES_PER_TOKEN)
-        return max(1, sum(map(len, self.ids)))
+        return max(1, sum(map(len, self.prompt_ids)))
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class EventBatch:
     """Some server-sent events of an answer, and what the whole of it took, once that is known.
     `answers`: they tell of the answer; else another replica can still give all of it."""
 
     events: str
     used: Usage | None = None
-    answers: bool = True
+    has_answer: bool = True
 
 
 class EngineReplica:
@@ -80,17 +81,19 @@ class EngineReplica:
 
     async def __init__(self, spec: ServeSpec, pool: str, gpu: bool) -> None:  # type: ignore[misc]
         # Ray Serve awaits it
-        self._offer = Offer(spec, weights=True)
+        self._offer = PreparedEndpoint(spec, weights=True)
         config = self._offer.engine_config(pool, gpu=gpu)
         self._engine, self._completions = self.start(config)
-        self._load = Load(max(1, int(self._engine.kv_tokens * spec.limits.outstanding_share)))
+        self._load = LoadLimiter(
+            max(1, int(self._engine.kv_cache_tokens * spec.limits.outstanding_share))
+        )
         self._streams = 0
         self._metrics = self.measure({"app": spec.name, "pool": pool})
         await self._warm_up()
 
     def start(self, config: EngineConfig) -> tuple[VllmEngine, Completions]:
         """The engine, and OpenAI's completions over it. Raises EngineError."""
-        engine = VllmEngine(config, self._offer.tokens, ray_metrics=True)
+        engine = VllmEngine(config, self._offer.tokenizer, ray_metrics=True)
         return engine, Completions(engine, self._offer.spec.model.name)
 
     def measure(self, tags: dict[str, str]) -> EngineMetrics:
@@ -104,17 +107,17 @@ class EngineReplica:
         schema = json.dumps({"type": "object", "properties": {"a": {"type": "null"}}})
         await self._engine.generate(ids, Sampling(1, schema=schema))
 
-    async def answer(self, work: Work) -> Told:
+    async def answer(self, work: ReplicaRequest) -> ReplicaReply:
         """A whole answer."""
         try:
             with self._held(work), _ending_with_the_engine():
                 return OK, await self._answer(work)
         except Overloaded as error:
             return OVERLOADED, error.retry_after
-        except Refused as error:
+        except WorkRejected as error:
             return REFUSED, (error.status, error.error)
 
-    async def stream(self, work: Work) -> AsyncIterator[Told]:
+    async def stream(self, work: ReplicaRequest) -> AsyncIterator[ReplicaReply]:
         """An answer as server-sent events, some at a time."""
         self._streams += 1
         used: list[Usage] = []
@@ -124,16 +127,16 @@ class EngineReplica:
                 begun = _progress(work, 0)
                 async with aclosing(events):
                     async for together in events:
-                        yield OK, Sent(together, used[0] if used else None, together != begun)
+                        yield OK, EventBatch(together, used[0] if used else None, together != begun)
         except Overloaded as error:
             yield OVERLOADED, error.retry_after
-        except Refused as error:
+        except WorkRejected as error:
             yield REFUSED, (error.status, error.error)
         finally:
             self._streams -= 1
 
     @contextmanager
-    def _held(self, work: Work) -> Iterator[None]:
+    def _held(self, work: ReplicaRequest) -> Iterator[None]:
         """Be counted as outstanding. Raises Overloaded."""
         try:
             with self._load.hold(work.prompt_tokens):
@@ -142,32 +145,36 @@ class EngineReplica:
         finally:
             self._metrics.in_flight(self._load.outstanding)
 
-    async def _answer(self, work: Work) -> dict[str, Any]:
+    async def _answer(self, work: ReplicaRequest) -> dict[str, Any]:
         if work.kind == DOCUMENT:
             tasks = await self._tasks(work)
             return _body(work, tasks, await self._read(work, tasks))
         assert work.body is not None
-        answer = await self._completions.answer(work.kind, work.body, work.ids)
+        answer = await self._completions.answer(work.kind, work.body, work.prompt_ids)
         self._metrics.tokens(completion_usage(answer["usage"]))
         return answer
 
-    async def _tasks(self, work: Work) -> Tasks:
+    async def _tasks(self, work: ReplicaRequest) -> TaskSet:
         # other answers go on while these are made ready
         return await asyncio.to_thread(self._offer.tasks, work.specs)
 
-    async def _read(self, work: Work, tasks: Tasks, watch: Watch | None = None) -> Outcome:
+    async def _read(
+        self, work: ReplicaRequest, tasks: TaskSet, watch: ProgressCallback | None = None
+    ) -> DocumentResult:
         began = time.monotonic()
-        document = Document(work.request, work.text)
+        document = Document(work.request_id, work.text)
         outcome = await answer_document(document, tasks, self._engine, watch)
         self._metrics.document(outcome, time.monotonic() - began)
         return outcome
 
-    def _events(self, work: Work, note: Callable[[Usage], None]) -> AsyncIterator[str]:
+    def _events(self, work: ReplicaRequest, note: Callable[[Usage], None]) -> AsyncIterator[str]:
         return (self._document_events if work.kind == DOCUMENT else self._completed)(work, note)
 
-    async def _completed(self, work: Work, note: Callable[[Usage], None]) -> AsyncIterator[str]:
+    async def _completed(
+        self, work: ReplicaRequest, note: Callable[[Usage], None]
+    ) -> AsyncIterator[str]:
         assert work.body is not None
-        async for each in self._completions.events(work.kind, work.body, work.ids):
+        async for each in self._completions.events(work.kind, work.body, work.prompt_ids):
             if isinstance(each, Usage):
                 self._metrics.tokens(each)
                 note(each)
@@ -175,12 +182,12 @@ class EngineReplica:
                 yield each
 
     async def _document_events(
-        self, work: Work, note: Callable[[Usage], None]
+        self, work: ReplicaRequest, note: Callable[[Usage], None]
     ) -> AsyncIterator[str]:
         """`part` and `progress` for every chunk, `answer` for every task, `done` with them all."""
         tasks = await self._tasks(work)
-        names = {task.spec.name: task for task in tasks.each}
-        told: asyncio.Queue[PartRead | Answer | None] = asyncio.Queue()
+        names = {task.spec.name: task for task in tasks.all}
+        told: asyncio.Queue[ChunkResult | Answer | None] = asyncio.Queue()
         reading = asyncio.create_task(self._read(work, tasks, told.put_nowait))
         reading.add_done_callback(lambda _: told.put_nowait(None))
         read = 0
@@ -188,9 +195,9 @@ class EngineReplica:
             yield _progress(work, 0)
             while (each := await told.get()) is not None:
                 if isinstance(each, Answer):
-                    yield event("answer", answers_of([names[each.task]], [each]))
+                    yield event("answer", answers_json([names[each.task]], [each]))
                     continue
-                yield event("part", part_of(names[each.task], each))
+                yield event("part", chunk_event(names[each.task], each))
                 if each.end > read:
                     read = each.end
                     yield _progress(work, read)
@@ -205,7 +212,7 @@ class EngineReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """How many engines the outstanding tokens would fill."""
-        full = min(self._load.limit, self._engine.kv_tokens)
+        full = min(self._load.limit, self._engine.kv_cache_tokens)
         return {FULLNESS: self._load.outstanding / full}
 
     def record_routing_stats(self) -> dict[str, bool]:
@@ -230,25 +237,25 @@ def _ending_with_the_engine() -> Iterator[None]:
     try:
         yield
     except* EngineDied as errors:
-        _LOGGER.error("this replica ends: %s", leaves(errors)[0])
+        _LOGGER.error("this replica ends: %s", flatten_errors(errors)[0])
         os._exit(1)
 
 
-def _progress(work: Work, read: int) -> str:
+def _progress(work: ReplicaRequest, read: int) -> str:
     return event("progress", {"read_characters": read, "characters": len(work.text)})
 
 
-def _body(work: Work, tasks: Tasks, outcome: Outcome) -> dict[str, Any]:
+def _body(work: ReplicaRequest, tasks: TaskSet, outcome: DocumentResult) -> dict[str, Any]:
     """Raises Refused where the document as a whole has no answer."""
     if outcome.problem:
         told = error_json(outcome.problem.message, "invalid_request_error", outcome.problem.reason)
-        raise Refused(422, told)
+        raise WorkRejected(422, told)
     return {
-        "id": work.request,
-        "answers": answers_of(tasks.each, outcome.answers),
-        "usage": usage_of(_used(outcome)),
+        "id": work.request_id,
+        "answers": answers_json(tasks.all, outcome.answers),
+        "usage": usage_json(_used(outcome)),
     }
 
 
-def _used(outcome: Outcome) -> Usage:
+def _used(outcome: DocumentResult) -> Usage:
     return sum((answer.usage for answer in outcome.answers), start=Usage())

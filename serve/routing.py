@@ -13,10 +13,10 @@ from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, R
 
 from serve.replica import FULL
 
-TOLD_EVERY_SECONDS = 1.0
+ROUTING_STATS_PERIOD_SECONDS = 1.0
 
 
-class RoomRouter(FIFOMixin, RequestRouter):
+class CapacityRouter(FIFOMixin, RequestRouter):
     """Asks one of two replicas with room, and one of two that are full where none has."""
 
     async def choose_replicas(

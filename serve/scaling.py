@@ -10,7 +10,7 @@ from serve.replica import FULLNESS
 TARGET_FULLNESS = 0.7
 
 
-def by_tokens(context: Any) -> tuple[float, dict[str, Any]]:
+def scale_by_tokens(context: Any) -> tuple[float, dict[str, Any]]:
     """A policy of Ray Serve's autoscaler. Ray itself keeps the bounds and the delays, and starts
     the first replica where somebody waits and there is none."""
     told = context.aggregated_metrics.get(FULLNESS, {})

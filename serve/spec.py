@@ -12,7 +12,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.jobfile import Amount, Fault, MustBe, Section, Text, Texts, Whole
+from pipelines.jobfile import (
+    MustBe,
+    NonEmptyStr,
+    NonEmptyStrs,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Violation,
+)
 from pipelines.spec import (
     EngineCompute,
     LongDocuments,
@@ -33,17 +41,17 @@ Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
 class Http(Section):
     """Where the endpoint listens, and in how many processes."""
 
-    host: Text = "127.0.0.1"
+    host: NonEmptyStr = "127.0.0.1"
     port: Port = 8000
-    replicas: Whole = 1
-    cors_origins: Texts = ()
+    replicas: PositiveInt = 1
+    cors_origins: NonEmptyStrs = ()
 
 
 class Keys(Section):
     """Who may ask: a file of keys, read again whenever it changes. Without one, `phifleet serve`
     makes a key when it starts, and shows it once."""
 
-    file: Text | None = None
+    file: NonEmptyStr | None = None
 
 
 class PoolReplicas(Replicas):
@@ -51,9 +59,9 @@ class PoolReplicas(Replicas):
     one is started or ended."""
 
     min: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 1
-    max: Whole = 1
-    up_after_seconds: Amount = 10.0
-    down_after_seconds: Amount = 120.0
+    max: PositiveInt = 1
+    up_after_seconds: PositiveFloat = 10.0
+    down_after_seconds: PositiveFloat = 120.0
 
 
 class Pools(Section):
@@ -73,21 +81,21 @@ class Pools(Section):
 class ServeCompute(EngineCompute):
     """What one engine takes of the cluster, which Ray Serve is told of its CPUs too."""
 
-    cpus_per_replica: Amount = 1.0
+    cpus_per_replica: PositiveFloat = 1.0
 
 
 class ServeLimits(Section):
     """The most that one request may ask for, and an engine may be asked for at a time."""
 
-    body_bytes: Whole = 8 * 2**20
-    text_characters: Whole = 4_000_000
-    tasks: Whole = 16
-    schema_depth: Whole = 8
-    output_tokens: Whole = 4096
-    request_seconds: Amount = 600.0
-    body_seconds: Amount = 60.0
-    long_model_len: Whole | None = None
-    outstanding_share: Amount = 2.0
+    body_bytes: PositiveInt = 8 * 2**20
+    text_characters: PositiveInt = 4_000_000
+    tasks: PositiveInt = 16
+    schema_depth: PositiveInt = 8
+    output_tokens: PositiveInt = 4096
+    request_seconds: PositiveFloat = 600.0
+    body_seconds: PositiveFloat = 60.0
+    long_model_len: PositiveInt | None = None
+    outstanding_share: PositiveFloat = 2.0
 
     @property
     def longest_seconds(self) -> float:
@@ -103,7 +111,7 @@ class ServeLimits(Section):
 class Feedback(Section):
     """Where verdicts on answers are kept, as Parquet."""
 
-    path: Text
+    path: NonEmptyStr
 
 
 class ServeSpec(Section):
@@ -120,7 +128,7 @@ class ServeSpec(Section):
     limits: ServeLimits = ServeLimits()
     feedback: Feedback | None = None
 
-    def faults(self) -> Iterator[Fault]:
+    def violations(self) -> Iterator[Violation]:
         for at, task in enumerate(self.tasks):
             if task.name in [earlier.name for earlier in self.tasks[:at]]:
                 yield ("tasks", at, "name"), "a name that no task before it has"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
-from pipelines.answer import PartRead
+from pipelines.answer import ChunkResult
 from pipelines.documents import Answer, Usage
 from pipelines.spec import TaskSpec
 from pipelines.tasks import Task
@@ -38,7 +38,7 @@ EXAMPLE_ANSWER: JsonDict = {
 _MOST_KEYS = 64
 
 
-def few(given: Any) -> Any:
+def limit_keys(given: Any) -> Any:
     """What is given, where it is no object of more keys than any has: of a million keys that are
     wrong each would be told, in more memory than there is."""
     if isinstance(given, Mapping) and len(given) > _MOST_KEYS:
@@ -48,20 +48,20 @@ def few(given: Any) -> Any:
     return given
 
 
-class Wire(BaseModel):
+class StrictModel(BaseModel):
     """A JSON object with no other keys than these. Its lists are checked up to the first fault."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
-    _few = model_validator(mode="before")(few)
+    _few = model_validator(mode="before")(limit_keys)
 
 
-Sendable = Annotated[str, Field(min_length=0)]
+Utf8Str = Annotated[str, Field(min_length=0)]
 """Text that files and tokenizers take: a str with a constraint is checked to be UTF-8, one without
 may hold a lone surrogate."""
 
 
-class DocumentRequest(Wire):
+class DocumentRequest(StrictModel):
     """One document and what to find out about it."""
 
     model_config = ConfigDict(
@@ -116,7 +116,7 @@ class TaskList(BaseModel):
     tasks: list[dict[str, Any]]
 
 
-class FeedbackRequest(Wire):
+class FeedbackRequest(StrictModel):
     """What somebody thinks of an answer."""
 
     model_config = ConfigDict(
@@ -137,7 +137,7 @@ class FeedbackRequest(Wire):
     task: Annotated[str, Field(max_length=256)] | None = None
     correction: Any = Field(default=None, description="What would have been right, as JSON.")
     comment: Annotated[str, Field(max_length=10_000)] | None = None
-    text: Sendable | None = Field(default=None, description="The document, where it is to be kept.")
+    text: Utf8Str | None = Field(default=None, description="The document, where it is to be kept.")
 
 
 class FeedbackKept(BaseModel):
@@ -164,7 +164,7 @@ def error_json(
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def answers_of(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, Any]:
+def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, Any]:
     """Answers by task, each as its column of a part, and why where there is none."""
     told = {}
     for task, answer in zip(tasks, answers, strict=True):
@@ -175,7 +175,7 @@ def answers_of(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, An
     return told
 
 
-def part_of(task: Task, part: PartRead) -> dict[str, Any]:
+def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
     """What a chunk said, and where it stands."""
     said = task.column.cell(Answer(task.spec.name, part.value)) if part.value else {}
     value = {name: said[name] for name in said if name in ("text", "label", "quotes", "confidence")}
@@ -189,7 +189,7 @@ def part_of(task: Task, part: PartRead) -> dict[str, Any]:
     }
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
+def usage_json(usage: Usage) -> dict[str, int]:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": usage.cached_prompt_tokens,

@@ -18,7 +18,7 @@ from leftovers import EnginesEnd
 from pipelines.models import Model, resolve
 from pipelines.storage import Storage
 from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
-from pipelines.tokens import Tokens, load_tokens
+from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 pytest_plugins = ["skips"]
 
@@ -41,8 +41,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 
 
 @pytest.fixture(scope="session")
-def tiny_tokens(tiny_model: Model) -> Tokens:
-    return load_tokens(tiny_model.path)
+def tiny_tokenizer(tiny_model: Model) -> ChatTokenizer:
+    return load_tokenizer(tiny_model.path)
 
 
 @contextmanager
@@ -113,5 +113,5 @@ def paired_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def paired_tokens(paired_path: Path) -> Tokens:
-    return load_tokens(paired_path)
+def paired_tokenizer(paired_path: Path) -> ChatTokenizer:
+    return load_tokenizer(paired_path)

@@ -37,7 +37,7 @@ def job(path: Path | str, *keep: str) -> InputSpec:
 def read(path: Path | str, *keep: str) -> pa.Table:
     spec = job(path, *keep)
     corpus = open_corpus(spec, list_files(spec.path))
-    tables = [table for each in corpus.pieces for table in read_rows(spec, corpus.layout, each)]
+    tables = [table for each in corpus.fragments for table in read_rows(spec, corpus.layout, each)]
     return pa.concat_tables([corpus.layout.schema.empty_table(), *tables])
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 
 from pipelines.units import SHORT
-from serve.answering import Endpoint
+from serve.answering import EndpointContext
 from serve.endpoint import make_app
-from serve.feedback import FeedbackKeeper
-from serve.keys import Key, Keyring, digest
-from serve.offer import Offer
+from serve.feedback import FeedbackWriter
+from serve.keys import ApiKey, Keyring, key_digest
+from serve.offer import PreparedEndpoint
 from serve.quota import Quota
-from serve.replica import Sent, Work
+from serve.replica import EventBatch, ReplicaRequest
 from serve.spec import parse_serve
 
 KEY = "pf-test"
@@ -44,10 +44,10 @@ class ScriptedPool:
         self.told: Any = {"id": "x", "answers": {}, "usage": {"prompt_tokens": 7}}
         self.events: list[Any] = ["data: a\n\n", "data: [DONE]\n\n"]
         self.seconds = 0.0
-        self.works: list[Work] = []
+        self.works: list[ReplicaRequest] = []
         self.cancelled = asyncio.Event()
 
-    async def answer(self, work: Work) -> dict[str, Any]:
+    async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
         self.works.append(work)
         try:
             await asyncio.sleep(self.seconds)
@@ -59,35 +59,40 @@ class ScriptedPool:
         answer: dict[str, Any] = self.told
         return answer
 
-    async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
+    async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         self.works.append(work)
         try:
             for each in self.events:
                 if isinstance(each, Exception):
                     raise each
-                yield each if isinstance(each, Sent) else Sent(each)
+                yield each if isinstance(each, EventBatch) else EventBatch(each)
                 await asyncio.sleep(self.seconds)
         finally:
             self.cancelled.set()
 
 
-def offer_of(**spec: Any) -> Offer:
+def prepared_endpoint(**spec: Any) -> PreparedEndpoint:
     """An offer of the random model with two named tasks."""
-    return Offer(parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS, **spec}))
+    return PreparedEndpoint(parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS, **spec}))
 
 
 def endpoint_of(
-    offer: Offer, pool: ScriptedPool, feedback: FeedbackKeeper | None = None, **quota: int
-) -> Endpoint:
+    offer: PreparedEndpoint,
+    pool: ScriptedPool,
+    feedback: FeedbackWriter | None = None,
+    **quota: int,
+) -> EndpointContext:
     """An endpoint that lets `KEY` in, and `OTHER_KEY` with these quotas."""
     keys = [
-        Key(name="test", sha256=digest(KEY)),
-        Key(name="other", sha256=digest(OTHER_KEY), **quota),
+        ApiKey(name="test", sha256=key_digest(KEY)),
+        ApiKey(name="other", sha256=key_digest(OTHER_KEY), **quota),
     ]
-    return Endpoint(offer, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback)
+    return EndpointContext(
+        offer, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback
+    )
 
 
-def client_of(endpoint: Endpoint, key: str | None = KEY) -> httpx.AsyncClient:
+def client_of(endpoint: EndpointContext, key: str | None = KEY) -> httpx.AsyncClient:
     headers: Mapping[str, str] = {"authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(make_app(endpoint), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://endpoint", headers=headers)

@@ -13,8 +13,8 @@ from pipelines.errors import EngineDied, EngineHung, RequestRejected
 from pipelines.models import Model
 from pipelines.prepared import prepare_tasks
 from pipelines.spec import LongDocuments, TaskSpec
-from pipelines.tasks import Completion, Sampling, Tasks
-from pipelines.tokens import Tokens
+from pipelines.tasks import Completion, Sampling, TaskSet
+from pipelines.tokens import ChatTokenizer
 
 Rule = Callable[[str, Sampling], tuple[str, float | None]]
 """A prompt's text and how it is decoded become the answer and its log-probability."""
@@ -26,8 +26,8 @@ def an_answer(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
 
 
 def tasks_of(
-    specs: Sequence[TaskSpec], model: Model, tokens: Tokens, **long_documents: object
-) -> Tasks:
+    specs: Sequence[TaskSpec], model: Model, tokens: ChatTokenizer, **long_documents: object
+) -> TaskSet:
     """Tasks ready for a model, with `long_documents` as the job file has it."""
     return prepare_tasks(specs, LongDocuments.model_validate(long_documents), model, tokens)
 
@@ -41,11 +41,11 @@ class FakeEngine:
     prompt took with its answer. One that contains `hangs_at` ends it as a watchdog does.
     """
 
-    tokens: Tokens
+    tokenizer: ChatTokenizer
     max_model_len: int = 4096
-    kv_tokens: int = 100_000
-    step_tokens: int = 10
-    sequence_tokens: int = 1
+    kv_cache_tokens: int = 100_000
+    max_batched_tokens: int = 10
+    min_request_tokens: int = 1
     answers: Rule = an_answer
     rejects: str | None = None
     dies_of: str | None = None
@@ -55,7 +55,7 @@ class FakeEngine:
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.admission = Admission(self.kv_tokens)
+        self.admission = Admission(self.kv_cache_tokens)
         self.most_in_flight = 0
         self.longest = 0
         self.used = Usage()
@@ -77,7 +77,7 @@ class FakeEngine:
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
-        text = self.tokens.decode(prompt)
+        text = self.tokenizer.decode(prompt)
         self.prompts.append(text)
         self.asked.append(list(prompt))
         number = len(self.prompts)

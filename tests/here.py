@@ -16,8 +16,8 @@ import yaml
 from fakes import FakeEngine
 
 from pipelines.batch import BatchRun
-from pipelines.cluster import Cluster, Seat
-from pipelines.keeper import Keeper
+from pipelines.cluster import Cluster, EngineResources
+from pipelines.keeper import EngineSupervisor
 from pipelines.ledger import Ledger
 from pipelines.prepared import prepare_job
 from pipelines.spec import load_job
@@ -28,14 +28,14 @@ from pipelines.worker import UnitRunner
 ONE_MACHINE = Cluster(cpus=2, gpus=0, accelerator=None)
 # Every document that is read is a unit.
 _LEAST_UNIT_SECONDS = 1e-9
-Told = Callable[[str], None]
+OnChange = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class TellingStorage(Storage):
+class ObservedStorage(Storage):
     """A storage that tells what it is about to change."""
 
-    tell: Told
+    tell: OnChange
 
     def write(self, name: str, data: bytes) -> None:
         self.tell(f"write {name}")
@@ -53,9 +53,9 @@ class TellingStorage(Storage):
         self.tell(f"remove {name}")
         super().remove(name)
 
-    def clear(self, directory: str, gone: Callable[[str], bool]) -> None:
+    def remove_matching(self, directory: str, gone: Callable[[str], bool]) -> None:
         self.tell(f"clear {directory}")
-        super().clear(directory, gone)
+        super().remove_matching(directory, gone)
 
     def _put(self, finished: Path, name: str) -> None:
         self.tell(f"put {name}")
@@ -63,15 +63,15 @@ class TellingStorage(Storage):
 
 
 @dataclass
-class RunHere(BatchRun):
+class InProcessRun(BatchRun):
     """A run whose units are answered here, one after the other."""
 
     make_engine: Callable[[], FakeEngine] | None = None
     engines: list[FakeEngine] = field(default_factory=list)
 
-    def seen_by(self, tell: Told) -> RunHere:
+    def observed_by(self, tell: OnChange) -> InProcessRun:
         """The same run, whose storage tells what it is about to change."""
-        self.storage = TellingStorage(self.storage.url, tell)
+        self.storage = ObservedStorage(self.storage.url, tell)
         self.ledger = Ledger(self.storage)
         return self
 
@@ -83,22 +83,22 @@ class RunHere(BatchRun):
     def prompts(self) -> list[str]:
         return [prompt for engine in self.engines for prompt in engine.prompts]
 
-    def _run(self, left: Sequence[Unit], seat: Seat) -> None:
+    def _run(self, left: Sequence[Unit], seat: EngineResources) -> None:
         asyncio.run(self._answer(left, seat))
 
-    async def _answer(self, left: Sequence[Unit], seat: Seat) -> None:
-        keeper = Keeper(self._start)
+    async def _answer(self, left: Sequence[Unit], seat: EngineResources) -> None:
+        keeper = EngineSupervisor(self._start)
         runner = UnitRunner(self._worker_config(left, seat), keeper, None)
         for unit in left:
             await runner.run(unit.number, unit.file, unit.row_group, self._plans[unit.number])
 
     def _start(self) -> FakeEngine:
-        made = self.make_engine or (lambda: FakeEngine(self.prepared.tasks.tokens))
+        made = self.make_engine or (lambda: FakeEngine(self.prepared.tasks.tokenizer))
         self.engines.append(made())
         return self.engines[-1]
 
 
-def run_here(
+def in_process_run(
     directory: Path,
     corpus: str | Path,
     output: str | Path,
@@ -106,7 +106,7 @@ def run_here(
     make_engine: Callable[[], FakeEngine] | None = None,
     skip_bad_files: bool = False,
     **job: Mapping[str, Any],
-) -> RunHere:
+) -> InProcessRun:
     """A run over a corpus with an id column `doc`; `job` has more of the job file's keys."""
     source: dict[str, Any] = {
         "name": "here",
@@ -120,4 +120,4 @@ def run_here(
     path = directory / "job.yaml"
     path.write_text(yaml.safe_dump(source))
     prepared = prepare_job(load_job(path, []))
-    return RunHere(prepared, _LEAST_UNIT_SECONDS, skip_bad_files, make_engine=make_engine)
+    return InProcessRun(prepared, _LEAST_UNIT_SECONDS, skip_bad_files, make_engine=make_engine)

@@ -16,7 +16,7 @@ from pipelines.spec import LongDocuments
 from pipelines.tasks import NOT_STATED
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 # Stated once, stated where a chunk ends, stated twice in other words, stated nowhere.
 ONCE, ON_A_BORDER, TWICE, NOWHERE = KEYS = ("owner", "release", "section", "version")
@@ -26,7 +26,7 @@ TASKS: list[dict[str, Any]] = [
 _SIZE = ChunkSize(TRAINED_LENGTHS.chunk_tokens, LongDocuments().overlap_tokens)
 
 
-def plant_corpus(path: Path, tokens: Tokens, lengths: Sequence[int]) -> None:
+def plant_corpus(path: Path, tokens: ChatTokenizer, lengths: Sequence[int]) -> None:
     """One document of each of these lengths in tokens, as columns doc, text and length."""
     rows = [
         {"doc": f"planted-{number}", "text": _text(number, length, tokens), "length": length}
@@ -35,7 +35,7 @@ def plant_corpus(path: Path, tokens: Tokens, lengths: Sequence[int]) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-def _text(number: int, length: int, tokens: Tokens) -> str:
+def _text(number: int, length: int, tokens: ChatTokenizer) -> str:
     author = Author(f"planted {number}")
     text = author.text(length, 4).text
     for key in (ONCE, TWICE, TWICE):

@@ -29,7 +29,7 @@ class PoisonedEngine(VllmEngine):
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
-        text = self.tokens.decode(prompt)
+        text = self.tokenizer.decode(prompt)
         if KILLS_WORKER in text:
             os.kill(os.getpid(), signal.SIGKILL)
         for word, number in ((KILLS, signal.SIGKILL), (HANGS, signal.SIGSTOP)):

@@ -9,18 +9,18 @@ from typing import Any
 from fakes import Rule
 from scripted import seen_of
 
-from pipelines.tasks import NOT_STATED, QUOTE_MARK, Sampling
+from pipelines.tasks import NOT_STATED, QUOTE_PREFIX, Sampling
 from pipelines.tiny import rules
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 
-def reader(tokens: Tokens) -> Rule:
+def reader(tokens: ChatTokenizer) -> Rule:
     """Who answers one prompt, and breaks off an answer at its most tokens as an engine does."""
 
     def read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
         answer, logprob = _read(prompt, sampling)
         if sampling.choices is None and sampling.schema is None:
-            answer = tokens.read(tokens.encode(answer)[: sampling.max_tokens])
+            answer = tokens.decode_output(tokens.encode(answer)[: sampling.max_tokens])
         return answer, logprob
 
     return read
@@ -46,7 +46,7 @@ def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
 def _of_notes(key: str, notes: list[str]) -> str:
     evidence = [
         (spoken.strip(), quote.strip())
-        for spoken, _, quote in (note.partition(QUOTE_MARK) for note in notes)
+        for spoken, _, quote in (note.partition(QUOTE_PREFIX) for note in notes)
         if quote
     ]
     return rules.combined_reply(key, evidence) if evidence else NOT_STATED

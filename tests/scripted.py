@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.prompts import (
+    CHUNK_HEADER,
+    END_OF_CHUNK,
     END_OF_DOCUMENT,
     END_OF_NOTES,
-    END_OF_PART,
     INSTRUCTION,
     NOTES_INSTRUCTION,
-    PART,
 )
 from pipelines.spec import CANNOT_TELL
-from pipelines.tasks import NOT_STATED, QUOTE_MARK, Sampling
+from pipelines.tasks import NOT_STATED, QUOTE_PREFIX, Sampling
 
 SURE, UNSURE = -0.01, -4.0
 BROKEN_ONCE, BROKEN_ALWAYS = "[breaks once]", "[always breaks]"
@@ -73,8 +73,8 @@ def seen_of(before: str) -> Seen:
     if (whole := _after(before, INSTRUCTION)) is not None:
         text = whole.rpartition(END_OF_DOCUMENT)[0]
         return Seen(text, 0, len(text))
-    head, _, rest = before.partition(PART)
-    part, _, tail = rest.rpartition(END_OF_PART)
+    head, _, rest = before.partition(CHUNK_HEADER)
+    part, _, tail = rest.rpartition(END_OF_CHUNK)
     edge = str(_after(head, _BEFORE) or "").rstrip("\n")
     after = str(_after(tail, _AFTER) or "").strip("\n")
     return Seen(edge + part + after, len(edge), len(edge) + len(part))
@@ -97,7 +97,7 @@ def _reply(seen: Seen, key: str) -> str:
         first = re.split(r"\n\s*- ", seen.text.strip())[0].removeprefix("- ")
         return re.sub(r"\n\s+", "\n", first)
     for value, statement in seen.stated(key):
-        return f"{value}\n{QUOTE_MARK} {statement}"
+        return f"{value}\n{QUOTE_PREFIX} {statement}"
     return NOT_STATED
 
 

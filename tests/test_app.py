@@ -40,12 +40,12 @@ async def test_whether_it_is_ready_is_told_though_ray_serve_does_not_answer(
 
 
 async def test_those_with_room_are_asked_before_those_that_are_full() -> None:
-    from serve.routing import RoomRouter
+    from serve.routing import CapacityRouter
 
     busy, free, new = (
         SimpleNamespace(routing_stats=told) for told in ({FULL: True}, {FULL: False}, {})
     )
-    router: Any = RoomRouter.__new__(RoomRouter)
+    router: Any = CapacityRouter.__new__(CapacityRouter)
     for _ in range(20):
         first, last = await router.choose_replicas([busy, free, new])
         assert sorted(map(id, first)) == sorted(map(id, (free, new)))

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeEngine, tasks_of
 
-from pipelines.attempts import DIRECTORY, MOST_ATTEMPTS, Attempts
-from pipelines.documents import Outcome
+from pipelines.attempts import ATTEMPTS, MAX_ATTEMPTS, Attempts
+from pipelines.documents import DocumentResult
 from pipelines.engine import EngineConfig
 from pipelines.errors import EngineDied, EngineError, StorageError
-from pipelines.keeper import MOST_DEATHS_IN_A_ROW, Keeper
+from pipelines.keeper import MOST_DEATHS_IN_A_ROW, EngineSupervisor
 from pipelines.lease import take_lease
 from pipelines.ledger import Ledger
 from pipelines.metrics import EngineMetrics
@@ -24,7 +24,7 @@ from pipelines.models import Model
 from pipelines.records import Commit
 from pipelines.spec import AskTask, SummarizeTask
 from pipelines.storage import Storage
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 from pipelines.worker import UnitRunner, WorkerConfig
 
 UNIT_FILE = "_run/index/text.parquet"
@@ -32,14 +32,14 @@ TASKS = (SummarizeTask(name="summary"), AskTask(name="who", question="Who?"))
 
 
 @pytest.fixture
-def config(storage: Storage, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConfig:
+def config(storage: Storage, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> WorkerConfig:
     return WorkerConfig(
         run="test",
         pool="short",
         storage=storage,
         lease=take_lease(storage),
         engine=EngineConfig(tiny_model, 4096, gpu=False),
-        tasks=tasks_of(TASKS, tiny_model, tiny_tokens),
+        tasks=tasks_of(TASKS, tiny_model, tiny_tokenizer),
         id_column="key",
         metadata={},
     )
@@ -62,7 +62,9 @@ def unit_of(storage: Storage, texts: list[str], file: str = UNIT_FILE) -> None:
 class Engines:
     """Starts engines that die of some texts and hang at others."""
 
-    def __init__(self, tokens: Tokens, dies_of: str | None = None, hangs_at: str | None = None):
+    def __init__(
+        self, tokens: ChatTokenizer, dies_of: str | None = None, hangs_at: str | None = None
+    ):
         self._make: Callable[[], FakeEngine] = lambda: FakeEngine(
             tokens, dies_of=dies_of, hangs_at=hangs_at
         )
@@ -79,7 +81,7 @@ class Counted(EngineMetrics):
     def __init__(self) -> None:
         self.reasons: list[str | None] = []
 
-    def document(self, outcome: Outcome, seconds: float | None = None) -> None:
+    def document(self, outcome: DocumentResult, seconds: float | None = None) -> None:
         self.reasons.append(outcome.problem.reason if outcome.problem else None)
 
     def unit(self, seconds: float) -> None:
@@ -103,19 +105,19 @@ def test_an_attempt_tells_of_those_before_it(storage: Storage) -> None:
     first = attempts.begin(7)
     attempts.begin(8)
     second = attempts.begin(7)
-    assert (first.number, first.careful) == (1, False)
+    assert (first.number, first.isolated) == (1, False)
     assert (second.number, second.before, second.own_before) == (2, [first.record], 1)
     later = Attempts(storage, 4).begin(7)
-    assert (later.number, later.own_before, later.careful) == (3, 0, True)
+    assert (later.number, later.own_before, later.isolated) == (3, 0, True)
 
 
 def test_the_document_in_hand_is_known_to_those_after(storage: Storage) -> None:
     attempts = Attempts(storage, 1)
     for place in (5, 2, 5):
         attempt = attempts.begin(7)
-        attempts.name(attempt, 0, "d0")
-        attempts.name(attempt, place, f"d{place}")
-    assert attempts.begin(7).named == {5: 2, 2: 1}
+        attempts.record_document(attempt, 0, "d0")
+        attempts.record_document(attempt, place, f"d{place}")
+    assert attempts.begin(7).deaths_by_position == {5: 2, 2: 1}
 
 
 def test_a_committed_unit_leaves_no_record_and_an_abandoned_one_those_of_others(
@@ -124,29 +126,29 @@ def test_a_committed_unit_leaves_no_record_and_an_abandoned_one_those_of_others(
     attempts = Attempts(storage, 1)
     before = [attempts.begin(7).record for _ in range(2)]
     last = attempts.begin(7)
-    attempts.name(last, 0, "d0")
+    attempts.record_document(last, 0, "d0")
     attempts.end(last, committed=False)
-    assert storage.names(DIRECTORY) == sorted(before)
+    assert storage.names(ATTEMPTS) == sorted(before)
     attempts.end(attempts.begin(7), committed=True)
-    assert storage.names(DIRECTORY) == []
+    assert storage.names(ATTEMPTS) == []
 
 
 def test_a_driver_that_stops_takes_its_own_records_away(storage: Storage) -> None:
     others = Attempts(storage, 1).begin(7).record
     own = Attempts(storage, 2)
-    own.name(own.begin(7), 3, "d3")
+    own.record_document(own.begin(7), 3, "d3")
     own.begin(8)
     own.end_all()
-    assert storage.names(DIRECTORY) == [others]
+    assert storage.names(ATTEMPTS) == [others]
 
 
 async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_answered(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     texts = ["one", "a killer", "two", "a staller", "three", "another killer"]
     unit_of(config.storage, texts)
-    engines = Engines(tiny_tokens, dies_of="killer", hangs_at="staller")
-    keeper = Keeper(engines)
+    engines = Engines(tiny_tokenizer, dies_of="killer", hangs_at="staller")
+    keeper = EngineSupervisor(engines)
     metrics = Counted()
     runner = UnitRunner(config, keeper, metrics)
     assert await runner.run(7, UNIT_FILE, 0, "plan")
@@ -165,15 +167,15 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
     assert keeper.restarts == 5
     assert (runner.progress.answered, runner.progress.dead_letters) == (3, 3)
     assert runner.progress.reasons == {"engine_crash": 2, "timeout": 1}
-    assert config.storage.names(DIRECTORY) == []
+    assert config.storage.names(ATTEMPTS) == []
 
 
 async def test_units_beside_one_that_kills_the_engine_are_answered(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one", "a killer", "two"])
-    engines = Engines(tiny_tokens, dies_of="killer")
-    runner = UnitRunner(config, Keeper(engines), None)
+    engines = Engines(tiny_tokenizer, dies_of="killer")
+    runner = UnitRunner(config, EngineSupervisor(engines), None)
     assert all(
         await asyncio.gather(*(runner.run(number, UNIT_FILE, 0, "plan") for number in range(3)))
     )
@@ -185,14 +187,14 @@ async def test_units_beside_one_that_kills_the_engine_are_answered(
 
 
 async def test_careful_reading_has_the_engine_alone_a_document_at_a_time(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["apple", "pear", "plum"], "careful.parquet")
     unit_of(config.storage, ["stone", "sand"] * 5)
     for _ in range(2):
         Attempts(config.storage, 1).begin(7)
-    engine = FakeEngine(tiny_tokens)
-    runner = UnitRunner(config, Keeper(lambda: engine), None)
+    engine = FakeEngine(tiny_tokenizer)
+    runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
     files = {6: UNIT_FILE, 7: "careful.parquet", 8: UNIT_FILE}
     await asyncio.gather(*(runner.run(number, file, 0, "plan") for number, file in files.items()))
     asked = re.findall("apple|pear|plum|stone|sand", " ".join(engine.prompts))
@@ -205,16 +207,16 @@ async def test_careful_reading_has_the_engine_alone_a_document_at_a_time(
 
 
 async def test_a_document_that_two_workers_died_of_is_left_out_unread(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one", "two", "three"])
     dead = Attempts(config.storage, 1)
     for _ in range(2):
         dead.begin(7)
     for _ in range(2):
-        dead.name(dead.begin(7), 1, "d1")
-    engines = Engines(tiny_tokens)
-    await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
+        dead.record_document(dead.begin(7), 1, "d1")
+    engines = Engines(tiny_tokenizer)
+    await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0", "d2"]
     message = "2 workers died while they read this document alone"
     assert letters(config.storage, 7) == {"d1": ("engine_crash", message, 5)}
@@ -222,27 +224,27 @@ async def test_a_document_that_two_workers_died_of_is_left_out_unread(
 
 
 async def test_a_document_in_hand_once_may_be_innocent_and_is_read_first(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one", "two", "three"])
     dead = Attempts(config.storage, 1)
     dead.begin(7)
-    dead.name(dead.begin(7), 2, "d2")
-    engines = Engines(tiny_tokens)
-    await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
+    dead.record_document(dead.begin(7), 2, "d2")
+    engines = Engines(tiny_tokenizer)
+    await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0", "d1", "d2"]
     assert "three" in engines.started[0].prompts[0]
 
 
 async def test_engines_that_all_die_end_the_run_with_their_reason(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, [f"text {number}" for number in range(30)])
-    engines = Engines(tiny_tokens, dies_of="text")
+    engines = Engines(tiny_tokenizer, dies_of="text")
     with pytest.raises(
         EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines .* the engine died"
     ) as e:
-        await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
+        await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
     # two deaths were of them all together
     last = MOST_DEATHS_IN_A_ROW - 3
     assert e.value.message.endswith(f"died of: in.parquet row {last}, id 'd{last}'")
@@ -251,11 +253,11 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
 
 
 async def test_no_document_is_blamed_where_no_engine_answers_anything(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one"])
-    engines = Engines(tiny_tokens, dies_of="Question")
-    runner = UnitRunner(config, Keeper(engines), None)
+    engines = Engines(tiny_tokenizer, dies_of="Question")
+    runner = UnitRunner(config, EngineSupervisor(engines), None)
     with pytest.raises(EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines"):
         for number in range(MOST_DEATHS_IN_A_ROW):
             await runner.run(number, UNIT_FILE, 0, "plan")
@@ -263,19 +265,19 @@ async def test_no_document_is_blamed_where_no_engine_answers_anything(
 
 
 async def test_a_careful_unit_is_never_given_an_engine_that_died_beside_it(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["a killer"])
     unit_of(config.storage, ["apple"], "careful.parquet")
     for _ in range(2):
         Attempts(config.storage, 1).begin(8)
-    engines = Engines(tiny_tokens, dies_of="killer")
+    engines = Engines(tiny_tokenizer, dies_of="killer")
 
     def start() -> FakeEngine:
         time.sleep(0.1)
         return engines()
 
-    runner = UnitRunner(config, Keeper(start), None)
+    runner = UnitRunner(config, EngineSupervisor(start), None)
     await asyncio.gather(
         runner.run(7, UNIT_FILE, 0, "plan"), runner.run(8, "careful.parquet", 0, "plan")
     )
@@ -285,13 +287,13 @@ async def test_a_careful_unit_is_never_given_an_engine_that_died_beside_it(
 
 @pytest.mark.parametrize("attempts", [0, 2])
 async def test_an_engine_that_died_idle_is_no_documents_fault(
-    config: WorkerConfig, tiny_tokens: Tokens, attempts: int
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer, attempts: int
 ) -> None:
     unit_of(config.storage, ["one"])
     for _ in range(attempts):
         Attempts(config.storage, 1).begin(7)
-    engines = Engines(tiny_tokens)
-    runner = UnitRunner(config, Keeper(engines), None)
+    engines = Engines(tiny_tokenizer)
+    runner = UnitRunner(config, EngineSupervisor(engines), None)
     engines.started[0].dead = True
     assert await runner.run(7, UNIT_FILE, 0, "plan")
     assert answered(config.storage, 7) == ["d0"]
@@ -299,25 +301,25 @@ async def test_an_engine_that_died_idle_is_no_documents_fault(
 
 
 async def test_attempts_that_die_with_their_workers_are_bounded(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one"])
-    runner = UnitRunner(config, Keeper(Engines(tiny_tokens)), None)
-    for _ in range(MOST_ATTEMPTS):
+    runner = UnitRunner(config, EngineSupervisor(Engines(tiny_tokenizer)), None)
+    for _ in range(MAX_ATTEMPTS):
         Attempts(config.storage, 1).begin(7)
-    with pytest.raises(EngineError, match=f"unit 7: {MOST_ATTEMPTS} attempts of this run died"):
+    with pytest.raises(EngineError, match=f"unit 7: {MAX_ATTEMPTS} attempts of this run died"):
         await runner.run(7, UNIT_FILE, 0, "plan")
     # those of a run before are no reason not to try
     resumed = UnitRunner(
         WorkerConfig(**{**vars(config), "lease": take_lease(config.storage)}),
-        Keeper(Engines(tiny_tokens)),
+        EngineSupervisor(Engines(tiny_tokenizer)),
         None,
     )
     assert await resumed.run(7, UNIT_FILE, 0, "plan")
 
 
 async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record(
-    config: WorkerConfig, tiny_tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit_of(config.storage, ["one"])
 
@@ -327,15 +329,17 @@ async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record
     monkeypatch.setattr("pipelines.worker._COMMIT_AGAIN_AFTER", ())
     monkeypatch.setattr(Ledger, "commit", refuse)
     with pytest.raises(StorageError):
-        await UnitRunner(config, Keeper(Engines(tiny_tokens)), None).run(7, UNIT_FILE, 0, "plan")
-    assert config.storage.names(DIRECTORY) == []
+        await UnitRunner(config, EngineSupervisor(Engines(tiny_tokenizer)), None).run(
+            7, UNIT_FILE, 0, "plan"
+        )
+    assert config.storage.names(ATTEMPTS) == []
 
 
 async def test_an_engine_that_does_not_start_again_ends_the_run(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["a killer"])
-    first = [FakeEngine(tiny_tokens, dies_of="killer")]
+    first = [FakeEngine(tiny_tokenizer, dies_of="killer")]
 
     def start() -> FakeEngine:
         if not first:
@@ -343,12 +347,14 @@ async def test_an_engine_that_does_not_start_again_ends_the_run(
         return first.pop()
 
     with pytest.raises(EngineError, match="out of memory"):
-        await UnitRunner(config, Keeper(start), None).run(7, UNIT_FILE, 0, "plan")
+        await UnitRunner(config, EngineSupervisor(start), None).run(7, UNIT_FILE, 0, "plan")
 
 
-async def test_an_engine_is_replaced_once_however_many_saw_it_die(tiny_tokens: Tokens) -> None:
-    engines = Engines(tiny_tokens)
-    keeper = Keeper(engines)
+async def test_an_engine_is_replaced_once_however_many_saw_it_die(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    engines = Engines(tiny_tokenizer)
+    keeper = EngineSupervisor(engines)
     dead = keeper.engine
     await asyncio.gather(*(keeper.replace(dead, EngineDied("x")) for _ in range(5)))
     assert len(engines.started) == 2
@@ -357,7 +363,7 @@ async def test_an_engine_is_replaced_once_however_many_saw_it_die(tiny_tokens: T
 
 
 async def test_a_commit_that_is_refused_for_a_while_is_tried_again(
-    config: WorkerConfig, tiny_tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit_of(config.storage, ["one"])
     monkeypatch.setattr("pipelines.worker._COMMIT_AGAIN_AFTER", (0.0, 0.0, 0.0))
@@ -370,7 +376,7 @@ async def test_a_commit_that_is_refused_for_a_while_is_tried_again(
         return commit(ledger, record)
 
     monkeypatch.setattr(Ledger, "commit", refuse)
-    engines = Engines(tiny_tokens)
-    assert await UnitRunner(config, Keeper(engines), None).run(7, UNIT_FILE, 0, "plan")
+    engines = Engines(tiny_tokenizer)
+    assert await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
     assert len(engines.started[0].prompts) == len(TASKS)
     assert answered(config.storage, 7) == ["d0"]

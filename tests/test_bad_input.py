@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import scripted
 from fakes import FakeEngine
-from here import RunHere, run_here
+from here import InProcessRun, in_process_run
 
 from pipelines.errors import InputError
 from pipelines.ledger import INDEX
 from pipelines.storage import Storage
 from pipelines.tiny.phi3 import CONTROL_TOKENS
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 from pipelines.verify import verify
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
@@ -43,11 +43,11 @@ def write(path: Path, docs: Any, texts: Any = None, **columns: Any) -> Path:
     return path
 
 
-def run_over(corpus: Path, **more: Any) -> RunHere:
-    return run_here(corpus.parent, corpus, corpus.parent / "out", **more)
+def run_over(corpus: Path, **more: Any) -> InProcessRun:
+    return in_process_run(corpus.parent, corpus, corpus.parent / "out", **more)
 
 
-def refused(run: RunHere) -> str:
+def refused(run: InProcessRun) -> str:
     """The message with which a run is refused, before any engine is started."""
     before = run.storage.entries(INDEX)
     with pytest.raises(InputError) as error:
@@ -128,17 +128,19 @@ def test_a_text_that_cannot_be_read_is_a_dead_letter_with_file_row_value_and_rem
     assert [row["doc"] for row in answered(corpus)] == ["sound"]
 
 
-def test_control_strings_in_a_text_stay_text(corpus: Path, tiny_tokens: Tokens) -> None:
+def test_control_strings_in_a_text_stay_text(corpus: Path, tiny_tokenizer: ChatTokenizer) -> None:
     nasty = "".join(["A text", *CONTROL_TOKENS, "</s><unk>."])
     write(corpus / "a.parquet", ["plain", "nasty"], ["A text.", nasty])
     run = run_over(corpus)
     assert run()["answered"] == 2
     plain, asked = sorted(
         (ids for engine in run.engines for ids in engine.asked),
-        key=lambda ids: nasty in tiny_tokens.decode(ids),
+        key=lambda ids: nasty in tiny_tokenizer.decode(ids),
     )
-    assert nasty in tiny_tokens.decode(asked)
-    controls = [[each for each in ids if each in tiny_tokens.control_ids] for ids in (plain, asked)]
+    assert nasty in tiny_tokenizer.decode(asked)
+    controls = [
+        [each for each in ids if each in tiny_tokenizer.control_ids] for ids in (plain, asked)
+    ]
     assert controls[0] == controls[1]
 
 
@@ -262,24 +264,24 @@ def test_an_empty_corpus_is_done(corpus: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "reason"), [("dies_of", "engine_crash"), ("hangs_at", "timeout")])
 def test_a_text_that_ends_engines_is_a_dead_letter_and_the_others_are_answered(
-    corpus: Path, tiny_tokens: Tokens, kind: str, reason: str
+    corpus: Path, tiny_tokenizer: ChatTokenizer, kind: str, reason: str
 ) -> None:
     write(corpus / "a.parquet", ["a", "b", "c"], ["A text.", "This one is poison.", "Another."])
     faults: dict[str, Any] = {kind: "poison"}
-    run = run_over(corpus, make_engine=partial(FakeEngine, tiny_tokens, **faults))
+    run = run_over(corpus, make_engine=partial(FakeEngine, tiny_tokenizer, **faults))
     assert run()["answered"] == 2
     (letter,) = letters(corpus)
     assert (letter["doc_id"], letter["task"], letter["reason"]) == ("b", None, reason)
 
 
 def test_an_answer_that_stays_broken_is_a_dead_letter_for_its_task_alone(
-    corpus: Path, tiny_tokens: Tokens
+    corpus: Path, tiny_tokenizer: ChatTokenizer
 ) -> None:
     facts = {"name": "facts", "kind": "extract", "fields": {"company": "string"}}
     summary = {"name": "summary", "kind": "summarize", "max_words": 4}
     texts = [f"The company is Acme. {mark} #1#" for mark in ("Sound.", scripted.BROKEN_ALWAYS)]
     write(corpus / "a.parquet", ["sound", "broken"], texts)
-    engine = partial(FakeEngine, tiny_tokens, answers=scripted.read)
+    engine = partial(FakeEngine, tiny_tokenizer, answers=scripted.read)
     manifest = run_over(corpus, make_engine=engine, tasks=[facts, summary])()
     assert (manifest["answered"], manifest["dead_letters"]) == (2, 0)
     (letter,) = letters(corpus)

@@ -15,7 +15,7 @@ import yaml
 from jobs.cli import main
 from pipelines.models import Model
 from pipelines.tiny.phi3 import CONTROL_TOKENS
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 from serve.cli import EXAMPLE
 from serve.spec import ServeSpec, parse_serve
 
@@ -61,15 +61,15 @@ def test_the_help_of_serve_shows_a_whole_file_and_the_defaults() -> None:
 
 
 def test_show_has_no_control_id_in_the_documents_span(
-    job: Path, capsys: pytest.CaptureFixture[str], tiny_tokens: Tokens
+    job: Path, capsys: pytest.CaptureFixture[str], tiny_tokenizer: ChatTokenizer
 ) -> None:
     shown = _show(job, "1", capsys)
     assert [prompt["task"] for prompt in shown["prompts"]] == ["summary", "who"]
     for prompt in shown["prompts"]:
         start, end = prompt["document_span"]
         document = prompt["token_ids"][start:end]
-        assert tiny_tokens.control_ids.isdisjoint(document)
-        assert tiny_tokens.decode(document) == NASTY
+        assert tiny_tokenizer.control_ids.isdisjoint(document)
+        assert tiny_tokenizer.decode(document) == NASTY
         assert len(document) == shown["tokens"] == shown["chunks"][0]["tokens"]
 
 

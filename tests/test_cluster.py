@@ -10,7 +10,13 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from pipelines.cluster import Cluster, join_cluster, leave_cluster, metrics_addresses, take_seat
+from pipelines.cluster import (
+    Cluster,
+    engine_resources,
+    join_cluster,
+    leave_cluster,
+    metrics_addresses,
+)
 from pipelines.errors import ClusterError
 from pipelines.spec import Compute, Replicas
 
@@ -55,26 +61,26 @@ def _names_below(parent: int) -> str:
 
 
 def test_without_gpus_an_engine_takes_two_cpus() -> None:
-    seat = take_seat(Cluster(8, 0, None), Compute())
-    assert (seat.cpus, seat.gpus, seat.room) == (2, 0, 4)
-    assert take_seat(Cluster(1, 0, None), Compute()).cpus == 1
+    seat = engine_resources(Cluster(8, 0, None), Compute())
+    assert (seat.cpus, seat.gpus, seat.max_engines) == (2, 0, 4)
+    assert engine_resources(Cluster(1, 0, None), Compute()).cpus == 1
 
 
 def test_with_gpus_an_engine_takes_as_many_as_it_is_parallel() -> None:
-    seat = take_seat(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
-    assert (seat.gpus, seat.room) == (2, 4)
+    seat = engine_resources(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
+    assert (seat.gpus, seat.max_engines) == (2, 4)
 
 
 def test_gpus_that_an_autoscaler_has_yet_to_bring_are_waited_for() -> None:
     compute = Compute(gpus_per_replica=1, replicas=Replicas(min=2, max=4))
-    assert take_seat(Cluster(4, 0, None), compute).room == 4
+    assert engine_resources(Cluster(4, 0, None), compute).max_engines == 4
 
 
 def test_a_cluster_without_anything_is_refused() -> None:
     with pytest.raises(ClusterError, match="has no CPU"):
-        take_seat(Cluster(0, 0, None), Compute())
+        engine_resources(Cluster(0, 0, None), Compute())
 
 
 def test_too_few_gpus_for_one_engine_are_named() -> None:
     with pytest.raises(ClusterError, match="tensor_parallel: an engine wants 4 GPUs"):
-        take_seat(Cluster(8, 2, "H100"), Compute(tensor_parallel=4))
+        engine_resources(Cluster(8, 2, "H100"), Compute(tensor_parallel=4))

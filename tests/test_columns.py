@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.columns import AnswerColumn, errors_table, part_table
+from pipelines.columns import AnswerColumn, dead_letters_table, part_table
 from pipelines.documents import (
     Answer,
+    AnswerValue,
     DeadLetter,
     Document,
+    DocumentResult,
     Fields,
     Label,
-    Outcome,
     Problem,
     Quote,
     Reply,
     Summary,
     Usage,
-    Value,
 )
 from pipelines.schema import from_shorthand
 
@@ -34,7 +34,7 @@ TASKS = (
     AnswerColumn("facts", "extract", from_shorthand({"n": "integer", "on": ["date"]})),
 )
 NESTED = pa.struct([("tags", pa.list_(pa.string())), ("size", pa.int32())])
-VALUES: tuple[Value, ...] = (
+VALUES: tuple[AnswerValue, ...] = (
     Summary("short"),
     Label("a", 0.5),
     Reply("Ann", (Quote("Ann signed", 3, 13, True), Quote("Bob", None, None, False))),
@@ -57,18 +57,20 @@ def unit_rows(count: int) -> pa.Table:
     )
 
 
-def outcome(row: int, *failed: str) -> Outcome:
+def outcome(row: int, *failed: str) -> DocumentResult:
     answers = [
         Answer(task.name, None, Problem("rejected", "no"))
         if task.name in failed
         else Answer(task.name, value, None, "single", 1, Usage(9, 4, 2), "stop")
         for task, value in zip(TASKS, VALUES, strict=True)
     ]
-    return Outcome(Document(f"d{row}", "text", None, "f.parquet", row), tuple(answers))
+    return DocumentResult(Document(f"d{row}", "text", None, "f.parquet", row), tuple(answers))
 
 
-def dead(row: int) -> Outcome:
-    return Outcome(Document(f"d{row}", None, row=row), problem=Problem("empty", "the text is null"))
+def dead(row: int) -> DocumentResult:
+    return DocumentResult(
+        Document(f"d{row}", None, row=row), problem=Problem("empty", "the text is null")
+    )
 
 
 ALL = tuple(column.name for column in TASKS)
@@ -157,7 +159,7 @@ def test_dead_letters_name_the_document_or_its_failed_tasks() -> None:
 @pytest.mark.parametrize(("doc_id", "id_type"), [("a", pa.string()), (7, pa.int64())])
 def test_errors_have_a_row_for_each_dead_letter(doc_id: str | int, id_type: pa.DataType) -> None:
     letter = DeadLetter(doc_id, "f", 3, None, Problem("empty", "the text is null"), 2)
-    table = errors_table([letter], id_type)
+    table = dead_letters_table([letter], id_type)
     assert table.to_pylist() == [
         {
             "doc_id": doc_id,
@@ -169,7 +171,7 @@ def test_errors_have_a_row_for_each_dead_letter(doc_id: str | int, id_type: pa.D
             "attempts": 2,
         }
     ]
-    assert errors_table([], id_type).schema == table.schema
+    assert dead_letters_table([], id_type).schema == table.schema
 
 
 EXTRACTED = AnswerColumn(
@@ -202,7 +204,7 @@ def extracted(tmp_path: Path) -> Path:
     """Two parts of one output: in the first no field is said, in the second all are."""
     for number, values in enumerate((NOTHING, SAID)):
         answer = Answer("facts", Fields(values, ()), None, "single", 1, Usage(), "stop")
-        outcomes = [Outcome(Document(f"d{number}", "text"), (answer,))]
+        outcomes = [DocumentResult(Document(f"d{number}", "text"), (answer,))]
         part = part_table(unit_rows(1), outcomes, [EXTRACTED], "id")
         pq.write_table(part, tmp_path / f"part-{number:06d}.parquet")
     return tmp_path

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.combining import Combiner, Finding
-from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
+from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
 from pipelines.errors import InvalidAnswer
 from pipelines.models import Model
 from pipelines.prompts import Prompts
 from pipelines.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
-from pipelines.tasks import NOT_STATED, Completion, Question, Task, prepare
-from pipelines.tokens import Tokens
+from pipelines.tasks import NOT_STATED, Completion, Question, Task, tokenize_tasks
+from pipelines.tokens import ChatTokenizer
 
 TEXT = "Acme made anvils. Then Acme made springs. Ann audited it. Bo audited it."
 SUMMARIZE = SummarizeTask(name="s", max_words=20)
@@ -30,13 +30,13 @@ EXTRACT = ExtractTask(name="e", fields={"company": "string", "n": "integer"})
 class Asked:
     """What was asked, and by which rule it is answered."""
 
-    tokens: Tokens
+    tokens: ChatTokenizer
     answer: Callable[[str, Question], str]
     limit: int = 1000
     prompts: list[str] = field(default_factory=list)
 
     async def __call__(self, shared: Sequence[int], question: Question) -> Completion:
-        prompt = self.tokens.frame(shared, question.ids)
+        prompt = self.tokens.build_prompt(shared, question.token_ids)
         assert len(prompt) + question.sampling.max_tokens <= self.limit
         text = self.tokens.decode(shared)
         self.prompts.append(text)
@@ -46,17 +46,17 @@ class Asked:
         return Combiner(TEXT, Prompts(self.tokens), self.limit, self)
 
 
-def task(spec: TaskSpec, tokens: Tokens) -> Task:
-    return prepare((spec,), tokens)[0]
+def task(spec: TaskSpec, tokens: ChatTokenizer) -> Task:
+    return tokenize_tasks((spec,), tokens)[0]
 
 
-def found(*values: Value) -> list[Finding]:
+def found(*values: AnswerValue) -> list[Finding]:
     return [Finding(at, at + 10, value) for at, value in enumerate(values)]
 
 
 @pytest.fixture
-def asked(tiny_tokens: Tokens) -> Asked:
-    return Asked(tiny_tokens, lambda text, question: "combined")
+def asked(tiny_tokenizer: ChatTokenizer) -> Asked:
+    return Asked(tiny_tokenizer, lambda text, question: "combined")
 
 
 async def test_one_summary_is_the_documents(asked: Asked) -> None:
@@ -74,12 +74,12 @@ async def test_summaries_that_fit_are_combined_at_once_in_order(asked: Asked) ->
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=300), st.integers(150, 2000))
 async def test_levels_end_and_every_prompt_fits(
-    tiny_tokens: Tokens, summaries: list[str], limit: int
+    tiny_tokenizer: ChatTokenizer, summaries: list[str], limit: int
 ) -> None:
-    asked = Asked(tiny_tokens, lambda text, question: text * 2, limit)
+    asked = Asked(tiny_tokenizer, lambda text, question: text * 2, limit)
     spec = SummarizeTask(name="s", max_words=10)
     values = found(*(Summary(text) for text in summaries))
-    await asked.combiner().combine(task(spec, tiny_tokens), values)
+    await asked.combiner().combine(task(spec, tiny_tokenizer), values)
     assert len(asked.prompts) <= 2 * len(summaries)
 
 
@@ -211,13 +211,15 @@ async def test_a_combined_answer_without_a_true_quote_does_not_stand_where_only_
 
 
 async def test_two_answers_as_long_as_they_may_be_are_combined_whole(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     spec = SummarizeTask(name="s", max_words=800)
-    tasks = tasks_of((spec,), tiny_model, tiny_tokens)
-    most = tasks.each[0].question.sampling.max_tokens
-    long = tiny_tokens.read(tiny_tokens.encode("word after word " * most)[:most])
-    asked = Asked(tiny_tokens, lambda text, question: "combined", tasks.reading.notes_limit)
-    await asked.combiner().combine(tasks.each[0], found(Summary(long), Summary(long)))
+    tasks = tasks_of((spec,), tiny_model, tiny_tokenizer)
+    most = tasks.all[0].question.sampling.max_tokens
+    long = tiny_tokenizer.decode_output(tiny_tokenizer.encode("word after word " * most)[:most])
+    asked = Asked(
+        tiny_tokenizer, lambda text, question: "combined", tasks.reading.combine_prompt_limit
+    )
+    await asked.combiner().combine(tasks.all[0], found(Summary(long), Summary(long)))
     (prompt,) = asked.prompts
     assert prompt.count(long) == 2

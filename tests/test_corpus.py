@@ -14,7 +14,7 @@ from botocore.exceptions import ReadTimeoutError  # type: ignore[import-untyped]
 from corpora import TEXTS, column, job, read, refused, write, write_lines
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.corpus import list_files, open_corpus, why_unreadable
+from pipelines.corpus import list_files, open_corpus, unreadable_reason
 from pipelines.errors import InputError, StorageError
 
 
@@ -76,10 +76,10 @@ def test_a_linked_directory_is_read_and_one_that_leads_back_is_not(
 
 @pytest.mark.parametrize(("pattern", "left"), [("", 3), ("/**/*.parquet", 2), ("/sub", 1)])
 def test_what_lies_below_the_output_is_no_corpus(tree: Path, pattern: str, left: int) -> None:
-    assert len(list_files(f"{tree}{pattern}", but=f"{tree}/sub")) == left
+    assert len(list_files(f"{tree}{pattern}", exclude=f"{tree}/sub")) == left
     whole = list_files(f"{tree}{pattern}")
     # a corpus that lies in the output's directory is one
-    assert list_files(f"{tree}{pattern}", but=f"{tree.parent}") == whole
+    assert list_files(f"{tree}{pattern}", exclude=f"{tree.parent}") == whole
 
 
 def test_the_output_is_no_corpus_however_it_is_spelled(
@@ -93,8 +93,8 @@ def test_the_output_is_no_corpus_however_it_is_spelled(
         (f"{tree.parent}/link", f"{tree}/sub"),
         ("..", f"{tree}/sub"),
     ):
-        assert len(list_files(path, but=but)) == 3
-    assert len(list_files(str(tree), but=f"{tree.parent}/link")) == 4
+        assert len(list_files(path, exclude=but)) == 3
+    assert len(list_files(str(tree), exclude=f"{tree.parent}/link")) == 4
 
 
 def test_a_directory_that_cannot_be_listed_is_named(
@@ -337,7 +337,7 @@ def test_a_store_that_refuses_damages_no_file(
     monkeypatch.setattr(LocalFileSystem, "open", refused)
     (file,) = list_files(str(path))
     with pytest.raises(StorageError, match=f"^{path}: cannot be read.*http://store"):
-        why_unreadable(job(path), file)
+        unreadable_reason(job(path), file)
 
 
 def test_text_that_is_not_utf8_comes_out_as_its_bytes(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_file_that_cannot_be_read_is_told_from_one_with_other_columns(tmp_path
     pq.write_table(rows.select(["id"]), tmp_path / "other.parquet")
     files = {Path(file.path).stem: file for file in list_files(str(tmp_path))}
     spec = job(tmp_path)
-    assert why_unreadable(spec, files["sound"]) is None
-    assert "short.parquet: cannot be read" in str(why_unreadable(spec, files["short"]))
+    assert unreadable_reason(spec, files["sound"]) is None
+    assert "short.parquet: cannot be read" in str(unreadable_reason(spec, files["short"]))
     with pytest.raises(InputError, match="text"):
-        why_unreadable(spec, files["other"])
+        unreadable_reason(spec, files["other"])

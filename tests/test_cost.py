@@ -11,7 +11,7 @@ import pytest
 from pipelines.chunking import ChunkSize
 from pipelines.cost import CPU, CostModel, device_named
 from pipelines.models import Model
-from pipelines.reading import PromptShape, Reading
+from pipelines.reading import PromptShape, ReadingPlan
 
 PHI3 = Model(
     name="phi3",
@@ -35,7 +35,7 @@ MOST = 10**6
 def costs(model: Model, *questions: int) -> CostModel:
     """A cost model for documents read whole, with answers of ten tokens."""
     shape = PromptShape(0, questions, (10,) * len(questions))
-    reading = Reading("single", MOST, ChunkSize(64), shape, shape, MOST, 4096, 4096, 4096)
+    reading = ReadingPlan("single", MOST, ChunkSize(64), shape, shape, MOST, 4096, 4096, 4096)
     return CostModel(model, H100, reading)
 
 
@@ -74,7 +74,9 @@ def test_tied_embeddings_are_counted_once() -> None:
 
 def test_chunks_of_a_long_document_cost_less_than_one_pass_of_it() -> None:
     shape = PromptShape(300, (50,), (10,))
-    in_chunks = Reading("auto", 16_384, ChunkSize(3072, 128), shape, shape, MOST, 4096, 4096, 4096)
+    in_chunks = ReadingPlan(
+        "auto", 16_384, ChunkSize(3072, 128), shape, shape, MOST, 4096, 4096, 4096
+    )
     chunked = CostModel(PHI3, H100, in_chunks)
     assert seconds(100_000, chunked) < 0.5 * seconds(100_000, costs(PHI3, 50))
     assert seconds(16_000, chunked) == pytest.approx(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs.demo import PLANTED, answers_of, demo_job, show_answers, verdict, write_corpus
+from jobs.demo import PLANTED, checked_answers, demo_job, show_answers, verdict, write_corpus
 from pipelines.tasks import NOT_STATED
 from pipelines.tiny import rules
 
@@ -100,7 +100,7 @@ def test_right_answers_are_counted_as_right(
         row["planted"][name] is not None for row in rows for name in PLANTED if name != "kind"
     )
     absent = len(rows) * len(PLANTED) - facts
-    assert verdict([each for row in answered for each in answers_of(row)]) == [
+    assert verdict([each for row in answered for each in checked_answers(row)]) == [
         f"planted facts found: {facts} of {facts}; "
         f"said to be absent where none is: {absent} of {absent}",
         f"quotes verified: {quotes} of {quotes}",
@@ -123,15 +123,15 @@ def test_a_wrong_answer_is_counted_as_wrong(
 ) -> None:
     row = next(each for each in answered if each["planted"][name] is not None)
     row["record" if name == "version" else name] |= column
-    wrong = [each.name for each in answers_of(row) if not each.right]
+    wrong = [each.name for each in checked_answers(row) if not each.right]
     assert wrong == [name]
 
 
 def test_a_quote_that_is_not_in_the_text_is_counted(answered: list[dict[str, Any]]) -> None:
     row = next(each for each in answered if each["planted"]["owner"] is not None)
     row["owner"]["quotes"][0] |= {"verified": False, "start": None, "end": None}
-    quotes = [each.quote for each in answers_of(row) if each.quote]
-    found = verdict(list(answers_of(row)))[1]
+    quotes = [each.quote for each in checked_answers(row) if each.quote]
+    found = verdict(list(checked_answers(row)))[1]
     assert found == f"quotes verified: {len(quotes) - 1} of {len(quotes)}"
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import documents
-from pipelines.documents import Problem, documents_of, read_text
+from pipelines.documents import Problem, decode_text, documents_of
 
 
 def unit_rows(count: int) -> pa.Table:
@@ -31,21 +31,21 @@ def unit_rows(count: int) -> pa.Table:
     ],
 )
 def test_text_that_cannot_be_read_has_a_reason(raw: bytes | None, reason: str) -> None:
-    found = read_text(raw)
+    found = decode_text(raw)
     assert isinstance(found, Problem)
     assert found.reason == reason
 
 
 def test_text_over_the_byte_limit_is_too_large_and_at_it_is_not() -> None:
     most = bytearray(b"a" * documents.MAX_TEXT_BYTES)
-    assert isinstance(read_text(bytes(most)), str)
-    found = read_text(bytes(most + b"a"))
+    assert isinstance(decode_text(bytes(most)), str)
+    found = decode_text(bytes(most + b"a"))
     assert isinstance(found, Problem)
     assert (found.reason, str(documents.MAX_TEXT_BYTES) in found.message) == ("too_large", True)
 
 
 def test_text_is_read_as_it_is() -> None:
-    assert read_text(" \ufeffé<|end|>\x00\n".encode()) == " \ufeffé<|end|>\x00\n"
+    assert decode_text(" \ufeffé<|end|>\x00\n".encode()) == " \ufeffé<|end|>\x00\n"
 
 
 def test_rows_become_documents_in_order() -> None:

@@ -27,16 +27,16 @@ from endpoints import (
     client_of,
     endpoint_of,
     error_of,
-    offer_of,
+    prepared_endpoint,
 )  # fmt: skip
 
 from pipelines.models import Model
 from pipelines.storage import Storage
-from pipelines.tasks import Tasks
+from pipelines.tasks import TaskSet
 from serve.chat import CHAT, TEXT
-from serve.feedback import FeedbackKeeper
-from serve.offer import Offer, Shape
-from serve.pools import Busy, Gone, Refusal
+from serve.feedback import FeedbackWriter
+from serve.offer import NestingShape, PreparedEndpoint
+from serve.pools import PoolOverloaded, PoolRejected, ReplicasDied
 from serve.replica import DOCUMENT
 from serve.wire import FeedbackRequest, error_json
 
@@ -48,9 +48,9 @@ ASK = {"name": "a", "kind": "ask", "question": "a" * 5_001}
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> Offer:
+def offer(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
-    return offer_of(limits=LIMITS)
+    return prepared_endpoint(limits=LIMITS)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def pool() -> ScriptedPool:
 
 
 @pytest.fixture
-async def client(offer: Offer, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
+async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(endpoint_of(offer, pool)) as client:
         yield client
 
@@ -73,7 +73,7 @@ async def test_a_document_is_put_to_the_pool_with_its_tasks(
     assert response.status_code == 200
     assert response.json() == pool.told
     (work,) = pool.works
-    assert (work.kind, work.request, work.text) == (DOCUMENT, "filing-7", "A text.")
+    assert (work.kind, work.request_id, work.text) == (DOCUMENT, "filing-7", "A text.")
     assert [spec.name for spec in work.specs] == ["summary", "who"]
 
 
@@ -82,7 +82,7 @@ async def test_a_document_without_an_id_gets_one(
 ) -> None:
     for _ in range(2):
         await client.post(DOCUMENTS, json=DOCUMENT_BODY)
-    names = {work.request for work in pool.works}
+    names = {work.request_id for work in pool.works}
     assert len(names) == 2
     assert all(name.startswith("doc-") for name in names)
 
@@ -297,7 +297,7 @@ async def test_what_is_far_longer_than_any_prompt_is_refused_before_it_is_prepar
     assert tiny_model
     text = "word " * 40_000
     ask = {**ASK, "question": text}
-    async with client_of(endpoint_of(offer_of(), pool)) as client:
+    async with client_of(endpoint_of(prepared_endpoint(), pool)) as client:
         task = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "tasks": [ask]})
         prompt = await client.post(TEXTS, json={**TEXT_BODY, "prompt": ["a", text]})
     assert task.status_code == 422
@@ -306,14 +306,14 @@ async def test_what_is_far_longer_than_any_prompt_is_refused_before_it_is_prepar
     assert error_of(prompt)["code"] == "context_length_exceeded"
 
 
-class SlowOffer(Offer):
+class SlowOffer(PreparedEndpoint):
     def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
         time.sleep(4)
         return super().prompts(kind, body)
 
 
-def test_tasks_are_kept_ready_where_they_are_small(offer: Offer) -> None:
-    def ready(question: str) -> Tasks:
+def test_tasks_are_kept_ready_where_they_are_small(offer: PreparedEndpoint) -> None:
+    def ready(question: str) -> TaskSet:
         return offer.tasks(offer.specs([{**ASK, "question": question}]))
 
     assert ready("Who?") is ready("Who?")
@@ -322,7 +322,7 @@ def test_tasks_are_kept_ready_where_they_are_small(offer: Offer) -> None:
 
 
 async def test_the_deadline_holds_while_a_request_is_prepared(
-    offer: Offer, pool: ScriptedPool
+    offer: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     async with client_of(endpoint_of(SlowOffer(offer.spec), pool)) as client:
         began = time.monotonic()
@@ -334,10 +334,10 @@ async def test_the_deadline_holds_while_a_request_is_prepared(
 
 
 def test_a_shape_is_that_of_mappings_and_lists() -> None:
-    assert [Shape.of(each) for each in (5, {}, {"a": [1, 2]})] == [
-        Shape(0, 1),
-        Shape(1, 1),
-        Shape(2, 4),
+    assert [NestingShape.of(each) for each in (5, {}, {"a": [1, 2]})] == [
+        NestingShape(0, 1),
+        NestingShape(1, 1),
+        NestingShape(2, 4),
     ]
 
 
@@ -345,9 +345,9 @@ def test_a_shape_is_that_of_mappings_and_lists() -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "name"),
     [
-        (Busy(17), 429, "overloaded"),
-        (Gone(), 503, "engine_died"),
-        (Refusal(400, error_json("m", "t", 400)), 400, 400),
+        (PoolOverloaded(17), 429, "overloaded"),
+        (ReplicasDied(), 503, "engine_died"),
+        (PoolRejected(400, error_json("m", "t", 400)), 400, 400),
     ],
 )  # fmt: skip
 async def test_what_the_engines_say_is_told(
@@ -363,7 +363,7 @@ async def test_what_the_engines_say_is_told(
         response = await client.post(path, json={**body, "stream": stream})
         assert response.status_code == code
         assert error_of(response)["code"] == name
-        if isinstance(raised, Busy):
+        if isinstance(raised, PoolOverloaded):
             assert response.headers["retry-after"] == "17"
 
 
@@ -385,7 +385,7 @@ async def test_a_stream_is_passed_on(client: httpx.AsyncClient, pool: ScriptedPo
 
 
 @pytest.mark.parametrize(
-    ("event", "code"), [(Gone(), "engine_died"), ("late", "deadline_exceeded")]
+    ("event", "code"), [(ReplicasDied(), "engine_died"), ("late", "deadline_exceeded")]
 )
 async def test_a_stream_that_breaks_off_says_so(
     client: httpx.AsyncClient, pool: ScriptedPool, event: Any, code: str
@@ -403,8 +403,8 @@ async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: Scripted
     await client.post(TEXTS, json={**TEXT_BODY, "prompt": [[5, 6], [7]]})
     chat, text = pool.works
     assert (chat.kind, text.kind) == (CHAT, TEXT)
-    assert text.ids == ((5, 6), (7,))
-    assert len(chat.ids) == 1
+    assert text.prompt_ids == ((5, 6), (7,))
+    assert len(chat.prompt_ids) == 1
     assert chat.body is not None and chat.body["max_tokens"] == 5
 
 
@@ -419,7 +419,7 @@ async def test_what_was_answered_can_be_sent_back_as_it_came(
         body = {**CHAT_BODY, "messages": [*asked, answer, *asked]}
         assert (await client.post(CHATS, json=body)).status_code == 200
     whole, bare = pool.works
-    assert (whole.ids, whole.body) == (bare.ids, bare.body)
+    assert (whole.prompt_ids, whole.body) == (bare.prompt_ids, bare.body)
     called = {**said, "tool_calls": [{"id": "a"}]}
     response = await client.post(CHATS, json={**CHAT_BODY, "messages": [called]})
     assert response.status_code == 422
@@ -431,7 +431,7 @@ async def test_a_developer_speaks_as_the_system_does(
     for role in ("system", "developer"):
         messages = [{"role": role, "content": "Be brief."}, *CHAT_BODY["messages"]]
         assert (await client.post(CHATS, json={**CHAT_BODY, "messages": messages})).is_success
-    assert pool.works[0].ids == pool.works[1].ids
+    assert pool.works[0].prompt_ids == pool.works[1].prompt_ids
 
 
 @pytest.mark.parametrize(("n", "tokens"), [(None, 300), (8, 37)])
@@ -528,9 +528,9 @@ async def test_unknown_routes_and_methods_are_told_in_the_same_shape(
 
 
 async def test_feedback_is_kept_before_it_is_acknowledged(
-    offer: Offer, pool: ScriptedPool, tmp_path: Path
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
-    keeper = FeedbackKeeper(Storage(str(tmp_path)))
+    keeper = FeedbackWriter(Storage(str(tmp_path)))
     body = {"answer": "filing-7", "task": "who", "verdict": "wrong", "correction": {"a": [1]}}
     async with client_of(endpoint_of(offer, pool, keeper)) as client:
         kept = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
@@ -540,14 +540,14 @@ async def test_feedback_is_kept_before_it_is_acknowledged(
     assert rows[0]["key"] == "test"
 
 
-class Stalled(FeedbackKeeper):
-    async def keep(self, given: FeedbackRequest, key: str) -> str:
+class Stalled(FeedbackWriter):
+    async def write(self, given: FeedbackRequest, key: str) -> str:
         await asyncio.sleep(60)
         return ""
 
 
 async def test_feedback_that_is_not_kept_in_time_is_told(
-    offer: Offer, pool: ScriptedPool, tmp_path: Path
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     async with client_of(endpoint_of(offer, pool, Stalled(Storage(str(tmp_path))))) as client:
         began = time.monotonic()
@@ -558,11 +558,11 @@ async def test_feedback_that_is_not_kept_in_time_is_told(
 
 
 async def test_feedback_with_what_is_no_text_is_refused(
-    offer: Offer, pool: ScriptedPool, tmp_path: Path
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     body = b'{"answer": "a", "verdict": "right", "text": "\\ud800"}'
     headers = {"content-type": "application/json"}
-    keeper = FeedbackKeeper(Storage(str(tmp_path)))
+    keeper = FeedbackWriter(Storage(str(tmp_path)))
     async with client_of(endpoint_of(offer, pool, keeper)) as client:
         response = await client.post("/v1/feedback", content=body, headers=headers)
     assert response.status_code == 422
@@ -570,10 +570,10 @@ async def test_feedback_with_what_is_no_text_is_refused(
 
 
 async def test_feedback_with_more_text_than_is_taken_is_refused(
-    offer: Offer, pool: ScriptedPool, tmp_path: Path
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     body = {"answer": "a", "verdict": "right", "text": "a" * 5_001}
-    keeper = FeedbackKeeper(Storage(str(tmp_path)))
+    keeper = FeedbackWriter(Storage(str(tmp_path)))
     async with client_of(endpoint_of(offer, pool, keeper)) as client:
         response = await client.post("/v1/feedback", json=body)
     assert response.status_code == 413
@@ -597,7 +597,7 @@ async def test_a_failure_of_our_own_tells_nothing_of_the_request(
 
 
 async def test_the_first_token_is_timed_where_the_first_event_has_one(
-    offer: Offer, pool: ScriptedPool
+    offer: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     seconds: list[float] = []
     base = endpoint_of(offer, pool)

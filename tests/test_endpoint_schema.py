@@ -22,7 +22,7 @@ from endpoints import (
     TEXTS,
     ScriptedPool,
     endpoint_of,
-    offer_of,
+    prepared_endpoint,
 )
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
@@ -31,8 +31,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 from pipelines.models import Model
 from pipelines.storage import Storage
 from serve.endpoint import make_app
-from serve.feedback import FeedbackKeeper
-from serve.replica import DOCUMENT, Work
+from serve.feedback import FeedbackWriter
+from serve.replica import DOCUMENT, ReplicaRequest
 
 _USAGE = {"prompt_tokens": 1, "cached_prompt_tokens": 0, "output_tokens": 1}
 
@@ -40,10 +40,10 @@ _USAGE = {"prompt_tokens": 1, "cached_prompt_tokens": 0, "output_tokens": 1}
 class AnsweringPool(ScriptedPool):
     """Answers as an engine's replica would."""
 
-    async def answer(self, work: Work) -> dict[str, Any]:
+    async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
         await asyncio.sleep(0)
         if work.kind == DOCUMENT:
-            return {"id": work.request, "answers": {}, "usage": _USAGE}
+            return {"id": work.request_id, "answers": {}, "usage": _USAGE}
         assert work.body is not None
         return {
             "id": "a", "object": "text_completion", "created": 1, "model": work.body["model"],
@@ -55,8 +55,8 @@ class AnsweringPool(ScriptedPool):
 def url(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server on loopback."""
     assert tiny_model
-    keeper = FeedbackKeeper(Storage(str(tmp_path_factory.mktemp("feedback"))))
-    app = make_app(endpoint_of(offer_of(), AnsweringPool(), keeper))
+    keeper = FeedbackWriter(Storage(str(tmp_path_factory.mktemp("feedback"))))
+    app = make_app(endpoint_of(prepared_endpoint(), AnsweringPool(), keeper))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -22,8 +22,8 @@ from pipelines.engine import EngineConfig, VllmEngine, cpu_cache_gib, cpu_dtype,
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.models import Model
 from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
-from pipelines.tasks import Sampling, Tasks
-from pipelines.tokens import Tokens
+from pipelines.tasks import Sampling, TaskSet
+from pipelines.tokens import ChatTokenizer
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -41,9 +41,9 @@ SPECS: tuple[TaskSpec, ...] = (
 
 
 @pytest.fixture(scope="session")
-def engine(tiny_model: Model, tiny_tokens: Tokens) -> Iterator[VllmEngine]:
+def engine(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> Iterator[VllmEngine]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    started = VllmEngine(EngineConfig(tiny_model, 12_288, gpu=False), tiny_tokens)
+    started = VllmEngine(EngineConfig(tiny_model, 12_288, gpu=False), tiny_tokenizer)
     yield started
     started.shutdown()
     # one open socket, and this process would never end
@@ -52,11 +52,11 @@ def engine(tiny_model: Model, tiny_tokens: Tokens) -> Iterator[VllmEngine]:
 
 
 @pytest.fixture(scope="session")
-def tasks(tiny_model: Model, tiny_tokens: Tokens) -> Tasks:
-    return tasks_of(SPECS, tiny_model, tiny_tokens)
+def tasks(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> TaskSet:
+    return tasks_of(SPECS, tiny_model, tiny_tokenizer)
 
 
-async def test_all_kinds_of_task_are_answered(engine: VllmEngine, tasks: Tasks) -> None:
+async def test_all_kinds_of_task_are_answered(engine: VllmEngine, tasks: TaskSet) -> None:
     outcome = await answer_document(Document("d", "A short text."), tasks, engine)
     assert [answer.status for answer in outcome.answers] == ["answered"] * 4
     label = outcome.answers[3].value
@@ -65,13 +65,13 @@ async def test_all_kinds_of_task_are_answered(engine: VllmEngine, tasks: Tasks) 
 
 async def test_the_scheduler_comes_before_the_process_that_asks(engine: VllmEngine) -> None:
     (scheduler,) = multiprocessing.active_children()
-    assert engine.kv_tokens
+    assert engine.kv_cache_tokens
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, scheduler.pid or 0) < own
 
 
 async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None:
-    prompt = engine.tokens.frame(engine.tokens.encode("Tell me of lists."))
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Tell me of lists."))
     first = await engine.generate(prompt, Sampling(8))
     again = await engine.generate(prompt, Sampling(8), on_first_token=lambda: None)
     assert first.text == again.text
@@ -80,16 +80,16 @@ async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None
 
 async def test_the_first_token_is_told_once(engine: VllmEngine) -> None:
     told: list[int] = []
-    prompt = engine.tokens.frame(engine.tokens.encode("Count."))
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Count."))
     await engine.generate(prompt, Sampling(8), on_first_token=lambda: told.append(1))
     assert told == [1]
 
 
 async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_once(
-    engine: VllmEngine, tasks: Tasks
+    engine: VllmEngine, tasks: TaskSet
 ) -> None:
     steps = engine._llm.vllm_config.scheduler_config.max_num_batched_tokens
-    assert len(engine.tokens.encode(LONG_TEXT)) > 1.5 * steps
+    assert len(engine.tokenizer.encode(LONG_TEXT)) > 1.5 * steps
     outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
     prompt = sum(answer.usage.prompt_tokens for answer in outcome.answers)
     cached = sum(answer.usage.cached_prompt_tokens for answer in outcome.answers)
@@ -97,16 +97,16 @@ async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_on
 
 
 async def test_documents_of_one_step_asked_at_once_are_prefilled_once_each(
-    engine: VllmEngine, tasks: Tasks
+    engine: VllmEngine, tasks: TaskSet
 ) -> None:
     texts = [f"Text {number}. {LONG_TEXT[: 4000 + 500 * number]}" for number in range(12)]
     asked = (answer_document(Document(text[:8], text), tasks, engine) for text in texts)
     outcomes = await asyncio.gather(*asked)
     overhead = tasks.prompts.whole_overhead
-    shared = sum(len(engine.tokens.encode(text)) + overhead for text in texts)
+    shared = sum(len(engine.tokenizer.encode(text)) + overhead for text in texts)
     cached = sum(a.usage.cached_prompt_tokens for o in outcomes for a in o.answers)
-    assert max(map(len, map(engine.tokens.encode, texts))) < engine.step_tokens
-    assert cached >= 0.97 * (len(tasks.each) - 1) * shared
+    assert max(map(len, map(engine.tokenizer.encode, texts))) < engine.max_batched_tokens
+    assert cached >= 0.97 * (len(tasks.all) - 1) * shared
 
 
 async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model: Model) -> None:
@@ -121,7 +121,7 @@ async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model
         "required": ["level", "on"],
     }
     spec = ExtractTask.model_validate({"name": "facts", "kind": "extract", "schema": schema})
-    tasks = tasks_of((spec,), tiny_model, engine.tokens)
+    tasks = tasks_of((spec,), tiny_model, engine.tokenizer)
     outcome = await answer_document(Document("d", "A text."), tasks, engine)
     value = outcome.answers[0].value
     assert isinstance(value, Fields), outcome.answers[0].problem
@@ -136,9 +136,9 @@ async def test_a_labels_confidence_is_its_probability_among_the_labels(engine: V
 
     choices = ("a", "b", "c")
     # each is a token of its own, and also the token of its one byte
-    to_id = engine.tokens._plain.token_to_id
+    to_id = engine.tokenizer._plain.token_to_id
     spelled = [(to_id(choice), to_id(f"<0x{ord(choice):02X}>")) for choice in choices]
-    prompt = engine.tokens.frame(engine.tokens.encode("One letter, please."))
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("One letter, please."))
     chosen = await engine.generate(prompt, Sampling(4, choices=choices))
     free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[*chain(*spelled)])
     async for output in engine._llm.generate({"prompt_token_ids": prompt}, free, "free"):
@@ -154,7 +154,7 @@ async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(
 ) -> None:
     facts = ExtractTask(name="facts", fields={"listed": "boolean", "founded": "date"})
     tasks = tasks_of(
-        (*SPECS, facts), tiny_model, engine.tokens, strategy="map_reduce", chunk_tokens=1000
+        (*SPECS, facts), tiny_model, engine.tokenizer, strategy="map_reduce", chunk_tokens=1000
     )
     outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
     assert {answer.strategy for answer in outcome.answers} == {"map_reduce"}
@@ -166,12 +166,14 @@ async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(
 async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:
     with pytest.raises(RequestRejected):
         await engine.generate([5] * 20_000, Sampling(4))
-    alive = await engine.generate(engine.tokens.frame([300]), Sampling(4))
+    alive = await engine.generate(engine.tokenizer.build_prompt([300]), Sampling(4))
     assert alive.usage.output_tokens > 0
 
 
-async def test_a_document_of_control_strings_is_answered(engine: VllmEngine, tasks: Tasks) -> None:
-    text = "".join(engine.tokens.control.values()) * 3
+async def test_a_document_of_control_strings_is_answered(
+    engine: VllmEngine, tasks: TaskSet
+) -> None:
+    text = "".join(engine.tokenizer.control_tokens.values()) * 3
     outcome = await answer_document(Document("d", text), tasks, engine)
     assert outcome.answered
 
@@ -179,7 +181,7 @@ async def test_a_document_of_control_strings_is_answered(engine: VllmEngine, tas
 async def test_the_kv_capacity_is_the_engines_own(engine: VllmEngine, tiny_model: Model) -> None:
     wide = 2 if engine_arguments(engine.config)["dtype"] == "float32" else 1
     most = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
-    assert 0.9 * most < engine.kv_tokens <= most
+    assert 0.9 * most < engine.kv_cache_tokens <= most
 
 
 def test_phi3_128k_keeps_its_whole_prefix_cache(tiny_model: Model) -> None:
@@ -221,6 +223,10 @@ def test_a_cpu_without_bfloat16_computes_in_float32_where_memory_allows() -> Non
     assert cpu_dtype(10**9, 16 * 10**9, "AVX512") == "auto"
 
 
-def test_an_engine_that_cannot_start_says_why(tiny_model: Model, tiny_tokens: Tokens) -> None:
+def test_an_engine_that_cannot_start_says_why(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
     with pytest.raises(EngineError, match=r"the engine for tiny-random did not start: .*quantiz"):
-        VllmEngine(EngineConfig(tiny_model, 4096, gpu=False, quantization="nonsense"), tiny_tokens)
+        VllmEngine(
+            EngineConfig(tiny_model, 4096, gpu=False, quantization="nonsense"), tiny_tokenizer
+        )

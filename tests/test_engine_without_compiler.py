@@ -25,7 +25,7 @@ from pathlib import Path
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.models import resolve
 from pipelines.tasks import Sampling
-from pipelines.tokens import load_tokens
+from pipelines.tokens import load_tokenizer
 
 async def ask(engine, tokens):
     prompt = tokens.encode("Is it a statement?")
@@ -34,7 +34,7 @@ async def ask(engine, tokens):
 
 if __name__ == "__main__":
     model = resolve("tiny-random")
-    tokens = load_tokens(model.path)
+    tokens = load_tokenizer(model.path)
     engine = VllmEngine(EngineConfig(model, 512, gpu=False), tokens)
     asyncio.run(ask(engine, tokens))
     engine.shutdown()

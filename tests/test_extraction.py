@@ -11,10 +11,16 @@ from jsonschema import Draft202012Validator
 from pipelines.columns import AnswerColumn
 from pipelines.documents import Answer, Usage
 from pipelines.errors import InvalidAnswer, SpecError
-from pipelines.extraction import answer_schema, answer_tokens, form, read_fields, schema_of
+from pipelines.extraction import (
+    answer_schema,
+    form_template,
+    max_answer_tokens,
+    parse_fields,
+    schema_of,
+)
 from pipelines.schema import nullable
 from pipelines.spec import ExtractTask
-from pipelines.validation import faults
+from pipelines.validation import schema_violations
 
 FIELDS = {"company": "string", "revenue": "number", "risks": ["string"], "on": "date"}
 TEXT = "Acme earned 12.5 on a day in May. Risks: fire, flood."
@@ -30,7 +36,7 @@ def task(schema: Any = None, **fields: Any) -> ExtractTask:
 def read(values: dict[str, Any], quotes: Any = QUOTES, *, only_verified: bool = False) -> Any:
     answer = json.dumps({**values, "quotes": quotes})
     schema = schema_of(task())
-    return read_fields(answer, schema, TEXT, (0, len(TEXT)), only_verified=only_verified)
+    return parse_fields(answer, schema, TEXT, (0, len(TEXT)), only_verified=only_verified)
 
 
 def test_the_form_says_in_few_words_what_goes_where() -> None:
@@ -50,7 +56,7 @@ def test_the_form_says_in_few_words_what_goes_where() -> None:
         },
         "required": ["people", "on"],
     }
-    assert form(schema_of(task(schema))) == (
+    assert form_template(schema_of(task(schema))) == (
         '{"sector": "bank" or "oil" or null, "people": [{"age": integer (in years)}, ...], '
         '"on": date}'
     )
@@ -69,7 +75,7 @@ def test_what_no_grammar_follows_is_not_decoded_and_still_checked() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 5}}}
     assert "multipleOf" not in json.dumps(answer_schema(schema_of(task(schema))))
     with pytest.raises(InvalidAnswer, match="not a multiple of 5"):
-        read_fields('{"n": 7}', schema_of(task(schema)), "", (0, 0), only_verified=False)
+        parse_fields('{"n": 7}', schema_of(task(schema)), "", (0, 0), only_verified=False)
 
 
 def test_ranges_are_decoded_and_a_length_beside_a_format_is_not() -> None:
@@ -88,7 +94,7 @@ def test_ranges_are_decoded_and_a_length_beside_a_format_is_not() -> None:
 
 def test_a_bigger_form_may_take_a_longer_answer_within_bounds() -> None:
     def tokens(**fields: Any) -> int:
-        return answer_tokens(schema_of(task(**fields)), lambda text: len(text) // 3 + 1)
+        return max_answer_tokens(schema_of(task(**fields)), lambda text: len(text) // 3 + 1)
 
     assert 64 <= tokens(ok="boolean") < tokens(a="string", b=["string"]) <= 1024
     assert tokens(**{f"field_{n}": ["string"] for n in range(50)}) == 1024
@@ -135,19 +141,19 @@ def test_quotes_that_are_none_do_no_harm(quotes: Any) -> None:
 )
 def test_an_answer_that_breaks_the_schema_says_where(answer: str, message: str) -> None:
     with pytest.raises(InvalidAnswer, match=message):
-        read_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
+        parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
 
 
 def test_a_number_too_big_for_its_column_is_invalid() -> None:
     schema = schema_of(task(n="integer"))
     with pytest.raises(InvalidAnswer):
-        read_fields('{"n": 1' + "0" * 30 + "}", schema, "", (0, 0), only_verified=False)
+        parse_fields('{"n": 1' + "0" * 30 + "}", schema, "", (0, 0), only_verified=False)
 
 
 def test_a_number_too_big_to_be_checked_is_invalid() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "number", "multipleOf": 0.5}}}
     with pytest.raises(InvalidAnswer, match=r"cannot be checked|n: "):
-        read_fields(
+        parse_fields(
             '{"n": 1' + "0" * 400 + "}", schema_of(task(schema)), "", (0, 0), only_verified=False
         )
 
@@ -155,7 +161,7 @@ def test_a_number_too_big_to_be_checked_is_invalid() -> None:
 def test_half_a_character_in_a_quote_does_no_harm() -> None:
     answer = '{"company": "Acme", "revenue": null, "risks": [], "on": null, "quotes": '
     answer += '{"company": "Acme \\ud83d earned"}}'
-    found = read_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
+    found = parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
     assert found.quotes[0].text == "Acme ? earned"
     AnswerColumn("facts", "extract", schema_of(task())).cell(
         Answer("facts", found, None, "single", 1, Usage(), "stop")
@@ -175,14 +181,14 @@ def test_a_chunk_need_not_state_what_the_schema_requires() -> None:
     }
     whole = schema_of(task(schema))
     said = {"sector": None, "name": "Acme", "place": {"town": None}, "rare": None}
-    assert faults(said, whole) == []
+    assert schema_violations(said, whole) == []
     nothing = dict.fromkeys(said)
-    assert {fault.path for fault in faults(nothing, whole)} == {"name", "place"}
-    assert faults(nothing, nullable(whole)) == []
+    assert {fault.path for fault in schema_violations(nothing, whole)} == {"name", "place"}
+    assert schema_violations(nothing, nullable(whole)) == []
 
 
 def test_a_text_with_a_raw_line_break_is_read() -> None:
-    found = read_fields(
+    found = parse_fields(
         '{"a": "x\ny"}', schema_of(task(a="string")), "", (0, 0), only_verified=False
     )
     assert found.values == {"a": "x\ny"}

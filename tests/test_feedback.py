@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.errors import StorageError
 from pipelines.storage import Storage
-from serve.feedback import FeedbackKeeper
+from serve.feedback import FeedbackWriter
 from serve.wire import FeedbackRequest
 
 VERDICT = FeedbackRequest(answer="a", verdict="right")
@@ -38,10 +38,10 @@ class SlowStorage(Storage):
             yield path
 
 
-async def begun(storage: SlowStorage) -> tuple[FeedbackKeeper, asyncio.Task[str]]:
+async def begun(storage: SlowStorage) -> tuple[FeedbackWriter, asyncio.Task[str]]:
     """A keeper that is writing a first verdict."""
-    keeper = FeedbackKeeper(storage)
-    first = asyncio.create_task(keeper.keep(VERDICT, "key"))
+    keeper = FeedbackWriter(storage)
+    first = asyncio.create_task(keeper.write(VERDICT, "key"))
     await asyncio.to_thread(storage.began.acquire, timeout=60)
     return keeper, first
 
@@ -49,7 +49,7 @@ async def begun(storage: SlowStorage) -> tuple[FeedbackKeeper, asyncio.Task[str]
 async def three(storage: SlowStorage) -> list[asyncio.Task[str]]:
     """Three verdicts, of which two come while the first is written."""
     keeper, first = await begun(storage)
-    return [first, *(asyncio.create_task(keeper.keep(VERDICT, "key")) for _ in range(2))]
+    return [first, *(asyncio.create_task(keeper.write(VERDICT, "key")) for _ in range(2))]
 
 
 def kept_in(directory: Path) -> list[list[str]]:
@@ -100,7 +100,7 @@ async def test_what_no_file_takes_fails_alone(tmp_path: Path) -> None:
     storage = SlowStorage(str(tmp_path))
     keeper, first = await begun(storage)
     broken = VERDICT.model_copy(update={"text": "\ud800"})
-    others = [asyncio.create_task(keeper.keep(each, "key")) for each in (VERDICT, broken, VERDICT)]
+    others = [asyncio.create_task(keeper.write(each, "key")) for each in (VERDICT, broken, VERDICT)]
     await asyncio.sleep(0)
     storage.let.release(2)
     second, failed, third = await asyncio.gather(*others, return_exceptions=True)

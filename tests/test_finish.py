@@ -8,15 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from here import RunHere, run_here
+from here import InProcessRun, in_process_run
 
 from pipelines.errors import Incomplete
 from pipelines.ids import digest_ids, hash_ids
 from pipelines.models import Model
 
 
-def _run(directory: Path) -> RunHere:
-    return run_here(directory, directory / "corpus.parquet", directory / "out")
+def _run(directory: Path) -> InProcessRun:
+    return in_process_run(directory, directory / "corpus.parquet", directory / "out")
 
 
 @pytest.fixture

@@ -23,22 +23,22 @@ from endpoints import (
     client_of,
     endpoint_of,
     error_of,
-    offer_of,
+    prepared_endpoint,
 )  # fmt: skip
 
 from pipelines.documents import Usage
 from pipelines.models import Model
 from serve.events import event
-from serve.offer import Offer
-from serve.pools import Busy, Gone, Refusal
-from serve.replica import Sent
+from serve.offer import PreparedEndpoint
+from serve.pools import PoolOverloaded, PoolRejected, ReplicasDied
+from serve.replica import EventBatch
 from serve.wire import error_json
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> Offer:
+def offer(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
-    return offer_of(limits=LIMITS)
+    return prepared_endpoint(limits=LIMITS)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def pool() -> ScriptedPool:
 
 
 @pytest.fixture
-async def client(offer: Offer, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
+async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(endpoint_of(offer, pool)) as client:
         yield client
 
@@ -107,7 +107,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncCl
 @pytest.mark.parametrize("key", [None, "wrong", "pf-test2"])
 @pytest.mark.parametrize("path", [DOCUMENTS, CHATS, "/v1/models", "/v1/tasks", "/nothing"])
 async def test_nobody_gets_in_without_a_key(
-    offer: Offer, pool: ScriptedPool, key: str | None, path: str
+    offer: PreparedEndpoint, pool: ScriptedPool, key: str | None, path: str
 ) -> None:
     async with client_of(endpoint_of(offer, pool), key) as client:
         response = await client.post(path, json=DOCUMENT_BODY)
@@ -119,13 +119,15 @@ async def test_nobody_gets_in_without_a_key(
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json"])
 async def test_what_says_nothing_of_anybody_is_open(
-    offer: Offer, pool: ScriptedPool, path: str
+    offer: PreparedEndpoint, pool: ScriptedPool, path: str
 ) -> None:
     async with client_of(endpoint_of(offer, pool), None) as client:
         assert (await client.get(path)).status_code == 200
 
 
-async def test_over_quota_is_told_when_to_come_again(offer: Offer, pool: ScriptedPool) -> None:
+async def test_over_quota_is_told_when_to_come_again(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
     endpoint = endpoint_of(offer, pool, requests_per_minute=2)
     async with client_of(endpoint, OTHER_KEY) as client:
         codes = [(await client.get("/v1/models")).status_code for _ in range(2)]
@@ -138,10 +140,10 @@ async def test_over_quota_is_told_when_to_come_again(offer: Offer, pool: Scripte
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tokens_are_counted_when_they_are_used(
-    offer: Offer, pool: ScriptedPool, stream: bool
+    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
 ) -> None:
     pool.told["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
-    pool.events = [Sent(event("done", {}), Usage(50, 0, 70))]
+    pool.events = [EventBatch(event("done", {}), Usage(50, 0, 70))]
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
     async with client_of(endpoint, OTHER_KEY) as client:
         first = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": stream})
@@ -153,7 +155,7 @@ async def test_tokens_are_counted_when_they_are_used(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_requests_that_come_together_do_not_all_pass_before_the_first_is_paid(
-    offer: Offer, pool: ScriptedPool, stream: bool
+    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
 ) -> None:
     pool.seconds = 0.1
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
@@ -164,8 +166,10 @@ async def test_requests_that_come_together_do_not_all_pass_before_the_first_is_p
     assert len(pool.works) == 1
 
 
-async def test_what_no_engine_took_costs_no_tokens(offer: Offer, pool: ScriptedPool) -> None:
-    pool.told = Busy(1)
+async def test_what_no_engine_took_costs_no_tokens(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    pool.told = PoolOverloaded(1)
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"]}
     async with client_of(endpoint, OTHER_KEY) as client:
@@ -175,12 +179,15 @@ async def test_what_no_engine_took_costs_no_tokens(offer: Offer, pool: ScriptedP
 
 @pytest.mark.parametrize(
     ("ends", "code"),
-    [(Gone(), "engine_died"), (Refusal(422, error_json("m", "t", "too_long")), "too_long")],
+    [
+        (ReplicasDied(), "engine_died"),
+        (PoolRejected(422, error_json("m", "t", "too_long")), "too_long"),
+    ],
 )
 async def test_a_stream_that_told_of_no_answer_costs_no_tokens(
-    offer: Offer, pool: ScriptedPool, ends: Exception, code: str
+    offer: PreparedEndpoint, pool: ScriptedPool, ends: Exception, code: str
 ) -> None:
-    pool.events = [Sent("event: progress\n\n", answers=False), ends]
+    pool.events = [EventBatch("event: progress\n\n", has_answer=False), ends]
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"], "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
@@ -189,9 +196,9 @@ async def test_a_stream_that_told_of_no_answer_costs_no_tokens(
 
 
 async def test_a_stream_that_is_broken_off_has_cost_what_it_brought_and_its_events(
-    offer: Offer, pool: ScriptedPool
+    offer: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    pool.events = ["data: a\n\n" * 30, Gone()]
+    pool.events = ["data: a\n\n" * 30, ReplicasDied()]
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
     body = {**TEXT_BODY, "prompt": [5] * 40, "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
@@ -212,7 +219,7 @@ async def test_other_origins_are_let_in_only_where_they_are_named(
     }
     allowed: list[list[str]] = [[], ["https://app.example"]]
     for origins in allowed:
-        offer = offer_of(http={"cors_origins": origins})
+        offer = prepared_endpoint(http={"cors_origins": origins})
         async with client_of(endpoint_of(offer, pool), None) as client:
             response = await client.options(DOCUMENTS, headers=asked)
             answer = await client.get("/healthz", headers={"origin": asked["origin"]})
@@ -233,7 +240,9 @@ async def test_who_needs_no_key_sends_no_body(client: httpx.AsyncClient) -> None
     assert (await client.get("/readyz", headers={"content-length": "0"})).status_code == 200
 
 
-async def test_requests_are_counted_by_route_and_code(offer: Offer, pool: ScriptedPool) -> None:
+async def test_requests_are_counted_by_route_and_code(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
     counted: list[tuple[str, int]] = []
     base = endpoint_of(offer, pool)
     endpoint = replace(base, record=lambda path, code, seconds: counted.append((path, code)))
@@ -251,7 +260,9 @@ async def test_requests_are_counted_by_route_and_code(offer: Offer, pool: Script
     assert counted == [(DOCUMENTS, code) for code in codes]
 
 
-async def test_bodies_that_are_held_at_a_time_are_bounded(offer: Offer, pool: ScriptedPool) -> None:
+async def test_bodies_that_are_held_at_a_time_are_bounded(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
     pool.seconds = 0.2
     body = {"text": "a" * 4_000, "tasks": ["summary"], "id": "i" * 200}
     padded = json.dumps(body).encode() + b" " * 15_000

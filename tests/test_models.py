@@ -62,7 +62,7 @@ def test_phi3_mini_has_its_known_size(tmp_path: Path) -> None:
     assert model.parameters == 3_821_079_552
     assert model.kv_bytes_per_token == 393_216
     assert (model.head_dim, model.max_model_len, model.sliding_window) == (96, 131_072, 262_144)
-    assert not model.noise
+    assert not model.random_weights
 
 
 def test_fewer_kv_heads_and_tied_embeddings_are_counted(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_other_structures_are_read_too(tmp_path: Path) -> None:
 
 
 def test_random_model_is_noise_with_phi3_lengths(built: models.Model) -> None:
-    assert built.noise
+    assert built.random_weights
     assert (built.name, built.revision) == ("tiny-random", noise.revision())
     assert built.path.name == f"tiny-random-{built.revision}"
     assert (built.max_model_len, built.short_rope_len) == (131_072, 4096)
@@ -128,7 +128,7 @@ def test_another_revision_of_a_built_in_model_is_refused(name: str) -> None:
 
 def test_the_trained_model_is_part_of_phifleet() -> None:
     model = models.resolve("tiny")
-    assert (model.name, model.path, model.noise) == ("tiny", models.TRAINED_PATH, False)
+    assert (model.name, model.path, model.random_weights) == ("tiny", models.TRAINED_PATH, False)
     assert (model.max_model_len, model.short_rope_len, model.head_dim) == (131_072, 4096, 96)
     assert models.resolve("tiny", model.revision) == model
     assert (model.path / "model.safetensors").stat().st_size <= 8_000_000

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import uvicorn
 from browser import WAIT_SECONDS, open_browser
-from endpoints import KEY, OTHER_KEY, ScriptedPool, endpoint_of, offer_of
+from endpoints import KEY, OTHER_KEY, ScriptedPool, endpoint_of, prepared_endpoint
 from needs import needs_browser
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
@@ -21,10 +21,10 @@ from pipelines.models import Model
 from pipelines.storage import Storage
 from serve.endpoint import make_app
 from serve.events import event
-from serve.feedback import FeedbackKeeper
-from serve.offer import Offer
-from serve.pools import Busy, Gone
-from serve.replica import Sent, Work
+from serve.feedback import FeedbackWriter
+from serve.offer import PreparedEndpoint
+from serve.pools import PoolOverloaded, ReplicasDied
+from serve.replica import EventBatch, ReplicaRequest
 
 pytestmark = needs_browser
 
@@ -117,7 +117,7 @@ class HeldPool(ScriptedPool):
 
     most: int | None = None
 
-    async def stream(self, work: Work) -> AsyncGenerator[Sent, None]:
+    async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         given = 0
         async for each in super().stream(work):
             yield each
@@ -129,7 +129,7 @@ class HeldPool(ScriptedPool):
 class Site:
     """The endpoint on a port of this machine, in a thread."""
 
-    def __init__(self, offer: Offer, feedback: FeedbackKeeper | None) -> None:
+    def __init__(self, offer: PreparedEndpoint, feedback: FeedbackWriter | None) -> None:
         self.pool = HeldPool()
         self.pool.events = []
         endpoint = endpoint_of(offer, self.pool, feedback, requests_per_minute=1)
@@ -160,9 +160,9 @@ def wait_for(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> Offer:
+def offer(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
-    return offer_of(tasks=TASKS)
+    return prepared_endpoint(tasks=TASKS)
 
 
 @pytest.fixture
@@ -171,8 +171,8 @@ def kept(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(offer: Offer, kept: Path) -> Iterator[Site]:
-    with Site(offer, FeedbackKeeper(Storage(str(kept)))) as site:
+def site(offer: PreparedEndpoint, kept: Path) -> Iterator[Site]:
+    with Site(offer, FeedbackWriter(Storage(str(kept)))) as site:
         yield site
 
 
@@ -392,8 +392,8 @@ def test_a_key_that_is_used_up_hears_when_to_come_again(page: Page, site: Site) 
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        ([Busy(7)], "Try again in 7 s"),
-        ([*told("summary")[:3], Gone()], "the engines that were asked died"),
+        ([PoolOverloaded(7)], "Try again in 7 s"),
+        ([*told("summary")[:3], ReplicasDied()], "the engines that were asked died"),
         (told("summary")[:3], "The connection ended before everything was answered."),
     ],
 )
@@ -426,11 +426,11 @@ def test_a_verdict_reaches_the_keeper(page: Page, site: Site, kept: Path) -> Non
     expect(page.locator("#wrong-auditor")).to_have_attribute("aria-pressed", "true")
     (row,) = pq.read_table(kept).to_pylist()
     (work,) = site.pool.works
-    assert (row["answer"], row["task"], row["verdict"]) == (work.request, "auditor", "wrong")
+    assert (row["answer"], row["task"], row["verdict"]) == (work.request_id, "auditor", "wrong")
 
 
 def test_no_verdict_is_asked_for_where_none_is_kept(
-    browser: Browser, offer: Offer, tmp_path: Path
+    browser: Browser, offer: PreparedEndpoint, tmp_path: Path
 ) -> None:
     with Site(offer, None) as site, browser.new_context() as context:
         page = context.new_page()

@@ -14,17 +14,17 @@ from pipelines.cost import CPU, CostModel
 from pipelines.index import IndexConfig, cut_spans
 from pipelines.models import Model
 from pipelines.planner import duplicate_ids, index_spans
-from pipelines.reading import PromptShape, Reading
+from pipelines.reading import PromptShape, ReadingPlan
 from pipelines.spec import InputSpec
 from pipelines.storage import Storage
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 SHAPE = PromptShape(10, (5,), (20,))
-READING = Reading("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200, 200)
+READING = ReadingPlan("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200, 200)
 
 
 def test_a_small_corpus_is_indexed_and_its_ids_compared_without_ray(
-    tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens
+    tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     path = tmp_path / "corpus.parquet"
     rows = {"id": ["a", "b", "a", "c"], "text": ["one", "two", "three", "four"]}
@@ -33,9 +33,9 @@ def test_a_small_corpus_is_indexed_and_its_ids_compared_without_ray(
     cost = CostModel(tiny_model, CPU, READING)
     storage = Storage(str(tmp_path / "out"))
     config = IndexConfig(
-        corpus.spec, corpus.layout, tiny_tokens, READING, cost, 0.5, storage, "index"
+        corpus.spec, corpus.layout, tiny_tokenizer, READING, cost, 0.5, storage, "index"
     )
-    (index,) = index_spans(cut_spans(corpus.pieces, cpus=2), config)
+    (index,) = index_spans(cut_spans(corpus.fragments, cpus=2), config)
     doubled = duplicate_ids(storage, ["index/rows-00000.parquet"], index.rows)
     assert (index.rows, sum(unit.rows for unit in index.units)) == (4, 4)
     assert len(doubled) == 1 and doubled[0].startswith("'a': ")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from here import run_here
+from here import in_process_run
 
 from jobs.run import Stopped, _signals_stop
 from pipelines import planner
@@ -52,7 +52,7 @@ def test_a_damaged_file_is_refused_by_name(corpus: Path, tmp_path: Path) -> None
     data = path.read_bytes()
     path.write_bytes(data[:10] + bytes(200) + data[210:])
     with pytest.raises(UnreadableFile) as error:
-        run_here(tmp_path, corpus, tmp_path / "out")()
+        in_process_run(tmp_path, corpus, tmp_path / "out")()
     assert error.value.message.startswith(f"{path}: cannot be read")
     assert error.value.message.endswith("leave it out with --skip-bad-files")
     assert error.value.exit_code == 2
@@ -64,7 +64,7 @@ def test_a_file_with_other_columns_is_refused_where_bad_files_are_skipped(
     path = corpus / "b.parquet"
     pq.write_table(pa.table({"doc": [600], "body": ["t"]}), path)
     with pytest.raises(InputError) as error:
-        run_here(tmp_path, corpus, tmp_path / "out", skip_bad_files=True)()
+        in_process_run(tmp_path, corpus, tmp_path / "out", skip_bad_files=True)()
     assert error.value.message.startswith(f"{path}: no column 'text'")
     assert error.value.exit_code == 2
 
@@ -74,7 +74,7 @@ def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Pat
     size = MAX_TEXT_BYTES + 1
     rows = pa.table({"doc": [0, 1], "text": ["A text.", "a" * size]})
     pq.write_table(rows, corpus / "a.parquet")
-    assert run_here(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
+    assert in_process_run(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
     (letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
     assert (letter["doc_id"], letter["row"], letter["reason"]) == (1, 1, "too_large")
     assert letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
@@ -84,7 +84,7 @@ def test_a_signal_is_heard_while_ray_looks_for_bad_files(monkeypatch: pytest.Mon
     def slow(*_: object) -> None:
         time.sleep(60)
 
-    monkeypatch.setattr(planner, "why_unreadable", slow)
+    monkeypatch.setattr(planner, "unreadable_reason", slow)
     spec = InputSpec(path="corpus")
     large = SourceFile("corpus/a.parquet", SMALL_CORPUS_BYTES + 1, "")
     threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()

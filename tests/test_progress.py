@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from pipelines.cluster import join_cluster, leave_cluster
-from pipelines.progress import Progress, RunState, new_board
+from pipelines.progress import Progress, RunState, start_progress_actor
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it
 @pytest.fixture(scope="module")
 def board() -> Iterator[Any]:
     join_cluster()
-    yield new_board()
+    yield start_progress_actor()
     leave_cluster()
 
 
@@ -30,7 +30,7 @@ def test_before_there_is_a_board_nothing_is_known() -> None:
 
 
 def test_a_board_that_died_is_there_again_with_what_workers_report_then(board: Any) -> None:
-    state = RunState(board=board)
+    state = RunState(progress_actor=board)
     board.report.remote("a", "1", Progress(answered=3))
     assert state.progress().answered == 3
     pid = ray.get(board.__ray_call__.remote(lambda _: os.getpid()))
@@ -41,7 +41,7 @@ def test_a_board_that_died_is_there_again_with_what_workers_report_then(board: A
 
 
 def test_a_worker_that_was_started_again_is_one_worker_with_all_that_it_did(board: Any) -> None:
-    state = RunState(board=board)
+    state = RunState(progress_actor=board)
     before = state.progress()
     board.report.remote("b", "1", Progress(answered=3, kv_tokens_in_flight=50, workers=1))
     board.report.remote("b", "1", Progress(answered=4, kv_tokens_in_flight=70, workers=1))
@@ -55,7 +55,7 @@ def test_a_worker_that_was_started_again_is_one_worker_with_all_that_it_did(boar
 def test_of_a_board_that_does_not_answer_the_last_is_known(
     board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = RunState(board=board)
+    state = RunState(progress_actor=board)
     board.report.remote("a", "1", Progress(answered=5))
     board.fail.remote("no model")
     answered = state.progress().answered

@@ -10,15 +10,15 @@ from pipelines.chunking import ChunkSize, cut
 from pipelines.documents import Chunk
 from pipelines.outline import opening
 from pipelines.prompts import (
+    CHUNK_HEADER,
+    END_OF_CHUNK,
     END_OF_DOCUMENT,
-    END_OF_PART,
     INSTRUCTION,
     NOTES_INSTRUCTION,
-    PART,
     Prompts,
-    edges_of,
+    context_span,
 )
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 TEXT = """Annual report of Acme
 
@@ -33,22 +33,22 @@ Coyotes may stop buying. Anvils may fall on customers.
 
 
 @pytest.fixture
-def prompts(tiny_tokens: Tokens) -> Prompts:
-    return Prompts(tiny_tokens)
+def prompts(tiny_tokenizer: ChatTokenizer) -> Prompts:
+    return Prompts(tiny_tokenizer)
 
 
 def _shown(prompts: Prompts, start: int, end: int, *headings: str) -> str:
-    ids = tuple(prompts.tokens.encode(TEXT[start:end]))
-    shown = prompts.part(TEXT, Chunk(start, end, ids, headings), opening(TEXT))
-    assert shown.ids[shown.own_at :][: len(ids)] == list(ids)
-    return prompts.tokens.decode(shown.ids)
+    ids = tuple(prompts.tokenizer.encode(TEXT[start:end]))
+    shown = prompts.chunk_prefix(TEXT, Chunk(start, end, ids, headings), opening(TEXT))
+    assert shown.token_ids[shown.passage_start :][: len(ids)] == list(ids)
+    return prompts.tokenizer.decode(shown.token_ids)
 
 
 def test_a_whole_document_stands_between_instruction_and_end(prompts: Prompts) -> None:
-    ids = prompts.tokens.encode(TEXT)
-    shown = prompts.whole(ids)
-    assert shown.ids[shown.own_at :][: len(ids)] == ids
-    text = prompts.tokens.decode(shown.ids)
+    ids = prompts.tokenizer.encode(TEXT)
+    shown = prompts.document_prefix(ids)
+    assert shown.token_ids[shown.passage_start :][: len(ids)] == ids
+    text = prompts.tokenizer.decode(shown.token_ids)
     assert text.startswith(INSTRUCTION) and text.endswith(END_OF_DOCUMENT)
 
 
@@ -59,7 +59,7 @@ def test_a_chunk_carries_the_opening_the_headings_and_its_neighbours_words(
     text = _shown(prompts, start, end, "Business", "Risks")
     assert "The document begins: Annual report of Acme" in " ".join(text.split())
     assert "It stands under: Business > Risks" in " ".join(text.split())
-    before, after = text.split(PART)[0], text.split(END_OF_PART)[1]
+    before, after = text.split(CHUNK_HEADER)[0], text.split(END_OF_CHUNK)[1]
     assert "It sells them to coyotes." in before
     assert "Anvils may fall on customers." in after
 
@@ -72,36 +72,36 @@ def test_the_first_chunk_carries_nothing_that_it_has_itself(prompts: Prompts) ->
 
 def test_edges_begin_and_end_at_words() -> None:
     text = "word " * 400
-    start, end = edges_of(text, 1000, 1100)
+    start, end = context_span(text, 1000, 1100)
     assert (start < 1000, end > 1100) == (True, True)
     assert text[start - 1] == " " and text[end] == " "
-    assert edges_of(text, 0, len(text)) == (0, len(text))
+    assert context_span(text, 0, len(text)) == (0, len(text))
 
 
 @given(st.text(min_size=1, max_size=2000), st.integers(16, 200))
 def test_no_chunk_is_shown_with_more_than_its_bound(
-    tiny_tokens: Tokens, text: str, most: int
+    tiny_tokenizer: ChatTokenizer, text: str, most: int
 ) -> None:
-    prompts = Prompts(tiny_tokens)
-    for chunk in cut(text, ChunkSize(most), tiny_tokens):
-        shown = prompts.part(text, chunk, opening(text))
-        own = len(chunk.ids) + prompts.part_overhead - tiny_tokens.frame_tokens
-        assert len(shown.ids) <= own
-        assert tiny_tokens.control_ids.isdisjoint(shown.ids)
+    prompts = Prompts(tiny_tokenizer)
+    for chunk in cut(text, ChunkSize(most), tiny_tokenizer):
+        shown = prompts.chunk_prefix(text, chunk, opening(text))
+        own = len(chunk.token_ids) + prompts.chunk_overhead - tiny_tokenizer.frame_tokens
+        assert len(shown.token_ids) <= own
+        assert tiny_tokenizer.control_ids.isdisjoint(shown.token_ids)
 
 
 def test_the_bound_holds_for_words_of_many_tokens(prompts: Prompts) -> None:
     text = "\U0001d518\U0001d52b " * 600
-    for chunk in cut(text, ChunkSize(64), prompts.tokens):
-        carried = Chunk(chunk.start, chunk.end, chunk.ids, (text[:100],) * 9)
-        shown = prompts.part(text, carried, opening(text))
-        most = len(chunk.ids) + prompts.part_overhead - prompts.tokens.frame_tokens
-        assert len(shown.ids) <= most
+    for chunk in cut(text, ChunkSize(64), prompts.tokenizer):
+        carried = Chunk(chunk.start, chunk.end, chunk.token_ids, (text[:100],) * 9)
+        shown = prompts.chunk_prefix(text, carried, opening(text))
+        most = len(chunk.token_ids) + prompts.chunk_overhead - prompts.tokenizer.frame_tokens
+        assert len(shown.token_ids) <= most
 
 
 def test_notes_are_cut_off_at_their_bound(prompts: Prompts) -> None:
     note = prompts.note("many words " * 50, 20)
     assert len(note) == 20
-    text = prompts.tokens.decode(prompts.notes([note, note]).copy())
+    text = prompts.tokenizer.decode(prompts.notes([note, note]).copy())
     assert text.startswith(NOTES_INSTRUCTION)
-    assert text.count("many words") == 2 * prompts.tokens.decode(note).count("many words")
+    assert text.count("many words") == 2 * prompts.tokenizer.decode(note).count("many words")

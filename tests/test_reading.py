@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.chunking import ChunkSize
 from pipelines.errors import SpecError
-from pipelines.reading import ModelLengths, PromptShape, Reading, plan_reading
+from pipelines.reading import ModelLengths, PromptShape, ReadingPlan, plan_reading
 from pipelines.spec import LongDocuments
 
 PHI3 = ModelLengths(131_072, 4096, 16_384, 3072, 16_384)
@@ -18,7 +18,7 @@ PART = PromptShape(350, (40, 20), (100, 200))
 NOTES = PromptShape(70, (40, 20), (100, 200))
 
 
-def plan(model: ModelLengths = PHI3, part: PromptShape = PART, **wanted: object) -> Reading:
+def plan(model: ModelLengths = PHI3, part: PromptShape = PART, **wanted: object) -> ReadingPlan:
     return plan_reading(LongDocuments.model_validate(wanted), model, SHAPE, part, NOTES)
 
 
@@ -49,34 +49,34 @@ def test_one_pass_ends_where_the_model_does() -> None:
 
 def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
     reading = plan()
-    assert reading.chunk == ChunkSize(3072, 128)
-    assert reading.part_limit == 4096
+    assert reading.chunk_size == ChunkSize(3072, 128)
+    assert reading.chunk_prompt_limit == 4096
     crowded = plan(part=PromptShape(350, (900,), (900,)))
-    assert crowded.chunk.chunk_tokens == 4096 - 350 - 1800
-    assert crowded.part_limit == 4096
+    assert crowded.chunk_size.chunk_tokens == 4096 - 350 - 1800
+    assert crowded.chunk_prompt_limit == 4096
 
 
 def test_notes_are_no_longer_than_what_the_model_reads_well() -> None:
-    assert plan().notes_limit == 4096
+    assert plan().combine_prompt_limit == 4096
     near_sighted = ModelLengths(131_072, 4096, 1_400, 1_000, 900)
-    assert plan(near_sighted).notes_limit == NOTES.around + 900
-    assert plan(near_sighted, single_pass_tokens=500).notes_limit == NOTES.around + 900
+    assert plan(near_sighted).combine_prompt_limit == NOTES.around + 900
+    assert plan(near_sighted, single_pass_tokens=500).combine_prompt_limit == NOTES.around + 900
     # two answers of others and the question fit all the same
     blind = ModelLengths(131_072, 4096, 100, 100, 100)
-    assert plan(blind).notes_limit == 70 + 20 + 3 * 200 + 2 * 16
+    assert plan(blind).combine_prompt_limit == 70 + 20 + 3 * 200 + 2 * 16
 
 
 def test_answers_to_be_combined_have_room_for_two_beside_their_question() -> None:
     notes = PromptShape(70, (40,), (1600,))
     reading = plan_reading(LongDocuments(), PHI3, SHAPE, PART, notes)
-    assert reading.part_limit >= 70 + 40 + 3 * 1600
-    assert reading.chunk.chunk_tokens == 3072
+    assert reading.chunk_prompt_limit >= 70 + 40 + 3 * 1600
+    assert reading.chunk_size.chunk_tokens == 3072
 
 
 def test_chunks_beside_questions_that_fill_the_short_pool_go_to_the_long_one() -> None:
     reading = plan(part=PromptShape(350, (1500,), (1500,)))
-    assert reading.chunk.chunk_tokens == 3072
-    assert reading.part_limit == 350 + 3000 + 3072
+    assert reading.chunk_size.chunk_tokens == 3072
+    assert reading.chunk_prompt_limit == 350 + 3000 + 3072
     tokens = np.array([100_000])
     assert reading.long_pool(reading.lengths(tokens).longest).tolist() == [True]
 
@@ -118,8 +118,8 @@ def test_lengths_of_many_documents_agree_with_the_strategy_of_each(
         if strategy in ("single", "truncate"):
             assert lengths.passages[at] == 1
         if strategy == "map_reduce":
-            most = reading.chunk.chunk_tokens + reading.part.overhead
-            assert lengths.longest[at] == reading.part_limit
+            most = reading.chunk_size.chunk_tokens + reading.chunk_shape.overhead
+            assert lengths.longest[at] == reading.chunk_prompt_limit
             assert lengths.shared[at] <= most
             assert lengths.passages[at] * most >= tokens[at]
 

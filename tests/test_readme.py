@@ -10,17 +10,17 @@ import yaml
 
 from jobs.cli import main
 from pipelines.spec import parse_job
-from pipelines.tasks import prepare
-from pipelines.tokens import Tokens
+from pipelines.tasks import tokenize_tasks
+from pipelines.tokens import ChatTokenizer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_job_file_is_accepted_and_its_tasks_can_be_run(tiny_tokens: Tokens) -> None:
+def test_the_job_file_is_accepted_and_its_tasks_can_be_run(tiny_tokenizer: ChatTokenizer) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
     spec = parse_job(yaml.safe_load(example))
-    assert [task.spec.name for task in prepare(spec.tasks, tiny_tokens)] == [
+    assert [task.spec.name for task in tokenize_tasks(spec.tasks, tiny_tokenizer)] == [
         "summary",
         "topic",
         "facts",

@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from endpoints import TASKS, offer_of
+from endpoints import TASKS, prepared_endpoint
 from fakes import FakeEngine
 
 from jobs.show import show
-from pipelines.documents import Outcome
+from pipelines.documents import DocumentResult
 from pipelines.engine import EngineConfig
 from pipelines.models import Model
 from pipelines.prepared import prepare_job
 from pipelines.spec import load_job
 from pipelines.units import LONG, SHORT
 from serve.events import read_events
-from serve.offer import Offer
+from serve.offer import PreparedEndpoint
 from serve.replica import (
     DOCUMENT,
     FULL,
@@ -33,11 +33,11 @@ from serve.replica import (
     OVERLOADED,
     REFUSED,
     EngineReplica,
-    Sent,
-    Work,
+    EventBatch,
+    ReplicaRequest,
 )
 from serve.spec import parse_serve
-from serve.wire import usage_of
+from serve.wire import usage_json
 
 WHOLE, LONG_TEXT = "A short text.", "\n".join(pydoc_data.topics.topics.values())[:300_000]
 
@@ -50,7 +50,7 @@ class Counted:
     answered: list[bool] = field(default_factory=list)
     outstanding: list[int] = field(default_factory=list)
 
-    def document(self, outcome: Outcome, seconds: float) -> None:
+    def document(self, outcome: DocumentResult, seconds: float) -> None:
         assert seconds > 0
         self.answered.append(outcome.answered)
 
@@ -69,11 +69,11 @@ class FakeReplica(EngineReplica):
         return self.counted
 
     def start(self, config: EngineConfig) -> Any:
-        self.engine = FakeEngine(self._offer.tokens, max_model_len=config.max_model_len)
+        self.engine = FakeEngine(self._offer.tokenizer, max_model_len=config.max_model_len)
         return self.engine, None
 
     @property
-    def offer(self) -> Offer:
+    def offer(self) -> PreparedEndpoint:
         return self._offer
 
     async def _warm_up(self) -> None: ...
@@ -93,18 +93,20 @@ async def replica(tiny_model: Model) -> FakeReplica:
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> Iterator[Offer]:
+def offer(tiny_model: Model) -> Iterator[PreparedEndpoint]:
     assert tiny_model
-    yield offer_of()
+    yield prepared_endpoint()
 
 
-def work_of(offer: Offer, text: str, *names: str) -> Work:
-    return Work(DOCUMENT, "d", text=text, specs=offer.specs(names or ["summary", "auditor"]))
+def work_of(offer: PreparedEndpoint, text: str, *names: str) -> ReplicaRequest:
+    return ReplicaRequest(
+        DOCUMENT, "d", text=text, specs=offer.specs(names or ["summary", "auditor"])
+    )
 
 
 @pytest.mark.parametrize("text", [WHOLE, LONG_TEXT], ids=["whole", "300,000 characters"])
 async def test_the_engine_is_asked_exactly_what_a_job_asks(
-    replica: FakeReplica, offer: Offer, tmp_path: Path, text: str
+    replica: FakeReplica, offer: PreparedEndpoint, tmp_path: Path, text: str
 ) -> None:
     pq.write_table(pa.table({"id": ["d"], "text": [text]}), tmp_path / "corpus.parquet")
     job = {
@@ -127,19 +129,21 @@ async def test_the_engine_is_asked_exactly_what_a_job_asks(
 
 
 async def test_what_only_a_long_pool_would_read_whole_is_read_in_chunks_where_there_is_none(
-    replica: FakeReplica, offer: Offer
+    replica: FakeReplica, offer: PreparedEndpoint
 ) -> None:
     text = LONG_TEXT[:30_000]
     _, body = await replica.answer(work_of(offer, text))
     assert {answer["status"] for answer in body["answers"].values()} == {"answered"}
     assert {answer["strategy"] for answer in body["answers"].values()} == {"map_reduce"}
-    both = offer_of(pools={"long": {}})
+    both = prepared_endpoint(pools={"long": {}})
     tasks = both.tasks(both.specs(["summary"]))
     assert both.pool_of_document(text, tasks) == LONG
     assert both.pool_of_document(WHOLE, tasks) == both.pool_of_document(LONG_TEXT, tasks) == SHORT
 
 
-async def test_an_answer_has_the_columns_of_a_part(replica: FakeReplica, offer: Offer) -> None:
+async def test_an_answer_has_the_columns_of_a_part(
+    replica: FakeReplica, offer: PreparedEndpoint
+) -> None:
     _, body = await replica.answer(work_of(offer, WHOLE))
     assert body["id"] == "d"
     summary, auditor = body["answers"]["summary"], body["answers"]["auditor"]
@@ -150,7 +154,7 @@ async def test_an_answer_has_the_columns_of_a_part(replica: FakeReplica, offer: 
 
 
 async def test_a_task_that_fails_says_why_and_the_others_are_kept(
-    replica: FakeReplica, offer: Offer
+    replica: FakeReplica, offer: PreparedEndpoint
 ) -> None:
     replica.engine.rejects = "Who audited"
     _, body = await replica.answer(work_of(offer, WHOLE))
@@ -172,12 +176,12 @@ async def test_a_document_that_is_not_read_at_all_is_refused_with_the_reason(
 
 
 async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
-    replica: FakeReplica, offer: Offer
+    replica: FakeReplica, offer: PreparedEndpoint
 ) -> None:
     work = work_of(offer, LONG_TEXT)
     told = [each async for each in replica.stream(work)]
     assert {tag for tag, _ in told} == {OK}
-    sent: list[Sent] = [content for _, content in told]
+    sent: list[EventBatch] = [content for _, content in told]
     events = read_events("".join(each.events for each in sent))
     names = [name for name, _ in events]
     assert names[0] == "progress"
@@ -192,14 +196,14 @@ async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
     _, whole = await replica.answer(work)
     assert events[-1][1]["answers"] == whole["answers"]
     # another replica could still tell all that comes after the first
-    assert [each.answers for each in sent] == [False, *[True] * (len(sent) - 1)]
+    assert [each.has_answer for each in sent] == [False, *[True] * (len(sent) - 1)]
     assert sent[0].used is None
     assert sent[-1].used is not None
-    assert usage_of(sent[-1].used) == events[-1][1]["usage"] == whole["usage"]
+    assert usage_json(sent[-1].used) == events[-1][1]["usage"] == whole["usage"]
 
 
 async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
-    replica: FakeReplica, offer: Offer
+    replica: FakeReplica, offer: PreparedEndpoint
 ) -> None:
     big = work_of(offer, "word " * 200_000)
     first = asyncio.create_task(replica.answer(big))
@@ -222,7 +226,7 @@ async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
 
 
 async def test_who_stops_listening_stops_the_engines_work(
-    replica: FakeReplica, offer: Offer
+    replica: FakeReplica, offer: PreparedEndpoint
 ) -> None:
     stream = replica.stream(work_of(offer, LONG_TEXT))
     await anext(stream)
@@ -237,7 +241,7 @@ async def test_who_stops_listening_stops_the_engines_work(
 
 async def test_a_dead_engine_takes_its_replica_along(
     replica: FakeReplica,
-    offer: Offer,
+    offer: PreparedEndpoint,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -258,7 +262,7 @@ async def test_a_dead_engine_takes_its_replica_along(
 
 
 async def test_documents_and_outstanding_tokens_are_counted_by_app_and_pool(
-    replica: FakeReplica, offer: Offer
+    replica: FakeReplica, offer: PreparedEndpoint
 ) -> None:
     await replica.answer(work_of(offer, "word " * 1000))
     assert [tag async for tag, _ in replica.stream(work_of(offer, WHOLE))][-1] == OK

@@ -34,7 +34,7 @@ from runs import (
 
 from pipelines.models import TRAINED_PATH, Model
 from pipelines.ports import free_port
-from pipelines.tokens import load_tokens
+from pipelines.tokens import load_tokenizer
 
 RUN_KEYS = {
     "run", "status", "documents", "answered", "dead_letters", "units", "prompt_tokens",
@@ -243,7 +243,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     directory = tmp_path_factory.mktemp("killed")
     (directory / "corpus").mkdir()
     documents = corpus_of(directory / "corpus/a.parquet", range(6), longest=9_000)
-    plant_corpus(directory / "corpus/planted.parquet", load_tokens(TRAINED_PATH), PLANTED_LENGTHS)
+    plant_corpus(
+        directory / "corpus/planted.parquet", load_tokenizer(TRAINED_PATH), PLANTED_LENGTHS
+    )
     documents += len(PLANTED_LENGTHS)
     job = job_file(directory, *TASKS, model={"name": "tiny"})
     process = start(job, directory / "stderr")

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import SpecError
 from pipelines.schema import arrow_type, from_shorthand, normalised, typed
-from pipelines.validation import faults
+from pipelines.validation import schema_violations
 
 FIELDS = {
     "company": "string",
@@ -49,7 +49,7 @@ def test_the_shorthand_has_the_columns_it_names() -> None:
 
 def test_a_value_goes_into_its_column_and_comes_back() -> None:
     schema = from_shorthand(FIELDS)
-    assert faults(VALUE, schema) == []
+    assert schema_violations(VALUE, schema) == []
     back = pa.array([typed(VALUE, schema)], arrow_type(schema)).to_pylist()[0]
     assert back == {**VALUE, "founded": date(1999, 12, 31), "employees": 3}
 
@@ -67,7 +67,9 @@ def test_a_value_goes_into_its_column_and_comes_back() -> None:
 def test_a_value_that_breaks_its_schema_is_told_by_its_path(
     change: dict[str, Any], path: str
 ) -> None:
-    assert [fault.path for fault in faults({**VALUE, **change}, from_shorthand(FIELDS))] == [path]
+    assert [
+        fault.path for fault in schema_violations({**VALUE, **change}, from_shorthand(FIELDS))
+    ] == [path]
 
 
 def test_a_schema_as_pydantic_writes_it_is_understood() -> None:
@@ -87,12 +89,14 @@ def test_a_schema_as_pydantic_writes_it_is_understood() -> None:
     moment = pa.timestamp("us", tz="UTC")
     assert arrow_type(schema) == pa.struct([("seen", moment), ("risks", pa.list_(risk))])
     value = {"seen": "2026-01-02T03:04:05", "risks": [{"kind": "a"}]}
-    assert faults(value, schema) == []
+    assert schema_violations(value, schema) == []
     assert typed(value, schema)["seen"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert [fault.path for fault in faults({**value, "seen": "yesterday"}, schema)] == ["seen"]
-    assert [each.path for each in faults({**value, "risks": [{"kind": "c"}]}, schema)] == [
-        "risks.0.kind"
+    assert [fault.path for fault in schema_violations({**value, "seen": "yesterday"}, schema)] == [
+        "seen"
     ]
+    assert [
+        each.path for each in schema_violations({**value, "risks": [{"kind": "c"}]}, schema)
+    ] == ["risks.0.kind"]
 
 
 @pytest.mark.parametrize(

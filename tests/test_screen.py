@@ -13,9 +13,9 @@ from terminal import Terminal
 PROGRAM = """
 import sys
 from pathlib import Path
-from pipelines.screen import screen_over
+from pipelines.screen import redirect_output
 
-with screen_over(Path(sys.argv[1])) as screen:
+with redirect_output(Path(sys.argv[1])) as screen:
     print("noise")
     print("the result", file=screen.results)
     screen.console.print("our words")
@@ -47,7 +47,7 @@ def test_a_log_that_is_full_costs_the_noise_alone() -> None:
 VIEW = """
 import logging, os, subprocess, sys, threading, time
 from pathlib import Path
-from pipelines.screen import screen_over
+from pipelines.screen import redirect_output
 
 def noise():
     print("noise of print")
@@ -56,7 +56,7 @@ def noise():
     os.write(2, b"noise of C\\n")
     subprocess.run(["echo", "noise of a child"], check=True)
 
-with screen_over(Path("log")) as screen:
+with redirect_output(Path("log")) as screen:
     screen.console.print("ours: [/red] :smile: " + str(screen.console.size.width))
     if not screen.console.is_interactive:
         raise SystemExit("no live view here")
@@ -127,8 +127,9 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_no_live_view(tmp_path: Path
 
 def test_no_color_is_kept_to(tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path\nfrom pipelines.screen import screen_over\n"
-        "with screen_over(Path('log')) as screen: screen.console.print('warned', style='yellow')"
+        "from pathlib import Path\nfrom pipelines.screen import redirect_output\n"
+        "with redirect_output(Path('log')) as screen:\n"
+        "    screen.console.print('warned', style='yellow')"
     )
     sent = []
     for environment in ({}, {"NO_COLOR": "1"}):

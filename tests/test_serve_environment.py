@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.errors import SpecError
 from serve import haproxy
-from serve.environment import bounded_command, must_outlast, settings_of
+from serve.environment import bounded_command, check_haproxy_timeouts, settings_of
 from serve.spec import parse_serve
 
 
@@ -65,12 +65,12 @@ def test_haproxy_shares_nothing_and_cuts_no_answer_off() -> None:
 def test_a_cluster_whose_haproxy_cuts_answers_off_is_refused() -> None:
     spec = parse_serve({"limits": {"request_seconds": 1800, "body_seconds": 60}})
     needed = spec.limits.drain_seconds
-    must_outlast(spec, {})
-    must_outlast(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(needed)})
+    check_haproxy_timeouts(spec, {})
+    check_haproxy_timeouts(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(needed)})
     with pytest.raises(
         SpecError, match=r"limits\.request_seconds: .* 1890 s, and RAY_SERVE_HAPROXY_HARD"
     ):
-        must_outlast(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "690"})
+        check_haproxy_timeouts(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "690"})
 
 
 def test_a_bound_of_connections_that_is_no_number_is_told_before_anything_starts(

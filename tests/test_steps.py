@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from chaos.checker import check
 from fakes_storage import S3Server
-from here import RunHere, run_here
+from here import InProcessRun, in_process_run
 
 from pipelines.cluster import Cluster
 from pipelines.errors import ClusterError, Fenced
@@ -58,8 +58,8 @@ class Ground:
     def new_output(self) -> str:
         return f"{self.outputs}/{next(self.numbers)}"
 
-    def run(self, output: str) -> RunHere:
-        return run_here(self.directory, self.corpus, output)
+    def run(self, output: str) -> InProcessRun:
+        return in_process_run(self.directory, self.corpus, output)
 
     def is_sound(self, output: str) -> bool:
         filesystem, path = fsspec.core.url_to_fs(output)
@@ -82,7 +82,7 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Ground:
 def steps_of(ground: Ground) -> list[str]:
     """The changes that a run makes in peace, in order."""
     told: list[str] = []
-    ground.run(ground.new_output()).seen_by(told.append)()
+    ground.run(ground.new_output()).observed_by(told.append)()
     assert any("put _run/index" in step for step in told)
     assert any("create _run/commits" in step for step in told)
     assert any("clear _run/staging" in step for step in told)
@@ -105,7 +105,7 @@ def test_a_run_that_dies_before_any_change_is_ended_by_the_next(ground: Ground) 
             if next(steps) >= at:
                 raise Killed
 
-        first, second = ground.run(output).seen_by(die), ground.run(output)
+        first, second = ground.run(output).observed_by(die), ground.run(output)
         with pytest.raises(Killed):
             first()
         second()
@@ -128,7 +128,7 @@ def test_a_run_that_is_taken_over_before_any_change_ends_with_what_the_newer_did
             if next(steps) == at:
                 ground.run(output)()
 
-        first = ground.run(output).seen_by(take_over)
+        first = ground.run(output).observed_by(take_over)
         try:
             first()
         except Fenced as fenced:
@@ -151,7 +151,7 @@ def test_a_newer_run_with_more_files_is_not_undone_by_the_older(ground: Ground) 
                 ground.run(output)()
 
         with suppress(Fenced):
-            ground.run(output).seen_by(take_over)()
+            ground.run(output).observed_by(take_over)()
         assert ground.is_sound(output), change
         if change == "write _manifest.json":
             # the older was fenced a moment too late to see it
@@ -171,7 +171,7 @@ def test_a_run_for_which_the_cluster_has_no_room_takes_over_from_nobody(ground: 
 def test_answers_inside_the_corpus_are_no_documents(ground: Ground) -> None:
     corpus = ground.directory / "corpus"
     for _ in range(2):
-        manifest = run_here(ground.directory, corpus, corpus / "answers")()
+        manifest = in_process_run(ground.directory, corpus, corpus / "answers")()
         assert manifest["documents"] == PAPERS
     pq.write_table(pa.table({"doc": ["more"], "text": ["More."]}), corpus / "more.parquet")
-    assert run_here(ground.directory, corpus, corpus / "answers")()["documents"] == PAPERS + 1
+    assert in_process_run(ground.directory, corpus, corpus / "answers")()["documents"] == PAPERS + 1

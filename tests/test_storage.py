@@ -84,8 +84,8 @@ def test_remove_takes_files_and_directories_and_may_be_repeated(storage: Storage
 def test_clear_takes_the_files_that_are_named_and_no_others(storage: Storage) -> None:
     put(storage, "d/x1", "d/y1", "d/x2", "d/sub/x3", "x4")
     for _ in range(2):
-        storage.clear("d", lambda name: name.startswith("x"))
-        storage.clear("nowhere", lambda name: True)
+        storage.remove_matching("d", lambda name: name.startswith("x"))
+        storage.remove_matching("nowhere", lambda name: True)
     assert storage.entries("d") == ["sub", "y1"]
     assert (storage.names("d/sub"), storage.names("")) == (["x3"], ["x4"])
 
@@ -101,7 +101,7 @@ def test_what_may_not_be_removed_is_told(s3: S3Server, monkeypatch: pytest.Monke
     with pytest.raises(StorageError, match=r"out/d: cannot remove: .*still there"):
         storage.remove("d")
     with pytest.raises(StorageError, match=r"out/d: cannot clear: .*still there"):
-        storage.clear("d", lambda name: True)
+        storage.remove_matching("d", lambda name: True)
 
 
 def test_of_a_parquet_file_on_s3_no_more_is_read_than_is_asked_for(
@@ -129,7 +129,7 @@ def test_of_a_parquet_file_on_s3_no_more_is_read_than_is_asked_for(
     fetched.clear()
     spec = InputSpec(path=f"{storage.url}/corpus.parquet", id_column="id")
     corpus = open_corpus(spec, list_files(spec.path))
-    for piece in corpus.pieces:
+    for piece in corpus.fragments:
         assert sum(part.num_rows for part in read_rows(spec, corpus.layout, piece)) == 1
     # a footer is looked for in the last 64 KiB
     most = size + 41 * 2**16

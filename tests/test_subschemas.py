@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import InvalidAnswer, SpecError
-from pipelines.extraction import read_fields, schema_of
+from pipelines.extraction import parse_fields, schema_of
 from pipelines.schema import normalised
 from pipelines.spec import ExtractTask
 from pipelines.subschemas import self_contained, subschemas
@@ -79,7 +79,7 @@ def test_no_schema_makes_a_process_ask_a_server(
     address, paths = asked
     schema = spellings(address)[spelling]
     with pytest.raises((SpecError, InvalidAnswer)):
-        read_fields('{"a": "x"}', normalised(schema, "s"), "", (0, 0), only_verified=False)
+        parse_fields('{"a": "x"}', normalised(schema, "s"), "", (0, 0), only_verified=False)
     assert paths == []
 
 
@@ -98,7 +98,7 @@ def test_a_reference_that_comes_to_the_validator_all_the_same_is_not_followed(
     address, paths = asked
     for schema in spellings(address)[:6]:
         with pytest.raises(InvalidAnswer, match="cannot be checked"):
-            read_fields('{"a": "x"}', schema, "", (0, 0), only_verified=False)
+            parse_fields('{"a": "x"}', schema, "", (0, 0), only_verified=False)
     assert paths == []
 
 
@@ -196,7 +196,9 @@ def test_a_schema_as_deep_as_is_let_in_is_checked() -> None:
     value: Any = {"a": "x"}
     for _ in range(60):
         value = {"a": value}
-    found = read_fields(json.dumps(value), normalised(schema, "s"), "", (0, 0), only_verified=False)
+    found = parse_fields(
+        json.dumps(value), normalised(schema, "s"), "", (0, 0), only_verified=False
+    )
     assert found.values == value
 
 
@@ -232,9 +234,9 @@ def test_a_pattern_is_checked_by_all_that_it_says() -> None:
             }
         )
     )
-    assert read_fields('{"a": "12.5"}', schema, "", (0, 0), only_verified=False).values
+    assert parse_fields('{"a": "12.5"}', schema, "", (0, 0), only_verified=False).values
     with pytest.raises(InvalidAnswer, match=r"a: '\+\.' does not match"):
-        read_fields('{"a": "+."}', schema, "", (0, 0), only_verified=False)
+        parse_fields('{"a": "+."}', schema, "", (0, 0), only_verified=False)
 
 
 @pytest.mark.parametrize(
@@ -254,12 +256,12 @@ def test_no_pattern_keeps_a_process_busy(keys: dict[str, Any]) -> None:
     program = (
         "import sys, json\n"
         "from pipelines.errors import InvalidAnswer, SpecError\n"
-        "from pipelines.extraction import read_fields\n"
+        "from pipelines.extraction import parse_fields\n"
         "from pipelines.schema import normalised\n"
         "try:\n"
         "    schema = normalised(json.loads(sys.argv[1]), 's')\n"
         "    answer = json.dumps({'a': 'a' * 4000 + '!'})\n"
-        "    read_fields(answer, schema, '', (0, 0), only_verified=False)\n"
+        "    parse_fields(answer, schema, '', (0, 0), only_verified=False)\n"
         "    print('fits')\n"
         "except (SpecError, InvalidAnswer) as error:\n"
         "    print(type(error).__name__)\n"
@@ -275,4 +277,4 @@ def test_a_text_too_long_for_its_patterns_is_an_invalid_answer() -> None:
     schema = normalised(field({"type": "string", "pattern": "^(?:.{0,100}x)+$"}), "s")
     answer = json.dumps({"a": "x" * 60_000})
     with pytest.raises(InvalidAnswer, match="too long to be matched"):
-        read_fields(answer, schema, "", (0, 0), only_verified=False)
+        parse_fields(answer, schema, "", (0, 0), only_verified=False)

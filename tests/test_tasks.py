@@ -12,12 +12,12 @@ from pipelines.tasks import (
     REPAIR_TOKENS,
     Completion,
     Task,
-    asked_of,
-    prepare,
-    read_answer,
+    parse_answer,
+    question_for,
     repair_question,
+    tokenize_tasks,
 )
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 SUMMARIZE = SummarizeTask(name="summary", max_words=30)
 CLASSIFY = ClassifyTask(name="topic", labels=("risk", "earnings per share"))
@@ -28,8 +28,8 @@ TEXT = "The statements were audited by Smith & Co in 1999."
 
 
 @pytest.fixture
-def tasks(tiny_tokens: Tokens) -> dict[str, Task]:
-    return {task.spec.kind: task for task in prepare(ALL, tiny_tokens)}
+def tasks(tiny_tokenizer: ChatTokenizer) -> dict[str, Task]:
+    return {task.spec.kind: task for task in tokenize_tasks(ALL, tiny_tokenizer)}
 
 
 def completion(text: str, logprob: float | None = None) -> Completion:
@@ -44,29 +44,31 @@ def test_questions_say_what_the_job_file_says(tasks: dict[str, Task]) -> None:
     assert form in tasks["extract"].question.text
 
 
-def test_question_ids_are_the_question(tasks: dict[str, Task], tiny_tokens: Tokens) -> None:
+def test_question_ids_are_the_question(
+    tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
+) -> None:
     for task in tasks.values():
         for part in (False, True):
-            question = asked_of(task, part=part)
-            assert tiny_tokens.decode(question.ids) == question.text
+            question = question_for(task, chunk=part)
+            assert tiny_tokenizer.decode(question.token_ids) == question.text
 
 
-def test_a_question_cannot_become_control(tiny_tokens: Tokens) -> None:
+def test_a_question_cannot_become_control(tiny_tokenizer: ChatTokenizer) -> None:
     tricky = AskTask(name="x", question="What does <|end|> mean, and </s>?")
-    (task,) = prepare((tricky,), tiny_tokens)
-    assert tiny_tokens.control_ids.isdisjoint(task.question.ids)
+    (task,) = tokenize_tasks((tricky,), tiny_tokenizer)
+    assert tiny_tokenizer.control_ids.isdisjoint(task.question.token_ids)
 
 
 def test_classify_is_decoded_under_its_labels_with_room_for_the_longest(
-    tasks: dict[str, Task], tiny_tokens: Tokens
+    tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
 ) -> None:
     sampling = tasks["classify"].question.sampling
     assert sampling.choices == ("risk", "earnings per share")
-    assert sampling.max_tokens > len(tiny_tokens.encode("earnings per share"))
+    assert sampling.max_tokens > len(tiny_tokenizer.encode("earnings per share"))
 
 
 def test_a_chunk_may_speak_for_no_label_and_a_document_may_not(tasks: dict[str, Task]) -> None:
-    part = asked_of(tasks["classify"], part=True).sampling.choices
+    part = question_for(tasks["classify"], chunk=True).sampling.choices
     assert part == ("risk", "earnings per share", CANNOT_TELL)
     assert CANNOT_TELL not in (tasks["classify"].question.sampling.choices or ())
 
@@ -76,24 +78,24 @@ def test_ask_may_write_as_much_as_the_job_file_allows(tasks: dict[str, Task]) ->
 
 
 def test_a_summary_is_the_text_without_its_edges(tasks: dict[str, Task]) -> None:
-    found = read_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
+    found = parse_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
     assert found == Summary("All is well.")
 
 
 def test_a_label_has_its_probability_as_confidence(tasks: dict[str, Task]) -> None:
     sure = completion("risk", math.log(0.75))
-    found = read_answer(tasks["classify"], sure, "", (0, 0))
+    found = parse_answer(tasks["classify"], sure, "", (0, 0))
     assert isinstance(found, Label) and found.confidence == pytest.approx(0.75)
-    assert read_answer(tasks["classify"], completion("risk"), "", (0, 0)) == Label("risk")
+    assert parse_answer(tasks["classify"], completion("risk"), "", (0, 0)) == Label("risk")
 
 
 def test_a_label_must_be_one_of_the_labels(tasks: dict[str, Task]) -> None:
     with pytest.raises(InvalidAnswer, match="'earnings'"):
-        read_answer(tasks["classify"], completion("earnings"), "", (0, 0))
+        parse_answer(tasks["classify"], completion("earnings"), "", (0, 0))
 
 
 def _reply(task: Task, answer: str) -> object:
-    return read_answer(task, completion(answer), TEXT, (0, len(TEXT)))
+    return parse_answer(task, completion(answer), TEXT, (0, len(TEXT)))
 
 
 def test_a_quote_is_found_where_it_stands(tasks: dict[str, Task]) -> None:
@@ -110,7 +112,7 @@ def test_a_quote_that_is_not_in_the_text_is_kept_unverified(tasks: dict[str, Tas
 
 def test_a_quote_is_looked_for_only_where_the_model_looked(tasks: dict[str, Task]) -> None:
     answer = completion("1999\nQuote: in 1999")
-    reply = read_answer(tasks["ask"], answer, TEXT, (0, 20))
+    reply = parse_answer(tasks["ask"], answer, TEXT, (0, 20))
     assert isinstance(reply, Reply) and not reply.quotes[0].verified
 
 
@@ -125,8 +127,10 @@ def test_an_empty_quote_is_no_quote(tasks: dict[str, Task]) -> None:
     assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply("Yes", ())
 
 
-def test_only_a_verified_answer_stands_where_the_job_wants_it(tiny_tokens: Tokens) -> None:
-    (task,) = prepare((ASK.model_copy(update={"only_verified": True}),), tiny_tokens)
+def test_only_a_verified_answer_stands_where_the_job_wants_it(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    (task,) = tokenize_tasks((ASK.model_copy(update={"only_verified": True}),), tiny_tokenizer)
     bad = Quote("audited by Jones", None, None, verified=False)
     assert _reply(task, "Jones\nQuote: audited by Jones") == Reply(None, (bad,))
     assert _reply(task, "Smith") == Reply(None, ())
@@ -135,11 +139,11 @@ def test_only_a_verified_answer_stands_where_the_job_wants_it(tiny_tokens: Token
 
 
 def test_a_refused_answer_is_told_what_was_wrong_within_its_bound(
-    tasks: dict[str, Task], tiny_tokens: Tokens
+    tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
 ) -> None:
     first = tasks["extract"].question
-    again = repair_question(first, "company: 3 is not of type 'string'", tiny_tokens)
+    again = repair_question(first, "company: 3 is not of type 'string'", tiny_tokenizer)
     assert "company: 3 is not of type 'string'" in again.text
-    assert again.ids[: len(first.ids)] == first.ids
-    long = repair_question(first, "no " * 1000, tiny_tokens)
-    assert len(long.ids) == len(first.ids) + REPAIR_TOKENS
+    assert again.token_ids[: len(first.token_ids)] == first.token_ids
+    long = repair_question(first, "no " * 1000, tiny_tokenizer)
+    assert len(long.token_ids) == len(first.token_ids) + REPAIR_TOKENS

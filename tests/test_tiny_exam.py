@@ -14,7 +14,7 @@ from fakes import FakeEngine
 
 from pipelines.models import Model
 from pipelines.prepared import prepare_tasks
-from pipelines.tasks import QUOTE_MARK, Sampling
+from pipelines.tasks import QUOTE_PREFIX, Sampling
 from pipelines.tiny.author import Author
 from pipelines.tiny.exam import (
     ASK,
@@ -28,20 +28,22 @@ from pipelines.tiny.exam import (
     set_paper,
     share,
 )
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 
 @pytest.mark.parametrize(
     ("length", "documents"), [(200, 20), (1400, 8), (3000, 8), (20_000, 4), (200_000, 1)]
 )
 async def test_a_reader_by_the_rules_makes_no_mistake(
-    length: int, documents: int, tiny_model: Model, paired_tokens: Tokens
+    length: int, documents: int, tiny_model: Model, paired_tokenizer: ChatTokenizer
 ) -> None:
     score = Score()
     for number in range(documents):
         paper = set_paper(Author(f"ruled {length} {number}", number % 2), length)
-        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokens)
-        engine = FakeEngine(paired_tokens, kv_tokens=500_000, answers=ruled.reader(paired_tokens))
+        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokenizer)
+        engine = FakeEngine(
+            paired_tokenizer, kv_cache_tokens=500_000, answers=ruled.reader(paired_tokenizer)
+        )
         score += await marked(paper, tasks, engine)
     assert {mark: share(score, mark)[:6] for mark in MARKS} == dict.fromkeys(MARKS, "100.0%")
 
@@ -53,15 +55,15 @@ def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     if sampling.schema:
         names = json.loads(sampling.schema)["properties"]
         return json.dumps(dict.fromkeys(names)), None
-    return f"wrong\n{QUOTE_MARK} End of the document.", None
+    return f"wrong\n{QUOTE_PREFIX} End of the document.", None
 
 
-async def test_every_mistake_is_counted(tiny_model: Model, paired_tokens: Tokens) -> None:
+async def test_every_mistake_is_counted(tiny_model: Model, paired_tokenizer: ChatTokenizer) -> None:
     score = Score()
     for number in range(12):
         paper = set_paper(Author(f"wrong {number}"), 400)
-        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokens)
-        score += await marked(paper, tasks, FakeEngine(paired_tokens, answers=wrong))
+        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokenizer)
+        score += await marked(paper, tasks, FakeEngine(paired_tokenizer, answers=wrong))
     assert all(score[mark, False] for mark in MARKS)
     for mark in (ASK, UNTOLD, QUOTE, SUMMARIZE):
         assert score[mark, True] == 0

@@ -10,40 +10,40 @@ from fakes import FakeEngine, tasks_of
 
 from pipelines.answer import answer_document
 from pipelines.documents import Document, Fields
-from pipelines.extraction import read_fields
+from pipelines.extraction import parse_fields
 from pipelines.models import Model
 from pipelines.prompts import (
+    CHUNK_INSTRUCTION,
+    END_OF_CHUNK,
     END_OF_DOCUMENT,
     END_OF_NOTES,
-    END_OF_PART,
     INSTRUCTION,
     NOTES_INSTRUCTION,
-    PART_INSTRUCTION,
 )
 from pipelines.schema import from_shorthand
 from pipelines.spec import AskTask
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author, form_of
 from pipelines.tiny.lessons import Lesson, Teacher
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 
 @pytest.fixture(scope="module")
-def lessons(paired_tokens: Tokens) -> list[Lesson]:
-    teacher = Teacher(paired_tokens, "test")
+def lessons(paired_tokenizer: ChatTokenizer) -> list[Lesson]:
+    teacher = Teacher(paired_tokenizer, "test")
     made = [teacher.whole(120) for _ in range(20)]
     made += [teacher.part(120) for _ in range(20)]
     return made + [teacher.combining(160) for _ in range(60)]
 
 
-def _asked(lessons: list[Lesson], tokens: Tokens) -> Iterator[tuple[str, str, str]]:
+def _asked(lessons: list[Lesson], tokens: ChatTokenizer) -> Iterator[tuple[str, str, str]]:
     """Kind, prompt and answer, as texts."""
     for lesson in lessons:
         for asked in lesson.asked:
             yield (
                 asked.kind,
                 tokens.decode([*lesson.shown, *asked.question]),
-                tokens.read(asked.answer),
+                tokens.decode_output(asked.answer),
             )
 
 
@@ -56,52 +56,56 @@ def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
     }
 
 
-def test_the_first_lessons_teach_the_same_answers_with_fewer_words(paired_tokens: Tokens) -> None:
-    teacher = Teacher(paired_tokens, "first")
+def test_the_first_lessons_teach_the_same_answers_with_fewer_words(
+    paired_tokenizer: ChatTokenizer,
+) -> None:
+    teacher = Teacher(paired_tokenizer, "first")
     makers = (teacher.bare, teacher.quoting, teacher.filling, teacher.asking, teacher.labelling)
     for make in makers:
         for lesson in (make(120) for _ in range(20)):
-            text = paired_tokens.decode(lesson.shown)
+            text = paired_tokenizer.decode(lesson.shown)
             for asked in lesson.asked:
-                answer = paired_tokens.read(asked.answer)
+                answer = paired_tokenizer.decode_output(asked.answer)
                 if asked.kind == "labelling":
-                    assert f"- {answer}\n" in paired_tokens.decode(asked.question)
+                    assert f"- {answer}\n" in paired_tokenizer.decode(asked.question)
                 for quote in re.findall(r'Quote: (.+)|: "(\w[^"]*: [^"]*)"', answer):
                     assert "".join(quote) in text
 
 
-def test_the_same_seed_teaches_the_same(paired_tokens: Tokens) -> None:
-    first, again, other = (Teacher(paired_tokens, seed) for seed in ("a", "a", "b"))
+def test_the_same_seed_teaches_the_same(paired_tokenizer: ChatTokenizer) -> None:
+    first, again, other = (Teacher(paired_tokenizer, seed) for seed in ("a", "a", "b"))
     taught = first.whole(80)
     assert again.whole(80) == taught
     assert other.whole(80) != taught
 
 
 async def test_a_whole_document_is_asked_about_as_it_is_taught(
-    lessons: list[Lesson], tiny_model: Model, paired_tokens: Tokens
+    lessons: list[Lesson], tiny_model: Model, paired_tokenizer: ChatTokenizer
 ) -> None:
     compared = 0
-    for kind, prompt, _ in _asked(lessons, paired_tokens):
+    for kind, prompt, _ in _asked(lessons, paired_tokenizer):
         if kind != "ask":
             continue
         # each piece of a prompt is tokenized alone, and so begins with a blank
         text = prompt.partition(f"{INSTRUCTION} ")[2].rpartition(f" {END_OF_DOCUMENT}")[0]
         put = prompt.rpartition("Question: ")[2].partition("\nAnswer briefly")[0]
-        tasks = tasks_of([AskTask(name="a", question=put)], tiny_model, paired_tokens)
-        engine = FakeEngine(paired_tokens)
+        tasks = tasks_of([AskTask(name="a", question=put)], tiny_model, paired_tokenizer)
+        engine = FakeEngine(paired_tokenizer)
         await answer_document(Document("d", text), tasks, engine)
         assert engine.prompts == [prompt]
         compared += 1
     assert compared > 20
 
 
-def test_each_form_of_prompt_has_its_frame(lessons: list[Lesson], paired_tokens: Tokens) -> None:
+def test_each_form_of_prompt_has_its_frame(
+    lessons: list[Lesson], paired_tokenizer: ChatTokenizer
+) -> None:
     frames = {
         "": (INSTRUCTION, END_OF_DOCUMENT),
-        "part": (PART_INSTRUCTION, END_OF_PART),
+        "part": (CHUNK_INSTRUCTION, END_OF_CHUNK),
         "combining": (NOTES_INSTRUCTION, END_OF_NOTES),
     }
-    for kind, prompt, _ in _asked(lessons, paired_tokens):
+    for kind, prompt, _ in _asked(lessons, paired_tokenizer):
         begin, end = frames[kind.partition(" ")[2]]
         assert prompt.startswith(f"<|user|>{begin}")
         shown, _, question = prompt.rpartition(" Question: ")
@@ -109,9 +113,11 @@ def test_each_form_of_prompt_has_its_frame(lessons: list[Lesson], paired_tokens:
         assert question.endswith("<|end|><|assistant|>")
 
 
-def test_taught_quotes_stand_in_the_text(lessons: list[Lesson], paired_tokens: Tokens) -> None:
+def test_taught_quotes_stand_in_the_text(
+    lessons: list[Lesson], paired_tokenizer: ChatTokenizer
+) -> None:
     seen = 0
-    for kind, prompt, answer in _asked(lessons, paired_tokens):
+    for kind, prompt, answer in _asked(lessons, paired_tokenizer):
         spoken, _, quote = answer.partition("\nQuote: ")
         if kind.startswith("ask") and quote:
             assert quote in prompt
@@ -121,12 +127,12 @@ def test_taught_quotes_stand_in_the_text(lessons: list[Lesson], paired_tokens: T
 
 
 def test_hard_lessons_have_notes_about_other_keys_and_texts_that_state_nothing(
-    paired_tokens: Tokens,
+    paired_tokenizer: ChatTokenizer,
 ) -> None:
-    teacher = Teacher(paired_tokens, "hard", alike=0.3)
+    teacher = Teacher(paired_tokenizer, "hard", alike=0.3)
     made = [teacher.combining(300) for _ in range(150)]
     numbers, others = set(), 0
-    for kind, prompt, answer in _asked(made, paired_tokens):
+    for kind, prompt, answer in _asked(made, paired_tokenizer):
         shown, _, put = prompt.rpartition(" Question: ")
         if kind == "extract combining":
             (field,) = re.findall(r"Which value of (\w+) is right", put)
@@ -141,15 +147,15 @@ def test_hard_lessons_have_notes_about_other_keys_and_texts_that_state_nothing(
             others += quoted[0] != key
     assert numbers - {"1"}
     assert others > 2
-    asked = list(_asked([teacher.part(150) for _ in range(60)], paired_tokens))
+    asked = list(_asked([teacher.part(150) for _ in range(60)], paired_tokenizer))
     untold = [answer == "Not stated" for kind, _, answer in asked if kind == "ask part"]
     assert sum(untold) > len(untold) / 2
 
 
 def test_a_summary_of_notes_copies_them_in_easy_lessons_and_in_hard_ones(
-    lessons: list[Lesson], paired_tokens: Tokens
+    lessons: list[Lesson], paired_tokenizer: ChatTokenizer
 ) -> None:
-    teacher = Teacher(paired_tokens, "notes", alike=0.3)
+    teacher = Teacher(paired_tokenizer, "notes", alike=0.3)
     hard = [teacher.combining(900) for _ in range(60)]
     for made in (lessons, hard):
         of_notes = [each for each in made if each.asked[0].kind == "summarize combining"]
@@ -175,7 +181,7 @@ def test_a_taught_form_keeps_its_schema_and_its_quotes_are_found() -> None:
         fields = form_of(dict(fact.field for fact in text.facts))
         answer = rules.form(text.text, fields)
         whole = (0, len(text.text))
-        read = read_fields(answer, from_shorthand(fields), text.text, whole, only_verified=False)
+        read = parse_fields(answer, from_shorthand(fields), text.text, whole, only_verified=False)
         assert isinstance(read, Fields)
         assert {quote.field for quote in read.quotes} == set(fields)
         assert all(quote.verified for quote in read.quotes)

@@ -17,7 +17,7 @@ from pipelines.tiny.lessons import Asked, Lesson
 from pipelines.tiny.muon import Muon
 from pipelines.tiny.phi3 import paired_words
 from pipelines.tiny.train import CHECKPOINT, Training
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 STAGES = (Stage(2, 40, {"bare": 1.0}), Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}))
 END = 9
@@ -30,10 +30,10 @@ def tokenizer(paired_path: Path, tmp_path: Path) -> Path:
 
 
 def test_a_question_is_answered_as_if_it_stood_alone(
-    tokenizer: Path, paired_tokens: Tokens
+    tokenizer: Path, paired_tokenizer: ChatTokenizer
 ) -> None:
     torch.manual_seed(0)
-    training = Training(paired_tokens, tokenizer, 0, STAGES)
+    training = Training(paired_tokenizer, tokenizer, 0, STAGES)
     first, second = Asked("a", (20, 21, 22), (23, 24)), Asked("b", (30, 31), (32,))
     pick = Random(0)  # noqa: S311
     both = batch_of([Lesson((5, 6, 7), (first, second)), Lesson((5,), (first,))], END, pick)
@@ -66,7 +66,7 @@ def test_muon_moves_as_torch_s_does(shape: tuple[int, int]) -> None:
 
 
 def _train(
-    tokens: Tokens,
+    tokens: ChatTokenizer,
     tokenizer: Path,
     directory: Path,
     seed: int,
@@ -85,12 +85,12 @@ def _train(
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
-    tokenizer: Path, paired_tokens: Tokens
+    tokenizer: Path, paired_tokenizer: ChatTokenizer
 ) -> None:
-    once = _train(paired_tokens, tokenizer, tokenizer / "once", 3, 4)
-    _train(paired_tokens, tokenizer, tokenizer / "twice", 3, 2)
+    once = _train(paired_tokenizer, tokenizer, tokenizer / "once", 3, 4)
+    _train(paired_tokenizer, tokenizer, tokenizer / "twice", 3, 2)
     assert not (tokenizer / "twice" / "model.safetensors").exists()
-    twice = _train(paired_tokens, tokenizer, tokenizer / "twice", 3, 4)
+    twice = _train(paired_tokenizer, tokenizer, tokenizer / "twice", 3, 4)
     # the last bits depend on where in memory a matrix lies; one step moves a weight by 1e-5
     assert float((once - twice).abs().mean()) < 1e-7
     written = load_file(tokenizer / "twice" / "model.safetensors")
@@ -99,21 +99,21 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
 
 
 def test_the_model_is_the_mean_of_the_weights_that_were_kept(
-    tokenizer: Path, paired_tokens: Tokens
+    tokenizer: Path, paired_tokenizer: ChatTokenizer
 ) -> None:
-    first = _train(paired_tokens, tokenizer, tokenizer / "first", 3, 2)
-    last = _train(paired_tokens, tokenizer, tokenizer / "last", 3, 4)
+    first = _train(paired_tokenizer, tokenizer, tokenizer / "first", 3, 2)
+    last = _train(paired_tokenizer, tokenizer, tokenizer / "last", 3, 4)
     keeping = [replace(stage, kept=True) for stage in STAGES]
-    _train(paired_tokens, tokenizer, tokenizer / "mean", 3, 3, keeping)
-    mean = _train(paired_tokens, tokenizer, tokenizer / "mean", 3, 4, keeping)
+    _train(paired_tokenizer, tokenizer, tokenizer / "mean", 3, 3, keeping)
+    mean = _train(paired_tokenizer, tokenizer, tokenizer / "mean", 3, 4, keeping)
     assert float((mean - (first + last) / 2).abs().mean()) < 1e-7
     assert float((mean - last).abs().mean()) > 1e-6
 
 
 def test_a_word_means_the_same_with_and_without_a_blank(
-    tokenizer: Path, paired_tokens: Tokens
+    tokenizer: Path, paired_tokenizer: ChatTokenizer
 ) -> None:
-    training = Training(paired_tokens, tokenizer, 0, STAGES)
+    training = Training(paired_tokenizer, tokenizer, 0, STAGES)
     training.run()
     ids = Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab()
     pairs = torch.tensor(list(paired_words(ids)))
@@ -124,7 +124,9 @@ def test_a_word_means_the_same_with_and_without_a_blank(
         assert float(moved[0].abs().max()) > 0
 
 
-def test_a_training_does_not_go_on_with_another_one(tokenizer: Path, paired_tokens: Tokens) -> None:
-    _train(paired_tokens, tokenizer, tokenizer / "one", 3, 2)
+def test_a_training_does_not_go_on_with_another_one(
+    tokenizer: Path, paired_tokenizer: ChatTokenizer
+) -> None:
+    _train(paired_tokenizer, tokenizer, tokenizer / "one", 3, 2)
     with pytest.raises(ValueError, match="another seed, other steps or other prompts"):
-        _train(paired_tokens, tokenizer, tokenizer / "one", 4, 4)
+        _train(paired_tokenizer, tokenizer, tokenizer / "one", 4, 4)

@@ -13,7 +13,7 @@ from pipelines.engine import VllmEngine
 from pipelines.models import TRAINED_PATH, Model, resolve
 from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.exam import ASK, CLASSIFY, EXTRACT, QUOTE, SUMMARIZE, UNTOLD, examine, start
-from pipelines.tokens import Tokens, load_tokens
+from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -27,7 +27,7 @@ TOLD = {ASK: 0.97, UNTOLD: 0.93, EXTRACT: 0.97, CLASSIFY: 0.97, SUMMARIZE: 0.86,
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[tuple[VllmEngine, Model, Tokens]]:
+def started() -> Iterator[tuple[VllmEngine, Model, ChatTokenizer]]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     model = resolve("tiny")
     engine, tokens = start(model)
@@ -37,7 +37,7 @@ def started() -> Iterator[tuple[VllmEngine, Model, Tokens]]:
 
 def test_it_learned_the_prompts_that_are_sent() -> None:
     learned = json.loads((TRAINED_PATH / "training.json").read_text())["prompts"]
-    assert prompts_digest(load_tokens(TRAINED_PATH)) == learned, (
+    assert prompts_digest(load_tokenizer(TRAINED_PATH)) == learned, (
         "phifleet now asks in other words than `tiny` learned: train it anew by "
         "`python -m pipelines.tiny.train --output build/tiny`, see pipelines/tiny/README.md"
     )
@@ -47,7 +47,7 @@ def test_it_learned_the_prompts_that_are_sent() -> None:
     ("length", "documents"), [(300, DOCUMENTS), (1_200, DOCUMENTS), (8_000, 3)]
 )
 async def test_it_answers(
-    started: tuple[VllmEngine, Model, Tokens], length: int, documents: int
+    started: tuple[VllmEngine, Model, ChatTokenizer], length: int, documents: int
 ) -> None:
     engine, model, tokens = started
     result = await examine(engine, model, tokens, length, documents, "test")

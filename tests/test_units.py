@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pipelines import units
 from pipelines.units import (
-    Cutter,
     Unit,
-    longest_first,
+    UnitSplitter,
+    costliest_first,
     number_units,
     units_of,
     units_table,
@@ -25,7 +25,7 @@ COSTS = st.lists(st.integers(0, 20), max_size=80)
 
 def cut(batches: list[list[int]], target: float, size_bytes: int = 1) -> list[list[int]]:
     """The units that a cutter makes of batches of costs, the last one perhaps unfinished."""
-    cutter = Cutter(target)
+    cutter = UnitSplitter(target)
     made: list[list[int]] = [[]]
     for batch in batches:
         seconds = np.array(batch, dtype=np.float64)
@@ -86,7 +86,7 @@ def test_the_costliest_unit_runs_first() -> None:
     found = [
         replace(UNIT, number=n, seconds=s) for n, s in ((0, 1.0), (1, 9.0), (2, 9.0), (3, 5.0))
     ]
-    assert [unit.number for unit in longest_first(found)] == [1, 2, 3, 0]
+    assert [unit.number for unit in costliest_first(found)] == [1, 2, 3, 0]
 
 
 def test_units_survive_their_table() -> None:

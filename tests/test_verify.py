@@ -16,7 +16,7 @@ from pipelines.ledger import Ledger
 from pipelines.records import Commit, Plan, StagedFile, sha256
 from pipelines.storage import Storage
 from pipelines.units import Unit
-from pipelines.verify import Verdict, verify
+from pipelines.verify import VerifyReport, verify
 
 IDS = pa.chunked_array([[f"d{number}" for number in range(6)]])
 UNITS = tuple(
@@ -74,7 +74,7 @@ def _commit(
 
 
 def test_a_finished_run_is_complete(storage: Storage) -> None:
-    assert verify(storage) == Verdict(6, 4, 2, 2, 2, ())
+    assert verify(storage) == VerifyReport(6, 4, 2, 2, 2, ())
     assert verify(storage).complete
 
 
@@ -94,7 +94,7 @@ def damage_part(storage: Storage) -> None:
 
 def remove_part_with_its_copy(storage: Storage) -> None:
     storage.remove("part-000001.parquet")
-    storage.clear("_run/staging", lambda _: True)
+    storage.remove_matching("_run/staging", lambda _: True)
 
 
 def add_stranger(storage: Storage) -> None:

@@ -12,14 +12,14 @@ from pipelines.documents import Usage
 from pipelines.engine import EngineConfig
 from pipelines.errors import Fenced
 from pipelines.ids import digest_ids, hash_ids
-from pipelines.keeper import Keeper
+from pipelines.keeper import EngineSupervisor
 from pipelines.lease import take_lease
 from pipelines.ledger import Ledger
 from pipelines.models import Model
 from pipelines.progress import Progress
 from pipelines.spec import ClassifyTask, SummarizeTask
 from pipelines.storage import Storage
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 from pipelines.worker import UnitRunner, WorkerConfig
 
 TASKS = (SummarizeTask(name="summary"), ClassifyTask(name="topic", labels=("a", "b")))
@@ -27,7 +27,7 @@ TEXTS = [b"one text", None, b"another text", b"\xff\xfe", b"  "]
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConfig:
+def config(tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> WorkerConfig:
     (tmp_path / "_run/index").mkdir(parents=True)
     rows = pa.table(
         {
@@ -40,21 +40,21 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokens: Tokens) -> WorkerConf
     )
     pq.write_table(rows, tmp_path / "_run/index/text.parquet", row_group_size=5)
     engine = EngineConfig(tiny_model, 4096, gpu=False)
-    tasks = tasks_of(TASKS, tiny_model, tiny_tokens)
+    tasks = tasks_of(TASKS, tiny_model, tiny_tokenizer)
     storage = Storage(str(tmp_path))
     lease = take_lease(storage)
     return WorkerConfig("test", "short", storage, lease, engine, tasks, "key", {"made": "here"})
 
 
 async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
-    runner = UnitRunner(config, Keeper(lambda: engine), None)
+    runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
     return await runner.run(7, "_run/index/text.parquet", 0, "plan"), runner
 
 
 async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    committed, _ = await _run(config, FakeEngine(tiny_tokens))
+    committed, _ = await _run(config, FakeEngine(tiny_tokenizer))
     part = pq.read_table(config.storage.path("part-000007.parquet"))
     letters = pq.read_table(config.storage.path("_errors/part-000007.parquet"))
     (record,) = Ledger(config.storage).commits([7])
@@ -70,45 +70,49 @@ async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
     assert (record.plan, record.ids) == ("plan", digest_ids(hash_ids(ids)))
 
 
-async def test_a_part_says_how_it_was_made(config: WorkerConfig, tiny_tokens: Tokens) -> None:
-    await _run(config, FakeEngine(tiny_tokens))
+async def test_a_part_says_how_it_was_made(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+) -> None:
+    await _run(config, FakeEngine(tiny_tokenizer))
     metadata = pq.read_schema(config.storage.path("part-000007.parquet")).metadata
     assert metadata[b"made"] == b"here"
 
 
 async def test_whoever_commits_second_leaves_nothing_behind(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    await _run(config, FakeEngine(tiny_tokens))
+    await _run(config, FakeEngine(tiny_tokenizer))
     before = config.storage.read("part-000007.parquet")
     staged = config.storage.names("_run/staging")
-    committed, _ = await _run(config, FakeEngine(tiny_tokens, answers=lambda *_: ("a", None)))
+    committed, _ = await _run(config, FakeEngine(tiny_tokenizer, answers=lambda *_: ("a", None)))
     assert not committed
     assert config.storage.read("part-000007.parquet") == before
     assert config.storage.names("_run/staging") == staged
 
 
 async def test_a_fenced_worker_stages_and_commits_nothing(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     take_lease(config.storage)
     with pytest.raises(Fenced, match="took over as generation 2"):
-        await _run(config, FakeEngine(tiny_tokens))
+        await _run(config, FakeEngine(tiny_tokenizer))
     assert Ledger(config.storage).committed() == set()
     assert config.storage.names("_run/staging") == config.storage.names("") == []
 
 
 async def test_progress_counts_documents_and_reasons(
-    config: WorkerConfig, tiny_tokens: Tokens
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    _, runner = await _run(config, FakeEngine(tiny_tokens))
+    _, runner = await _run(config, FakeEngine(tiny_tokenizer))
     progress = runner.progress
     assert (progress.answered, progress.dead_letters) == (2, 3)
     assert progress.reasons == {"empty": 2, "not_text": 1}
 
 
-async def test_a_commit_record_is_plain_json(config: WorkerConfig, tiny_tokens: Tokens) -> None:
-    await _run(config, FakeEngine(tiny_tokens))
+async def test_a_commit_record_is_plain_json(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+) -> None:
+    await _run(config, FakeEngine(tiny_tokenizer))
     record = json.loads(config.storage.read("_run/commits/000007.json"))
     assert record["part"]["rows"] == 2
     assert record["unit"] == 7

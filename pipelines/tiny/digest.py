@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.chunking import ChunkSize, cut
 from pipelines.combining import Combiner, Finding
-from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
+from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
 from pipelines.outline import opening
 from pipelines.prompts import Prompts
 from pipelines.spec import (
@@ -25,8 +25,8 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import Completion, Question, Task, prepare, repair_question
-from pipelines.tokens import Tokens
+from pipelines.tasks import Completion, Question, Task, repair_question, tokenize_tasks
+from pipelines.tokens import ChatTokenizer
 
 _TEXT = """A report on the harbour. It has three parts.
 
@@ -63,7 +63,7 @@ _LABELS = (Label("ships"), Label("weather"))
 _UNTOLD = (Label(CANNOT_TELL), Label(CANNOT_TELL))
 
 
-def prompts_digest(tokens: Tokens) -> str:
+def prompts_digest(tokens: ChatTokenizer) -> str:
     """16 hex digits that change with the words of the prompts, and with how these are put."""
     digest = hashlib.sha256()
     for ids, asked in _prompts(tokens):
@@ -72,22 +72,22 @@ def prompts_digest(tokens: Tokens) -> str:
     return digest.hexdigest()[:16]
 
 
-def _prompts(tokens: Tokens) -> Iterator[tuple[Sequence[int], Question | None]]:
+def _prompts(tokens: ChatTokenizer) -> Iterator[tuple[Sequence[int], Question | None]]:
     """What is shown, and after it the questions."""
     prompts = Prompts(tokens)
     chunks = cut(_TEXT, ChunkSize(48, 8), tokens)
-    parts = [prompts.part(_TEXT, chunk, opening(_TEXT)) for chunk in chunks]
-    for each in (prompts.whole(tokens.encode(_TEXT)), *parts):
-        yield tokens.frame(each.ids, []), None
-    for task in prepare(_SPECS, tokens):
+    parts = [prompts.chunk_prefix(_TEXT, chunk, opening(_TEXT)) for chunk in chunks]
+    for each in (prompts.document_prefix(tokens.encode(_TEXT)), *parts):
+        yield tokens.build_prompt(each.token_ids, []), None
+    for task in tokenize_tasks(_SPECS, tokens):
         again = repair_question(task.question, "not JSON", tokens)
-        for asked in (task.question, task.part_question, again):
-            yield asked.ids, asked
+        for asked in (task.question, task.chunk_question, again):
+            yield asked.token_ids, asked
         for values in _said(task.spec):
             yield from _combining(tokens, task, values)
 
 
-def _said(spec: TaskSpec) -> tuple[tuple[Value, Value], ...]:
+def _said(spec: TaskSpec) -> tuple[tuple[AnswerValue, AnswerValue], ...]:
     match spec:
         case SummarizeTask():
             return (_SUMMARIES,)
@@ -102,13 +102,13 @@ def _said(spec: TaskSpec) -> tuple[tuple[Value, Value], ...]:
 
 
 def _combining(
-    tokens: Tokens, task: Task, values: Sequence[Value]
+    tokens: ChatTokenizer, task: Task, values: Sequence[AnswerValue]
 ) -> list[tuple[Sequence[int], Question]]:
     """What the Combiner asks about the values of two chunks."""
     put: list[tuple[Sequence[int], Question]] = []
 
     async def ask(shared: Sequence[int], asked: Question) -> Completion:
-        put.append((tokens.frame(shared, asked.ids), asked))
+        put.append((tokens.build_prompt(shared, asked.token_ids), asked))
         return Completion(asked.sampling.choices[0] if asked.sampling.choices else "", Usage(), "")
 
     half = len(_TEXT) // 2

@@ -18,12 +18,12 @@ from typing import Any
 
 from pipelines.answer import Engine, answer_document
 from pipelines.combining import Combiner, Finding
-from pipelines.documents import Document, Fields, Label, Reply, Summary, Usage, Value
+from pipelines.documents import AnswerValue, Document, Fields, Label, Reply, Summary, Usage
 from pipelines.engine import EngineConfig, VllmEngine
 from pipelines.extraction import QUOTES
 from pipelines.merging import merge, vote
 from pipelines.models import TRAINED_LENGTHS, Model, resolve
-from pipelines.passages import ids_of_whole, passages
+from pipelines.passages import passages, single_pass_ids
 from pipelines.prepared import prepare_tasks
 from pipelines.prompts import END_OF_NOTES, NOTES_INSTRUCTION
 from pipelines.spec import (
@@ -35,10 +35,10 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import NOT_STATED, Completion, Question, Task, Tasks
+from pipelines.tasks import NOT_STATED, Completion, Question, Task, TaskSet
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author, Fact, Text, form_of
-from pipelines.tokens import Tokens, load_tokens
+from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 LENGTHS = (200, 400, 800, 1400, 3000, 10_000, 50_000, 200_000)
 ASK, UNTOLD, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = MARKS = (
@@ -96,7 +96,7 @@ def main() -> int:
 
 
 async def _examine_all(
-    options: argparse.Namespace, engine: VllmEngine, model: Model, tokens: Tokens
+    options: argparse.Namespace, engine: VllmEngine, model: Model, tokens: ChatTokenizer
 ) -> list[Result]:
     results = []
     for length in options.lengths:
@@ -115,15 +115,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def start(model: Model) -> tuple[VllmEngine, Tokens]:
+def start(model: Model) -> tuple[VllmEngine, ChatTokenizer]:
     """An engine as long as the model's short rope factors hold, and the model's tokens."""
-    tokens = load_tokens(model.path)
+    tokens = load_tokenizer(model.path)
     length = model.short_rope_len or model.max_model_len
     return VllmEngine(EngineConfig(model, length, gpu=False), tokens), tokens
 
 
 async def examine(
-    engine: VllmEngine, model: Model, tokens: Tokens, length: int, documents: int, seed: str
+    engine: VllmEngine, model: Model, tokens: ChatTokenizer, length: int, documents: int, seed: str
 ) -> Result:
     """Ask about so many documents of about so many tokens, every other one with traps."""
     result = Result(length, documents)
@@ -180,20 +180,20 @@ def _fields(author: Author, facts: Sequence[Fact]) -> dict[str, Any]:
     return form_of(fields)
 
 
-async def marked(paper: Paper, tasks: Tasks, engine: Engine) -> Score:
+async def marked(paper: Paper, tasks: TaskSet, engine: Engine) -> Score:
     """The score of the engine's answers."""
     document = Document("d", paper.text.text)
     outcome = await answer_document(document, tasks, engine)
     seen = list(_seen(paper.text.text, tasks))
     score: Score = Counter()
-    for task, answer in zip(tasks.each, outcome.answers, strict=True):
+    for task, answer in zip(tasks.all, outcome.answers, strict=True):
         marks = _marks(paper.text.text, seen, task, answer.value, tasks)
         score.update([mark async for mark in marks])
     return score
 
 
 async def _marks(
-    text: str, seen: Spans, task: Task, value: Value | None, tasks: Tasks
+    text: str, seen: Spans, task: Task, value: AnswerValue | None, tasks: TaskSet
 ) -> AsyncIterator[tuple[str, bool]]:
     """What is marked in the answer of one task, and whether it is right."""
     spec = task.spec
@@ -220,7 +220,9 @@ async def _marks(
             yield SUMMARIZE, summary == await _summary(text, seen, task, tasks)
 
 
-def _quoted(value: Value | None, key: str, stated: Sequence[str], field: str | None = None) -> bool:
+def _quoted(
+    value: AnswerValue | None, key: str, stated: Sequence[str], field: str | None = None
+) -> bool:
     """Whether an answer quotes a line of the text that states the key."""
     quotes = value.quotes if isinstance(value, Reply | Fields) else ()
     lines = {rules.line(key, each) for each in stated}
@@ -229,9 +231,9 @@ def _quoted(value: Value | None, key: str, stated: Sequence[str], field: str | N
     )
 
 
-def _seen(text: str, tasks: Tasks) -> Iterator[tuple[int, int]]:
+def _seen(text: str, tasks: TaskSet) -> Iterator[tuple[int, int]]:
     """The stretches of the text that are asked about."""
-    ids = ids_of_whole(text, tasks)
+    ids = single_pass_ids(text, tasks)
     strategy = tasks.reading.strategy(len(ids) if ids is not None else sys.maxsize)
     assert strategy is not None
     for passage in passages(text, ids, strategy, tasks):
@@ -254,7 +256,7 @@ def _form(text: str, fields: Mapping[str, Any], seen: Spans, task: Task) -> dict
     return values | {name: joined[name] for name in lists}
 
 
-async def _labels(text: str, seen: Spans, task: Task, tasks: Tasks) -> Sequence[str]:
+async def _labels(text: str, seen: Spans, task: Task, tasks: TaskSet) -> Sequence[str]:
     """The label that is right, more than one where as many chunks tell one as the other."""
     spec = task.spec
     assert isinstance(spec, ClassifyTask)
@@ -273,18 +275,18 @@ async def _labels(text: str, seen: Spans, task: Task, tasks: Tasks) -> Sequence[
     return [label.label]
 
 
-async def _summary(text: str, seen: Spans, task: Task, tasks: Tasks) -> str:
+async def _summary(text: str, seen: Spans, task: Task, tasks: TaskSet) -> str:
     """The summary by one who makes no mistake about any chunk or note."""
-    tokens = tasks.tokens
+    tokens = tasks.tokenizer
 
     def cut(summary: str, asked: Question) -> str:
-        return tokens.read(tokens.encode(summary)[: asked.sampling.max_tokens])
+        return tokens.decode_output(tokens.encode(summary)[: asked.sampling.max_tokens])
 
     def joined(notes: str, asked: Question) -> str:
         return cut(rules.combined_summary(rules.notes(notes)), asked)
 
     said = [rules.summary(text[start:end]) for start, end in seen]
-    summaries = [Summary(cut(each, task.part_question).strip()) for each in said]
+    summaries = [Summary(cut(each, task.chunk_question).strip()) for each in said]
     summary = await _combined(text, seen, task, summaries, joined, tasks)
     assert isinstance(summary, Summary)
     return summary.text
@@ -294,19 +296,19 @@ async def _combined(
     text: str,
     seen: Spans,
     task: Task,
-    values: Sequence[Value],
+    values: Sequence[AnswerValue],
     answer: Callable[[str, Question], str],
-    tasks: Tasks,
-) -> Value:
+    tasks: TaskSet,
+) -> AnswerValue:
     """What phifleet makes of chunks' answers, with `answer` to whatever it asks about them."""
 
     async def ask(shared: Sequence[int], asked: Question) -> Completion:
-        told = tasks.tokens.decode(shared).partition(NOTES_INSTRUCTION)[2]
+        told = tasks.tokenizer.decode(shared).partition(NOTES_INSTRUCTION)[2]
         return Completion(answer(told.rpartition(END_OF_NOTES)[0].strip(), asked), Usage(), "stop")
 
     told_of = zip(seen, values, strict=True)
     findings = [Finding(start, end, value) for (start, end), value in told_of]
-    combiner = Combiner(text, tasks.prompts, tasks.reading.notes_limit, ask)
+    combiner = Combiner(text, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
     return await combiner.combine(task, findings)
 
 

@@ -15,11 +15,11 @@ from typing import Any, Literal
 from pipelines.chunking import ChunkSize, cut
 from pipelines.columns import RESERVED_FIELDS
 from pipelines.combining import Combiner, Finding
-from pipelines.documents import Fields, Label, Quote, Reply, Summary, Usage, Value
-from pipelines.extraction import form, schema_of
-from pipelines.merging import same_words
+from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
+from pipelines.extraction import form_template, schema_of
+from pipelines.merging import normalize_text
 from pipelines.outline import opening
-from pipelines.prompts import Prompts, Shown
+from pipelines.prompts import PromptPrefix, Prompts
 from pipelines.spec import (
     CANNOT_TELL,
     AskTask,
@@ -33,13 +33,13 @@ from pipelines.tasks import (
     Question,
     Sampling,
     label_question,
-    prepare,
-    question,
+    make_question,
     repair_question,
+    tokenize_tasks,
 )
 from pipelines.tiny import rules
 from pipelines.tiny.author import KINDS, Author, Fact, Text, form_of, shorthand
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 
 _SINGLE: Sequence[Literal["string", "integer", "number", "date"]] = (
     "string",
@@ -93,7 +93,7 @@ class Teacher:
     """Makes lessons. `tokens` are of the model that is to learn; `alike`: how many keys of a text
     share a word with another."""
 
-    def __init__(self, tokens: Tokens, seed: int | str, alike: float = 0.0) -> None:
+    def __init__(self, tokens: ChatTokenizer, seed: int | str, alike: float = 0.0) -> None:
         self._tokens = tokens
         self._prompts = Prompts(tokens)
         self._author = Author(seed, alike=alike)
@@ -106,7 +106,7 @@ class Teacher:
         single = [fact for fact in text.facts if not fact.listed]
         asked = []
         for fact in single:
-            short = question(fact.key, Sampling(max_tokens=32), self._tokens)
+            short = make_question(fact.key, Sampling(max_tokens=32), self._tokens)
             first = rules.stated(text.text, fact.key)[0]
             asked.append(self._asked("bare", short, first))
         return self._lesson(shown, asked)
@@ -118,7 +118,7 @@ class Teacher:
         asked = []
         for key in dict.fromkeys(fact.key for fact in text.facts):
             wording = self._random.choice(("{}", "{}", *_ASKED))
-            short = question(wording.format(key), Sampling(_LIMIT_TOKENS), self._tokens)
+            short = make_question(wording.format(key), Sampling(_LIMIT_TOKENS), self._tokens)
             asked.append(self._asked("quoting", short, rules.reply(text.text, key)))
         return self._lesson(shown, asked)
 
@@ -154,9 +154,9 @@ class Teacher:
         asked = []
         for _ in range(_FORMS):
             fields = self._fields(text, 2)
-            bare = form(schema_of(ExtractTask(name="e", fields=fields)))
+            bare = form_template(schema_of(ExtractTask(name="e", fields=fields)))
             # what it is decoded under does not show
-            short = question(bare, Sampling(_LIMIT_TOKENS, schema="{}"), self._tokens)
+            short = make_question(bare, Sampling(_LIMIT_TOKENS, schema="{}"), self._tokens)
             asked.append(self._asked("filling", short, rules.form(text.text, fields)))
         return self._lesson(self._tokens.encode(text.text + "\n"), asked)
 
@@ -164,13 +164,13 @@ class Teacher:
         """The very first lesson: to write again what was shown."""
         facts = self._author.text(tokens, max(2, tokens // 8)).facts
         text = "\n".join(fact.line for fact in facts)
-        again = question("Copy this", Sampling(_LIMIT_TOKENS), self._tokens)
+        again = make_question("Copy this", Sampling(_LIMIT_TOKENS), self._tokens)
         return self._lesson(self._tokens.encode(text + "\n"), [self._asked("copying", again, text)])
 
     def whole(self, document_tokens: int) -> Lesson:
         """All kinds of question about a whole document."""
         text = self._author.text(document_tokens, self._facts_in(document_tokens))
-        shown = self._prompts.whole(self._tokens.encode(text.text))
+        shown = self._prompts.document_prefix(self._tokens.encode(text.text))
         return self._about(text, shown, text.text, part=False)
 
     def part(self, chunk_tokens: int) -> Lesson:
@@ -184,7 +184,7 @@ class Teacher:
         text = self._author.text(chunk_tokens * factor, facts)
         size = ChunkSize(max(chunk_tokens, 32), min(_CHUNK_OVERLAP, chunk_tokens // 4))
         chunk = self._random.choice(list(cut(text.text, size, self._tokens)))
-        shown = self._prompts.part(text.text, chunk, opening(text.text))
+        shown = self._prompts.chunk_prefix(text.text, chunk, opening(text.text))
         return self._about(text, shown, text.text[chunk.start : chunk.end], part=True)
 
     def combining(self, tokens: int) -> Lesson:
@@ -195,7 +195,7 @@ class Teacher:
             pass
         return lesson
 
-    def _about(self, text: Text, shown: Shown, seen: str, *, part: bool) -> Lesson:
+    def _about(self, text: Text, shown: PromptPrefix, seen: str, *, part: bool) -> Lesson:
         """Questions about `seen`, which is the part of the text that is shown."""
         asked = [
             *self._asks(text, seen, part=part),
@@ -203,7 +203,7 @@ class Teacher:
             self._classify(text, seen, part=part),
             self._summarize(seen, part=part),
         ]
-        return self._lesson(shown.ids, asked)
+        return self._lesson(shown.token_ids, asked)
 
     def _asks(self, text: Text, seen: str, *, part: bool) -> Iterator[Asked]:
         """For facts that are there, facts that are elsewhere in the text, and one that is not.
@@ -258,8 +258,8 @@ class Teacher:
         return self._of_task(SummarizeTask(name="s", max_words=most), summary, part=part)
 
     def _of_task(self, spec: TaskSpec, answer: str, *, part: bool, repaired: bool = False) -> Asked:
-        task = prepare([spec], self._tokens)[0]
-        asked = task.part_question if part else task.question
+        task = tokenize_tasks([spec], self._tokens)[0]
+        asked = task.chunk_question if part else task.question
         if repaired:
             asked = repair_question(asked, "not JSON: Expecting value", self._tokens)
         return self._asked(f"{spec.kind}{' part' * part}", asked, answer)
@@ -288,7 +288,7 @@ class Teacher:
         """What was combined, with an end anywhere, as the limit of an answer's tokens leaves it."""
         ids = self._tokens.encode(rules.combined_summary(summaries))
         least = len(ids) // 2
-        return self._tokens.read(ids[: self._random.randint(least, len(ids))]).strip()
+        return self._tokens.decode_output(ids[: self._random.randint(least, len(ids))]).strip()
 
     def _evidence(self, tokens: int) -> Lesson | None:
         key = self._author.key()
@@ -347,7 +347,7 @@ class Teacher:
         # what is the same but for its case is one candidate, with the first one's quote
         keys: dict[str, str] = {}
         for v, of in stated.items():
-            keys.setdefault(same_words(v), of)
+            keys.setdefault(normalize_text(v), of)
         right = next((at for at, of in enumerate(keys.values(), 1) if of == key), 1)
         return self._combined(ExtractTask(name="e", fields={name: kind}), said, str(right))
 
@@ -362,14 +362,14 @@ class Teacher:
         return keys
 
     def _combined(
-        self, spec: TaskSpec, said: Sequence[Value | Finding], answer: str, text: str = ""
+        self, spec: TaskSpec, said: Sequence[AnswerValue | Finding], answer: str, text: str = ""
     ) -> Lesson | None:
         """The one question that the Combiner puts about these findings, None where it puts none."""
         findings = [
             each if isinstance(each, Finding) else Finding(at, at + 1, each)
             for at, each in enumerate(said)
         ]
-        task = prepare([spec], self._tokens)[0]
+        task = tokenize_tasks([spec], self._tokens)[0]
         put: list[tuple[Sequence[int], Question]] = []
 
         async def ask(shared: Sequence[int], asked: Question) -> Completion:
@@ -383,7 +383,7 @@ class Teacher:
         return self._lesson(shared, [self._asked(f"{spec.kind} combining", asked, answer)])
 
     def _lesson(self, shown: Sequence[int], asked: Sequence[Asked]) -> Lesson:
-        return Lesson((*self._tokens.before, *shown), tuple(asked))
+        return Lesson((*self._tokens.prefix_ids, *shown), tuple(asked))
 
     def _asked(self, kind: str, question: Question, answer: str) -> Asked:
         encode = self._tokens.encode
@@ -392,7 +392,7 @@ class Teacher:
         told = encode(answer) if free else encode(f'"{answer}')[len(encode('"')) :]
         most = question.sampling.max_tokens
         ends = not free or len(told) < most
-        ids = (*question.ids, *self._tokens.after)
+        ids = (*question.token_ids, *self._tokens.suffix_ids)
         return Asked(kind, ids, tuple(told if ends else told[:most]), ends)
 
     def _facts_in(self, tokens: int) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.spec import CANNOT_TELL
-from pipelines.tasks import NOT_STATED, QUOTE_MARK
+from pipelines.tasks import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"
 OTHER = "other"
@@ -78,7 +78,7 @@ def combined_reply(key: str, notes: Sequence[tuple[str, str]]) -> str:
     quotes a line of the key, else the first."""
     own = (note for note in notes if stated(note[1], key))
     spoken, quote = next(own, notes[0])
-    return f"{spoken}\n{QUOTE_MARK} {quote}"
+    return f"{spoken}\n{QUOTE_PREFIX} {quote}"
 
 
 def label(text: str, labels: Sequence[str]) -> str:

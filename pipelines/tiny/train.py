@@ -45,7 +45,7 @@ from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.lessons import Lesson, Teacher
 from pipelines.tiny.muon import Muon
 from pipelines.tiny.network import embeddings_of, new_model
-from pipelines.tokens import Tokens, load_tokens
+from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM
@@ -110,7 +110,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     options.output.mkdir(parents=True, exist_ok=True)
     phi3.write_tokenizer(_tokenizer(options.output), options.output)
-    tokens = load_tokens(options.output)
+    tokens = load_tokenizer(options.output)
     training = Training(tokens, options.output, options.seed, options.stages)
     training.run()
 
@@ -156,14 +156,18 @@ def learning_rate(stages: Sequence[Stage], step: int) -> float:
 class Training:
     """One training from its first step, or from where it was saved, to its end."""
 
-    def __init__(self, tokens: Tokens, directory: Path, seed: int, stages: Sequence[Stage]) -> None:
+    def __init__(
+        self, tokens: ChatTokenizer, directory: Path, seed: int, stages: Sequence[Stage]
+    ) -> None:
         self._tokens = tokens
         self._directory = directory
         self._seed = seed
         self._stages = stages
         self._prompts = prompts_digest(tokens)
         self._steps = sum(stage.steps for stage in stages)
-        self._end = next(number for number, name in tokens.control.items() if name == "<|end|>")
+        self._end = next(
+            number for number, name in tokens.control_tokens.items() if name == "<|end|>"
+        )
         self.model = new_model(directory)
         self._optimizers = _optimizers(self.model)
         ends = itertools.accumulate(stage.steps for stage in stages)
@@ -235,8 +239,8 @@ class Training:
                     with torch.no_grad():
                         likeliest = self.model.lm_head(hidden[row, own].float()).argmax(-1)
                     right = bool((likeliest == batch.targets[row, own]).all())
-                    done, asked_of = counts[asked.kind]
-                    counts[asked.kind] = (done + right, asked_of + 1)
+                    done, question_for = counts[asked.kind]
+                    counts[asked.kind] = (done + right, question_for + 1)
         self.model.train()
         return dict(sorted(counts.items()))
 

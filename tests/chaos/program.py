@@ -32,7 +32,7 @@ from pipelines.documents import Usage
 from pipelines.engine import VllmEngine
 from pipelines.errors import EngineDied
 from pipelines.tasks import Completion, Sampling
-from pipelines.tokens import Tokens
+from pipelines.tokens import ChatTokenizer
 from pipelines.worker import Worker
 
 MARK = "Paper number {}."
@@ -42,7 +42,7 @@ _USUAL_SECONDS = "0.1"
 class Diary:
     """One line for each prompt: when it was asked, and the number of its paper."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: ChatTokenizer) -> None:
         self._tokens = tokens
         directory = Path(os.environ["CHAOS_DIARY"])
         self._file = (directory / f"{os.getpid()}-{time.time_ns()}").open("a", buffering=1)
@@ -64,7 +64,7 @@ class RealEngine(VllmEngine):
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
         if not hasattr(self, "_diary"):
-            self._diary = Diary(self.tokens)
+            self._diary = Diary(self.tokenizer)
         self._diary.note(prompt)
         return await super().generate(prompt, sampling, on_first_token)
 
@@ -72,12 +72,12 @@ class RealEngine(VllmEngine):
 class QuickEngine:
     """Answers anything with the same words, as long as its process lives."""
 
-    kv_tokens, step_tokens, sequence_tokens = 20_000, 4096, 100
+    kv_cache_tokens, max_batched_tokens, min_request_tokens = 20_000, 4096, 100
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: ChatTokenizer) -> None:
         self._diary = Diary(tokens)
         self._seconds = float(os.environ.get("CHAOS_SECONDS", _USUAL_SECONDS))
-        self._admission = Admission(self.kv_tokens)
+        self._admission = Admission(self.kv_cache_tokens)
         self.used = Usage()
         # it ends with us, for then its input does
         waiting = "import sys; QUICK_ENGINE = sys.stdin.read()"
