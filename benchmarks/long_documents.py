@@ -26,17 +26,17 @@ from rich.console import Console
 from rich.table import Table
 from throughput import describe_machine
 
-from pipelines.answer import answer_document
-from pipelines.cost import CPU, CostModel
+from pipelines.answering.answer import answer_document
+from pipelines.answering.passages import passages
 from pipelines.documents import Document
-from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.models import Model, resolve
-from pipelines.passages import passages
-from pipelines.prepared import prepare_tasks
-from pipelines.reading import MAP_REDUCE, SINGLE
-from pipelines.spec import LongDocuments, SummarizeTask
-from pipelines.tasks import TaskSet
-from pipelines.tokens import ChatTokenizer, load_tokenizer
+from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.job.spec import LongDocuments, SummarizeTask
+from pipelines.models.cost import CPU, CostModel
+from pipelines.models.resolve import Model, resolve
+from pipelines.run.prepared import prepare_tasks
+from pipelines.tasks.kinds import TaskSet
+from pipelines.text.lengths import MAP_REDUCE, SINGLE
+from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 LENGTHS = (4096, 8192, 16_384, 32_768, 65_536, 128_000)
 # At least so many tokens are read for one measurement, and at least one document.

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipelines.engine import cpu_cache_gib, engine_arguments
-from pipelines.prepared import PreparedJob, prepare_job
-from pipelines.prompts import END_OF_DOCUMENT, INSTRUCTION
-from pipelines.spec import Job, load_job
-from pipelines.units import LONG, SHORT
+from pipelines.corpus.units import LONG, SHORT
+from pipelines.engine.vllm_engine import cpu_cache_gib, engine_arguments
+from pipelines.job.spec import Job, load_job
+from pipelines.run.prepared import PreparedJob, prepare_job
+from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION
 
 WORKLOADS = ("chunks", "documents", "long")
 TASK_COUNTS = (1, 4)

@@ -1,1 +1,4 @@
-"""The command line `phifleet`, and example job files."""
+"""The command line `phifleet`: commands, the live view, and process control of a run.
+
+Depends on `pipelines`, never on `serve`. Start at `cli.py`, then `run.py`.
+"""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from pipelines.errors import OutputError, PhifleetError
-from pipelines.spec import Job, load_job
+from pipelines.job.spec import Job, load_job
 
 UNEXPECTED = "failed of what nobody foresaw"
 EXIT_CODES = """\
@@ -193,7 +193,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from pipelines.ledger import Ledger
+    from pipelines.ledger.ledger import Ledger
     from pipelines.storage import Storage
 
     ledger = Ledger(Storage(options.output))
@@ -219,8 +219,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from pipelines.ledger.verify import verify
     from pipelines.storage import Storage
-    from pipelines.verify import verify
 
     verdict = verify(Storage(options.output))
     _print({"complete": verdict.complete, **asdict(verdict)}, options)
@@ -229,7 +229,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from jobs.show import show
-    from pipelines.prepared import prepare_job
+    from pipelines.run.prepared import prepare_job
 
     shown = show(prepare_job(_load(options)), options.id)
     if options.json:
@@ -244,7 +244,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _model(options: argparse.Namespace) -> int:
-    from pipelines.models import resolve
+    from pipelines.models.resolve import resolve
 
     model = resolve(options.name, options.revision)
     _print({"name": model.name, "revision": model.revision, "path": str(model.path)}, options)

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.ports import free_port
-from pipelines.spec import Job, load_job
+from pipelines.job.spec import Job, load_job
+from pipelines.run.ports import free_port
 from pipelines.storage import Storage
-from pipelines.tasks import NOT_STATED
+from pipelines.tasks.kinds import NOT_STATED
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author
 

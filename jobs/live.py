@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.metrics import RunTotals
-from pipelines.progress import Progress, RunState
-from pipelines.screen import Screen
+from pipelines.run.metrics import RunTotals
+from pipelines.run.progress import Progress, RunState
+from pipelines.run.screen import Screen
 
 _LINE_SECONDS = 30.0
 _POLL_SECONDS = 1.0

@@ -21,20 +21,20 @@ from rich.text import Text
 
 from jobs.head import end_when_ray_dies
 from jobs.live import View, format_duration, watching
-from pipelines.attempts import Attempts
-from pipelines.batch import BatchRun
-from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, Fenced, InputError, SpecError, StorageError
-from pipelines.exclusive import check_exclusive_creation
-from pipelines.lease import Lease
-from pipelines.ledger import Ledger
-from pipelines.metrics import serve_totals
-from pipelines.prepared import PreparedJob, prepare_job
-from pipelines.screen import Screen, redirect_output
-from pipelines.signals import STOPPING, StopRequests, end_at_once
-from pipelines.spec import Job, JobSpec
+from pipelines.job.spec import Job, JobSpec
+from pipelines.ledger.attempts import Attempts
+from pipelines.ledger.exclusive import check_exclusive_creation
+from pipelines.ledger.lease import Lease
+from pipelines.ledger.ledger import Ledger
+from pipelines.run.batch import BatchRun
+from pipelines.run.cluster import join_cluster, leave_cluster, metrics_addresses
+from pipelines.run.metrics import serve_totals
+from pipelines.run.prepared import PreparedJob, prepare_job
+from pipelines.run.screen import Screen, redirect_output
+from pipelines.run.signals import STOPPING, StopRequests, end_at_once
 from pipelines.storage import Storage
-from pipelines.stores import open_store
+from pipelines.stores.protocols import open_store
 
 _LEASE_SECONDS = 2.0
 _UNKEPT = {"limits": ("max_gpu_hours", "max_cost_usd", "deadline"), "metrics": ("pushgateway",)}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.corpus import Corpus, list_files, open_corpus, read_rows
+from pipelines.answering.passages import Passage, split_into_passages
+from pipelines.corpus.files import Corpus, list_files, open_corpus, read_rows
 from pipelines.documents import TOO_LONG, Document, documents_of
 from pipelines.errors import InputError
-from pipelines.passages import Passage, split_into_passages
-from pipelines.prepared import PreparedJob
-from pipelines.reading import MAP_REDUCE
+from pipelines.run.prepared import PreparedJob
 from pipelines.storage import Storage
-from pipelines.tasks import question_for
+from pipelines.tasks.kinds import question_for
+from pipelines.text.lengths import MAP_REDUCE
 
 
 def find_document(corpus: Corpus, doc_id: str) -> Document:

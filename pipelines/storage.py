@@ -18,9 +18,9 @@ from typing import Any
 
 import fsspec
 
-from pipelines.disk import keep_names, take_name
 from pipelines.errors import OutputError, StorageError
-from pipelines.stores import (
+from pipelines.stores.disk import keep_names, take_name
+from pipelines.stores.protocols import (
     AZURE,
     creating,
     filesystem_errors,

@@ -16,18 +16,18 @@ from typing import Any
 
 from pipelines.errors import SpecError
 from pipelines.storage import Storage
-from serve.answering import EndpointContext
-from serve.endpoint import make_app
+from serve.access.gate import App
+from serve.access.keys import ApiKey, Keyring
+from serve.access.quota import Quota
+from serve.engines.offer import PreparedEndpoint
+from serve.engines.pools import RayServePool
+from serve.engines.replica import EngineReplica
+from serve.engines.scaling import scale_by_tokens
 from serve.environment import check_haproxy_timeouts
-from serve.feedback import FeedbackWriter
-from serve.gate import App
-from serve.keys import ApiKey, Keyring
 from serve.metrics import HttpMetrics
-from serve.offer import PreparedEndpoint
-from serve.pools import RayServePool
-from serve.quota import Quota
-from serve.replica import EngineReplica
-from serve.scaling import scale_by_tokens
+from serve.routes.answering import EndpointContext
+from serve.routes.endpoint import make_app
+from serve.routes.feedback import FeedbackWriter
 from serve.spec import PoolReplicas, ServeSpec, parse_serve
 
 FRONT = "front"
@@ -103,7 +103,7 @@ def _pools(spec: ServeSpec) -> dict[str, Any]:
 def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
     from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
-    from serve.routing import ROUTING_STATS_PERIOD_SECONDS, CapacityRouter
+    from serve.engines.routing import ROUTING_STATS_PERIOD_SECONDS, CapacityRouter
 
     gpus = gpus_of(spec)
     router: dict[str, Any] = {

@@ -76,7 +76,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _new_key(options: argparse.Namespace) -> int:
-    from serve.keys import key_digest, key_line, new_key
+    from serve.access.keys import key_digest, key_line, new_key
 
     key = new_key()
     line = key_line(options.new_key, key)

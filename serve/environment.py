@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines.errors import SpecError
-from pipelines.ports import free_port
+from pipelines.run.ports import free_port
 from serve import haproxy
 from serve.haproxy import BINARY, connections_per_source
 from serve.spec import ServeSpec

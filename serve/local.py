@@ -16,15 +16,15 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from pipelines.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.errors import ClusterError, SpecError
-from pipelines.jobfile import Section
-from pipelines.screen import Screen, redirect_output
-from pipelines.signals import StopRequests, interrupt
+from pipelines.job.jobfile import Section
+from pipelines.run.cluster import join_cluster, leave_cluster, metrics_addresses
+from pipelines.run.screen import Screen, redirect_output
+from pipelines.run.signals import StopRequests, interrupt
 from pipelines.storage import Storage
+from serve.access.keys import ApiKey, key_digest, new_key, read_keys
 from serve.app import LOGGING, applications
 from serve.environment import FILES_OF_HAPROXY, settings_of
-from serve.keys import ApiKey, key_digest, new_key, read_keys
 from serve.spec import Feedback, Keys, ServeSpec
 
 _OWNER = "local"

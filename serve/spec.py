@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.jobfile import (
+from pipelines.corpus.units import LONG, SHORT
+from pipelines.job.jobfile import (
     MustBe,
     NonEmptyStr,
     NonEmptyStrs,
@@ -21,7 +22,7 @@ from pipelines.jobfile import (
     Section,
     Violation,
 )
-from pipelines.spec import (
+from pipelines.job.spec import (
     EngineCompute,
     LongDocuments,
     ModelSpec,
@@ -31,7 +32,6 @@ from pipelines.spec import (
     checked,
     load,
 )
-from pipelines.units import LONG, SHORT
 
 # Beyond the longest request.
 _DRAIN_SECONDS = 30.0

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
-from pipelines.answer import ChunkResult
+from pipelines.answering.answer import ChunkResult
 from pipelines.documents import Answer, Usage
-from pipelines.spec import TaskSpec
-from pipelines.tasks import Task
+from pipelines.job.spec import TaskSpec
+from pipelines.tasks.kinds import Task
 
 EXAMPLE_TEXT = "Annual report 2023\n\nAuditor: Smith & Sons\nRevenue: 12.5 million"
 EXAMPLE_TASK: JsonDict = {

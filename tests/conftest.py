@@ -15,10 +15,10 @@ from chaos.disk import MountRefused, SmallDisk
 from fakes_storage import AzureServer, BucketServer, GoogleServer, NotInstalled, S3Server
 from leftovers import EnginesEnd
 
-from pipelines.models import Model, resolve
+from pipelines.models.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
+from pipelines.models.resolve import Model, resolve
 from pipelines.storage import Storage
-from pipelines.tiny.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
-from pipelines.tokens import ChatTokenizer, load_tokenizer
+from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 pytest_plugins = ["skips"]
 

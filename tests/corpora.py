@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus import list_files, open_corpus, read_rows
+from pipelines.corpus.files import list_files, open_corpus, read_rows
 from pipelines.errors import InputError
-from pipelines.spec import InputSpec
+from pipelines.job.spec import InputSpec
 
 TEXTS = ["one", "two", "three"]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import httpx
 
-from pipelines.units import SHORT
-from serve.answering import EndpointContext
-from serve.endpoint import make_app
-from serve.feedback import FeedbackWriter
-from serve.keys import ApiKey, Keyring, key_digest
-from serve.offer import PreparedEndpoint
-from serve.quota import Quota
-from serve.replica import EventBatch, ReplicaRequest
+from pipelines.corpus.units import SHORT
+from serve.access.keys import ApiKey, Keyring, key_digest
+from serve.access.quota import Quota
+from serve.engines.offer import PreparedEndpoint
+from serve.engines.replica import EventBatch, ReplicaRequest
+from serve.routes.answering import EndpointContext
+from serve.routes.endpoint import make_app
+from serve.routes.feedback import FeedbackWriter
 from serve.spec import parse_serve
 
 KEY = "pf-test"

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.models import resolve
-from pipelines.tokens import load_tokenizer
+from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.models.resolve import resolve
+from pipelines.text.tokens import load_tokenizer
 
 if __name__ == "__main__":
     model = resolve("tiny-random")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from pipelines.admission import Admission
 from pipelines.documents import Usage
+from pipelines.engine.admission import Admission
 from pipelines.errors import EngineDied, EngineHung, RequestRejected
-from pipelines.models import Model
-from pipelines.prepared import prepare_tasks
-from pipelines.spec import LongDocuments, TaskSpec
-from pipelines.tasks import Completion, Sampling, TaskSet
-from pipelines.tokens import ChatTokenizer
+from pipelines.job.spec import LongDocuments, TaskSpec
+from pipelines.models.resolve import Model
+from pipelines.run.prepared import prepare_tasks
+from pipelines.tasks.kinds import Completion, Sampling, TaskSet
+from pipelines.text.tokens import ChatTokenizer
 
 Rule = Callable[[str, Sampling], tuple[str, float | None]]
 """A prompt's text and how it is decoded become the answer and its log-probability."""

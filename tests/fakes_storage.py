@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Self
 
 from pipelines.errors import StorageError
-from pipelines.ports import free_port
-from pipelines.stores import open_store
+from pipelines.run.ports import free_port
+from pipelines.stores.protocols import open_store
 
 
 class NotInstalled(Exception):

@@ -15,15 +15,15 @@ from typing import Any
 import yaml
 from fakes import FakeEngine
 
-from pipelines.batch import BatchRun
-from pipelines.cluster import Cluster, EngineResources
-from pipelines.keeper import EngineSupervisor
-from pipelines.ledger import Ledger
-from pipelines.prepared import prepare_job
-from pipelines.spec import load_job
+from pipelines.corpus.units import Unit
+from pipelines.engine.keeper import EngineSupervisor
+from pipelines.job.spec import load_job
+from pipelines.ledger.ledger import Ledger
+from pipelines.run.batch import BatchRun
+from pipelines.run.cluster import Cluster, EngineResources
+from pipelines.run.prepared import prepare_job
+from pipelines.run.worker import UnitRunner
 from pipelines.storage import Storage
-from pipelines.units import Unit
-from pipelines.worker import UnitRunner
 
 ONE_MACHINE = Cluster(cpus=2, gpus=0, accelerator=None)
 # Every document that is read is a unit.

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.chunking import ChunkSize, cut
-from pipelines.models import TRAINED_LENGTHS
-from pipelines.spec import LongDocuments
-from pipelines.tasks import NOT_STATED
+from pipelines.job.spec import LongDocuments
+from pipelines.models.resolve import TRAINED_LENGTHS
+from pipelines.tasks.kinds import NOT_STATED
+from pipelines.text.chunking import ChunkSize, cut
+from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author
-from pipelines.tokens import ChatTokenizer
 
 # Stated once, stated where a chunk ends, stated twice in other words, stated nowhere.
 ONCE, ON_A_BORDER, TWICE, NOWHERE = KEYS = ("owner", "release", "section", "version")

@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from jobs.cli import entry
-from pipelines import batch
-from pipelines.engine import VllmEngine
-from pipelines.tasks import Completion, Sampling
-from pipelines.worker import Worker
+from pipelines.engine.vllm_engine import VllmEngine
+from pipelines.run import batch
+from pipelines.run.worker import Worker
+from pipelines.tasks.kinds import Completion, Sampling
 
 KILLS, HANGS, KILLS_WORKER = "detonates", "petrifies", "obliterates"
 HANGS_AFTER = 5.0

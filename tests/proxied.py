@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from pipelines.ports import free_port
+from pipelines.run.ports import free_port
 
 LATE_SECONDS = 4
 # Connections, more than HAProxy holds as Ray starts it.

@@ -9,9 +9,9 @@ from typing import Any
 from fakes import Rule
 from scripted import seen_of
 
-from pipelines.tasks import NOT_STATED, QUOTE_PREFIX, Sampling
+from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX, Sampling
+from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
-from pipelines.tokens import ChatTokenizer
 
 
 def reader(tokens: ChatTokenizer) -> Rule:

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.prompts import (
+from pipelines.job.spec import CANNOT_TELL
+from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX, Sampling
+from pipelines.text.prompts import (
     CHUNK_HEADER,
     END_OF_CHUNK,
     END_OF_DOCUMENT,
@@ -22,8 +24,6 @@ from pipelines.prompts import (
     INSTRUCTION,
     NOTES_INSTRUCTION,
 )
-from pipelines.spec import CANNOT_TELL
-from pipelines.tasks import NOT_STATED, QUOTE_PREFIX, Sampling
 
 SURE, UNSURE = -0.01, -4.0
 BROKEN_ONCE, BROKEN_ALWAYS = "[breaks once]", "[always breaks]"

@@ -18,8 +18,8 @@ import psutil
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.ports import free_port
-from serve.keys import key_line, new_key
+from pipelines.run.ports import free_port
+from serve.access.keys import key_line, new_key
 
 REPORT = "Report on harbours.\nauditor: Smith Sons\nrevenue: 12.5\nThe harbour was calm."
 TASKS: list[dict[str, Any]] = [

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from jobs.cli import main
-from pipelines.spec import parse_job
-from pipelines.tasks import tokenize_tasks
-from pipelines.tokens import ChatTokenizer
+from pipelines.job.spec import parse_job
+from pipelines.tasks.kinds import tokenize_tasks
+from pipelines.text.tokens import ChatTokenizer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -20,9 +20,9 @@ from chaos.disk import SmallDisk
 from fakes_storage import S3Server
 from s3fs.errors import translate_boto_error
 
-from pipelines.corpus import list_files, open_corpus, read_rows
+from pipelines.corpus.files import list_files, open_corpus, read_rows
 from pipelines.errors import StorageError
-from pipelines.spec import InputSpec
+from pipelines.job.spec import InputSpec
 from pipelines.storage import Storage
 
 

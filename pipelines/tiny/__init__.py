@@ -1,1 +1,4 @@
-"""The built-in models: `tiny`, which reads, and `tiny-random`, whose words are noise."""
+"""Training and evaluation of `tiny`, the built-in model; nothing here is needed to use it.
+
+Depends on everything below. Start at its README, then `lessons.py` and `train.py`.
+"""

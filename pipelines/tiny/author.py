@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from pipelines.columns import RESERVED_FIELDS
+from pipelines.models.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
+from pipelines.tasks.columns import RESERVED_FIELDS
 from pipelines.tiny import rules
-from pipelines.tiny.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvwz", "aeiou"
 KINDS = ("string", "string", "code", "integer", "number", "date", "boolean")

@@ -12,12 +12,9 @@ import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from pipelines.chunking import ChunkSize, cut
-from pipelines.combining import Combiner, Finding
+from pipelines.answering.combining import Combiner, Finding
 from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
-from pipelines.outline import opening
-from pipelines.prompts import Prompts
-from pipelines.spec import (
+from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,
@@ -25,8 +22,11 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import Completion, Question, Task, repair_question, tokenize_tasks
-from pipelines.tokens import ChatTokenizer
+from pipelines.tasks.kinds import Completion, Question, Task, repair_question, tokenize_tasks
+from pipelines.text.chunking import ChunkSize, cut
+from pipelines.text.outline import opening
+from pipelines.text.prompts import Prompts
+from pipelines.text.tokens import ChatTokenizer
 
 _TEXT = """A report on the harbour. It has three parts.
 

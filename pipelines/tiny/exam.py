@@ -16,17 +16,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.answer import Engine, answer_document
-from pipelines.combining import Combiner, Finding
+from pipelines.answering.answer import Engine, answer_document
+from pipelines.answering.combining import Combiner, Finding
+from pipelines.answering.passages import passages, single_pass_ids
 from pipelines.documents import AnswerValue, Document, Fields, Label, Reply, Summary, Usage
-from pipelines.engine import EngineConfig, VllmEngine
-from pipelines.extraction import QUOTES
-from pipelines.merging import merge, vote
-from pipelines.models import TRAINED_LENGTHS, Model, resolve
-from pipelines.passages import passages, single_pass_ids
-from pipelines.prepared import prepare_tasks
-from pipelines.prompts import END_OF_NOTES, NOTES_INSTRUCTION
-from pipelines.spec import (
+from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,
@@ -35,10 +30,15 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import NOT_STATED, Completion, Question, Task, TaskSet
+from pipelines.models.resolve import TRAINED_LENGTHS, Model, resolve
+from pipelines.run.prepared import prepare_tasks
+from pipelines.tasks.extraction import QUOTES
+from pipelines.tasks.kinds import NOT_STATED, Completion, Question, Task, TaskSet
+from pipelines.tasks.merging import merge, vote
+from pipelines.text.prompts import END_OF_NOTES, NOTES_INSTRUCTION
+from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author, Fact, Text, form_of
-from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 LENGTHS = (200, 400, 800, 1400, 3000, 10_000, 50_000, 200_000)
 ASK, UNTOLD, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = MARKS = (

@@ -12,15 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipelines.chunking import ChunkSize, cut
-from pipelines.columns import RESERVED_FIELDS
-from pipelines.combining import Combiner, Finding
+from pipelines.answering.combining import Combiner, Finding
 from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
-from pipelines.extraction import form_template, schema_of
-from pipelines.merging import normalize_text
-from pipelines.outline import opening
-from pipelines.prompts import PromptPrefix, Prompts
-from pipelines.spec import (
+from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,
@@ -28,7 +22,9 @@ from pipelines.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks import (
+from pipelines.tasks.columns import RESERVED_FIELDS
+from pipelines.tasks.extraction import form_template, schema_of
+from pipelines.tasks.kinds import (
     Completion,
     Question,
     Sampling,
@@ -37,9 +33,13 @@ from pipelines.tasks import (
     repair_question,
     tokenize_tasks,
 )
+from pipelines.tasks.merging import normalize_text
+from pipelines.text.chunking import ChunkSize, cut
+from pipelines.text.outline import opening
+from pipelines.text.prompts import PromptPrefix, Prompts
+from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
 from pipelines.tiny.author import KINDS, Author, Fact, Text, form_of, shorthand
-from pipelines.tokens import ChatTokenizer
 
 _SINGLE: Sequence[Literal["string", "integer", "number", "date"]] = (
     "string",

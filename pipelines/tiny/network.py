@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.utils import parametrize
 
-from pipelines.tiny import phi3
+from pipelines.models import phi3
 
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM

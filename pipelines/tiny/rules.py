@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.spec import CANNOT_TELL
-from pipelines.tasks import NOT_STATED, QUOTE_PREFIX
+from pipelines.job.spec import CANNOT_TELL
+from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"
 OTHER = "other"

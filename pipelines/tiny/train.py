@@ -24,7 +24,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
-from pipelines.tiny import phi3, rules
+from pipelines.models import phi3
+from pipelines.text.tokens import ChatTokenizer, load_tokenizer
+from pipelines.tiny import rules
 from pipelines.tiny.batches import (
     ASKING,
     BARE,
@@ -45,7 +47,6 @@ from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.lessons import Lesson, Teacher
 from pipelines.tiny.muon import Muon
 from pipelines.tiny.network import embeddings_of, new_model
-from pipelines.tokens import ChatTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import Phi3ForCausalLM

@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import entry
-from pipelines import batch
-from pipelines.admission import Admission
-from pipelines.answer import Engine
+from pipelines.answering.answer import Engine
 from pipelines.documents import Usage
-from pipelines.engine import VllmEngine
+from pipelines.engine.admission import Admission
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied
-from pipelines.tasks import Completion, Sampling
-from pipelines.tokens import ChatTokenizer
-from pipelines.worker import Worker
+from pipelines.run import batch
+from pipelines.run.worker import Worker
+from pipelines.tasks.kinds import Completion, Sampling
+from pipelines.text.tokens import ChatTokenizer
 
 MARK = "Paper number {}."
 _USUAL_SECONDS = "0.1"

@@ -1,0 +1,147 @@
+"""The columns of a part and of `_errors/`: answers and dead letters become rows here.
+
+Knows values and Arrow; nothing of engines, files or Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipelines.documents import (
+    DOC_ID,
+    KEPT,
+    ROW,
+    SOURCE,
+    Answer,
+    AnswerValue,
+    DeadLetter,
+    DocumentResult,
+    Fields,
+    Label,
+    Quote,
+    Reply,
+    Summary,
+)
+from pipelines.tasks.schema import arrow_type, typed
+from pipelines.tasks.validation import JsonSchema
+
+_QUOTE_FIELDS: Sequence[tuple[str, pa.DataType]] = [
+    ("text", pa.string()),
+    ("start", pa.int64()),
+    ("end", pa.int64()),
+    ("verified", pa.bool_()),
+]
+_QUOTES = pa.list_(pa.struct(_QUOTE_FIELDS))
+_FIELD_QUOTES = pa.list_(pa.struct([("field", pa.string()), *_QUOTE_FIELDS]))
+
+_VALUE_FIELDS: Mapping[str, Sequence[tuple[str, pa.DataType]]] = {
+    "summarize": [("text", pa.string())],
+    "classify": [("label", pa.string()), ("confidence", pa.float64())],
+    "ask": [("text", pa.string()), ("quotes", _QUOTES)],
+}
+
+_COMMON_FIELDS: Sequence[tuple[str, pa.DataType]] = [
+    ("status", pa.string()),
+    ("strategy", pa.string()),
+    ("chunks", pa.int32()),
+    ("prompt_tokens", pa.int64()),
+    ("output_tokens", pa.int64()),
+    ("finish_reason", pa.string()),
+]
+
+
+RESERVED_FIELDS = ("quotes", *(name for name, _ in _COMMON_FIELDS))
+"""Names that an extracted field cannot have: they stand beside it in its column."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerColumn:
+    """One task's column of a part. `schema` is the normalised schema of an extraction."""
+
+    name: str
+    kind: str
+    schema: JsonSchema | None = None
+
+    @property
+    def type(self) -> pa.DataType:
+        """The Arrow struct: the value's fields, then those that every answer has."""
+        return pa.struct([*self._value_fields(), *_COMMON_FIELDS])
+
+    def _value_fields(self) -> Sequence[tuple[str, pa.DataType]]:
+        if self.schema is None:
+            return _VALUE_FIELDS[self.kind]
+        fields = arrow_type(self.schema)
+        return [*((field.name, field.type) for field in fields), ("quotes", _FIELD_QUOTES)]
+
+    def cell(self, answer: Answer) -> dict[str, object]:
+        """An answer as a value of the struct."""
+        return {
+            **self._value_cell(answer.value),
+            "status": answer.status,
+            "strategy": answer.strategy,
+            "chunks": answer.chunks,
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "output_tokens": answer.usage.output_tokens,
+            "finish_reason": answer.finish_reason,
+        }
+
+    def _value_cell(self, value: AnswerValue | None) -> dict[str, object]:
+        match value:
+            case Summary(text):
+                return {"text": text}
+            case Label(label, confidence):
+                return {"label": label, "confidence": confidence}
+            case Reply(text, quotes):
+                return {"text": text, "quotes": [_quote_cell(quote) for quote in quotes]}
+            case Fields(values, quotes):
+                assert self.schema is not None
+                cells = [{"field": quote.field, **_quote_cell(quote)} for quote in quotes]
+                return {**typed(values, self.schema), "quotes": cells}
+            case None:
+                return {}
+
+
+def part_table(
+    rows: pa.Table,
+    outcomes: Sequence[DocumentResult],
+    columns: Sequence[AnswerColumn],
+    id_column: str,
+) -> pa.Table:
+    """Answers as a part: id, kept columns, one struct a task; only documents that were answered.
+
+    `rows` are the unit's rows in the order of `outcomes`, `columns` in that of their answers.
+    """
+    answered = [index for index, outcome in enumerate(outcomes) if outcome.answered]
+    kept = [name for name in rows.column_names if name.startswith(KEPT)]
+    table = rows.select([DOC_ID, *kept]).take(pa.array(answered, pa.int64()))
+    table = table.rename_columns([id_column, *(name.removeprefix(KEPT) for name in kept)])
+    for position, column in enumerate(columns):
+        cells = [column.cell(outcomes[index].answers[position]) for index in answered]
+        table = table.append_column(column.name, pa.array(cells, column.type))
+    return table
+
+
+def _quote_cell(quote: Quote) -> dict[str, object]:
+    return {
+        "text": quote.text,
+        "start": quote.start,
+        "end": quote.end,
+        "verified": quote.verified,
+    }
+
+
+def dead_letters_table(letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
+    """Dead letters as the rows of `_errors/`."""
+    columns = {
+        DOC_ID: pa.array([letter.doc_id for letter in letters], id_type),
+        SOURCE: pa.array([letter.source for letter in letters], pa.string()),
+        ROW: pa.array([letter.row for letter in letters], pa.int64()),
+        "task": pa.array([letter.task for letter in letters], pa.string()),
+        "reason": pa.array([letter.problem.reason for letter in letters], pa.string()),
+        "message": pa.array([letter.problem.message for letter in letters], pa.string()),
+        "attempts": pa.array([letter.attempts for letter in letters], pa.int32()),
+    }
+    return pa.table(columns)

@@ -1,0 +1,384 @@
+"""Facts planted in long documents are found, each once, by one pass and by chunks of every size.
+
+The engine is a reader by rule (scripted.py), so that what is tested is how documents are cut, what
+chunks are shown, and how their answers become one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pydoc_data.topics
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import scripted
+from fakes import FakeEngine, tasks_of
+
+from pipelines.answering.answer import answer_document
+from pipelines.answering.passages import passages
+from pipelines.documents import Answer, Document, Fields, Label, Reply, Summary
+from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.models.resolve import Model
+from pipelines.tasks.kinds import NOT_STATED, TaskSet
+from pipelines.text.tokens import ChatTokenizer
+
+LABELS = ("risk", "earnings", "governance")
+SPECS: tuple[TaskSpec, ...] = (
+    SummarizeTask(name="summary", max_words=60),
+    ClassifyTask(name="topic", labels=LABELS),
+    AskTask(name="who", question="What is the auditor name?"),
+    ExtractTask(
+        name="facts",
+        fields={
+            "company": "string",
+            "revenue": "number",
+            "employees": "integer",
+            "listed": "boolean",
+            "risk": ["string"],
+            "auditor": {"name": "string", "office": "string"},
+        },
+    ),
+)
+PROSE = "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
+WORDS = PROSE.replace(".", "").split()
+NAMES = sorted({word.title() for word in WORDS if word.isalpha()})
+
+
+def prose(dice: random.Random, characters: int) -> str:
+    start = dice.randrange(len(PROSE) - characters) if characters < len(PROSE) else 0
+    return (PROSE[start:] + PROSE * (characters // len(PROSE)))[:characters]
+
+
+def one_line(dice: random.Random, characters: int) -> str:
+    """Words without a sentence or a line."""
+    start = dice.randrange(len(WORDS) // 2)
+    return " ".join(WORDS[start : start + characters // 5])[:characters]
+
+
+def no_space(dice: random.Random, characters: int) -> str:
+    return "".join(dice.choices("abcdefghij", k=characters))
+
+
+def markdown(dice: random.Random, characters: int) -> str:
+    """Headings, tables and code between paragraphs."""
+    blocks = [
+        "# Heading {n}",
+        "| a | b |\n|---|---|\n| {n} | 2 |",
+        "```\ncode {n}\n```",
+        "text {n}",
+    ]
+    made: list[str] = []
+    while sum(len(block) for block in made) < characters:
+        made.append(dice.choice(blocks).format(n=len(made)))
+        made.append(prose(dice, dice.randrange(50, 400)))
+    return "\n\n".join(made)[:characters]
+
+
+FILLERS: Sequence[Callable[[random.Random, int], str]] = (prose, one_line, no_space, markdown)
+
+
+@dataclass
+class Planted:
+    """A text, and what a perfect reader finds in it."""
+
+    text: str
+    stated: dict[str, list[str]] = field(default_factory=dict)
+
+    def first(self, key: str) -> str | None:
+        return self.stated.get(key, [None])[0]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        revenue, employees = self.first("revenue"), self.first("employees")
+        listed = self.first("listed")
+        auditor = {"name": self.first("auditor name"), "office": self.first("auditor office")}
+        return {
+            "company": self.first("company"),
+            "revenue": None if revenue is None else float(revenue),
+            "employees": None if employees is None else int(employees),
+            "listed": None if listed is None else listed == "true",
+            "risk": list(dict.fromkeys(self.stated.get("risk", []))),
+            "auditor": auditor if any(auditor.values()) else None,
+        }
+
+
+def a_name(dice: random.Random) -> str:
+    return " ".join(dice.choices(NAMES, k=dice.randint(1, 4)))
+
+
+VALUES: dict[str, Callable[[random.Random], str]] = {
+    "company": lambda dice: f"{a_name(dice)} Corp",
+    "revenue": lambda dice: f"{dice.randrange(10**6)}.5",
+    "employees": lambda dice: str(dice.randrange(10**5)),
+    "listed": lambda dice: dice.choice(["true", "false"]),
+    "risk": lambda dice: f"the {a_name(dice)} risk",
+    "auditor name": lambda dice: f"Ann {a_name(dice)}",
+    "auditor office": lambda dice: f"Port {a_name(dice)}",
+    "topic": lambda dice: dice.choice(LABELS),
+}
+
+
+def plant(dice: random.Random, filler: str, most: int = 10) -> Planted:
+    """Statements at random places of a filler: some repeated, some contradicting others."""
+    keys = dice.choices(list(VALUES), k=dice.randint(0, most))
+    said: dict[str, str] = {}
+    pieces: list[str] = []
+    stated: dict[str, list[str]] = {}
+    at = 0
+    places = sorted(dice.randrange(len(filler) + 1) for _ in keys)
+    for place, key in zip(places, keys, strict=True):
+        repeated = key in said and (key == "topic" or dice.random() < 0.5)
+        value = said[key] if repeated else VALUES[key](dice)
+        said.setdefault(key, value)
+        stated.setdefault(key, []).append(value)
+        space = dice.choice([" ", "\n", "\n\n"])
+        pieces += [filler[at:place], f"{space}The {key} is {value}.{space}"]
+        at = place
+    return Planted("".join([*pieces, filler[at:]]), stated)
+
+
+async def read(text: str, tasks: TaskSet) -> tuple[dict[str, Answer], FakeEngine]:
+    engine = FakeEngine(
+        tasks.tokenizer,
+        max_model_len=tasks.reading.limit,
+        kv_cache_tokens=500_000,
+        answers=scripted.read,
+    )
+    outcome = await answer_document(Document("d", text), tasks, engine)
+    assert outcome.problem is None
+    return {answer.task: answer for answer in outcome.answers}, engine
+
+
+def check(planted: Planted, answers: dict[str, Answer]) -> None:
+    """Every planted fact was found, nothing else was, and every quote stands where it says."""
+    assert {answer.status for answer in answers.values()} == {"answered"}
+    facts, reply, topic = (answers[name].value for name in ("facts", "who", "topic"))
+    assert isinstance(facts, Fields) and isinstance(reply, Reply) and isinstance(topic, Label)
+    assert facts.values == planted.facts
+    assert reply.text == (planted.first("auditor name") or NOT_STATED)
+    assert topic.label == (planted.first("topic") or LABELS[0])
+    said = {name for name, value in facts.values.items() if value not in (None, [])}
+    assert {quote.field for quote in facts.quotes} == said
+    for quote in (*facts.quotes, *reply.quotes):
+        assert quote.verified
+        assert planted.text[quote.start : quote.end].split() == quote.text.split()
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_planted_facts_are_found_whatever_the_text_and_the_chunk(
+    seed: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    """25 documents a seed, 1,000 in all, of up to 60 chunks."""
+    dice = random.Random(seed)  # noqa: S311  # seeded on purpose
+    chunk = dice.choice([64, 100, 256, 500, 1000])
+    tasks = tasks_of(
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy="map_reduce",
+        chunk_tokens=chunk,
+        overlap_tokens=dice.choice([0, 16, chunk // 3]),
+    )
+    documents = [
+        plant(dice, dice.choice(FILLERS)(dice, dice.randrange(30, 40 * chunk))) for _ in range(25)
+    ]
+    for planted, (answers, engine) in zip(
+        documents, await asyncio.gather(*(read(each.text, tasks) for each in documents)),
+        strict=True,
+    ):  # fmt: skip
+        check(planted, answers)
+        assert engine.longest <= tasks.reading.chunk_prompt_limit
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+async def test_facts_on_every_border_of_a_document_are_found(
+    filler: Callable[[random.Random, int], str], tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    """The same statement moved over a chunk's border, some characters at a time."""
+    dice = random.Random(7)  # noqa: S311  # seeded on purpose
+    tasks = tasks_of(
+        SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=80, overlap_tokens=8
+    )
+    text = filler(dice, 1500)
+    (border,) = [p.chunk.end for p in passages(text, None, "map_reduce", tasks)][1:2]
+    for place in range(border - 60, border + 20, 4):
+        told = " The auditor name is Ann of the Four Winds. "
+        planted = Planted(
+            text[:place] + told + text[place:], {"auditor name": ["Ann of the Four Winds"]}
+        )
+        answers, _ = await read(planted.text, tasks)
+        check(planted, answers)
+
+
+async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    dice = random.Random(3)  # noqa: S311  # seeded on purpose
+    planted = plant(dice, prose(dice, 12_000), most=24)
+    whole = tasks_of(SPECS, tiny_model, tiny_tokenizer, strategy="single")
+    single, _ = await read(planted.text, whole)
+    check(planted, single)
+    length = len(tiny_tokenizer.encode(planted.text))
+    expected, size, sizes = single["facts"].value, 64, 0
+    while size < length * 1.2:
+        tasks = tasks_of(
+            SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=size,
+            overlap_tokens=min(32, size // 4),
+        )  # fmt: skip
+        answers, _ = await read(planted.text, tasks)
+        facts = answers["facts"].value
+        assert isinstance(facts, Fields) and isinstance(expected, Fields)
+        assert facts.values == expected.values
+        reply, one = answers["who"].value, single["who"].value
+        assert isinstance(reply, Reply) and isinstance(one, Reply)
+        assert (reply.text, reply.quotes[:1]) == (one.text, one.quotes)
+        size, sizes = int(size * 1.15) + 1, sizes + 1
+    assert sizes > 20
+
+
+async def test_a_document_of_500_chunks_is_read_and_says_so(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    dice = random.Random(11)  # noqa: S311  # seeded on purpose
+    tasks = tasks_of(
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy="map_reduce",
+        chunk_tokens=256,
+        overlap_tokens=16,
+    )
+    planted = plant(dice, prose(dice, 410_000), most=40)
+    answers, engine = await read(planted.text, tasks)
+    check(planted, answers)
+    assert answers["facts"].chunks >= 500
+    assert {answer.strategy for answer in answers.values()} == {"map_reduce"}
+    assert len(engine.prompts) >= 4 * 500
+
+
+@pytest.mark.parametrize("characters", [10, 100, 1000, 10_000, 100_000, 1_000_000, 3_000_000])
+async def test_a_text_of_any_length_is_answered_whole_and_no_prompt_is_over_its_pool(
+    characters: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer)
+    reading = tasks.reading
+    text = prose(random.Random(characters), characters)  # noqa: S311  # seeded on purpose
+    answers, engine = await read(text, tasks)
+    assert {answer.status for answer in answers.values()} == {"answered"}
+    strategy = answers["facts"].strategy
+    tokens = np.array(tiny_tokenizer.count_all([text]))
+    assert strategy == reading.strategy(int(tokens[0]))
+    long = bool(reading.long_pool(reading.lengths(tokens).longest)[0])
+    assert engine.longest <= (16_384 + reading.document_shape.around if long else 4096)
+    if strategy == "map_reduce":
+        covered = 0
+        for passage in passages(text, None, strategy, tasks):
+            assert passage.chunk.start <= covered < passage.chunk.end
+            covered = passage.chunk.end
+        assert covered == len(text)
+
+
+async def test_a_summary_of_summaries_keeps_the_order_and_always_fits(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    marks = [f"#{number}#" for number in range(30)]
+    text = "\n\n".join(f"{mark} {PROSE[at : at + 900]}" for at, mark in enumerate(marks))
+    tasks = tasks_of(
+        (SummarizeTask(name="summary", max_words=400),),
+        tiny_model,
+        tiny_tokenizer,
+        strategy="map_reduce",
+        chunk_tokens=128,
+        overlap_tokens=0,
+    )
+    answers, engine = await read(text, tasks)
+    summary = answers["summary"].value
+    assert isinstance(summary, Summary)
+    assert summary.text.split() == marks
+    assert engine.longest <= tasks.reading.chunk_prompt_limit
+
+
+async def test_an_answer_that_breaks_its_schema_is_repaired_once_or_invalid_alone(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer)
+    told = " The company is Acme. The auditor name is Ann. "
+    mended, engine = await read(told + scripted.BROKEN_ONCE, tasks)
+    assert isinstance(mended["facts"].value, Fields)
+    assert mended["facts"].value.values["company"] == "Acme"
+    assert len(engine.prompts) == len(SPECS) + 1
+    broken, engine = await read(told + scripted.BROKEN_ALWAYS, tasks)
+    assert broken["facts"].status == "invalid_answer"
+    assert {broken[name].status for name in ("summary", "topic", "who")} == {"answered"}
+    assert len(engine.prompts) == len(SPECS) + 1
+
+
+async def test_an_answer_without_some_of_its_chunks_says_that_it_is_partial(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    tasks = tasks_of(
+        SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=200, overlap_tokens=0
+    )
+    text = f"The company is Acme. {PROSE[:4000]}\n\n{scripted.BROKEN_ALWAYS} {PROSE[:4000]}"
+    answers, _ = await read(text, tasks)
+    facts = answers["facts"]
+    assert isinstance(facts.value, Fields) and facts.value.values["company"] == "Acme"
+    assert (facts.status, facts.finish_reason) == ("answered", "partial")
+    assert answers["who"].finish_reason == "stop"
+
+
+async def test_a_document_is_read_the_same_way_every_time(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    dice = random.Random(5)  # noqa: S311  # seeded on purpose
+    tasks = tasks_of(
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy="map_reduce",
+        chunk_tokens=100,
+        overlap_tokens=10,
+    )
+    planted = plant(dice, markdown(dice, 20_000))
+    (first, one), (second, other) = [await read(planted.text, tasks) for _ in range(2)]
+    assert first == second
+    assert sorted(one.prompts) == sorted(other.prompts)
+
+
+@pytest.mark.parametrize("policy", ["auto", "single", "map_reduce", "truncate", "reject"])
+async def test_every_policy_reads_or_refuses_a_long_document_in_its_way(
+    policy: str, tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    tasks = tasks_of(
+        SPECS,
+        tiny_model,
+        tiny_tokenizer,
+        strategy=policy,
+        single_pass_tokens=1000,
+        chunk_tokens=500,
+    )
+    engine = FakeEngine(tiny_tokenizer, 131_072, kv_cache_tokens=500_000, answers=scripted.read)
+    outcome = await answer_document(Document("d", PROSE[:20_000]), tasks, engine)
+    if policy == "reject":
+        assert outcome.problem is not None and outcome.problem.reason == "too_long"
+        return
+    strategies = {"auto": "map_reduce"}
+    assert {answer.strategy for answer in outcome.answers} == {strategies.get(policy, policy)}
+    short = await answer_document(Document("d", PROSE[:1200]), tasks, engine)
+    assert {answer.strategy for answer in short.answers} == {"single"}
+
+
+async def test_a_document_cut_off_is_read_from_its_beginning(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer, strategy="truncate", single_pass_tokens=500)
+    text = f"The company is Acme. {PROSE[:20_000]} The revenue is 12.5. "
+    answers, engine = await read(text, tasks)
+    facts = answers["facts"].value
+    assert isinstance(facts, Fields)
+    assert (facts.values["company"], facts.values["revenue"]) == ("Acme", None)
+    assert engine.longest <= 500 + tasks.reading.document_shape.around

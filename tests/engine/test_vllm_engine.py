@@ -1,0 +1,238 @@
+"""The real engine on the CPU: started once, asked by every test here."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import multiprocessing
+import os
+import pydoc_data.topics
+from collections.abc import Iterator
+from datetime import date
+from itertools import chain
+
+import pytest
+import zmq
+from fakes import tasks_of
+
+from pipelines.answering.answer import answer_document
+from pipelines.documents import Document, Fields, Label
+from pipelines.engine.vllm_engine import (
+    EngineConfig,
+    VllmEngine,
+    cpu_cache_gib,
+    cpu_dtype,
+    engine_arguments,
+)
+from pipelines.errors import EngineError, RequestRejected
+from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.models.resolve import Model
+from pipelines.tasks.kinds import Sampling, TaskSet
+from pipelines.text.tokens import ChatTokenizer
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    # torch and vLLM, on import and on shutdown
+    pytest.mark.filterwarnings("ignore"),
+]
+
+LONG_TEXT = pydoc_data.topics.topics["specialnames"][:30_000]
+SPECS: tuple[TaskSpec, ...] = (
+    SummarizeTask(name="summary", max_words=4),
+    AskTask(name="who", question="Who?", max_tokens=8),
+    AskTask(name="what", question="What?", max_tokens=8),
+    ClassifyTask(name="topic", labels=("statement", "expression")),
+)
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> Iterator[VllmEngine]:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    started = VllmEngine(EngineConfig(tiny_model, 12_288, gpu=False), tiny_tokenizer)
+    yield started
+    started.shutdown()
+    # one open socket, and this process would never end
+    sockets = [each for each in gc.get_objects() if issubclass(type(each), zmq.Socket)]
+    assert all(each.closed for each in sockets)
+
+
+@pytest.fixture(scope="session")
+def tasks(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> TaskSet:
+    return tasks_of(SPECS, tiny_model, tiny_tokenizer)
+
+
+async def test_all_kinds_of_task_are_answered(engine: VllmEngine, tasks: TaskSet) -> None:
+    outcome = await answer_document(Document("d", "A short text."), tasks, engine)
+    assert [answer.status for answer in outcome.answers] == ["answered"] * 4
+    label = outcome.answers[3].value
+    assert isinstance(label, Label) and label.label in ("statement", "expression")
+
+
+async def test_the_scheduler_comes_before_the_process_that_asks(engine: VllmEngine) -> None:
+    (scheduler,) = multiprocessing.active_children()
+    assert engine.kv_cache_tokens
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, scheduler.pid or 0) < own
+
+
+async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None:
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Tell me of lists."))
+    first = await engine.generate(prompt, Sampling(8))
+    again = await engine.generate(prompt, Sampling(8), on_first_token=lambda: None)
+    assert first.text == again.text
+    assert first.usage.output_tokens == again.usage.output_tokens == 8
+
+
+async def test_the_first_token_is_told_once(engine: VllmEngine) -> None:
+    told: list[int] = []
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Count."))
+    await engine.generate(prompt, Sampling(8), on_first_token=lambda: told.append(1))
+    assert told == [1]
+
+
+async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_once(
+    engine: VllmEngine, tasks: TaskSet
+) -> None:
+    steps = engine._llm.vllm_config.scheduler_config.max_num_batched_tokens
+    assert len(engine.tokenizer.encode(LONG_TEXT)) > 1.5 * steps
+    outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
+    prompt = sum(answer.usage.prompt_tokens for answer in outcome.answers)
+    cached = sum(answer.usage.cached_prompt_tokens for answer in outcome.answers)
+    assert cached / prompt >= 0.97 * 3 / 4
+
+
+async def test_documents_of_one_step_asked_at_once_are_prefilled_once_each(
+    engine: VllmEngine, tasks: TaskSet
+) -> None:
+    texts = [f"Text {number}. {LONG_TEXT[: 4000 + 500 * number]}" for number in range(12)]
+    asked = (answer_document(Document(text[:8], text), tasks, engine) for text in texts)
+    outcomes = await asyncio.gather(*asked)
+    overhead = tasks.prompts.whole_overhead
+    shared = sum(len(engine.tokenizer.encode(text)) + overhead for text in texts)
+    cached = sum(a.usage.cached_prompt_tokens for o in outcomes for a in o.answers)
+    assert max(map(len, map(engine.tokenizer.encode, texts))) < engine.max_batched_tokens
+    assert cached >= 0.97 * (len(tasks.all) - 1) * shared
+
+
+async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model: Model) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "sector": {"enum": ["bank", "oil", None]},
+            "level": {"type": "integer", "minimum": 1, "maximum": 5},
+            "listed": {"type": ["boolean", "null"]},
+            "on": {"type": "string", "format": "date"},
+        },
+        "required": ["level", "on"],
+    }
+    spec = ExtractTask.model_validate({"name": "facts", "kind": "extract", "schema": schema})
+    tasks = tasks_of((spec,), tiny_model, engine.tokenizer)
+    outcome = await answer_document(Document("d", "A text."), tasks, engine)
+    value = outcome.answers[0].value
+    assert isinstance(value, Fields), outcome.answers[0].problem
+    assert value.values["sector"] in ("bank", "oil", None)
+    assert value.values["level"] in range(1, 6)
+    assert value.values["listed"] in (True, False, None)
+    assert date.fromisoformat(value.values["on"])
+
+
+async def test_a_labels_confidence_is_its_probability_among_the_labels(engine: VllmEngine) -> None:
+    from vllm import SamplingParams
+
+    choices = ("a", "b", "c")
+    # each is a token of its own, and also the token of its one byte
+    to_id = engine.tokenizer._plain.token_to_id
+    spelled = [(to_id(choice), to_id(f"<0x{ord(choice):02X}>")) for choice in choices]
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("One letter, please."))
+    chosen = await engine.generate(prompt, Sampling(4, choices=choices))
+    free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[*chain(*spelled)])
+    async for output in engine._llm.generate({"prompt_token_ids": prompt}, free, "free"):
+        found = output.outputs[0].logprobs[0]
+    weights = [sum(math.exp(found[each].logprob) for each in ways) for ways in spelled]
+    expected = weights[choices.index(chosen.text)] / sum(weights)
+    assert chosen.logprob is not None
+    assert math.exp(chosen.logprob) == pytest.approx(expected, rel=0.05)
+
+
+async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(
+    engine: VllmEngine, tiny_model: Model
+) -> None:
+    facts = ExtractTask(name="facts", fields={"listed": "boolean", "founded": "date"})
+    tasks = tasks_of(
+        (*SPECS, facts), tiny_model, engine.tokenizer, strategy="map_reduce", chunk_tokens=1000
+    )
+    outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
+    assert {answer.strategy for answer in outcome.answers} == {"map_reduce"}
+    assert min(answer.chunks for answer in outcome.answers) > 5
+    assert [answer.status for answer in outcome.answers[:4]] == ["answered"] * 4
+    assert outcome.answers[4].status in ("answered", "invalid_answer")
+
+
+async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:
+    with pytest.raises(RequestRejected):
+        await engine.generate([5] * 20_000, Sampling(4))
+    alive = await engine.generate(engine.tokenizer.build_prompt([300]), Sampling(4))
+    assert alive.usage.output_tokens > 0
+
+
+async def test_a_document_of_control_strings_is_answered(
+    engine: VllmEngine, tasks: TaskSet
+) -> None:
+    text = "".join(engine.tokenizer.control_tokens.values()) * 3
+    outcome = await answer_document(Document("d", text), tasks, engine)
+    assert outcome.answered
+
+
+async def test_the_kv_capacity_is_the_engines_own(engine: VllmEngine, tiny_model: Model) -> None:
+    wide = 2 if engine_arguments(engine.config)["dtype"] == "float32" else 1
+    most = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
+    assert 0.9 * most < engine.kv_cache_tokens <= most
+
+
+def test_phi3_128k_keeps_its_whole_prefix_cache(tiny_model: Model) -> None:
+    arguments = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
+    assert arguments["disable_sliding_window"] is True
+    assert "enforce_eager" not in arguments
+
+
+def test_engines_that_share_a_gpu_share_its_memory(tiny_model: Model) -> None:
+    from vllm import EngineArgs
+
+    whole = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
+    assert "gpu_memory_utilization" not in whole
+    half = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True, gpu_share=0.5))
+    assert half["gpu_memory_utilization"] == EngineArgs.gpu_memory_utilization / 2
+
+
+def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Model) -> None:
+    from dataclasses import replace
+
+    narrow = replace(tiny_model, sliding_window=2047)
+    arguments = engine_arguments(EngineConfig(narrow, 4096, gpu=True))
+    assert "disable_sliding_window" not in arguments
+    assert arguments["prefix_cache_retention_interval"] is None
+
+
+def test_the_cache_on_a_cpu_holds_one_longest_sequence(tiny_model: Model) -> None:
+    from dataclasses import replace
+
+    phi3 = EngineConfig(replace(tiny_model, layers=32, kv_heads=32), 131_072, gpu=False)
+    wide = 2 if engine_arguments(phi3)["dtype"] == "float32" else 1
+    assert cpu_cache_gib(phi3) == 48 * wide
+    assert cpu_cache_gib(EngineConfig(tiny_model, 4096, gpu=False)) == 1
+
+
+def test_a_cpu_without_bfloat16_computes_in_float32_where_memory_allows() -> None:
+    assert cpu_dtype(10**9, 16 * 10**9, "AVX2") == "float32"
+    assert cpu_dtype(10**9, 7 * 10**9, "AVX2") == "auto"
+    assert cpu_dtype(10**9, 16 * 10**9, "AVX512") == "auto"
+
+
+def test_an_engine_that_cannot_start_says_why(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    with pytest.raises(EngineError, match=r"the engine for tiny-random did not start: .*quantiz"):
+        VllmEngine(
+            EngineConfig(tiny_model, 4096, gpu=False, quantization="nonsense"), tiny_tokenizer
+        )

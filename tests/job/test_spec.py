@@ -1,0 +1,299 @@
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+from pipelines.errors import SpecError
+from pipelines.job.jobfile import parse_yaml
+from pipelines.job.spec import (
+    AskTask,
+    ClassifyTask,
+    ExtractTask,
+    JobSpec,
+    SummarizeTask,
+    answer_digests,
+    differing_keys,
+    fingerprint,
+    load_job,
+    parse_job,
+)
+
+FULL = """
+name: filings-digest
+input:
+  path: s3://corpora/filings/          # a file, a directory, or a glob; .parquet or .jsonl
+  id_column: doc_id
+  text_column: text
+  keep_columns: [title, filed_at]
+output:
+  path: s3://results/filings-digest/
+model:
+  name: microsoft/Phi-3-mini-128k-instruct   # a hub name, a local path, or the built-in `tiny`
+  revision: null                             # pinned and recorded when null
+  quantization: null
+  kv_cache_dtype: auto
+tasks:
+  - {name: summary, kind: summarize, max_words: 120}
+  - {name: topic, kind: classify, labels: [risk, earnings, governance, other]}
+  - {name: facts, kind: extract, fields: {company: string, revenue_musd: number, risks: [string]}}
+  - {name: auditor, kind: ask, question: "Who audited the statements?", max_tokens: 128}
+long_documents: {strategy: auto, single_pass_tokens: 16384, chunk_tokens: 3072, overlap_tokens: 128}
+compute: {replicas: {min: 1, max: 8}, gpus_per_replica: auto, tensor_parallel: 1}
+limits: {max_dead_letter_fraction: 0.05, max_gpu_hours: null, max_cost_usd: null, deadline: null}
+metrics: {port: null, pushgateway: null}
+"""
+SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "number"}}}
+
+
+def job(**sections: Any) -> dict[str, Any]:
+    """The smallest job file, with sections added or replaced."""
+    return {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "tasks": [{"name": "summary", "kind": "summarize"}],
+        **sections,
+    }
+
+
+def with_task(**keys: Any) -> dict[str, Any]:
+    return job(tasks=[{"name": "task", **keys}])
+
+
+def refusal(data: dict[str, Any], directory: Path = Path(".")) -> str:
+    with pytest.raises(SpecError) as caught:
+        parse_job(data, directory)
+    return caught.value.message
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> JobSpec:
+    (tmp_path / "job.yaml").write_text(FULL)
+    return load_job(tmp_path / "job.yaml", environ={}).spec
+
+
+def test_the_full_job_file_is_read_as_written(full: JobSpec) -> None:
+    assert full.name == "filings-digest"
+    assert full.input.keep_columns == ("title", "filed_at")
+    assert [type(task) for task in full.tasks] == [
+        SummarizeTask,
+        ClassifyTask,
+        ExtractTask,
+        AskTask,
+    ]
+    facts = full.tasks[2]
+    assert isinstance(facts, ExtractTask)
+    assert facts.fields == {"company": "string", "revenue_musd": "number", "risks": ["string"]}
+    assert full.long_documents.chunk_tokens == 3072
+    assert full.limits.max_gpu_hours is None
+
+
+def test_only_input_output_and_tasks_are_needed() -> None:
+    spec = parse_job(job())
+    assert (spec.input.id_column, spec.input.text_column) == ("id", "text")
+    assert spec.model.name == "microsoft/Phi-3-mini-128k-instruct"
+    assert spec.long_documents.single_pass_tokens is None
+    assert spec.compute.gpus_per_replica == "auto"
+    assert refusal({}).splitlines() == [
+        "input: missing, must be a mapping with keys path, id_column, text_column, keep_columns",
+        "output: missing, must be a mapping with keys path",
+        "tasks: missing, must be given",
+    ]
+
+
+FAULTS = """
+tasks: []
+    tasks: got [], must be a list of at least one task
+tasks: summary
+    tasks: got 'summary', must be a list
+tasks: [summary]
+    tasks.0: got 'summary', must be a mapping with keys
+tasks: [{name: a}]
+    tasks.0.kind: missing, must be one of summarize, classify, ask, extract
+tasks: [{name: a, kind: sumarize}]
+    tasks.0.kind: got 'sumarize', must be one of summarize, classify, ask, extract
+tasks: [{name: a, kind: [ask]}]
+    tasks.0.kind: got ['ask'], must be one of summarize, classify, ask, extract
+tasks: [{name: a, kind: summarize, max_words: eighty}]
+    tasks.0.max_words: got 'eighty', must be a whole number of at least 1
+tasks: [{name: a, kind: summarize, max_words: "80"}]
+    tasks.0.max_words: got '80', must be a whole number of at least 1
+tasks: [{name: a, kind: summarize, max_words: true}]
+    tasks.0.max_words: got true, must be a whole number of at least 1
+tasks: [{name: a, kind: summarize, max_wrds: 80}]
+    tasks.0.max_wrds: no such key; did you mean 'max_words'? keys here: name, kind, max_words
+tasks: [{name: a, kind: summarize, summarize: 1}]
+    tasks.0.summarize: no such key; keys here: name, kind, max_words
+tasks: [{name: 2nd, kind: summarize}]
+    tasks.0.name: got '2nd', must be letters, digits and underscores, no digit first
+tasks: [{name: a, kind: summarize}, {name: a, kind: summarize}]
+    tasks.1.name: got 'a', must be a name that no task before it has
+tasks: [{name: text, kind: summarize}]
+    tasks.0.name: got 'text', must be a name that no column of the input has
+tasks: [{name: a, kind: ask}]
+    tasks.0.question: missing, must be given
+tasks: [{name: a, kind: ask, question: " "}]
+    tasks.0.question: got ' ', must be a text that is not empty
+tasks: [{name: a, kind: classify, labels: [x]}]
+    tasks.0.labels: got ['x'], must be a list of at least two labels
+tasks: [{name: a, kind: classify, labels: [x, y, x]}]
+    tasks.0.labels.2: got 'x', must be a label not listed before
+tasks: [{name: a, kind: classify, labels: [x, " y"]}]
+    tasks.0.labels.1: got ' y', must be a label without blanks around it
+tasks: [{name: a, kind: classify, labels: [x, 1]}]
+    tasks.0.labels.1: got 1, must be a text that is not empty
+tasks: [{name: a, kind: extract}]
+    tasks.0.fields: missing, must be given where schema is not
+tasks: [{name: a, kind: extract, fields: {x: string}, schema: {}}]
+    tasks.0.schema: got {}, must be left out where fields is given
+tasks: [{name: a, kind: extract, fields: {x: [text]}}]
+    tasks.0.fields.x: got ['text'], must be string, number, integer, boolean, date, a list of
+tasks: [{name: a, kind: extract, fields: {x: [string, number]}}]
+    tasks.0.fields.x: got ['string', 'number'], must be string, number, integer, boolean, date,
+tasks: [{name: a, kind: extract, fields: {}}]
+    tasks.0.fields: got {}, must be a mapping with keys
+tasks: [{name: a, kind: extract, schema: 5}]
+    tasks.0.schema: got 5, must be a JSON Schema, or the path of one beside the job file
+input: {path: in, keep_columns: [title, title]}
+    input.keep_columns.1: got 'title', must be a column that the output does not have already
+input: {path: in, keep_columns: [id]}
+    input.keep_columns.0: got 'id', must be a column that the output does not have already
+modle: {}
+    modle: no such key; did you mean 'model'? keys here: name, input, output, model, tasks, long
+model: null
+    model: got null, must be a mapping with keys name, revision, quantization, kv_cache_dtype
+name: a b
+    name: got 'a b', must be 1 to 63 letters, digits, dots, hyphens or underscores, a letter or
+long_documents: {strategy: split}
+    long_documents.strategy: got 'split', must be one of 'auto', 'single', 'map_reduce', 'truncate'
+long_documents: {chunk_tokens: 128}
+    long_documents.chunk_tokens: got 128, must be more than overlap_tokens, which is 128
+compute: {replicas: {min: 9}}
+    compute.replicas.min: got 9, must be at most max, which is 8
+compute: {replicas: {mni: 9}}
+    compute.replicas.mni: no such key; did you mean 'min'? keys here: min, max
+compute: {gpus_per_replica: 0.5, tensor_parallel: 2}
+    compute.tensor_parallel: got 2, must be at most gpus_per_replica, which is 0.5, or 1
+compute: {gpus_per_replica: 2, tensor_parallel: 4}
+    compute.tensor_parallel: got 4, must be at most gpus_per_replica, which is 2, or 1
+compute: {gpus_per_replica: 1.5}
+    compute.gpus_per_replica: got 1.5, must be a whole number, a share of one GPU below 1, or auto
+limits: {max_dead_letter_fraction: 5}
+    limits.max_dead_letter_fraction: got 5, must be from 0 to 1
+limits: {max_cost_usd: -1}
+    limits.max_cost_usd: got -1, must be a number above 0
+limits: {deadline: "2030-01-31T18:00:00"}
+    limits.deadline: got '2030-01-31T18:00:00', must be a time with its zone, such as 2030-01-31T
+limits: {deadline: 5}
+    limits.deadline: got 5, must be a time with its zone
+metrics: {port: 0}
+    metrics.port: got 0, must be from 1 to 65535
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"), [*zip(FAULTS[::2], FAULTS[1::2], strict=True)], ids=str.strip
+)
+def test_a_fault_is_named_by_its_path_with_what_would_be_right(sections: str, message: str) -> None:
+    given = parse_yaml(sections, "test")
+    assert isinstance(given, dict)
+    found = refusal(job(**given))
+    assert found.startswith(message.strip())
+    assert "\n" not in found
+
+
+def test_all_faults_are_told_at_once() -> None:
+    lines = refusal(
+        job(modle={}, metrics={"port": "a"}, tasks=[{"name": "a", "kind": "b"}])
+    ).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["tasks.0.kind", "metrics.port", "modle"]
+
+
+def test_a_spec_error_survives_pickling() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_job({})
+    assert pickle.loads(pickle.dumps(caught.value)).message == caught.value.message  # noqa: S301 (our own bytes)
+
+
+def test_a_spec_survives_pickling_and_a_round_trip_through_plain_data(full: JobSpec) -> None:
+    assert pickle.loads(pickle.dumps(full)) == full  # noqa: S301 (our own bytes)
+    assert parse_job(full.model_dump()) == full
+    assert parse_job(json.loads(full.model_dump_json())) == full
+
+
+def test_whole_numbers_do_where_numbers_are_asked_and_times_as_text() -> None:
+    limits = parse_job(job(limits={"max_gpu_hours": 3, "deadline": "2030-01-31T18:00Z"})).limits
+    assert limits.max_gpu_hours == 3.0
+    assert limits.deadline is not None
+    assert limits.deadline.isoformat() == "2030-01-31T18:00:00+00:00"
+
+
+def test_a_spec_cannot_be_changed(full: JobSpec) -> None:
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        full.model.name = "tiny"  # type: ignore[misc]  # that it is refused is the test
+
+
+def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec) -> None:
+    listed = """
+        input: id_column keep_columns text_column
+        long_documents: chunk_tokens overlap_tokens single_pass_tokens strategy
+        model: kv_cache_dtype name quantization revision
+        tasks.auditor: kind max_tokens only_verified question
+        tasks.facts: fields kind only_verified schema
+        tasks.summary: kind max_words
+        tasks.topic: kind labels
+    """
+    lines = [line.strip().split(": ") for line in listed.strip().splitlines()]
+    keys = {f"{section}.{key}" for section, names in lines for key in names.split()}
+    assert answer_digests(full, "r", 1).keys() == {*keys, "prompt_version"}
+
+
+@pytest.mark.parametrize(
+    ("section", "keys", "differing"),
+    [
+        ("name", "other", []),
+        ("output", {"path": "elsewhere"}, []),
+        ("compute", {"tensor_parallel": 2}, []),
+        ("limits", {"max_gpu_hours": 1}, []),
+        ("metrics", {"port": 80}, []),
+        ("input", {"path": "elsewhere"}, []),
+        ("input", {"path": "in", "id_column": "key"}, ["input.id_column"]),
+        ("input", {"path": "in", "keep_columns": ["a"]}, ["input.keep_columns"]),
+        ("model", {"name": "tiny"}, ["model.name"]),
+        ("model", {"revision": "asked"}, []),
+        ("model", {"kv_cache_dtype": "fp8"}, ["model.kv_cache_dtype"]),
+        ("long_documents", {"chunk_tokens": 512}, ["long_documents.chunk_tokens"]),
+        (
+            "tasks",
+            [{"name": "summary", "kind": "summarize", "max_words": 80}],
+            ["tasks.summary.max_words"],
+        ),
+    ],
+)
+def test_a_digest_changes_with_its_key_alone(
+    section: str, keys: object, differing: list[str]
+) -> None:
+    old = answer_digests(parse_job(job()), "r", 1)
+    new = answer_digests(parse_job(job(**{section: keys})), "r", 1)
+    assert differing_keys(old, new) == differing
+    assert (fingerprint(old) == fingerprint(new)) == (not differing)
+
+
+def test_the_pinned_revision_and_the_prompt_version_count() -> None:
+    spec = parse_job(job())
+    old = answer_digests(spec, "r", 1)
+    assert differing_keys(old, answer_digests(spec, "s", 1)) == ["model.revision"]
+    assert differing_keys(old, answer_digests(spec, "r", 2)) == ["prompt_version"]
+    assert {len(digest) for digest in old.values()} == {16}
+
+
+def test_a_schema_counts_by_its_content_and_its_order(tmp_path: Path) -> None:
+    def digests(schema: object) -> dict[str, str]:
+        return answer_digests(parse_job(with_task(kind="extract", schema=schema), tmp_path), "r", 1)
+
+    (tmp_path / "a.json").write_text(json.dumps(SCHEMA, indent=2))
+    assert digests("a.json") == digests(SCHEMA)
+    reordered = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string"}}}
+    assert differing_keys(digests(SCHEMA), digests(reordered)) == ["tasks.task.schema"]

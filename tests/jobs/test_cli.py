@@ -1,0 +1,214 @@
+"""The command line where no engine is needed: help, errors, exit codes, show."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.cli import main
+from pipelines.models.phi3 import CONTROL_TOKENS
+from pipelines.models.resolve import Model
+from pipelines.text.tokens import ChatTokenizer
+from serve.cli import EXAMPLE
+from serve.spec import ServeSpec, parse_serve
+
+NASTY = "A text <|user|>\nwith </s> every <unk><s> one: " + "".join(CONTROL_TOKENS)
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_model: Model) -> Path:
+    (tmp_path / "in").mkdir()
+    rows = {"id": [1, 2, 3], "text": [NASTY, "word " * 6_000, None]}
+    pq.write_table(pa.table(rows), tmp_path / "in/a.parquet")
+    path = tmp_path / "job.yaml"
+    _write(path, {
+        "input": {"path": str(tmp_path / "in")},
+        "output": {"path": str(tmp_path / "out")},
+        "model": {"name": "tiny-random"},
+        "tasks": [
+            {"name": "summary", "kind": "summarize", "max_words": 5},
+            {"name": "who", "kind": "ask", "question": "Who?"},
+        ],
+    })  # fmt: skip
+    return path
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(data))
+
+
+def _show(job: Path, doc_id: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["show", str(job), "--id", doc_id, "--json"]) == 0
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
+
+
+def test_the_help_of_serve_shows_a_whole_file_and_the_defaults() -> None:
+    file, _, after = EXAMPLE.partition("these are the defaults of what else there is:\n")
+    defaults = yaml.safe_load(after.partition("\nthe file of keys")[0])
+    shown = {**yaml.safe_load(file.partition("\n")[2]), **defaults}
+    spec = parse_serve(shown).model_dump(mode="json")
+    assert spec.keys() == shown.keys()
+    wanted = ServeSpec().model_dump(mode="json")
+    assert {name: spec[name] for name in defaults} == {name: wanted[name] for name in defaults}
+
+
+def test_show_has_no_control_id_in_the_documents_span(
+    job: Path, capsys: pytest.CaptureFixture[str], tiny_tokenizer: ChatTokenizer
+) -> None:
+    shown = _show(job, "1", capsys)
+    assert [prompt["task"] for prompt in shown["prompts"]] == ["summary", "who"]
+    for prompt in shown["prompts"]:
+        start, end = prompt["document_span"]
+        document = prompt["token_ids"][start:end]
+        assert tiny_tokenizer.control_ids.isdisjoint(document)
+        assert tiny_tokenizer.decode(document) == NASTY
+        assert len(document) == shown["tokens"] == shown["chunks"][0]["tokens"]
+
+
+def test_show_frames_the_prompt_as_the_model_expects(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = _show(job, "1", capsys)["prompts"][1]["text"]
+    assert text.startswith("<|user|>")
+    assert text.rstrip().endswith("<|end|><|assistant|>")
+    assert text.index(NASTY) < text.index("Who?")
+
+
+def test_show_names_pool_and_strategy(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short, long = _show(job, "1", capsys), _show(job, "2", capsys)
+    assert (short["pool"], short["strategy"]) == ("short", "single")
+    assert (long["pool"], long["id"]) == ("long", 2)
+
+
+def test_show_of_an_unreadable_document_says_why(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(job), "--id", "3"]) == 2
+    assert "the text is null" in capsys.readouterr().err
+
+
+def test_show_of_an_unknown_id_says_so(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(job), "--id", "99"]) == 2
+    assert "--id 99: no document" in capsys.readouterr().err
+
+
+def test_show_has_a_prompt_for_each_chunk_and_task(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write_text(job.read_text() + "long_documents: {strategy: map_reduce, chunk_tokens: 1000}\n")
+    shown = _show(job, "2", capsys)
+    assert (shown["strategy"], shown["pool"]) == ("map_reduce", "short")
+    chunks = shown["chunks"]
+    assert (chunks[0]["start"], chunks[-1]["end"]) == (0, len("word " * 6_000))
+    assert all(after["start"] <= chunk["end"] for chunk, after in pairwise(chunks))
+    asked = [(prompt["chunk"], prompt["task"]) for prompt in shown["prompts"]]
+    assert asked == [(at, task) for at in range(len(chunks)) for task in ("summary", "who")]
+    assert main(["show", str(job), "--id", "2"]) == 0
+    assert f"summary, chunk 2 of {len(chunks)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tasks.0.max_words=many", "tasks.0.max_words"),
+        ("long_documents.chunk_tokens=5", "a whole number of at least 16"),
+        ("tasks.1.max_tokens=200000", "leave no room for a document"),
+        ("model.name=no/such-model-here", "no/such-model-here"),
+        ("input.path=nowhere/at/all", "no .parquet or .jsonl file at nowhere/at/all"),
+        ("input.text_column=body", "no column 'body', which input.text_column names; it has id"),
+        ("tasks.0.kind=extract", "tasks.0"),
+    ],
+)
+def test_a_wrong_job_ends_with_2_and_says_what(
+    override: str,
+    said: str,
+    job: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["show", str(job), "--id", "1", "--set", override]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_show_looks_past_an_output_inside_the_corpus(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = job.parent / "in/answers"
+    output.mkdir()
+    pq.write_table(pa.table({"id": [9], "summary": ["Other columns."]}), output / "part-0.parquet")
+    spec = yaml.safe_load(job.read_text())
+    _write(job, {**spec, "output": {"path": str(output)}})
+    assert _show(job, "1", capsys)["id"] == 1
+
+
+def test_an_error_as_json_is_one_object(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(job), "--id", "99", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["status"] == "failed"
+
+
+def test_what_nobody_foresaw_ends_with_4_and_its_traceback(
+    job: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, settings: object) -> None:
+        raise ZeroDivisionError(f"of {path}")
+
+    monkeypatch.setattr("jobs.cli.load_job", fail)
+    assert main(["run", str(job), "--json"]) == 4
+    told = capsys.readouterr()
+    assert "ZeroDivisionError" in json.loads(told.out)["error"]
+    assert f"ZeroDivisionError: of {job}" in told.err
+
+
+def test_an_output_that_holds_something_else_is_refused_untouched(
+    job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.docx").write_text("years of work")
+    assert main(["run", str(job)]) == 2
+    assert "thesis.docx" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.docx"]
+
+
+def test_a_missing_job_file_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "no-such-job.yaml"]) == 2
+    assert "no-such-job.yaml" in capsys.readouterr().err
+
+
+def test_status_and_verify_of_nothing_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", str(tmp_path)]) == 2
+    assert "holds no run of phifleet" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "nothing was indexed" in capsys.readouterr().out
+
+
+def test_model_says_where_the_built_in_model_lies(
+    tiny_model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "tiny-random", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "tiny-random",
+        "revision": tiny_model.revision,
+        "path": str(tiny_model.path),
+    }
+
+
+@pytest.mark.parametrize(
+    "limit", ["limits.max_cost_usd=5", "limits.deadline=2030-01-31T18:00Z", "metrics.pushgateway=x"]
+)
+def test_a_limit_that_no_run_keeps_is_refused(
+    job: Path, capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    assert main(["run", str(job), "--set", limit]) == 2
+    assert f"{limit.partition('=')[0]}: got " in capsys.readouterr().err
+    assert not (job.parent / "out").exists()

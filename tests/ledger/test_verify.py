@@ -1,0 +1,175 @@
+"""Verify finds what is lost, doubled, damaged, strange or unfinished, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.corpus.files import SourceFile
+from pipelines.corpus.ids import accounted_hashes, digest_ids, hash_ids
+from pipelines.corpus.units import Unit
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.records import Commit, Plan, StagedFile, sha256
+from pipelines.ledger.verify import VerifyReport, verify
+from pipelines.storage import Storage
+
+IDS = pa.chunked_array([[f"d{number}" for number in range(6)]])
+UNITS = tuple(
+    Unit(number, "short", "text", number, 3, 9, 4, 1.0, digest_ids(hash_ids(IDS[3 * number :][:3])))
+    for number in range(2)
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A finished run of two units, three documents each, the last of each a dead letter."""
+    made = Storage(str(tmp_path))
+    ledger = Ledger(made)
+    _write(made, "_run/index/rows.parquet", pa.table({"doc_id": IDS, "id_hash": hash_ids(IDS)}))
+    files = (SourceFile("a.parquet", 1, "v"),)
+    ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows.parquet",), {}))
+    for unit in (0, 1):
+        _commit(ledger, unit, [f"d{3 * unit}", f"d{3 * unit + 1}"], [f"d{3 * unit + 2}"])
+    ledger.write_manifest({"documents": 6})
+    return made
+
+
+def _write(storage: Storage, name: str, table: pa.Table) -> StagedFile:
+    with storage.new_file(name) as path:
+        pq.write_table(table, path)
+        data = path.read_bytes()
+    return StagedFile(name, table.num_rows, len(data), sha256(data))
+
+
+def _commit(
+    ledger: Ledger,
+    unit: int,
+    answered: list[str],
+    dead: list[str],
+    failed: Sequence[str] = (),
+    plan: str | None = None,
+) -> None:
+    """`failed` are documents of which a task failed, one that is answered beside them. `plan` is
+    the digest of another plan than the one that is there."""
+    failed = [*failed, answered[0]]
+    part = pa.table({"id": answered, "summary": [{"text": "s"}] * len(answered)})
+    tasks = [*[None] * len(dead), *["summary"] * len(failed)]
+    letters = pa.table({"doc_id": [*dead, *failed], "task": pa.array(tasks, pa.string())})
+    record = Commit(
+        unit=unit, plan=plan or ledger.plans()[0].digest,
+        ids=digest_ids(accounted_hashes(part, letters)),
+        rows=3, answered=len(answered), dead_letters=len(dead), reasons={},
+        part=_write(ledger.storage, f"_run/staging/p{unit}", part),
+        errors=_write(ledger.storage, f"_run/staging/e{unit}", letters),
+        prompt_tokens=1, cached_prompt_tokens=0, output_tokens=1, seconds=1.0, host="h",
+        committed_at="now",
+    )  # fmt: skip
+    ledger.commit(record)
+    ledger.publish(record)
+
+
+def test_a_finished_run_is_complete(storage: Storage) -> None:
+    assert verify(storage) == VerifyReport(6, 4, 2, 2, 2, ())
+    assert verify(storage).complete
+
+
+def test_a_document_whose_every_task_failed_is_accounted_for(storage: Storage) -> None:
+    storage.remove("_run/commits/000001.json")
+    _commit(Ledger(storage), 1, ["d3"], ["d5"], failed=["d4", "d4"])
+    assert verify(storage).complete
+
+
+def remove_part(storage: Storage) -> None:
+    storage.remove("part-000001.parquet")
+
+
+def damage_part(storage: Storage) -> None:
+    storage.write("part-000001.parquet", storage.read("part-000000.parquet"))
+
+
+def remove_part_with_its_copy(storage: Storage) -> None:
+    storage.remove("part-000001.parquet")
+    storage.remove_matching("_run/staging", lambda _: True)
+
+
+def add_stranger(storage: Storage) -> None:
+    storage.copy("part-000001.parquet", "part-000009.parquet")
+
+
+def add_strange_letters(storage: Storage) -> None:
+    storage.copy("_errors/part-000001.parquet", "_errors/other.parquet")
+
+
+def drop_commit(storage: Storage) -> None:
+    storage.remove("_run/commits/000001.json")
+
+
+def drop_manifest(storage: Storage) -> None:
+    storage.remove("_manifest.json")
+
+
+def date_manifest(storage: Storage) -> None:
+    Ledger(storage).write_manifest({"documents": 3})
+
+
+def recommit(
+    answered: list[str], dead: list[str], plan: str | None = None
+) -> Callable[[Storage], None]:
+    def change(storage: Storage) -> None:
+        storage.remove("_run/commits/000001.json")
+        _commit(Ledger(storage), 1, answered, dead, plan=plan)
+
+    return change
+
+
+def swap_ids(storage: Storage) -> None:
+    name = "_run/commits/000001.json"
+    record = json.loads(storage.read(name))
+    storage.write(name, json.dumps(record | {"ids": "other"}).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (remove_part, "part-000001.parquet: missing; run again to publish it"),
+        (remove_part_with_its_copy, "part-000001.parquet: missing; its copy is gone: put the file"),
+        (damage_part, "part-000001.parquet: its content is not what was committed"),
+        (add_stranger, "part-000009.parquet: no commit knows this file"),
+        (add_strange_letters, "_errors/other.parquet: no commit knows this file"),
+        (drop_commit, "1 of 2 units are not committed"),
+        (drop_manifest, "there is no _manifest.json"),
+        (date_manifest, "_manifest.json tells of 3 documents, 6 are committed"),
+        (recommit(["d3"], ["d5"]), "1 documents of the input are in no part"),
+        (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents stand more than once"),
+        (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents stand more than once"),
+        (recommit(["d3", "d4", "x"], ["d5"]), "1 documents of the output are not in the input"),
+        (recommit(["d3", "d1"], ["d5"]), "unit 1: its commit accounts for 3 documents, which are"),
+        (recommit(["d3", "d4"], ["d5"], "p"), "unit 1: its commit, made on h, is of a plan that"),
+        (swap_ids, "unit 1: its files hold other documents than its commit says"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    storage: Storage, change: Callable[[Storage], None], wanted: str
+) -> None:
+    change(storage)
+    verdict = verify(storage)
+    assert not verdict.complete
+    assert any(wanted in problem for problem in verdict.problems), verdict.problems
+
+
+def test_documents_that_two_units_exchanged_are_named_by_unit(storage: Storage) -> None:
+    for unit, answered, dead in ((0, ["d0", "d3"], ["d2"]), (1, ["d1", "d4"], ["d5"])):
+        storage.remove(f"_run/commits/{unit:06d}.json")
+        _commit(Ledger(storage), unit, answered, dead)
+    named = [each for each in verify(storage).problems if each.startswith("unit ")]
+    assert [each.partition(":")[0] for each in named] == ["unit 0", "unit 1"]
+
+
+def test_a_place_without_a_run_is_not_complete(tmp_path: Path) -> None:
+    verdict = verify(Storage(str(tmp_path / "empty")))
+    assert "holds no plan" in verdict.problems[0]

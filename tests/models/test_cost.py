@@ -1,0 +1,92 @@
+"""The cost model: more tokens cost more, faster devices less, and attention grows squared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.models.cost import CPU, CostModel, device_named
+from pipelines.models.resolve import Model
+from pipelines.text.chunking import ChunkSize
+from pipelines.text.lengths import PromptShape, ReadingPlan
+
+PHI3 = Model(
+    name="phi3",
+    revision="r",
+    path=Path(),
+    max_model_len=131_072,
+    short_rope_len=4096,
+    sliding_window=None,
+    layers=32,
+    hidden_size=3072,
+    intermediate_size=8192,
+    heads=32,
+    kv_heads=32,
+    head_dim=96,
+    vocab_size=32_064,
+    tied_embeddings=False,
+)
+MOST = 10**6
+
+
+def costs(model: Model, *questions: int) -> CostModel:
+    """A cost model for documents read whole, with answers of ten tokens."""
+    shape = PromptShape(0, questions, (10,) * len(questions))
+    reading = ReadingPlan("single", MOST, ChunkSize(64), shape, shape, MOST, 4096, 4096, 4096)
+    return CostModel(model, H100, reading)
+
+
+WEIGHTS = PHI3.parameters - 2 * 32_064 * 3072
+H100 = device_named("H100")
+
+
+def seconds(tokens: int, model: CostModel) -> float:
+    return float(model.seconds(np.array([tokens]))[0])
+
+
+def test_a_prefill_costs_two_flops_a_weight_and_token() -> None:
+    model = costs(PHI3, 0)
+    pairs = 4 * 3072 * 32 * 1000**2 / 2
+    flops = model.prefill_flops(np.array([1000.0]), 0.0)
+    assert flops[0] == pytest.approx(2 * WEIGHTS * 1000 + pairs)
+    assert seconds(1000, model) > flops[0] / H100.flops_per_second
+
+
+def test_a_second_task_costs_its_question_and_answer_but_no_second_document() -> None:
+    one, two = costs(PHI3, 20), costs(PHI3, 20, 20)
+    more = seconds(4000, two) - seconds(4000, one)
+    assert 0 < more < 0.5 * seconds(4000, one)
+
+
+def test_cost_rises_with_length_faster_than_linear() -> None:
+    found = costs(PHI3, 20).seconds(np.array([0, 1, 1000, 4000, 32_000, 128_000]))
+    assert (np.diff(found) > 0).all()
+    assert found[5] > 4 * found[4]
+
+
+def test_tied_embeddings_are_counted_once() -> None:
+    tied = replace(PHI3, tied_embeddings=True)
+    assert seconds(1000, costs(tied, 5)) == pytest.approx(seconds(1000, costs(PHI3, 5)))
+
+
+def test_chunks_of_a_long_document_cost_less_than_one_pass_of_it() -> None:
+    shape = PromptShape(300, (50,), (10,))
+    in_chunks = ReadingPlan(
+        "auto", 16_384, ChunkSize(3072, 128), shape, shape, MOST, 4096, 4096, 4096
+    )
+    chunked = CostModel(PHI3, H100, in_chunks)
+    assert seconds(100_000, chunked) < 0.5 * seconds(100_000, costs(PHI3, 50))
+    assert seconds(16_000, chunked) == pytest.approx(
+        seconds(16_000, CostModel(PHI3, H100, replace(in_chunks, policy="single")))
+    )
+
+
+def test_devices_are_known_by_rays_names() -> None:
+    assert device_named(None) is CPU
+    a100, l4 = device_named("A100-80G"), device_named("L4")
+    assert a100.flops_per_second == device_named("A100").flops_per_second
+    assert H100.flops_per_second > a100.flops_per_second > l4.flops_per_second
+    assert device_named("B9000").flops_per_second == l4.flops_per_second

@@ -1,0 +1,292 @@
+"""Bad input, a whole run each: what is refused and with which words, what becomes a dead letter,
+what works. Engines are fakes, everything else is real."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import scripted
+from fakes import FakeEngine
+from here import InProcessRun, in_process_run
+
+from pipelines.errors import InputError
+from pipelines.ledger.ledger import INDEX
+from pipelines.ledger.verify import verify
+from pipelines.models.phi3 import CONTROL_TOKENS
+from pipelines.storage import Storage
+from pipelines.text.tokens import ChatTokenizer
+
+pytestmark = pytest.mark.usefixtures("tiny_model")
+
+
+def strings(values: list[bytes | None]) -> pa.Array:
+    """A string column that holds these bytes, be they UTF-8 or not."""
+    raw = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(values), raw.buffers(), raw.null_count)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    (tmp_path / "corpus").mkdir()
+    return tmp_path / "corpus"
+
+
+def write(path: Path, docs: Any, texts: Any = None, **columns: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    texts = [f"Text number {at}." for at in range(len(docs))] if texts is None else texts
+    pq.write_table(pa.table({"doc": docs, "text": texts, **columns}), path)
+    return path
+
+
+def run_over(corpus: Path, **more: Any) -> InProcessRun:
+    return in_process_run(corpus.parent, corpus, corpus.parent / "out", **more)
+
+
+def refused(run: InProcessRun) -> str:
+    """The message with which a run is refused, before any engine is started."""
+    before = run.storage.entries(INDEX)
+    with pytest.raises(InputError) as error:
+        run()
+    assert run.engines == []
+    # no copy of the texts is left
+    assert run.storage.entries(INDEX) == before
+    return error.value.message
+
+
+def answered(corpus: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out").to_pylist()
+    return rows
+
+
+def letters(corpus: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/_errors").to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("docs", "named"),
+    [
+        (["a", None, "b"], "row 1: null"),
+        (["a", "b", ""], "row 2: empty"),
+        (strings([b"a", b"caf\xe9", b"b"]), r"row 1: b'caf\xe9'"),
+        (pa.array([None, 7, 8], pa.int64()), "row 0: null"),
+    ],
+)
+def test_an_id_that_is_none_is_refused_with_file_row_value_and_remedy(
+    corpus: Path, docs: Any, named: str
+) -> None:
+    path = write(corpus / "a.parquet", docs)
+    told = refused(run_over(corpus))
+    assert f"{path} {named}" in told
+    assert "Give every document an id of its own, or name another column as input.id_col" in told
+
+
+def test_an_id_that_stands_in_two_files_is_refused_with_both_places(corpus: Path) -> None:
+    first = write(corpus / "a.parquet", ["x", "same"])
+    second = write(corpus / "b.parquet", ["y", "z", "same"])
+    told = refused(run_over(corpus))
+    assert f"'same': {first} row 1, {second} row 2" in told
+    assert "Give every document an id of its own" in told
+
+
+def test_the_first_ten_ids_that_are_wrong_are_named(corpus: Path) -> None:
+    write(corpus / "a.parquet", pa.array(["sound", *[None] * 30], pa.string()))
+    assert refused(run_over(corpus)).count(" row ") == 10
+
+
+def test_a_corpus_that_was_refused_and_is_mended_runs_into_the_same_output(corpus: Path) -> None:
+    write(corpus / "a.parquet", ["same", "same"])
+    refused(run_over(corpus))
+    write(corpus / "a.parquet", ["one", "two"])
+    assert run_over(corpus)()["answered"] == 2
+
+
+UNREADABLE: dict[bytes | None, tuple[str, str]] = {
+    None: ("empty", "the text is null: fill it in"),
+    b"": ("empty", "the text is empty: fill it in"),
+    " \n\u2003".encode(): ("empty", "the text is white space: fill it in"),
+    b"caf\xe9": ("not_text", "byte 3, 0xe9, is not UTF-8: store the text as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_text_that_cannot_be_read_is_a_dead_letter_with_file_row_value_and_remedy(
+    corpus: Path, text: bytes | None
+) -> None:
+    path = write(corpus / "a.parquet", ["sound", "bad"], strings([b"A text.", text]))
+    assert run_over(corpus)()["dead_letters"] == 1
+    (letter,) = letters(corpus)
+    reason, message = UNREADABLE[text]
+    assert (letter["doc_id"], letter["task"], letter["reason"]) == ("bad", None, reason)
+    assert (letter["source"], letter["row"]) == (str(path), 1)
+    assert letter["message"].startswith(message)
+    assert [row["doc"] for row in answered(corpus)] == ["sound"]
+
+
+def test_control_strings_in_a_text_stay_text(corpus: Path, tiny_tokenizer: ChatTokenizer) -> None:
+    nasty = "".join(["A text", *CONTROL_TOKENS, "</s><unk>."])
+    write(corpus / "a.parquet", ["plain", "nasty"], ["A text.", nasty])
+    run = run_over(corpus)
+    assert run()["answered"] == 2
+    plain, asked = sorted(
+        (ids for engine in run.engines for ids in engine.asked),
+        key=lambda ids: nasty in tiny_tokenizer.decode(ids),
+    )
+    assert nasty in tiny_tokenizer.decode(asked)
+    controls = [
+        [each for each in ids if each in tiny_tokenizer.control_ids] for ids in (plain, asked)
+    ]
+    assert controls[0] == controls[1]
+
+
+@pytest.mark.parametrize(
+    ("docs", "texts", "named"),
+    [
+        ([1.5], ["t"], "column 'doc' is double; ids must be strings or integers"),
+        (["b"], [7], "column 'text' is int64; text must be a string column"),
+        ([7], ["t"], "column 'doc' is int64, but string in"),
+    ],
+)
+def test_a_column_of_the_wrong_type_is_refused_with_file_and_column(
+    corpus: Path, docs: Any, texts: Any, named: str
+) -> None:
+    write(corpus / "a.parquet", ["a"])
+    path = write(corpus / "b.parquet", docs, texts)
+    assert refused(run_over(corpus)).startswith(f"{path}: {named}")
+
+
+def test_a_missing_column_is_refused_with_file_column_and_key(corpus: Path) -> None:
+    path = write(corpus / "a.parquet", ["a"])
+    told = refused(run_over(corpus, input={"keep_columns": ["title"]}))
+    assert told.startswith(f"{path}: no column 'title', which input.keep_columns names; it has doc")
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def damage(data: bytes) -> bytes:
+    """Zeros in the first page, before a sound footer."""
+    return data[:10] + bytes(20) + data[30:]
+
+
+@pytest.mark.parametrize("spoil", [cut, damage])
+def test_a_file_that_is_broken_is_refused_with_its_name_and_the_remedy(
+    corpus: Path, spoil: Any
+) -> None:
+    write(corpus / "a.parquet", ["a"])
+    path = write(corpus / "b.parquet", ["b", "c"])
+    path.write_bytes(spoil(path.read_bytes()))
+    told = refused(run_over(corpus))
+    assert told.startswith(f"{path}: cannot be read")
+    assert told.endswith("; write it again, or leave it out with --skip-bad-files")
+
+
+def test_a_corpus_of_which_every_file_would_be_skipped_is_refused(corpus: Path) -> None:
+    path = write(corpus / "a.parquet", ["a", "b"])
+    path.write_bytes(cut(path.read_bytes()))
+    told = refused(run_over(corpus, skip_bad_files=True))
+    assert told.startswith(f"input.path: no file can be read to its end; {path}: cannot be read")
+
+
+@pytest.mark.parametrize("spoil", [cut, damage])
+def test_a_broken_file_that_is_skipped_is_listed_and_is_new_work_once_it_is_whole(
+    corpus: Path, spoil: Any
+) -> None:
+    write(corpus / "a.parquet", ["a"])
+    path = write(corpus / "b.parquet", ["b", "c"])
+    whole = path.read_bytes()
+    path.write_bytes(spoil(whole))
+    manifest = run_over(corpus, skip_bad_files=True)()
+    assert (manifest["documents"], len(manifest["skipped_files"])) == (1, 1)
+    assert manifest["skipped_files"][0].startswith(f"{path}: cannot be read")
+    verdict = verify(Storage(str(corpus.parent / "out")))
+    assert (verdict.complete, verdict.skipped_files) == (True, tuple(manifest["skipped_files"]))
+    path.write_bytes(whole)
+    assert run_over(corpus)()["documents"] == 3
+    assert sorted(row["doc"] for row in answered(corpus)) == ["a", "b", "c"]
+
+
+SHAPES: dict[str, tuple[Any, Any]] = {
+    "integer ids": (pa.array([7, 8], pa.int32()), ["t", "u"]),
+    "dictionary ids": (pa.array(["a", "b"]).dictionary_encode(), ["t", "u"]),
+    "large_string text": (["a", "b"], pa.array(["t", "u"], pa.large_string())),
+    "dictionary text": (["a", "b"], pa.array(["t", "t"]).dictionary_encode()),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_columns_of_other_encodings_work(corpus: Path, shape: str) -> None:
+    docs, texts = SHAPES[shape]
+    write(corpus / "a.parquet", docs, texts)
+    assert run_over(corpus)()["answered"] == 2
+    wanted = pa.array(docs).to_pylist()
+    assert sorted(row["doc"] for row in answered(corpus)) == wanted
+
+
+def test_nested_columns_and_partitions_are_kept_and_empty_files_have_no_rows(corpus: Path) -> None:
+    meta = [{"tags": ["x", None], "by": {"name": "Ann"}}, None]
+    write(corpus / "year=2024/a.parquet", ["a", "b"], meta=meta)
+    table = pq.read_table(corpus / "year=2024/a.parquet", partitioning=None)
+    pq.write_table(table.slice(0, 0), corpus / "year=2024/none.parquet")
+    assert run_over(corpus, input={"keep_columns": ["meta", "year"]})()["answered"] == 2
+    found = {row["doc"]: (row["meta"], row["year"]) for row in answered(corpus)}
+    assert found == {"a": (meta[0], "2024"), "b": (None, "2024")}
+
+
+def test_files_that_come_later_must_be_like_those_before(corpus: Path) -> None:
+    job = {"input": {"keep_columns": ["n"]}}
+    write(corpus / "a.parquet", [1, 2], n=[1, 2])
+    run_over(corpus, **job)()
+    later = corpus / "b.parquet"
+    for docs, n, differs in (([3], ["one"], "'n' is string"), (["3"], [1], "'doc' is string")):
+        write(later, docs, n=n)
+        assert refused(run_over(corpus, **job)).startswith(
+            f"{later}: column {differs}, but int64 in the files that this run has read before; "
+        )
+    write(later, [3], n=pa.array([None], pa.null()))
+    run_over(corpus, **job)()
+    assert sorted((row["doc"], row["n"]) for row in answered(corpus)) == [
+        (1, 1), (2, 2), (3, None)
+    ]  # fmt: skip
+
+
+def test_an_empty_corpus_is_done(corpus: Path) -> None:
+    write(corpus / "a.parquet", pa.array([], pa.string()), pa.array([], pa.string()))
+    manifest = run_over(corpus)()
+    assert (manifest["status"], manifest["documents"]) == ("done", 0)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("dies_of", "engine_crash"), ("hangs_at", "timeout")])
+def test_a_text_that_ends_engines_is_a_dead_letter_and_the_others_are_answered(
+    corpus: Path, tiny_tokenizer: ChatTokenizer, kind: str, reason: str
+) -> None:
+    write(corpus / "a.parquet", ["a", "b", "c"], ["A text.", "This one is poison.", "Another."])
+    faults: dict[str, Any] = {kind: "poison"}
+    run = run_over(corpus, make_engine=partial(FakeEngine, tiny_tokenizer, **faults))
+    assert run()["answered"] == 2
+    (letter,) = letters(corpus)
+    assert (letter["doc_id"], letter["task"], letter["reason"]) == ("b", None, reason)
+
+
+def test_an_answer_that_stays_broken_is_a_dead_letter_for_its_task_alone(
+    corpus: Path, tiny_tokenizer: ChatTokenizer
+) -> None:
+    facts = {"name": "facts", "kind": "extract", "fields": {"company": "string"}}
+    summary = {"name": "summary", "kind": "summarize", "max_words": 4}
+    texts = [f"The company is Acme. {mark} #1#" for mark in ("Sound.", scripted.BROKEN_ALWAYS)]
+    write(corpus / "a.parquet", ["sound", "broken"], texts)
+    engine = partial(FakeEngine, tiny_tokenizer, answers=scripted.read)
+    manifest = run_over(corpus, make_engine=engine, tasks=[facts, summary])()
+    assert (manifest["answered"], manifest["dead_letters"]) == (2, 0)
+    (letter,) = letters(corpus)
+    told = (letter["doc_id"], letter["task"], letter["reason"])
+    assert told == ("broken", "facts", "invalid_answer")
+    rows = {row["doc"]: row for row in answered(corpus)}
+    assert rows["sound"]["facts"]["company"] == "Acme"
+    assert {row["summary"]["status"] for row in rows.values()} == {"answered"}

@@ -1,0 +1,92 @@
+"""What the planner finds on Ray's CPUs: what is refused there is refused with its words."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from here import in_process_run
+
+from jobs.run import Stopped, _signals_stop
+from pipelines.corpus.files import SourceFile
+from pipelines.documents import MAX_TEXT_BYTES
+from pipelines.errors import InputError, UnreadableFile
+from pipelines.job.spec import InputSpec
+from pipelines.run import planner
+from pipelines.run.cluster import join_cluster, leave_cluster
+from pipelines.run.planner import SMALL_CORPUS_BYTES, unreadable_files
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("tiny_model")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    join_cluster()
+    yield
+    leave_cluster()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A file so large that Ray reads it, in two row groups."""
+    (tmp_path / "corpus").mkdir()
+    dice = random.Random(0)  # noqa: S311
+    texts = [dice.randbytes(8_000).hex() for _ in range(600)]
+    rows = pa.table({"doc": range(600), "text": texts})
+    pq.write_table(rows, tmp_path / "corpus/a.parquet", row_group_size=300)
+    # compressed too
+    assert (tmp_path / "corpus/a.parquet").stat().st_size > SMALL_CORPUS_BYTES
+    return tmp_path / "corpus"
+
+
+def test_a_damaged_file_is_refused_by_name(corpus: Path, tmp_path: Path) -> None:
+    path = corpus / "a.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[:10] + bytes(200) + data[210:])
+    with pytest.raises(UnreadableFile) as error:
+        in_process_run(tmp_path, corpus, tmp_path / "out")()
+    assert error.value.message.startswith(f"{path}: cannot be read")
+    assert error.value.message.endswith("leave it out with --skip-bad-files")
+    assert error.value.exit_code == 2
+
+
+def test_a_file_with_other_columns_is_refused_where_bad_files_are_skipped(
+    corpus: Path, tmp_path: Path
+) -> None:
+    path = corpus / "b.parquet"
+    pq.write_table(pa.table({"doc": [600], "body": ["t"]}), path)
+    with pytest.raises(InputError) as error:
+        in_process_run(tmp_path, corpus, tmp_path / "out", skip_bad_files=True)()
+    assert error.value.message.startswith(f"{path}: no column 'text'")
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Path) -> None:
+    size = MAX_TEXT_BYTES + 1
+    rows = pa.table({"doc": [0, 1], "text": ["A text.", "a" * size]})
+    pq.write_table(rows, corpus / "a.parquet")
+    assert in_process_run(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
+    (letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
+    assert (letter["doc_id"], letter["row"], letter["reason"]) == (1, 1, "too_large")
+    assert letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
+
+
+def test_a_signal_is_heard_while_ray_looks_for_bad_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object) -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(planner, "unreadable_reason", slow)
+    spec = InputSpec(path="corpus")
+    large = SourceFile("corpus/a.parquet", SMALL_CORPUS_BYTES + 1, "")
+    threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Stopped, match="SIGTERM"), _signals_stop():
+        unreadable_files(spec, [large])

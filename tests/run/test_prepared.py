@@ -1,0 +1,76 @@
+"""What follows from a job and its model: lengths, pools, the fingerprint."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.errors import ModelError, SpecError
+from pipelines.job.spec import Job, parse_job
+from pipelines.models.resolve import Model
+from pipelines.run.prepared import PreparedJob, prepare_job
+
+
+def prepared(
+    *, label: str = "other", gpus: str | float = "auto", **long_documents: object
+) -> PreparedJob:
+    source: dict[str, object] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "tiny-random"},
+        "tasks": [{"name": "topic", "kind": "classify", "labels": ["risk", label]}],
+        "long_documents": long_documents,
+        "compute": {"gpus_per_replica": gpus},
+    }
+    return prepare_job(Job(parse_job(source), source))
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_lengths_that_follow_the_model_are_fingerprinted_as_what_they_are() -> None:
+    default = prepared()
+    same = prepared(single_pass_tokens=16_384, chunk_tokens=3072)
+    assert default.fingerprint == same.fingerprint
+    assert default.fingerprint != prepared(chunk_tokens=1000).fingerprint
+    assert default.fingerprint != prepared(single_pass_tokens=8000).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "wanted"),
+    [(None, None, "abc"), ("main", "main", "abc"), ("v2", None, "v2")],
+)
+def test_a_run_that_goes_on_keeps_the_commit_it_found_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, before: str | None, wanted: str
+) -> None:
+    def resolve(name: str, revision: str | None, *, weights: bool) -> Model:
+        assert not weights
+        raise ModelError(f"{name} at {revision}")
+
+    monkeypatch.setattr("pipelines.run.prepared.resolve", resolve)
+    source: dict[str, object] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "team/phi", "revision": asked},
+        "tasks": [{"name": "summary", "kind": "summarize"}],
+    }
+    recorded = {"model": "team/phi", "revision": "abc", "source": {"model": {"revision": before}}}
+    with pytest.raises(ModelError, match=f"team/phi at {wanted}"):
+        prepare_job(Job(parse_job(source), source), recorded)
+
+
+def test_documents_go_to_the_pool_of_their_longest_prompt(tiny_model: Model) -> None:
+    job = prepared()
+    assert [job.pool_of(tokens) for tokens in (3000, 10_000, 100_000)] == ["short", "long", "short"]
+    assert job.engine_config("short", 900, gpu=False).max_model_len == tiny_model.short_rope_len
+    assert job.engine_config("long", 5000, gpu=False).max_model_len == 5120
+
+
+@pytest.mark.parametrize(("gpus", "share"), [("auto", 1), (0, 1), (2, 1), (0.25, 0.25)])
+@pytest.mark.usefixtures("tiny_model")
+def test_an_engine_has_its_share_of_a_gpu(gpus: str | float, share: float) -> None:
+    job = prepared(gpus=gpus)
+    assert job.engine_config("short", 900, gpu=True).gpu_share == share
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_a_label_that_chunks_say_for_none_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"labels\.1: .*a chunk that speaks for no label"):
+        prepared(label="cannot tell")

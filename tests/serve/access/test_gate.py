@@ -1,0 +1,280 @@
+"""The gate: who gets in, how often, with how much, and what of it is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+from endpoints import (
+    CHATS,
+    DOCUMENT_BODY,
+    DOCUMENTS,
+    KEY,
+    LIMITS,
+    OTHER_KEY,
+    TEXT_BODY,
+    TEXTS,
+    ScriptedPool,
+    client_of,
+    endpoint_of,
+    error_of,
+    prepared_endpoint,
+)  # fmt: skip
+
+from pipelines.documents import Usage
+from pipelines.models.resolve import Model
+from serve.engines.offer import PreparedEndpoint
+from serve.engines.pools import PoolOverloaded, PoolRejected, ReplicasDied
+from serve.engines.replica import EventBatch
+from serve.events import event
+from serve.wire import error_json
+
+
+@pytest.fixture(scope="module")
+def offer(tiny_model: Model) -> PreparedEndpoint:
+    assert tiny_model
+    return prepared_endpoint(limits=LIMITS)
+
+
+@pytest.fixture
+def pool() -> ScriptedPool:
+    return ScriptedPool()
+
+
+@pytest.fixture
+async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(offer, pool)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", 422),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b'{"text": "\xff", "tasks": ["summary"]}', 400),
+        (b'{"text": "\\ud800", "tasks": ["summary"]}', 422),
+        (b"[" * 10_000, 400),
+        (b"NaN", 422),
+        (b"5", 422),
+        (b'{"text": ' + b"9" * 5000 + b"}", 400),
+        (b"x" * 20_001, 413),
+    ],
+)
+async def test_a_body_that_is_no_request_is_refused(
+    client: httpx.AsyncClient, pool: ScriptedPool, content: bytes, code: int
+) -> None:
+    headers = {"content-type": "application/json"}
+    for path in (DOCUMENTS, CHATS, TEXTS, "/v1/feedback"):
+        response = await client.post(path, content=content, headers=headers)
+        assert response.status_code == code, (path, response.text)
+        assert error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_body_of_unknown_length_is_read_no_further_than_it_may_be(
+    client: httpx.AsyncClient,
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1000
+            yield b"x" * 1000
+
+    response = await client.post(DOCUMENTS, content=endless())
+    assert response.status_code == 413
+    assert sent <= 30_000
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncClient) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x"
+            await asyncio.sleep(0.1)
+
+    response = await client.post(DOCUMENTS, content=slow())
+    assert response.status_code == 408
+
+
+@pytest.mark.parametrize("key", [None, "wrong", "pf-test2"])
+@pytest.mark.parametrize("path", [DOCUMENTS, CHATS, "/v1/models", "/v1/tasks", "/nothing"])
+async def test_nobody_gets_in_without_a_key(
+    offer: PreparedEndpoint, pool: ScriptedPool, key: str | None, path: str
+) -> None:
+    async with client_of(endpoint_of(offer, pool), key) as client:
+        response = await client.post(path, json=DOCUMENT_BODY)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert error_of(response)["code"] == "invalid_api_key"
+    assert KEY not in response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json"])
+async def test_what_says_nothing_of_anybody_is_open(
+    offer: PreparedEndpoint, pool: ScriptedPool, path: str
+) -> None:
+    async with client_of(endpoint_of(offer, pool), None) as client:
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_over_quota_is_told_when_to_come_again(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    endpoint = endpoint_of(offer, pool, requests_per_minute=2)
+    async with client_of(endpoint, OTHER_KEY) as client:
+        codes = [(await client.get("/v1/models")).status_code for _ in range(2)]
+        response = await client.get("/v1/models")
+    assert codes == [200, 200]
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "30"
+    assert error_of(response)["code"] == "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_are_counted_when_they_are_used(
+    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
+) -> None:
+    pool.told["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
+    pool.events = [EventBatch(event("done", {}), Usage(50, 0, 70))]
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    async with client_of(endpoint, OTHER_KEY) as client:
+        first = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": stream})
+        second = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+    assert first.status_code == 200
+    assert second.status_code == 429
+    assert 1 <= int(second.headers["retry-after"]) <= 62
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_requests_that_come_together_do_not_all_pass_before_the_first_is_paid(
+    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
+) -> None:
+    pool.seconds = 0.1
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    body = {"text": "word " * 100, "tasks": ["summary"], "stream": stream}
+    async with client_of(endpoint, OTHER_KEY) as client:
+        told = await asyncio.gather(*(client.post(DOCUMENTS, json=body) for _ in range(5)))
+    assert sorted(each.status_code for each in told) == [200, 429, 429, 429, 429]
+    assert len(pool.works) == 1
+
+
+async def test_what_no_engine_took_costs_no_tokens(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    pool.told = PoolOverloaded(1)
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    body = {"text": "word " * 100, "tasks": ["summary"]}
+    async with client_of(endpoint, OTHER_KEY) as client:
+        codes = [(await client.post(DOCUMENTS, json=body)).json()["error"] for _ in range(3)]
+    assert [each["code"] for each in codes] == ["overloaded"] * 3
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        (ReplicasDied(), "engine_died"),
+        (PoolRejected(422, error_json("m", "t", "too_long")), "too_long"),
+    ],
+)
+async def test_a_stream_that_told_of_no_answer_costs_no_tokens(
+    offer: PreparedEndpoint, pool: ScriptedPool, ends: Exception, code: str
+) -> None:
+    pool.events = [EventBatch("event: progress\n\n", has_answer=False), ends]
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    body = {"text": "word " * 100, "tasks": ["summary"], "stream": True}
+    async with client_of(endpoint, OTHER_KEY) as client:
+        told = [(await client.post(DOCUMENTS, json=body)).text for _ in range(3)]
+    assert all(code in each for each in told)
+
+
+async def test_a_stream_that_is_broken_off_has_cost_what_it_brought_and_its_events(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    pool.events = ["data: a\n\n" * 30, ReplicasDied()]
+    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    body = {**TEXT_BODY, "prompt": [5] * 40, "stream": True}
+    async with client_of(endpoint, OTHER_KEY) as client:
+        await client.post(TEXTS, json=body)
+        late = await client.post(TEXTS, json=body)
+    # 70 of 60 are used: 11 more give one
+    assert 8 <= int(late.headers["retry-after"]) <= 11
+
+
+async def test_other_origins_are_let_in_only_where_they_are_named(
+    tiny_model: Model, pool: ScriptedPool
+) -> None:
+    assert tiny_model
+    asked = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, content-type, x-stainless-lang",
+    }
+    allowed: list[list[str]] = [[], ["https://app.example"]]
+    for origins in allowed:
+        offer = prepared_endpoint(http={"cors_origins": origins})
+        async with client_of(endpoint_of(offer, pool), None) as client:
+            response = await client.options(DOCUMENTS, headers=asked)
+            answer = await client.get("/healthz", headers={"origin": asked["origin"]})
+        assert response.is_success == bool(origins)
+        assert response.headers.get("access-control-allow-origin") == next(iter(origins), None)
+        exposed = answer.headers.get("access-control-expose-headers")
+        assert exposed == ("retry-after" if origins else None)
+
+
+async def test_who_needs_no_key_sends_no_body(client: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    for content in (b"a", endless()):
+        response = await client.request("GET", "/readyz", content=content)
+        assert response.status_code == 413
+        assert error_of(response)["code"] == "request_too_large"
+    assert (await client.get("/readyz", headers={"content-length": "0"})).status_code == 200
+
+
+async def test_requests_are_counted_by_route_and_code(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    counted: list[tuple[str, int]] = []
+    base = endpoint_of(offer, pool)
+    endpoint = replace(base, record=lambda path, code, seconds: counted.append((path, code)))
+    async with client_of(endpoint) as client:
+        await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+        await client.post(DOCUMENTS, json={})
+        await client.post(DOCUMENTS, json=DOCUMENT_BODY, headers={"authorization": "Bearer no"})
+        pool.seconds = 30
+        leaving = asyncio.create_task(client.post(DOCUMENTS, json=DOCUMENT_BODY))
+        while len(pool.works) < 2:
+            await asyncio.sleep(0.001)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+    codes = [200, 422, 401, 499]
+    assert counted == [(DOCUMENTS, code) for code in codes]
+
+
+async def test_bodies_that_are_held_at_a_time_are_bounded(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    pool.seconds = 0.2
+    body = {"text": "a" * 4_000, "tasks": ["summary"], "id": "i" * 200}
+    padded = json.dumps(body).encode() + b" " * 15_000
+    headers = {"content-type": "application/json"}
+    async with client_of(endpoint_of(offer, pool)) as client:
+
+        async def send() -> int:
+            return (await client.post(DOCUMENTS, content=padded, headers=headers)).status_code
+
+        codes = Counter(await asyncio.gather(*(send() for _ in range(40))))
+        pool.seconds = 0
+        again = await send()
+    assert codes.keys() == {200, 429}
+    assert 30 <= codes[200] <= 34
+    assert again == 200

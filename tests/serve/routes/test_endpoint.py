@@ -1,0 +1,620 @@
+"""The routes, over a pool that does what it is told: what is checked, put to it, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from endpoints import (
+    CHAT_BODY,
+    CHATS,
+    DOCUMENT_BODY,
+    DOCUMENTS,
+    KEY,
+    LIMITS,
+    TASKS,
+    TEXT_BODY,
+    TEXTS,
+    ScriptedPool,
+    client_of,
+    endpoint_of,
+    error_of,
+    prepared_endpoint,
+)  # fmt: skip
+
+from pipelines.models.resolve import Model
+from pipelines.storage import Storage
+from pipelines.tasks.kinds import TaskSet
+from serve.engines.chat import CHAT, TEXT
+from serve.engines.offer import NestingShape, PreparedEndpoint
+from serve.engines.pools import PoolOverloaded, PoolRejected, ReplicasDied
+from serve.engines.replica import DOCUMENT
+from serve.routes.feedback import FeedbackWriter
+from serve.wire import FeedbackRequest, error_json
+
+BODIES: dict[str, dict[str, Any]] = {
+    CHATS: CHAT_BODY, TEXTS: TEXT_BODY, DOCUMENTS: DOCUMENT_BODY
+}  # fmt: skip
+PART = {"type": "text", "text": "a" * 3_000}
+ASK = {"name": "a", "kind": "ask", "question": "a" * 5_001}
+
+
+@pytest.fixture(scope="module")
+def offer(tiny_model: Model) -> PreparedEndpoint:
+    assert tiny_model
+    return prepared_endpoint(limits=LIMITS)
+
+
+@pytest.fixture
+def pool() -> ScriptedPool:
+    return ScriptedPool()
+
+
+@pytest.fixture
+async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(offer, pool)) as client:
+        yield client
+
+
+async def test_a_document_is_put_to_the_pool_with_its_tasks(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    own = {"name": "who", "kind": "ask", "question": "Who?"}
+    body = {"id": "filing-7", "text": "A text.", "tasks": ["summary", own]}
+    response = await client.post(DOCUMENTS, json=body)
+    assert response.status_code == 200
+    assert response.json() == pool.told
+    (work,) = pool.works
+    assert (work.kind, work.request_id, work.text) == (DOCUMENT, "filing-7", "A text.")
+    assert [spec.name for spec in work.specs] == ["summary", "who"]
+
+
+async def test_a_document_without_an_id_gets_one(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    for _ in range(2):
+        await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+    names = {work.request_id for work in pool.works}
+    assert len(names) == 2
+    assert all(name.startswith("doc-") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"text": ""}, "text"),
+        ({"text": " \n"}, "white space"),
+        ({"text": 5}, "text"),
+        ({"text": None}, "text"),
+        ({"tasks": []}, "tasks"),
+        ({"tasks": "summary"}, "tasks"),
+        ({"tasks": ["nothing"]}, "no task is called 'nothing'"),
+        ({"tasks": ["summary", "summary"]}, "twice"),
+        ({"tasks": ["summary"] * 4}, "at most 3"),
+        ({"tasks": [{"name": "a", "kind": "ask"}]}, "tasks.0.question: missing"),
+        ({"tasks": [{"name": "a", "kind": "sing"}]}, "tasks.0.kind"),
+        ({"tasks": [{"name": "a", "kind": "ask", "question": "q", "x": 1}]}, "no such key"),
+        ({"tasks": [{"name": "a", "kind": "summarize", "max_words": 300}]}, "at most 300"),
+        ({"tasks": [{"name": "a", "kind": "extract", "schema": "file.json"}]}, "a JSON Schema"),
+        ({"tasks": [{"name": "a", "kind": "extract", "schema": {"type": 5}}]}, "5"),
+        ({"id": ""}, "id"),
+        ({"id": "x" * 300}, "id"),
+        ({"stream": "yes"}, "stream"),
+        ({"more": 1}, "more: no such key"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_document_is_said(
+    client: httpx.AsyncClient, pool: ScriptedPool, changed: dict[str, Any], told: str
+) -> None:
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, **changed})
+    assert response.status_code == 422, response.text
+    assert told in error_of(response)["message"]
+    assert not pool.works
+
+
+@pytest.mark.parametrize("depth", [9, 300, 900])
+@pytest.mark.parametrize("key", ["fields", "schema"])
+async def test_a_form_that_is_nested_too_deep_is_refused(
+    client: httpx.AsyncClient, key: str, depth: int
+) -> None:
+    nested: Any = "string"
+    for _ in range(depth):
+        nested = {"a": nested}
+    task = {"name": "deep", "kind": "extract", key: nested}
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
+    assert response.status_code == 422
+    assert "nested deeper than 8" in error_of(response)["message"]
+
+
+async def test_a_schema_that_grows_without_end_is_refused(client: httpx.AsyncClient) -> None:
+    twice = [
+        {"type": "object", "properties": {name: {"$ref": f"#/$defs/{at + 1}"} for name in "ab"}}
+        for at in range(40)
+    ]
+    schema = {
+        "type": "object",
+        "properties": {"all": {"$ref": "#/$defs/0"}},
+        "$defs": {str(at): each for at, each in enumerate([*twice, {"type": "string"}])},
+    }
+    task = {"name": "wide", "kind": "extract", "schema": schema}
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
+    assert response.status_code == 422
+    assert "more than 2000 places" in error_of(response)["message"]
+
+
+async def test_a_schema_of_very_many_parts_is_refused(client: httpx.AsyncClient) -> None:
+    schema = {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(600)}}
+    task = {"name": "wide", "kind": "extract", "schema": schema}
+    labels = {"name": "labels", "kind": "classify", "labels": [f"l{at}" for at in range(1000)]}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    told = [
+        await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]}),
+        await client.post(DOCUMENTS, json={"text": "A", "tasks": [labels]}),
+        await client.post(CHATS, json={**CHAT_BODY, "response_format": form}),
+    ]
+    assert [each.status_code for each in told] == [422, 422, 400]
+    assert all("of more than 1000 parts" in error_of(each)["message"] for each in told)
+
+
+FIELD: dict[str, Any] = {"type": "string"}
+
+
+def format_of(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ({"$ref": "http://127.0.0.1:1/a.json"}, ".a.$ref: 'http://127.0.0.1:1/a.json', must be"),
+        ({"$ref": "file:///etc/hostname"}, ".a.$ref: 'file:///etc/hostname', must be"),
+        ({"$dynamicRef": "#a"}, ".a.$dynamicRef: not followed"),
+        ({"$id": "http://127.0.0.1:1/", **FIELD}, ".a.$id: allowed at the root"),
+        ({"$anchor": "a", **FIELD}, ".a.$anchor: allowed at the root"),
+        ({**FIELD, "pattern": "(a{1,500}){1,500}"}, ".a.pattern: '(a{1,500}){1,500}': more than"),
+        ({**FIELD, "pattern": r"(a)\1"}, ".a.pattern: "),
+        ({**FIELD, "pattern": "("}, ".a.pattern: "),
+    ],
+)
+async def test_a_schema_that_reaches_out_or_takes_long_is_refused_before_the_engine(
+    client: httpx.AsyncClient, pool: ScriptedPool, field: dict[str, Any], told: str
+) -> None:
+    schema = {"type": "object", "properties": {"a": field}}
+    task = {"name": "facts", "kind": "extract", "schema": schema}
+    documents = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "tasks": [task]})
+    chats = await client.post(CHATS, json={**CHAT_BODY, "response_format": format_of(schema)})
+    assert (documents.status_code, chats.status_code) == (422, 400)
+    assert f"tasks.facts.schema.properties{told}" in error_of(documents)["message"]
+    assert f"response_format.json_schema.schema.properties{told}" in error_of(chats)["message"]
+    assert not pool.works
+
+
+async def test_a_format_of_many_patterns_is_refused_before_the_engine(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    names = {f"p{at}": {**FIELD, "pattern": f"^[a-z]{{1,50}}-{at}$"} for at in range(40)}
+    form = format_of({"type": "object", "properties": names})
+    response = await client.post(CHATS, json={**CHAT_BODY, "response_format": form})
+    assert response.status_code == 400
+    assert "more than 1000 positions" in error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_format_comes_to_the_engine_without_the_names_at_its_root(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"$ref": {"$ref": "#/$defs/a"}, "b": {"enum": [{"$ref": "x"}]}},
+        "$defs": {"a": {**FIELD, "pattern": r"^\d{4}-\d\d-\d\d$"}},
+    }
+    named = {"$schema": "http://json-schema.org/draft-07/schema#", "$id": "http://127.0.0.1:1/"}
+    form = format_of({**named, **schema})
+    response = await client.post(CHATS, json={**CHAT_BODY, "response_format": form})
+    assert response.status_code == 200, response.text
+    (work,) = pool.works
+    assert work.body is not None
+    assert work.body["response_format"] == format_of(schema)
+
+
+@pytest.mark.parametrize("path", [CHATS, TEXTS])
+@pytest.mark.parametrize(
+    "key", ["structured_outputs", "guided_regex", "guided_json", "guided_grammar", "extra_body"]
+)
+async def test_vllms_own_ways_to_a_grammar_are_closed(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, key: str
+) -> None:
+    response = await client.post(path, json={**BODIES[path], key: {"regex": "(a?){999}"}})
+    assert response.status_code == 422
+    assert f"{key}: no such key" in error_of(response)["message"]
+    assert not pool.works
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "code"),
+    [
+        (CHATS, {"messages": [{"role": "user", "content": "\ud800"}]}, 422),
+        (CHATS, {"messages": [{"role": "user", "content": [
+            {"type": "text", "text": "\ud800"}]}]}, 422),
+        (CHATS, {"messages": [{"role": "user", "content": "a", "name": "\ud800"}]}, 422),
+        (CHATS, {"stop": "\ud800"}, 422),
+        (CHATS, {"stop": ["\ud800"]}, 422),
+        (CHATS, {"user": "\ud800"}, 422),
+        (CHATS, {"metadata": {"\ud800": "a"}}, 422),
+        (CHATS, {"response_format": {"type": "json_schema", "json_schema": {
+            "name": "a", "schema": {"type": "object", "properties": {"\ud800": {}}}}}}, 400),
+        (TEXTS, {"prompt": ["\ud800"]}, 422),
+        (DOCUMENTS, {"tasks": [{"name": "a", "kind": "ask", "question": "\ud800"}]}, 422),
+        (DOCUMENTS, {"tasks": ["\ud800"]}, 422),
+        (DOCUMENTS, {"tasks": [{"name": "a", "kind": "extract", "schema": {
+            "type": "object", "properties": {"a": {"type": "string", "description": "\ud800"}}}}]},
+         422),
+    ],
+)  # fmt: skip
+async def test_what_is_no_text_is_refused_wherever_it_stands(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], code: int
+) -> None:
+    headers = {"content-type": "application/json"}
+    content = json.dumps({**BODIES[path], **changed})
+    response = await client.post(path, content=content, headers=headers)
+    assert response.status_code == code, response.text
+    assert error_of(response)["message"]
+    assert not pool.works
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "where"),
+    [
+        (DOCUMENTS, {"text": "a" * 5_001}, "text"),
+        (DOCUMENTS, {"tasks": [ASK]}, "tasks"),
+        (CHATS, {"messages": [{"role": "user", "content": "a" * 5_001}]}, "messages"),
+        (CHATS, {"messages": [{"role": "user", "content": [PART, PART]}]}, "messages"),
+        (TEXTS, {"prompt": "a" * 5_001}, "prompt"),
+        (TEXTS, {"prompt": ["a" * 3_000] * 2}, "prompt"),
+    ],
+)
+async def test_more_text_than_is_taken_is_refused_wherever_it_stands(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], where: str
+) -> None:
+    response = await client.post(path, json={**BODIES[path], **changed})
+    assert response.status_code == 413
+    assert error_of(response)["code"] == "text_too_large"
+    assert error_of(response)["message"].startswith(f"{where}: ")
+    assert not pool.works
+
+
+async def test_what_is_far_longer_than_any_prompt_is_refused_before_it_is_prepared(
+    pool: ScriptedPool, tiny_model: Model
+) -> None:
+    assert tiny_model
+    text = "word " * 40_000
+    ask = {**ASK, "question": text}
+    async with client_of(endpoint_of(prepared_endpoint(), pool)) as client:
+        task = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "tasks": [ask]})
+        prompt = await client.post(TEXTS, json={**TEXT_BODY, "prompt": ["a", text]})
+    assert task.status_code == 422
+    assert "tasks.a: longer than 4096 tokens" in error_of(task)["message"]
+    assert prompt.status_code == 400
+    assert error_of(prompt)["code"] == "context_length_exceeded"
+
+
+class SlowOffer(PreparedEndpoint):
+    def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
+        time.sleep(4)
+        return super().prompts(kind, body)
+
+
+def test_tasks_are_kept_ready_where_they_are_small(offer: PreparedEndpoint) -> None:
+    def ready(question: str) -> TaskSet:
+        return offer.tasks(offer.specs([{**ASK, "question": question}]))
+
+    assert ready("Who?") is ready("Who?")
+    assert ready("word " * 1_000) is ready("word " * 1_000)
+    assert ready("word " * 2_000) is not ready("word " * 2_000)
+
+
+async def test_the_deadline_holds_while_a_request_is_prepared(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    async with client_of(endpoint_of(SlowOffer(offer.spec), pool)) as client:
+        began = time.monotonic()
+        response = await client.post(CHATS, json=CHAT_BODY)
+        seconds = time.monotonic() - began
+    assert response.status_code == 504
+    assert seconds < 4
+    assert not pool.works
+
+
+def test_a_shape_is_that_of_mappings_and_lists() -> None:
+    assert [NestingShape.of(each) for each in (5, {}, {"a": [1, 2]})] == [
+        NestingShape(0, 1),
+        NestingShape(1, 1),
+        NestingShape(2, 4),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("raised", "code", "name"),
+    [
+        (PoolOverloaded(17), 429, "overloaded"),
+        (ReplicasDied(), 503, "engine_died"),
+        (PoolRejected(400, error_json("m", "t", 400)), 400, 400),
+    ],
+)  # fmt: skip
+async def test_what_the_engines_say_is_told(
+    client: httpx.AsyncClient,
+    pool: ScriptedPool,
+    raised: Exception,
+    code: int,
+    name: str | int,
+    stream: bool,
+) -> None:
+    pool.told, pool.events = raised, [raised]
+    for path, body in ((DOCUMENTS, DOCUMENT_BODY), (CHATS, CHAT_BODY), (TEXTS, TEXT_BODY)):
+        response = await client.post(path, json={**body, "stream": stream})
+        assert response.status_code == code
+        assert error_of(response)["code"] == name
+        if isinstance(raised, PoolOverloaded):
+            assert response.headers["retry-after"] == "17"
+
+
+async def test_what_is_not_answered_in_time_is_stopped(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    pool.seconds = 30
+    began = time.monotonic()
+    response = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
+    assert response.status_code == 504
+    assert pool.cancelled.is_set()
+    assert time.monotonic() - began < 10
+
+
+async def test_a_stream_is_passed_on(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
+    response = await client.post(CHATS, json={**CHAT_BODY, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.text == "".join(pool.events)
+
+
+@pytest.mark.parametrize(
+    ("event", "code"), [(ReplicasDied(), "engine_died"), ("late", "deadline_exceeded")]
+)
+async def test_a_stream_that_breaks_off_says_so(
+    client: httpx.AsyncClient, pool: ScriptedPool, event: Any, code: str
+) -> None:
+    pool.events = ["data: a\n\n", event]
+    pool.seconds = 0.0 if isinstance(event, Exception) else 30.0
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": True})
+    last = response.text.strip().splitlines()[-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == code
+    assert pool.cancelled.is_set()
+
+
+async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
+    await client.post(CHATS, json={**CHAT_BODY, "max_tokens": 5, "temperature": 0})
+    await client.post(TEXTS, json={**TEXT_BODY, "prompt": [[5, 6], [7]]})
+    chat, text = pool.works
+    assert (chat.kind, text.kind) == (CHAT, TEXT)
+    assert text.prompt_ids == ((5, 6), (7,))
+    assert len(chat.prompt_ids) == 1
+    assert chat.body is not None and chat.body["max_tokens"] == 5
+
+
+async def test_what_was_answered_can_be_sent_back_as_it_came(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    nothing = dict.fromkeys(("refusal", "audio", "function_call", "reasoning"))
+    empty: dict[str, Any] = {"annotations": [], "tool_calls": [], "parsed": {"yes": True}}
+    said = {"role": "assistant", "content": "Hello.", **nothing, **empty}
+    asked = [{"role": "user", "content": "Hello"}]
+    for answer in (said, {"role": "assistant", "content": "Hello."}):
+        body = {**CHAT_BODY, "messages": [*asked, answer, *asked]}
+        assert (await client.post(CHATS, json=body)).status_code == 200
+    whole, bare = pool.works
+    assert (whole.prompt_ids, whole.body) == (bare.prompt_ids, bare.body)
+    called = {**said, "tool_calls": [{"id": "a"}]}
+    response = await client.post(CHATS, json={**CHAT_BODY, "messages": [called]})
+    assert response.status_code == 422
+
+
+async def test_a_developer_speaks_as_the_system_does(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    for role in ("system", "developer"):
+        messages = [{"role": role, "content": "Be brief."}, *CHAT_BODY["messages"]]
+        assert (await client.post(CHATS, json={**CHAT_BODY, "messages": messages})).is_success
+    assert pool.works[0].prompt_ids == pool.works[1].prompt_ids
+
+
+@pytest.mark.parametrize(("n", "tokens"), [(None, 300), (8, 37)])
+async def test_an_answer_without_a_length_has_the_endpoints(
+    client: httpx.AsyncClient, pool: ScriptedPool, n: int | None, tokens: int
+) -> None:
+    await client.post(CHATS, json={**CHAT_BODY, "n": n})
+    (work,) = pool.works
+    assert work.body is not None and work.body["max_tokens"] == tokens
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (
+            CHATS,
+            {**CHAT_BODY, "n": 4, "max_tokens": 76},
+            "is 76 for each of 4 answers, at most 300",
+        ),
+        (TEXTS, {**TEXT_BODY, "prompt": ["a"] * 19}, "is 16 for each of 19 answers, at most 300"),
+        (TEXTS, {**TEXT_BODY, "prompt": [[5]] * 10, "n": 2}, "for each of 20 answers"),
+    ],
+)
+async def test_all_answers_of_a_request_are_counted(
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, body: dict[str, Any], told: str
+) -> None:
+    response = await client.post(path, json=body)
+    assert response.status_code == 400
+    assert told in error_of(response)["message"]
+    assert not pool.works
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (json.dumps(DOCUMENT_BODY), "application/x-www-form-urlencoded"),
+        ("[]", "application/json"),
+        ("", "application/json"),
+    ],
+)
+async def test_a_body_that_is_no_object_is_told_what_to_send(
+    client: httpx.AsyncClient, content: str, kind: str
+) -> None:
+    response = await client.post(DOCUMENTS, content=content, headers={"content-type": kind})
+    assert response.status_code == 422
+    told = "send a JSON object, with the header content-type: application/json"
+    assert error_of(response)["message"] == told
+
+
+async def test_a_body_of_very_many_keys_is_told_so(client: httpx.AsyncClient) -> None:
+    response = await client.post(DOCUMENTS, json={str(number): 1 for number in range(1000)})
+    assert response.status_code == 422
+    assert "an object of 1000 keys" in error_of(response)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code", "name"),
+    [
+        (CHATS, {**CHAT_BODY, "model": "gpt-4"}, 404, "model_not_found"),
+        (TEXTS, {**TEXT_BODY, "model": "gpt-4"}, 404, "model_not_found"),
+        (TEXTS, {**TEXT_BODY, "prompt": [5] * 4096}, 400, "context_length_exceeded"),
+        (CHATS, {**CHAT_BODY, "max_tokens": 301}, 400, "invalid_value"),
+        (CHATS, {**CHAT_BODY, "tools": []}, 422, "invalid_request"),
+        (CHATS, {**CHAT_BODY, "temperature": 3}, 422, "invalid_request"),
+        (CHATS, {**CHAT_BODY, "messages": []}, 422, "invalid_request"),
+        (CHATS, {**CHAT_BODY, "n": 1000}, 422, "invalid_request"),
+        (TEXTS, {**TEXT_BODY, "prompt": ""}, 422, "invalid_request"),
+        (TEXTS, {**TEXT_BODY, "prompt": [-1]}, 422, "invalid_request"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_completion_is_said(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], code: int, name: str
+) -> None:
+    response = await client.post(path, json=body)
+    assert response.status_code == code, response.text
+    assert error_of(response)["code"] == name
+
+
+async def test_models_and_tasks_are_listed(client: httpx.AsyncClient) -> None:
+    (model,) = (await client.get("/v1/models")).json()["data"]
+    assert model["id"] == "tiny-random"
+    assert (await client.get("/v1/models/tiny-random")).json() == model
+    assert (await client.get("/v1/models/other")).status_code == 404
+    listed = (await client.get("/v1/tasks")).json()["tasks"]
+    assert [task["name"] for task in listed] == [task["name"] for task in TASKS]
+
+
+async def test_unknown_routes_and_methods_are_told_in_the_same_shape(
+    client: httpx.AsyncClient,
+) -> None:
+    for response in (await client.get("/v1/nothing"), await client.get(DOCUMENTS)):
+        assert response.status_code in (404, 405)
+        assert error_of(response)["message"]
+
+
+async def test_feedback_is_kept_before_it_is_acknowledged(
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    keeper = FeedbackWriter(Storage(str(tmp_path)))
+    body = {"answer": "filing-7", "task": "who", "verdict": "wrong", "correction": {"a": [1]}}
+    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+        kept = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
+    rows = [row for file in tmp_path.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    assert sorted(row["id"] for row in rows) == sorted(kept)
+    assert rows[0]["correction"] == '{"a": [1]}'
+    assert rows[0]["key"] == "test"
+
+
+class Stalled(FeedbackWriter):
+    async def write(self, given: FeedbackRequest, key: str) -> str:
+        await asyncio.sleep(60)
+        return ""
+
+
+async def test_feedback_that_is_not_kept_in_time_is_told(
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    async with client_of(endpoint_of(offer, pool, Stalled(Storage(str(tmp_path))))) as client:
+        began = time.monotonic()
+        response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
+    assert response.status_code == 503
+    assert error_of(response)["code"] == "storage"
+    assert time.monotonic() - began < 10
+
+
+async def test_feedback_with_what_is_no_text_is_refused(
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    body = b'{"answer": "a", "verdict": "right", "text": "\\ud800"}'
+    headers = {"content-type": "application/json"}
+    keeper = FeedbackWriter(Storage(str(tmp_path)))
+    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+        response = await client.post("/v1/feedback", content=body, headers=headers)
+    assert response.status_code == 422
+    assert error_of(response)["param"] == "text"
+
+
+async def test_feedback_with_more_text_than_is_taken_is_refused(
+    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+) -> None:
+    body = {"answer": "a", "verdict": "right", "text": "a" * 5_001}
+    keeper = FeedbackWriter(Storage(str(tmp_path)))
+    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+        response = await client.post("/v1/feedback", json=body)
+    assert response.status_code == 413
+    assert not list(tmp_path.iterdir())
+
+
+async def test_without_a_place_for_feedback_there_is_none(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
+    assert response.status_code == 404
+
+
+async def test_a_failure_of_our_own_tells_nothing_of_the_request(
+    client: httpx.AsyncClient, pool: ScriptedPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.told = ZeroDivisionError("division")
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "text": "A secret text."})
+    assert response.status_code == 500
+    assert error_of(response)["message"] == "internal error"
+    assert "secret" not in caplog.text
+    assert KEY not in caplog.text
+
+
+async def test_the_first_token_is_timed_where_the_first_event_has_one(
+    offer: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    seconds: list[float] = []
+    base = endpoint_of(offer, pool)
+    async with client_of(replace(base, first_token=seconds.append)) as client:
+        await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": True})
+        assert not seconds
+        await client.post(CHATS, json={**CHAT_BODY, "stream": True})
+    assert len(seconds) == 1
+
+
+async def test_the_openapi_document_describes_tasks_and_the_key(client: httpx.AsyncClient) -> None:
+    schema: dict[str, Any] = (await client.get("/openapi.json")).json()
+    text = json.dumps(schema)
+    names = set(schema["components"]["schemas"])
+    assert {"AskTask", "ExtractTask", "Task", "Error"} <= names
+    used = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert used <= names
+    assert schema["security"] == [{"key": []}]
+    documents = schema["paths"][DOCUMENTS]["post"]
+    assert {"200", "401", "413", "422", "429", "503", "504"} <= set(documents["responses"])

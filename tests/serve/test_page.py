@@ -1,0 +1,470 @@
+"""The page in a real browser, clicked through: it asks the endpoint over HTTP, as a user's does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+import pytest
+import uvicorn
+from browser import WAIT_SECONDS, open_browser
+from endpoints import KEY, OTHER_KEY, ScriptedPool, endpoint_of, prepared_endpoint
+from needs import needs_browser
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from pipelines.models.resolve import Model
+from pipelines.storage import Storage
+from serve.engines.offer import PreparedEndpoint
+from serve.engines.pools import PoolOverloaded, ReplicasDied
+from serve.engines.replica import EventBatch, ReplicaRequest
+from serve.events import event
+from serve.routes.endpoint import make_app
+from serve.routes.feedback import FeedbackWriter
+
+pytestmark = needs_browser
+
+TASKS = [
+    {"name": "summary", "kind": "summarize", "max_words": 60},
+    {"name": "opinion", "kind": "classify", "labels": ["unqualified", "qualified", "adverse"]},
+    {"name": "auditor", "kind": "ask", "question": "Who audited the statements?"},
+    {
+        "name": "figures",
+        "kind": "extract",
+        "fields": {"revenue": "string", "segments": ["string"], "seat": {"city": "string"}},
+    },
+]
+EVIL = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
+FILLER = "The board met four times and took note of the reports that were put before it. " * 6
+# characters that are two units in a browser's strings, and tags, before all that is quoted
+TEXT = "\n\n".join(
+    [
+        "# Annual report 2023 📈🎉",
+        f"Tilia & Sons <b>AG</b>, Bergstadt 🏔️ {EVIL}",
+        *[f"§ {number}  {FILLER}" for number in range(1, 12)],
+        "Revenue rose to 12.5 million, of which 8.1 million came from Timber and the rest "
+        "from Paper 📄.",
+        *[f"§ {number}  {FILLER}" for number in range(12, 24)],
+        "Auditor: Smith & Sons, Bergstadt. In our opinion the statements give a true and fair "
+        "view 🖋️, without reservation.",
+        FILLER,
+    ]
+)
+AUDITOR, REVENUE = "Auditor: Smith & Sons", "Revenue rose to 12.5 million"
+UNFOUND = "audited by Messrs. Miller"
+
+
+def quote(words: str, field: str | None = None) -> dict[str, Any]:
+    at = TEXT.find(words)
+    place = {"start": at, "end": at + len(words)} if at >= 0 else {"start": None, "end": None}
+    named = {"field": field} if field else {}
+    return {**named, "text": words, **place, "verified": at >= 0}
+
+
+def answered(kind: str, **value: Any) -> dict[str, Any]:
+    how = {"status": "answered", "strategy": "map_reduce", "chunks": 2, "finish_reason": "stop"}
+    return {"kind": kind, **value, **how, "prompt_tokens": 900, "output_tokens": 30}
+
+
+ANSWERS = {
+    "summary": answered(
+        "summarize",
+        text=f"Tilia & Sons had a calm year {EVIL}: revenue rose to 12.5 million, most of it from "
+        "timber, and the auditor had no reservations. 🌲",
+    ),
+    "opinion": answered("classify", label="unqualified", confidence=0.934),
+    "auditor": answered(
+        "ask", text="Smith & Sons, of Bergstadt", quotes=[quote(AUDITOR), quote(UNFOUND)]
+    ),
+    "figures": answered(
+        "extract",
+        revenue="12.5 million",
+        segments=["Timber", "Paper"],
+        seat={"city": None},
+        quotes=[quote(REVENUE, "revenue")],
+    ),
+    "question": answered("ask", text="Four times.", quotes=[quote("The board met four times")]),
+}
+HALF = TEXT.index("§ 12")
+USAGE = {"prompt_tokens": 3600, "cached_prompt_tokens": 1800, "output_tokens": 120}
+
+
+def told(*names: str) -> list[Any]:
+    """The events of a document that is read in two parts for these tasks."""
+    read = {"read_characters": 0, "characters": len(TEXT)}
+    parts = [
+        {"task": name, "start": start, "end": end, "value": value}
+        for start, end, value in ((0, HALF, None), (HALF, len(TEXT), {"text": "Smith & Sons"}))
+        for name in names
+        if name == "auditor"
+    ]
+    answers = {name: ANSWERS[name] for name in names}
+    return [
+        event("progress", read),
+        event("progress", {**read, "read_characters": HALF}),
+        *[event("part", part) for part in parts],
+        *[event("answer", {name: answer}) for name, answer in answers.items()],
+        event("done", {"id": "doc", "answers": answers, "usage": USAGE}),
+    ]
+
+
+class HeldPool(ScriptedPool):
+    """Goes no further after `most` events until that is None."""
+
+    most: int | None = None
+
+    async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
+        given = 0
+        async for each in super().stream(work):
+            yield each
+            given += 1
+            while given == self.most:
+                await asyncio.sleep(0.01)
+
+
+class Site:
+    """The endpoint on a port of this machine, in a thread."""
+
+    def __init__(self, offer: PreparedEndpoint, feedback: FeedbackWriter | None) -> None:
+        self.pool = HeldPool()
+        self.pool.events = []
+        endpoint = endpoint_of(offer, self.pool, feedback, requests_per_minute=1)
+        config = uvicorn.Config(make_app(endpoint), port=0, log_level="warning", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> Site:
+        self._thread.start()
+        wait_for(lambda: self._server.started)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.most = None
+        self._server.should_exit = True
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}/"
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + WAIT_SECONDS
+    while not true():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def offer(tiny_model: Model) -> PreparedEndpoint:
+    assert tiny_model
+    return prepared_endpoint(tasks=TASKS)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / "feedback"
+
+
+@pytest.fixture
+def site(offer: PreparedEndpoint, kept: Path) -> Iterator[Site]:
+    with Site(offer, FeedbackWriter(Storage(str(kept)))) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """The page as it is opened; it must run without an error and load nothing from elsewhere."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on(
+        "request", lambda asked: None if asked.url.startswith(site.url) else wrong.append(asked.url)
+    )
+    page.goto(site.url)
+    yield page
+    context.close()
+    # a refusal is an error to the console, and none to the page
+    assert [each for each in wrong if "Failed to load resource" not in each] == []
+
+
+def enter_key(page: Page, key: str = KEY) -> None:
+    page.locator("#key").fill(key)
+    page.locator("#key").press("Tab")
+
+
+def ask(page: Page, site: Site, *names: str) -> None:
+    """Have the text read for these tasks; `question` is a free one."""
+    site.pool.events = site.pool.events or told(*names)
+    enter_key(page)
+    page.locator("#document").fill(TEXT)
+    for name in names:
+        if name == "question":
+            page.locator("#question").fill("How often did the board meet?")
+        else:
+            page.locator(f"#task-{name}").check()
+    page.locator("#read").click()
+
+
+@pytest.mark.parametrize(
+    ("look", "viewport", "scheme"),
+    [
+        ("desktop-light", {"width": 1280, "height": 860}, "light"),
+        ("desktop-dark", {"width": 1280, "height": 860}, "dark"),
+        ("phone-light", {"width": 390, "height": 844}, "light"),
+        ("phone-dark", {"width": 390, "height": 844}, "dark"),
+    ],
+)
+def test_all_is_in_sight_on_every_screen(
+    page: Page, site: Site, tmp_path: Path, look: str, viewport: ViewportSize,
+    scheme: Literal["light", "dark"],
+) -> None:  # fmt: skip
+    page.set_viewport_size(viewport)
+    page.emulate_media(color_scheme=scheme)
+    enter_key(page)
+    expect(page.locator("#task-figures")).to_be_visible()
+    page.screenshot(path=tmp_path / f"{look}-empty.png")
+    site.pool.most = 6
+    ask(page, site, *ANSWERS)
+    expect(page.locator("#answer-opinion .label")).to_be_visible()
+    page.wait_for_timeout(500)
+    page.screenshot(path=tmp_path / f"{look}-reading.png")
+    site.pool.most = None
+    expect(page.locator("#status")).to_contain_text("Done")
+    page.locator("#quote-auditor-0").click()
+    expect(page.locator("mark").last).to_be_in_viewport()
+    expect(page.locator("#quote-auditor-0")).to_be_in_viewport()
+    page.screenshot(path=tmp_path / f"{look}-done.png")
+    page.screenshot(path=tmp_path / f"{look}-whole.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_quotes_are_marked_where_they_stand(page: Page, site: Site) -> None:
+    ask(page, site, "auditor", "figures")
+    expect(page.locator("#status")).to_contain_text("Done")
+    assert page.locator("#text").evaluate("pane => pane.textContent") == TEXT
+    marks = page.locator("mark")
+    assert sorted(marks.all_text_contents()) == [AUDITOR, REVENUE]
+    for mark in marks.all():
+        before = mark.evaluate(
+            "mark => { const range = document.createRange();"
+            " range.selectNodeContents(byId('text')); range.setEndBefore(mark);"
+            " return range.toString(); }"
+        )
+        assert before == TEXT[: TEXT.index(mark.text_content() or "")]
+
+
+def test_quotes_that_overlap_are_marked_together(page: Page, site: Site) -> None:
+    words = ["Auditor: Smith & Sons", "Sons, Bergstadt", "Smith & Sons, Bergstadt. In"]
+    answer = answered("ask", text="Smith", quotes=[quote(each) for each in words])
+    site.pool.events = [event("answer", {"auditor": answer}), *told("auditor")[-1:]]
+    ask(page, site, "auditor")
+    expect(page.locator("#status")).to_contain_text("Done")
+    for number, each in enumerate(words, 1):
+        marked = page.locator(f'mark[data-quotes~="{number}"]').all_text_contents()
+        assert "".join(marked) == each
+    assert page.locator("#text").evaluate("pane => pane.textContent") == TEXT
+
+
+def test_a_quote_leads_to_its_mark_in_a_long_document(page: Page, site: Site) -> None:
+    ask(page, site, "auditor")
+    expect(page.locator("#status")).to_contain_text("Done")
+    mark = page.locator('mark[data-quotes~="1"]')
+    expect(mark).not_to_be_in_viewport()
+    button = page.locator("#quote-auditor-0")
+    button.press("Enter")
+    expect(mark).to_be_in_viewport()
+    # it flashes for no longer than a busy machine may take to look
+    flashes = "button => { button.click(); return document.querySelector('mark').className; }"
+    assert button.evaluate(flashes) == "flash"
+
+
+def test_a_quote_that_was_not_found_is_said_to_be(page: Page, site: Site) -> None:
+    ask(page, site, "auditor")
+    unfound = page.locator("#quote-auditor-1")
+    expect(unfound).to_contain_text(UNFOUND)
+    expect(unfound).to_contain_text("Not found in the document")
+    expect(page.locator("mark")).to_have_count(1)
+
+
+def test_answers_and_progress_are_shown_as_they_come(page: Page, site: Site) -> None:
+    site.pool.most = 5
+    ask(page, site, "summary", "auditor")
+    expect(page.locator("#answer-summary")).to_contain_text("a calm year")
+    expect(page.locator("#answer-auditor")).to_contain_text("Waiting")
+    progress = page.locator("#progress")
+    assert progress.evaluate("bar => [bar.value, bar.max]") == [HALF, len(TEXT)]
+    expect(page.locator("#progress-text")).to_have_text(f"{HALF:,} of {len(TEXT):,} characters")
+    page.locator("#answer-auditor summary").click()
+    expect(page.locator("#answer-auditor ol")).to_contain_text("nothing")
+    page.locator("#answer-auditor .part").last.click()
+    site.pool.most = None
+    expect(page.locator("#answer-auditor")).to_contain_text("Smith & Sons, of Bergstadt")
+    expect(page.locator("#status")).to_contain_text("3,600 tokens read, 120 written")
+    expect(progress).to_be_hidden()
+
+
+def test_every_kind_of_answer_is_shown(page: Page, site: Site) -> None:
+    ask(page, site, *ANSWERS)
+    expect(page.locator("#status")).to_contain_text("Done")
+    expect(page.locator("#answer-opinion")).to_contain_text("unqualified93% sure")
+    figures = page.locator("#answer-figures")
+    expect(figures.locator("tr").first).to_contain_text("Revenue12.5 million")
+    expect(figures.locator("li", has_text="Paper")).to_be_visible()
+    expect(figures).to_contain_text("not stated")
+    expect(page.locator("#answer-question h2")).to_have_text("How often did the board meet?")
+    (work,) = site.pool.works
+    assert [spec.name for spec in work.specs] == list(ANSWERS)
+    assert work.text == TEXT
+
+
+def test_a_task_that_failed_says_why(page: Page, site: Site) -> None:
+    failed = {"kind": "ask", "status": "invalid_answer", "message": "no JSON", "strategy": "single"}
+    site.pool.events = [event("done", {"answers": {"auditor": failed}, "usage": USAGE})]
+    ask(page, site, "auditor")
+    expect(page.locator("#answer-auditor")).to_contain_text("no JSON")
+    expect(page.locator("#right-auditor")).to_have_count(0)
+
+
+def test_nothing_in_a_document_or_an_answer_is_run(page: Page, site: Site) -> None:
+    ask(page, site, "summary", "auditor")
+    expect(page.locator("#answer-summary")).to_contain_text(EVIL)
+    expect(page.locator("#text")).to_contain_text(EVIL)
+    expect(page.locator("img, main script, #text b")).to_have_count(0)
+    assert page.evaluate("window.ran") is None
+
+
+def test_a_wrong_key_is_told_in_plain_words_and_not_kept(page: Page) -> None:
+    enter_key(page, "pf-wrong")
+    expect(page.locator("#key-note")).to_contain_text("This key is not known here")
+    page.locator("#document").fill(TEXT)
+    page.locator("#question").fill("Who?")
+    page.locator("#read").click()
+    expect(page.locator("#error")).to_contain_text("This key is not known here")
+    expect(page.locator("#key")).to_be_focused()
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+
+
+def test_a_key_is_kept_for_the_tab_alone(page: Page) -> None:
+    enter_key(page)
+    expect(page.locator("#task-summary")).to_be_visible()
+    assert page.evaluate("[Object.values(sessionStorage), localStorage.length]") == [[KEY], 0]
+    page.reload()
+    expect(page.locator("#task-summary")).to_be_visible()
+    expect(page.locator("#key")).to_have_value(KEY)
+
+
+def test_what_is_missing_is_asked_for(page: Page) -> None:
+    error = page.locator("#error")
+    page.locator("#read").click()
+    expect(error).to_have_text("Paste a document first, or open a file.")
+    expect(page.locator("#document")).to_be_focused()
+    page.keyboard.insert_text("A text.")
+    page.keyboard.press("Control+Enter")
+    expect(error).to_have_text("Enter your API key first.")
+    enter_key(page)
+    page.locator("#read").click()
+    expect(error).to_have_text("Choose a task, or ask a question.")
+
+
+def test_a_key_that_is_used_up_hears_when_to_come_again(page: Page, site: Site) -> None:
+    enter_key(page, OTHER_KEY)
+    expect(page.locator("#task-summary")).to_be_visible()
+    page.locator("#document").fill(TEXT)
+    page.locator("#question").fill("Who?")
+    page.locator("#read").click()
+    expect(page.locator("#error")).to_contain_text("Try again in 60 s")
+    assert site.pool.works == []
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([PoolOverloaded(7)], "Try again in 7 s"),
+        ([*told("summary")[:3], ReplicasDied()], "the engines that were asked died"),
+        (told("summary")[:3], "The connection ended before everything was answered."),
+    ],
+)
+def test_an_engine_that_gives_no_answer_is_told_of(
+    page: Page, site: Site, events: list[Any], words: str
+) -> None:
+    site.pool.events = events
+    ask(page, site, "summary", "auditor")
+    expect(page.locator("#error")).to_contain_text(words)
+    expect(page.locator("#answer-auditor")).to_have_count(0)
+    expect(page.locator("#read")).to_be_visible()
+
+
+def test_stop_ends_the_reading_and_keeps_what_was_answered(page: Page, site: Site) -> None:
+    site.pool.most = 5
+    ask(page, site, "summary", "auditor")
+    expect(page.locator("#answer-summary")).to_contain_text("a calm year")
+    expect(page.locator("#stop")).to_be_focused()
+    page.locator("#stop").press("Enter")
+    expect(page.locator("#status")).to_have_text("Stopped.")
+    expect(page.locator("#read")).to_be_focused()
+    expect(page.locator("#answer-summary")).to_be_visible()
+    wait_for(site.pool.cancelled.is_set)
+
+
+def test_a_verdict_reaches_the_keeper(page: Page, site: Site, kept: Path) -> None:
+    ask(page, site, "auditor")
+    page.locator("#wrong-auditor").click()
+    expect(page.locator("#kept-auditor")).to_have_text("Thank you")
+    expect(page.locator("#wrong-auditor")).to_have_attribute("aria-pressed", "true")
+    (row,) = pq.read_table(kept).to_pylist()
+    (work,) = site.pool.works
+    assert (row["answer"], row["task"], row["verdict"]) == (work.request_id, "auditor", "wrong")
+
+
+def test_no_verdict_is_asked_for_where_none_is_kept(
+    browser: Browser, offer: PreparedEndpoint, tmp_path: Path
+) -> None:
+    with Site(offer, None) as site, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(site.url)
+        ask(page, site, "auditor", "summary")
+        page.locator("#right-auditor").click()
+        expect(page.locator("#right-auditor")).to_be_hidden()
+        expect(page.locator("#right-summary")).to_be_hidden()
+        expect(page.locator("#error")).to_be_empty()
+
+
+def test_a_file_is_opened_where_it_is_text(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.md"
+    file.write_bytes(b"\xef\xbb\xbf# Report \xf0\x9f\x93\x88\r\nTwo")
+    page.locator("#file").set_input_files(file)
+    expect(page.locator("#document")).to_have_value("# Report 📈\nTwo")
+    expect(page.locator("#size")).to_have_text("14 characters")
+    file.write_bytes(b"\xff\xfe\x00")
+    page.locator("#file").set_input_files(file)
+    expect(page.locator("#error")).to_have_text("report.md is no UTF-8 text.")
+
+
+def test_a_file_that_is_dropped_is_opened(page: Page) -> None:
+    dropped = page.evaluate_handle(
+        "() => { const moved = new DataTransfer();"
+        " moved.items.add(new File(['A text.'], 'a.txt')); return moved; }"
+    )
+    page.locator("#paper").dispatch_event("drop", {"dataTransfer": dropped})
+    expect(page.locator("#document")).to_have_value("A text.")
+
+
+def test_every_control_has_a_name(page: Page) -> None:
+    enter_key(page)
+    for name in ("Document", "Open a file", "API key", "Your question", "Summary"):
+        expect(page.get_by_label(name).first).to_be_attached()
+    expect(page.get_by_role("group", name="Tasks")).to_be_visible()
+    expect(page.get_by_role("button", name="Read")).to_be_visible()

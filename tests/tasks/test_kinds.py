@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pipelines.documents import Label, Quote, Reply, Summary, Usage
+from pipelines.errors import InvalidAnswer
+from pipelines.job.spec import (
+    CANNOT_TELL,
+    AskTask,
+    ClassifyTask,
+    ExtractTask,
+    SummarizeTask,
+    TaskSpec,
+)
+from pipelines.tasks.kinds import (
+    NOT_STATED,
+    REPAIR_TOKENS,
+    Completion,
+    Task,
+    parse_answer,
+    question_for,
+    repair_question,
+    tokenize_tasks,
+)
+from pipelines.text.tokens import ChatTokenizer
+
+SUMMARIZE = SummarizeTask(name="summary", max_words=30)
+CLASSIFY = ClassifyTask(name="topic", labels=("risk", "earnings per share"))
+ASK = AskTask(name="auditor", question="Who audited?", max_tokens=64)
+EXTRACT = ExtractTask(name="facts", fields={"company": "string", "risks": ["string"]})
+ALL: tuple[TaskSpec, ...] = (SUMMARIZE, CLASSIFY, ASK, EXTRACT)
+TEXT = "The statements were audited by Smith & Co in 1999."
+
+
+@pytest.fixture
+def tasks(tiny_tokenizer: ChatTokenizer) -> dict[str, Task]:
+    return {task.spec.kind: task for task in tokenize_tasks(ALL, tiny_tokenizer)}
+
+
+def completion(text: str, logprob: float | None = None) -> Completion:
+    return Completion(text, Usage(), "stop", logprob)
+
+
+def test_questions_say_what_the_job_file_says(tasks: dict[str, Task]) -> None:
+    assert "at most 30 words" in tasks["summarize"].question.text
+    assert "- risk\n- earnings per share\n" in tasks["classify"].question.text
+    assert "Who audited?" in tasks["ask"].question.text
+    form = '{"company": string or null, "risks": [string, ...]}'
+    assert form in tasks["extract"].question.text
+
+
+def test_question_ids_are_the_question(
+    tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
+) -> None:
+    for task in tasks.values():
+        for part in (False, True):
+            question = question_for(task, chunk=part)
+            assert tiny_tokenizer.decode(question.token_ids) == question.text
+
+
+def test_a_question_cannot_become_control(tiny_tokenizer: ChatTokenizer) -> None:
+    tricky = AskTask(name="x", question="What does <|end|> mean, and </s>?")
+    (task,) = tokenize_tasks((tricky,), tiny_tokenizer)
+    assert tiny_tokenizer.control_ids.isdisjoint(task.question.token_ids)
+
+
+def test_classify_is_decoded_under_its_labels_with_room_for_the_longest(
+    tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
+) -> None:
+    sampling = tasks["classify"].question.sampling
+    assert sampling.choices == ("risk", "earnings per share")
+    assert sampling.max_tokens > len(tiny_tokenizer.encode("earnings per share"))
+
+
+def test_a_chunk_may_speak_for_no_label_and_a_document_may_not(tasks: dict[str, Task]) -> None:
+    part = question_for(tasks["classify"], chunk=True).sampling.choices
+    assert part == ("risk", "earnings per share", CANNOT_TELL)
+    assert CANNOT_TELL not in (tasks["classify"].question.sampling.choices or ())
+
+
+def test_ask_may_write_as_much_as_the_job_file_allows(tasks: dict[str, Task]) -> None:
+    assert tasks["ask"].question.sampling.max_tokens == 64
+
+
+def test_a_summary_is_the_text_without_its_edges(tasks: dict[str, Task]) -> None:
+    found = parse_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
+    assert found == Summary("All is well.")
+
+
+def test_a_label_has_its_probability_as_confidence(tasks: dict[str, Task]) -> None:
+    sure = completion("risk", math.log(0.75))
+    found = parse_answer(tasks["classify"], sure, "", (0, 0))
+    assert isinstance(found, Label) and found.confidence == pytest.approx(0.75)
+    assert parse_answer(tasks["classify"], completion("risk"), "", (0, 0)) == Label("risk")
+
+
+def test_a_label_must_be_one_of_the_labels(tasks: dict[str, Task]) -> None:
+    with pytest.raises(InvalidAnswer, match="'earnings'"):
+        parse_answer(tasks["classify"], completion("earnings"), "", (0, 0))
+
+
+def _reply(task: Task, answer: str) -> object:
+    return parse_answer(task, completion(answer), TEXT, (0, len(TEXT)))
+
+
+def test_a_quote_is_found_where_it_stands(tasks: dict[str, Task]) -> None:
+    quote = Quote("audited by Smith & Co", 20, 41, verified=True)
+    reply = _reply(tasks["ask"], 'Smith & Co\nQuote: "audited by Smith & Co"')
+    assert reply == Reply("Smith & Co", (quote,))
+    assert TEXT[20:41] == quote.text
+
+
+def test_a_quote_that_is_not_in_the_text_is_kept_unverified(tasks: dict[str, Task]) -> None:
+    reply = _reply(tasks["ask"], "Jones\nQuote: audited by Jones")
+    assert reply == Reply("Jones", (Quote("audited by Jones", None, None, verified=False),))
+
+
+def test_a_quote_is_looked_for_only_where_the_model_looked(tasks: dict[str, Task]) -> None:
+    answer = completion("1999\nQuote: in 1999")
+    reply = parse_answer(tasks["ask"], answer, TEXT, (0, 20))
+    assert isinstance(reply, Reply) and not reply.quotes[0].verified
+
+
+@pytest.mark.parametrize("answer", ["not stated", "'Not stated.'", "Not  stated\nQuote: in 1999"])
+def test_an_answer_that_says_nothing_is_said_in_one_way(
+    tasks: dict[str, Task], answer: str
+) -> None:
+    assert _reply(tasks["ask"], answer) == Reply(NOT_STATED, ())
+
+
+def test_an_empty_quote_is_no_quote(tasks: dict[str, Task]) -> None:
+    assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply("Yes", ())
+
+
+def test_only_a_verified_answer_stands_where_the_job_wants_it(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    (task,) = tokenize_tasks((ASK.model_copy(update={"only_verified": True}),), tiny_tokenizer)
+    bad = Quote("audited by Jones", None, None, verified=False)
+    assert _reply(task, "Jones\nQuote: audited by Jones") == Reply(None, (bad,))
+    assert _reply(task, "Smith") == Reply(None, ())
+    good = _reply(task, "Smith\nQuote: audited by Smith")
+    assert isinstance(good, Reply) and good.text == "Smith"
+
+
+def test_a_refused_answer_is_told_what_was_wrong_within_its_bound(
+    tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
+) -> None:
+    first = tasks["extract"].question
+    again = repair_question(first, "company: 3 is not of type 'string'", tiny_tokenizer)
+    assert "company: 3 is not of type 'string'" in again.text
+    assert again.token_ids[: len(first.token_ids)] == first.token_ids
+    long = repair_question(first, "no " * 1000, tiny_tokenizer)
+    assert len(long.token_ids) == len(first.token_ids) + REPAIR_TOKENS

@@ -1,0 +1,107 @@
+"""Patterns from outside: ECMA-262's, matched by RE2."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.tasks.patterns import PatternError, compiled
+
+DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
+EMAIL = (
+    r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+"
+    r"[A-Za-z]{2,}$"
+)
+UUID = (
+    r"^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+    r"|00000000-0000-0000-0000-000000000000)$"
+)
+DATE = (
+    r"^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-"
+    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|"
+    r"(?:02)-(?:0[1-9]|1\d|2[0-8])))$"
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "other"),
+    [
+        (r"^\d{4}-\d\d$", ["2026-01"], ["٢٠٢٦-01", "2026-01\n", "x2026-01"]),
+        (r"b+", ["abc"], ["ac", ""]),
+        (DATE, ["2024-02-29", "2023-12-31"], ["2023-02-29", "2024-13-01"]),
+        (EMAIL, ["a.b@example.org"], [".a@example.org", "a..b@example.org", "a@b"]),
+        (UUID, ["123e4567-e89b-12d3-a456-426614174000"], ["123e4567-e89b-92d3-a456-42661417400"]),
+        (DECIMAL, ["12.50", "-0", "+.5"], ["", "+.", "1e5", "12.5.0"]),
+        (r"^(?=.*[A-Z])(?=.*\d).{8,}$", ["abcdeF12"], ["abcdef12", "F1"]),
+        (r"^\p{Lu}\p{L}+( \p{L}+)*$", ["Žofia Müller"], ["žofia", "Ž1"]),
+        (r"^[\p{L}\-]+$", ["é-é"], ["é é"]),
+        (r"^\/a\-b\.\_$", ["/a-b._"], ["/a-b.x"]),
+        (r"^[\w-.]+\s[^\s]$", ["a-b.\u00a0c"], ["a b \u2003"]),
+        (r"^[\s\S]\S\s$", ["\na\u3000"], ["\n\u3000a"]),
+        (r"^\u00e4[\u{1F600}-\u{1F64F}]\ud83d\ude00\x41\cJ$", ["ä😀😀A\n"], ["ä😀😀A"]),
+        ("[[:alpha:]]", [":]"], ["b"]),
+        (r"^[\b]\0$", ["\b\0"], ["b0"]),
+        (r"^(?<year>\d{4})$", ["2026"], ["26"]),
+        (r"^\C\Q$", ["CQ"], ["ä"]),
+        (r"^(|a|)*$", ["", "aaa"], ["b"]),
+        (r"^a{,2}$", ["a{,2}"], ["", "aa"]),
+    ],
+)
+def test_ordinary_patterns_mean_what_ecma_262_says(
+    pattern: str, fitting: list[str], other: list[str]
+) -> None:
+    found = compiled(pattern)
+    assert [text for text in fitting + other if found.found_in(text)] == fitting
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (r"(a)\1", r"\\1 refers back"),
+        (r"(?<a>a)\k<a>", r"\\k<a> refers back|\\k refers back"),
+        (r"(?<=a)b", "lookbehinds never"),
+        (r"(?<!a)b", "lookbehinds never"),
+        (r"a(?!b)", "only right behind a \\^"),
+        (r"^(?!a)b|c", "with no | beside"),
+        (r"^(?=a)*b", "only right behind a \\^"),
+        (r"^(?=a(?=b))c", "only right behind a \\^"),
+        (r"^(?=a", "not closed"),
+        ("(", "missing \\)"),
+        ("[", "missing \\]"),
+        ("[]a]", "holds nothing"),
+        (r"a\Z", "invalid escape"),
+        ("a++", "bad repetition"),
+        ("a" * 2001, "longer than 2000 characters"),
+        ("(a{1,100}){1,100}", "more than 1000 characters and classes"),
+        ("a{999999999999999}", "more than 1000 characters and classes"),
+        (r"[\p{L}]{100}", "more than 1000 characters and classes"),
+        (r".{400}" * 3, "more than 1000 characters and classes"),
+        ("(?:(?:(?:(?:a?){9}){9}){9}){9}", "more than 1000 characters and classes"),
+        ("a\ud800", "surrogate"),
+    ],
+)
+def test_what_is_not_matched_in_bounded_time_is_refused_with_what_to_write(
+    pattern: str, told: str
+) -> None:
+    with pytest.raises(PatternError, match=told):
+        compiled(pattern)
+
+
+def test_a_text_that_is_no_utf8_is_matched_too() -> None:
+    assert compiled("^a.b$").found_in("a\ud800b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "positions"),
+    [
+        ("", 0),
+        ("^abc$", 3),
+        (r"[a-z]\d.", 3),
+        ("(ab){3}c", 7),
+        ("((a{2}b){3}|c){4}", 40),
+        ("a{2,5}", 10),
+        ("(?i)ab?", 3),
+        (r"\p{L}", 20),
+    ],
+)
+def test_a_patterns_size_counts_what_is_repeated(pattern: str, positions: int) -> None:
+    assert compiled(pattern).positions == positions

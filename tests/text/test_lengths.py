@@ -1,0 +1,133 @@
+"""How a document is read follows its length; no prompt is longer than its pool allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import SpecError
+from pipelines.job.spec import LongDocuments
+from pipelines.text.chunking import ChunkSize
+from pipelines.text.lengths import ModelLengths, PromptShape, ReadingPlan, plan_reading
+
+PHI3 = ModelLengths(131_072, 4096, 16_384, 3072, 16_384)
+SHAPE = PromptShape(60, (40, 20), (100, 200))
+PART = PromptShape(350, (40, 20), (100, 200))
+NOTES = PromptShape(70, (40, 20), (100, 200))
+
+
+def plan(model: ModelLengths = PHI3, part: PromptShape = PART, **wanted: object) -> ReadingPlan:
+    return plan_reading(LongDocuments.model_validate(wanted), model, SHAPE, part, NOTES)
+
+
+@pytest.mark.parametrize(
+    ("policy", "short", "middle", "long"),
+    [
+        ("auto", "single", "single", "map_reduce"),
+        ("single", "single", "single", "single"),
+        ("map_reduce", "single", "map_reduce", "map_reduce"),
+        ("truncate", "single", "single", "truncate"),
+        ("reject", "single", "single", None),
+    ],
+)
+def test_the_strategy_follows_policy_and_length(
+    policy: str, short: str, middle: str, long: str | None
+) -> None:
+    reading = plan(strategy=policy)
+    assert [reading.strategy(tokens) for tokens in (3000, 16_384, 16_385)] == [short, middle, long]
+
+
+def test_one_pass_ends_where_the_model_does() -> None:
+    reading = plan(strategy="single")
+    most = 131_072 - SHAPE.around
+    assert [reading.strategy(tokens) for tokens in (most, most + 1)] == ["single", None]
+    wide = plan(strategy="auto", single_pass_tokens=200_000)
+    assert [wide.strategy(tokens) for tokens in (most, most + 1)] == ["single", "map_reduce"]
+
+
+def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
+    reading = plan()
+    assert reading.chunk_size == ChunkSize(3072, 128)
+    assert reading.chunk_prompt_limit == 4096
+    crowded = plan(part=PromptShape(350, (900,), (900,)))
+    assert crowded.chunk_size.chunk_tokens == 4096 - 350 - 1800
+    assert crowded.chunk_prompt_limit == 4096
+
+
+def test_notes_are_no_longer_than_what_the_model_reads_well() -> None:
+    assert plan().combine_prompt_limit == 4096
+    near_sighted = ModelLengths(131_072, 4096, 1_400, 1_000, 900)
+    assert plan(near_sighted).combine_prompt_limit == NOTES.around + 900
+    assert plan(near_sighted, single_pass_tokens=500).combine_prompt_limit == NOTES.around + 900
+    # two answers of others and the question fit all the same
+    blind = ModelLengths(131_072, 4096, 100, 100, 100)
+    assert plan(blind).combine_prompt_limit == 70 + 20 + 3 * 200 + 2 * 16
+
+
+def test_answers_to_be_combined_have_room_for_two_beside_their_question() -> None:
+    notes = PromptShape(70, (40,), (1600,))
+    reading = plan_reading(LongDocuments(), PHI3, SHAPE, PART, notes)
+    assert reading.chunk_prompt_limit >= 70 + 40 + 3 * 1600
+    assert reading.chunk_size.chunk_tokens == 3072
+
+
+def test_chunks_beside_questions_that_fill_the_short_pool_go_to_the_long_one() -> None:
+    reading = plan(part=PromptShape(350, (1500,), (1500,)))
+    assert reading.chunk_size.chunk_tokens == 3072
+    assert reading.chunk_prompt_limit == 350 + 3000 + 3072
+    tokens = np.array([100_000])
+    assert reading.long_pool(reading.lengths(tokens).longest).tolist() == [True]
+
+
+def test_questions_that_leave_no_room_are_refused_with_their_length() -> None:
+    with pytest.raises(SpecError, match=r"take 5350 tokens of the model's 4096"):
+        plan(ModelLengths(4096, None, 3072, 3072, 3072), PromptShape(350, (2500,), (2500,)))
+
+
+def test_a_document_is_long_where_its_longest_prompt_with_answer_is() -> None:
+    reading = plan(strategy="single")
+    fits = 4096 - SHAPE.around
+    longest = reading.lengths(np.array([fits, fits + 1])).longest
+    assert longest.tolist() == [4096, 4097]
+    assert reading.long_pool(longest).tolist() == [False, True]
+
+
+def test_a_document_read_in_chunks_belongs_to_the_short_pool() -> None:
+    reading = plan()
+    longest = reading.lengths(np.array([3000, 10_000, 100_000])).longest
+    assert reading.long_pool(longest).tolist() == [False, True, False]
+
+
+@given(
+    st.sampled_from(["auto", "single", "map_reduce", "truncate", "reject"]),
+    st.lists(st.integers(0, 2_000_000), min_size=1, max_size=20),
+    st.integers(16, 20_000),
+)
+def test_lengths_of_many_documents_agree_with_the_strategy_of_each(
+    policy: str, tokens: list[int], single_pass: int
+) -> None:
+    reading = plan(strategy=policy, single_pass_tokens=single_pass)
+    lengths = reading.lengths(np.array(tokens))
+    strategies = [reading.strategy(each) for each in tokens]
+    assert reading.too_long(np.array(tokens)).tolist() == [each is None for each in strategies]
+    for at, strategy in enumerate(strategies):
+        assert (lengths.longest[at] == 0) == (strategy is None)
+        assert lengths.longest[at] <= reading.limit
+        if strategy in ("single", "truncate"):
+            assert lengths.passages[at] == 1
+        if strategy == "map_reduce":
+            most = reading.chunk_size.chunk_tokens + reading.chunk_shape.overhead
+            assert lengths.longest[at] == reading.chunk_prompt_limit
+            assert lengths.shared[at] <= most
+            assert lengths.passages[at] * most >= tokens[at]
+
+
+def test_prompt_tokens_count_the_document_once_for_each_task() -> None:
+    reading = plan()
+    one = reading.lengths(np.array([1000]))
+    assert one.prompt_tokens.tolist() == [2 * (1000 + 60) + 60]
+    many = reading.lengths(np.array([100_000]))
+    assert many.prompt_tokens[0] > 2 * 100_000
+    assert many.prompt_tokens[0] < 2.5 * 100_000

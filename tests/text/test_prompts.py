@@ -1,0 +1,107 @@
+"""A passage is shown with what it carries, within its bound."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.documents import Chunk
+from pipelines.text.chunking import ChunkSize, cut
+from pipelines.text.outline import opening
+from pipelines.text.prompts import (
+    CHUNK_HEADER,
+    END_OF_CHUNK,
+    END_OF_DOCUMENT,
+    INSTRUCTION,
+    NOTES_INSTRUCTION,
+    Prompts,
+    context_span,
+)
+from pipelines.text.tokens import ChatTokenizer
+
+TEXT = """Annual report of Acme
+
+# Business
+
+Acme makes anvils. It sells them to coyotes.
+
+## Risks
+
+Coyotes may stop buying. Anvils may fall on customers.
+"""
+
+
+@pytest.fixture
+def prompts(tiny_tokenizer: ChatTokenizer) -> Prompts:
+    return Prompts(tiny_tokenizer)
+
+
+def _shown(prompts: Prompts, start: int, end: int, *headings: str) -> str:
+    ids = tuple(prompts.tokenizer.encode(TEXT[start:end]))
+    shown = prompts.chunk_prefix(TEXT, Chunk(start, end, ids, headings), opening(TEXT))
+    assert shown.token_ids[shown.passage_start :][: len(ids)] == list(ids)
+    return prompts.tokenizer.decode(shown.token_ids)
+
+
+def test_a_whole_document_stands_between_instruction_and_end(prompts: Prompts) -> None:
+    ids = prompts.tokenizer.encode(TEXT)
+    shown = prompts.document_prefix(ids)
+    assert shown.token_ids[shown.passage_start :][: len(ids)] == ids
+    text = prompts.tokenizer.decode(shown.token_ids)
+    assert text.startswith(INSTRUCTION) and text.endswith(END_OF_DOCUMENT)
+
+
+def test_a_chunk_carries_the_opening_the_headings_and_its_neighbours_words(
+    prompts: Prompts,
+) -> None:
+    start, end = TEXT.index("Coyotes may"), TEXT.index("Anvils may")
+    text = _shown(prompts, start, end, "Business", "Risks")
+    assert "The document begins: Annual report of Acme" in " ".join(text.split())
+    assert "It stands under: Business > Risks" in " ".join(text.split())
+    before, after = text.split(CHUNK_HEADER)[0], text.split(END_OF_CHUNK)[1]
+    assert "It sells them to coyotes." in before
+    assert "Anvils may fall on customers." in after
+
+
+def test_the_first_chunk_carries_nothing_that_it_has_itself(prompts: Prompts) -> None:
+    text = _shown(prompts, 0, len(TEXT))
+    assert "The document begins" not in text
+    assert "Words before" not in text and "Words after" not in text
+
+
+def test_edges_begin_and_end_at_words() -> None:
+    text = "word " * 400
+    start, end = context_span(text, 1000, 1100)
+    assert (start < 1000, end > 1100) == (True, True)
+    assert text[start - 1] == " " and text[end] == " "
+    assert context_span(text, 0, len(text)) == (0, len(text))
+
+
+@given(st.text(min_size=1, max_size=2000), st.integers(16, 200))
+def test_no_chunk_is_shown_with_more_than_its_bound(
+    tiny_tokenizer: ChatTokenizer, text: str, most: int
+) -> None:
+    prompts = Prompts(tiny_tokenizer)
+    for chunk in cut(text, ChunkSize(most), tiny_tokenizer):
+        shown = prompts.chunk_prefix(text, chunk, opening(text))
+        own = len(chunk.token_ids) + prompts.chunk_overhead - tiny_tokenizer.frame_tokens
+        assert len(shown.token_ids) <= own
+        assert tiny_tokenizer.control_ids.isdisjoint(shown.token_ids)
+
+
+def test_the_bound_holds_for_words_of_many_tokens(prompts: Prompts) -> None:
+    text = "\U0001d518\U0001d52b " * 600
+    for chunk in cut(text, ChunkSize(64), prompts.tokenizer):
+        carried = Chunk(chunk.start, chunk.end, chunk.token_ids, (text[:100],) * 9)
+        shown = prompts.chunk_prefix(text, carried, opening(text))
+        most = len(chunk.token_ids) + prompts.chunk_overhead - prompts.tokenizer.frame_tokens
+        assert len(shown.token_ids) <= most
+
+
+def test_notes_are_cut_off_at_their_bound(prompts: Prompts) -> None:
+    note = prompts.note("many words " * 50, 20)
+    assert len(note) == 20
+    text = prompts.tokenizer.decode(prompts.notes([note, note]).copy())
+    assert text.startswith(NOTES_INSTRUCTION)
+    assert text.count("many words") == 2 * prompts.tokenizer.decode(note).count("many words")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import ModelError
+from pipelines.models.phi3 import CONTROL_TOKENS
+from pipelines.models.resolve import Model
+from pipelines.text.tokens import ChatTokenizer, load_tokenizer
+
+CONTROL_STRINGS = ["<unk>", "<s>", "</s>", *CONTROL_TOKENS]
+
+
+@pytest.mark.parametrize("control", CONTROL_STRINGS)
+@pytest.mark.parametrize("around", ["{}", " {} ", "x{}y", "{}{}", "\n{}\n", "</s>{}<|end|>"])
+def test_a_control_string_in_text_stays_text(
+    control: str, around: str, tiny_tokenizer: ChatTokenizer
+) -> None:
+    text = around.replace("{}", control)
+    ids = tiny_tokenizer.encode(text)
+    assert tiny_tokenizer.control_ids.isdisjoint(ids)
+    assert tiny_tokenizer.decode(ids) == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(parts=st.lists(st.one_of(st.text(max_size=20), st.sampled_from(CONTROL_STRINGS))))
+@example(parts=["▁"])
+def test_no_text_becomes_control_and_none_is_lost(
+    parts: list[str], tiny_tokenizer: ChatTokenizer
+) -> None:
+    text = "".join(parts)
+    ids = tiny_tokenizer.encode(text)
+    assert tiny_tokenizer.control_ids.isdisjoint(ids)
+    # a literal "▁" is how the vocabulary writes a blank, and comes back as one
+    assert tiny_tokenizer.decode(ids) == text.replace("▁", " ")
+
+
+def test_control_ids_are_the_added_tokens_with_bos_eos_unk(
+    tiny_tokenizer: ChatTokenizer, tiny_model: Model
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_model.path))
+    known = {tokenizer.convert_tokens_to_ids(each) for each in CONTROL_STRINGS}
+    assert known <= tiny_tokenizer.control_ids
+
+
+def test_the_ordinary_tokenizer_would_have_made_them_control(tiny_model: Model) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_model.path))
+    assert 2 in tokenizer.encode("a </s> b", add_special_tokens=False)
+
+
+def test_the_frame_is_the_models_own_template(
+    tiny_tokenizer: ChatTokenizer, tiny_model: Model
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_model.path))
+    framed = tiny_tokenizer.build_prompt(tiny_tokenizer.encode("What is a list?"))
+    message = [{"role": "user", "content": "What is a list?"}]
+    expected = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+    assert framed == expected
+
+
+def test_many_texts_encode_as_each_alone(tiny_tokenizer: ChatTokenizer) -> None:
+    texts = ["one", "", "two <|end|> three", "vier\n\nfünf"]
+    assert tiny_tokenizer.encode_all(texts) == [tiny_tokenizer.encode(text) for text in texts]
+
+
+def test_tokens_survive_pickling_after_use(tiny_tokenizer: ChatTokenizer) -> None:
+    before = tiny_tokenizer.encode("some text")
+    copied: ChatTokenizer = pickle.loads(pickle.dumps(tiny_tokenizer))  # noqa: S301  # our own bytes
+    assert copied.encode("some text") == before
+
+
+def test_a_vocabulary_that_spells_a_control_string_is_broken_up(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    poisoned = tiny_tokenizer.encode("word")[0]
+    control = {**tiny_tokenizer.control_tokens, poisoned: "word"}
+    tokens = ChatTokenizer(tiny_tokenizer.tokenizer_json, (), (), control)
+    assert poisoned not in tokens.encode("word")
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, tiny_model: Model) -> None:
+    for name in ("tokenizer.json", "config.json"):
+        (tmp_path / name).write_bytes((tiny_model.path / name).read_bytes())
+    with pytest.raises(ModelError, match="chat template"):
+        load_tokenizer(tmp_path)
