@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
-from pipelines.answering.answer import ChunkResult
+from pipelines.answering.protocols import ChunkResult
 from pipelines.documents import Answer, Usage
 from pipelines.job.spec import TaskSpec
 from pipelines.tasks.kinds import Task

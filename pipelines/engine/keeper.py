@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from pipelines.answering.answer import Engine
+from pipelines.answering.protocols import Engine
 from pipelines.documents import Usage
 from pipelines.errors import EngineDied, EngineError
 

@@ -16,9 +16,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.answering.answer import Engine, answer_document
+from pipelines.answering.answer import answer_document
 from pipelines.answering.combining import Combiner, Finding
 from pipelines.answering.passages import passages, single_pass_ids
+from pipelines.answering.protocols import Engine
 from pipelines.documents import AnswerValue, Document, Fields, Label, Reply, Summary, Usage
 from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
 from pipelines.job.spec import (

@@ -17,7 +17,8 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.answering.answer import ChunkResult, ProgressCallback, answer_document
+from pipelines.answering.answer import answer_document
+from pipelines.answering.protocols import ChunkResult, ProgressCallback
 from pipelines.documents import Answer, Document, DocumentResult, Usage
 from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
 from pipelines.errors import EngineDied, flatten_errors

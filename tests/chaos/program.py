@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import entry
-from pipelines.answering.answer import Engine
+from pipelines.answering.protocols import Engine
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission
 from pipelines.engine.vllm_engine import VllmEngine

@@ -1,0 +1,71 @@
+"""Concluding a task: its answer to the whole document from what the passages gave.
+
+A document read in one pass has its answer already; the findings of chunks are combined, which may
+ask the engine again. Pure: no Ray, no vLLM, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.answering.combining import Combiner
+from pipelines.answering.protocols import Engine, ProgressCallback
+from pipelines.answering.reading import LENGTH, TaskRecord, problem_of
+from pipelines.documents import Answer
+from pipelines.errors import InvalidAnswer, RequestRejected
+from pipelines.tasks.kinds import Completion, Question, TaskSet
+
+PARTIAL = "partial"
+"""The finish reason of an answer that leaves out chunks which gave none."""
+_STOP = "stop"
+
+
+async def conclude(
+    record: TaskRecord,
+    text: str,
+    tasks: TaskSet,
+    engine: Engine,
+    on_progress: ProgressCallback | None,
+) -> Answer:
+    """Return a task's answer to the whole document, and report it to `on_progress`.
+
+    A task that no passage answered, or whose findings cannot be combined, is returned with its
+    problem. Raises EngineError.
+    """
+    answer = await _answer(record, text, tasks, engine)
+    if on_progress is not None:
+        on_progress(answer)
+    return answer
+
+
+async def _answer(record: TaskRecord, text: str, tasks: TaskSet, engine: Engine) -> Answer:
+    findings = [record.findings[number] for number in sorted(record.findings)]
+    if not findings:
+        return record.answer(None, record.problems[0], record.last_reason)
+    if not record.in_chunks:
+        return record.answer(findings[0].value, None, record.last_reason)
+    record.last_reason = None
+
+    async def ask(shared: Sequence[int], question: Question) -> Completion:
+        prompt = tasks.tokenizer.build_prompt(shared, question.token_ids)
+        async with engine.admit(len(prompt) + question.sampling.max_tokens):
+            return record.count(await engine.generate(prompt, question.sampling))
+
+    combiner = Combiner(text, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
+    value, problem = None, None
+    try:
+        value = await combiner.combine(record.task, findings)
+    except* (RequestRejected, InvalidAnswer) as errors:
+        problem = problem_of(errors.exceptions[0])
+    return record.answer(value, problem, _finish_reason(record))
+
+
+def _finish_reason(record: TaskRecord) -> str:
+    """Return a combined answer's finish reason.
+
+    That of the last combining prompt, or, where none was needed, `length` if any chunk's answer
+    was cut off. `partial` where chunks are missing.
+    """
+    if record.problems:
+        return PARTIAL
+    return record.last_reason or (LENGTH if record.cut_off else _STOP)

@@ -1,0 +1,198 @@
+"""Reading one passage: put every task's question to the engine, and record what it replies.
+
+All questions about a passage share its prefill, for the passage comes first in every prompt. Pure:
+no Ray, no vLLM, no files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipelines.answering.combining import Finding
+from pipelines.answering.passages import Passage
+from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
+from pipelines.documents import INVALID_ANSWER, REJECTED, Answer, AnswerValue, Problem, Usage
+from pipelines.errors import InvalidAnswer, RequestRejected
+from pipelines.tasks.kinds import (
+    Completion,
+    Question,
+    Task,
+    TaskSet,
+    parse_answer,
+    question_for,
+    repair_question,
+)
+from pipelines.text.lengths import MAP_REDUCE
+
+LENGTH = "length"
+"""The finish reason of an answer that its token limit cut off."""
+
+
+@dataclass
+class TaskRecord:
+    """Collects what the passages of one document gave for one task.
+
+    `findings` is keyed by passage number; `passages` counts those read; `cut_off` is set once any
+    passage's answer reached its token limit.
+    """
+
+    task: Task
+    strategy: str
+    findings: dict[int, Finding] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    passages: int = 0
+    usage: Usage = field(default_factory=Usage)
+    last_reason: str | None = None
+    cut_off: bool = False
+
+    @property
+    def question(self) -> Question:
+        """The question that is asked about each passage."""
+        return question_for(self.task, chunk=self.in_chunks)
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the document is read in chunks whose findings are combined."""
+        return self.strategy == MAP_REDUCE
+
+    def count(self, completion: Completion) -> Completion:
+        """Add a completion's tokens, and keep its finish reason."""
+        self.usage += completion.usage
+        self.last_reason = completion.finish_reason
+        return completion
+
+    def answer(
+        self, value: AnswerValue | None, problem: Problem | None, reason: str | None
+    ) -> Answer:
+        """Return the task's answer with all that was counted for it."""
+        name = self.task.spec.name
+        return Answer(name, value, problem, self.strategy, self.passages, self.usage, reason)
+
+
+@dataclass(frozen=True)
+class PassageReader:
+    """Asks all tasks' questions about one passage and records the replies."""
+
+    text: str
+    tasks: TaskSet
+    engine: Engine
+    records: Sequence[TaskRecord]
+    on_progress: ProgressCallback | None
+
+    async def read(self, passage: Passage, admitted: asyncio.Event) -> None:
+        """Read one passage; set `admitted` once its KV cache is reserved.
+
+        A task that fails leaves a problem in its record. Raises EngineError.
+        """
+        shared = passage.prefix.token_ids
+        questions = [record.question for record in self.records]
+        prompts = [
+            self.tasks.tokenizer.build_prompt(shared, question.token_ids) for question in questions
+        ]
+        reserved = kv_tokens_needed(
+            len(shared),
+            [len(prompt) for prompt in prompts],
+            [question.sampling.max_tokens for question in questions],
+            self.engine.min_request_tokens,
+        )
+        async with self.engine.admit(reserved):
+            admitted.set()
+            completions = await _complete_all(prompts, questions, self.engine)
+            async with asyncio.TaskGroup() as group:
+                for record, completion in zip(self.records, completions, strict=True):
+                    group.create_task(self._record(record, passage, completion))
+
+    async def _record(
+        self, record: TaskRecord, passage: Passage, completion: Completion | RequestRejected
+    ) -> None:
+        record.passages += 1
+        chunk = passage.chunk
+        value: AnswerValue | None = None
+        try:
+            value = await self._value(record, passage, completion)
+        except (RequestRejected, InvalidAnswer) as error:
+            record.problems.append(problem_of(error))
+        else:
+            record.findings[passage.number] = Finding(chunk.start, chunk.end, value)
+            record.cut_off |= record.last_reason == LENGTH
+        if self.on_progress is not None and record.in_chunks:
+            self.on_progress(ChunkResult(record.task.spec.name, chunk.start, chunk.end, value))
+
+    async def _value(
+        self, record: TaskRecord, passage: Passage, completion: Completion | RequestRejected
+    ) -> AnswerValue:
+        """Return the value of a completion; ask once more where it breaks the task's schema."""
+        if isinstance(completion, RequestRejected):
+            raise completion
+        try:
+            return self._parse(record, passage, completion)
+        except InvalidAnswer as fault:
+            if record.task.schema is None:
+                raise
+            repair = repair_question(record.question, fault.message, self.tasks.tokenizer)
+        prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, repair.token_ids)
+        second = await self.engine.generate(prompt, repair.sampling)
+        return self._parse(record, passage, second)
+
+    def _parse(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
+        counted = record.count(completion)
+        return parse_answer(record.task, counted, self.text, passage.span, chunk=record.in_chunks)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Return the problem that a rejected request or an invalid answer leaves for its task."""
+    reason = REJECTED if isinstance(error, RequestRejected) else INVALID_ANSWER
+    return Problem(reason, str(error))
+
+
+def kv_tokens_needed(
+    shared_tokens: int,
+    prompt_tokens: Sequence[int],
+    max_answer_tokens: Sequence[int],
+    min_request_tokens: int,
+) -> int:
+    """Return the KV cache tokens to reserve for the prompts about one passage.
+
+    Every prompt begins with the same `shared_tokens`, which are cached once; each adds its own
+    question and the longest answer that it may get. Never less than `min_request_tokens` a prompt.
+    """
+    own = sum(
+        prompt - shared_tokens + answer
+        for prompt, answer in zip(prompt_tokens, max_answer_tokens, strict=True)
+    )
+    return max(shared_tokens + own, len(prompt_tokens) * min_request_tokens)
+
+
+async def _complete_all(
+    prompts: Sequence[Sequence[int]], questions: Sequence[Question], engine: Engine
+) -> list[Completion | RequestRejected]:
+    """Complete prompts that share a prefix.
+
+    Where the engine prefills the longest in one step they are sent together. Otherwise the first
+    is sent alone until its first token: by then the prefix is cached, and the others reuse it.
+    """
+    together = len(prompts) == 1 or max(map(len, prompts)) <= engine.max_batched_tokens
+    cached = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        on_first_token = None if together else cached.set
+        requests = [group.create_task(_ask(prompts[0], questions[0], engine, on_first_token))]
+        requests[0].add_done_callback(lambda _: cached.set())
+        if not together:
+            await cached.wait()
+        for prompt, question in zip(prompts[1:], questions[1:], strict=True):
+            requests.append(group.create_task(_ask(prompt, question, engine)))
+    return [request.result() for request in requests]
+
+
+async def _ask(
+    prompt: Sequence[int],
+    question: Question,
+    engine: Engine,
+    on_first_token: Callable[[], None] | None = None,
+) -> Completion | RequestRejected:
+    try:
+        return await engine.generate(prompt, question.sampling, on_first_token)
+    except RequestRejected as error:
+        return error
