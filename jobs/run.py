@@ -133,7 +133,7 @@ def _run(
                 return run.execute(cluster, claim)
     except BaseException as error:
         if isinstance(error, Stopped):
-            # before Ray is left, which takes seconds and ends this process now and then
+            # before Ray is left, which takes seconds
             screen.console.print(
                 f"stopped by {error}: what was committed stays. "
                 "Run the same command again to go on",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ray.data import DataContext
 from pipelines.errors import ClusterError
 from pipelines.job.spec import Compute
 from pipelines.models.cost import Device, device_named
+from pipelines.run.signals import STOPPING
 
 _ACCELERATOR = "accelerator_type:"
 # In the main thread Ray would put a handler for SIGTERM in the place of ours, and what a handler
@@ -60,11 +62,20 @@ def join_cluster() -> Cluster:
             started.result()
         finally:
             wait([started])
+            _take_back_signals()
     # Ray raises a bare Exception where a node is not up in time
     except Exception as error:
         raise ClusterError(f"Ray did not start: {error}") from error
     _set_up_ray_data()
     return _resources()
+
+
+def _take_back_signals() -> None:
+    """Put our handlers over the one that Ray's C++ code has put over them for SIGTERM, which passes
+    the signal on, and aborts the process where it has not ended within three seconds."""
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPPING:
+            signal.signal(number, signal.getsignal(number))
 
 
 def _start() -> None:
@@ -84,8 +95,8 @@ def _detach_forks_of_starter() -> None:
     """Have Ray's processes start in sessions of their own.
 
     A signal to the process group, as GNU timeout and schedulers send it, would end them while the
-    driver still talks to them, and Ray's C++ code then aborts the driver. Ray has no option for it;
-    Python runs this function in each of them before it becomes one of Ray's programs.
+    driver still needs them, to end its workers and to leave. Ray has no option for it; Python runs
+    this function in each of them before it becomes one of Ray's programs.
     """
 
     def detach() -> None:

@@ -30,6 +30,24 @@ def test_joining_leaves_the_handlers_of_signals_as_they_are() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_is_ours_alone_once_ray_is_joined() -> None:
+    # Ray's own handler would abort the process after three seconds
+    program = """
+import signal, time
+from pipelines.cluster import join_cluster, leave_cluster
+from pipelines.signals import StopRequests
+StopRequests().handle(lambda number: print(number.name, flush=True))
+join_cluster()
+signal.raise_signal(signal.SIGTERM)
+time.sleep(5)
+leave_cluster()
+print("left", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["SIGTERM", "left"], done.stderr[-3000:]
+    assert done.returncode == 0
+
+
 def test_a_signal_amid_rays_start_comes_when_ray_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 
