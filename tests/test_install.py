@@ -32,6 +32,13 @@ if [ "$2" = install ]; then
   done
 fi
 """
+# Stands for npm: notes what is asked, and "installs" the one program.
+NPM = """#!/usr/bin/env bash
+cd "$(dirname "$0")"
+echo "$*" >> npm-asked
+: > azurite-blob
+chmod +x azurite-blob
+"""
 Install = Callable[..., tuple[int, str]]
 
 
@@ -46,6 +53,7 @@ def path(tmp_path: Path) -> Path:
         add_program(bare / name, text)
     add_program(bare / "sleep")
     add_program(bare / "kubectl")
+    add_program(bare / "azurite-blob")
     (tmp_path / "shared/k8s-crds").mkdir(parents=True)
     (tmp_path / "project/.ci").mkdir(parents=True)
     shutil.copy(SCRIPT, tmp_path / "project/.ci/install")
@@ -120,3 +128,14 @@ def test_what_cannot_be_installed_is_named_and_ends_it(path: Path, install: Inst
     for name, package in PROGRAMS.items():
         assert f"{name} (Debian's package {package})" in output
     assert "kubectl (" in output
+
+
+def test_a_program_of_node_is_installed_in_its_pinned_version(path: Path, install: Install) -> None:
+    (path / "azurite-blob").unlink()
+    code, output = install()
+    assert (code, "azurite-blob (npm's package azurite@" in output) == (1, True), output
+    add_program(path / "npm", NPM)
+    assert install()[0] == 0
+    asked_npm = (path / "npm-asked").read_text()
+    assert "install --global --ignore-scripts" in asked_npm
+    assert asked_npm.split()[-1].startswith("azurite@")
