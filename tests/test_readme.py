@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""Checks that what the README states is true."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ def test_the_tree_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)h][^)]*)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+    name, _, anchor = link.partition("#")
+    assert (ROOT / name).exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", (ROOT / name).read_text(), re.M)
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
 
 
 def test_it_is_short() -> None:
