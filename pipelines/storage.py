@@ -34,7 +34,7 @@ from pipelines.stores.protocols import (
 _CONFLICTS = 8
 _REMOVERS = 16
 # What a filesystem without hard links answers, or one that lets nobody make them.
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
@@ -257,7 +257,7 @@ class Storage:
         if len(paths) == 1:
             self.filesystem.rm_file(paths[0])
         elif protocol_of(self.url) in AZURE:
-            # of many at once, adlfs leaves the others where one is gone already
+            # of many at once, adlfs hides a refusal where another one was gone already
             with ThreadPoolExecutor(_REMOVERS) as pool:
                 list(pool.map(self._remove_one, paths))
         elif paths:

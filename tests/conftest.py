@@ -67,14 +67,14 @@ def s3() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gs() -> Iterator[GoogleServer]:
     pytest.importorskip("gcsfs")
     with _named(GoogleServer()) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def abfs() -> Iterator[AzureServer]:
     pytest.importorskip("adlfs")
     with _named(AzureServer()) as server:

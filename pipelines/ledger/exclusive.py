@@ -43,9 +43,11 @@ def check_exclusive_creation(storage: Storage) -> None:
                 f"not exist: {error.__cause__}. {_REMEDY}"
             ) from error
         raise
-    storage.remove(name)
     if fault := _fault(won, contents, found):
+        with suppress(StorageError):
+            storage.remove(name)
         raise OutputError(f"output.path: {storage.url}: {fault}. {_REMEDY}")
+    storage.remove(name)
 
 
 def _create_at_once(storage: Storage, name: str, contents: Sequence[bytes]) -> list[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ ASKS = Callable[[FaultyProxy], Storage]
 
 
 @pytest.fixture
-def behind(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> ASKS:
+def behind(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[ASKS]:
     """Makes an empty prefix that is reached through a proxy."""
 
     def through(proxy: FaultyProxy) -> Storage:
@@ -34,7 +34,8 @@ def behind(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> ASKS:
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         return Storage(url)
 
-    return through
+    yield through
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def test_a_store_with_one_winner_is_accepted_and_left_empty(storage: Storage) -> None:

@@ -78,7 +78,7 @@ def test_an_input_that_cannot_be_opened_is_refused_before_anything_starts(
 def test_azure_without_credentials_is_told_what_to_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("adlfs")
+    pytest.importorskip("adlfs").AzureBlobFileSystem.clear_instance_cache()
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
     job = _job(tmp_path, source=str(tmp_path), output="abfs://container/out")
     assert "AZURE_STORAGE_ACCOUNT_NAME" in _refusal(capsys, "run", job)
