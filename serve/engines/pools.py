@@ -78,8 +78,8 @@ class RayServePool:
                 async with aclosing(_told(self._stream.remote(work))) as told:
                     async for each in told:
                         sent = _read(each)
-                        answers |= sent.answers
-                        if sent.answers or not begun:
+                        answers |= sent.has_answer
+                        if sent.has_answer or not begun:
                             yield sent
                         begun = True
                 return
