@@ -297,4 +297,4 @@ _PAGE_HEADERS = {
 
 
 def _page() -> str:
-    return files("serve").joinpath("page.html").read_text(encoding="utf-8")
+    return files("serve.routes").joinpath("page.html").read_text(encoding="utf-8")
