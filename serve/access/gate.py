@@ -16,6 +16,15 @@ from typing import Any, Protocol
 
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
+from serve.errors import (
+    ApiError,
+    BodyBufferFull,
+    BodyIncomplete,
+    BodyTimeout,
+    BodyTooLarge,
+    InvalidApiKey,
+    QuotaExceeded,
+)
 from serve.spec import ServeLimits
 from serve.wire import error_json
 
@@ -39,18 +48,6 @@ class Record(Protocol):
     """Is told of every request that ended: its path, status and seconds."""
 
     def __call__(self, path: str, code: int, seconds: float) -> None: ...
-
-
-class ApiError(Exception):
-    """A request that goes no further."""
-
-    def __init__(
-        self, status: int, message: str, kind: str, code: str, headers: Mapping[str, str] = {}
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = error_json(message, kind, code)
-        self.headers = dict(headers)
 
 
 class AccessMiddleware:
@@ -131,19 +128,13 @@ class AccessMiddleware:
         key = self._keyring.owner(sent.strip() if scheme.lower() == "bearer" else None)
         if key is None:
             told = "Incorrect API key provided." if sent else "You sent no API key."
-            raise ApiError(
-                401,
-                f"{told} Send it in the header `Authorization: Bearer KEY`.",
-                "invalid_request_error",
-                "invalid_api_key",
-                {"www-authenticate": "Bearer"},
-            )
+            raise InvalidApiKey(f"{told} Send it in the header `Authorization: Bearer KEY`.")
         return key
 
     def _count(self, key: ApiKey) -> None:
         wait = self._quota.enter(key.name, key.requests_per_minute, key.tokens_per_minute)
         if wait is not None:
-            raise quota_error(key, wait)
+            raise QuotaExceeded(key.name, wait)
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """The whole body, which is counted as held from now on."""
@@ -152,7 +143,7 @@ class AccessMiddleware:
         if told.isdecimal() and int(told) > most:
             if int(told) <= _READ_AWAY * most:
                 await self._read_away(receive)
-            raise _too_large(most)
+            raise BodyTooLarge(_too_large(most))
         read = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
@@ -160,11 +151,8 @@ class AccessMiddleware:
                     pass
         except TimeoutError:
             self._bytes_held -= len(read)
-            raise ApiError(
-                408,
-                f"the body did not come within {self._limits.body_seconds:g} s",
-                "invalid_request_error",
-                "request_timeout",
+            raise BodyTimeout(
+                f"the body did not come within {self._limits.body_seconds:g} s"
             ) from None
         except BaseException:
             self._bytes_held -= len(read)
@@ -175,14 +163,14 @@ class AccessMiddleware:
         """Add what came of a body; returns whether there is more."""
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ApiError(400, "the body ended early", "invalid_request_error", "body")
+            raise BodyIncomplete("the body ended early")
         came = message.get("body", b"")
         read += came
         self._bytes_held += len(came)
         if len(read) > self._limits.body_bytes:
-            raise _too_large(self._limits.body_bytes)
+            raise BodyTooLarge(_too_large(self._limits.body_bytes))
         if self._bytes_held > _BODIES_HELD * self._limits.body_bytes:
-            raise _too_much_at_a_time()
+            raise BodyBufferFull("The endpoint holds as much text as it can. Try again in 5 s.", 5)
         return bool(message.get("more_body", False))
 
     async def _read_away(self, receive: Receive) -> None:
@@ -194,34 +182,8 @@ class AccessMiddleware:
                     pass
 
 
-def quota_error(key: ApiKey, wait: int) -> ApiError:
-    return ApiError(
-        429,
-        f"The key {key.name!r} has used up what it may use in a minute. Try again in {wait} s.",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-        {"retry-after": str(wait)},
-    )
-
-
-def _too_large(most: int) -> ApiError:
-    return ApiError(
-        413,
-        f"the body is larger than {most} bytes, the most that this endpoint takes",
-        "invalid_request_error",
-        "request_too_large",
-        {"connection": "close"},
-    )
-
-
-def _too_much_at_a_time() -> ApiError:
-    return ApiError(
-        429,
-        "The endpoint holds as much text as it can. Try again in 5 s.",
-        "rate_limit_error",
-        "overloaded",
-        {"retry-after": "5", "connection": "close"},
-    )
+def _too_large(most: int) -> str:
+    return f"the body is larger than {most} bytes, the most that this endpoint takes"
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -239,16 +201,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _takes_no_body(headers: Mapping[str, str]) -> None:
-    """Raises Refused where a body is announced: Ray Serve would read and hold it, whoever sends
-    it."""
+    """Raises BodyTooLarge where a body is announced: Ray Serve would read and hold it, whoever
+    sends it."""
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise ApiError(
-            413,
-            "a request without a key takes no body",
-            "invalid_request_error",
-            "request_too_large",
-            {"connection": "close"},
-        )
+        raise BodyTooLarge("a request without a key takes no body")
 
 
 def _no_body(receive: Receive) -> Receive:

@@ -1,6 +1,6 @@
 """The engines behind the endpoint: a pool's Ray Serve handle, asked once more where a replica dies.
 
-What a request met is raised as one of this file's errors; whoever calls knows no Ray.
+What a request met is raised as one of `serve.errors`; whoever calls knows no Ray.
 """
 
 from __future__ import annotations
@@ -12,43 +12,23 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from serve.engines.replica import OK, OVERLOADED, EventBatch, ReplicaReply, ReplicaRequest
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 
 _LOGGER = logging.getLogger("ray.serve")
 # The first replica, and another where that one died.
 _TRIES = 2
 
 
-class PoolOverloaded(Exception):
-    """Every engine that was asked has enough to do. `retry_after`: seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(retry_after)
-        self.retry_after = retry_after
-
-
-class PoolRejected(Exception):
-    """The engine refuses this request: a status and OpenAI's error."""
-
-    def __init__(self, status: int, error: dict[str, Any]) -> None:
-        super().__init__(status, error)
-        self.status = status
-        self.error = error
-
-
-class ReplicasDied(Exception):
-    """The replicas that were asked died."""
-
-
 class EnginePool(Protocol):
     """Engines of one kind."""
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        """Raises PoolOverloaded, PoolRejected, ReplicasDied."""
+        """Raises Overloaded, EngineRejected, ReplicasDied."""
 
     def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         """Stream the reply to a request.
 
-        Raises PoolOverloaded, PoolRejected, ReplicasDied before the first events; PoolRejected,
+        Raises Overloaded, EngineRejected, ReplicasDied before the first events; EngineRejected,
         ReplicasDied after them.
         """
 
@@ -83,7 +63,7 @@ class RayServePool:
                             yield sent
                         begun = True
                 return
-            except PoolOverloaded:
+            except Overloaded:
                 if begun:
                     raise ReplicasDied from None
                 raise
@@ -119,8 +99,8 @@ def _read(told: ReplicaReply) -> Any:
     if tag == OK:
         return content
     if tag == OVERLOADED:
-        raise PoolOverloaded(content)
-    raise PoolRejected(*content)
+        raise Overloaded(content)
+    raise EngineRejected(*content)
 
 
 def _deaths() -> tuple[type[Exception], ...]:

@@ -14,18 +14,24 @@ from dataclasses import dataclass, field
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from serve.access.gate import ApiError, Record, quota_error
+from serve.access.gate import Record
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
 from serve.engines.offer import PreparedEndpoint
-from serve.engines.pools import EnginePool, PoolOverloaded, PoolRejected, ReplicasDied
+from serve.engines.pools import EnginePool
 from serve.engines.replica import DOCUMENT, EventBatch, ReplicaRequest
+from serve.errors import (
+    DeadlineExceeded,
+    EngineRejected,
+    InternalError,
+    Overloaded,
+    QuotaExceeded,
+    ReplicasDied,
+)
 from serve.events import event
 from serve.routes.feedback import FeedbackWriter
-from serve.wire import error_json
 
 FirstToken = Callable[[float], None]
-_SERVER = "server_error"
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -54,7 +60,7 @@ class EndpointContext:
 
 @asynccontextmanager
 async def within_deadline(endpoint: EndpointContext, until: float) -> AsyncIterator[None]:
-    """Raises Refused where the block is not done by then."""
+    """Raises DeadlineExceeded where the block is not done by then."""
     try:
         async with asyncio.timeout_at(until):
             yield
@@ -102,13 +108,13 @@ async def answer_stream(
                         yield each.events
         except TimeoutError:
             yield event("error", _late(endpoint).body)
-        except (ReplicasDied, PoolRejected) as ended:
+        except (ReplicasDied, EngineRejected) as ended:
             if not answers:
                 bill.settle(0)
-            yield event("error", ended.error if isinstance(ended, PoolRejected) else _died().body)
+            yield event("error", ended.body)
         except Exception:
             _LOGGER.exception("a stream of %s broke off", work.kind)
-            yield event("error", error_json("internal error", _SERVER, "internal_error"))
+            yield event("error", InternalError().body)
 
     return StreamingResponse(all_events(), media_type="text/event-stream")
 
@@ -118,7 +124,7 @@ class _Bill:
     number of requests passes together, and what it took in all once that is known. One that is
     broken off has taken what it brought, and a token for each event.
 
-    Raises Refused where the key is in debt by now.
+    Raises QuotaExceeded where the key is in debt by now.
     """
 
     def __init__(self, quota: Quota, key: ApiKey, work: ReplicaRequest) -> None:
@@ -126,7 +132,7 @@ class _Bill:
         self._key = key
         wait = quota.debt_seconds(key.name, key.tokens_per_minute)
         if wait is not None:
-            raise quota_error(key, wait)
+            raise QuotaExceeded(key.name, wait)
         self._paid = 0
         self.settle(work.prompt_tokens)
 
@@ -144,32 +150,13 @@ class _Bill:
 
 @contextmanager
 def _told(bill: _Bill) -> Iterator[None]:
-    """Turn what a pool raises into what the client is told."""
+    """Refund the tokens of a request that no engine answered."""
     try:
         yield
-    except ReplicasDied:
-        bill.settle(0)
-        raise _died() from None
-    except PoolRejected:
+    except (Overloaded, EngineRejected, ReplicasDied):
         bill.settle(0)
         raise
-    except PoolOverloaded as busy:
-        bill.settle(0)
-        raise ApiError(
-            429,
-            f"The engines have enough to do. Try again in {busy.retry_after} s.",
-            "rate_limit_error",
-            "overloaded",
-            {"retry-after": str(busy.retry_after)},
-        ) from None
 
 
-def _late(endpoint: EndpointContext) -> ApiError:
-    return ApiError(504, f"no answer within {endpoint.seconds:g} s", _SERVER, "deadline_exceeded")
-
-
-def _died() -> ApiError:
-    return ApiError(
-        503, "the engines that were asked died; try again", _SERVER, "engine_died",
-        {"retry-after": "5"},
-    )  # fmt: skip
+def _late(endpoint: EndpointContext) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no answer within {endpoint.seconds:g} s")

@@ -6,32 +6,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
-from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import RequestRejected, SpecError, StorageError
 from serve import wire
-from serve.access.gate import AccessMiddleware, ApiError, App
+from serve.access.gate import AccessMiddleware, App
 from serve.engines.chat import CHAT, TEXT
 from serve.engines.offer import PreparedEndpoint
-from serve.engines.pools import PoolRejected
 from serve.engines.replica import DOCUMENT, ReplicaRequest
+from serve.errors import (
+    FeedbackDisabled,
+    FeedbackNotStored,
+    ModelNotFound,
+    NotReady,
+    TextTooLarge,
+)
 from serve.routes import openai
 from serve.routes.answering import EndpointContext, answer_stream, answer_whole, within_deadline
 from serve.routes.described import ERRORS, STREAM, described
-from serve.wire import error_json
-
-_SERVER, _CLIENT = "server_error", "invalid_request_error"
+from serve.routes.error_handlers import add_error_handlers
 
 
 def make_app(endpoint: EndpointContext) -> App:
@@ -47,7 +47,7 @@ def make_app(endpoint: EndpointContext) -> App:
     _add_looks(app, endpoint)
     _add_documents(app, endpoint)
     _add_openai(app, endpoint)
-    _add_errors(app)
+    add_error_handlers(app)
     app.openapi = described(app, list(endpoint.prepared.tasks_by_name))  # type: ignore[method-assign]  # FastAPI's documented way
     spec = endpoint.prepared.spec
     gated: App = AccessMiddleware(
@@ -80,7 +80,7 @@ def _add_looks(app: FastAPI, endpoint: EndpointContext) -> None:
     async def readyz() -> dict[str, str]:
         reason = await endpoint.ready() if endpoint.ready else None
         if reason:
-            raise ApiError(503, reason, _SERVER, "not_ready")
+            raise NotReady(reason)
         return {"status": "ready"}
 
     def card() -> openai.ModelCard:
@@ -131,18 +131,16 @@ def _add_documents(app: FastAPI, endpoint: EndpointContext) -> None:
     @app.post("/v1/feedback", status_code=201, summary="Say what you think of an answer.")
     async def feedback(given: wire.FeedbackRequest, request: Request) -> wire.FeedbackKept:
         if endpoint.feedback is None:
-            raise ApiError(
-                404, "this endpoint keeps no feedback: feedback.path", _CLIENT, "no_feedback"
-            )
+            raise FeedbackDisabled("this endpoint keeps no feedback: feedback.path")
         _fits("text", len(given.text or ""), offer)
         try:
             async with asyncio.timeout(endpoint.seconds):
                 kept = await endpoint.feedback.write(given, request.state.key.name)
         except StorageError as error:
-            raise ApiError(503, error.message, _SERVER, "storage") from error
+            raise FeedbackNotStored(error.message) from error
         except TimeoutError:
             late = f"the verdict was not kept within {endpoint.seconds:g} s; it may be kept later"
-            raise ApiError(503, late, _SERVER, "storage") from None
+            raise FeedbackNotStored(late) from None
         return wire.FeedbackKept(id=kept)
 
 
@@ -210,79 +208,15 @@ def _answer_tokens(
 
 def _known(model: str, offer: PreparedEndpoint) -> None:
     if model != offer.spec.model.name:
-        raise ApiError(
-            404,
-            f"The model {model[:200]!r} does not exist; there is {offer.spec.model.name!r}.",
-            _CLIENT,
-            "model_not_found",
+        raise ModelNotFound(
+            f"The model {model[:200]!r} does not exist; there is {offer.spec.model.name!r}."
         )
 
 
 def _fits(what: str, characters: int, offer: PreparedEndpoint) -> None:
     most = offer.spec.limits.text_characters
     if characters > most:
-        raise ApiError(
-            413,
-            f"{what}: {characters} characters, at most {most} are allowed",
-            _CLIENT,
-            "text_too_large",
-        )
-
-
-def _add_errors(app: FastAPI) -> None:
-    """Whatever goes wrong, in OpenAI's shape."""
-
-    def told(status: int, body: dict[str, Any], headers: Mapping[str, str] = {}) -> Response:
-        # ASCII: what was sent may be no text that can be sent back
-        data = json.dumps(body)
-        return Response(data, status, dict(headers), "application/json")
-
-    @app.exception_handler(ApiError)
-    async def refused(_: Request, error: ApiError) -> Response:
-        return told(error.status, error.body, error.headers)
-
-    @app.exception_handler(PoolRejected)
-    async def refusal(_: Request, error: PoolRejected) -> Response:
-        return told(error.status, error.error)
-
-    @app.exception_handler(SpecError)
-    async def spec(_: Request, error: SpecError) -> Response:
-        return told(422, error_json(error.message, _CLIENT, "invalid_value"))
-
-    @app.exception_handler(RequestRejected)
-    async def rejected(_: Request, error: RequestRejected) -> Response:
-        code = "context_length_exceeded" if "context length" in str(error) else "invalid_value"
-        return told(400, error_json(str(error), _CLIENT, code))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        found = [each for each in error.errors() if each["loc"][0] == "body"] or error.errors()
-        if found[0]["type"] == "json_invalid":
-            text = f"the body is no JSON: {found[0]['ctx']['error']}"
-            return told(400, error_json(text, _CLIENT, "invalid_json"))
-        path = [str(part) for part in found[0]["loc"][1:]]
-        message = str(found[0]["msg"])
-        if found[0]["type"] == "extra_forbidden":
-            message = "no such key"
-        if found[0]["loc"] == ("body",) and found[0]["type"] != "too_many_keys":
-            message = "send a JSON object, with the header content-type: application/json"
-        if len({each["loc"][1:2] for each in found}) < len(found) and len(path) > 1:
-            # of a key that may be of several forms pydantic tells why it is none of them
-            path, message = path[:1], "is of none of the forms that it may have"
-        where = ".".join(path)
-        text = f"{where}: {message}" if where else message
-        return told(422, error_json(text[:1000], _CLIENT, "invalid_request", where[:200] or None))
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> Response:
-        # the gate logs it
-        return told(500, error_json("internal error", _SERVER, "internal_error"))
-
-    @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return told(
-            error.status_code, error_json(str(error.detail), _CLIENT, None), error.headers or {}
-        )
+        raise TextTooLarge(f"{what}: {characters} characters, at most {most} are allowed")
 
 
 # Nothing but what is in the page itself is loaded or run.

@@ -29,8 +29,8 @@ from endpoints import (
 from pipelines.documents import Usage
 from pipelines.models.resolve import Model
 from serve.engines.offer import PreparedEndpoint
-from serve.engines.pools import PoolOverloaded, PoolRejected, ReplicasDied
 from serve.engines.replica import EventBatch
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 from serve.events import event
 from serve.wire import error_json
 
@@ -169,7 +169,7 @@ async def test_requests_that_come_together_do_not_all_pass_before_the_first_is_p
 async def test_what_no_engine_took_costs_no_tokens(
     offer: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    pool.told = PoolOverloaded(1)
+    pool.told = Overloaded(1)
     endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"]}
     async with client_of(endpoint, OTHER_KEY) as client:
@@ -181,7 +181,7 @@ async def test_what_no_engine_took_costs_no_tokens(
     ("ends", "code"),
     [
         (ReplicasDied(), "engine_died"),
-        (PoolRejected(422, error_json("m", "t", "too_long")), "too_long"),
+        (EngineRejected(422, error_json("m", "t", "too_long")), "too_long"),
     ],
 )
 async def test_a_stream_that_told_of_no_answer_costs_no_tokens(

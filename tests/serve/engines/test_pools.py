@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
-from serve.engines.pools import PoolOverloaded, PoolRejected, RayServePool, ReplicasDied
+from serve.engines.pools import RayServePool
 from serve.engines.replica import OK, OVERLOADED, REFUSED, EventBatch, ReplicaReply, ReplicaRequest
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 
 # Ray Serve's own, when it is imported
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
@@ -99,10 +100,10 @@ async def test_a_stream_that_told_of_no_answer_yet_is_begun_again_and_says_so_on
 
 
 async def test_what_a_replica_refuses_is_raised() -> None:
-    with pytest.raises(PoolOverloaded) as busy:
+    with pytest.raises(Overloaded) as busy:
         await RayServePool(FakeHandle([(OVERLOADED, 7)])).answer(WORK)
     assert busy.value.retry_after == 7
-    with pytest.raises(PoolRejected) as refused:
+    with pytest.raises(EngineRejected) as refused:
         await all_of(RayServePool(FakeHandle([(REFUSED, (400, {"error": {}}))])))
     assert refused.value.status == 400
 

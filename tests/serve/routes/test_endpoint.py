@@ -35,8 +35,8 @@ from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
 from serve.engines.chat import CHAT, TEXT
 from serve.engines.offer import NestingShape, PreparedEndpoint
-from serve.engines.pools import PoolOverloaded, PoolRejected, ReplicasDied
 from serve.engines.replica import DOCUMENT
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 from serve.routes.feedback import FeedbackWriter
 from serve.wire import FeedbackRequest, error_json
 
@@ -345,9 +345,9 @@ def test_a_shape_is_that_of_mappings_and_lists() -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "name"),
     [
-        (PoolOverloaded(17), 429, "overloaded"),
+        (Overloaded(17), 429, "overloaded"),
         (ReplicasDied(), 503, "engine_died"),
-        (PoolRejected(400, error_json("m", "t", 400)), 400, 400),
+        (EngineRejected(400, error_json("m", "t", 400)), 400, 400),
     ],
 )  # fmt: skip
 async def test_what_the_engines_say_is_told(
@@ -363,7 +363,7 @@ async def test_what_the_engines_say_is_told(
         response = await client.post(path, json={**body, "stream": stream})
         assert response.status_code == code
         assert error_of(response)["code"] == name
-        if isinstance(raised, PoolOverloaded):
+        if isinstance(raised, Overloaded):
             assert response.headers["retry-after"] == "17"
 
 
