@@ -17,7 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import RequestRejected, SpecError, StorageError
 from serve import wire
-from serve.access.gate import AccessMiddleware, App
+from serve.access.asgi import App
+from serve.access.gate import AccessMiddleware
 from serve.engines.chat import CHAT, TEXT
 from serve.engines.offer import PreparedEndpoint
 from serve.engines.replica import DOCUMENT, ReplicaRequest

