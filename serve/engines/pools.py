@@ -49,7 +49,7 @@ class RayServePool:
                 continue
             answer: dict[str, Any] = _read(told)
             return answer
-        raise ReplicasDied
+        raise ReplicasDied()
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         begun = answers = False
@@ -65,13 +65,13 @@ class RayServePool:
                 return
             except Overloaded:
                 if begun:
-                    raise ReplicasDied from None
+                    raise ReplicasDied() from None
                 raise
             except _deaths() as error:
                 _note(work, error, attempt)
                 if answers:
-                    raise ReplicasDied from error
-        raise ReplicasDied
+                    raise ReplicasDied() from error
+        raise ReplicasDied()
 
 
 async def _awaited(response: Any) -> ReplicaReply:

@@ -42,9 +42,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestRejected)
     async def on_rejected(_: Request, error: RequestRejected) -> Response:
-        too_long = "context length" in error.message
-        kind = PromptTooLong if too_long else InvalidCompletion
-        return await on_api_error(_, kind(error.message))
+        if "context length" in error.message:
+            return await on_api_error(_, PromptTooLong(error.message))
+        return await on_api_error(_, InvalidCompletion(error.message))
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(_: Request, error: RequestValidationError) -> Response:
