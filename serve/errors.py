@@ -82,8 +82,7 @@ class QuotaExceeded(ApiError):
 
     def __init__(self, name: str, retry_after: int) -> None:
         super().__init__(
-            f"The key {name!r} has used up what it may use in a minute. "
-            f"Try again in {retry_after} s.",
+            f"The quota per minute of the key {name!r} is exhausted. Retry after {retry_after} s.",
             retry_after,
         )
 
@@ -186,7 +185,7 @@ class InternalError(ApiError):
     status, kind, code = 500, _SERVER, "internal_error"
 
     def __init__(self) -> None:
-        super().__init__("internal error")
+        super().__init__("Internal error. The log of the endpoint has the details.")
 
 
 class Overloaded(ApiError):
@@ -197,7 +196,8 @@ class Overloaded(ApiError):
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(
-            f"The engines have enough to do. Try again in {retry_after} s.", retry_after
+            f"The engines are at their limit of outstanding tokens. Retry after {retry_after} s.",
+            retry_after,
         )
 
 
@@ -207,7 +207,11 @@ class ReplicasDied(ApiError):
     status, kind, code = 503, _SERVER, "engine_died"
 
     def __init__(self) -> None:
-        super().__init__("the engines that were asked died; try again", retry_after=5)
+        super().__init__(
+            "The engines that received the request died. Send it again after 5 s; if it fails "
+            "again, send a shorter text.",
+            retry_after=5,
+        )
 
 
 class EngineRejected(ApiError):

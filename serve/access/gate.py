@@ -26,6 +26,7 @@ PUBLIC_PATHS = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
 _BODIES_HELD = 32
 # Recorded for a client that disconnected before the response began, as web servers log it.
 _CLIENT_CLOSED_REQUEST = 499
+_INTERNAL_ERROR = "Internal error. The log of the endpoint has the details."
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -86,7 +87,7 @@ class AccessMiddleware:
             # the log names the path alone: texts and keys of requests are private
             _LOGGER.exception("a request to %r failed", scope["path"])
             if not started:
-                body = error_json("internal error", "server_error")
+                body = error_json(_INTERNAL_ERROR, "server_error")
                 await respond(send_and_note, 500, body)
         finally:
             self._record(scope["path"], status, time.monotonic() - began)

@@ -393,7 +393,7 @@ def test_a_key_that_is_used_up_hears_when_to_come_again(page: Page, site: Site) 
     ("events", "words"),
     [
         ([Overloaded(7)], "Try again in 7 s"),
-        ([*told("summary")[:3], ReplicasDied()], "the engines that were asked died"),
+        ([*told("summary")[:3], ReplicasDied()], "The engines that received the request died"),
         (told("summary")[:3], "The connection ended before everything was answered."),
     ],
 )

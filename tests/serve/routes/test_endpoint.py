@@ -591,7 +591,9 @@ async def test_a_failure_of_our_own_tells_nothing_of_the_request(
     pool.told = ZeroDivisionError("division")
     response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "text": "A secret text."})
     assert response.status_code == 500
-    assert error_of(response)["message"] == "internal error"
+    assert error_of(response)["message"] == (
+        "Internal error. The log of the endpoint has the details."
+    )
     assert "secret" not in caplog.text
     assert KEY not in caplog.text
 
