@@ -1,6 +1,7 @@
-"""The engines behind the endpoint: a pool's Ray Serve handle, asked once more where a replica dies.
+"""The pools of engines behind the endpoint: a protocol, and its implementation on Ray Serve.
 
-What a request met is raised as one of `serve.errors`; whoever calls knows no Ray.
+A request whose replica dies is sent to another replica once. Failures are raised as errors of
+`serve.errors`, so callers need no knowledge of Ray.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from serve.engines.replica import OK, OVERLOADED, EventBatch, ReplicaReply, Repl
 from serve.errors import EngineRejected, Overloaded, ReplicasDied
 
 _LOGGER = logging.getLogger("ray.serve")
-# The first replica, and another where that one died.
-_TRIES = 2
+# The first replica, and another one if that dies.
+_MAX_ATTEMPTS = 2
 
 
 class EnginePool(Protocol):
-    """Engines of one kind."""
+    """Engines of one kind, any of which can answer a request."""
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        """Raises Overloaded, EngineRejected, ReplicasDied."""
+        """Return the whole answer to a request, as the JSON object of the HTTP response.
+
+        Raises Overloaded, EngineRejected, ReplicasDied.
+        """
 
     def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        """Stream the reply to a request.
+        """Stream the answer to a request as server-sent events.
 
         Raises Overloaded, EngineRejected, ReplicasDied before the first events; EngineRejected,
         ReplicasDied after them.
@@ -34,68 +38,79 @@ class EnginePool(Protocol):
 
 
 class RayServePool:
-    """A pool by its deployment handle."""
+    """A pool that is a deployment of Ray Serve, given by its `DeploymentHandle`.
+
+    A request that is cancelled, as at its deadline, is cancelled in its replica too.
+    """
 
     def __init__(self, handle: Any) -> None:
         self._answer = handle.options(method_name="answer")
         self._stream = handle.options(method_name="stream", stream=True)
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        for attempt in range(1, _TRIES + 1):
+        """Return the whole answer to a request; see `EnginePool.answer`."""
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                told = await _awaited(self._answer.remote(work))
+                reply = await _result(self._answer.remote(work))
             except _deaths() as error:
-                _note(work, error, attempt)
+                _log_death(work, error, attempt)
                 continue
-            answer: dict[str, Any] = _read(told)
+            answer: dict[str, Any] = _content(reply)
             return answer
         raise ReplicasDied()
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        begun = answers = False
-        for attempt in range(1, _TRIES + 1):
+        """Stream the answer to a request; see `EnginePool.stream`.
+
+        If a replica dies before it sent a part of the answer, the request is sent to another one,
+        and the events that precede the answer are not repeated.
+        """
+        begun = has_answer = False
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                async with aclosing(_told(self._stream.remote(work))) as told:
-                    async for each in told:
-                        sent = _read(each)
-                        answers |= sent.has_answer
-                        if sent.has_answer or not begun:
-                            yield sent
+                async with aclosing(_replies(self._stream.remote(work))) as replies:
+                    async for reply in replies:
+                        batch = _content(reply)
+                        has_answer |= batch.has_answer
+                        if batch.has_answer or not begun:
+                            yield batch
                         begun = True
                 return
             except Overloaded:
                 if begun:
+                    # the response's status is sent already, so it cannot become a 429
                     raise ReplicasDied() from None
                 raise
             except _deaths() as error:
-                _note(work, error, attempt)
-                if answers:
+                _log_death(work, error, attempt)
+                if has_answer:
                     raise ReplicasDied() from error
         raise ReplicasDied()
 
 
-async def _awaited(response: Any) -> ReplicaReply:
-    """What a response holds; who waits no longer, as at the deadline, stops the engine's work."""
+async def _result(response: Any) -> ReplicaReply:
+    """Await a `DeploymentResponse`, and cancel its request if the caller is cancelled."""
     try:
-        told: ReplicaReply = await response
+        reply: ReplicaReply = await response
     except asyncio.CancelledError:
         response.cancel()
         raise
-    return told
+    return reply
 
 
-async def _told(response: Any) -> AsyncGenerator[ReplicaReply, None]:
-    """What a streaming response holds; it is cancelled where nobody listens any more."""
+async def _replies(response: Any) -> AsyncGenerator[ReplicaReply, None]:
+    """Iterate a `DeploymentResponseGenerator`, and cancel its request if the caller stops early."""
     try:
-        async for each in response:
-            yield each
+        async for reply in response:
+            yield reply
     except (GeneratorExit, asyncio.CancelledError):
         response.cancel()
         raise
 
 
-def _read(told: ReplicaReply) -> Any:
-    tag, content = told
+def _content(reply: ReplicaReply) -> Any:
+    """Return a reply's answer or events. Raises Overloaded, EngineRejected."""
+    tag, content = reply
     if tag == OK:
         return content
     if tag == OVERLOADED:
@@ -104,13 +119,17 @@ def _read(told: ReplicaReply) -> Any:
 
 
 def _deaths() -> tuple[type[Exception], ...]:
+    """Return Ray's exceptions for a replica that died. Imports Ray when it is first needed."""
     from ray.exceptions import RayActorError
     from ray.serve.exceptions import DeploymentUnavailableError
 
     return RayActorError, DeploymentUnavailableError
 
 
-def _note(work: ReplicaRequest, error: Exception, attempt: int) -> None:
+def _log_death(work: ReplicaRequest, error: Exception, attempt: int) -> None:
     kind = type(error).__name__
-    # the name is the client's: as a literal it stays in its line
-    _LOGGER.warning("%r: a replica died (%s), attempt %d", work.request_id, kind, attempt)
+    # the id may be the client's: `repr` escapes line breaks in it
+    _LOGGER.warning(
+        "request %r: a replica died (%s) in attempt %d of %d",
+        work.request_id, kind, attempt, _MAX_ATTEMPTS,
+    )  # fmt: skip
