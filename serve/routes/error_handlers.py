@@ -74,16 +74,19 @@ def _invalid(error: RequestValidationError) -> ApiError:
     errors = [each for each in error.errors() if each["loc"][0] == "body"] or error.errors()
     first = errors[0]
     if first["type"] == "json_invalid":
-        return InvalidJson(f"the body is no JSON: {first['ctx']['error']}")
+        return InvalidJson(f"The body is not valid JSON: {first['ctx']['error']}.")
     path = [str(part) for part in first["loc"][1:]]
     message = str(first["msg"])
     if first["type"] == "extra_forbidden":
-        message = "no such key"
+        message = "no such key, remove it"
     if first["loc"] == ("body",) and first["type"] != "too_many_keys":
-        message = "send a JSON object, with the header content-type: application/json"
+        message = (
+            "The body is not a JSON object. Send an object, with the header "
+            "content-type: application/json."
+        )
     if len({each["loc"][1:2] for each in errors}) < len(errors) and len(path) > 1:
         # of a union pydantic reports one error for each member, and names the member in the path
-        path, message = path[:1], "is of none of the forms that it may have"
+        path, message = path[:1], "matches none of the types that it may have"
     key = ".".join(path)
     text = f"{key}: {message}" if key else message
     param = key[:_MAX_PARAM_CHARACTERS] or None
