@@ -231,8 +231,8 @@ def _max_tokens_per_answer(
     if answers * (body.max_answer_tokens or 1) > limit:
         several = f" for each of {answers} answers" * (answers > 1)
         raise RequestRejected(
-            f"max_tokens: got {body.max_answer_tokens or 1}{several}, must be at most {limit} tokens "
-            "for all answers together"
+            f"max_tokens: got {body.max_answer_tokens or 1}{several}, must be at most "
+            f"{limit} tokens for all answers together"
         )
     return limit // answers
 
