@@ -40,13 +40,13 @@ LIMITS = {
 class ScriptedPool:
     """A pool of engines that a test scripts.
 
-    `answer` returns `told`, or raises it if it is an exception, after `seconds`. `stream` yields or
+    `answer` returns `reply`, or raises it if it is an exception, after `seconds`. `stream` yields or
     raises each of `events`, with `seconds` after each. `works` are the requests it received, and
     `cancelled` is set when a request is cancelled or a stream ends.
     """
 
     def __init__(self) -> None:
-        self.told: Any = {"id": "x", "answers": {}, "usage": {"prompt_tokens": 7}}
+        self.reply: Any = {"id": "x", "answers": {}, "usage": {"prompt_tokens": 7}}
         self.events: list[Any] = ["data: a\n\n", "data: [DONE]\n\n"]
         self.seconds = 0.0
         self.works: list[ReplicaRequest] = []
@@ -59,9 +59,9 @@ class ScriptedPool:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        if isinstance(self.told, Exception):
-            raise self.told
-        answer: dict[str, Any] = self.told
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        answer: dict[str, Any] = self.reply
         return answer
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
@@ -82,7 +82,7 @@ def prepared_endpoint(**spec: Any) -> PreparedEndpoint:
 
 
 def endpoint_of(
-    offer: PreparedEndpoint,
+    prepared: PreparedEndpoint,
     pool: ScriptedPool,
     feedback: FeedbackWriter | None = None,
     **quota: int,
@@ -93,7 +93,7 @@ def endpoint_of(
         ApiKey(name="other", sha256=key_digest(OTHER_KEY), **quota),
     ]
     return EndpointContext(
-        offer, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback
+        prepared, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback
     )
 
 

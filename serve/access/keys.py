@@ -47,9 +47,9 @@ def _empty_if_null(value: object) -> object:
 
 
 class KeyList(Section):
-    """The contents of a file of keys. `keys:` without a value is an empty list.
+    """The contents of a file of keys.
 
-    So the last key can be revoked, too, by removing its line.
+    `keys:` without a value is an empty list, so removing a line can revoke the last key too.
     """
 
     keys: Annotated[tuple[ApiKey, ...], Field(strict=False), BeforeValidator(_empty_if_null)]

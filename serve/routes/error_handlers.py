@@ -71,7 +71,8 @@ def _invalid(error: RequestValidationError) -> ApiError:
 
     Reports the first of pydantic's errors, with the path of the key.
     """
-    errors = [each for each in error.errors() if each["loc"][0] == "body"] or error.errors()
+    all_errors = error.errors()
+    errors = [item for item in all_errors if item["loc"][0] == "body"] or all_errors
     first = errors[0]
     if first["type"] == "json_invalid":
         return InvalidJson(f"The body is not valid JSON: {first['ctx']['error']}.")
@@ -84,7 +85,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
             "The body is not a JSON object. Send an object, with the header "
             "content-type: application/json."
         )
-    if len({each["loc"][1:2] for each in errors}) < len(errors) and len(path) > 1:
+    if len({item["loc"][1:2] for item in errors}) < len(errors) and len(path) > 1:
         # of a union pydantic reports one error for each member, and names the member in the path
         path, message = path[:1], "matches none of the types that it may have"
     key = ".".join(path)

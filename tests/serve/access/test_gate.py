@@ -36,7 +36,7 @@ from serve.wire import error_json
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> PreparedEndpoint:
+def prepared(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
     return prepared_endpoint(limits=LIMITS)
 
@@ -47,8 +47,10 @@ def pool() -> ScriptedPool:
 
 
 @pytest.fixture
-async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(endpoint_of(offer, pool)) as client:
+async def client(
+    prepared: PreparedEndpoint, pool: ScriptedPool
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(prepared, pool)) as client:
         yield client
 
 
@@ -107,9 +109,9 @@ async def test_a_slow_body_is_rejected(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("key", [None, "wrong", "pf-test2"])
 @pytest.mark.parametrize("path", [DOCUMENTS, CHATS, "/v1/models", "/v1/tasks", "/nothing"])
 async def test_a_request_without_a_valid_key_is_rejected(
-    offer: PreparedEndpoint, pool: ScriptedPool, key: str | None, path: str
+    prepared: PreparedEndpoint, pool: ScriptedPool, key: str | None, path: str
 ) -> None:
-    async with client_of(endpoint_of(offer, pool), key) as client:
+    async with client_of(endpoint_of(prepared, pool), key) as client:
         response = await client.post(path, json=DOCUMENT_BODY)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
@@ -119,16 +121,16 @@ async def test_a_request_without_a_valid_key_is_rejected(
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json"])
 async def test_public_paths_need_no_key(
-    offer: PreparedEndpoint, pool: ScriptedPool, path: str
+    prepared: PreparedEndpoint, pool: ScriptedPool, path: str
 ) -> None:
-    async with client_of(endpoint_of(offer, pool), None) as client:
+    async with client_of(endpoint_of(prepared, pool), None) as client:
         assert (await client.get(path)).status_code == 200
 
 
 async def test_a_request_over_the_quota_is_rejected_with_the_time_to_wait(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    endpoint = endpoint_of(offer, pool, requests_per_minute=2)
+    endpoint = endpoint_of(prepared, pool, requests_per_minute=2)
     async with client_of(endpoint, OTHER_KEY) as client:
         codes = [(await client.get("/v1/models")).status_code for _ in range(2)]
         response = await client.get("/v1/models")
@@ -140,11 +142,11 @@ async def test_a_request_over_the_quota_is_rejected_with_the_time_to_wait(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tokens_are_charged_when_they_are_used(
-    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
+    prepared: PreparedEndpoint, pool: ScriptedPool, stream: bool
 ) -> None:
-    pool.told["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
+    pool.reply["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
     pool.events = [EventBatch(event("done", {}), Usage(50, 0, 70))]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     async with client_of(endpoint, OTHER_KEY) as client:
         first = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": stream})
         second = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
@@ -155,10 +157,10 @@ async def test_tokens_are_charged_when_they_are_used(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_concurrent_requests_do_not_all_pass_before_the_first_is_charged(
-    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
+    prepared: PreparedEndpoint, pool: ScriptedPool, stream: bool
 ) -> None:
     pool.seconds = 0.1
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"], "stream": stream}
     async with client_of(endpoint, OTHER_KEY) as client:
         responses = await asyncio.gather(*(client.post(DOCUMENTS, json=body) for _ in range(5)))
@@ -167,10 +169,10 @@ async def test_concurrent_requests_do_not_all_pass_before_the_first_is_charged(
 
 
 async def test_a_request_that_no_engine_accepted_is_refunded(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    pool.told = Overloaded(1)
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    pool.reply = Overloaded(1)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"]}
     async with client_of(endpoint, OTHER_KEY) as client:
         errors = [error_of(await client.post(DOCUMENTS, json=body)) for _ in range(3)]
@@ -185,10 +187,10 @@ async def test_a_request_that_no_engine_accepted_is_refunded(
     ],
 )
 async def test_a_stream_that_fails_before_its_answer_is_refunded(
-    offer: PreparedEndpoint, pool: ScriptedPool, error: Exception, code: str
+    prepared: PreparedEndpoint, pool: ScriptedPool, error: Exception, code: str
 ) -> None:
     pool.events = [EventBatch("event: progress\n\n", has_answer=False), error]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"], "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
         streams = [(await client.post(DOCUMENTS, json=body)).text for _ in range(3)]
@@ -196,10 +198,10 @@ async def test_a_stream_that_fails_before_its_answer_is_refunded(
 
 
 async def test_a_stream_that_fails_later_is_charged_its_prompt_and_its_events(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     pool.events = ["data: a\n\n" * 30, ReplicasDied()]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {**TEXT_BODY, "prompt": [5] * 40, "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
         await client.post(TEXTS, json=body)
@@ -219,8 +221,8 @@ async def test_other_origins_are_allowed_only_if_the_serve_file_names_them(
     }
     allowed: list[list[str]] = [[], ["https://app.example"]]
     for origins in allowed:
-        offer = prepared_endpoint(http={"cors_origins": origins})
-        async with client_of(endpoint_of(offer, pool), None) as client:
+        prepared = prepared_endpoint(http={"cors_origins": origins})
+        async with client_of(endpoint_of(prepared, pool), None) as client:
             response = await client.options(DOCUMENTS, headers=headers)
             answer = await client.get("/healthz", headers={"origin": headers["origin"]})
         assert response.is_success == bool(origins)
@@ -241,10 +243,10 @@ async def test_a_request_that_needs_no_key_must_have_no_body(client: httpx.Async
 
 
 async def test_requests_are_recorded_with_path_and_status(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     recorded: list[tuple[str, int]] = []
-    base = endpoint_of(offer, pool)
+    base = endpoint_of(prepared, pool)
     endpoint = replace(base, record=lambda path, code, seconds: recorded.append((path, code)))
     async with client_of(endpoint) as client:
         await client.post(DOCUMENTS, json=DOCUMENT_BODY)
@@ -261,13 +263,13 @@ async def test_requests_are_recorded_with_path_and_status(
 
 
 async def test_the_bodies_of_all_requests_together_are_limited(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     pool.seconds = 0.2
     body = {"text": "a" * 4_000, "tasks": ["summary"], "id": "i" * 200}
     padded = json.dumps(body).encode() + b" " * 15_000
     headers = {"content-type": "application/json"}
-    async with client_of(endpoint_of(offer, pool)) as client:
+    async with client_of(endpoint_of(prepared, pool)) as client:
 
         async def send() -> int:
             return (await client.post(DOCUMENTS, content=padded, headers=headers)).status_code

@@ -48,7 +48,7 @@ ASK = {"name": "a", "kind": "ask", "question": "a" * 5_001}
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> PreparedEndpoint:
+def prepared(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
     return prepared_endpoint(limits=LIMITS)
 
@@ -59,8 +59,10 @@ def pool() -> ScriptedPool:
 
 
 @pytest.fixture
-async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(endpoint_of(offer, pool)) as client:
+async def client(
+    prepared: PreparedEndpoint, pool: ScriptedPool
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(prepared, pool)) as client:
         yield client
 
 
@@ -71,7 +73,7 @@ async def test_a_document_is_sent_to_the_pool_with_its_tasks(
     body = {"id": "filing-7", "text": "A text.", "tasks": ["summary", own]}
     response = await client.post(DOCUMENTS, json=body)
     assert response.status_code == 200
-    assert response.json() == pool.told
+    assert response.json() == pool.reply
     (work,) = pool.works
     assert (work.kind, work.request_id, work.text) == (DOCUMENT, "filing-7", "A text.")
     assert [spec.name for spec in work.specs] == ["summary", "who"]
@@ -144,7 +146,7 @@ async def test_a_schema_that_expands_to_too_many_places_is_rejected(
     schema = {
         "type": "object",
         "properties": {"all": {"$ref": "#/$defs/0"}},
-        "$defs": {str(at): each for at, each in enumerate([*twice, {"type": "string"}])},
+        "$defs": {str(at): schema for at, schema in enumerate([*twice, {"type": "string"}])},
     }
     task = {"name": "wide", "kind": "extract", "schema": schema}
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
@@ -318,19 +320,19 @@ class SlowEndpoint(PreparedEndpoint):
         return super().prompts(kind, body)
 
 
-def test_small_tasks_stay_prepared_for_the_next_request(offer: PreparedEndpoint) -> None:
-    def prepared(question: str) -> TaskSet:
-        return offer.tasks(offer.specs([{**ASK, "question": question}]))
+def test_small_tasks_stay_prepared_for_the_next_request(prepared: PreparedEndpoint) -> None:
+    def task_set(question: str) -> TaskSet:
+        return prepared.tasks(prepared.specs([{**ASK, "question": question}]))
 
-    assert prepared("Who?") is prepared("Who?")
-    assert prepared("word " * 1_000) is prepared("word " * 1_000)
-    assert prepared("word " * 2_000) is not prepared("word " * 2_000)
+    assert task_set("Who?") is task_set("Who?")
+    assert task_set("word " * 1_000) is task_set("word " * 1_000)
+    assert task_set("word " * 2_000) is not task_set("word " * 2_000)
 
 
 async def test_the_deadline_holds_while_a_request_is_prepared(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    async with client_of(endpoint_of(SlowEndpoint(offer.spec), pool)) as client:
+    async with client_of(endpoint_of(SlowEndpoint(prepared.spec), pool)) as client:
         began = time.monotonic()
         response = await client.post(CHATS, json=CHAT_BODY)
         seconds = time.monotonic() - began
@@ -364,7 +366,7 @@ async def test_an_error_of_the_pool_becomes_the_response(
     name: str | int,
     stream: bool,
 ) -> None:
-    pool.told, pool.events = raised, [raised]
+    pool.reply, pool.events = raised, [raised]
     for path, body in ((DOCUMENTS, DOCUMENT_BODY), (CHATS, CHAT_BODY), (TEXTS, TEXT_BODY)):
         response = await client.post(path, json={**body, "stream": stream})
         assert response.status_code == code
@@ -542,14 +544,14 @@ async def test_unknown_routes_and_methods_are_errors_of_the_same_shape(
 
 
 async def test_feedback_is_stored_before_it_is_acknowledged(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     writer = FeedbackWriter(Storage(str(tmp_path)))
     body = {"answer": "filing-7", "task": "who", "verdict": "wrong", "correction": {"a": [1]}}
-    async with client_of(endpoint_of(offer, pool, writer)) as client:
-        kept = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
+    async with client_of(endpoint_of(prepared, pool, writer)) as client:
+        ids = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
     rows = [row for file in tmp_path.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
-    assert sorted(row["id"] for row in rows) == sorted(kept)
+    assert sorted(row["id"] for row in rows) == sorted(ids)
     assert rows[0]["correction"] == '{"a": [1]}'
     assert rows[0]["key"] == "test"
 
@@ -563,9 +565,11 @@ class StalledWriter(FeedbackWriter):
 
 
 async def test_feedback_that_is_not_stored_in_time_is_an_error(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
-    async with client_of(endpoint_of(offer, pool, StalledWriter(Storage(str(tmp_path))))) as client:
+    async with client_of(
+        endpoint_of(prepared, pool, StalledWriter(Storage(str(tmp_path))))
+    ) as client:
         began = time.monotonic()
         response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
     assert response.status_code == 503
@@ -574,23 +578,23 @@ async def test_feedback_that_is_not_stored_in_time_is_an_error(
 
 
 async def test_feedback_with_a_lone_surrogate_is_rejected(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     body = b'{"answer": "a", "verdict": "right", "text": "\\ud800"}'
     headers = {"content-type": "application/json"}
     writer = FeedbackWriter(Storage(str(tmp_path)))
-    async with client_of(endpoint_of(offer, pool, writer)) as client:
+    async with client_of(endpoint_of(prepared, pool, writer)) as client:
         response = await client.post("/v1/feedback", content=body, headers=headers)
     assert response.status_code == 422
     assert error_of(response)["param"] == "text"
 
 
 async def test_feedback_with_text_over_the_limit_is_rejected(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     body = {"answer": "a", "verdict": "right", "text": "a" * 5_001}
     writer = FeedbackWriter(Storage(str(tmp_path)))
-    async with client_of(endpoint_of(offer, pool, writer)) as client:
+    async with client_of(endpoint_of(prepared, pool, writer)) as client:
         response = await client.post("/v1/feedback", json=body)
     assert response.status_code == 413
     assert not list(tmp_path.iterdir())
@@ -604,7 +608,7 @@ async def test_feedback_is_not_found_without_a_path_to_store_it(client: httpx.As
 async def test_an_unexpected_error_reveals_nothing_of_the_request(
     client: httpx.AsyncClient, pool: ScriptedPool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pool.told = ZeroDivisionError("division")
+    pool.reply = ZeroDivisionError("division")
     response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "text": "A secret text."})
     assert response.status_code == 500
     assert error_of(response)["message"] == (
@@ -615,10 +619,10 @@ async def test_an_unexpected_error_reveals_nothing_of_the_request(
 
 
 async def test_the_first_token_is_timed_if_the_first_event_has_one(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     seconds: list[float] = []
-    base = endpoint_of(offer, pool)
+    base = endpoint_of(prepared, pool)
     async with client_of(replace(base, first_token=seconds.append)) as client:
         await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": True})
         assert not seconds
