@@ -40,8 +40,8 @@ LIMITS = {
 class ScriptedPool:
     """A pool of engines that a test scripts.
 
-    `answer` returns `reply`, or raises it if it is an exception, after `seconds`. `stream` yields or
-    raises each of `events`, with `seconds` after each. `works` are the requests it received, and
+    `answer` returns `reply`, or raises it if it is an exception, after `seconds`. `stream` yields
+    or raises each of `events`, with `seconds` after each. `works` are the requests it received;
     `cancelled` is set when a request is cancelled or a stream ends.
     """
 

@@ -34,21 +34,21 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def on_api_error(_: Request, error: ApiError) -> Response:
-        return _response(error.status, error.body, error.headers)
+        return _response_to(error)
 
     @app.exception_handler(SpecError)
     async def on_spec_error(_: Request, error: SpecError) -> Response:
-        return await on_api_error(_, InvalidValue(error.message))
+        return _response_to(InvalidValue(error.message))
 
     @app.exception_handler(RequestRejected)
     async def on_rejected(_: Request, error: RequestRejected) -> Response:
         if "context length" in error.message:
-            return await on_api_error(_, PromptTooLong(error.message))
-        return await on_api_error(_, InvalidCompletion(error.message))
+            return _response_to(PromptTooLong(error.message))
+        return _response_to(InvalidCompletion(error.message))
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(_: Request, error: RequestValidationError) -> Response:
-        return await on_api_error(_, _invalid(error))
+        return _response_to(_invalid(error))
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(_: Request, error: HTTPException) -> Response:
@@ -57,8 +57,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_exception(_: Request, error: Exception) -> Response:
-        # the access middleware, to which the framework raises it again, logs it
-        return await on_api_error(_, InternalError())
+        # Starlette raises it again after this response, and the access middleware logs it
+        return _response_to(InternalError())
+
+
+def _response_to(error: ApiError) -> Response:
+    return _response(error.status, error.body, error.headers)
 
 
 def _response(status: int, body: dict[str, Any], headers: Mapping[str, str]) -> Response:
@@ -69,7 +73,7 @@ def _response(status: int, body: dict[str, Any], headers: Mapping[str, str]) -> 
 def _invalid(error: RequestValidationError) -> ApiError:
     """Return the error for a body (or path) that does not match the route's models.
 
-    Reports the first of pydantic's errors, with the path of the key.
+    The message has the first of pydantic's errors and the path of the key.
     """
     all_errors = error.errors()
     errors = [item for item in all_errors if item["loc"][0] == "body"] or all_errors

@@ -232,7 +232,11 @@ async def test_more_bodies_at_a_time_than_the_buffer_holds_are_rejected() -> Non
 
     app = middleware(handle)
     clients = [Client(chunk(b"a" * MAX_BYTES)) for _ in range(33)]
-    requests = [asyncio.create_task(app(scope_of(), c.receive, c.send)) for c in clients]
+
+    async def request(client: Client) -> None:
+        await app(scope_of(), client.receive, client.send)
+
+    requests = [asyncio.create_task(request(client)) for client in clients]
     await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
     assert [client.status for client in clients if client.sent] == [429]
     assert [client.headers["retry-after"] for client in clients if client.sent] == ["5"]
