@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.errors import SpecError
 from pipelines.storage import Storage
-from serve.access.gate import App
+from serve.access.asgi import App
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
 from serve.engines.offer import PreparedEndpoint

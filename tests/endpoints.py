@@ -1,4 +1,4 @@
-"""An endpoint without Ray for tests: its own application over a pool that does what it is told."""
+"""An endpoint without Ray for tests: its ASGI application over a scripted pool."""
 
 from __future__ import annotations
 
@@ -38,10 +38,15 @@ LIMITS = {
 
 
 class ScriptedPool:
-    """Notes what it was asked. Answers `told`, or raises it, after `seconds`."""
+    """A pool of engines that a test scripts.
+
+    `answer` returns `reply`, or raises it if it is an exception, after `seconds`. `stream` yields
+    or raises each of `events`, with `seconds` after each. `works` are the requests it received;
+    `cancelled` is set when a request is cancelled or a stream ends.
+    """
 
     def __init__(self) -> None:
-        self.told: Any = {"id": "x", "answers": {}, "usage": {"prompt_tokens": 7}}
+        self.reply: Any = {"id": "x", "answers": {}, "usage": {"prompt_tokens": 7}}
         self.events: list[Any] = ["data: a\n\n", "data: [DONE]\n\n"]
         self.seconds = 0.0
         self.works: list[ReplicaRequest] = []
@@ -54,51 +59,53 @@ class ScriptedPool:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        if isinstance(self.told, Exception):
-            raise self.told
-        answer: dict[str, Any] = self.told
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        answer: dict[str, Any] = self.reply
         return answer
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         self.works.append(work)
         try:
-            for each in self.events:
-                if isinstance(each, Exception):
-                    raise each
-                yield each if isinstance(each, EventBatch) else EventBatch(each)
+            for step in self.events:
+                if isinstance(step, Exception):
+                    raise step
+                yield step if isinstance(step, EventBatch) else EventBatch(step)
                 await asyncio.sleep(self.seconds)
         finally:
             self.cancelled.set()
 
 
 def prepared_endpoint(**spec: Any) -> PreparedEndpoint:
-    """An offer of the random model with two named tasks."""
+    """A prepared endpoint of the random model with two named tasks; `spec` adds to its file."""
     return PreparedEndpoint(parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS, **spec}))
 
 
 def endpoint_of(
-    offer: PreparedEndpoint,
+    prepared: PreparedEndpoint,
     pool: ScriptedPool,
     feedback: FeedbackWriter | None = None,
     **quota: int,
 ) -> EndpointContext:
-    """An endpoint that lets `KEY` in, and `OTHER_KEY` with these quotas."""
+    """A context with the keys `KEY`, without quotas, and `OTHER_KEY` with these quotas."""
     keys = [
         ApiKey(name="test", sha256=key_digest(KEY)),
         ApiKey(name="other", sha256=key_digest(OTHER_KEY), **quota),
     ]
     return EndpointContext(
-        offer, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback
+        prepared, dict.fromkeys((SHORT,), pool), Keyring(keys), Quota(), feedback=feedback
     )
 
 
 def client_of(endpoint: EndpointContext, key: str | None = KEY) -> httpx.AsyncClient:
+    """A client that calls the endpoint's application directly, with this key."""
     headers: Mapping[str, str] = {"authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(make_app(endpoint), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://endpoint", headers=headers)
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
+    """The error of a response, which must have OpenAI's shape."""
     error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error

@@ -18,7 +18,7 @@ LAYERS = """
 serve.app serve.local serve.cli
 serve.routes
 serve.access serve.engines
-serve.wire serve.events serve.spec serve.metrics serve.environment serve.haproxy
+serve.wire serve.errors serve.events serve.spec serve.metrics serve.environment serve.haproxy
 jobs
 pipelines.tiny
 pipelines.reporting

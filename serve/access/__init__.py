@@ -1,4 +1,4 @@
-"""Who may send what: keys, quotas, and the limits on a request before it is read.
+"""Access to the endpoint: keys, quotas, and the limits on a request's body.
 
-Depends on `spec` and `wire`; knows no engine. Start at `gate.py`.
+Depends on `spec`, `wire` and `errors`; knows no engine. Start at `gate.py`.
 """

@@ -1,60 +1,48 @@
-"""The gate in front of every route: who asks, whether they may, and how much they send.
+"""The access middleware in front of every route: it checks the key, the quota and the body.
 
-An ASGI application around another. What it refuses it refuses before it reads a body, and of no
-body does it read more than it may hold. Knows no engine.
+An ASGI application that wraps another. It rejects a request before it reads the body wherever
+it can, and reads no more of a body than the limits allow. Knows no engine and no routes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import suppress
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
+from serve.access.asgi import App, Event, Receive, Scope, Send, replay, respond
+from serve.access.body import BodyBudget, BodyReader
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
+from serve.errors import ApiError, BodyTooLarge, InvalidApiKey, QuotaExceeded
 from serve.spec import ServeLimits
 from serve.wire import error_json
 
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-PUBLIC = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
-# A body of so many times the size that is taken is read before it is refused.
-_READ_AWAY = 4
-# What all requests hold together, in bodies of the size that is taken.
+PUBLIC_PATHS = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
+"""Paths that need no key."""
+# The bodies of all requests together are at most this many times the largest body.
 _BODIES_HELD = 32
-# As a web server's log has it where the client went away before it was answered.
-_CLIENT_LEFT = 499
+# Recorded for a client that disconnected before the response began, as web servers log it.
+_CLIENT_CLOSED_REQUEST = 499
+_INTERNAL_ERROR = "Internal error. The log of the endpoint has the details."
 _LOGGER = logging.getLogger("ray.serve")
 
 
 class Record(Protocol):
-    """Is told of every request that ended: its path, status and seconds."""
+    """Receives the path, the HTTP status and the duration in seconds of every finished request."""
 
     def __call__(self, path: str, code: int, seconds: float) -> None: ...
 
 
-class ApiError(Exception):
-    """A request that goes no further."""
-
-    def __init__(
-        self, status: int, message: str, kind: str, code: str, headers: Mapping[str, str] = {}
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = error_json(message, kind, code)
-        self.headers = dict(headers)
-
-
 class AccessMiddleware:
-    """Lets requests with a key through to `app`, each with its owner and its whole body."""
+    """Passes requests with a valid key and free quota to `app`, with the whole body.
+
+    `app` finds the request's `ApiKey` in `scope["state"]["key"]`; requests to `PUBLIC_PATHS` and
+    `OPTIONS` requests have none. Other requests get an error response. `record` is called with
+    every request when it ends.
+    """
 
     def __init__(
         self, app: App, keyring: Keyring, quota: Quota, limits: ServeLimits, record: Record
@@ -62,205 +50,96 @@ class AccessMiddleware:
         self._app = app
         self._keyring = keyring
         self._quota = quota
-        self._limits = limits
+        budget = BodyBudget(_BODIES_HELD * limits.body_bytes)
+        self._bodies = BodyReader(limits.body_bytes, limits.body_seconds, budget)
         self._record = record
-        self._bytes_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            elif scope["type"] == "websocket":
-                await self._refuse_websocket(scope, receive, send)
-            return
+        """Handle one connection, as ASGI defines it."""
+        if scope["type"] == "http":
+            await self._handle_http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._reject_websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever it raises, and record it."""
         began = time.monotonic()
-        code = 500
+        status = 500
         started = False
 
-        async def noted(message: Event) -> None:
-            nonlocal code, started
+        async def send_and_note(message: Event) -> None:
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                code, started = message["status"], True
+                status, started = message["status"], True
             await send(message)
 
         try:
-            await self._pass(scope, receive, noted)
-        except ApiError as refused:
-            await respond(noted, refused.status, refused.body, refused.headers)
+            await self._pass_on(scope, receive, send_and_note)
+        except ApiError as error:
+            await respond(send_and_note, error.status, error.body, error.headers)
         except asyncio.CancelledError:
             if not started:
-                code = _CLIENT_LEFT
+                status = _CLIENT_CLOSED_REQUEST
             raise
         except Exception:
-            # what it was about is nobody's but the sender's
+            # the log names the path alone: texts and keys of requests are private
             _LOGGER.exception("a request to %r failed", scope["path"])
             if not started:
-                await respond(noted, 500, error_json("internal error", "server_error"))
+                body = error_json(_INTERNAL_ERROR, "server_error")
+                await respond(send_and_note, 500, body)
         finally:
-            self._record(scope["path"], code, time.monotonic() - began)
+            self._record(scope["path"], status, time.monotonic() - began)
 
-    async def _refuse_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """No route takes one, whoever asks: before it is accepted, a close is a 403."""
+    async def _reject_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close a WebSocket before it is accepted, which servers answer with a 403.
+
+        No route accepts WebSockets, whatever the key.
+        """
         began = time.monotonic()
         await receive()
         await send({"type": "websocket.close"})
         self._record(scope["path"], 403, time.monotonic() - began)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request and call the application with it. Raises ApiError."""
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        if scope["method"] == "OPTIONS" or scope["path"] in PUBLIC:
-            _takes_no_body(headers)
-            await self._app(scope, _no_body(receive), send)
+        if scope["method"] == "OPTIONS" or scope["path"] in PUBLIC_PATHS:
+            _check_no_body(headers)
+            await self._app(scope, replay(b"", receive), send)
             return
-        key = self._owner(headers)
+        key = self._key_of(headers)
         self._count(key)
         scope.setdefault("state", {})["key"] = key
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        body = await self._body(headers, receive)
-        try:
-            await self._app(scope, _replay(body, receive), send)
-        finally:
-            self._bytes_held -= len(body)
+        async with self._bodies.read(headers.get("content-length"), receive) as body:
+            await self._app(scope, replay(body, receive), send)
 
-    def _owner(self, headers: Mapping[str, str]) -> ApiKey:
-        scheme, _, sent = headers.get("authorization", "").partition(" ")
-        key = self._keyring.owner(sent.strip() if scheme.lower() == "bearer" else None)
+    def _key_of(self, headers: Mapping[str, str]) -> ApiKey:
+        scheme, _, value = headers.get("authorization", "").partition(" ")
+        sent = value.strip() if scheme.lower() == "bearer" else None
+        key = self._keyring.owner(sent)
         if key is None:
-            told = "Incorrect API key provided." if sent else "You sent no API key."
-            raise ApiError(
-                401,
-                f"{told} Send it in the header `Authorization: Bearer KEY`.",
-                "invalid_request_error",
-                "invalid_api_key",
-                {"www-authenticate": "Bearer"},
-            )
+            problem = "Incorrect API key provided." if value else "You sent no API key."
+            raise InvalidApiKey(f"{problem} Send it in the header `Authorization: Bearer KEY`.")
         return key
 
     def _count(self, key: ApiKey) -> None:
+        """Count a request of `key` in its quota. Raises QuotaExceeded."""
         wait = self._quota.enter(key.name, key.requests_per_minute, key.tokens_per_minute)
         if wait is not None:
-            raise quota_error(key, wait)
-
-    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        """The whole body, which is counted as held from now on."""
-        most = self._limits.body_bytes
-        told = headers.get("content-length", "")
-        if told.isdecimal() and int(told) > most:
-            if int(told) <= _READ_AWAY * most:
-                await self._read_away(receive)
-            raise _too_large(most)
-        read = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                while await self._read_more(read, receive):
-                    pass
-        except TimeoutError:
-            self._bytes_held -= len(read)
-            raise ApiError(
-                408,
-                f"the body did not come within {self._limits.body_seconds:g} s",
-                "invalid_request_error",
-                "request_timeout",
-            ) from None
-        except BaseException:
-            self._bytes_held -= len(read)
-            raise
-        return bytes(read)
-
-    async def _read_more(self, read: bytearray, receive: Receive) -> bool:
-        """Add what came of a body; returns whether there is more."""
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ApiError(400, "the body ended early", "invalid_request_error", "body")
-        came = message.get("body", b"")
-        read += came
-        self._bytes_held += len(came)
-        if len(read) > self._limits.body_bytes:
-            raise _too_large(self._limits.body_bytes)
-        if self._bytes_held > _BODIES_HELD * self._limits.body_bytes:
-            raise _too_much_at_a_time()
-        return bool(message.get("more_body", False))
-
-    async def _read_away(self, receive: Receive) -> None:
-        """Take a body and keep nothing of it: a client that still sends would meet a closed
-        connection, and not read why."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.body_seconds):
-                while (await receive()).get("more_body", False):
-                    pass
+            raise QuotaExceeded(key.name, wait)
 
 
-def quota_error(key: ApiKey, wait: int) -> ApiError:
-    return ApiError(
-        429,
-        f"The key {key.name!r} has used up what it may use in a minute. Try again in {wait} s.",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-        {"retry-after": str(wait)},
-    )
+def _check_no_body(headers: Mapping[str, str]) -> None:
+    """Raise BodyTooLarge if a request that needs no key announces a body.
 
-
-def _too_large(most: int) -> ApiError:
-    return ApiError(
-        413,
-        f"the body is larger than {most} bytes, the most that this endpoint takes",
-        "invalid_request_error",
-        "request_too_large",
-        {"connection": "close"},
-    )
-
-
-def _too_much_at_a_time() -> ApiError:
-    return ApiError(
-        429,
-        "The endpoint holds as much text as it can. Try again in 5 s.",
-        "rate_limit_error",
-        "overloaded",
-        {"retry-after": "5", "connection": "close"},
-    )
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body in one message, then whatever the server tells."""
-    given = False
-
-    async def again() -> Event:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
-
-
-def _takes_no_body(headers: Mapping[str, str]) -> None:
-    """Raises Refused where a body is announced: Ray Serve would read and hold it, whoever sends
-    it."""
+    Ray Serve would receive and hold the whole body before the application runs.
+    """
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise ApiError(
-            413,
-            "a request without a key takes no body",
-            "invalid_request_error",
-            "request_too_large",
-            {"connection": "close"},
-        )
-
-
-def _no_body(receive: Receive) -> Receive:
-    return _replay(b"", receive)
-
-
-async def respond(
-    send: Send, status: int, body: Mapping[str, Any], headers: Mapping[str, str] = {}
-) -> None:
-    """A whole JSON response."""
-    data = json.dumps(body).encode()
-    told = {"content-type": "application/json", "content-length": str(len(data)), **headers}
-    pairs = [(name.encode(), value.encode()) for name, value in told.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": data})
+        raise BodyTooLarge("A request to this path must not have a body. Send it without one.")

@@ -1,6 +1,6 @@
-"""Who may ask: bearer keys, kept as hashes, named, and taken back while the endpoint runs.
+"""Bearer keys: made, stored as hashes in a file, looked up, and revoked while the endpoint runs.
 
-A key is 32 random bytes, so that its SHA-256 tells nothing of it. Knows no HTTP.
+A key is 32 random bytes, so its SHA-256 does not help to guess it. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from pipelines.job.jobfile import MustBe, NonEmptyStr, PositiveInt, Section, Vio
 from pipelines.job.spec import checked
 
 PREFIX = "pf-"
-_LOOKED_EVERY_SECONDS = 1.0
+"""The start of every key that `new_key` makes."""
+_CHECK_EVERY_SECONDS = 1.0
 Digest = Annotated[
     str, Field(pattern=r"^[0-9a-f]{64}$"), MustBe("64 hex digits, as --new-key prints them")
 ]  # fmt: skip
+"""A SHA-256 in lower-case hexadecimal."""
 
 
 class ApiKey(Section):
-    """One key: the SHA-256 of what its owner sends, and what it may use in a minute."""
+    """One entry of the file of keys: a name, the SHA-256 of the key, and its quota.
+
+    `requests_per_minute` and `tokens_per_minute` are unlimited if they are None.
+    """
 
     name: NonEmptyStr
     sha256: Digest
@@ -37,81 +42,88 @@ class ApiKey(Section):
     tokens_per_minute: PositiveInt | None = None
 
 
-def _listed(given: object) -> object:
-    return () if given is None else given
+def _empty_if_null(value: object) -> object:
+    return () if value is None else value
 
 
 class KeyList(Section):
-    """The file of keys. Removing a line takes a key back within seconds, the last one too: `keys:`
-    with nothing below it is an empty list."""
+    """The contents of a file of keys.
 
-    keys: Annotated[tuple[ApiKey, ...], Field(strict=False), BeforeValidator(_listed)]
+    `keys:` without a value is an empty list, so removing a line can revoke the last key too.
+    """
+
+    keys: Annotated[tuple[ApiKey, ...], Field(strict=False), BeforeValidator(_empty_if_null)]
 
     def violations(self) -> Iterator[Violation]:
+        """Yield the path of each name that an earlier key has: quotas are counted by name."""
         names = [key.name for key in self.keys]
         for at, name in enumerate(names):
             if name in names[:at]:
-                # whatever is counted is counted by name
                 yield ("keys", at, "name"), "a name that no key before it has"
 
 
 def new_key() -> str:
-    """A key that nobody can guess."""
+    """Return a new random key, such as `pf-Jk3...`."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def key_digest(key: str) -> str:
-    """What is kept of a key."""
+    """Return the SHA-256 of a key in hexadecimal, as the file of keys stores it."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def key_line(name: str, key: str) -> str:
-    """The line of the file that lets a key in. Raises SpecError where it cannot be called so."""
+    """Return the line of the file of keys that admits `key` under `name`.
+
+    Raises SpecError if `name` is not a valid name.
+    """
     data = {"name": name, "sha256": key_digest(key)}
     checked(ApiKey, data, data, None)
-    # one line of ASCII, whatever a name holds
-    written = yaml.safe_dump(name, default_style='"', width=sys.maxsize).strip()
-    return f"  - {{name: {written}, sha256: {key_digest(key)}}}"
+    # YAML's double-quoted style writes any name as one line of ASCII
+    quoted = yaml.safe_dump(name, default_style='"', width=sys.maxsize).strip()
+    return f"  - {{name: {quoted}, sha256: {key_digest(key)}}}"
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
-    """The keys of a file. Raises SpecError."""
+    """Read a file of keys. Raises SpecError with the path of the file and of the wrong key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"keys.file: cannot read {path}: {error}") from error
     data = parse_yaml(text, str(path))
     try:
-        return checked(KeyList, data, _unshown(data), None).keys
+        return checked(KeyList, data, _redacted(data), None).keys
     except SpecError as error:
-        told = error.message.splitlines()
-        raise SpecError("\n".join(f"{path}: {each}" for each in told)) from None
+        lines = error.message.splitlines()
+        raise SpecError("\n".join(f"{path}: {line}" for line in lines)) from None
 
 
-class _Unshown(dict[object, object]):
-    """What a message does not show, for a key may stand where its hash belongs."""
+class _Redacted(dict[object, object]):
+    """A value that messages do not show: a user may have written a key in place of its hash."""
 
     def __repr__(self) -> str:
-        return "what is not shown here"
+        return "a hidden value"
 
 
-def _unshown(data: object) -> object:
-    """Data of the same shape, in which only names can be read."""
+def _redacted(data: object) -> object:
+    """Return a copy of `data` for error messages, in which all strings but names are redacted."""
     match data:
         case list():
-            return [_unshown(each) for each in data]
+            return [_redacted(item) for item in data]
         case dict():
-            shown = {key: v if key == "name" else _unshown(v) for key, v in data.items()}
-            return _Unshown(shown)
+            items = {key: v if key == "name" else _redacted(v) for key, v in data.items()}
+            return _Redacted(items)
         case str():
-            return _Unshown()
+            return _Redacted()
     return data
 
 
 class Keyring:
-    """The keys that are let in now: given ones, and those of a file, read again when it changes.
+    """The keys that are valid now: fixed ones, and those of a file that is read when it changes.
 
-    A file that cannot be read any more lets in whom it let in before, and `complain` is told.
+    If the file becomes unreadable or invalid, the keys that were read last stay valid, and
+    `complain` is called with a message, once for each problem. `clock` returns seconds. Raises
+    SpecError if the file cannot be read at the start.
     """
 
     def __init__(
@@ -121,53 +133,62 @@ class Keyring:
         complain: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._given = tuple(keys)
+        self._fixed_keys = tuple(keys)
         self._file = file
         self._complain = complain
         self._clock = clock
-        self._looked = clock()
-        self._told: str | None = None
+        self._checked_at = clock()
+        self._last_problem: str | None = None
         self._stamp = self._file_stamp()
-        self._read = read_keys(file) if file else ()
+        self._file_keys = read_keys(file) if file else ()
 
-    def owner(self, sent: str | None) -> ApiKey | None:
-        """The key that was sent, None where it is none of ours. Takes as long whichever it is."""
-        self._look_again()
-        wanted = key_digest(sent or "")
-        found = None
-        for key in (*self._given, *self._read):
-            if hmac.compare_digest(key.sha256, wanted):
-                found = key
-        return found if sent else None
+    def owner(self, key: str | None) -> ApiKey | None:
+        """Return the entry of a key that a client sent, or None if it is not valid.
 
-    def _look_again(self) -> None:
-        if self._file is None or self._clock() - self._looked < _LOOKED_EVERY_SECONDS:
+        Compares with all entries in constant time, so that the duration tells nothing of them.
+        """
+        self._read_if_changed()
+        digest = key_digest(key or "")
+        match = None
+        for entry in (*self._fixed_keys, *self._file_keys):
+            if hmac.compare_digest(entry.sha256, digest):
+                match = entry
+        return match if key else None
+
+    def _read_if_changed(self) -> None:
+        """Read the file again if it changed, looking at most once a second."""
+        if self._file is None or self._clock() - self._checked_at < _CHECK_EVERY_SECONDS:
             return
-        self._looked = self._clock()
+        self._checked_at = self._clock()
         stamp = self._file_stamp()
         if stamp == self._stamp:
             return
         try:
-            self._read = read_keys(self._file)
+            self._file_keys = read_keys(self._file)
         except PhifleetError as error:
-            # what keeps it from being read may end without changing the file
+            # the stamp stays as it was: the next check reads the file again even if it does not
+            # change, because what failed may have been the file system
             self._complain_once(
-                f"{self._file}: not read, so that who was let in before still is: {error.message}"
+                f"{self._file}: cannot read the changed file of keys, so the keys read before "
+                f"stay valid: {error.message}"
             )
         else:
-            self._stamp, self._told = stamp, None
+            self._stamp, self._last_problem = stamp, None
 
     def _complain_once(self, problem: str) -> None:
-        if problem != self._told:
+        if problem != self._last_problem:
             self._complain(problem)
-        self._told = problem
+        self._last_problem = problem
 
     def _file_stamp(self) -> tuple[int, int, int] | None:
-        """What changes when the file does; a secret that Kubernetes mounts is another file then."""
+        """Return what changes when the file does: inode, time and size.
+
+        Kubernetes replaces the file of a mounted secret, which changes the inode.
+        """
         if self._file is None:
             return None
         try:
-            found = self._file.stat()
+            status = self._file.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size

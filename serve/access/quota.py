@@ -1,6 +1,6 @@
-"""What a key may use in a minute: requests when they come, tokens when they are known.
+"""Quotas per minute: requests, counted as they arrive, and tokens, charged when they are known.
 
-Knows no HTTP and no keys: names and amounts.
+Token buckets by name. Knows no HTTP and no keys.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ _MINUTE = 60.0
 
 @dataclass
 class Bucket:
-    """Fills by `per_minute` up to a minute's worth. What is taken may leave it in debt."""
+    """A token bucket: `level` rises by `per_minute` each minute, up to `per_minute`.
+
+    `level` may be negative: the quota is overdrawn. `at` is the clock's time in seconds at which
+    `level` was computed.
+    """
 
     per_minute: float
     level: float
     at: float
 
     def fill(self, now: float) -> None:
+        """Raise the level by what has accrued until `now`."""
         self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / _MINUTE)
         self.at = now
 
     def seconds_until(self, level: float) -> float:
-        """How long it takes to be filled so far."""
+        """Return the seconds until the level reaches `level`, 0.0 if it already has."""
         return max(0.0, (level - self.level) * _MINUTE / self.per_minute)
 
 
 class Quota:
-    """The buckets of all names. `share`: the part of every amount that this process may give out,
-    where several answer side by side."""
+    """The quotas of all names in this process.
+
+    `share` is the fraction of every quota that this process grants, where several processes
+    answer requests: each of them counts only its own. `clock` returns seconds.
+    """
 
     def __init__(self, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._share = share
@@ -40,7 +48,11 @@ class Quota:
         self._buckets: dict[tuple[str, str], Bucket] = {}
 
     def enter(self, name: str, requests: int | None, tokens: int | None) -> int | None:
-        """Count a request. Returns None where it may go on, else seconds to wait."""
+        """Count one request of `name`, if its quota allows it.
+
+        `requests` and `tokens` are the name's quotas per minute, None if unlimited. Returns None
+        if the request was counted. Otherwise counts nothing and returns the seconds to wait.
+        """
         waits = [self._wait(name, "requests", requests), self.debt_seconds(name, tokens)]
         longest = max((wait for wait in waits if wait is not None), default=None)
         if longest is None and requests is not None:
@@ -48,31 +60,41 @@ class Quota:
         return longest
 
     def debt_seconds(self, name: str, tokens: int | None) -> int | None:
-        """Seconds until its tokens are paid, None where they are: what a request takes is known at
-        its end."""
+        """Return the seconds until `name` may send requests, or None if it may now.
+
+        A request can overdraw the quota of `tokens` per minute, because its number of tokens is
+        known only at its end. New requests then wait until the bucket has filled up again.
+        """
         return self._wait(name, "tokens", tokens)
 
-    def _wait(self, name: str, what: str, amount: int | None) -> int | None:
-        wait = 0.0 if amount is None else self._bucket(name, what, amount).seconds_until(1.0)
+    def _wait(self, name: str, kind: str, amount: int | None) -> int | None:
+        """Return the whole seconds until the bucket holds 1, or None if it does now."""
+        wait = 0.0 if amount is None else self._bucket(name, kind, amount).seconds_until(1.0)
         return max(1, math.ceil(wait)) if wait > 0 else None
 
     def spend(self, name: str, per_minute: int | None, tokens: int) -> None:
-        """Take tokens that were used, or give back such as were not."""
+        """Charge `tokens` to the token quota of `name`; a negative number is a refund.
+
+        Does nothing if `per_minute`, the quota, is None.
+        """
         if per_minute is None:
             return
-        # a request that began under another amount says nothing of the one that holds now
+        # an existing bucket keeps its quota: the key's may have changed since the request began
         bucket = self._buckets.get((name, "tokens")) or self._bucket(name, "tokens", per_minute)
         bucket.fill(self._clock())
         bucket.level -= tokens
 
-    def _bucket(self, name: str, what: str, amount: int) -> Bucket:
-        """The bucket of this amount; one of another amount begins anew, but keeps its debt."""
+    def _bucket(self, name: str, kind: str, amount: int) -> Bucket:
+        """Return the bucket of `name` for `kind`, filled up to now.
+
+        If the quota `amount` changed, the bucket starts full, or keeps its negative level.
+        """
         now = self._clock()
-        # a whole request must fit, however small the share
+        # at least one request must fit, however small the share
         per_minute = max(1.0, amount * self._share)
-        found = self._buckets.setdefault((name, what), Bucket(per_minute, per_minute, now))
-        found.fill(now)
-        if found.per_minute != per_minute:
-            found.per_minute = per_minute
-            found.level = found.level if found.level < 0 else per_minute
-        return found
+        bucket = self._buckets.setdefault((name, kind), Bucket(per_minute, per_minute, now))
+        bucket.fill(now)
+        if bucket.per_minute != per_minute:
+            bucket.per_minute = per_minute
+            bucket.level = bucket.level if bucket.level < 0 else per_minute
+        return bucket

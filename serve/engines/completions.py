@@ -16,6 +16,7 @@ from pipelines.documents import Usage
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied
 from serve.engines.chat import CHAT, TEXT
+from serve.errors import EngineRejected
 
 _DATA = "data: "
 _ERROR, _NO_CHOICES = 'data: {"error"', '"choices":[]'
@@ -24,15 +25,6 @@ _OURS = 500
 _LOGGER = logging.getLogger("ray.serve")
 Body = Mapping[str, Any]
 PromptIds = Sequence[Sequence[int]]
-
-
-class WorkRejected(Exception):
-    """What a client did wrong: a status and OpenAI's error object. Small to pickle."""
-
-    def __init__(self, status: int, error: dict[str, Any]) -> None:
-        super().__init__(status, error)
-        self.status = status
-        self.error = error
 
 
 class Completions:
@@ -87,15 +79,15 @@ class Completions:
         self._refusals = self._chat.create_error_response
 
     async def answer(self, kind: str, body: Body, ids: PromptIds) -> dict[str, Any]:
-        """The whole answer. Raises Refused, EngineDied."""
+        """The whole answer. Raises EngineRejected, EngineDied."""
         async with self._engine.under_watchdog():
             made = await self._create(kind, body, ids)
         answer: dict[str, Any] = made.model_dump(mode="json")
         return answer
 
     async def events(self, kind: str, body: Body, ids: PromptIds) -> AsyncIterator[str | Usage]:
-        """The answer as server-sent events, and what it took when that is known. Raises Refused,
-        EngineDied."""
+        """The answer as server-sent events, and what it took when that is known. Raises
+        EngineRejected, EngineDied."""
         wanted = (body.get("stream_options") or {}).get("include_usage")
         body = {**body, "stream_options": {"include_usage": True}}
         async with self._engine.under_watchdog():
@@ -131,7 +123,7 @@ class Completions:
         code = int(told["error"]["code"])
         if code >= _OURS:
             _LOGGER.error("a completion failed: %s", told["error"]["type"])
-        return WorkRejected(code, told)
+        return EngineRejected(code, told)
 
 
 def parse_usage(told: Mapping[str, Any]) -> Usage:

@@ -11,17 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from serve.errors import Overloaded
+
 _MEASURED_SECONDS = 30.0
 # Before anything was measured, and at most.
 _FIRST_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2, 300
-
-
-class Overloaded(Exception):
-    """There is more to do already than fits. `retry_after`: seconds until there will be room."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(retry_after)
-        self.retry_after = retry_after
 
 
 class LoadLimiter:

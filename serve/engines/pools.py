@@ -1,6 +1,7 @@
-"""The engines behind the endpoint: a pool's Ray Serve handle, asked once more where a replica dies.
+"""The pools of engines behind the endpoint: a protocol, and its implementation on Ray Serve.
 
-What a request met is raised as one of this file's errors; whoever calls knows no Ray.
+A request whose replica dies is sent to another replica once. Failures are raised as errors of
+`serve.errors`, so callers need no knowledge of Ray.
 """
 
 from __future__ import annotations
@@ -12,125 +13,123 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from serve.engines.replica import OK, OVERLOADED, EventBatch, ReplicaReply, ReplicaRequest
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 
 _LOGGER = logging.getLogger("ray.serve")
-# The first replica, and another where that one died.
-_TRIES = 2
-
-
-class PoolOverloaded(Exception):
-    """Every engine that was asked has enough to do. `retry_after`: seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(retry_after)
-        self.retry_after = retry_after
-
-
-class PoolRejected(Exception):
-    """The engine refuses this request: a status and OpenAI's error."""
-
-    def __init__(self, status: int, error: dict[str, Any]) -> None:
-        super().__init__(status, error)
-        self.status = status
-        self.error = error
-
-
-class ReplicasDied(Exception):
-    """The replicas that were asked died."""
+# The first replica, and another one if that dies.
+_MAX_ATTEMPTS = 2
 
 
 class EnginePool(Protocol):
-    """Engines of one kind."""
+    """Engines of one kind, any of which can answer a request."""
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        """Raises PoolOverloaded, PoolRejected, ReplicasDied."""
+        """Return the whole answer to a request, as the JSON object of the HTTP response.
+
+        Raises Overloaded, EngineRejected, ReplicasDied.
+        """
 
     def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        """Stream the reply to a request.
+        """Stream the answer to a request as server-sent events.
 
-        Raises PoolOverloaded, PoolRejected, ReplicasDied before the first events; PoolRejected,
+        Raises Overloaded, EngineRejected, ReplicasDied before the first events; EngineRejected,
         ReplicasDied after them.
         """
 
 
 class RayServePool:
-    """A pool by its deployment handle."""
+    """A pool that is a deployment of Ray Serve, given by its `DeploymentHandle`.
+
+    A request that is cancelled, as at its deadline, is cancelled in its replica too.
+    """
 
     def __init__(self, handle: Any) -> None:
         self._answer = handle.options(method_name="answer")
         self._stream = handle.options(method_name="stream", stream=True)
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        for attempt in range(1, _TRIES + 1):
+        """Return the whole answer to a request; see `EnginePool.answer`."""
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                told = await _awaited(self._answer.remote(work))
+                reply = await _result(self._answer.remote(work))
             except _deaths() as error:
-                _note(work, error, attempt)
+                _log_death(work, error, attempt)
                 continue
-            answer: dict[str, Any] = _read(told)
+            answer: dict[str, Any] = _content(reply)
             return answer
-        raise ReplicasDied
+        raise ReplicasDied()
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        begun = answers = False
-        for attempt in range(1, _TRIES + 1):
+        """Stream the answer to a request; see `EnginePool.stream`.
+
+        If a replica dies before it sent a part of the answer, the request is sent to another one,
+        and the events that precede the answer are not repeated.
+        """
+        begun = has_answer = False
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                async with aclosing(_told(self._stream.remote(work))) as told:
-                    async for each in told:
-                        sent = _read(each)
-                        answers |= sent.answers
-                        if sent.answers or not begun:
-                            yield sent
+                async with aclosing(_replies(self._stream.remote(work))) as replies:
+                    async for reply in replies:
+                        batch = _content(reply)
+                        has_answer |= batch.has_answer
+                        if batch.has_answer or not begun:
+                            yield batch
                         begun = True
                 return
-            except PoolOverloaded:
+            except Overloaded:
                 if begun:
-                    raise ReplicasDied from None
+                    # the response's status is sent already, so it cannot become a 429
+                    raise ReplicasDied() from None
                 raise
             except _deaths() as error:
-                _note(work, error, attempt)
-                if answers:
-                    raise ReplicasDied from error
-        raise ReplicasDied
+                _log_death(work, error, attempt)
+                if has_answer:
+                    raise ReplicasDied() from error
+        raise ReplicasDied()
 
 
-async def _awaited(response: Any) -> ReplicaReply:
-    """What a response holds; who waits no longer, as at the deadline, stops the engine's work."""
+async def _result(response: Any) -> ReplicaReply:
+    """Await a `DeploymentResponse`, and cancel its request if the caller is cancelled."""
     try:
-        told: ReplicaReply = await response
+        reply: ReplicaReply = await response
     except asyncio.CancelledError:
         response.cancel()
         raise
-    return told
+    return reply
 
 
-async def _told(response: Any) -> AsyncGenerator[ReplicaReply, None]:
-    """What a streaming response holds; it is cancelled where nobody listens any more."""
+async def _replies(response: Any) -> AsyncGenerator[ReplicaReply, None]:
+    """Iterate a `DeploymentResponseGenerator`, and cancel its request if the caller stops early."""
     try:
-        async for each in response:
-            yield each
+        async for reply in response:
+            yield reply
     except (GeneratorExit, asyncio.CancelledError):
         response.cancel()
         raise
 
 
-def _read(told: ReplicaReply) -> Any:
-    tag, content = told
+def _content(reply: ReplicaReply) -> Any:
+    """Return a reply's answer or events. Raises Overloaded, EngineRejected."""
+    tag, content = reply
     if tag == OK:
         return content
     if tag == OVERLOADED:
-        raise PoolOverloaded(content)
-    raise PoolRejected(*content)
+        raise Overloaded(content)
+    raise EngineRejected(*content)
 
 
 def _deaths() -> tuple[type[Exception], ...]:
+    """Return Ray's exceptions for a replica that died. Imports Ray when it is first needed."""
     from ray.exceptions import RayActorError
     from ray.serve.exceptions import DeploymentUnavailableError
 
     return RayActorError, DeploymentUnavailableError
 
 
-def _note(work: ReplicaRequest, error: Exception, attempt: int) -> None:
+def _log_death(work: ReplicaRequest, error: Exception, attempt: int) -> None:
     kind = type(error).__name__
-    # the name is the client's: as a literal it stays in its line
-    _LOGGER.warning("%r: a replica died (%s), attempt %d", work.request_id, kind, attempt)
+    # the id may be the client's: `repr` escapes line breaks in it
+    _LOGGER.warning(
+        "request %r: a replica died (%s) in attempt %d of %d",
+        work.request_id, kind, attempt, _MAX_ATTEMPTS,
+    )  # fmt: skip

@@ -26,10 +26,11 @@ from pipelines.job.spec import TaskSpec
 from pipelines.run.metrics import EngineMetrics
 from pipelines.tasks.kinds import Sampling, TaskSet
 from serve.engines.chat import TEXT
-from serve.engines.completions import Completions, WorkRejected
+from serve.engines.completions import Completions
 from serve.engines.completions import parse_usage as completion_usage
-from serve.engines.load import LoadLimiter, Overloaded
+from serve.engines.load import LoadLimiter
 from serve.engines.offer import PreparedEndpoint
+from serve.errors import EngineRejected, Overloaded
 from serve.events import event, gathered
 from serve.spec import ServeSpec
 from serve.wire import answers_json, chunk_event, error_json, usage_json
@@ -115,8 +116,8 @@ class EngineReplica:
                 return OK, await self._answer(work)
         except Overloaded as error:
             return OVERLOADED, error.retry_after
-        except WorkRejected as error:
-            return REFUSED, (error.status, error.error)
+        except EngineRejected as error:
+            return REFUSED, (error.status, error.body)
 
     async def stream(self, work: ReplicaRequest) -> AsyncIterator[ReplicaReply]:
         """An answer as server-sent events, some at a time."""
@@ -131,8 +132,8 @@ class EngineReplica:
                         yield OK, EventBatch(together, used[0] if used else None, together != begun)
         except Overloaded as error:
             yield OVERLOADED, error.retry_after
-        except WorkRejected as error:
-            yield REFUSED, (error.status, error.error)
+        except EngineRejected as error:
+            yield REFUSED, (error.status, error.body)
         finally:
             self._streams -= 1
 
@@ -247,10 +248,10 @@ def _progress(work: ReplicaRequest, read: int) -> str:
 
 
 def _body(work: ReplicaRequest, tasks: TaskSet, outcome: DocumentResult) -> dict[str, Any]:
-    """Raises Refused where the document as a whole has no answer."""
+    """Raises EngineRejected where the document as a whole has no answer."""
     if outcome.problem:
         told = error_json(outcome.problem.message, "invalid_request_error", outcome.problem.reason)
-        raise WorkRejected(422, told)
+        raise EngineRejected(422, told)
     return {
         "id": work.request_id,
         "answers": answers_json(tasks.all, outcome.answers),

@@ -1,6 +1,6 @@
-"""A checked request put to its pool: answered whole or streamed, in time, and paid for.
+"""Sends a checked request to its pool and makes the response: whole or streamed, within its time.
 
-What a pool raises becomes what the client is told. Knows no routes.
+Charges the key's token quota. Knows no routes and no Ray.
 """
 
 from __future__ import annotations
@@ -14,24 +14,36 @@ from dataclasses import dataclass, field
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from serve.access.gate import ApiError, Record, quota_error
+from serve.access.gate import Record
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
 from serve.engines.offer import PreparedEndpoint
-from serve.engines.pools import EnginePool, PoolOverloaded, PoolRejected, ReplicasDied
+from serve.engines.pools import EnginePool
 from serve.engines.replica import DOCUMENT, EventBatch, ReplicaRequest
+from serve.errors import (
+    DeadlineExceeded,
+    EngineRejected,
+    InternalError,
+    Overloaded,
+    QuotaExceeded,
+    ReplicasDied,
+)
 from serve.events import event
 from serve.routes.feedback import FeedbackWriter
-from serve.wire import error_json
 
 FirstToken = Callable[[float], None]
-_SERVER = "server_error"
+"""Is called with the seconds from a request to the first token of its stream."""
 _LOGGER = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
 class EndpointContext:
-    """What the routes need. `ready` says why the endpoint is not; `first_token` is told seconds."""
+    """Everything that the routes need, made once for each process.
+
+    `pools` are the engines by name. `record` is called with every finished request. `feedback` is
+    None if feedback is not stored. `ready` returns the reason why the endpoint is not ready, or
+    None if it is. `started` is the time of the start in seconds since 1970.
+    """
 
     prepared: PreparedEndpoint
     pools: Mapping[str, EnginePool]
@@ -44,81 +56,93 @@ class EndpointContext:
     started: int = field(default_factory=lambda: int(time.time()))
 
     @property
-    def seconds(self) -> float:
+    def request_seconds(self) -> float:
+        """Return `limits.request_seconds`, the maximum duration of a request."""
         return self.prepared.spec.limits.request_seconds
 
     def deadline(self) -> float:
-        """Until when a request that begins now is answered, by the event loop's clock."""
-        return asyncio.get_running_loop().time() + self.seconds
+        """Return the deadline of a request that begins now, in the event loop's time."""
+        return asyncio.get_running_loop().time() + self.request_seconds
 
 
 @asynccontextmanager
-async def within_deadline(endpoint: EndpointContext, until: float) -> AsyncIterator[None]:
-    """Raises Refused where the block is not done by then."""
+async def within_deadline(endpoint: EndpointContext, deadline: float) -> AsyncIterator[None]:
+    """Cancel the block at the deadline, and raise DeadlineExceeded then."""
     try:
-        async with asyncio.timeout_at(until):
+        async with asyncio.timeout_at(deadline):
             yield
     except TimeoutError:
-        raise _late(endpoint) from None
+        raise _deadline_exceeded(endpoint) from None
 
 
 async def answer_whole(
-    endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, until: float
+    endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, deadline: float
 ) -> Response:
-    bill = _Bill(endpoint.quota, key, work)
-    async with within_deadline(endpoint, until):
-        with _told(bill):
+    """Answer a request with one JSON object.
+
+    `pool` is the name of the pool that answers; `deadline` is in the event loop's time. Charges
+    the tokens to `key`. Raises QuotaExceeded, DeadlineExceeded, and the errors of the pool.
+    """
+    charge = _TokenCharge(endpoint.quota, key, work)
+    async with within_deadline(endpoint, deadline):
+        with _refund_if_unanswered(charge):
             answer = await endpoint.pools[pool].answer(work)
-    used = answer.get("usage", {})
-    output = used.get("output_tokens", used.get("completion_tokens", 0))
-    bill.settle(used.get("prompt_tokens", 0) + output)
+    usage = answer.get("usage", {})
+    # documents count `output_tokens`, OpenAI's completions `completion_tokens`
+    output = usage.get("output_tokens", usage.get("completion_tokens", 0))
+    charge.set_total(usage.get("prompt_tokens", 0) + output)
     return JSONResponse(answer)
 
 
 async def answer_stream(
-    endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, until: float
+    endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, deadline: float
 ) -> Response:
-    """The answer as it is made; an error before its first event is an error of the request."""
+    """Answer a request with server-sent events, as the engine makes them.
+
+    Arguments and errors are those of `answer_whole`. An error before the first event is raised;
+    a later one becomes the event `error`, the last of the stream.
+    """
     began = time.monotonic()
-    bill = _Bill(endpoint.quota, key, work)
-    stream = endpoint.pools[pool].stream(work)
-    async with within_deadline(endpoint, until):
-        with _told(bill):
-            first = await anext(stream)
+    charge = _TokenCharge(endpoint.quota, key, work)
+    batches = endpoint.pools[pool].stream(work)
+    async with within_deadline(endpoint, deadline):
+        with _refund_if_unanswered(charge):
+            first = await anext(batches)
     if work.kind != DOCUMENT:
-        # a document's first event tells of no token
+        # the first event of a document reports progress and has no token
         endpoint.first_token(time.monotonic() - began)
 
-    async def all_events() -> AsyncIterator[str]:
-        answers = first.has_answer
+    async def events() -> AsyncIterator[str]:
+        has_answer = first.has_answer
         try:
-            async with asyncio.timeout_at(until):
-                async with aclosing(stream):
-                    bill.note(first)
+            async with asyncio.timeout_at(deadline):
+                async with aclosing(batches):
+                    charge.add(first)
                     yield first.events
-                    async for each in stream:
-                        answers |= each.has_answer
-                        bill.note(each)
-                        yield each.events
+                    async for batch in batches:
+                        has_answer |= batch.has_answer
+                        charge.add(batch)
+                        yield batch.events
         except TimeoutError:
-            yield event("error", _late(endpoint).body)
-        except (ReplicasDied, PoolRejected) as ended:
-            if not answers:
-                bill.settle(0)
-            yield event("error", ended.error if isinstance(ended, PoolRejected) else _died().body)
+            yield event("error", _deadline_exceeded(endpoint).body)
+        except (ReplicasDied, EngineRejected) as error:
+            if not has_answer:
+                charge.set_total(0)
+            yield event("error", error.body)
         except Exception:
-            _LOGGER.exception("a stream of %s broke off", work.kind)
-            yield event("error", error_json("internal error", _SERVER, "internal_error"))
+            _LOGGER.exception("a stream of kind %s failed after its first event", work.kind)
+            yield event("error", InternalError().body)
 
-    return StreamingResponse(all_events(), media_type="text/event-stream")
+    return StreamingResponse(events(), media_type="text/event-stream")
 
 
-class _Bill:
-    """What a request takes of its key's minute: the tokens that it brings at once, so that no
-    number of requests passes together, and what it took in all once that is known. One that is
-    broken off has taken what it brought, and a token for each event.
+class _TokenCharge:
+    """The tokens that one request is charged in its key's quota.
 
-    Raises Refused where the key is in debt by now.
+    The tokens of its prompt are charged at once, so that concurrent requests cannot all pass
+    before the first is charged; the difference to its real usage when that is known. A stream
+    that is broken off is charged its prompt and one token for each event. Raises QuotaExceeded if
+    the key's token quota is overdrawn.
     """
 
     def __init__(self, quota: Quota, key: ApiKey, work: ReplicaRequest) -> None:
@@ -126,50 +150,35 @@ class _Bill:
         self._key = key
         wait = quota.debt_seconds(key.name, key.tokens_per_minute)
         if wait is not None:
-            raise quota_error(key, wait)
-        self._paid = 0
-        self.settle(work.prompt_tokens)
+            raise QuotaExceeded(key.name, wait)
+        self._total = 0
+        self.set_total(work.prompt_tokens)
 
-    def settle(self, tokens: int) -> None:
-        """Have paid so much."""
-        self._quota.spend(self._key.name, self._key.tokens_per_minute, tokens - self._paid)
-        self._paid = tokens
+    def set_total(self, tokens: int) -> None:
+        """Charge, or refund, the difference between `tokens` and what was charged before."""
+        self._quota.spend(self._key.name, self._key.tokens_per_minute, tokens - self._total)
+        self._total = tokens
 
-    def note(self, sent: EventBatch) -> None:
-        if sent.used is not None:
-            self.settle(sent.used.prompt_tokens + sent.used.output_tokens)
+    def add(self, batch: EventBatch) -> None:
+        """Charge the events of a batch, or the usage of the whole answer if the batch has it."""
+        if batch.used is not None:
+            self.set_total(batch.used.prompt_tokens + batch.used.output_tokens)
         else:
-            self.settle(self._paid + sent.events.count("\n\n"))
+            self.set_total(self._total + batch.events.count("\n\n"))
 
 
 @contextmanager
-def _told(bill: _Bill) -> Iterator[None]:
-    """Turn what a pool raises into what the client is told."""
+def _refund_if_unanswered(charge: _TokenCharge) -> Iterator[None]:
+    """Refund a request's tokens if its pool did not answer it."""
     try:
         yield
-    except ReplicasDied:
-        bill.settle(0)
-        raise _died() from None
-    except PoolRejected:
-        bill.settle(0)
+    except (Overloaded, EngineRejected, ReplicasDied):
+        charge.set_total(0)
         raise
-    except PoolOverloaded as busy:
-        bill.settle(0)
-        raise ApiError(
-            429,
-            f"The engines have enough to do. Try again in {busy.retry_after} s.",
-            "rate_limit_error",
-            "overloaded",
-            {"retry-after": str(busy.retry_after)},
-        ) from None
 
 
-def _late(endpoint: EndpointContext) -> ApiError:
-    return ApiError(504, f"no answer within {endpoint.seconds:g} s", _SERVER, "deadline_exceeded")
-
-
-def _died() -> ApiError:
-    return ApiError(
-        503, "the engines that were asked died; try again", _SERVER, "engine_died",
-        {"retry-after": "5"},
-    )  # fmt: skip
+def _deadline_exceeded(endpoint: EndpointContext) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"No answer within {endpoint.request_seconds:g} s, the limit of this endpoint "
+        "(limits.request_seconds). Send fewer tasks, or a shorter text."
+    )

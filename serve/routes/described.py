@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, and what it cannot know."""
+"""The OpenAPI document: FastAPI's, with the parts added that it cannot derive from the routes."""
 
 from __future__ import annotations
 
@@ -9,51 +9,58 @@ from fastapi import FastAPI
 
 from serve import wire
 
-_CODES = {
-    400: "Something in the request cannot be done.",
-    401: "No key, or a wrong one.",
-    404: "There is no such model.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-    422: "The request is not well formed; the message says where.",
-    429: "The key's minute is used up, or the engines have enough to do: see Retry-After.",
-    500: "Something is broken.",
-    503: "The engines that were asked died.",
-    504: "The answer was not there in time.",
+_DESCRIPTIONS = {
+    400: "The body is not JSON, or the request asks for something that the model cannot do.",
+    401: "The key is missing or unknown.",
+    404: "The model does not exist, or feedback is not stored.",
+    408: "The body did not arrive in time.",
+    413: "The body or its text is too large.",
+    422: "The request is invalid; the message names the key.",
+    429: "The key's quota is exhausted, or the endpoint is overloaded: see Retry-After.",
+    500: "An unexpected error.",
+    503: "No engine could answer, or the feedback could not be stored.",
+    504: "No answer within the endpoint's time limit.",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": wire.Error, "description": text} for code, text in _CODES.items()
+    status: {"model": wire.Error, "description": text} for status, text in _DESCRIPTIONS.items()
 }
-# of a stream OpenAPI 3.1 describes each event
+"""The error responses of every route, as FastAPI's `responses`."""
+# OpenAPI 3.1 describes a stream by the schema of one event
 _EVENT = {
     "type": "object",
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
     "required": ["data"],
 }
 STREAM = {"text/event-stream": {"schema": _EVENT}}
+"""The content of a response that is a stream of server-sent events."""
 
 
-def described(app: FastAPI, names: Sequence[str]) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document, with the bearer key, what a task is, and what those here are called."""
-    plain = app.openapi
+def described(app: FastAPI, task_names: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """Return a function that makes, and then keeps, the OpenAPI document of `app`.
+
+    Adds the bearer key, the schema of a task's definition, and `task_names`, the tasks of the
+    serve file that a request can name.
+    """
+    openapi_of_routes = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema:
             return app.openapi_schema
-        schema = plain()
-        parts = schema["components"]
-        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        schema["security"] = [{"key": []}]
+        document = openapi_of_routes()
+        components = document["components"]
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
         for path in ("/healthz", "/readyz"):
-            schema["paths"][path]["get"]["security"] = []
+            document["paths"][path]["get"]["security"] = []
+        schemas = components["schemas"]
         task = dict(wire.task_schema())
-        parts["schemas"].update(task.pop("$defs"))
-        parts["schemas"]["Task"] = task
-        items = parts["schemas"]["DocumentRequest"]["properties"]["tasks"]["items"]
-        named = [{"type": "string", "enum": names}] if names else []
-        items["anyOf"] = [*named, {"$ref": "#/components/schemas/Task"}]
+        schemas.update(task.pop("$defs"))
+        schemas["Task"] = task
+        items = schemas["DocumentRequest"]["properties"]["tasks"]["items"]
+        names = [{"type": "string", "enum": task_names}] if task_names else []
+        items["anyOf"] = [*names, {"$ref": "#/components/schemas/Task"}]
         for unused in ("HTTPValidationError", "ValidationError"):
-            parts["schemas"].pop(unused, None)
-        return schema
+            schemas.pop(unused, None)
+        return document
 
     return openapi

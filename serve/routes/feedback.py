@@ -1,6 +1,7 @@
-"""Verdicts on answers, kept as Parquet that a job can read: a file for what came together.
+"""Stores feedback on answers as Parquet files that a job can read.
 
-A verdict is kept before its sender is told so. Knows no HTTP.
+Feedback that arrives while a file is being written goes into the next file together. Knows no
+HTTP.
 """
 
 from __future__ import annotations
@@ -30,51 +31,55 @@ SCHEMA = pa.schema(
         ("received_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
-_Waiting = dict[asyncio.Future[None], pa.Table]
+"""The columns of a feedback file. `correction` is JSON; `key` is the name of the sender's key."""
+_Pending = dict[asyncio.Future[None], pa.Table]
 
 
 class FeedbackWriter:
-    """Writes feedback into a directory or bucket prefix."""
+    """Writes feedback into the directory, or the prefix of a bucket, of `storage`."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._waiting: _Waiting = {}
+        self._pending: _Pending = {}
         self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, given: FeedbackRequest, key: str) -> str:
-        """Keep a verdict; returns its id when it is safe. One whose sender waits no longer is
-        dropped, if it is not being written. Raises StorageError."""
-        row = _row(given, key)
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # what cannot be written fails here, and not those that it would be written with
-        self._waiting[kept] = pa.Table.from_pylist([row], SCHEMA)
+    async def write(self, feedback: FeedbackRequest, key: str) -> str:
+        """Store feedback from the key with the name `key`; return its id when it is stored.
+
+        If the caller is cancelled before the write has begun, the feedback is dropped. Raises
+        StorageError.
+        """
+        row = _row(feedback, key)
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # a row that Arrow cannot convert fails here, and not the rows written together with it
+        self._pending[stored] = pa.Table.from_pylist([row], SCHEMA)
         if self._writing is None or self._writing.done():
-            # a task of its own: a sender that hangs up must not stop what others wait for
-            self._writing = asyncio.create_task(self._write_all())
+            # a task of its own, so that a cancelled caller does not stop the write of the others
+            self._writing = asyncio.create_task(self._write_pending())
         try:
-            await kept
+            await stored
         finally:
-            self._waiting.pop(kept, None)
+            self._pending.pop(stored, None)
         return str(row["id"])
 
-    async def _write_all(self) -> None:
-        """Write until nobody waits: a file for all who came while the one before was written."""
-        while self._waiting:
-            written, self._waiting = self._waiting, {}
-            failure = await self._write(list(written.values()))
-            for kept in written:
-                if kept.done():
+    async def _write_pending(self) -> None:
+        """Write a file of all pending feedback, and again until none is pending."""
+        while self._pending:
+            batch, self._pending = self._pending, {}
+            failure = await self._write(list(batch.values()))
+            for stored in batch:
+                if stored.done():
                     continue
                 if failure is None:
-                    kept.set_result(None)
+                    stored.set_result(None)
                 else:
-                    kept.set_exception(failure)
+                    stored.set_exception(failure)
 
     async def _write(self, rows: list[pa.Table]) -> Exception | None:
+        """Write a file; return the exception that it failed with, for every caller to raise."""
         try:
             await asyncio.to_thread(self._write_file, rows)
         except Exception as error:
-            # each sender is told
             return error
         return None
 
@@ -85,15 +90,16 @@ class FeedbackWriter:
             pq.write_table(pa.concat_tables(rows), path, compression="zstd")
 
 
-def _row(given: FeedbackRequest, key: str) -> dict[str, Any]:
+def _row(feedback: FeedbackRequest, key: str) -> dict[str, Any]:
+    correction = None if feedback.correction is None else json.dumps(feedback.correction)
     return {
         "id": f"fb-{uuid.uuid4().hex}",
-        "answer": given.answer,
-        "task": given.task,
-        "verdict": given.verdict,
-        "correction": None if given.correction is None else json.dumps(given.correction),
-        "comment": given.comment,
-        "text": given.text,
+        "answer": feedback.answer,
+        "task": feedback.task,
+        "verdict": feedback.verdict,
+        "correction": correction,
+        "comment": feedback.comment,
+        "text": feedback.text,
         "key": key,
         "received_at": datetime.now(UTC),
     }

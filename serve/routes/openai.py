@@ -1,4 +1,7 @@
-"""OpenAI's requests and answers, as far as the endpoint takes and gives them, with their bounds."""
+"""The requests and answers of OpenAI's API, as pydantic models with limits on every list.
+
+Only the keys that the endpoint supports; any other key is an error. Knows no engine.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from serve.engines.chat import prompts_in
 from serve.wire import StrictModel, Utf8Str, limit_keys
 
-_MOST_MESSAGES, _MOST_PROMPTS, _MOST_STOPS, _MOST_CHOICES = 1024, 64, 16, 8
-_MOST_PARTS, _MOST_METADATA = 256, 16
+_MAX_MESSAGES, _MAX_PROMPTS, _MAX_STOPS, _MAX_CHOICES = 1024, 64, 16, 8
+_MAX_PARTS, _MAX_METADATA = 256, 16
 
 
 class TextPart(StrictModel):
+    """A part of a message's content. Text is the only type of part that is supported."""
+
     type: Literal["text"]
     text: Utf8Str
 
@@ -23,13 +28,16 @@ _Empty = Annotated[list[Any] | None, Field(default=None, max_length=0, exclude=T
 
 
 class Message(StrictModel):
-    """What was said. The message of an answer can be sent back as OpenAI's client has it; of its
-    keys those that say nothing here are let in empty, and left out."""
+    """One message of a chat.
+
+    The message of an answer can be sent back as OpenAI's client returns it: keys that are not
+    supported are accepted if they are empty, and not passed on.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: (
         Utf8Str
-        | Annotated[list[TextPart], Field(min_length=1, max_length=_MOST_PARTS, fail_fast=True)]
+        | Annotated[list[TextPart], Field(min_length=1, max_length=_MAX_PARTS, fail_fast=True)]
     )
     name: Utf8Str | None = None
     refusal: _Unused
@@ -39,22 +47,26 @@ class Message(StrictModel):
     tool_calls: _Empty
     reasoning: _Unused
     reasoning_content: _Unused
-    # what the client read out of a structured answer's content
+    # added by OpenAI's client: the content of a structured answer as an object
     parsed: Annotated[Any, Field(default=None, exclude=True)]
 
     @field_validator("role")
     @classmethod
-    def _as_templates_have_it(cls, role: str) -> str:
+    def _role_of_templates(cls, role: str) -> str:
+        # chat templates know no `developer`, OpenAI's newer name for `system`
         return "system" if role == "developer" else role
 
     @property
     def characters(self) -> int:
+        """Return the number of characters of the content."""
         if isinstance(self.content, str):
             return len(self.content)
         return sum(len(part.text) for part in self.content)
 
 
 class JsonSchemaFormat(StrictModel):
+    """A JSON Schema that an answer must match, whatever `strict` is."""
+
     name: Utf8Str
     json_schema: dict[str, Any] = Field(alias="schema")
     description: Utf8Str | None = None
@@ -62,24 +74,31 @@ class JsonSchemaFormat(StrictModel):
 
 
 class ResponseFormat(StrictModel):
+    """The format of an answer: text, any JSON object, or JSON of a schema."""
+
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
 
 
 class StreamOptions(StrictModel):
+    """Options of a stream. With `include_usage` its last event has the numbers of tokens."""
+
     include_usage: bool | None = None
 
 
 class Sampled(StrictModel):
-    """What OpenAI's chat and text completions share."""
+    """The keys that chat and text completions have in common.
+
+    `max_tokens` is the maximum length of an answer, `n` the number of answers to each prompt.
+    """
 
     model: str
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, strict=False)] | None = None
-    n: Annotated[int, Field(ge=1, le=_MOST_CHOICES)] | None = None
+    n: Annotated[int, Field(ge=1, le=_MAX_CHOICES)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: (
-        Utf8Str | Annotated[list[Utf8Str], Field(max_length=_MOST_STOPS, fail_fast=True)] | None
+        Utf8Str | Annotated[list[Utf8Str], Field(max_length=_MAX_STOPS, fail_fast=True)] | None
     ) = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
@@ -90,12 +109,12 @@ class Sampled(StrictModel):
 
     @property
     def prompts(self) -> int:
-        """How many prompts it has."""
+        """Return the number of prompts."""
         return 1
 
 
 class ChatRequest(Sampled):
-    """OpenAI's chat completion, without tools and pictures."""
+    """A request for a chat completion. Tools and images are not supported."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -110,7 +129,7 @@ class ChatRequest(Sampled):
     )
 
     messages: Annotated[
-        list[Message], Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)
+        list[Message], Field(min_length=1, max_length=_MAX_MESSAGES, fail_fast=True)
     ]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     response_format: ResponseFormat | None = None
@@ -119,7 +138,7 @@ class ChatRequest(Sampled):
     store: bool | None = None
     metadata: (
         Annotated[
-            dict[Utf8Str, Utf8Str], Field(max_length=_MOST_METADATA), BeforeValidator(limit_keys)
+            dict[Utf8Str, Utf8Str], Field(max_length=_MAX_METADATA), BeforeValidator(limit_keys)
         ]
         | None
     ) = None
@@ -127,20 +146,28 @@ class ChatRequest(Sampled):
 
     @property
     def max_answer_tokens(self) -> int | None:
+        """Return the maximum length of an answer in tokens, None if the request sets none."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
     def characters(self) -> int:
+        """Return the number of characters of all messages."""
         return sum(message.characters for message in self.messages)
 
 
 Token = Annotated[int, Field(ge=0)]
+"""The id of a token."""
 Ids = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
+"""A prompt as token ids."""
 Prompt = Annotated[str, Field(min_length=1)]
+"""A prompt as text."""
 
 
 class CompletionRequest(Sampled):
-    """OpenAI's text completion. A prompt is text or token ids; text never becomes control."""
+    """A request for a text completion of one or several prompts, each text or token ids.
+
+    Text never becomes a control token; token ids are passed on unchanged.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -151,27 +178,29 @@ class CompletionRequest(Sampled):
     prompt: (
         Prompt
         | Ids
-        | Annotated[list[Prompt], Field(min_length=1, max_length=_MOST_PROMPTS, fail_fast=True)]
-        | Annotated[list[Ids], Field(min_length=1, max_length=_MOST_PROMPTS, fail_fast=True)]
+        | Annotated[list[Prompt], Field(min_length=1, max_length=_MAX_PROMPTS, fail_fast=True)]
+        | Annotated[list[Ids], Field(min_length=1, max_length=_MAX_PROMPTS, fail_fast=True)]
     )
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
     @property
     def prompts(self) -> int:
+        """Return the number of prompts."""
         return len(prompts_in(self.prompt))
 
     @property
     def max_answer_tokens(self) -> int:
-        # what OpenAI's endpoint and vLLM's take it to be
+        """Return the maximum length of an answer in tokens: 16 by default, as at OpenAI."""
         return self.max_tokens or 16
 
     @property
     def characters(self) -> int:
-        return sum(len(each) for each in prompts_in(self.prompt) if isinstance(each, str))
+        """Return the number of characters of all prompts that are text."""
+        return sum(len(prompt) for prompt in prompts_in(self.prompt) if isinstance(prompt, str))
 
 
 class Completed(BaseModel):
-    """OpenAI's answer, as vLLM writes it."""
+    """An answer to a chat or text completion, with the keys that vLLM gives it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -184,6 +213,12 @@ class Completed(BaseModel):
 
 
 class ModelCard(BaseModel):
+    """The description of a model.
+
+    `created` is the time of the endpoint's start in seconds since 1970; `max_model_len` the length
+    in tokens of the longest prompt with its answer.
+    """
+
     id: str
     object: Literal["model"] = "model"
     created: int
@@ -192,5 +227,7 @@ class ModelCard(BaseModel):
 
 
 class ModelList(BaseModel):
+    """The list of models: the one that the endpoint serves."""
+
     object: Literal["list"] = "list"
     data: list[ModelCard]

@@ -20,8 +20,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pipelines.models.resolve import Model
 from pipelines.storage import Storage
 from serve.engines.offer import PreparedEndpoint
-from serve.engines.pools import PoolOverloaded, ReplicasDied
 from serve.engines.replica import EventBatch, ReplicaRequest
+from serve.errors import Overloaded, ReplicasDied
 from serve.events import event
 from serve.routes.endpoint import make_app
 from serve.routes.feedback import FeedbackWriter
@@ -392,8 +392,8 @@ def test_a_key_that_is_used_up_hears_when_to_come_again(page: Page, site: Site) 
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        ([PoolOverloaded(7)], "Try again in 7 s"),
-        ([*told("summary")[:3], ReplicasDied()], "the engines that were asked died"),
+        ([Overloaded(7)], "Try again in 7 s"),
+        ([*told("summary")[:3], ReplicasDied()], "The engines that received the request died"),
         (told("summary")[:3], "The connection ended before everything was answered."),
     ],
 )

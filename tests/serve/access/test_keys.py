@@ -1,4 +1,4 @@
-"""Bearer keys: who is let in, and how one is taken back while the endpoint runs."""
+"""Bearer keys: which are valid, and how they are revoked while the endpoint runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from jobs.cli import main
 from pipelines.errors import SpecError
 from serve.access.keys import ApiKey, Keyring, key_digest, key_line, new_key, read_keys
 
-TWICE = f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]"
+DUPLICATE_NAMES = f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]"
 
 
 class Clock:
+    """A clock that advances by 10 seconds with each look."""
+
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -23,12 +25,13 @@ class Clock:
         return self.now
 
 
-def write(path: Path, *named: tuple[str, str]) -> None:
-    lines = [key_line(name, key) for name, key in named]
+def write(path: Path, *keys: tuple[str, str]) -> None:
+    """Write a file of keys from pairs of name and key."""
+    lines = [key_line(name, key) for name, key in keys]
     path.write_text("keys:\n" + "\n".join(lines) if lines else "keys: []\n")
 
 
-def test_two_keys_are_never_the_same_and_the_hash_is_all_that_is_kept(tmp_path: Path) -> None:
+def test_keys_differ_and_only_their_hash_is_in_the_file(tmp_path: Path) -> None:
     first, second = new_key(), new_key()
     assert first != second
     write(tmp_path / "keys.yaml", ("alice", first))
@@ -49,47 +52,45 @@ def test_two_keys_are_never_the_same_and_the_hash_is_all_that_is_kept(tmp_path: 
         "a " * 500,
     ],
 )
-def test_the_line_of_a_key_can_be_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+def test_the_line_of_a_key_can_be_read_with_any_name(tmp_path: Path, name: str) -> None:
     write(tmp_path / "keys.yaml", (name, new_key()))
     assert [key.name for key in read_keys(tmp_path / "keys.yaml")] == [name]
 
 
 @pytest.mark.parametrize("name", ["", " ", "\udcff"])
-def test_no_key_is_made_for_a_name_that_no_key_may_have(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_key_is_made_for_an_invalid_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--new-key", name]) == 2
-    told = capsys.readouterr()
-    assert not told.out
-    assert "name: got" in told.err
+    output = capsys.readouterr()
+    assert not output.out
+    assert "name: got" in output.err
 
 
 @pytest.mark.parametrize("sent", [None, "", "pf-wrong", "ä\udc80", "x" * 100_000])
-def test_nobody_else_is_let_in(sent: str | None) -> None:
+def test_an_unknown_key_is_invalid(sent: str | None) -> None:
     ring = Keyring([ApiKey(name="alice", sha256=key_digest(new_key()))])
     assert ring.owner(sent) is None
 
 
-def test_the_hash_of_nothing_lets_nobody_in() -> None:
+def test_the_hash_of_an_empty_key_admits_no_client() -> None:
     assert Keyring([ApiKey(name="nobody", sha256=key_digest(""))]).owner("") is None
     assert Keyring([ApiKey(name="nobody", sha256=key_digest(""))]).owner(None) is None
 
 
-def test_a_key_is_taken_back_and_another_given_while_it_runs(tmp_path: Path) -> None:
+def test_a_key_is_revoked_and_another_admitted_while_the_endpoint_runs(tmp_path: Path) -> None:
     file, alice, bob = tmp_path / "keys.yaml", new_key(), new_key()
     write(file, ("alice", alice))
     ring = Keyring(file=file, clock=Clock())
-    found = ring.owner(alice)
-    assert found is not None and found.name == "alice"
+    entry = ring.owner(alice)
+    assert entry is not None and entry.name == "alice"
     write(file, ("bob", bob))
     os.utime(file, ns=(1, 1))
     assert ring.owner(alice) is None
-    found = ring.owner(bob)
-    assert found is not None and found.name == "bob"
+    entry = ring.owner(bob)
+    assert entry is not None and entry.name == "bob"
 
 
 @pytest.mark.parametrize("emptied", ["keys:\n", "keys: []\n"])
-def test_the_last_key_can_be_taken_back(tmp_path: Path, emptied: str) -> None:
+def test_the_last_key_can_be_revoked(tmp_path: Path, emptied: str) -> None:
     file, alice = tmp_path / "keys.yaml", new_key()
     write(file, ("alice", alice))
     ring = Keyring(file=file, clock=Clock())
@@ -98,7 +99,7 @@ def test_the_last_key_can_be_taken_back(tmp_path: Path, emptied: str) -> None:
     assert ring.owner(alice) is None
 
 
-def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
+def test_the_keys_of_a_file_that_becomes_invalid_stay_valid_and_the_problem_is_reported(
     tmp_path: Path,
 ) -> None:
     file, alice = tmp_path / "keys.yaml", new_key()
@@ -110,11 +111,12 @@ def test_a_file_that_breaks_lets_in_whom_it_let_in_before_and_is_complained_of(
     file.unlink()
     assert ring.owner(alice) is not None
     assert "64 hex digits" in complaints[0]
-    assert complaints[0].startswith(f"{file}: not read, so that who was let in before still is: ")
-    assert "cannot read" in complaints[1]
+    problem = "cannot read the changed file of keys, so the keys read before stay valid"
+    assert complaints[0].startswith(f"{file}: {problem}: ")
+    assert f"keys.file: cannot read {file}" in complaints[1]
 
 
-def test_a_file_that_could_not_be_read_is_read_once_it_can_be_though_it_looks_the_same(
+def test_an_unreadable_file_is_read_again_even_if_its_inode_time_and_size_do_not_change(
     tmp_path: Path,
 ) -> None:
     file, alice, bob = tmp_path / "keys.yaml", new_key(), new_key()
@@ -134,18 +136,20 @@ def test_a_file_that_could_not_be_read_is_read_once_it_can_be_though_it_looks_th
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("keys: [{name: a}]", "keys.0.sha256"),
         ("keys: [{name: a, sha256: X}]", "64 hex digits"),
         ("keys: [{name: a, token_per_minute: 3}]", "no such key; did you mean 'tokens_per_minute'"),
         ("[", "not valid YAML"),
-        (TWICE, "keys.1.name"),
+        (DUPLICATE_NAMES, "keys.1.name"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: str) -> None:
+def test_an_invalid_file_is_rejected_with_the_path_of_the_key(
+    tmp_path: Path, content: str, message: str
+) -> None:
     (tmp_path / "keys.yaml").write_text(content)
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=message):
         read_keys(tmp_path / "keys.yaml")
 
 
@@ -162,26 +166,24 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: s
         "",
     ],
 )
-def test_a_key_that_stands_where_its_hash_belongs_is_in_no_message(
-    tmp_path: Path, content: str
-) -> None:
+def test_a_key_in_place_of_its_hash_is_in_no_message(tmp_path: Path, content: str) -> None:
     file, key = tmp_path / "keys.yaml", new_key()
     file.write_text(content.format(key=key))
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises(SpecError) as error:
         read_keys(file)
-    assert refused.value.message.startswith(f"{file}: ")
-    assert key[3:20] not in refused.value.message
+    assert error.value.message.startswith(f"{file}: ")
+    assert key[3:20] not in error.value.message
 
 
-@pytest.mark.parametrize("named", [["serve.yaml"], ["--set", "keys.file=keys.yaml"]])
+@pytest.mark.parametrize("arguments", [["serve.yaml"], ["--set", "keys.file=keys.yaml"]])
 def test_an_endpoint_does_not_start_without_its_file_of_keys(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    named: list[str],
+    arguments: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("serve.yaml").write_text("keys: {file: keys.yaml}\n")
-    assert main(["serve", *named]) == 2
-    told = "".join(capsys.readouterr().err.split())
-    assert "".join(f"keys.file: cannot read {tmp_path / 'keys.yaml'}".split()) in told
+    assert main(["serve", *arguments]) == 2
+    output = "".join(capsys.readouterr().err.split())
+    assert "".join(f"keys.file: cannot read {tmp_path / 'keys.yaml'}".split()) in output

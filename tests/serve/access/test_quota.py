@@ -1,4 +1,4 @@
-"""What a key may use in a minute."""
+"""Quotas of requests and tokens per minute."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from serve.access.quota import Quota
 
 
 class Clock:
+    """A clock that a test sets."""
+
     now = 0.0
 
     def __call__(self) -> float:
         return self.now
 
 
-def test_requests_are_counted_and_come_back_with_time() -> None:
+def test_requests_are_counted_and_free_again_with_time() -> None:
     clock = Clock()
     quota = Quota(clock=clock)
     assert [quota.enter("alice", 3, None) for _ in range(4)] == [None, None, None, 20]
@@ -22,7 +24,7 @@ def test_requests_are_counted_and_come_back_with_time() -> None:
     assert quota.enter("alice", 3, None) is None
 
 
-def test_who_has_used_more_tokens_than_a_minute_gives_waits_until_they_are_paid() -> None:
+def test_a_key_with_an_overdrawn_token_quota_waits_until_it_has_filled_up() -> None:
     clock = Clock()
     quota = Quota(clock=clock)
     assert quota.enter("alice", None, 600) is None
@@ -32,7 +34,7 @@ def test_who_has_used_more_tokens_than_a_minute_gives_waits_until_they_are_paid(
     assert quota.enter("alice", None, 600) is None
 
 
-def test_a_refused_request_costs_nothing() -> None:
+def test_a_rejected_request_is_not_counted() -> None:
     clock = Clock()
     quota = Quota(clock=clock)
     quota.spend("alice", 60, 120)
@@ -41,28 +43,28 @@ def test_a_refused_request_costs_nothing() -> None:
     assert quota.enter("alice", 1, 60) is None
 
 
-def test_names_do_not_share() -> None:
+def test_each_name_has_its_own_quota() -> None:
     quota = Quota(clock=Clock())
     assert quota.enter("alice", 1, None) is None
     assert quota.enter("bob", 1, None) is None
     assert quota.enter("alice", 1, None) is not None
 
 
-def test_several_processes_share_what_there_is() -> None:
+def test_a_process_grants_its_share_but_at_least_one_request() -> None:
     quota = Quota(share=0.5, clock=Clock())
     assert [quota.enter("alice", 4, None) is None for _ in range(3)] == [True, True, False]
-    one = Quota(share=0.1, clock=Clock())
-    assert one.enter("alice", 1, None) is None
+    small = Quota(share=0.1, clock=Clock())
+    assert small.enter("alice", 1, None) is None
 
 
-def test_another_amount_begins_anew() -> None:
+def test_a_changed_quota_starts_full() -> None:
     quota = Quota(clock=Clock())
     assert quota.enter("alice", 1, None) is None
     assert quota.enter("alice", 1, None) is not None
     assert quota.enter("alice", 5, None) is None
 
 
-def test_another_amount_pays_no_debt() -> None:
+def test_a_changed_quota_keeps_a_negative_level() -> None:
     clock = Clock()
     quota = Quota(clock=clock)
     quota.spend("alice", 600, 1200)
@@ -71,7 +73,7 @@ def test_another_amount_pays_no_debt() -> None:
     assert quota.enter("alice", None, 6000) is None
 
 
-def test_a_request_that_began_under_another_amount_is_paid_of_the_present_one() -> None:
+def test_a_request_that_began_before_a_quota_changed_is_charged_to_the_present_one() -> None:
     quota = Quota(clock=Clock())
     assert quota.enter("alice", None, 60) is None
     quota.spend("alice", 6000, 120)

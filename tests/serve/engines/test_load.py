@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve.engines.load import LoadLimiter, Overloaded
+from serve.engines.load import LoadLimiter
 from serve.engines.replica import FULLNESS
 from serve.engines.scaling import scale_by_tokens
+from serve.errors import Overloaded
 
 
 class Clock:

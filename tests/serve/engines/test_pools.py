@@ -1,4 +1,4 @@
-"""A pool's handle: what dies is asked once more, and what nobody waits for is stopped."""
+"""A pool on Ray Serve: requests of dead replicas are sent again once, unneeded ones cancelled."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
-from serve.engines.pools import PoolOverloaded, PoolRejected, RayServePool, ReplicasDied
+from serve.engines.pools import RayServePool
 from serve.engines.replica import OK, OVERLOADED, REFUSED, EventBatch, ReplicaReply, ReplicaRequest
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 
-# Ray Serve's own, when it is imported
+# raised by Ray Serve when it is imported
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
 WORK = ReplicaRequest("text", "r", prompt_ids=((1, 2),), body={})
 SENT, BEGUN = EventBatch("data: a\n\n"), EventBatch("event: progress\n\n", has_answer=False)
 
 
 class FakeResponse:
-    """What a handle gives back: it tells what it is given, raises an exception of it, and waits for
-    ever where there is nothing more."""
+    """A handle's response: gives or raises these in turn, and then waits forever."""
 
-    def __init__(self, told: list[ReplicaReply | Exception]) -> None:
-        self._told = iter(told)
+    def __init__(self, replies: list[ReplicaReply | Exception]) -> None:
+        self._replies = iter(replies)
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -36,28 +36,29 @@ class FakeResponse:
         return self
 
     async def __anext__(self) -> ReplicaReply:
-        told = await self._next()
-        if told == END:
+        reply = await self._next()
+        if reply == END:
             raise StopAsyncIteration
-        return told
+        return reply
 
     async def _next(self) -> ReplicaReply:
-        for each in self._told:
-            if isinstance(each, Exception):
-                raise each
-            return each
+        for reply in self._replies:
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
         await asyncio.Event().wait()
         raise AssertionError
 
 
 END: ReplicaReply = ("end", None)
+"""Ends a streaming response."""
 
 
 class FakeHandle:
-    """A deployment's handle; its calls are answered by these in turn."""
+    """A deployment's handle; its calls return these responses in turn."""
 
     def __init__(self, *responses: list[ReplicaReply | Exception]) -> None:
-        self.responses = [FakeResponse(told) for told in responses]
+        self.responses = [FakeResponse(replies) for replies in responses]
         self._next = iter(self.responses)
 
     def options(self, **_: Any) -> FakeHandle:
@@ -69,17 +70,17 @@ class FakeHandle:
 
 
 async def all_of(pool: RayServePool) -> list[EventBatch]:
-    return [each async for each in pool.stream(WORK)]
+    return [batch async for batch in pool.stream(WORK)]
 
 
-async def test_a_replica_that_dies_is_replaced_once() -> None:
+async def test_a_request_whose_replica_dies_is_sent_again_once() -> None:
     pool = RayServePool(FakeHandle([RayActorError()], [(OK, {"a": 1})]))
     assert await pool.answer(WORK) == {"a": 1}
     with pytest.raises(ReplicasDied):
         await RayServePool(FakeHandle([RayActorError()], [RayActorError()])).answer(WORK)
 
 
-async def test_a_stream_is_begun_again_only_where_nothing_was_sent() -> None:
+async def test_a_stream_is_sent_again_only_if_nothing_was_received() -> None:
     whole = RayServePool(FakeHandle([RayActorError()], [(OK, SENT), END]))
     assert await all_of(whole) == [SENT]
     broken = RayServePool(FakeHandle([(OK, SENT), RayActorError()])).stream(WORK)
@@ -88,7 +89,7 @@ async def test_a_stream_is_begun_again_only_where_nothing_was_sent() -> None:
         await anext(broken)
 
 
-async def test_a_stream_that_told_of_no_answer_yet_is_begun_again_and_says_so_once() -> None:
+async def test_a_stream_without_a_part_of_the_answer_is_sent_again_and_repeats_no_event() -> None:
     first: list[ReplicaReply | Exception] = [(OK, BEGUN), RayActorError()]
     whole = RayServePool(FakeHandle(first, [(OK, BEGUN), (OK, SENT), END]))
     assert await all_of(whole) == [BEGUN, SENT]
@@ -98,16 +99,16 @@ async def test_a_stream_that_told_of_no_answer_yet_is_begun_again_and_says_so_on
         await anext(busy)
 
 
-async def test_what_a_replica_refuses_is_raised() -> None:
-    with pytest.raises(PoolOverloaded) as busy:
+async def test_a_rejection_of_a_replica_is_raised() -> None:
+    with pytest.raises(Overloaded) as overloaded:
         await RayServePool(FakeHandle([(OVERLOADED, 7)])).answer(WORK)
-    assert busy.value.retry_after == 7
-    with pytest.raises(PoolRejected) as refused:
+    assert overloaded.value.retry_after == 7
+    with pytest.raises(EngineRejected) as rejected:
         await all_of(RayServePool(FakeHandle([(REFUSED, (400, {"error": {}}))])))
-    assert refused.value.status == 400
+    assert rejected.value.status == 400
 
 
-async def test_an_answer_that_comes_too_late_is_stopped_in_its_replica() -> None:
+async def test_an_answer_after_the_deadline_is_cancelled_in_its_replica() -> None:
     handle = FakeHandle([])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
@@ -116,7 +117,7 @@ async def test_an_answer_that_comes_too_late_is_stopped_in_its_replica() -> None
 
 
 @pytest.mark.parametrize("sent", [0, 1])
-async def test_a_stream_that_comes_too_late_is_stopped_in_its_replica(sent: int) -> None:
+async def test_a_stream_after_the_deadline_is_cancelled_in_its_replica(sent: int) -> None:
     handle = FakeHandle([(OK, SENT)] * sent)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
@@ -124,7 +125,7 @@ async def test_a_stream_that_comes_too_late_is_stopped_in_its_replica(sent: int)
     assert handle.responses[0].cancelled
 
 
-async def test_a_stream_that_nobody_reads_on_is_stopped_in_its_replica() -> None:
+async def test_a_stream_that_is_closed_early_is_cancelled_in_its_replica() -> None:
     handle = FakeHandle([(OK, SENT)])
     stream = RayServePool(handle).stream(WORK)
     await anext(stream)

@@ -1,4 +1,4 @@
-"""The routes, over a pool that does what it is told: what is checked, put to it, and answered."""
+"""The routes over a scripted pool: checks of requests, what the pool receives, and responses."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
 from serve.engines.chat import CHAT, TEXT
 from serve.engines.offer import NestingShape, PreparedEndpoint
-from serve.engines.pools import PoolOverloaded, PoolRejected, ReplicasDied
 from serve.engines.replica import DOCUMENT
+from serve.errors import EngineRejected, Overloaded, ReplicasDied
 from serve.routes.feedback import FeedbackWriter
 from serve.wire import FeedbackRequest, error_json
 
@@ -48,7 +48,7 @@ ASK = {"name": "a", "kind": "ask", "question": "a" * 5_001}
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> PreparedEndpoint:
+def prepared(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
     return prepared_endpoint(limits=LIMITS)
 
@@ -59,19 +59,21 @@ def pool() -> ScriptedPool:
 
 
 @pytest.fixture
-async def client(offer: PreparedEndpoint, pool: ScriptedPool) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(endpoint_of(offer, pool)) as client:
+async def client(
+    prepared: PreparedEndpoint, pool: ScriptedPool
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(endpoint_of(prepared, pool)) as client:
         yield client
 
 
-async def test_a_document_is_put_to_the_pool_with_its_tasks(
+async def test_a_document_is_sent_to_the_pool_with_its_tasks(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
     own = {"name": "who", "kind": "ask", "question": "Who?"}
     body = {"id": "filing-7", "text": "A text.", "tasks": ["summary", own]}
     response = await client.post(DOCUMENTS, json=body)
     assert response.status_code == 200
-    assert response.json() == pool.told
+    assert response.json() == pool.reply
     (work,) = pool.works
     assert (work.kind, work.request_id, work.text) == (DOCUMENT, "filing-7", "A text.")
     assert [spec.name for spec in work.specs] == ["summary", "who"]
@@ -88,10 +90,10 @@ async def test_a_document_without_an_id_gets_one(
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"text": ""}, "text"),
-        ({"text": " \n"}, "white space"),
+        ({"text": " \n"}, "text: only white space, must be a text to read"),
         ({"text": 5}, "text"),
         ({"text": None}, "text"),
         ({"tasks": []}, "tasks"),
@@ -108,21 +110,21 @@ async def test_a_document_without_an_id_gets_one(
         ({"id": ""}, "id"),
         ({"id": "x" * 300}, "id"),
         ({"stream": "yes"}, "stream"),
-        ({"more": 1}, "more: no such key"),
+        ({"more": 1}, "more: no such key, remove it"),
     ],
 )  # fmt: skip
-async def test_what_is_wrong_with_a_document_is_said(
-    client: httpx.AsyncClient, pool: ScriptedPool, changed: dict[str, Any], told: str
+async def test_an_invalid_document_request_is_rejected_with_a_message(
+    client: httpx.AsyncClient, pool: ScriptedPool, changed: dict[str, Any], message: str
 ) -> None:
     response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, **changed})
     assert response.status_code == 422, response.text
-    assert told in error_of(response)["message"]
+    assert message in error_of(response)["message"]
     assert not pool.works
 
 
 @pytest.mark.parametrize("depth", [9, 300, 900])
 @pytest.mark.parametrize("key", ["fields", "schema"])
-async def test_a_form_that_is_nested_too_deep_is_refused(
+async def test_a_form_that_is_nested_too_deep_is_rejected(
     client: httpx.AsyncClient, key: str, depth: int
 ) -> None:
     nested: Any = "string"
@@ -134,7 +136,9 @@ async def test_a_form_that_is_nested_too_deep_is_refused(
     assert "nested deeper than 8" in error_of(response)["message"]
 
 
-async def test_a_schema_that_grows_without_end_is_refused(client: httpx.AsyncClient) -> None:
+async def test_a_schema_that_expands_to_too_many_places_is_rejected(
+    client: httpx.AsyncClient,
+) -> None:
     twice = [
         {"type": "object", "properties": {name: {"$ref": f"#/$defs/{at + 1}"} for name in "ab"}}
         for at in range(40)
@@ -142,7 +146,7 @@ async def test_a_schema_that_grows_without_end_is_refused(client: httpx.AsyncCli
     schema = {
         "type": "object",
         "properties": {"all": {"$ref": "#/$defs/0"}},
-        "$defs": {str(at): each for at, each in enumerate([*twice, {"type": "string"}])},
+        "$defs": {str(at): schema for at, schema in enumerate([*twice, {"type": "string"}])},
     }
     task = {"name": "wide", "kind": "extract", "schema": schema}
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
@@ -150,29 +154,31 @@ async def test_a_schema_that_grows_without_end_is_refused(client: httpx.AsyncCli
     assert "more than 2000 places" in error_of(response)["message"]
 
 
-async def test_a_schema_of_very_many_parts_is_refused(client: httpx.AsyncClient) -> None:
+async def test_a_schema_of_too_many_parts_is_rejected(client: httpx.AsyncClient) -> None:
     schema = {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(600)}}
     task = {"name": "wide", "kind": "extract", "schema": schema}
     labels = {"name": "labels", "kind": "classify", "labels": [f"l{at}" for at in range(1000)]}
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    told = [
+    responses = [
         await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]}),
         await client.post(DOCUMENTS, json={"text": "A", "tasks": [labels]}),
         await client.post(CHATS, json={**CHAT_BODY, "response_format": form}),
     ]
-    assert [each.status_code for each in told] == [422, 422, 400]
-    assert all("of more than 1000 parts" in error_of(each)["message"] for each in told)
+    assert [response.status_code for response in responses] == [422, 422, 400]
+    messages = [error_of(response)["message"] for response in responses]
+    assert all("of more than 1000 parts" in message for message in messages)
 
 
 FIELD: dict[str, Any] = {"type": "string"}
 
 
 def format_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """The `response_format` of a chat with this schema."""
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "message"),
     [
         ({"$ref": "http://127.0.0.1:1/a.json"}, ".a.$ref: 'http://127.0.0.1:1/a.json', must be"),
         ({"$ref": "file:///etc/hostname"}, ".a.$ref: 'file:///etc/hostname', must be"),
@@ -184,20 +190,20 @@ def format_of(schema: dict[str, Any]) -> dict[str, Any]:
         ({**FIELD, "pattern": "("}, ".a.pattern: "),
     ],
 )
-async def test_a_schema_that_reaches_out_or_takes_long_is_refused_before_the_engine(
-    client: httpx.AsyncClient, pool: ScriptedPool, field: dict[str, Any], told: str
+async def test_a_schema_with_remote_references_or_slow_patterns_never_reaches_the_engine(
+    client: httpx.AsyncClient, pool: ScriptedPool, field: dict[str, Any], message: str
 ) -> None:
     schema = {"type": "object", "properties": {"a": field}}
     task = {"name": "facts", "kind": "extract", "schema": schema}
     documents = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "tasks": [task]})
     chats = await client.post(CHATS, json={**CHAT_BODY, "response_format": format_of(schema)})
     assert (documents.status_code, chats.status_code) == (422, 400)
-    assert f"tasks.facts.schema.properties{told}" in error_of(documents)["message"]
-    assert f"response_format.json_schema.schema.properties{told}" in error_of(chats)["message"]
+    assert f"tasks.facts.schema.properties{message}" in error_of(documents)["message"]
+    assert f"response_format.json_schema.schema.properties{message}" in error_of(chats)["message"]
     assert not pool.works
 
 
-async def test_a_format_of_many_patterns_is_refused_before_the_engine(
+async def test_a_format_of_too_many_patterns_never_reaches_the_engine(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
     names = {f"p{at}": {**FIELD, "pattern": f"^[a-z]{{1,50}}-{at}$"} for at in range(40)}
@@ -208,7 +214,7 @@ async def test_a_format_of_many_patterns_is_refused_before_the_engine(
     assert not pool.works
 
 
-async def test_a_format_comes_to_the_engine_without_the_names_at_its_root(
+async def test_a_format_reaches_the_engine_without_the_names_at_its_root(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
     schema = {
@@ -229,12 +235,12 @@ async def test_a_format_comes_to_the_engine_without_the_names_at_its_root(
 @pytest.mark.parametrize(
     "key", ["structured_outputs", "guided_regex", "guided_json", "guided_grammar", "extra_body"]
 )
-async def test_vllms_own_ways_to_a_grammar_are_closed(
+async def test_vllms_own_keys_for_a_grammar_are_rejected(
     client: httpx.AsyncClient, pool: ScriptedPool, path: str, key: str
 ) -> None:
     response = await client.post(path, json={**BODIES[path], key: {"regex": "(a?){999}"}})
     assert response.status_code == 422
-    assert f"{key}: no such key" in error_of(response)["message"]
+    assert f"{key}: no such key, remove it" in error_of(response)["message"]
     assert not pool.works
 
 
@@ -259,7 +265,7 @@ async def test_vllms_own_ways_to_a_grammar_are_closed(
          422),
     ],
 )  # fmt: skip
-async def test_what_is_no_text_is_refused_wherever_it_stands(
+async def test_a_lone_surrogate_is_rejected_in_every_key(
     client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], code: int
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -281,7 +287,7 @@ async def test_what_is_no_text_is_refused_wherever_it_stands(
         (TEXTS, {"prompt": ["a" * 3_000] * 2}, "prompt"),
     ],
 )
-async def test_more_text_than_is_taken_is_refused_wherever_it_stands(
+async def test_text_over_the_limit_is_rejected_in_every_key(
     client: httpx.AsyncClient, pool: ScriptedPool, path: str, changed: dict[str, Any], where: str
 ) -> None:
     response = await client.post(path, json={**BODIES[path], **changed})
@@ -291,7 +297,7 @@ async def test_more_text_than_is_taken_is_refused_wherever_it_stands(
     assert not pool.works
 
 
-async def test_what_is_far_longer_than_any_prompt_is_refused_before_it_is_prepared(
+async def test_text_far_longer_than_any_prompt_is_rejected_before_it_is_tokenized(
     pool: ScriptedPool, tiny_model: Model
 ) -> None:
     assert tiny_model
@@ -306,25 +312,27 @@ async def test_what_is_far_longer_than_any_prompt_is_refused_before_it_is_prepar
     assert error_of(prompt)["code"] == "context_length_exceeded"
 
 
-class SlowOffer(PreparedEndpoint):
+class SlowEndpoint(PreparedEndpoint):
+    """Takes 4 seconds to make the prompts of a completion."""
+
     def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
         time.sleep(4)
         return super().prompts(kind, body)
 
 
-def test_tasks_are_kept_ready_where_they_are_small(offer: PreparedEndpoint) -> None:
-    def ready(question: str) -> TaskSet:
-        return offer.tasks(offer.specs([{**ASK, "question": question}]))
+def test_small_tasks_stay_prepared_for_the_next_request(prepared: PreparedEndpoint) -> None:
+    def task_set(question: str) -> TaskSet:
+        return prepared.tasks(prepared.specs([{**ASK, "question": question}]))
 
-    assert ready("Who?") is ready("Who?")
-    assert ready("word " * 1_000) is ready("word " * 1_000)
-    assert ready("word " * 2_000) is not ready("word " * 2_000)
+    assert task_set("Who?") is task_set("Who?")
+    assert task_set("word " * 1_000) is task_set("word " * 1_000)
+    assert task_set("word " * 2_000) is not task_set("word " * 2_000)
 
 
 async def test_the_deadline_holds_while_a_request_is_prepared(
-    offer: PreparedEndpoint, pool: ScriptedPool
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
-    async with client_of(endpoint_of(SlowOffer(offer.spec), pool)) as client:
+    async with client_of(endpoint_of(SlowEndpoint(prepared.spec), pool)) as client:
         began = time.monotonic()
         response = await client.post(CHATS, json=CHAT_BODY)
         seconds = time.monotonic() - began
@@ -333,8 +341,8 @@ async def test_the_deadline_holds_while_a_request_is_prepared(
     assert not pool.works
 
 
-def test_a_shape_is_that_of_mappings_and_lists() -> None:
-    assert [NestingShape.of(each) for each in (5, {}, {"a": [1, 2]})] == [
+def test_a_nesting_shape_counts_mappings_and_lists() -> None:
+    assert [NestingShape.of(value) for value in (5, {}, {"a": [1, 2]})] == [
         NestingShape(0, 1),
         NestingShape(1, 1),
         NestingShape(2, 4),
@@ -345,12 +353,12 @@ def test_a_shape_is_that_of_mappings_and_lists() -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "name"),
     [
-        (PoolOverloaded(17), 429, "overloaded"),
+        (Overloaded(17), 429, "overloaded"),
         (ReplicasDied(), 503, "engine_died"),
-        (PoolRejected(400, error_json("m", "t", 400)), 400, 400),
+        (EngineRejected(400, error_json("m", "t", 400)), 400, 400),
     ],
 )  # fmt: skip
-async def test_what_the_engines_say_is_told(
+async def test_an_error_of_the_pool_becomes_the_response(
     client: httpx.AsyncClient,
     pool: ScriptedPool,
     raised: Exception,
@@ -358,16 +366,16 @@ async def test_what_the_engines_say_is_told(
     name: str | int,
     stream: bool,
 ) -> None:
-    pool.told, pool.events = raised, [raised]
+    pool.reply, pool.events = raised, [raised]
     for path, body in ((DOCUMENTS, DOCUMENT_BODY), (CHATS, CHAT_BODY), (TEXTS, TEXT_BODY)):
         response = await client.post(path, json={**body, "stream": stream})
         assert response.status_code == code
         assert error_of(response)["code"] == name
-        if isinstance(raised, PoolOverloaded):
+        if isinstance(raised, Overloaded):
             assert response.headers["retry-after"] == "17"
 
 
-async def test_what_is_not_answered_in_time_is_stopped(
+async def test_a_request_is_cancelled_at_its_deadline(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
     pool.seconds = 30
@@ -378,7 +386,7 @@ async def test_what_is_not_answered_in_time_is_stopped(
     assert time.monotonic() - began < 10
 
 
-async def test_a_stream_is_passed_on(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
+async def test_a_stream_is_sent_unchanged(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
     response = await client.post(CHATS, json={**CHAT_BODY, "stream": True})
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text == "".join(pool.events)
@@ -387,7 +395,7 @@ async def test_a_stream_is_passed_on(client: httpx.AsyncClient, pool: ScriptedPo
 @pytest.mark.parametrize(
     ("event", "code"), [(ReplicasDied(), "engine_died"), ("late", "deadline_exceeded")]
 )
-async def test_a_stream_that_breaks_off_says_so(
+async def test_a_stream_that_fails_ends_with_an_error_event(
     client: httpx.AsyncClient, pool: ScriptedPool, event: Any, code: str
 ) -> None:
     pool.events = ["data: a\n\n", event]
@@ -398,7 +406,9 @@ async def test_a_stream_that_breaks_off_says_so(
     assert pool.cancelled.is_set()
 
 
-async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: ScriptedPool) -> None:
+async def test_prompts_reach_the_pool_as_token_ids(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
     await client.post(CHATS, json={**CHAT_BODY, "max_tokens": 5, "temperature": 0})
     await client.post(TEXTS, json={**TEXT_BODY, "prompt": [[5, 6], [7]]})
     chat, text = pool.works
@@ -408,24 +418,24 @@ async def test_a_chat_becomes_ids_here(client: httpx.AsyncClient, pool: Scripted
     assert chat.body is not None and chat.body["max_tokens"] == 5
 
 
-async def test_what_was_answered_can_be_sent_back_as_it_came(
+async def test_the_message_of_an_answer_can_be_sent_back_unchanged(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
-    nothing = dict.fromkeys(("refusal", "audio", "function_call", "reasoning"))
-    empty: dict[str, Any] = {"annotations": [], "tool_calls": [], "parsed": {"yes": True}}
-    said = {"role": "assistant", "content": "Hello.", **nothing, **empty}
-    asked = [{"role": "user", "content": "Hello"}]
-    for answer in (said, {"role": "assistant", "content": "Hello."}):
-        body = {**CHAT_BODY, "messages": [*asked, answer, *asked]}
+    nulls = dict.fromkeys(("refusal", "audio", "function_call", "reasoning"))
+    unused: dict[str, Any] = {"annotations": [], "tool_calls": [], "parsed": {"yes": True}}
+    reply = {"role": "assistant", "content": "Hello.", **nulls, **unused}
+    question = [{"role": "user", "content": "Hello"}]
+    for answer in (reply, {"role": "assistant", "content": "Hello."}):
+        body = {**CHAT_BODY, "messages": [*question, answer, *question]}
         assert (await client.post(CHATS, json=body)).status_code == 200
     whole, bare = pool.works
     assert (whole.prompt_ids, whole.body) == (bare.prompt_ids, bare.body)
-    called = {**said, "tool_calls": [{"id": "a"}]}
-    response = await client.post(CHATS, json={**CHAT_BODY, "messages": [called]})
+    tool_call = {**reply, "tool_calls": [{"id": "a"}]}
+    response = await client.post(CHATS, json={**CHAT_BODY, "messages": [tool_call]})
     assert response.status_code == 422
 
 
-async def test_a_developer_speaks_as_the_system_does(
+async def test_the_role_developer_is_read_as_system(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:
     for role in ("system", "developer"):
@@ -435,7 +445,7 @@ async def test_a_developer_speaks_as_the_system_does(
 
 
 @pytest.mark.parametrize(("n", "tokens"), [(None, 300), (8, 37)])
-async def test_an_answer_without_a_length_has_the_endpoints(
+async def test_an_answer_without_max_tokens_has_the_endpoints_limit(
     client: httpx.AsyncClient, pool: ScriptedPool, n: int | None, tokens: int
 ) -> None:
     await client.post(CHATS, json={**CHAT_BODY, "n": n})
@@ -444,23 +454,27 @@ async def test_an_answer_without_a_length_has_the_endpoints(
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "told"),
+    ("path", "body", "message"),
     [
         (
             CHATS,
             {**CHAT_BODY, "n": 4, "max_tokens": 76},
-            "is 76 for each of 4 answers, at most 300",
+            "got 76 for each of 4 answers, must be at most 300 tokens",
         ),
-        (TEXTS, {**TEXT_BODY, "prompt": ["a"] * 19}, "is 16 for each of 19 answers, at most 300"),
+        (
+            TEXTS,
+            {**TEXT_BODY, "prompt": ["a"] * 19},
+            "got 16 for each of 19 answers, must be at most 300",
+        ),
         (TEXTS, {**TEXT_BODY, "prompt": [[5]] * 10, "n": 2}, "for each of 20 answers"),
     ],
 )
 async def test_all_answers_of_a_request_are_counted(
-    client: httpx.AsyncClient, pool: ScriptedPool, path: str, body: dict[str, Any], told: str
+    client: httpx.AsyncClient, pool: ScriptedPool, path: str, body: dict[str, Any], message: str
 ) -> None:
     response = await client.post(path, json=body)
     assert response.status_code == 400
-    assert told in error_of(response)["message"]
+    assert message in error_of(response)["message"]
     assert not pool.works
 
 
@@ -472,16 +486,18 @@ async def test_all_answers_of_a_request_are_counted(
         ("", "application/json"),
     ],
 )
-async def test_a_body_that_is_no_object_is_told_what_to_send(
+async def test_a_body_that_is_not_an_object_is_rejected_with_what_to_send(
     client: httpx.AsyncClient, content: str, kind: str
 ) -> None:
     response = await client.post(DOCUMENTS, content=content, headers={"content-type": kind})
     assert response.status_code == 422
-    told = "send a JSON object, with the header content-type: application/json"
-    assert error_of(response)["message"] == told
+    assert error_of(response)["message"] == (
+        "The body is not a JSON object. Send an object, with the header content-type: "
+        "application/json."
+    )
 
 
-async def test_a_body_of_very_many_keys_is_told_so(client: httpx.AsyncClient) -> None:
+async def test_a_body_of_too_many_keys_is_rejected(client: httpx.AsyncClient) -> None:
     response = await client.post(DOCUMENTS, json={str(number): 1 for number in range(1000)})
     assert response.status_code == 422
     assert "an object of 1000 keys" in error_of(response)["message"]
@@ -502,7 +518,7 @@ async def test_a_body_of_very_many_keys_is_told_so(client: httpx.AsyncClient) ->
         (TEXTS, {**TEXT_BODY, "prompt": [-1]}, 422, "invalid_request"),
     ],
 )  # fmt: skip
-async def test_what_is_wrong_with_a_completion_is_said(
+async def test_an_invalid_completion_is_rejected_with_its_code(
     client: httpx.AsyncClient, path: str, body: dict[str, Any], code: int, name: str
 ) -> None:
     response = await client.post(path, json=body)
@@ -519,7 +535,7 @@ async def test_models_and_tasks_are_listed(client: httpx.AsyncClient) -> None:
     assert [task["name"] for task in listed] == [task["name"] for task in TASKS]
 
 
-async def test_unknown_routes_and_methods_are_told_in_the_same_shape(
+async def test_unknown_routes_and_methods_are_errors_of_the_same_shape(
     client: httpx.AsyncClient,
 ) -> None:
     for response in (await client.get("/v1/nothing"), await client.get(DOCUMENTS)):
@@ -527,29 +543,33 @@ async def test_unknown_routes_and_methods_are_told_in_the_same_shape(
         assert error_of(response)["message"]
 
 
-async def test_feedback_is_kept_before_it_is_acknowledged(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+async def test_feedback_is_stored_before_it_is_acknowledged(
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
-    keeper = FeedbackWriter(Storage(str(tmp_path)))
+    writer = FeedbackWriter(Storage(str(tmp_path)))
     body = {"answer": "filing-7", "task": "who", "verdict": "wrong", "correction": {"a": [1]}}
-    async with client_of(endpoint_of(offer, pool, keeper)) as client:
-        kept = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
+    async with client_of(endpoint_of(prepared, pool, writer)) as client:
+        ids = [(await client.post("/v1/feedback", json=body)).json()["id"] for _ in range(3)]
     rows = [row for file in tmp_path.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
-    assert sorted(row["id"] for row in rows) == sorted(kept)
+    assert sorted(row["id"] for row in rows) == sorted(ids)
     assert rows[0]["correction"] == '{"a": [1]}'
     assert rows[0]["key"] == "test"
 
 
-class Stalled(FeedbackWriter):
-    async def write(self, given: FeedbackRequest, key: str) -> str:
+class StalledWriter(FeedbackWriter):
+    """Never stores anything in time."""
+
+    async def write(self, feedback: FeedbackRequest, key: str) -> str:
         await asyncio.sleep(60)
         return ""
 
 
-async def test_feedback_that_is_not_kept_in_time_is_told(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+async def test_feedback_that_is_not_stored_in_time_is_an_error(
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
-    async with client_of(endpoint_of(offer, pool, Stalled(Storage(str(tmp_path))))) as client:
+    async with client_of(
+        endpoint_of(prepared, pool, StalledWriter(Storage(str(tmp_path))))
+    ) as client:
         began = time.monotonic()
         response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
     assert response.status_code == 503
@@ -557,50 +577,52 @@ async def test_feedback_that_is_not_kept_in_time_is_told(
     assert time.monotonic() - began < 10
 
 
-async def test_feedback_with_what_is_no_text_is_refused(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+async def test_feedback_with_a_lone_surrogate_is_rejected(
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     body = b'{"answer": "a", "verdict": "right", "text": "\\ud800"}'
     headers = {"content-type": "application/json"}
-    keeper = FeedbackWriter(Storage(str(tmp_path)))
-    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+    writer = FeedbackWriter(Storage(str(tmp_path)))
+    async with client_of(endpoint_of(prepared, pool, writer)) as client:
         response = await client.post("/v1/feedback", content=body, headers=headers)
     assert response.status_code == 422
     assert error_of(response)["param"] == "text"
 
 
-async def test_feedback_with_more_text_than_is_taken_is_refused(
-    offer: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
+async def test_feedback_with_text_over_the_limit_is_rejected(
+    prepared: PreparedEndpoint, pool: ScriptedPool, tmp_path: Path
 ) -> None:
     body = {"answer": "a", "verdict": "right", "text": "a" * 5_001}
-    keeper = FeedbackWriter(Storage(str(tmp_path)))
-    async with client_of(endpoint_of(offer, pool, keeper)) as client:
+    writer = FeedbackWriter(Storage(str(tmp_path)))
+    async with client_of(endpoint_of(prepared, pool, writer)) as client:
         response = await client.post("/v1/feedback", json=body)
     assert response.status_code == 413
     assert not list(tmp_path.iterdir())
 
 
-async def test_without_a_place_for_feedback_there_is_none(client: httpx.AsyncClient) -> None:
+async def test_feedback_is_not_found_without_a_path_to_store_it(client: httpx.AsyncClient) -> None:
     response = await client.post("/v1/feedback", json={"answer": "a", "verdict": "right"})
     assert response.status_code == 404
 
 
-async def test_a_failure_of_our_own_tells_nothing_of_the_request(
+async def test_an_unexpected_error_reveals_nothing_of_the_request(
     client: httpx.AsyncClient, pool: ScriptedPool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pool.told = ZeroDivisionError("division")
+    pool.reply = ZeroDivisionError("division")
     response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "text": "A secret text."})
     assert response.status_code == 500
-    assert error_of(response)["message"] == "internal error"
+    assert error_of(response)["message"] == (
+        "Internal error. The log of the endpoint has the details."
+    )
     assert "secret" not in caplog.text
     assert KEY not in caplog.text
 
 
-async def test_the_first_token_is_timed_where_the_first_event_has_one(
-    offer: PreparedEndpoint, pool: ScriptedPool
+async def test_the_first_token_is_timed_if_the_first_event_has_one(
+    prepared: PreparedEndpoint, pool: ScriptedPool
 ) -> None:
     seconds: list[float] = []
-    base = endpoint_of(offer, pool)
+    base = endpoint_of(prepared, pool)
     async with client_of(replace(base, first_token=seconds.append)) as client:
         await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "stream": True})
         assert not seconds

@@ -1,4 +1,4 @@
-"""Verdicts, kept together where they come together."""
+"""Feedback that arrives together is stored in one file, and independently of its senders."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ VERDICT = FeedbackRequest(answer="a", verdict="right")
 
 
 class SlowStorage(Storage):
-    """Writes each file when it is let; the first may fail."""
+    """Writes each file when `allow` is released; the first write fails with `failure`."""
 
     def __init__(self, url: str, failure: Exception | None = None) -> None:
         super().__init__(url)
-        self.began, self.let = threading.Semaphore(0), threading.Semaphore(0)
+        self.began, self.allow = threading.Semaphore(0), threading.Semaphore(0)
         self._failure = failure
 
     @contextmanager
     def new_file(self, name: str) -> Iterator[Path]:
         self.began.release()
-        assert self.let.acquire(timeout=60)
+        assert self.allow.acquire(timeout=60)
         failure, self._failure = self._failure, None
         if failure:
             raise failure
@@ -38,81 +38,82 @@ class SlowStorage(Storage):
             yield path
 
 
-async def begun(storage: SlowStorage) -> tuple[FeedbackWriter, asyncio.Task[str]]:
-    """A keeper that is writing a first verdict."""
-    keeper = FeedbackWriter(storage)
-    first = asyncio.create_task(keeper.write(VERDICT, "key"))
+async def writing_first(storage: SlowStorage) -> tuple[FeedbackWriter, asyncio.Task[str]]:
+    """A writer that is writing a file, and the task that waits for it."""
+    writer = FeedbackWriter(storage)
+    first = asyncio.create_task(writer.write(VERDICT, "key"))
     await asyncio.to_thread(storage.began.acquire, timeout=60)
-    return keeper, first
+    return writer, first
 
 
-async def three(storage: SlowStorage) -> list[asyncio.Task[str]]:
-    """Three verdicts, of which two come while the first is written."""
-    keeper, first = await begun(storage)
-    return [first, *(asyncio.create_task(keeper.write(VERDICT, "key")) for _ in range(2))]
+async def three_writes(storage: SlowStorage) -> list[asyncio.Task[str]]:
+    """The tasks of three writes, of which two begin while the first file is written."""
+    writer, first = await writing_first(storage)
+    return [first, *(asyncio.create_task(writer.write(VERDICT, "key")) for _ in range(2))]
 
 
-def kept_in(directory: Path) -> list[list[str]]:
+def stored_in(directory: Path) -> list[list[str]]:
+    """The ids in each file, the file with the fewest rows first."""
     files = [pq.read_table(file)["id"].to_pylist() for file in directory.glob("*.parquet")]
     return sorted(files, key=len)
 
 
-async def test_what_comes_together_is_one_file(tmp_path: Path) -> None:
+async def test_feedback_that_arrives_during_a_write_is_one_file(tmp_path: Path) -> None:
     storage = SlowStorage(str(tmp_path))
-    sent = await three(storage)
+    sent = await three_writes(storage)
     await asyncio.sleep(0)
-    storage.let.release(2)
+    storage.allow.release(2)
     first, *others = await asyncio.gather(*sent)
-    assert kept_in(tmp_path) == [[first], others]
+    assert stored_in(tmp_path) == [[first], others]
 
 
-async def test_a_sender_that_hangs_up_leaves_the_verdicts_of_others_to_be_kept(
+async def test_a_cancelled_write_does_not_stop_the_writes_of_others(
     tmp_path: Path,
 ) -> None:
     storage = SlowStorage(str(tmp_path))
-    first, second, third = await three(storage)
+    first, second, third = await three_writes(storage)
     await asyncio.sleep(0)
-    storage.let.release()
+    storage.allow.release()
     await first
     await asyncio.to_thread(storage.began.acquire, timeout=60)
     second.cancel()
     await asyncio.sleep(0)
-    storage.let.release(2)
-    kept = await asyncio.wait_for(third, 60)
-    assert kept in kept_in(tmp_path)[-1]
+    storage.allow.release(2)
+    stored = await asyncio.wait_for(third, 60)
+    assert stored in stored_in(tmp_path)[-1]
     assert second.cancelled()
 
 
-async def test_a_sender_that_hangs_up_while_another_is_written_leaves_nothing(
+async def test_a_write_cancelled_before_it_begins_stores_nothing(
     tmp_path: Path,
 ) -> None:
     storage = SlowStorage(str(tmp_path))
-    first, second, third = await three(storage)
+    first, second, third = await three_writes(storage)
     await asyncio.sleep(0)
     second.cancel()
     await asyncio.sleep(0)
-    storage.let.release(2)
-    kept = sorted(await asyncio.gather(first, third))
-    assert sorted(id for (id,) in kept_in(tmp_path)) == kept
+    storage.allow.release(2)
+    stored = sorted(await asyncio.gather(first, third))
+    assert sorted(id for (id,) in stored_in(tmp_path)) == stored
 
 
-async def test_what_no_file_takes_fails_alone(tmp_path: Path) -> None:
+async def test_feedback_that_arrow_cannot_convert_fails_alone(tmp_path: Path) -> None:
     storage = SlowStorage(str(tmp_path))
-    keeper, first = await begun(storage)
+    writer, first = await writing_first(storage)
     broken = VERDICT.model_copy(update={"text": "\ud800"})
-    others = [asyncio.create_task(keeper.write(each, "key")) for each in (VERDICT, broken, VERDICT)]
+    others = [asyncio.create_task(writer.write(item, "key")) for item in (VERDICT, broken, VERDICT)]
     await asyncio.sleep(0)
-    storage.let.release(2)
+    storage.allow.release(2)
     second, failed, third = await asyncio.gather(*others, return_exceptions=True)
-    assert kept_in(tmp_path) == [[await first], [second, third]]
+    assert stored_in(tmp_path) == [[await first], [second, third]]
     assert isinstance(failed, UnicodeEncodeError)
 
 
-async def test_what_cannot_be_written_is_told_and_what_comes_later_is_kept(tmp_path: Path) -> None:
+async def test_a_failed_write_raises_and_later_feedback_is_stored(tmp_path: Path) -> None:
     storage = SlowStorage(str(tmp_path), StorageError("full"))
-    first, *others = await three(storage)
+    first, *others = await three_writes(storage)
     await asyncio.sleep(0)
-    storage.let.release(2)
+    storage.allow.release(2)
     with pytest.raises(StorageError):
         await first
-    assert await asyncio.gather(*others) in kept_in(tmp_path)
+    assert await asyncio.gather(*others) in stored_in(tmp_path)
