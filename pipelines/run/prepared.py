@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
-from pipelines.engine.vllm_engine import EngineConfig
+from pipelines.engine.config import EngineConfig
 from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.resolve import Model, effective_lengths, on_hub, resolve

@@ -36,8 +36,9 @@ from pipelines.documents import (
     documents_of,
 )
 from pipelines.engine.admission import Admission
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor, SupervisedEngine
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import (
     EngineDied,
     EngineError,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.vllm_engine import EngineConfig, set_environment
+from pipelines.engine.config import EngineConfig, set_environment
 from pipelines.models.resolve import Model
 
 _COMPILERS = re.compile(
@@ -22,7 +22,8 @@ _COMPILERS = re.compile(
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.models.resolve import resolve
 from pipelines.tasks.kinds import Sampling
 from pipelines.text.tokens import load_tokenizer

@@ -18,13 +18,8 @@ from fakes import tasks_of
 
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, Fields, Label
-from pipelines.engine.vllm_engine import (
-    EngineConfig,
-    VllmEngine,
-    cpu_cache_gib,
-    cpu_dtype,
-    engine_arguments,
-)
+from pipelines.engine.config import EngineConfig, engine_arguments
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
@@ -188,45 +183,6 @@ async def test_the_kv_capacity_is_the_engines_own(engine: VllmEngine, tiny_model
     wide = 2 if engine_arguments(engine.config)["dtype"] == "float32" else 1
     most = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
     assert 0.9 * most < engine.kv_cache_tokens <= most
-
-
-def test_phi3_128k_keeps_its_whole_prefix_cache(tiny_model: Model) -> None:
-    arguments = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
-    assert arguments["disable_sliding_window"] is True
-    assert "enforce_eager" not in arguments
-
-
-def test_engines_that_share_a_gpu_share_its_memory(tiny_model: Model) -> None:
-    from vllm import EngineArgs
-
-    whole = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
-    assert "gpu_memory_utilization" not in whole
-    half = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True, gpu_share=0.5))
-    assert half["gpu_memory_utilization"] == EngineArgs.gpu_memory_utilization / 2
-
-
-def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Model) -> None:
-    from dataclasses import replace
-
-    narrow = replace(tiny_model, sliding_window=2047)
-    arguments = engine_arguments(EngineConfig(narrow, 4096, gpu=True))
-    assert "disable_sliding_window" not in arguments
-    assert arguments["prefix_cache_retention_interval"] is None
-
-
-def test_the_cache_on_a_cpu_holds_one_longest_sequence(tiny_model: Model) -> None:
-    from dataclasses import replace
-
-    phi3 = EngineConfig(replace(tiny_model, layers=32, kv_heads=32), 131_072, gpu=False)
-    wide = 2 if engine_arguments(phi3)["dtype"] == "float32" else 1
-    assert cpu_cache_gib(phi3) == 48 * wide
-    assert cpu_cache_gib(EngineConfig(tiny_model, 4096, gpu=False)) == 1
-
-
-def test_a_cpu_without_bfloat16_computes_in_float32_where_memory_allows() -> None:
-    assert cpu_dtype(10**9, 16 * 10**9, "AVX2") == "float32"
-    assert cpu_dtype(10**9, 7 * 10**9, "AVX2") == "auto"
-    assert cpu_dtype(10**9, 16 * 10**9, "AVX512") == "auto"
 
 
 def test_an_engine_that_cannot_start_says_why(

@@ -13,8 +13,8 @@ import pytest
 from fakes import FakeEngine, tasks_of
 
 from pipelines.documents import DocumentResult
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import MOST_DEATHS_IN_A_ROW, EngineSupervisor
-from pipelines.engine.vllm_engine import EngineConfig
 from pipelines.errors import EngineDied, EngineError, StorageError
 from pipelines.job.spec import AskTask, SummarizeTask
 from pipelines.ledger.attempts import ATTEMPTS, MAX_ATTEMPTS, Attempts

@@ -10,8 +10,8 @@ from fakes import FakeEngine, tasks_of
 
 from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.documents import Usage
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor
-from pipelines.engine.vllm_engine import EngineConfig
 from pipelines.errors import Fenced
 from pipelines.job.spec import ClassifyTask, SummarizeTask
 from pipelines.ledger.lease import take_lease
