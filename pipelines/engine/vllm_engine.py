@@ -1,7 +1,7 @@
 """The vLLM engine: the only module of `pipelines` that imports vllm.
 
-`VllmEngine` implements the `Engine` protocol of `pipelines.answering` with one `AsyncLLM`. Knows how
-vLLM is started, called and ended; nothing of documents, units or Ray Data.
+`VllmEngine` implements the `Engine` protocol of `pipelines.answering` with one `AsyncLLM`. Knows
+how vLLM is started, called and ended; nothing of documents, units or Ray Data.
 """
 
 from __future__ import annotations

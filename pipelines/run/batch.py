@@ -33,8 +33,10 @@ from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.manifest import build_manifest
 from pipelines.run.planner import Planner, new_files
 from pipelines.run.prepared import PreparedJob
-from pipelines.run.progress import RunState, Timing, start_progress_actor
-from pipelines.run.worker import Worker, WorkerConfig
+from pipelines.run.progress import Timing
+from pipelines.run.state import RunState, start_progress_actor
+from pipelines.run.worker import Worker
+from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0

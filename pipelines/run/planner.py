@@ -24,7 +24,7 @@ from pipelines.ledger.ledger import Ledger, new_index
 from pipelines.ledger.records import Plan, sum_counts
 from pipelines.run.cluster import Cluster
 from pipelines.run.prepared import PreparedJob
-from pipelines.run.progress import RunState
+from pipelines.run.state import RunState
 from pipelines.storage import Storage
 
 _IDS_PER_SHARE = 20_000_000

@@ -12,7 +12,6 @@ from pipelines.errors import InputError
 from pipelines.ledger.records import Plan
 from pipelines.run.batch import _shares
 from pipelines.run.planner import new_files
-from pipelines.run.progress import Timing
 
 OLD = SourceFile("a.parquet", 10, "v1")
 PLANS = [Plan((OLD,), (), (), {})]
@@ -35,13 +34,6 @@ def test_a_file_that_is_gone_is_refused_by_name() -> None:
 def test_a_file_that_changed_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"a\.parquet: has changed"):
         new_files([SourceFile("a.parquet", 10, "v2")], PLANS)
-
-
-def test_steady_seconds_count_overlapping_units_once_and_gaps_not() -> None:
-    timing = Timing()
-    for started, ended in ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0)):
-        timing.add({"started": started, "ended": ended, "engine_start_seconds": 1.0})
-    assert timing.steady_seconds == 6.0
 
 
 def test_pools_share_engines_by_the_work_they_have() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +11,6 @@ import pytest
 from fakes import FakeEngine, tasks_of
 
 from pipelines.corpus.ids import digest_ids, hash_ids
-from pipelines.documents import Usage
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import Fenced
@@ -17,8 +18,8 @@ from pipelines.job.spec import ClassifyTask, SummarizeTask
 from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.models.resolve import Model
-from pipelines.run.progress import Progress
-from pipelines.run.worker import UnitRunner, WorkerConfig
+from pipelines.run.unit_runner import UnitRunner
+from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
 
@@ -118,10 +119,7 @@ async def test_a_commit_record_is_plain_json(
     assert record["unit"] == 7
 
 
-def test_progress_shows_what_the_engine_did_for_documents_half_read() -> None:
-    progress = Progress()
-    progress.note_engine(Usage(100, 40, 7), 90, 0)
-    progress.note_engine(Usage(150, 60, 9), 0, 1)
-    assert (progress.prompt_tokens, progress.cached_prompt_tokens) == (150, 60)
-    assert (progress.output_tokens, progress.kv_tokens_in_flight) == (9, 0)
-    assert progress.restarts == 1
+def test_units_run_without_ray() -> None:
+    program = "import sys, pipelines.run.unit_runner; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
