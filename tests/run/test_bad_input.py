@@ -83,7 +83,8 @@ def test_an_id_that_is_none_is_refused_with_file_row_value_and_remedy(
     path = write(corpus / "a.parquet", docs)
     told = refused(run_over(corpus))
     assert f"{path} {named}" in told
-    assert "Give every document an id of its own, or name another column as input.id_col" in told
+    assert "input.id_column: 'doc' has values that are null, empty or not UTF-8" in told
+    assert "Give every document a unique id, or set input.id_column to another column" in told
 
 
 def test_an_id_that_stands_in_two_files_is_refused_with_both_places(corpus: Path) -> None:
@@ -91,7 +92,8 @@ def test_an_id_that_stands_in_two_files_is_refused_with_both_places(corpus: Path
     second = write(corpus / "b.parquet", ["y", "z", "same"])
     told = refused(run_over(corpus))
     assert f"'same': {first} row 1, {second} row 2" in told
-    assert "Give every document an id of its own" in told
+    assert "input.id_column: 'doc' has duplicate values" in told
+    assert "Give every document a unique id" in told
 
 
 def test_the_first_ten_ids_that_are_wrong_are_named(corpus: Path) -> None:
@@ -184,14 +186,16 @@ def test_a_file_that_is_broken_is_refused_with_its_name_and_the_remedy(
     path.write_bytes(spoil(path.read_bytes()))
     told = refused(run_over(corpus))
     assert told.startswith(f"{path}: cannot be read")
-    assert told.endswith("; write it again, or leave it out with --skip-bad-files")
+    assert told.endswith("; replace the file with an intact copy, or skip it with --skip-bad-files")
 
 
 def test_a_corpus_of_which_every_file_would_be_skipped_is_refused(corpus: Path) -> None:
     path = write(corpus / "a.parquet", ["a", "b"])
     path.write_bytes(cut(path.read_bytes()))
     told = refused(run_over(corpus, skip_bad_files=True))
-    assert told.startswith(f"input.path: no file can be read to its end; {path}: cannot be read")
+    assert told.startswith(
+        f"input.path: none of the files can be read to its end; the first: {path}: cannot be read"
+    )
 
 
 @pytest.mark.parametrize("spoil", [cut, damage])

@@ -54,7 +54,7 @@ def test_a_damaged_file_is_refused_by_name(corpus: Path, tmp_path: Path) -> None
     with pytest.raises(UnreadableFile) as error:
         in_process_run(tmp_path, corpus, tmp_path / "out")()
     assert error.value.message.startswith(f"{path}: cannot be read")
-    assert error.value.message.endswith("leave it out with --skip-bad-files")
+    assert error.value.message.endswith("or skip it with --skip-bad-files")
     assert error.value.exit_code == 2
 
 
