@@ -82,5 +82,5 @@ def test_a_cluster_without_anything_is_refused() -> None:
 
 
 def test_too_few_gpus_for_one_engine_are_named() -> None:
-    with pytest.raises(ClusterError, match="tensor_parallel: an engine wants 4 GPUs"):
+    with pytest.raises(ClusterError, match="tensor_parallel: an engine needs 4 GPUs"):
         engine_resources(Cluster(8, 2, "H100"), Compute(tensor_parallel=4))

@@ -61,7 +61,7 @@ def test_no_two_processes_draw_the_same_and_what_ended_gives_it_back() -> None:
     for process in processes:
         assert process.stdout is not None
         drawn += process.stdout.readline().split()
-    with pytest.raises(ClusterError, match="is free; end what listens there"):
+    with pytest.raises(ClusterError, match="are in use; stop a process that listens"):
         free_port(wanted)
     for process in processes:
         process.communicate()
