@@ -26,7 +26,9 @@ def test_engines_that_share_a_gpu_share_its_memory(tiny_model: Model) -> None:
     assert half["gpu_memory_utilization"] == EngineArgs.gpu_memory_utilization / 2
 
 
-def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Model) -> None:
+def test_a_window_below_the_length_is_kept_and_the_cache_retains_all_blocks(
+    tiny_model: Model,
+) -> None:
     narrow = replace(tiny_model, sliding_window=2047)
     arguments = engine_arguments(EngineConfig(narrow, 4096, gpu=True))
     assert "disable_sliding_window" not in arguments

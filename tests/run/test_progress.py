@@ -13,7 +13,7 @@ def test_progress_includes_requests_of_unfinished_documents() -> None:
     assert progress.restarts == 1
 
 
-def test_steady_seconds_count_overlapping_units_once_and_gaps_not() -> None:
+def test_steady_seconds_count_overlapping_units_once_and_no_gaps() -> None:
     timing = Timing()
     for started, ended in ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0)):
         timing.add({"started": started, "ended": ended, "engine_start_seconds": 1.0})

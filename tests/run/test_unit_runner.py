@@ -52,7 +52,7 @@ async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunn
     return await runner.run(7, "_run/index/text.parquet", 0, "plan"), runner
 
 
-async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
+async def test_a_unit_becomes_a_part_dead_letters_and_a_commit(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     committed, _ = await _run(config, FakeEngine(tiny_tokenizer))
@@ -71,7 +71,7 @@ async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
     assert (record.plan, record.ids) == ("plan", digest_ids(hash_ids(ids)))
 
 
-async def test_a_part_says_how_it_was_made(
+async def test_a_part_has_the_configured_metadata(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     await _run(config, FakeEngine(tiny_tokenizer))
@@ -79,7 +79,7 @@ async def test_a_part_says_how_it_was_made(
     assert metadata[b"made"] == b"here"
 
 
-async def test_whoever_commits_second_leaves_nothing_behind(
+async def test_a_second_commit_of_a_unit_is_rejected_and_leaves_no_file(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     await _run(config, FakeEngine(tiny_tokenizer))
