@@ -77,8 +77,10 @@ def join_cluster() -> Cluster:
             _take_back_signals()
     # Ray raises a bare Exception if a node does not start in time
     except Exception as error:
-        address = os.environ.get("RAY_ADDRESS", "a new cluster on this machine")
-        raise ClusterError(f"Ray did not start ({address}): {error}") from error
+        address = os.environ.get("RAY_ADDRESS") or "a new cluster on this machine"
+        raise ClusterError(
+            f"Ray did not start ({address}): {error}. Check RAY_ADDRESS and the log"
+        ) from error
     _set_up_ray_data()
     return _resources()
 
