@@ -29,7 +29,8 @@ from throughput import describe_machine
 from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import passages
 from pipelines.documents import Document
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.job.spec import LongDocuments, SummarizeTask
 from pipelines.models.cost import CPU, CostModel
 from pipelines.models.resolve import Model, resolve

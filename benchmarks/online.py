@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from sides import OFFLINE_LIMITS
 
-from pipelines.engine.vllm_engine import engine_arguments
+from pipelines.engine.config import engine_arguments
 from pipelines.run.ports import free_port
 from serve.engines.offer import PreparedEndpoint
 from serve.spec import parse_serve

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipelines.corpus.units import LONG, SHORT
-from pipelines.engine.vllm_engine import cpu_cache_gib, engine_arguments
+from pipelines.engine.config import cpu_cache_gib, engine_arguments
 from pipelines.job.spec import Job, load_job
 from pipelines.run.prepared import PreparedJob, prepare_job
 from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION

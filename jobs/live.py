@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.run.metrics import RunTotals
-from pipelines.run.progress import Progress, RunState
+from pipelines.run.progress import Progress
 from pipelines.run.screen import Screen
+from pipelines.run.state import RunState
 
 _LINE_SECONDS = 30.0
 _POLL_SECONDS = 1.0

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.models.resolve import resolve
 from pipelines.text.tokens import load_tokenizer
 

@@ -22,7 +22,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.run.batch import BatchRun
 from pipelines.run.cluster import Cluster, EngineResources
 from pipelines.run.prepared import prepare_job
-from pipelines.run.worker import UnitRunner
+from pipelines.run.unit_runner import UnitRunner
 from pipelines.storage import Storage
 
 ONE_MACHINE = Cluster(cpus=2, gpus=0, accelerator=None)

@@ -43,7 +43,7 @@ class PoisonedEngine(VllmEngine):
 class PoisonedWorker(Worker):
     def start_engine(self) -> PoisonedEngine:
         config = replace(self._engine_config, hangs_after=HANGS_AFTER)
-        return PoisonedEngine(config, self._tokens, ray_metrics=True)
+        return PoisonedEngine(config, self._tokenizer, ray_metrics=True)
 
 
 if __name__ == "__main__":

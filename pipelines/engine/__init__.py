@@ -1,4 +1,5 @@
-"""One vLLM engine: its arguments, requests, admission by tokens, health and replacement.
+"""One vLLM engine: its configuration, requests, admission by tokens, health and replacement.
 
-`vllm_engine.py` is the only module of `pipelines` that imports vllm; start there.
+`vllm_engine.py` is the only module of `pipelines` that imports vLLM; start reading there. Depends
+on `tasks`, `models` and `text`, and knows nothing of runs, storage or Ray Data.
 """

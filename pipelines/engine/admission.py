@@ -1,6 +1,6 @@
-"""Admission by tokens: who may enter the engine now, in the order of asking.
+"""Admission by tokens: limits the tokens in flight to a capacity, first come, first served.
 
-Knows nothing of engines or documents: a capacity in tokens, and holds on it.
+Knows nothing of engines or documents.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from contextlib import asynccontextmanager
 class Admission:
     """A first-come-first-served semaphore whose permits are tokens of KV cache.
 
-    A document that needs more than the whole capacity is admitted alone: the engine queues what it
-    cannot hold, and one document is never refused here.
+    A request for more than the whole capacity is not rejected: it counts as the capacity, and waits
+    until nothing else is in flight. The engine queues what it cannot hold.
+
+    Attributes:
+        capacity_tokens: tokens that may be in flight.
+        in_flight_tokens: tokens in flight now.
     """
 
     def __init__(self, capacity_tokens: int) -> None:
+        """Raises ValueError if `capacity_tokens` is less than 1."""
         if capacity_tokens < 1:
             raise ValueError(f"capacity_tokens is {capacity_tokens}, must be at least 1")
         self.capacity_tokens = capacity_tokens
@@ -27,7 +32,7 @@ class Admission:
 
     @asynccontextmanager
     async def hold(self, tokens: int) -> AsyncIterator[None]:
-        """Wait for room for `tokens`, then keep it until the block ends."""
+        """Wait until `tokens` tokens are free, and reserve them until the block ends."""
         tokens = min(tokens, self.capacity_tokens)
         await self._enter(tokens)
         try:

@@ -1,6 +1,6 @@
-"""The engine of a worker, and the next one where it has died.
+"""The engine of a worker: started, shared between units, and replaced if it has died.
 
-Units read beside each other, or one alone with the engine. Knows nothing of what they read.
+Knows nothing of documents or units.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from pipelines.documents import Usage
 from pipelines.errors import EngineDied, EngineError
 
 MOST_DEATHS_IN_A_ROW = 10
-"""Engines that died one after the other without a document answered in between: no document is to
-blame for so many."""
+"""Engines that may die one after the other without an answered document in between, before the run
+ends: that many deaths are the machine's fault, not a document's."""
 
 
 class SupervisedEngine(Engine, Protocol):
-    """An engine that can be replaced. `used` are the tokens of its finished requests; `dead`: it
-    will answer nothing any more."""
+    """An engine that can be replaced.
+
+    Attributes:
+        used: tokens of its finished requests.
+        dead: whether it has died and can answer no more requests.
+        kv_tokens_in_flight: KV cache tokens that admitted requests reserve now.
+    """
 
     used: Usage
 
@@ -31,49 +36,64 @@ class SupervisedEngine(Engine, Protocol):
     @property
     def kv_tokens_in_flight(self) -> int: ...
 
-    def shutdown(self) -> None: ...
+    def shutdown(self) -> None:
+        """End the engine and its processes, even if it hangs."""
 
 
 class EngineSupervisor:
-    """Starts an engine (which takes tens of seconds), and another whenever it has died."""
+    """Starts a worker's engine, and replaces it after each death.
+
+    Attributes:
+        engine: the latest engine; it may have died.
+        restarts: number of engines that were replaced.
+    """
 
     def __init__(self, start: Callable[[], SupervisedEngine]) -> None:
+        """Start the first engine by calling `start`, which may take tens of seconds and may raise
+        EngineError. Each replacement calls `start` again, in another thread."""
         self._start = start
         self.engine = start()
         self.restarts = 0
         self._used_before = Usage()
-        self._deaths = 0
+        self._deaths_in_a_row = 0
         self._replacing = asyncio.Lock()
-        self._turns = asyncio.Condition()
-        self._beside = 0
-        self._alone = False
-        self._waiting_alone = 0
+        self._access = asyncio.Condition()
+        self._sharing = 0
+        self._exclusive = False
+        self._waiting_exclusive = 0
 
     @property
     def used(self) -> Usage:
-        """Tokens of all engines so far."""
+        """Tokens of finished requests of all engines so far."""
         return self._used_before + self.engine.used
 
     def record_answer(self) -> None:
-        """Note that an engine has answered a document: its death is not this machine's fault."""
-        self._deaths = 0
+        """Record that an engine has answered a document: the count of deaths in a row starts at
+        zero again."""
+        self._deaths_in_a_row = 0
 
-    async def living(self) -> SupervisedEngine:
-        """The engine, or the next one where it died while it read nothing. Raises EngineError."""
+    async def running_engine(self) -> SupervisedEngine:
+        """Return the engine, replaced if it died while it was idle. Raises EngineError if no engine
+        can be started."""
         if self.engine.dead:
-            await self.replace(self.engine, EngineDied("the engine died while it read nothing"))
+            await self.replace(self.engine, EngineDied("the engine died while it was idle"))
         return self.engine
 
     async def replace(self, dead: SupervisedEngine, died: EngineDied) -> None:
-        """Start another engine, unless somebody has done so. Raises EngineError."""
+        """Shut `dead` down and start another engine, unless another caller has already done so.
+
+        `died` is the error that reported the death. Raises EngineError if the engine does not
+        start, or if 10 engines in a row died without answering a document.
+        """
         async with self._replacing:
             if self.engine is not dead:
                 return
-            self._deaths += 1
-            if self._deaths >= MOST_DEATHS_IN_A_ROW:
+            self._deaths_in_a_row += 1
+            if self._deaths_in_a_row >= MOST_DEATHS_IN_A_ROW:
                 raise EngineError(
-                    f"{self._deaths} engines one after the other answered nothing before they "
-                    f"died; the last: {died.message}"
+                    f"{self._deaths_in_a_row} engines in a row died without answering a document; "
+                    f"the last error: {died.message}. Check the run's log and the node's kernel "
+                    "log for driver errors and out-of-memory kills, then run the same command again"
                 )
             self._used_before += dead.used
             await asyncio.to_thread(dead.shutdown)
@@ -82,32 +102,37 @@ class EngineSupervisor:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[SupervisedEngine]:
-        """Share the engine with others for the time of the block, in which who sees it die has to
-        replace it: nobody is to be alone with a dead one."""
-        async with self._turns:
-            await self._turns.wait_for(lambda: not (self._alone or self._waiting_alone))
-            self._beside += 1
+        """Hold shared access to the engine during the block, and yield the engine.
+
+        Waits while another unit has exclusive access or waits for it. If the engine dies inside the
+        block, the caller must call `replace` before the block ends, so that no unit gets exclusive
+        access to a dead engine. Raises EngineError if no engine can be started.
+        """
+        async with self._access:
+            await self._access.wait_for(lambda: not (self._exclusive or self._waiting_exclusive))
+            self._sharing += 1
         try:
-            yield await self.living()
+            yield await self.running_engine()
         finally:
-            async with self._turns:
-                self._beside -= 1
-                self._turns.notify_all()
+            async with self._access:
+                self._sharing -= 1
+                self._access.notify_all()
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Have the engine alone; who waits for that comes before others that would share it."""
-        async with self._turns:
-            self._waiting_alone += 1
+        """Hold exclusive access to the engine during the block. Waits until no unit shares it;
+        units that ask for shared access later must wait."""
+        async with self._access:
+            self._waiting_exclusive += 1
             try:
-                await self._turns.wait_for(lambda: not (self._alone or self._beside))
+                await self._access.wait_for(lambda: not (self._exclusive or self._sharing))
             finally:
-                self._waiting_alone -= 1
-                self._turns.notify_all()
-            self._alone = True
+                self._waiting_exclusive -= 1
+                self._access.notify_all()
+            self._exclusive = True
         try:
             yield
         finally:
-            async with self._turns:
-                self._alone = False
-                self._turns.notify_all()
+            async with self._access:
+                self._exclusive = False
+                self._access.notify_all()

@@ -1,9 +1,9 @@
-"""Ends the processes of an engine with the process that uses it.
+"""Ends the processes of an engine when the process that started it ends.
 
-vLLM's EngineCore waits for its client for ever, also for one that was killed, and holds the
-engine's memory meanwhile. A plugin of vLLM's would come too late to end it: while the engine
-starts, EngineCore waits before it loads plugins. Its configuration is there before that. Knows
-processes; nothing of engines.
+vLLM's EngineCore waits for its client for ever, even if the client was killed, and keeps the
+engine's memory. A plugin of vLLM would be too late to end it: while the engine starts, EngineCore
+waits for its client before it loads plugins. It unpickles its configuration earlier, and a
+`Lifeline` is a part of that. Knows processes; nothing of engines.
 """
 
 from __future__ import annotations
@@ -17,37 +17,46 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Lifeline:
-    """A part of vLLM's configuration, which each process of an engine gets from its parent as it
-    starts, and which then ties it to that. vLLM takes any object that has a hash."""
+    """A part of vLLM's configuration that ends a process of the engine with its parent.
+
+    Each process of an engine receives the configuration from its parent as a pickle, and calls
+    `end_with` when it is unpickled there. vLLM accepts any object with `compute_hash` as
+    `additional_config`.
+    """
 
     def __init__(self, client: int | None = None) -> None:
+        """`client` is the process id of the engine's user; None stands for this process."""
         self._client = client or os.getpid()
 
     def compute_hash(self) -> str:
-        """The same for all, for it names vLLM's caches."""
+        """Return a constant: vLLM names its caches by the hash, and a Lifeline changes none."""
         return "lifeline"
 
     def __reduce__(self) -> tuple[Callable[[int, int], Lifeline], tuple[int, int]]:
-        return _arrive, (self._client, os.getpid())
+        return _unpickle, (self._client, os.getpid())
 
 
-def _arrive(client: int, sender: int) -> Lifeline:
+def _unpickle(client: int, sender: int) -> Lifeline:
+    # in the client itself and in the sender nothing is to end
     if os.getpid() not in (client, sender):
         end_with(sender)
     return Lifeline(client)
 
 
 def end_with(parent: int) -> None:
-    """End this process, whatever it is doing, as soon as its parent ends, or that thread of it
-    which started this process. At once where the parent has ended.
+    """Have the kernel kill this process when its parent ends, or when the parent's thread that
+    started this process ends; immediately if the parent has already ended.
 
-    The kernel sends the signal: a thread that waited for the parent's end could not run in a
-    process that hangs with the interpreter's lock held.
+    A thread that waited for the parent's end could not run in a process that hangs with the
+    interpreter's lock held. Raises OSError if the kernel rejects the request.
+
+    Args:
+        parent: the parent's process id.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl(PR_SET_PDEATHSIG): {os.strerror(number)}")
     if os.getppid() != parent:
-        # it ended before the kernel was asked
+        # the parent ended before the request to the kernel
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,5 @@
-"""One run of a job on Ray: prepare, index, plan, map units over workers, finish.
+"""One run of a job on Ray: prepare, index, plan, run units on workers, finish.
 
-The only package below `jobs` and `serve` that imports Ray. Start at `batch.py`, then `worker.py`.
+With `serve`, the only package that imports Ray. Depends on all packages of `pipelines` below it.
+Start reading at `batch.py`, then `worker.py` and `unit_runner.py`.
 """

@@ -1,22 +1,21 @@
 """A batch run: index the corpus, plan its units, run them on Ray Data, finish.
 
-Ray Data carries only units and small result rows. What is done is decided by the ledger alone: this
-file can die at any line and a second run goes on from what was committed.
+The ledger alone decides what is done: if this process dies at any point, the next run continues
+from the committed units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import ray
-from ray.data import ActorPoolStrategy, Dataset
 from ray.data.exceptions import ExecutionTimeoutError
 
 from pipelines.corpus.files import SourceFile, list_files
-from pipelines.corpus.units import LONG, SHORT, Unit, costliest_first
+from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
     EngineError,
@@ -32,22 +31,29 @@ from pipelines.ledger.records import Plan, differing_units, plan_digests
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.manifest import build_manifest
 from pipelines.run.planner import Planner, new_files
+from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
-from pipelines.run.progress import RunState, Timing, start_progress_actor
-from pipelines.run.worker import Worker, WorkerConfig
+from pipelines.run.progress import Timing
+from pipelines.run.state import RunState, start_progress_actor
+from pipelines.run.worker import Worker
+from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0
-# Units that one worker has in hand, so that its engine never drains at a unit's edge.
-_UNITS_IN_FLIGHT = 3
-# Units that a message names.
-_NAMED = 10
+"""Estimated engine time of one unit, in seconds, if the caller sets no other."""
+_MAX_UNITS_IN_MESSAGE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a run found as it took its OUTPUT: its plans so far, and files that none of them has.
-    While it holds the lease, its workers may commit, on their seats in the cluster."""
+    """A run's exclusive hold on its OUTPUT, and the state of OUTPUT when it was taken.
+
+    Attributes:
+        lease: the lease under which this run's workers may commit.
+        resources: the CPUs and GPUs of each engine.
+        plans: the plans recorded so far.
+        new_files: input files that no plan contains.
+    """
 
     lease: Lease
     resources: EngineResources
@@ -57,8 +63,14 @@ class Claim:
 
 @dataclass
 class BatchRun:
-    """One run of a job. `check` needs no cluster and fails early, `claim` takes OUTPUT, `execute`
-    does the work."""
+    """One run of a job. Call `check`, then `claim`, then `execute`.
+
+    Attributes:
+        prepared: the job with its model and tasks.
+        unit_seconds: estimated engine time of one unit, in seconds.
+        skip_bad_files: skip input files that cannot be read, instead of failing.
+        state: the run's state for display; other threads may read it.
+    """
 
     prepared: PreparedJob
     unit_seconds: float = UNIT_SECONDS
@@ -70,20 +82,46 @@ class BatchRun:
         self.ledger = Ledger(self.storage)
         self.timing = Timing()
 
+    def check(self) -> None:
+        """Check that the job may run into its OUTPUT. Needs no cluster and writes nothing.
+
+        Raises OutputError if OUTPUT contains a run that would give other answers, InputError if a
+        file that it has indexed has changed or is missing, StorageError.
+        """
+        self._check_job(self.ledger.job() or self._job_record())
+        self._read_plans()
+
+    def claim(self, cluster: Cluster) -> Claim:
+        """Record the job in OUTPUT and acquire the lease; an older driver is fenced from then on.
+
+        Call it when nothing else can be rejected any more: a run that fails its checks must not end
+        another one. Raises as `check` does, and ClusterError if no engine fits the cluster.
+        """
+        resources = engine_resources(cluster, self.prepared.spec.compute)
+        self._check_job(self.ledger.open_job(self._job_record()))
+        lease = take_lease(self.storage)
+        # read after the lease was taken: until then an older driver may have added plans
+        return Claim(lease, resources, *self._read_plans())
+
     def execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
-        """Do the claimed job, or go on where it stopped. Returns the manifest.
+        """Run the claimed job, or resume it, and return the manifest.
 
         Raises InputError, OutputError, StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
         self._lease = claim.lease
         try:
-            return self._execute(cluster, claim)
+            plans = self._index(cluster, claim)
+            units = self._plan(plans)
+            if units:
+                self._run(units, claim.resources)
+            return self._finish(plans)
         except StorageError:
-            # whoever took over may have swept away what this run was at
+            # a newer driver may have deleted this run's temporary files: then Fenced is the reason
             self._lease.check()
             raise
 
-    def _execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
+    def _index(self, cluster: Cluster, claim: Claim) -> Sequence[Plan]:
+        """Index the new files and record their units as a further plan; return all plans."""
         planner = Planner(
             self.prepared,
             self.ledger,
@@ -93,39 +131,117 @@ class BatchRun:
             self.skip_bad_files,
         )
         try:
-            plans = planner.extend(claim.plans, claim.new_files)
+            return planner.extend(claim.plans, claim.new_files)
         except ray.exceptions.RayError as error:
-            raise ClusterError(f"the corpus was not indexed: {_last_line(error)}") from error
+            raise ClusterError(
+                f"indexing {self.prepared.spec.input.path} failed on the cluster: "
+                f"{_last_line(error)}. Check the run's log, then run the same command again"
+            ) from error
+
+    def _plan(self, plans: Sequence[Plan]) -> list[Unit]:
+        """Return the units that are not committed yet, and show the totals in the run's state."""
         self._plans = plan_digests(plans)
         committed = self.ledger.committed()
         units = [unit for plan in plans for unit in plan.units]
-        left = [unit for unit in units if unit.number not in committed]
-        self._note_plan(units, left)
-        if left:
-            self._run(left, claim.resources)
-        return self._finish(plans)
+        remaining = [unit for unit in units if unit.number not in committed]
+        state = self.state
+        state.documents = sum(unit.rows for unit in units)
+        state.units = len(units)
+        state.units_done = len(units) - len(remaining)
+        state.tokens_to_run = sum(unit.prompt_tokens for unit in remaining)
+        state.documents_before = state.documents - sum(unit.rows for unit in remaining)
+        return remaining
 
-    def check(self) -> None:
-        """See that the job may run into its OUTPUT; leaves nothing there.
+    def _run(self, units: Sequence[Unit], resources: EngineResources) -> None:
+        """Run units on workers until all are committed."""
+        self.state.phase = "starting engines"
+        self.state.progress_actor = start_progress_actor()
+        pools = split_by_pool(units)
+        engines = min(resources.max_engines, self.prepared.spec.compute.replicas.max)
+        # pools run concurrently if each can have an engine, else one after the other
+        groups = [pools] if engines >= len(pools) else [[pool] for pool in pools]
+        try:
+            for group in groups:
+                self._run_pools(group, resources, engines)
+        # ExecutionTimeoutError: no progress for hours, for example for lack of GPUs
+        except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
+            raise self._failure(error) from error
 
-        Raises OutputError where the run there would have answered otherwise, InputError where a
-        file it has indexed changed or is gone.
-        """
-        self._check_job(self.ledger.job() or self._job())
-        self._look()
+    def _run_pools(
+        self, pools: Sequence[Sequence[Unit]], resources: EngineResources, engines: int
+    ) -> None:
+        """Run the units of pools concurrently, with `engines` engines in all."""
+        shares = share_engines(pools, engines)
+        datasets = [
+            self._workers(units, resources, share).map_units(
+                Worker, self._plans, self.state.progress_actor
+            )
+            for units, share in zip(pools, shares, strict=True)
+        ]
+        for row in run_concurrently(datasets):
+            self.state.units_done += 1
+            self.timing.add(row)
 
-    def claim(self, cluster: Cluster) -> Claim:
-        """Record the job in OUTPUT, and take the run over from whoever is at it: the last step
-        before the work, for a run that is refused must not end another. Raises as `check`, and
-        ClusterError where the cluster has no room for an engine.
-        """
-        seat = engine_resources(cluster, self.prepared.spec.compute)
-        self._check_job(self.ledger.open_job(self._job()))
-        lease = take_lease(self.storage)
-        # whoever was at it may have planned more until now
-        return Claim(lease, seat, *self._look())
+    def _workers(
+        self, units: Sequence[Unit], resources: EngineResources, engines: int
+    ) -> PoolWorkers:
+        max_workers = min(engines, len(units))
+        min_workers = min(self.prepared.spec.compute.replicas.min, max_workers)
+        config = self._worker_config(units, resources)
+        return PoolWorkers(units, config, resources, min_workers, max_workers)
 
-    def _job(self) -> dict[str, Any]:
+    def _worker_config(self, units: Sequence[Unit], resources: EngineResources) -> WorkerConfig:
+        prepared = self.prepared
+        pool = units[0].pool
+        longest = max(unit.longest for unit in units)
+        return WorkerConfig(
+            run=prepared.spec.name,
+            pool=pool,
+            storage=self.storage,
+            lease=self._lease,
+            engine=prepared.engine_config(pool, longest, gpu=resources.gpus > 0),
+            tasks=prepared.tasks,
+            id_column=prepared.spec.input.id_column,
+            metadata=prepared.part_metadata,
+        )
+
+    def _failure(self, error: Exception) -> PhifleetError:
+        """Return an EngineError with the first failure that a worker reported, or with the last
+        line of Ray's error if no worker reported one. Raises Fenced if another driver holds the
+        lease."""
+        self._lease.check()
+        failures = self.state.failures()
+        reason = failures[0] if failures else _last_line(error)
+        return EngineError(
+            f"{reason}\nCommitted units are kept; run the same command again to resume"
+        )
+
+    def _finish(self, plans: Sequence[Plan]) -> dict[str, Any]:
+        """Check that every unit is committed and published, and write the manifest."""
+        self.state.phase = "finishing"
+        self._lease.check()
+        commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
+        if differing := differing_units(plans, commits):
+            raise Incomplete(self._incomplete_message(differing))
+        self.ledger.repair(commits)
+        manifest = build_manifest(self.prepared, plans, commits, self._times())
+        manifest["skipped_files"] = self.state.skipped_files
+        # a newer driver may have more input files, and its manifest must not be overwritten
+        self._lease.check()
+        self.ledger.write_manifest(manifest)
+        self.ledger.sweep(plans)
+        self.state.phase = "done"
+        return manifest
+
+    def _times(self) -> Mapping[str, float]:
+        """Return this session's times, or those in the manifest if this session ran no unit."""
+        earlier = self.ledger.manifest()
+        if earlier and not self.timing.spans:
+            return earlier
+        progress = self.state.progress()
+        return self.timing.seconds(progress.prompt_tokens + progress.output_tokens)
+
+    def _job_record(self) -> dict[str, Any]:
         prepared = self.prepared
         return {
             "source": prepared.job.source,
@@ -137,148 +253,31 @@ class BatchRun:
         }
 
     def _check_job(self, recorded: Mapping[str, Any]) -> None:
-        """Raises OutputError where a recorded job would have answered otherwise."""
-        differing = differing_keys(recorded["digests"], self.prepared.digests)
-        if differing:
+        """Raise OutputError if a recorded job would give other answers than this one."""
+        changed = differing_keys(recorded["digests"], self.prepared.digests)
+        if changed:
             raise OutputError(
-                f"output.path: {self.storage.url} holds a run whose answers were made otherwise; "
-                f"keys that differ: {', '.join(differing)}. "
-                "Take them back, or choose another OUTPUT"
+                f"output.path: {self.storage.url} contains a run of a different job; changed keys: "
+                f"{', '.join(changed)}. Restore these values, or set output.path to a new directory"
             )
 
-    def _look(self) -> tuple[list[Plan], list[SourceFile]]:
-        """The plans so far, and files that none of them has. Plans come first: whoever made one
-        had seen its files."""
+    def _read_plans(self) -> tuple[list[Plan], list[SourceFile]]:
+        """Return the recorded plans, and the input files that no plan contains."""
+        # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
         files = list_files(self.prepared.spec.input.path, exclude=self.storage.root)
         return plans, new_files(files, plans)
 
-    def _note_plan(self, units: Sequence[Unit], left: Sequence[Unit]) -> None:
-        state = self.state
-        state.documents = sum(unit.rows for unit in units)
-        state.units = len(units)
-        state.units_done = len(units) - len(left)
-        state.tokens_to_run = sum(unit.prompt_tokens for unit in left)
-        state.documents_before = state.documents - sum(unit.rows for unit in left)
-
-    def _run(self, left: Sequence[Unit], seat: EngineResources) -> None:
-        self.state.phase = "starting engines"
-        self.state.progress_actor = start_progress_actor()
-        pools = [[unit for unit in left if unit.pool == name] for name in (SHORT, LONG)]
-        waiting = [costliest_first(pool) for pool in pools if pool]
-        room = min(seat.max_engines, self.prepared.spec.compute.replicas.max)
-        batches = [waiting] if room >= len(waiting) else [[pool] for pool in waiting]
-        try:
-            for batch in batches:
-                for row in self._map(batch, seat, room):
-                    self.state.units_done += 1
-                    self.timing.add(row)
-        # the second where nothing went on for hours, as for lack of GPUs
-        except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
-            raise self._reason(error) from error
-
-    def _map(
-        self, pools: Sequence[Sequence[Unit]], seat: EngineResources, room: int
-    ) -> Iterator[Mapping[str, Any]]:
-        shares = _shares(pools, room)
-        first, *others = [
-            self._pool_dataset(pool, seat, share) for pool, share in zip(pools, shares, strict=True)
-        ]
-        yield from first.union(*others).iter_rows() if others else first.iter_rows()
-
-    def _pool_dataset(self, units: Sequence[Unit], seat: EngineResources, room: int) -> Dataset:
-        most = min(room, len(units))
-        least = min(self.prepared.spec.compute.replicas.min, most)
-        rows = [
-            {
-                "number": unit.number,
-                "file": unit.file,
-                "row_group": unit.row_group,
-                "plan": self._plans[unit.number],
-            }
-            for unit in units
-        ]
-        # a block for each unit: it is dispatched, and tried again, alone
-        return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Worker,
-            batch_size=None,
-            fn_constructor_args=(self._worker_config(units, seat), self.state.progress_actor),
-            compute=ActorPoolStrategy(
-                min_size=least,
-                max_size=most,
-                initial_size=most,
-                max_tasks_in_flight_per_actor=_UNITS_IN_FLIGHT + 1,
-                max_concurrent_calls_per_actor=_UNITS_IN_FLIGHT,
-            ),
-            num_cpus=seat.cpus,
-            num_gpus=seat.gpus,
-        )
-
-    def _worker_config(self, units: Sequence[Unit], seat: EngineResources) -> WorkerConfig:
-        prepared = self.prepared
-        pool = units[0].pool
-        longest = max(unit.longest for unit in units)
-        return WorkerConfig(
-            run=prepared.spec.name,
-            pool=pool,
-            storage=self.storage,
-            lease=self._lease,
-            engine=prepared.engine_config(pool, longest, gpu=seat.gpus > 0),
-            tasks=prepared.tasks,
-            id_column=prepared.spec.input.id_column,
-            metadata=prepared.part_metadata,
-        )
-
-    def _reason(self, error: Exception) -> PhifleetError:
-        """What a worker said before it failed, or else what Ray says. Raises Fenced."""
-        self._lease.check()
-        failures = self.state.failures()
-        reason = failures[0] if failures else _last_line(error)
-        return EngineError(f"{reason}\nWhat was committed stays; run the same command to go on")
-
-    def _finish(self, plans: Sequence[Plan]) -> dict[str, Any]:
-        self.state.phase = "finishing"
-        self._lease.check()
-        commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
-        if differing := differing_units(plans, commits):
-            raise Incomplete(self._told(differing))
-        self.ledger.repair(commits)
-        manifest = build_manifest(self.prepared, plans, commits, self._times())
-        manifest["skipped_files"] = self.state.skipped_files
-        # a newer run has more to tell, if it has other files
-        self._lease.check()
-        self.ledger.write_manifest(manifest)
-        self.ledger.sweep(plans)
-        self.state.phase = "done"
-        return manifest
-
-    def _told(self, differing: Sequence[str]) -> str:
-        more = f"\n  and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
-        lines = "".join(f"\n  {each}" for each in differing[:_NAMED])
+    def _incomplete_message(self, differing: Sequence[str]) -> str:
+        hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
+        more = f"\n  and {hidden} more" if hidden > 0 else ""
+        lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
         return (
-            f"{self.storage.url}: what is committed does not fit what was planned:{lines}{more}\n"
-            "Either two runs planned at once in a store that let both create the same name, or "
-            "_run/ was changed by hand. Run into a new OUTPUT"
+            f"{self.storage.url}: the commits do not match the plans:{lines}{more}\n"
+            "Either the store let two runs create the same plan, or files below _run/ were changed "
+            "by hand. Set output.path to a new directory and run again"
         )
-
-    def _times(self) -> Mapping[str, float]:
-        """This session's times, or those of the one that did the work where nothing was left."""
-        earlier = self.ledger.manifest()
-        if earlier and not self.timing.spans:
-            return earlier
-        progress = self.state.progress()
-        return self.timing.seconds(progress.prompt_tokens + progress.output_tokens)
 
 
 def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
-
-
-def _shares(pools: Sequence[Sequence[Unit]], room: int) -> list[int]:
-    """How many engines each pool may have: one, and all others where most seconds are left for
-    each."""
-    seconds = [sum(unit.seconds for unit in pool) for pool in pools]
-    shares = [1] * len(pools)
-    while sum(shares) < room and any(seconds):
-        shares[max(range(len(pools)), key=lambda at: seconds[at] / shares[at])] += 1
-    return shares

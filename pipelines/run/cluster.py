@@ -1,4 +1,7 @@
-"""The Ray cluster: join or start it, say what it has, and set Ray Data up for phifleet."""
+"""The Ray cluster: join or start it, read its resources, and configure Ray Data.
+
+Knows the `compute` section of a job; nothing of models, units or storage.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,22 @@ from pipelines.models.cost import Device, device_named
 from pipelines.run.signals import STOPPING
 
 _ACCELERATOR = "accelerator_type:"
-# In the main thread Ray would put a handler for SIGTERM in the place of ours, and what a handler
-# raises while a process is forked is lost there and leaves logging locked. The thread stays: Ray's
-# processes end with the one that started them.
+# In the main thread Ray would replace our handler of SIGTERM, and an exception that a handler
+# raises while a process is forked is lost and leaves logging locked. The thread must not end:
+# Ray's processes end with the thread that started them.
 _STARTER = ThreadPoolExecutor(1, "ray")
 _THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What Ray has for engines: whole CPUs, GPUs, and the type of the GPUs."""
+    """The resources of a Ray cluster.
+
+    Attributes:
+        cpus: whole CPUs.
+        gpus: GPUs; Ray allows fractions.
+        accelerator: Ray's name of the GPUs' type, `unknown` if Ray reports none, None without GPUs.
+    """
 
     cpus: int
     gpus: float
@@ -37,12 +46,13 @@ class Cluster:
 
     @property
     def device(self) -> Device:
+        """The speed and memory of the GPUs (or of the CPU) for cost estimates."""
         return device_named(self.accelerator)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineResources:
-    """What one engine takes of the cluster, and how many may find room."""
+    """The CPUs and GPUs of one engine, and the number of engines that fit the cluster."""
 
     cpus: float
     gpus: float
@@ -50,11 +60,13 @@ class EngineResources:
 
 
 def join_cluster() -> Cluster:
-    """Join the cluster that RAY_ADDRESS names, or start one here. Raises ClusterError.
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine, and return its
+    resources. Raises ClusterError.
 
-    What a signal raises meanwhile comes once Ray is there, and can be left.
+    An exception that a signal handler raises during the start is raised after it, so that the
+    caller can call `leave_cluster`.
     """
-    # Ray gives its workers, engines among them, a lower priority than its own daemons
+    # by default Ray gives its workers, engines among them, a lower priority than its own daemons
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         started = _STARTER.submit(_start)
@@ -63,16 +75,19 @@ def join_cluster() -> Cluster:
         finally:
             wait([started])
             _take_back_signals()
-    # Ray raises a bare Exception where a node is not up in time
+    # Ray raises a bare Exception if a node does not start in time
     except Exception as error:
-        raise ClusterError(f"Ray did not start: {error}") from error
+        address = os.environ.get("RAY_ADDRESS") or "a new cluster on this machine"
+        raise ClusterError(
+            f"Ray did not start ({address}): {error}. Check RAY_ADDRESS and the log"
+        ) from error
     _set_up_ray_data()
     return _resources()
 
 
 def _take_back_signals() -> None:
-    """Put our handlers over the one that Ray's C++ code has put over them for SIGTERM, which passes
-    the signal on, and aborts the process where it has not ended within three seconds."""
+    """Restore Python's handlers of SIGINT and SIGTERM. Ray's C++ code replaces that of SIGTERM with
+    one that also aborts the process if it has not ended within three seconds."""
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             signal.signal(number, signal.getsignal(number))
@@ -85,18 +100,18 @@ def _start() -> None:
         log_to_driver=True,
         logging_level=logging.WARNING,
         ignore_reinit_error=True,
-        # its ten processes start before anything of ours; metrics do not need it
+        # the dashboard starts ten processes before ours; metrics do not need it
         include_dashboard=False,
     )
 
 
 @functools.cache
 def _detach_forks_of_starter() -> None:
-    """Have Ray's processes start in sessions of their own.
+    """Start each of Ray's processes in a session of its own.
 
-    A signal to the process group, as GNU timeout and schedulers send it, would end them while the
-    driver still needs them, to end its workers and to leave. Ray has no option for it; Python runs
-    this function in each of them before it becomes one of Ray's programs.
+    GNU timeout and job schedulers send signals to the whole process group. That would end Ray's
+    processes while the driver still needs them to end its workers and to leave the cluster. Ray has
+    no option for it: a hook does it in each forked process before that executes Ray's program.
     """
 
     def detach() -> None:
@@ -107,13 +122,14 @@ def _detach_forks_of_starter() -> None:
 
 
 def leave_cluster() -> None:
-    """Leave the cluster, and end it where `join_cluster` started it."""
-    # in another thread, so that this one handles signals meanwhile
+    """Leave the cluster, and end it if `join_cluster` started it."""
+    # in another thread, so that this one can handle signals during the wait
     _STARTER.submit(ray.shutdown).result()
 
 
 def metrics_addresses() -> list[str]:
-    """Where each node's Prometheus endpoint answers: workers, engines and Ray itself."""
+    """Return the URL of each node's Prometheus endpoint, which serves the metrics of its workers,
+    its engines and Ray."""
     nodes = [node for node in _nodes() if node["Alive"] and node["MetricsExportPort"] > 0]
     return [
         f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes
@@ -121,42 +137,49 @@ def metrics_addresses() -> list[str]:
 
 
 def _nodes() -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # as Ray ships it
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types for this
     return nodes
 
 
 def _resources() -> Cluster:
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # as Ray ships it
-    types = [name.removeprefix(_ACCELERATOR) for name in found if name.startswith(_ACCELERATOR)]
-    gpus = float(found.get("GPU", 0))
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types for this
+    types = [name.removeprefix(_ACCELERATOR) for name in resources if name.startswith(_ACCELERATOR)]
+    gpus = float(resources.get("GPU", 0))
     accelerator = (types[0] if types else "unknown") if gpus else None
-    return Cluster(int(found.get("CPU", 0)), gpus, accelerator)
+    return Cluster(int(resources.get("CPU", 0)), gpus, accelerator)
 
 
 def _set_up_ray_data() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # A unit of long documents may take longer than Ray Data waits for a sign of life by default.
+    # A unit of long documents may take longer than Ray Data's default timeout without progress.
     context.execution_no_progress_timeout_s = 6 * 3600
 
 
 def engine_resources(cluster: Cluster, compute: Compute) -> EngineResources:
-    """What an engine takes under a job's `compute`. Raises ClusterError where not even one fits."""
-    wanted = compute.gpus_per_replica
-    if wanted == "auto" and cluster.gpus:
-        room = int(cluster.gpus / compute.tensor_parallel)
-        if room == 0:
+    """Return the resources of each engine under a job's `compute` section.
+
+    Without GPUs, or with `gpus_per_replica: 0`, an engine takes two CPUs, or the only one. A number
+    of GPUs is not checked against the cluster, whose autoscaler may add nodes. Raises ClusterError
+    if not even one engine fits.
+    """
+    requested = compute.gpus_per_replica
+    if requested == "auto" and cluster.gpus:
+        max_engines = int(cluster.gpus / compute.tensor_parallel)
+        if max_engines == 0:
             raise ClusterError(
-                f"compute.tensor_parallel: an engine wants {compute.tensor_parallel} GPUs, "
-                f"the cluster has {cluster.gpus:g}"
+                f"compute.tensor_parallel: an engine needs {compute.tensor_parallel} GPUs, "
+                f"but the cluster has {cluster.gpus:g}; lower the value, or add GPUs"
             )
-        return EngineResources(cpus=1, gpus=compute.tensor_parallel, max_engines=room)
-    if wanted not in ("auto", 0):
-        # GPUs asked for by number may still be brought by the cluster's autoscaler
-        return EngineResources(cpus=1, gpus=float(wanted), max_engines=compute.replicas.max)
-    # An engine on CPUs computes in a process of its own, beside the actor that feeds it.
+        return EngineResources(cpus=1, gpus=compute.tensor_parallel, max_engines=max_engines)
+    if requested not in ("auto", 0):
+        return EngineResources(cpus=1, gpus=float(requested), max_engines=compute.replicas.max)
+    # an engine on CPUs computes in a process of its own, in addition to the actor's
     cpus = min(2, cluster.cpus)
     if cpus == 0:
-        raise ClusterError("Ray has no CPU; an engine without a GPU needs one or two")
+        raise ClusterError(
+            "the Ray cluster has no CPU, but an engine without a GPU needs one or two; add nodes "
+            "with CPUs"
+        )
     return EngineResources(cpus=cpus, gpus=0, max_engines=cluster.cpus // cpus)

@@ -1,6 +1,6 @@
-"""The manifest: what `_manifest.json` and `run --json` say of a run, from its commits.
+"""The manifest of a run: the content of `_manifest.json` and of `run --json`.
 
-Pure: records in, one dictionary of JSON values out.
+Computed from the plans and commits alone; reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pipelines.ledger.records import Commit, Plan, sum_counts
 from pipelines.run.prepared import PreparedJob
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
+"""Values of the manifest's `status`."""
 TIMES = ("engine_start_seconds", "steady_seconds", "wall_seconds", "tokens_per_second")
+"""The manifest's keys of times; see `Timing` in progress.py."""
 
 
 def build_manifest(
@@ -22,13 +24,23 @@ def build_manifest(
     commits: Sequence[Commit],
     times: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The manifest of a run whose every unit is committed. `times` has the keys of TIMES."""
+    """Return the manifest of a run, as JSON values.
+
+    Its `status` is TOO_MANY_DEAD_LETTERS if the fraction of dead letters exceeds
+    `limits.max_dead_letter_fraction`, else DONE.
+
+    Args:
+        prepared: the job with its model and tasks.
+        plans: all plans of the run.
+        commits: the commits of all their units.
+        times: seconds and tokens per second by the keys in TIMES.
+    """
     answered = sum(commit.answered for commit in commits)
     dead = sum(commit.dead_letters for commit in commits)
-    most = prepared.spec.limits.max_dead_letter_fraction
+    max_fraction = prepared.spec.limits.max_dead_letter_fraction
     return {
         "run": prepared.spec.name,
-        "status": TOO_MANY_DEAD_LETTERS if dead > most * (answered + dead) else DONE,
+        "status": TOO_MANY_DEAD_LETTERS if dead > max_fraction * (answered + dead) else DONE,
         "documents": answered + dead,
         "answered": answered,
         "dead_letters": dead,

@@ -1,8 +1,8 @@
-"""The metrics of documents and engines: their names, and how engine and driver record them.
+"""Prometheus metrics of documents and engines.
 
-Whoever has an engine records through Ray, whose endpoint on each node prefixes every name with
-`ray_`. A job's driver holds the totals of the whole run in a registry of its own and serves them on
-`metrics.port`.
+A process with an engine (worker or endpoint replica) records through Ray, whose endpoint on each
+node adds the prefix `ray_` to every name. A job's driver serves the totals of the whole run from a
+registry of its own on `metrics.port`. Knows nothing of how the numbers arise.
 """
 
 from __future__ import annotations
@@ -21,23 +21,28 @@ if TYPE_CHECKING:
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
+# Upper bounds of histogram buckets, in seconds.
 UNIT_SECONDS_BOUNDARIES = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800)
 DOCUMENT_SECONDS_BOUNDARIES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
 class EngineMetrics:
-    """What is done with one engine, through `ray.util.metrics`; Ray adds `_total` to the counters.
-    `tags` say whose it is: of which `run` or `app`, and of which `pool`."""
+    """The metrics of one engine, recorded through `ray.util.metrics`.
+
+    Ray adds `_total` to the names of counters.
+    """
 
     def __init__(self, tags: dict[str, str]) -> None:
+        """Create the metrics. `tags` are labels of all of them: the `run` or `app`, and the
+        `pool`."""
         from ray.util.metrics import Counter, Gauge, Histogram
 
         keys = tuple(tags)
 
-        def counter(name: str, description: str, *more: str) -> Counter:
-            made = Counter(f"phifleet_{name}", description, tag_keys=(*keys, *more))
-            made.set_default_tags(tags)
-            return made
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            metric = Counter(f"phifleet_{name}", description, tag_keys=(*keys, *labels))
+            metric.set_default_tags(tags)
+            return metric
 
         self._documents = counter("documents", "Documents finished, by status.", "status")
         self._dead = counter("dead_letters", "Dead letters, by reason.", "reason")
@@ -64,26 +69,31 @@ class EngineMetrics:
         for metric in (self._unit_seconds, self._document_seconds, self._in_flight):
             metric.set_default_tags(tags)
 
-    def document(self, outcome: DocumentResult, seconds: float | None = None) -> None:
-        """Count one finished document, that took so long where an engine read it to its end."""
-        self._documents.inc(tags={"status": "answered" if outcome.answered else "dead_letter"})
-        for letter in outcome.dead_letters():
-            self._dead.inc(tags={"reason": letter.problem.reason})
-        for answer in outcome.answers:
+    def document(self, result: DocumentResult, seconds: float | None = None) -> None:
+        """Count one finished document, its dead letters and its tokens.
+
+        `seconds` is the time from its admission to its answers, or None if no engine finished it.
+        """
+        self._documents.inc(tags={"status": "answered" if result.answered else "dead_letter"})
+        for dead_letter in result.dead_letters():
+            self._dead.inc(tags={"reason": dead_letter.problem.reason})
+        for answer in result.answers:
             self.tokens(answer.usage)
         if seconds is not None:
             self._document_seconds.observe(max(seconds, 1e-6))
 
     def tokens(self, used: Usage) -> None:
-        """Count the tokens of something that was answered."""
+        """Count the tokens of a document's task or of an HTTP request."""
         self._inc(self._prompt, used.prompt_tokens)
         self._inc(self._cached, used.cached_prompt_tokens)
         self._inc(self._output, used.output_tokens)
 
     def unit(self, seconds: float) -> None:
+        """Record a committed unit; `seconds` is the time from its start to its commit."""
         self._unit_seconds.observe(max(seconds, 1e-6))
 
     def in_flight(self, tokens: int) -> None:
+        """Set the KV cache tokens that admitted documents reserve now."""
         self._in_flight.set(tokens)
 
     @staticmethod
@@ -94,7 +104,22 @@ class EngineMetrics:
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """What the driver knows of the whole run at one moment; the source of its metrics."""
+    """The totals of a whole run at one moment, from which the driver's metrics are made.
+
+    Attributes:
+        run: the job's name.
+        answered: documents with at least one answer, in this session.
+        dead_letters: documents without an answer, in this session.
+        reasons: dead letters by reason.
+        prompt_tokens: prompt tokens of finished requests.
+        cached_prompt_tokens: the part of them found in the prefix cache.
+        output_tokens: generated tokens.
+        units_done: committed units.
+        units_left: units to run.
+        kv_tokens_in_flight: KV cache tokens reserved on all engines.
+        engine_restarts: engines started again after a death.
+        eta_seconds: estimated seconds to the end, or None if unknown.
+    """
 
     run: str
     answered: int
@@ -111,19 +136,24 @@ class RunTotals:
 
 
 class RunCollector(Collector):
-    """Turns the run's totals into Prometheus metrics at each scrape. A counter never falls: what an
-    engine's death takes back of the totals, Prometheus would count from nothing again."""
+    """Computes the run's Prometheus metrics at each scrape.
+
+    Counters keep their highest value. The death of an engine lowers the totals, because documents
+    must be answered again; Prometheus would take a lower counter for a restart from zero.
+    """
 
     def __init__(self, totals: Callable[[], RunTotals]) -> None:
+        """Call `totals` at each scrape."""
         self._totals = totals
         self._highest: dict[tuple[str, str], int] = {}
 
-    def _risen(self, name: str, label: str, value: int) -> int:
+    def _monotonic(self, name: str, label: str, value: int) -> int:
         highest = max(value, self._highest.get((name, label), 0))
         self._highest[name, label] = highest
         return highest
 
     def collect(self) -> Iterator[Metric]:
+        """Yield all metrics with their values now."""
         now = self._totals()
         yield self._counter(
             "documents",
@@ -146,7 +176,7 @@ class RunCollector(Collector):
             ("engine_restarts", "Engines started again after a death.", now.engine_restarts),
         ):
             family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run"])
-            family.add_metric([now.run], self._risen(name, "", value))
+            family.add_metric([now.run], self._monotonic(name, "", value))
             yield family
         yield _gauge(
             "kv_tokens_in_flight",
@@ -171,7 +201,7 @@ class RunCollector(Collector):
     ) -> CounterMetricFamily:
         family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run", label])
         for key, value in values.items():
-            family.add_metric([run, key], self._risen(name, key, value))
+            family.add_metric([run, key], self._monotonic(name, key, value))
         return family
 
 
@@ -182,7 +212,8 @@ def _gauge(name: str, text: str, run: str, value: float) -> GaugeMetricFamily:
 
 
 def serve_totals(port: int, totals: Callable[[], RunTotals]) -> tuple[WSGIServer, Thread]:
-    """Serve the run's metrics on this port of every interface until the process ends."""
+    """Serve a run's metrics over HTTP on `port` of every interface, until the process ends; return
+    the server and its thread. Raises OSError if the port is in use."""
     registry = CollectorRegistry()
     registry.register(RunCollector(totals))
     return start_http_server(port, registry=registry)

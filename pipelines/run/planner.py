@@ -1,4 +1,4 @@
-"""The planner: index what is new in the corpus and record its units in the ledger.
+"""The planner: index the new files of the corpus and record their units in the ledger.
 
 A large corpus is indexed on Ray's CPUs, a small one in this process. Knows the index and the
 ledger; nothing of engines or of how units are run.
@@ -24,19 +24,30 @@ from pipelines.ledger.ledger import Ledger, new_index
 from pipelines.ledger.records import Plan, sum_counts
 from pipelines.run.cluster import Cluster
 from pipelines.run.prepared import PreparedJob
-from pipelines.run.progress import RunState
+from pipelines.run.state import RunState
 from pipelines.storage import Storage
 
+# Ids that one task on Ray compares at a time, to bound its memory.
 _IDS_PER_SHARE = 20_000_000
-# What this process has done before Ray has started a process for it.
 SMALL_CORPUS_BYTES = 4 * 2**20
+"""Files of at most this many bytes together are read in this process: that takes less time than the
+start of a process on Ray."""
 _FEW_IDS = 100_000
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Turns files that no plan knows yet into a plan of their own."""
+    """Turns input files that no plan contains into a further plan.
+
+    Attributes:
+        prepared: the job with its model and tasks.
+        ledger: the ledger of OUTPUT.
+        cluster: the cluster's resources; they decide how many spans are indexed concurrently.
+        unit_seconds: estimated engine time of one unit, in seconds.
+        state: the run's state for display, updated while the corpus is indexed.
+        skip_bad_files: skip files that cannot be read, instead of failing.
+    """
 
     prepared: PreparedJob
     ledger: Ledger
@@ -46,46 +57,51 @@ class Planner:
     skip_bad_files: bool = False
 
     def extend(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
-        """The plans, with one more where there are new files. Raises InputError."""
+        """Index the files `new` and record their plan; return all plans.
+
+        Raises InputError, or its subclass UnreadableFile, if the files are not a valid corpus;
+        StorageError.
+        """
         self.state.phase = "indexing"
         if self.skip_bad_files:
-            new = self._sound(new)
+            new = self._readable(new)
             if not new and not plans and self.state.skipped_files:
                 raise UnreadableFile(
-                    f"input.path: no file can be read to its end; {self.state.skipped_files[0]}"
+                    "input.path: none of the files can be read to its end; the first: "
+                    f"{self.state.skipped_files[0]}"
                 )
         while new:
             plans = self._add_plan(plans, new)
-            # where somebody else was first, theirs may lack some of ours
+            # if another driver recorded its plan first, that plan may lack some of these files
             planned = {file.path for plan in plans for file in plan.files}
             new = [file for file in new if file.path not in planned]
         return plans
 
     def _add_plan(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
-        """Index new files and record the next plan; return all plans as they stand then."""
+        """Index new files and try to record them as the next plan; return the recorded plans."""
         directory = new_index(len(plans))
         try:
             corpus = open_corpus(self.prepared.spec.input, new, _layout_of(plans))
-            found = self._index(corpus, directory)
-            self._check_ids(found, directory, plans)
+            spans = self._index(corpus, directory)
+            self._check_ids(spans, directory, plans)
         except PhifleetError as error:
-            # it holds the texts once more
+            # the index contains a copy of all texts
             with suppress(StorageError):
                 self.ledger.storage.remove(directory)
             if isinstance(error, UnreadableFile):
                 raise UnreadableFile(
-                    f"{error.message.rstrip('. ')}; write it again, or leave it out with "
-                    "--skip-bad-files"
+                    f"{error.message.rstrip('. ')}; replace the file with an intact copy, or skip "
+                    "it with --skip-bad-files"
                 ) from error
             raise
-        first = sum(len(plan.units) for plan in plans)
-        plan = _plan(corpus, found, directory, first)
+        first_unit = sum(len(plan.units) for plan in plans)
+        plan = _plan(corpus, spans, directory, first_unit)
         if not self.ledger.add_plan(len(plans), plan):
             self.ledger.storage.remove(directory)
         return self.ledger.plans()
 
-    def _sound(self, files: Sequence[SourceFile]) -> list[SourceFile]:
-        """Those of the files that can be read to their ends; the others are noted."""
+    def _readable(self, files: Sequence[SourceFile]) -> list[SourceFile]:
+        """Return the files that can be read to their ends, and list the others in the state."""
         self.state.phase = "looking for bad files"
         reasons = unreadable_files(self.prepared.spec.input, files)
         self.state.skipped_files = sorted(reasons.values())
@@ -105,109 +121,131 @@ class Planner:
         )
         spans = cut_spans(corpus.fragments, self.cluster.cpus)
         self.state.spans = len(spans)
-        found = []
-        for index in index_spans(spans, config):
-            found.append(index)
+        indexed = []
+        for span in index_spans(spans, config):
+            indexed.append(span)
             self.state.spans_done += 1
-            self.state.documents += index.rows
-        return found
+            self.state.documents += span.rows
+        return indexed
 
-    def _check_ids(self, found: Sequence[SpanIndex], directory: str, plans: Sequence[Plan]) -> None:
-        bad = [where for index in found for where in index.bad_ids]
-        if bad:
-            raise _refused_ids("are null, empty or not UTF-8", bad)
+    def _check_ids(self, spans: Sequence[SpanIndex], directory: str, plans: Sequence[Plan]) -> None:
+        """Raise InputError if an id is invalid, or occurs twice in these spans and all plans."""
+        column = self.prepared.spec.input.id_column
+        bad_ids = [bad_id for span in spans for bad_id in span.bad_ids]
+        if bad_ids:
+            raise _id_error(column, "has values that are null, empty or not UTF-8", bad_ids)
         files = [name for plan in plans for name in plan.rows_files]
         rows = sum(unit.rows for plan in plans for unit in plan.units)
-        rows += sum(index.rows for index in found)
-        files += _rows_files(directory, len(found))
-        doubled = duplicate_ids(self.ledger.storage, files, rows)
-        if doubled:
-            raise _refused_ids("stand more than once", doubled)
+        rows += sum(span.rows for span in spans)
+        files += _rows_files(directory, len(spans))
+        duplicates = duplicate_ids(self.ledger.storage, files, rows)
+        if duplicates:
+            raise _id_error(column, "has duplicate values", duplicates)
 
 
-def _refused_ids(what: str, named: Sequence[str]) -> InputError:
-    lines = (f"ids that {what}:", *named[:MAX_REPORTED])
+def _id_error(column: str, fault: str, ids: Sequence[str]) -> InputError:
+    lines = (f"input.id_column: {column!r} {fault}; the first:", *ids[:MAX_REPORTED])
     return InputError(
-        "\n  ".join(lines) + "\nGive every document an id of its own, or name another column as "
-        "input.id_column"
+        "\n  ".join(lines) + "\nGive every document a unique id, or set input.id_column to another "
+        "column"
     )
 
 
 def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[SourceFile]:
-    """Files that no plan knows. Raises InputError where a known one changed or is gone."""
+    """Return the files that no plan contains. Raises InputError if a planned file has changed or is
+    missing."""
     present = {file.path: file for file in files}
-    known = [file for plan in plans for file in plan.files]
-    for file in known:
+    planned = [file for plan in plans for file in plan.files]
+    for file in planned:
         if file.path not in present:
-            raise InputError(f"{file.path}: was part of this run and is gone; put it back")
+            raise InputError(
+                f"{file.path}: was part of this run and is missing; restore the file, or set "
+                "output.path to a new directory"
+            )
         if present[file.path] != file:
             raise InputError(
-                f"{file.path}: has changed since it was indexed; put the old one back, or run "
-                "into another OUTPUT"
+                f"{file.path}: has changed since it was indexed; restore the old file, or set "
+                "output.path to a new directory"
             )
-    paths = {file.path for file in known}
+    paths = {file.path for file in planned}
     return [file for file in files if file.path not in paths]
 
 
 def index_spans(spans: Sequence[Sequence[Fragment]], config: IndexConfig) -> Iterator[SpanIndex]:
-    """Index spans on Ray Data, one CPU each, in any order; a small corpus here, in this process."""
-    if sum(piece.size_bytes for span in spans for piece in span) <= SMALL_CORPUS_BYTES:
+    """Index spans and yield their results as they are finished, in any order.
+
+    Each span is a task on Ray with one CPU. Spans of at most SMALL_CORPUS_BYTES together are
+    indexed in this process, in order. Raises InputError, StorageError, RayError.
+    """
+    size_bytes = sum(fragment.size_bytes for span in spans for fragment in span)
+    if size_bytes <= SMALL_CORPUS_BYTES:
         yield from (index_span(number, span, config) for number, span in enumerate(spans))
         return
-    shared = ray.put(config)
+    shared_config = ray.put(config)
 
     def index(row: dict[str, Any]) -> dict[str, Any]:
-        return {"found": _outcome(index_span, row["number"], row["pieces"], ray.get(shared))}
+        config = ray.get(shared_config)
+        return {"result": _result_or_error(index_span, row["number"], row["fragments"], config)}
 
-    rows = [{"number": number, "pieces": list(span)} for number, span in enumerate(spans)]
+    rows = [{"number": number, "fragments": list(span)} for number, span in enumerate(spans)]
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
     for row in dataset.map(index, num_cpus=1).iter_rows():
-        yield _value(row["found"])
+        yield _value(row["result"])
 
 
-def _outcome(asked: Callable[..., T], *given: Any) -> T | PhifleetError:
-    """What it returns, or its error, which raised on Ray would come as an error of Ray's."""
+def _result_or_error(function: Callable[..., T], *arguments: Any) -> T | PhifleetError:
+    """Return the function's result, or its PhifleetError: Ray would wrap a raised error in its own
+    class."""
     try:
-        return asked(*given)
+        return function(*arguments)
     except PhifleetError as error:
         return error
 
 
-def _value(outcome: T | PhifleetError) -> T:
-    if isinstance(outcome, PhifleetError):
-        raise outcome
-    return outcome
+def _value(result: T | PhifleetError) -> T:
+    if isinstance(result, PhifleetError):
+        raise result
+    return result
 
 
-def _answer(asked: Any) -> Any:
-    """What a task on Ray returned, or its error. A signal is heard meanwhile, as in `ray.get` it is
-    not."""
-    return _value(asked.future().result())
+def _wait_for(task: Any) -> Any:
+    """Return the result of a task on Ray, or raise its error. Signal handlers run during the wait,
+    which they do not in `ray.get`."""
+    return _value(task.future().result())
 
 
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
-    """Why files cannot be read, by path: each is read whole, many of them on Ray's CPUs."""
+    """Read each file to its end; return why the unreadable ones cannot be read, by path. Many files
+    are read on Ray's CPUs."""
     if sum(file.size_bytes for file in files) <= SMALL_CORPUS_BYTES:
-        found = [unreadable_reason(spec, file) for file in files]
+        reasons = [unreadable_reason(spec, file) for file in files]
     else:
-        look = ray.remote(num_cpus=1)(_outcome)
-        asked = [look.remote(unreadable_reason, spec, file) for file in files]
-        found = [_answer(each) for each in asked]
-    return {file.path: why for file, why in zip(files, found, strict=True) if why}
+        check = ray.remote(num_cpus=1)(_result_or_error)
+        tasks = [check.remote(unreadable_reason, spec, file) for file in files]
+        reasons = [_wait_for(task) for task in tasks]
+    return {file.path: why for file, why in zip(files, reasons, strict=True) if why}
 
 
 def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> list[str]:
-    """Ids that stand twice in the index, the first ten; where there are many, looked for on Ray, a
-    share at a time."""
+    """Return descriptions of ids that occur more than once in the index, at most ten from each
+    share.
+
+    More than 100,000 ids are compared on Ray, in shares of about 20 million, one after the other.
+
+    Args:
+        storage: OUTPUT.
+        rows_files: names of the index files with the ids.
+        rows: number of ids in them.
+    """
     if rows <= _FEW_IDS:
         return find_duplicates(storage, rows_files, share=0, shares=1)
     shares = 1 + rows // _IDS_PER_SHARE
 
-    look = ray.remote(num_cpus=1)(_outcome)
-    found: list[str] = []
+    find = ray.remote(num_cpus=1)(_result_or_error)
+    duplicates: list[str] = []
     for share in range(shares):
-        found += _answer(look.remote(find_duplicates, storage, rows_files, share, shares))
-    return found
+        duplicates += _wait_for(find.remote(find_duplicates, storage, rows_files, share, shares))
+    return duplicates
 
 
 def _rows_files(directory: str, spans: int) -> list[str]:
@@ -215,17 +253,18 @@ def _rows_files(directory: str, spans: int) -> list[str]:
 
 
 def _layout_of(plans: Sequence[Plan]) -> Layout | None:
-    """What all files of these plans have in common, None where none has a row."""
-    found = [plan.layout for plan in plans if plan.layout is not None]
-    return Layout.from_text(found[0]) if found else None
+    """Return the layout that all files of these plans have in common, or None if no plan has a
+    row."""
+    layouts = [plan.layout for plan in plans if plan.layout is not None]
+    return Layout.from_text(layouts[0]) if layouts else None
 
 
-def _plan(corpus: Corpus, found: Sequence[SpanIndex], directory: str, first: int) -> Plan:
-    units = number_units([unit for index in found for unit in index.units], first)
+def _plan(corpus: Corpus, spans: Sequence[SpanIndex], directory: str, first_unit: int) -> Plan:
+    units = number_units([unit for span in spans for unit in span.units], first_unit)
     return Plan(
         files=corpus.files,
         units=tuple(units),
-        rows_files=tuple(_rows_files(directory, len(found))),
-        problems=sum_counts(index.problems for index in found),
+        rows_files=tuple(_rows_files(directory, len(spans))),
+        problems=sum_counts(span.problems for span in spans),
         layout=corpus.layout.to_text() if units else None,
     )

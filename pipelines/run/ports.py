@@ -1,8 +1,8 @@
-"""Free ports for servers of this machine that are told theirs before they listen.
+"""Free ports for servers that get their port before they listen on it.
 
-A port that the kernel chose may be another's a moment later: it hands the same ones to every
-connection, and Ray listens at some of them (52365). These are drawn from where neither the kernel
-nor Ray takes any, and no two processes draw the same.
+A port that the kernel chose and the caller released may be in use a moment later: the kernel gives
+the same range to every outgoing connection, and Ray listens on some of it (52365). These ports come
+from a range that neither the kernel nor Ray assigns, and no two processes get the same one.
 """
 
 from __future__ import annotations
@@ -14,36 +14,39 @@ from contextlib import suppress
 
 from pipelines.errors import ClusterError
 
-# Below, Ray's workers have 10002 to 19999; above, its fronts have 30000 to 31000, and Linux gives
-# out 32768 to 60999 by itself.
 PORTS = range(20_000, 30_000)
-_TRIED = 200
-# A name of Linux that is no file: of one holder, and nobody's when its process ends. Like ports, it
-# is known within one network namespace.
+"""The range of ports. Ray's workers use 10002 to 19999, its ingress uses 30000 to 31000, and Linux
+assigns 32768 to 60999."""
+_MAX_TRIES = 200
+# An abstract socket name of Linux, which is not a file: only one socket can be bound to it, and the
+# kernel frees it when the process ends. Like a port, it belongs to one network namespace.
 _NAME = "\0phifleet-port-{}"
-_held: list[socket.socket] = []
+_reservations: list[socket.socket] = []
 
 
 def free_port(ports: Iterable[int] = ()) -> int:
-    """Return a port that nothing listens on and that no other process, nor this one, is given as
-    long as this process lives: the first of `ports`, or any. Raises ClusterError."""
-    wanted = list(ports) or random.sample(PORTS, _TRIED)
-    for port in wanted:
-        holder = _hold(port)
+    """Return a TCP port on which nothing listens, the first such of `ports` or else any in PORTS.
+
+    No later call returns the same port while this process runs, in any process on this machine.
+    Raises ClusterError if no port is free.
+    """
+    candidates = list(ports) or random.sample(PORTS, _MAX_TRIES)
+    for port in candidates:
+        holder = _reserve(port)
         if holder is None:
             continue
         if _is_free(port):
-            _held.append(holder)
+            _reservations.append(holder)
             return port
         holder.close()
     raise ClusterError(
-        f"none of {len(wanted)} ports from {min(wanted)} to {max(wanted)} of this machine is free; "
-        "end what listens there"
+        f"all {len(candidates)} tried ports from {min(candidates)} to {max(candidates)} of this "
+        "machine are in use; stop a process that listens on one of them"
     )
 
 
-def _hold(port: int) -> socket.socket | None:
-    """What keeps others from giving out the port, or None where another does already."""
+def _reserve(port: int) -> socket.socket | None:
+    """Return a socket that reserves the port until it is closed, or None if another socket does."""
     holder = socket.socket(socket.AF_UNIX)
     try:
         holder.bind(_NAME.format(port))
@@ -55,7 +58,7 @@ def _hold(port: int) -> socket.socket | None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe, suppress(OSError):
-        # as servers do, also where connections of the last one linger
+        # as servers do: connections of an earlier server may still be in TIME_WAIT
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("", port))
         return True

@@ -1,6 +1,6 @@
-"""A job made ready: its model found, its tasks tokenized, the lengths and the fingerprint known.
+"""A prepared job: the model resolved, the tasks tokenized, token limits and fingerprint computed.
 
-What `show`, `run` and `verify` need before anything is read or any cluster joined. Knows no Ray.
+`show`, `run` and `verify` prepare a job before they read input or join a cluster. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
-from pipelines.engine.vllm_engine import EngineConfig
+from pipelines.engine.config import EngineConfig
 from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.resolve import Model, effective_lengths, on_hub, resolve
@@ -22,12 +22,20 @@ from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
 from pipelines.text.prompts import PROMPT_VERSION, Prompts
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
+# Lengths of engines are rounded up to a multiple of this many tokens.
 _LEN_STEP = 1024
 
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job with its model and everything that follows from both."""
+    """A job with its resolved model.
+
+    Attributes:
+        job: the job file's content.
+        model: the resolved model.
+        tasks: the tokenized tasks, and the plan by which documents are read.
+        digests: a digest of each key that changes answers, by the key's path in the job file.
+    """
 
     job: Job
     model: Model
@@ -36,15 +44,17 @@ class PreparedJob:
 
     @property
     def spec(self) -> JobSpec:
+        """The validated job file."""
         return self.job.spec
 
     @property
     def fingerprint(self) -> str:
+        """One digest of everything that changes answers; recorded in OUTPUT."""
         return fingerprint(self.digests)
 
     @property
     def part_metadata(self) -> dict[str, str]:
-        """What every part's file metadata says of its making."""
+        """Key-value metadata of every Parquet file of the run: versions, model and fingerprint."""
         return {
             "phifleet.version": version("phifleet"),
             "phifleet.run": self.spec.name,
@@ -55,13 +65,20 @@ class PreparedJob:
         }
 
     def cost(self, device: Device) -> CostModel:
+        """Return the cost model of this job's documents on a device."""
         return CostModel(self.model, device, self.tasks.reading)
 
     def engine_config(self, pool: str, longest: int, *, gpu: bool) -> EngineConfig:
-        """The engine of a pool whose longest prompt takes `longest` tokens with its answer.
+        """Return the configuration of a pool's engines.
 
-        The short pool has exactly the length up to which the short rope factors hold; any other is
-        no longer than needed, because vLLM wants room in the KV cache for one whole sequence.
+        In the short pool, `max_model_len` is the length up to which the model's short rope factors
+        hold, if it has any. Otherwise it is `longest` rounded up, and no more, because vLLM needs
+        KV cache for one sequence of that length.
+
+        Args:
+            pool: `short` or `long`.
+            longest: tokens of the pool's longest prompt with its answer.
+            gpu: whether the engines run on GPUs.
         """
         rounded = -(-max(longest, 1) // _LEN_STEP) * _LEN_STEP
         length = min(rounded, self.model.max_model_len)
@@ -80,53 +97,67 @@ class PreparedJob:
         )
 
     def pool_of(self, document_tokens: int) -> str:
-        """The pool of a document of this length."""
+        """Return the pool, `short` or `long`, of a document of `document_tokens` tokens."""
         reading = self.tasks.reading
         longest = reading.lengths(np.array([document_tokens], dtype=np.int64)).longest
         return LONG if bool(reading.long_pool(longest)[0]) else SHORT
 
 
 def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> PreparedJob:
-    """Find the model and derive what follows. `recorded` is the job that OUTPUT holds, if any.
-    Raises SpecError, ModelError."""
+    """Resolve the job's model and tokenize its tasks.
+
+    `recorded` is the job record in OUTPUT, if there is one: its revision of the model is used
+    again. Raises SpecError, ModelError.
+    """
     spec = job.spec
-    # the weights are fetched where engines read them
+    # workers fetch the weights on their own nodes
     model = resolve(spec.model.name, _revision(job, recorded), weights=False)
     tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokenizer(model.path))
-    # what follows the model is part of the fingerprint as it was resolved
-    followed = {
+    # defaults that depend on the model enter the fingerprint with their resolved values
+    resolved = {
         "single_pass_tokens": tasks.reading.single_pass_tokens,
         "chunk_tokens": tasks.reading.chunk_size.chunk_tokens,
     }
-    read = spec.model_copy(
-        update={"long_documents": spec.long_documents.model_copy(update=followed)}
+    resolved_spec = spec.model_copy(
+        update={"long_documents": spec.long_documents.model_copy(update=resolved)}
     )
-    return PreparedJob(job, model, tasks, answer_digests(read, model.revision, PROMPT_VERSION))
+    return PreparedJob(
+        job, model, tasks, answer_digests(resolved_spec, model.revision, PROMPT_VERSION)
+    )
 
 
 def _revision(job: Job, recorded: Mapping[str, Any] | None) -> str | None:
-    """What the job asks for, or the commit that a run before it found for that on the hub, where
-    there may be a newer one by now."""
-    asked = job.spec.model
-    if recorded is None or recorded["model"] != asked.name or not on_hub(asked.name):
-        return asked.revision
-    before = (recorded["source"].get("model") or {}).get("revision")
-    found: str = recorded["revision"]
-    return found if before == asked.revision else asked.revision
+    """Return the revision to resolve: the recorded commit if an earlier run resolved the same
+    request on the hub, which may have a newer commit now, else the job's own."""
+    requested = job.spec.model
+    if recorded is None or recorded["model"] != requested.name or not on_hub(requested.name):
+        return requested.revision
+    earlier_request = (recorded["source"].get("model") or {}).get("revision")
+    resolved: str = recorded["revision"]
+    return resolved if earlier_request == requested.revision else requested.revision
 
 
 def prepare_tasks(
     specs: Sequence[TaskSpec],
     long_documents: LongDocuments,
     model: Model,
-    tokens: ChatTokenizer,
+    tokenizer: ChatTokenizer,
     longest: int | None = None,
 ) -> TaskSet:
-    """The tasks with their questions as ids, and how documents are read. `longest`: tokens of the
-    longest prompt with its answer that there is an engine for, where the model can do more. Raises
-    SpecError."""
-    each = tokenize_tasks(specs, tokens)
-    prompts = Prompts(tokens)
+    """Tokenize the tasks' questions, and plan how documents of each length are read.
+
+    Args:
+        specs: the tasks as the job or serve file defines them.
+        long_documents: that section of the file.
+        model: the resolved model.
+        tokenizer: the model's tokenizer.
+        longest: most tokens of a prompt with its answer for which there is an engine, or None for
+            the model's own limit.
+
+    Raises SpecError if a question and its answer do not fit.
+    """
+    tasks = tokenize_tasks(specs, tokenizer)
+    prompts = Prompts(tokenizer)
     effective = effective_lengths(model)
     lengths = ModelLengths(
         most=longest or model.max_model_len,
@@ -138,24 +169,25 @@ def prepare_tasks(
     reading = plan_reading(
         long_documents,
         lengths,
-        whole=_shape(prompts.whole_overhead, [task.question for task in each]),
-        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in each]),
+        whole=_shape(prompts.whole_overhead, [task.question for task in tasks]),
+        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in tasks]),
         notes=_shape(
             prompts.notes_overhead,
-            [task.combine_question for task in each if task.combine_question],
+            [task.combine_question for task in tasks if task.combine_question],
         ),
     )
-    return TaskSet(each, prompts, reading)
+    return TaskSet(tasks, prompts, reading)
 
 
-def _shape(overhead: int, asked: Sequence[Question]) -> PromptShape:
-    """The shape of prompts; one that is answered under a schema may have to be put again."""
-    repairs = [REPAIR_TOKENS if question.sampling.schema else 0 for question in asked]
+def _shape(overhead: int, questions: Sequence[Question]) -> PromptShape:
+    """Return the token counts of prompts with these questions. An answer under a schema may need a
+    second prompt that repairs it."""
+    repairs = [REPAIR_TOKENS if question.sampling.schema else 0 for question in questions]
     return PromptShape(
         overhead=overhead,
-        questions=tuple(len(question.token_ids) for question in asked),
+        questions=tuple(len(question.token_ids) for question in questions),
         answers=tuple(
-            question.sampling.max_tokens + more
-            for question, more in zip(asked, repairs, strict=True)
+            question.sampling.max_tokens + repair
+            for question, repair in zip(questions, repairs, strict=True)
         ),
     )

@@ -1,32 +1,36 @@
-"""Live progress: workers report running totals to one small actor, the driver reads them.
+"""Running totals of workers, and the times of a run, for display and metrics.
 
-Only for eyes and gauges. What a run has done is decided by its ledger.
+Knows no Ray. What a run has committed is decided by its ledger, not by these numbers.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # the board's process starts beside the engines and needs nothing of this
+    # the progress actor's process starts at the same time as the engines and needs no more modules
     from pipelines.documents import DocumentResult, Usage
-
-_BOARD_SECONDS = 10
-_LOGGER = logging.getLogger(__name__)
-Known = TypeVar("Known")
 
 
 @dataclass
 class Progress:
-    """Running totals of one worker, or of all of them together."""
+    """Running totals of one worker, or the sum of several workers'.
+
+    Attributes:
+        answered: documents with an answer to at least one task.
+        dead_letters: documents without any answer.
+        reasons: dead letters by reason, including those of single tasks.
+        prompt_tokens: prompt tokens of finished requests.
+        cached_prompt_tokens: the part of them found in the prefix cache.
+        output_tokens: generated tokens of finished requests.
+        kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
+        workers: number of workers counted here.
+        restarts: engines started again after a death.
+    """
 
     answered: int = 0
     dead_letters: int = 0
@@ -38,20 +42,21 @@ class Progress:
     workers: int = 0
     restarts: int = 0
 
-    def count(self, outcome: DocumentResult) -> None:
+    def count(self, result: DocumentResult) -> None:
         """Add one finished document."""
-        self.answered += outcome.answered
-        self.dead_letters += not outcome.answered
-        self.reasons.update(letter.problem.reason for letter in outcome.dead_letters())
+        self.answered += result.answered
+        self.dead_letters += not result.answered
+        self.reasons.update(letter.problem.reason for letter in result.dead_letters())
 
-    def uncount(self, outcome: DocumentResult) -> None:
-        """Take back a document that must be read again."""
-        self.answered -= outcome.answered
-        self.dead_letters -= not outcome.answered
-        self.reasons -= Counter(letter.problem.reason for letter in outcome.dead_letters())
+    def uncount(self, result: DocumentResult) -> None:
+        """Subtract a counted document that must be answered again."""
+        self.answered -= result.answered
+        self.dead_letters -= not result.answered
+        self.reasons -= Counter(letter.problem.reason for letter in result.dead_letters())
 
     def note_engine(self, used: Usage, kv_tokens_in_flight: int, restarts: int) -> None:
-        """What the worker's engines have done so far, documents half read included."""
+        """Set the totals of a worker's engines so far: `used` includes requests of documents that
+        are not finished yet."""
         self.prompt_tokens = used.prompt_tokens
         self.cached_prompt_tokens = used.cached_prompt_tokens
         self.output_tokens = used.output_tokens
@@ -60,11 +65,12 @@ class Progress:
 
     @property
     def documents(self) -> int:
+        """Finished documents: answered and dead letters."""
         return self.answered + self.dead_letters
 
 
 def total(parts: Iterable[Progress]) -> Progress:
-    """The sum of several workers' progress."""
+    """Return the sum of several workers' progress."""
     whole = Progress()
     for part in parts:
         whole.answered += part.answered
@@ -79,98 +85,29 @@ def total(parts: Iterable[Progress]) -> Progress:
     return whole
 
 
-def start_progress_actor() -> Any:
-    """A board on this node, which dies with it and with no other."""
-    here = ray.get_runtime_context().get_node_id()
-    nearby = NodeAffinitySchedulingStrategy(here, soft=True)
-    return ProgressActor.options(scheduling_strategy=nearby).remote()  # type: ignore[attr-defined]
-
-
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class ProgressActor:
-    """The actor that keeps each worker's latest progress. One that died is there again, and knows
-    what workers report from then on: their running totals."""
-
-    def __init__(self) -> None:
-        self._workers: dict[str, tuple[str, Progress]] = {}
-        self._gone = Progress()
-        self._failures: list[str] = []
-
-    def report(self, worker: str, life: str, progress: Progress) -> None:
-        """A worker that died and was started again has another life, and begins at nothing."""
-        before, known = self._workers.get(worker, (life, progress))
-        if before != life:
-            # what it has done counts on; it holds nothing, and is no worker beside its next life
-            known.workers = known.kv_tokens_in_flight = 0
-            self._gone = total((self._gone, known))
-        self._workers[worker] = (life, progress)
-
-    def report_failure(self, message: str) -> None:
-        """A worker says why it gives up, for a driver to which Ray may only say that it died."""
-        self._failures.append(message)
-
-    def failures(self) -> list[str]:
-        return self._failures
-
-    def read(self) -> Progress:
-        return total((self._gone, *(progress for _, progress in self._workers.values())))
-
-
-@dataclass
-class RunState:
-    """Where a run stands, for whoever watches it. Written by the run, read from another thread."""
-
-    phase: str = "starting"
-    documents: int = 0
-    tokens_to_run: int = 0
-    documents_before: int = 0
-    units: int = 0
-    units_done: int = 0
-    spans: int = 0
-    spans_done: int = 0
-    skipped_files: list[str] = field(default_factory=list)
-    progress_actor: Any = None
-    _known: Progress = field(default_factory=Progress, init=False)
-
-    def progress(self) -> Progress:
-        """What the workers have reported so far, as far as the board could be asked."""
-        self._known = self._ask("read", self._known)
-        return self._known
-
-    def failures(self) -> list[str]:
-        """What workers said before they gave up, as far as the board can be asked."""
-        none: list[str] = []
-        return self._ask("failures", none)
-
-    def _ask(self, method: str, otherwise: Known) -> Known:
-        """What the board answers; no run fails of one that is late or gone."""
-        if self.progress_actor is None:
-            return otherwise
-        try:
-            answer: Known = ray.get(
-                getattr(self.progress_actor, method).remote(), timeout=_BOARD_SECONDS
-            )
-        except ray.exceptions.RayError as error:
-            _LOGGER.warning("the board of the workers' progress does not answer: %s", error)
-            return otherwise
-        return answer
-
-
 @dataclass
 class Timing:
-    """Seconds of this session: engine starts, and the time in which any unit was under way."""
+    """Times of this session of a run: one call of `run`, not the sessions before it.
+
+    Attributes:
+        started: the session's start, on the monotonic clock.
+        engine_start_seconds: the slowest start of a worker's engine.
+        spans: start and end of each unit, in Unix seconds.
+    """
 
     started: float = field(default_factory=time.monotonic)
     engine_start_seconds: float = 0.0
     spans: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, row: Mapping[str, Any]) -> None:
+        """Add a finished unit: the keys `started`, `ended` and `engine_start_seconds` of a row that
+        `Worker` returned."""
         self.spans.append((row["started"], row["ended"]))
         self.engine_start_seconds = max(self.engine_start_seconds, row["engine_start_seconds"])
 
     @property
     def steady_seconds(self) -> float:
-        """Length of the union of all units' times."""
+        """Seconds during which at least one unit was in flight."""
         covered, end = 0.0, float("-inf")
         for start, stop in sorted(self.spans):
             covered += max(0.0, stop - max(start, end))
@@ -178,7 +115,11 @@ class Timing:
         return covered
 
     def seconds(self, tokens: int) -> dict[str, float]:
-        """The times that the manifest states; `tokens` were read and written in this session."""
+        """Return the manifest's times, by the keys of `pipelines.run.manifest.TIMES`.
+
+        `tokens` is the number of prompt and output tokens of this session, for its tokens per
+        second.
+        """
         steady = self.steady_seconds
         return {
             "engine_start_seconds": round(self.engine_start_seconds, 2),

@@ -1,7 +1,7 @@
-"""The screen: phifleet's own words go to the terminal, everybody else's noise to a log file.
+"""The screen: phifleet's own output goes to the terminal, the output of libraries to a log file.
 
 Ray, vLLM and the libraries below them write to file descriptors 1 and 2 from many processes and
-threads. While a `Screen` is on, those two point into the log.
+threads. `redirect_output` points these two to the log. Knows nothing of runs or endpoints.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _FRAMES_PER_SECOND = 2
 
 
 class Terminal(Console):
-    """Writes to `file`, and takes the size of that terminal. Rich asks descriptors 0 to 2 instead,
-    and while a `Screen` is on, none of them needs to be the terminal.
+    """A rich console on `file` that takes its size from that terminal.
 
-    Text is printed as it is: paths and names may look like rich's markup.
+    Rich would ask descriptors 0 to 2, none of which need be the terminal while output is
+    redirected. Text is printed verbatim, because paths and names may look like rich's markup.
     """
 
     def __init__(self, file: TextIO) -> None:
-        # FORCE_COLOR makes rich take a file for a terminal; colours it may have, a live view not
+        # FORCE_COLOR makes rich treat a file as a terminal: colours are wanted, a live view is not
         interactive = None if file.isatty() else False
         super().__init__(
             file=file, highlight=False, markup=False, emoji=False, force_interactive=interactive
@@ -38,7 +38,8 @@ class Terminal(Console):
 
     @property
     def size(self) -> ConsoleDimensions:
-        """Columns and lines now; COLUMNS and LINES of the environment come first, as in rich."""
+        """The terminal's columns and lines now. As in rich, the environment's COLUMNS and LINES
+        take precedence."""
         default = super().size
         if not self.file.isatty():
             return default
@@ -50,12 +51,17 @@ class Terminal(Console):
 
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
-        raise AttributeError("the size is the terminal's own")
+        raise AttributeError("the size of a Terminal cannot be set: it is read from the terminal")
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Where to speak: `console` for people (standard error), `results` for the answer itself."""
+    """The output streams of a command while libraries' output is redirected.
+
+    Attributes:
+        console: messages for people, on standard error.
+        results: the command's result, on standard output.
+    """
 
     console: Console
     results: TextIO
@@ -63,9 +69,11 @@ class Screen:
 
     @contextmanager
     def live_view(self, render: Callable[[], RenderableType]) -> Iterator[None]:
-        """Keep what `render` returns below all that is printed, until the block ends. It stays
-        where the block raises, and is removed where it does not."""
-        # Live would print what others write to sys.stdout and sys.stderr: that is the log's
+        """Show what `render` returns below all other output during the block, twice a second.
+
+        The view is removed at the end of the block, but stays if the block raises.
+        """
+        # Live would also print what libraries write to sys.stdout and sys.stderr
         live = Live(
             get_renderable=render,
             console=self.console,
@@ -82,43 +90,46 @@ class Screen:
             self._views.remove(live)
 
     def end_views(self) -> None:
-        """Give the terminal its cursor back, before a process ends without ending its blocks."""
+        """Stop all live views and show the cursor again. Call it before the process ends without
+        leaving their blocks."""
         for live in self._views:
             live.stop()
 
 
 @contextmanager
 def redirect_output(log: Path) -> Iterator[Screen]:
-    """Send file descriptors 1 and 2 to `log` until the block ends; yield the terminal.
+    """Append what is written to file descriptors 1 and 2 to the file `log` during the block; yield
+    a Screen on the original two.
 
-    Raises StorageError where the log cannot be written.
+    Raises StorageError if the log cannot be opened for writing.
     """
     with storage_errors("write", str(log)):
         log.parent.mkdir(parents=True, exist_ok=True)
-        noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    out, err = (os.fdopen(fd, "w", buffering=1) for fd in kept)
+    originals = [os.dup(1), os.dup(2)]
+    out, err = (os.fdopen(fd, "w", buffering=1) for fd in originals)
     try:
-        os.dup2(noise, 1)
-        os.dup2(noise, 2)
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
         yield Screen(Terminal(err), out)
     finally:
         for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-            _flush_noise(number, stream)
-            os.dup2(kept[number - 1], number)
-        os.close(noise)
+            _flush_to_log(number, stream)
+            os.dup2(originals[number - 1], number)
+        os.close(log_fd)
         out.close()
         err.close()
 
 
-def _flush_noise(number: int, stream: TextIO) -> None:
-    """Send what waits in a stream to the log; where that is full, nowhere."""
+def _flush_to_log(number: int, stream: TextIO) -> None:
+    """Flush a stream's buffer to the log, or drop it if the log cannot be written, for example
+    because the disk is full."""
     try:
         stream.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, number)
+        os.close(devnull)
         stream.flush()

@@ -1,7 +1,7 @@
-"""Signals that ask this process to stop, each of them told once.
+"""Signals that ask this process to stop: SIGINT and SIGTERM, with duplicates removed.
 
 GNU timeout and other programs signal a command and then its process group: the command gets two
-within microseconds, and they are one request. Knows nothing of what is stopped.
+signals within microseconds for one request. Knows nothing of what is stopped.
 """
 
 from __future__ import annotations
@@ -12,36 +12,40 @@ from collections.abc import Callable
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""The signals that ask a process to stop."""
+# Signals within this time of the last one handled belong to the same request.
 _ONE_REQUEST_SECONDS = 1.0
 
 
 class StopRequests:
-    """Calls a handler for SIGINT and SIGTERM, but not within a second after the last call. Used in
-    the main thread, as Python wants it."""
+    """Calls a handler at SIGINT and SIGTERM, at most once a second.
+
+    Use it in the main thread: Python allows signal handlers only there.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._called: float | None = None
 
     def handle(self, handler: Callable[[signal.Signals], None]) -> None:
-        """Have `handler` called from now on, instead of the one before."""
+        """Call `handler` with the signal's number from now on, in place of an earlier handler."""
 
-        def heed(number: int, frame: FrameType | None) -> None:
+        def on_signal(number: int, frame: FrameType | None) -> None:
             now = self._clock()
             if self._called is None or now - self._called > _ONE_REQUEST_SECONDS:
                 self._called = now
                 handler(signal.Signals(number))
 
-        for each in STOPPING:
-            signal.signal(each, heed)
+        for number in STOPPING:
+            signal.signal(number, on_signal)
 
 
 def end_at_once(number: signal.Signals) -> None:
-    """End this process as the signal does where nobody handles it."""
+    """End this process as the signal does by default: no handler or `finally` block runs."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 
 
 def interrupt(number: signal.Signals) -> None:
-    """Raises KeyboardInterrupt."""
+    """Raise KeyboardInterrupt with the signal's name, as a handler for StopRequests."""
     raise KeyboardInterrupt(number.name)

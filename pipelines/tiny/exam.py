@@ -21,7 +21,8 @@ from pipelines.answering.combining import Combiner, Finding
 from pipelines.answering.passages import passages, single_pass_ids
 from pipelines.answering.protocols import Engine
 from pipelines.documents import AnswerValue, Document, Fields, Label, Reply, Summary, Usage
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,

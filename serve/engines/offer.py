@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.corpus.units import LONG, SHORT
-from pipelines.engine.vllm_engine import EngineConfig
+from pipelines.engine.config import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
 from pipelines.job.jobfile import Section
 from pipelines.job.spec import TaskSpec, checked

@@ -20,7 +20,8 @@ from typing import Any
 from pipelines.answering.answer import answer_document
 from pipelines.answering.protocols import ChunkResult, ProgressCallback
 from pipelines.documents import Answer, Document, DocumentResult, Usage
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied, flatten_errors
 from pipelines.job.spec import TaskSpec
 from pipelines.run.metrics import EngineMetrics

@@ -118,10 +118,10 @@ class QuickEngine:
 class ChaosWorker(Worker):
     def start_engine(self) -> Any:
         if os.environ["CHAOS_ENGINE"] == "quick":
-            engine: Engine = QuickEngine(self._tokens)
+            engine: Engine = QuickEngine(self._tokenizer)
             return engine
         config = replace(self._engine_config, hangs_after=30.0)
-        return RealEngine(config, self._tokens, ray_metrics=True)
+        return RealEngine(config, self._tokenizer, ray_metrics=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ async def _hold(admission: Admission, tokens: int, log: list[int], name: int) ->
 
 
 @given(st.lists(st.integers(1, 150), max_size=30))
-def test_never_holds_more_than_the_capacity_and_keeps_the_order(sizes: list[int]) -> None:
+def test_tokens_in_flight_stay_within_the_capacity_and_waiters_keep_their_order(
+    sizes: list[int],
+) -> None:
     async def run() -> None:
         admission = Admission(100)
         log: list[int] = []
@@ -28,7 +30,9 @@ def test_never_holds_more_than_the_capacity_and_keeps_the_order(sizes: list[int]
     asyncio.run(run())
 
 
-async def test_a_document_larger_than_the_capacity_is_admitted_alone() -> None:
+async def test_a_request_larger_than_the_capacity_is_admitted_when_nothing_else_is_in_flight() -> (
+    None
+):
     admission = Admission(100)
     async with admission.hold(1_000):
         assert admission.in_flight_tokens == 100
@@ -38,7 +42,7 @@ async def test_a_document_larger_than_the_capacity_is_admitted_alone() -> None:
     await waiting
 
 
-async def test_a_large_document_is_not_overtaken_for_ever_by_small_ones() -> None:
+async def test_a_small_request_does_not_overtake_a_large_one() -> None:
     admission = Admission(100)
     log: list[int] = []
     async with admission.hold(60):
@@ -51,7 +55,7 @@ async def test_a_large_document_is_not_overtaken_for_ever_by_small_ones() -> Non
     assert log == [1, 2]
 
 
-async def test_cancelling_a_waiter_gives_its_place_to_the_next() -> None:
+async def test_cancelling_a_waiter_admits_the_next_one() -> None:
     admission = Admission(100)
     log: list[int] = []
     async with admission.hold(60):
@@ -77,6 +81,6 @@ async def test_cancelling_one_just_admitted_returns_its_tokens() -> None:
     assert admission.in_flight_tokens == 0
 
 
-def test_a_capacity_of_nothing_is_refused() -> None:
+def test_a_capacity_of_zero_is_an_error() -> None:
     with pytest.raises(ValueError, match="capacity_tokens is 0"):
         Admission(0)

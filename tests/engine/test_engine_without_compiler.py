@@ -1,4 +1,4 @@
-"""An engine on a machine that has no C++ compiler, as the README asks for none."""
+"""Tests of an engine on a machine without a C++ compiler: the README requires none."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.vllm_engine import EngineConfig, set_environment
+from pipelines.engine.config import EngineConfig, set_environment
 from pipelines.models.resolve import Model
 
 _COMPILERS = re.compile(
     r"(.*-)?(g?cc|[cg]\+\+|clang(\+\+)?|cpp|as|ld(\..+)?|c[89]9|icpx?)(-[\d.]+)?"
 )
-# A label is asked for with log-probabilities; the process and its engine have the given PATH.
+# Requests a label with log-probabilities. The process and its engine have the given PATH.
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from pipelines.engine.vllm_engine import EngineConfig, VllmEngine
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.models.resolve import resolve
 from pipelines.tasks.kinds import Sampling
 from pipelines.text.tokens import load_tokenizer
 
-async def ask(engine, tokens):
-    prompt = tokens.encode("Is it a statement?")
+async def ask(engine, tokenizer):
+    prompt = tokenizer.encode("Is it a statement?")
     sampling = Sampling(max_tokens=8, choices=("statement", "expression"))
     print("logprob", (await engine.generate(prompt, sampling)).logprob)
 
 if __name__ == "__main__":
     model = resolve("tiny-random")
-    tokens = load_tokenizer(model.path)
-    engine = VllmEngine(EngineConfig(model, 512, gpu=False), tokens)
-    asyncio.run(ask(engine, tokens))
+    tokenizer = load_tokenizer(model.path)
+    engine = VllmEngine(EngineConfig(model, 512, gpu=False), tokenizer)
+    asyncio.run(ask(engine, tokenizer))
     engine.shutdown()
 """
 
 
 @pytest.fixture
 def without_compiler(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment, but PATH has all programs except compilers and linkers."""
+    """Return an environment whose PATH has all programs except compilers and linkers."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for directory in os.environ["PATH"].split(os.pathsep):
@@ -57,7 +58,7 @@ def without_compiler(tmp_path: Path) -> Iterator[dict[str, str]]:
     yield {
         **kept,
         "PATH": str(programs),
-        # what was compiled before would do
+        # an empty cache, so that no earlier compilation is reused
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
         "VLLM_CPU_KVCACHE_SPACE": "1",
     }
@@ -76,14 +77,16 @@ def test_a_request_with_log_probabilities_needs_no_compiler(
 
 
 @pytest.mark.parametrize(("gpu", "expected"), [(False, "1"), (True, None)])
-def test_dynamo_is_off_for_cpus_alone(tiny_model: Model, gpu: bool, expected: str | None) -> None:
+def test_dynamo_is_disabled_on_cpus_only(
+    tiny_model: Model, gpu: bool, expected: str | None
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", {})
         set_environment(EngineConfig(tiny_model, 512, gpu=gpu))
         assert os.environ.get("TORCHDYNAMO_DISABLE") == expected
 
 
-def test_a_users_own_setting_of_dynamo_stays(tiny_model: Model) -> None:
+def test_a_users_setting_of_dynamo_is_kept(tiny_model: Model) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHDYNAMO_DISABLE", "0")
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")

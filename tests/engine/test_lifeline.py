@@ -1,4 +1,4 @@
-"""An engine's processes end with the process that uses them, however that ends."""
+"""Tests that an engine's processes end with the process that uses them, however that ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.models.resolve import Model
 CLIENT = Path(__file__).parents[1] / "engine_client.py"
 MARK = "CLIENT_OF"
 LIMIT_SECONDS = 300
-# Within which an engine is to be gone: where it starts, it imports vLLM first.
+# Seconds within which an engine must end; one that is starting imports vLLM first.
 ENDS_WITHIN, ENDS_STARTING_WITHIN = 10, 60
 
 
@@ -36,8 +36,8 @@ def client(tiny_model: Model, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
     yield process
     process.kill()
     process.wait()
-    for each in engines_of(MARK, str(tmp_path)):
-        each.kill()
+    for engine_process in engines_of(MARK, str(tmp_path)):
+        engine_process.kill()
 
 
 def await_moment(client: subprocess.Popen[bytes], moment: Callable[[], bool], log: Path) -> None:
@@ -55,10 +55,10 @@ def test_an_engine_waits_for_a_client_that_is_stopped_and_ends_with_one_that_is_
     assert len(processes) == 2
     client.send_signal(signal.SIGSTOP)
     time.sleep(2)
-    assert all(each.is_running() for each in processes)
-    # also one that hangs
-    for each in processes:
-        each.suspend()
+    assert all(p.is_running() for p in processes)
+    # stopped processes must end too
+    for engine_process in processes:
+        engine_process.suspend()
     client.kill()
     assert none_after(ENDS_WITHIN, lambda: engines_of(MARK, str(tmp_path))) == []
 
@@ -67,39 +67,39 @@ def test_an_engine_that_starts_ends_with_a_client_that_is_killed(
     client: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     await_moment(client, lambda: engines_of(MARK, str(tmp_path)) != [], tmp_path / "log")
-    # it has been told what it is to run
+    # until it has received its configuration
     time.sleep(1)
     client.kill()
     assert none_after(ENDS_STARTING_WITHIN, lambda: engines_of(MARK, str(tmp_path))) == []
 
 
-TIED = """
+UNPICKLING = """
 import ctypes, multiprocessing
 from pipelines.engine.lifeline import Lifeline
 from pipelines.models.resolve import Model
 
-def look(pipe, *lifelines):
-    told = ctypes.c_int()
-    ctypes.CDLL(None).prctl(2, ctypes.byref(told))  # PR_GET_PDEATHSIG
-    pipe.send(told.value)
+def send_death_signal(pipe, *lifelines):
+    number = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+    pipe.send(number.value)
 
 if __name__ == "__main__":
-    here, there = multiprocessing.Pipe()
+    receiver, sender = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     for lifelines in ((), (Lifeline(),)):
-        context.Process(target=look, args=(there, *lifelines)).start()
-        print(here.recv())
+        context.Process(target=send_death_signal, args=(sender, *lifelines)).start()
+        print(receiver.recv())
 """
 
 
-def test_a_process_is_tied_to_its_parent_where_a_lifeline_arrives(tmp_path: Path) -> None:
-    path = tmp_path / "tied.py"
-    path.write_text(TIED)
+def test_a_process_that_unpickles_a_lifeline_gets_a_death_signal(tmp_path: Path) -> None:
+    path = tmp_path / "unpickling.py"
+    path.write_text(UNPICKLING)
     done = subprocess.run([sys.executable, path], capture_output=True, text=True)
     assert done.stdout.split() == ["0", f"{signal.SIGKILL:d}"], done.stderr
 
 
-def test_a_lifeline_that_is_copied_changes_nothing_in_its_own_process() -> None:
+def test_copying_a_lifeline_in_its_own_process_sets_no_death_signal() -> None:
     lifeline = Lifeline()
     before = death_signal()
     for copied in (copy.deepcopy(lifeline), pickle.loads(pickle.dumps(lifeline))):  # noqa: S301
@@ -108,6 +108,7 @@ def test_a_lifeline_that_is_copied_changes_nothing_in_its_own_process() -> None:
 
 
 def death_signal() -> int:
-    told = ctypes.c_int()
-    ctypes.CDLL(None).prctl(2, ctypes.byref(told))  # PR_GET_PDEATHSIG
-    return told.value
+    """Return the signal that the kernel sends this process when its parent ends, or 0."""
+    number = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+    return number.value

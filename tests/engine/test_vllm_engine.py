@@ -1,4 +1,4 @@
-"""The real engine on the CPU: started once, asked by every test here."""
+"""Tests of the vLLM engine on the CPU: one engine, used by all tests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,8 @@ from fakes import tasks_of
 
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, Fields, Label
-from pipelines.engine.vllm_engine import (
-    EngineConfig,
-    VllmEngine,
-    cpu_cache_gib,
-    cpu_dtype,
-    engine_arguments,
-)
+from pipelines.engine.config import EngineConfig, engine_arguments
+from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
@@ -33,7 +28,7 @@ from pipelines.text.tokens import ChatTokenizer
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    # torch and vLLM, on import and on shutdown
+    # torch and vLLM warn on import and on shutdown
     pytest.mark.filterwarnings("ignore"),
 ]
 
@@ -52,9 +47,9 @@ def engine(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> Iterator[VllmEng
     started = VllmEngine(EngineConfig(tiny_model, 12_288, gpu=False), tiny_tokenizer)
     yield started
     started.shutdown()
-    # one open socket, and this process would never end
-    sockets = [each for each in gc.get_objects() if issubclass(type(each), zmq.Socket)]
-    assert all(each.closed for each in sockets)
+    # an open socket would keep this process from ending
+    sockets = [item for item in gc.get_objects() if issubclass(type(item), zmq.Socket)]
+    assert all(socket.closed for socket in sockets)
 
 
 @pytest.fixture(scope="session")
@@ -63,17 +58,17 @@ def tasks(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> TaskSet:
 
 
 async def test_all_kinds_of_task_are_answered(engine: VllmEngine, tasks: TaskSet) -> None:
-    outcome = await answer_document(Document("d", "A short text."), tasks, engine)
-    assert [answer.status for answer in outcome.answers] == ["answered"] * 4
-    label = outcome.answers[3].value
+    result = await answer_document(Document("d", "A short text."), tasks, engine)
+    assert [answer.status for answer in result.answers] == ["answered"] * 4
+    label = result.answers[3].value
     assert isinstance(label, Label) and label.label in ("statement", "expression")
 
 
-async def test_the_scheduler_comes_before_the_process_that_asks(engine: VllmEngine) -> None:
+async def test_the_scheduler_has_a_higher_priority_than_this_process(engine: VllmEngine) -> None:
     (scheduler,) = multiprocessing.active_children()
     assert engine.kv_cache_tokens
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, scheduler.pid or 0) < own
+    this_process = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, scheduler.pid or 0) < this_process
 
 
 async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None:
@@ -84,11 +79,11 @@ async def test_the_same_prompt_gives_the_same_answer(engine: VllmEngine) -> None
     assert first.usage.output_tokens == again.usage.output_tokens == 8
 
 
-async def test_the_first_token_is_told_once(engine: VllmEngine) -> None:
-    told: list[int] = []
+async def test_the_callback_for_the_first_token_is_called_once(engine: VllmEngine) -> None:
+    calls: list[int] = []
     prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Count."))
-    await engine.generate(prompt, Sampling(8), on_first_token=lambda: told.append(1))
-    assert told == [1]
+    await engine.generate(prompt, Sampling(8), on_first_token=lambda: calls.append(1))
+    assert calls == [1]
 
 
 async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_once(
@@ -96,26 +91,26 @@ async def test_four_tasks_on_a_document_longer_than_a_prefill_step_prefill_it_on
 ) -> None:
     steps = engine._llm.vllm_config.scheduler_config.max_num_batched_tokens
     assert len(engine.tokenizer.encode(LONG_TEXT)) > 1.5 * steps
-    outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
-    prompt = sum(answer.usage.prompt_tokens for answer in outcome.answers)
-    cached = sum(answer.usage.cached_prompt_tokens for answer in outcome.answers)
+    result = await answer_document(Document("long", LONG_TEXT), tasks, engine)
+    prompt = sum(answer.usage.prompt_tokens for answer in result.answers)
+    cached = sum(answer.usage.cached_prompt_tokens for answer in result.answers)
     assert cached / prompt >= 0.97 * 3 / 4
 
 
-async def test_documents_of_one_step_asked_at_once_are_prefilled_once_each(
+async def test_concurrent_documents_are_prefilled_once_each(
     engine: VllmEngine, tasks: TaskSet
 ) -> None:
     texts = [f"Text {number}. {LONG_TEXT[: 4000 + 500 * number]}" for number in range(12)]
-    asked = (answer_document(Document(text[:8], text), tasks, engine) for text in texts)
-    outcomes = await asyncio.gather(*asked)
+    answers = (answer_document(Document(text[:8], text), tasks, engine) for text in texts)
+    results = await asyncio.gather(*answers)
     overhead = tasks.prompts.whole_overhead
     shared = sum(len(engine.tokenizer.encode(text)) + overhead for text in texts)
-    cached = sum(a.usage.cached_prompt_tokens for o in outcomes for a in o.answers)
+    cached = sum(a.usage.cached_prompt_tokens for result in results for a in result.answers)
     assert max(map(len, map(engine.tokenizer.encode, texts))) < engine.max_batched_tokens
     assert cached >= 0.97 * (len(tasks.all) - 1) * shared
 
 
-async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model: Model) -> None:
+async def test_extract_decodes_under_its_schema(engine: VllmEngine, tiny_model: Model) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -128,9 +123,9 @@ async def test_a_form_is_decoded_under_its_schema(engine: VllmEngine, tiny_model
     }
     spec = ExtractTask.model_validate({"name": "facts", "kind": "extract", "schema": schema})
     tasks = tasks_of((spec,), tiny_model, engine.tokenizer)
-    outcome = await answer_document(Document("d", "A text."), tasks, engine)
-    value = outcome.answers[0].value
-    assert isinstance(value, Fields), outcome.answers[0].problem
+    result = await answer_document(Document("d", "A text."), tasks, engine)
+    value = result.answers[0].value
+    assert isinstance(value, Fields), result.answers[0].problem
     assert value.values["sector"] in ("bank", "oil", None)
     assert value.values["level"] in range(1, 6)
     assert value.values["listed"] in (True, False, None)
@@ -141,15 +136,15 @@ async def test_a_labels_confidence_is_its_probability_among_the_labels(engine: V
     from vllm import SamplingParams
 
     choices = ("a", "b", "c")
-    # each is a token of its own, and also the token of its one byte
+    # each choice is a token, and also the token of its byte
     to_id = engine.tokenizer._plain.token_to_id
-    spelled = [(to_id(choice), to_id(f"<0x{ord(choice):02X}>")) for choice in choices]
+    spellings = [(to_id(choice), to_id(f"<0x{ord(choice):02X}>")) for choice in choices]
     prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("One letter, please."))
     chosen = await engine.generate(prompt, Sampling(4, choices=choices))
-    free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[*chain(*spelled)])
+    free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[*chain(*spellings)])
     async for output in engine._llm.generate({"prompt_token_ids": prompt}, free, "free"):
-        found = output.outputs[0].logprobs[0]
-    weights = [sum(math.exp(found[each].logprob) for each in ways) for ways in spelled]
+        logprobs = output.outputs[0].logprobs[0]
+    weights = [sum(math.exp(logprobs[token].logprob) for token in tokens) for tokens in spellings]
     expected = weights[choices.index(chosen.text)] / sum(weights)
     assert chosen.logprob is not None
     assert math.exp(chosen.logprob) == pytest.approx(expected, rel=0.05)
@@ -162,74 +157,37 @@ async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(
     tasks = tasks_of(
         (*SPECS, facts), tiny_model, engine.tokenizer, strategy="map_reduce", chunk_tokens=1000
     )
-    outcome = await answer_document(Document("long", LONG_TEXT), tasks, engine)
-    assert {answer.strategy for answer in outcome.answers} == {"map_reduce"}
-    assert min(answer.chunks for answer in outcome.answers) > 5
-    assert [answer.status for answer in outcome.answers[:4]] == ["answered"] * 4
-    assert outcome.answers[4].status in ("answered", "invalid_answer")
+    result = await answer_document(Document("long", LONG_TEXT), tasks, engine)
+    assert {answer.strategy for answer in result.answers} == {"map_reduce"}
+    assert min(answer.chunks for answer in result.answers) > 5
+    assert [answer.status for answer in result.answers[:4]] == ["answered"] * 4
+    assert result.answers[4].status in ("answered", "invalid_answer")
 
 
-async def test_a_prompt_over_the_models_length_is_rejected_alone(engine: VllmEngine) -> None:
+async def test_a_prompt_over_the_models_length_is_rejected_and_others_are_answered(
+    engine: VllmEngine,
+) -> None:
     with pytest.raises(RequestRejected):
         await engine.generate([5] * 20_000, Sampling(4))
-    alive = await engine.generate(engine.tokenizer.build_prompt([300]), Sampling(4))
-    assert alive.usage.output_tokens > 0
+    completion = await engine.generate(engine.tokenizer.build_prompt([300]), Sampling(4))
+    assert completion.usage.output_tokens > 0
 
 
 async def test_a_document_of_control_strings_is_answered(
     engine: VllmEngine, tasks: TaskSet
 ) -> None:
     text = "".join(engine.tokenizer.control_tokens.values()) * 3
-    outcome = await answer_document(Document("d", text), tasks, engine)
-    assert outcome.answered
+    result = await answer_document(Document("d", text), tasks, engine)
+    assert result.answered
 
 
-async def test_the_kv_capacity_is_the_engines_own(engine: VllmEngine, tiny_model: Model) -> None:
+async def test_the_kv_capacity_is_that_of_the_engine(engine: VllmEngine, tiny_model: Model) -> None:
     wide = 2 if engine_arguments(engine.config)["dtype"] == "float32" else 1
-    most = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
-    assert 0.9 * most < engine.kv_cache_tokens <= most
+    max_tokens = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
+    assert 0.9 * max_tokens < engine.kv_cache_tokens <= max_tokens
 
 
-def test_phi3_128k_keeps_its_whole_prefix_cache(tiny_model: Model) -> None:
-    arguments = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
-    assert arguments["disable_sliding_window"] is True
-    assert "enforce_eager" not in arguments
-
-
-def test_engines_that_share_a_gpu_share_its_memory(tiny_model: Model) -> None:
-    from vllm import EngineArgs
-
-    whole = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True))
-    assert "gpu_memory_utilization" not in whole
-    half = engine_arguments(EngineConfig(tiny_model, 4096, gpu=True, gpu_share=0.5))
-    assert half["gpu_memory_utilization"] == EngineArgs.gpu_memory_utilization / 2
-
-
-def test_a_window_that_matters_is_kept_and_the_cache_retains_all(tiny_model: Model) -> None:
-    from dataclasses import replace
-
-    narrow = replace(tiny_model, sliding_window=2047)
-    arguments = engine_arguments(EngineConfig(narrow, 4096, gpu=True))
-    assert "disable_sliding_window" not in arguments
-    assert arguments["prefix_cache_retention_interval"] is None
-
-
-def test_the_cache_on_a_cpu_holds_one_longest_sequence(tiny_model: Model) -> None:
-    from dataclasses import replace
-
-    phi3 = EngineConfig(replace(tiny_model, layers=32, kv_heads=32), 131_072, gpu=False)
-    wide = 2 if engine_arguments(phi3)["dtype"] == "float32" else 1
-    assert cpu_cache_gib(phi3) == 48 * wide
-    assert cpu_cache_gib(EngineConfig(tiny_model, 4096, gpu=False)) == 1
-
-
-def test_a_cpu_without_bfloat16_computes_in_float32_where_memory_allows() -> None:
-    assert cpu_dtype(10**9, 16 * 10**9, "AVX2") == "float32"
-    assert cpu_dtype(10**9, 7 * 10**9, "AVX2") == "auto"
-    assert cpu_dtype(10**9, 16 * 10**9, "AVX512") == "auto"
-
-
-def test_an_engine_that_cannot_start_says_why(
+def test_an_engine_that_cannot_start_reports_the_reason(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     with pytest.raises(EngineError, match=r"the engine for tiny-random did not start: .*quantiz"):

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from jobs.live import View, format_duration
-from pipelines.run.progress import Progress, RunState, total
+from pipelines.run.progress import Progress, total
+from pipelines.run.state import RunState
 
 
 def _view() -> View:

@@ -13,8 +13,8 @@ import pytest
 from fakes import FakeEngine, tasks_of
 
 from pipelines.documents import DocumentResult
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import MOST_DEATHS_IN_A_ROW, EngineSupervisor
-from pipelines.engine.vllm_engine import EngineConfig
 from pipelines.errors import EngineDied, EngineError, StorageError
 from pipelines.job.spec import AskTask, SummarizeTask
 from pipelines.ledger.attempts import ATTEMPTS, MAX_ATTEMPTS, Attempts
@@ -23,7 +23,8 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit
 from pipelines.models.resolve import Model
 from pipelines.run.metrics import EngineMetrics
-from pipelines.run.worker import UnitRunner, WorkerConfig
+from pipelines.run.unit_runner import UnitRunner
+from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
 
@@ -247,7 +248,7 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
         await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
     # two deaths were of them all together
     last = MOST_DEATHS_IN_A_ROW - 3
-    assert e.value.message.endswith(f"died of: in.parquet row {last}, id 'd{last}'")
+    assert e.value.message.endswith(f"died: in.parquet row {last}, id 'd{last}'")
     assert len(engines.started) == MOST_DEATHS_IN_A_ROW
     assert Ledger(config.storage).committed() == set()
 
@@ -326,7 +327,7 @@ async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record
     def refuse(*_: object) -> bool:
         raise StorageError("no room")
 
-    monkeypatch.setattr("pipelines.run.worker._COMMIT_AGAIN_AFTER", ())
+    monkeypatch.setattr("pipelines.run.committing._RETRY_SECONDS", ())
     monkeypatch.setattr(Ledger, "commit", refuse)
     with pytest.raises(StorageError):
         await UnitRunner(config, EngineSupervisor(Engines(tiny_tokenizer)), None).run(
@@ -366,7 +367,7 @@ async def test_a_commit_that_is_refused_for_a_while_is_tried_again(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit_of(config.storage, ["one"])
-    monkeypatch.setattr("pipelines.run.worker._COMMIT_AGAIN_AFTER", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("pipelines.run.committing._RETRY_SECONDS", (0.0, 0.0, 0.0))
     refusals = [StorageError("no room")] * 3
     commit = Ledger.commit
 

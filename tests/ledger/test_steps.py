@@ -163,7 +163,7 @@ def test_a_newer_run_with_more_files_is_not_undone_by_the_older(ground: Ground) 
 
 def test_a_run_for_which_the_cluster_has_no_room_takes_over_from_nobody(ground: Ground) -> None:
     output = ground.new_output()
-    with pytest.raises(ClusterError, match="Ray has no CPU"):
+    with pytest.raises(ClusterError, match="the Ray cluster has no CPU"):
         ground.run(output).claim(Cluster(cpus=0, gpus=0, accelerator=None))
     assert Storage(output).names(LEASES) == []
 

@@ -1,5 +1,5 @@
-"""Bad input, a whole run each: what is refused and with which words, what becomes a dead letter,
-what works. Engines are fakes, everything else is real."""
+"""Tests of bad input, each with a whole run: errors and their messages, dead letters, and unusual
+input that works. Engines are fakes, everything else is real."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
 def strings(values: list[bytes | None]) -> pa.Array:
-    """A string column that holds these bytes, be they UTF-8 or not."""
+    """Return a string column with these bytes, valid UTF-8 or not."""
     raw = pa.array(values, pa.binary())
     return pa.Array.from_buffers(pa.string(), len(values), raw.buffers(), raw.null_count)
 
@@ -38,17 +38,17 @@ def corpus(tmp_path: Path) -> Path:
 
 def write(path: Path, docs: Any, texts: Any = None, **columns: Any) -> Path:
     path.parent.mkdir(exist_ok=True)
-    texts = [f"Text number {at}." for at in range(len(docs))] if texts is None else texts
+    texts = [f"Text number {number}." for number in range(len(docs))] if texts is None else texts
     pq.write_table(pa.table({"doc": docs, "text": texts, **columns}), path)
     return path
 
 
-def run_over(corpus: Path, **more: Any) -> InProcessRun:
-    return in_process_run(corpus.parent, corpus, corpus.parent / "out", **more)
+def run_over(corpus: Path, **options: Any) -> InProcessRun:
+    return in_process_run(corpus.parent, corpus, corpus.parent / "out", **options)
 
 
-def refused(run: InProcessRun) -> str:
-    """The message with which a run is refused, before any engine is started."""
+def error_of(run: InProcessRun) -> str:
+    """Return the message of the InputError with which a run ends before it starts an engine."""
     before = run.storage.entries(INDEX)
     with pytest.raises(InputError) as error:
         run()
@@ -63,7 +63,7 @@ def answered(corpus: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def letters(corpus: Path) -> list[dict[str, Any]]:
+def dead_letters(corpus: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/_errors").to_pylist()
     return rows
 
@@ -77,31 +77,33 @@ def letters(corpus: Path) -> list[dict[str, Any]]:
         (pa.array([None, 7, 8], pa.int64()), "row 0: null"),
     ],
 )
-def test_an_id_that_is_none_is_refused_with_file_row_value_and_remedy(
+def test_an_invalid_id_is_an_error_with_file_row_value_and_remedy(
     corpus: Path, docs: Any, named: str
 ) -> None:
     path = write(corpus / "a.parquet", docs)
-    told = refused(run_over(corpus))
-    assert f"{path} {named}" in told
-    assert "Give every document an id of its own, or name another column as input.id_col" in told
+    message = error_of(run_over(corpus))
+    assert f"{path} {named}" in message
+    assert "input.id_column: 'doc' has values that are null, empty or not UTF-8" in message
+    assert "Give every document a unique id, or set input.id_column to another column" in message
 
 
-def test_an_id_that_stands_in_two_files_is_refused_with_both_places(corpus: Path) -> None:
+def test_a_duplicate_id_is_an_error_with_both_files_and_rows(corpus: Path) -> None:
     first = write(corpus / "a.parquet", ["x", "same"])
     second = write(corpus / "b.parquet", ["y", "z", "same"])
-    told = refused(run_over(corpus))
-    assert f"'same': {first} row 1, {second} row 2" in told
-    assert "Give every document an id of its own" in told
+    message = error_of(run_over(corpus))
+    assert f"'same': {first} row 1, {second} row 2" in message
+    assert "input.id_column: 'doc' has duplicate values" in message
+    assert "Give every document a unique id" in message
 
 
-def test_the_first_ten_ids_that_are_wrong_are_named(corpus: Path) -> None:
+def test_an_error_lists_the_first_ten_invalid_ids(corpus: Path) -> None:
     write(corpus / "a.parquet", pa.array(["sound", *[None] * 30], pa.string()))
-    assert refused(run_over(corpus)).count(" row ") == 10
+    assert error_of(run_over(corpus)).count(" row ") == 10
 
 
-def test_a_corpus_that_was_refused_and_is_mended_runs_into_the_same_output(corpus: Path) -> None:
+def test_a_corpus_runs_into_the_same_output_after_it_is_repaired(corpus: Path) -> None:
     write(corpus / "a.parquet", ["same", "same"])
-    refused(run_over(corpus))
+    error_of(run_over(corpus))
     write(corpus / "a.parquet", ["one", "two"])
     assert run_over(corpus)()["answered"] == 2
 
@@ -120,11 +122,11 @@ def test_a_text_that_cannot_be_read_is_a_dead_letter_with_file_row_value_and_rem
 ) -> None:
     path = write(corpus / "a.parquet", ["sound", "bad"], strings([b"A text.", text]))
     assert run_over(corpus)()["dead_letters"] == 1
-    (letter,) = letters(corpus)
-    reason, message = UNREADABLE[text]
+    (letter,) = dead_letters(corpus)
+    reason, expected = UNREADABLE[text]
     assert (letter["doc_id"], letter["task"], letter["reason"]) == ("bad", None, reason)
     assert (letter["source"], letter["row"]) == (str(path), 1)
-    assert letter["message"].startswith(message)
+    assert letter["message"].startswith(expected)
     assert [row["doc"] for row in answered(corpus)] == ["sound"]
 
 
@@ -133,13 +135,14 @@ def test_control_strings_in_a_text_stay_text(corpus: Path, tiny_tokenizer: ChatT
     write(corpus / "a.parquet", ["plain", "nasty"], ["A text.", nasty])
     run = run_over(corpus)
     assert run()["answered"] == 2
-    plain, asked = sorted(
+    plain, with_control_strings = sorted(
         (ids for engine in run.engines for ids in engine.asked),
         key=lambda ids: nasty in tiny_tokenizer.decode(ids),
     )
-    assert nasty in tiny_tokenizer.decode(asked)
+    assert nasty in tiny_tokenizer.decode(with_control_strings)
     controls = [
-        [each for each in ids if each in tiny_tokenizer.control_ids] for ids in (plain, asked)
+        [token for token in ids if token in tiny_tokenizer.control_ids]
+        for ids in (plain, with_control_strings)
     ]
     assert controls[0] == controls[1]
 
@@ -152,18 +155,20 @@ def test_control_strings_in_a_text_stay_text(corpus: Path, tiny_tokenizer: ChatT
         ([7], ["t"], "column 'doc' is int64, but string in"),
     ],
 )
-def test_a_column_of_the_wrong_type_is_refused_with_file_and_column(
+def test_a_column_of_the_wrong_type_is_an_error_with_file_and_column(
     corpus: Path, docs: Any, texts: Any, named: str
 ) -> None:
     write(corpus / "a.parquet", ["a"])
     path = write(corpus / "b.parquet", docs, texts)
-    assert refused(run_over(corpus)).startswith(f"{path}: {named}")
+    assert error_of(run_over(corpus)).startswith(f"{path}: {named}")
 
 
-def test_a_missing_column_is_refused_with_file_column_and_key(corpus: Path) -> None:
+def test_a_missing_column_is_an_error_with_file_column_and_key(corpus: Path) -> None:
     path = write(corpus / "a.parquet", ["a"])
-    told = refused(run_over(corpus, input={"keep_columns": ["title"]}))
-    assert told.startswith(f"{path}: no column 'title', which input.keep_columns names; it has doc")
+    message = error_of(run_over(corpus, input={"keep_columns": ["title"]}))
+    assert message.startswith(
+        f"{path}: no column 'title', which input.keep_columns names; it has doc"
+    )
 
 
 def cut(data: bytes) -> bytes:
@@ -171,31 +176,33 @@ def cut(data: bytes) -> bytes:
 
 
 def damage(data: bytes) -> bytes:
-    """Zeros in the first page, before a sound footer."""
+    """Overwrite a part of the first page with zeros; the footer stays intact."""
     return data[:10] + bytes(20) + data[30:]
 
 
 @pytest.mark.parametrize("spoil", [cut, damage])
-def test_a_file_that_is_broken_is_refused_with_its_name_and_the_remedy(
-    corpus: Path, spoil: Any
-) -> None:
+def test_a_damaged_file_is_an_error_with_its_name_and_the_remedy(corpus: Path, spoil: Any) -> None:
     write(corpus / "a.parquet", ["a"])
     path = write(corpus / "b.parquet", ["b", "c"])
     path.write_bytes(spoil(path.read_bytes()))
-    told = refused(run_over(corpus))
-    assert told.startswith(f"{path}: cannot be read")
-    assert told.endswith("; write it again, or leave it out with --skip-bad-files")
+    message = error_of(run_over(corpus))
+    assert message.startswith(f"{path}: cannot be read")
+    assert message.endswith(
+        "; replace the file with an intact copy, or skip it with --skip-bad-files"
+    )
 
 
-def test_a_corpus_of_which_every_file_would_be_skipped_is_refused(corpus: Path) -> None:
+def test_a_corpus_without_a_readable_file_is_an_error(corpus: Path) -> None:
     path = write(corpus / "a.parquet", ["a", "b"])
     path.write_bytes(cut(path.read_bytes()))
-    told = refused(run_over(corpus, skip_bad_files=True))
-    assert told.startswith(f"input.path: no file can be read to its end; {path}: cannot be read")
+    message = error_of(run_over(corpus, skip_bad_files=True))
+    assert message.startswith(
+        f"input.path: none of the files can be read to its end; the first: {path}: cannot be read"
+    )
 
 
 @pytest.mark.parametrize("spoil", [cut, damage])
-def test_a_broken_file_that_is_skipped_is_listed_and_is_new_work_once_it_is_whole(
+def test_a_skipped_file_is_listed_and_is_new_work_after_it_is_repaired(
     corpus: Path, spoil: Any
 ) -> None:
     write(corpus / "a.parquet", ["a"])
@@ -225,8 +232,8 @@ def test_columns_of_other_encodings_work(corpus: Path, shape: str) -> None:
     docs, texts = SHAPES[shape]
     write(corpus / "a.parquet", docs, texts)
     assert run_over(corpus)()["answered"] == 2
-    wanted = pa.array(docs).to_pylist()
-    assert sorted(row["doc"] for row in answered(corpus)) == wanted
+    ids = pa.array(docs).to_pylist()
+    assert sorted(row["doc"] for row in answered(corpus)) == ids
 
 
 def test_nested_columns_and_partitions_are_kept_and_empty_files_have_no_rows(corpus: Path) -> None:
@@ -235,18 +242,18 @@ def test_nested_columns_and_partitions_are_kept_and_empty_files_have_no_rows(cor
     table = pq.read_table(corpus / "year=2024/a.parquet", partitioning=None)
     pq.write_table(table.slice(0, 0), corpus / "year=2024/none.parquet")
     assert run_over(corpus, input={"keep_columns": ["meta", "year"]})()["answered"] == 2
-    found = {row["doc"]: (row["meta"], row["year"]) for row in answered(corpus)}
-    assert found == {"a": (meta[0], "2024"), "b": (None, "2024")}
+    kept = {row["doc"]: (row["meta"], row["year"]) for row in answered(corpus)}
+    assert kept == {"a": (meta[0], "2024"), "b": (None, "2024")}
 
 
-def test_files_that_come_later_must_be_like_those_before(corpus: Path) -> None:
+def test_added_files_must_have_the_column_types_of_earlier_files(corpus: Path) -> None:
     job = {"input": {"keep_columns": ["n"]}}
     write(corpus / "a.parquet", [1, 2], n=[1, 2])
     run_over(corpus, **job)()
     later = corpus / "b.parquet"
     for docs, n, differs in (([3], ["one"], "'n' is string"), (["3"], [1], "'doc' is string")):
         write(later, docs, n=n)
-        assert refused(run_over(corpus, **job)).startswith(
+        assert error_of(run_over(corpus, **job)).startswith(
             f"{later}: column {differs}, but int64 in the files that this run has read before; "
         )
     write(later, [3], n=pa.array([None], pa.null()))
@@ -263,18 +270,18 @@ def test_an_empty_corpus_is_done(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("dies_of", "engine_crash"), ("hangs_at", "timeout")])
-def test_a_text_that_ends_engines_is_a_dead_letter_and_the_others_are_answered(
+def test_a_text_on_which_engines_die_is_a_dead_letter_and_the_others_are_answered(
     corpus: Path, tiny_tokenizer: ChatTokenizer, kind: str, reason: str
 ) -> None:
     write(corpus / "a.parquet", ["a", "b", "c"], ["A text.", "This one is poison.", "Another."])
     faults: dict[str, Any] = {kind: "poison"}
     run = run_over(corpus, make_engine=partial(FakeEngine, tiny_tokenizer, **faults))
     assert run()["answered"] == 2
-    (letter,) = letters(corpus)
+    (letter,) = dead_letters(corpus)
     assert (letter["doc_id"], letter["task"], letter["reason"]) == ("b", None, reason)
 
 
-def test_an_answer_that_stays_broken_is_a_dead_letter_for_its_task_alone(
+def test_an_answer_that_stays_invalid_is_a_dead_letter_for_its_task_only(
     corpus: Path, tiny_tokenizer: ChatTokenizer
 ) -> None:
     facts = {"name": "facts", "kind": "extract", "fields": {"company": "string"}}
@@ -284,9 +291,12 @@ def test_an_answer_that_stays_broken_is_a_dead_letter_for_its_task_alone(
     engine = partial(FakeEngine, tiny_tokenizer, answers=scripted.read)
     manifest = run_over(corpus, make_engine=engine, tasks=[facts, summary])()
     assert (manifest["answered"], manifest["dead_letters"]) == (2, 0)
-    (letter,) = letters(corpus)
-    told = (letter["doc_id"], letter["task"], letter["reason"])
-    assert told == ("broken", "facts", "invalid_answer")
+    (letter,) = dead_letters(corpus)
+    assert (letter["doc_id"], letter["task"], letter["reason"]) == (
+        "broken",
+        "facts",
+        "invalid_answer",
+    )
     rows = {row["doc"]: row for row in answered(corpus)}
     assert rows["sound"]["facts"]["company"] == "Acme"
     assert {row["summary"]["status"] for row in rows.values()} == {"answered"}

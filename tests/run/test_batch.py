@@ -1,4 +1,4 @@
-"""The parts of a batch run that need no cluster."""
+"""Tests of the parts of a batch run that need no cluster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import LONG, SHORT, Unit
 from pipelines.errors import InputError
 from pipelines.ledger.records import Plan
-from pipelines.run.batch import _shares
 from pipelines.run.planner import new_files
-from pipelines.run.progress import Timing
+from pipelines.run.pools import share_engines
 
 OLD = SourceFile("a.parquet", 10, "v1")
 PLANS = [Plan((OLD,), (), (), {})]
@@ -27,35 +26,30 @@ def test_only_unknown_files_are_new() -> None:
     assert new_files([OLD, new], PLANS) == [new]
 
 
-def test_a_file_that_is_gone_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"a\.parquet: was part of this run and is gone"):
+def test_a_missing_file_is_an_error_with_its_name() -> None:
+    with pytest.raises(
+        InputError, match=r"a\.parquet: was part of this run and is missing; restore"
+    ):
         new_files([SourceFile("b.parquet", 5, "v1")], PLANS)
 
 
-def test_a_file_that_changed_is_refused_by_name() -> None:
+def test_a_changed_file_is_an_error_with_its_name() -> None:
     with pytest.raises(InputError, match=r"a\.parquet: has changed"):
         new_files([SourceFile("a.parquet", 10, "v2")], PLANS)
 
 
-def test_steady_seconds_count_overlapping_units_once_and_gaps_not() -> None:
-    timing = Timing()
-    for started, ended in ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0)):
-        timing.add({"started": started, "ended": ended, "engine_start_seconds": 1.0})
-    assert timing.steady_seconds == 6.0
-
-
-def test_pools_share_engines_by_the_work_they_have() -> None:
+def test_pools_share_engines_in_proportion_to_their_seconds() -> None:
     pools = [[_unit(SHORT, 300.0)], [_unit(LONG, 100.0)]]
-    assert _shares(pools, 10) == [7, 3]
-    assert _shares(pools, 2) == [1, 1]
-    assert _shares(pools[:1], 4) == [4]
-    assert _shares([[_unit(SHORT, 0.0)]], 4) == [1]
+    assert share_engines(pools, 10) == [7, 3]
+    assert share_engines(pools, 2) == [1, 1]
+    assert share_engines(pools[:1], 4) == [4]
+    assert share_engines([[_unit(SHORT, 0.0)]], 4) == [1]
 
 
 @given(
     st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=2), st.integers(min_value=2, max_value=64)
 )
-def test_no_engine_stays_without_a_pool(seconds: list[float], room: int) -> None:
-    shares = _shares([[_unit(SHORT, each)] for each in seconds], room)
-    assert sum(shares) == room
+def test_every_engine_belongs_to_a_pool(seconds: list[float], engines: int) -> None:
+    shares = share_engines([[_unit(SHORT, share)] for share in seconds], engines)
+    assert sum(shares) == engines
     assert min(shares) >= 1

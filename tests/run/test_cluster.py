@@ -1,4 +1,4 @@
-"""What joining a cluster brings, and what an engine takes of it."""
+"""Tests of joining a Ray cluster and of the resources of its engines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pipelines.run.cluster import (
     metrics_addresses,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+pytestmark = pytest.mark.filterwarnings("ignore")  # ResourceWarning of files that Ray leaves open
 
 
 @pytest.fixture(scope="module")
-def started_here() -> Iterator[None]:
+def local_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_worker_niceness", raising=False)
         join_cluster()
@@ -32,8 +32,8 @@ def started_here() -> Iterator[None]:
         leave_cluster()
 
 
-def test_workers_of_a_cluster_started_here_are_no_less_important_than_the_driver(
-    started_here: None,
+def test_workers_of_a_local_cluster_have_the_drivers_priority(
+    local_cluster: None,
 ) -> None:
     def niceness() -> int:
         return os.nice(0)
@@ -41,46 +41,46 @@ def test_workers_of_a_cluster_started_here_are_no_less_important_than_the_driver
     assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
 
 
-def test_a_cluster_started_here_serves_metrics_and_no_dashboard(started_here: None) -> None:
+def test_a_local_cluster_serves_metrics_and_no_dashboard(local_cluster: None) -> None:
     (address,) = metrics_addresses()
-    with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310  # loopback
-        assert answer.status == 200
-    assert "ray-dashboard-" not in _names_below(os.getpid())
+    with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310  # loopback
+        assert response.status == 200
+    assert "ray-dashboard-" not in _commands_below(os.getpid())
 
 
-def _names_below(parent: int) -> str:
-    """The command lines of a process's descendants."""
+def _commands_below(parent: int) -> str:
+    """Return the command lines of a process's descendants, one a line."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    below, found = {parent}, []
-    for pid, above, command in rows:
-        if int(above) in below:
-            below.add(int(pid))
-            found.append(command)
-    return "\n".join(found)
+    descendants, commands = {parent}, []
+    for pid, parent_pid, command in rows:
+        if int(parent_pid) in descendants:
+            descendants.add(int(pid))
+            commands.append(command)
+    return "\n".join(commands)
 
 
 def test_without_gpus_an_engine_takes_two_cpus() -> None:
-    seat = engine_resources(Cluster(8, 0, None), Compute())
-    assert (seat.cpus, seat.gpus, seat.max_engines) == (2, 0, 4)
+    resources = engine_resources(Cluster(8, 0, None), Compute())
+    assert (resources.cpus, resources.gpus, resources.max_engines) == (2, 0, 4)
     assert engine_resources(Cluster(1, 0, None), Compute()).cpus == 1
 
 
-def test_with_gpus_an_engine_takes_as_many_as_it_is_parallel() -> None:
-    seat = engine_resources(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
-    assert (seat.gpus, seat.max_engines) == (2, 4)
+def test_with_gpus_an_engine_takes_one_for_each_tensor_parallel_rank() -> None:
+    resources = engine_resources(Cluster(64, 8, "H100"), Compute(tensor_parallel=2))
+    assert (resources.gpus, resources.max_engines) == (2, 4)
 
 
-def test_gpus_that_an_autoscaler_has_yet_to_bring_are_waited_for() -> None:
+def test_a_number_of_gpus_may_exceed_the_cluster_because_an_autoscaler_may_add_them() -> None:
     compute = Compute(gpus_per_replica=1, replicas=Replicas(min=2, max=4))
     assert engine_resources(Cluster(4, 0, None), compute).max_engines == 4
 
 
-def test_a_cluster_without_anything_is_refused() -> None:
+def test_a_cluster_without_cpus_and_gpus_is_an_error() -> None:
     with pytest.raises(ClusterError, match="has no CPU"):
         engine_resources(Cluster(0, 0, None), Compute())
 
 
-def test_too_few_gpus_for_one_engine_are_named() -> None:
-    with pytest.raises(ClusterError, match="tensor_parallel: an engine wants 4 GPUs"):
+def test_too_few_gpus_for_one_engine_are_an_error() -> None:
+    with pytest.raises(ClusterError, match="tensor_parallel: an engine needs 4 GPUs"):
         engine_resources(Cluster(8, 2, "H100"), Compute(tensor_parallel=4))

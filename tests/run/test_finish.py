@@ -1,4 +1,4 @@
-"""A run ends only where every commit accounts for the documents of its unit, by their ids."""
+"""Tests that a run finishes only if every commit accounts for the ids of its unit's documents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def finished(tmp_path: Path, tiny_model: Model) -> Path:
     return tmp_path
 
 
-def _change(directory: Path, unit: int, **fields: str) -> None:
+def _change_commit(directory: Path, unit: int, **fields: str) -> None:
     path = directory / f"out/_run/commits/{unit:06d}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
@@ -44,20 +44,20 @@ def test_every_commit_has_the_digest_of_its_unit_and_of_its_plan(finished: Path)
     }
 
 
-def test_commits_for_other_documents_are_refused_by_unit_though_their_number_is_right(
+def test_commits_of_other_documents_are_reported_by_unit_even_if_their_number_is_right(
     finished: Path,
 ) -> None:
     (finished / "out/_manifest.json").unlink()
     plan = _run(finished).ledger.plans()[0]
-    _change(finished, 1, ids=plan.units[2].ids)
-    _change(finished, 2, ids=plan.units[1].ids)
+    _change_commit(finished, 1, ids=plan.units[2].ids)
+    _change_commit(finished, 2, ids=plan.units[1].ids)
     with pytest.raises(Incomplete, match=r"unit 1: its commit accounts for[^$]*unit 2:") as error:
         _run(finished)()
     assert "unit 0" not in error.value.message and "unit 3" not in error.value.message
     assert not (finished / "out/_manifest.json").exists()
 
 
-def test_a_commit_of_another_plan_is_refused_by_unit(finished: Path) -> None:
-    _change(finished, 3, plan="another", host="elsewhere")
+def test_a_commit_of_another_plan_is_reported_by_unit(finished: Path) -> None:
+    _change_commit(finished, 3, plan="another", host="elsewhere")
     with pytest.raises(Incomplete, match=r"unit 3: its commit, made on elsewhere, is of a plan"):
         _run(finished)()

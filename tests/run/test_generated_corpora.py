@@ -1,5 +1,5 @@
-"""Corpora of all shapes, made by hypothesis and read by whole runs with quick engines; checked by
-reading what they leave with DuckDB, which shares no code with phifleet."""
+"""Tests with generated corpora of all shapes. Whole runs with quick engines read them, and DuckDB,
+which shares no code with phifleet, reads the output for the checks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BROKEN = (b"\xff\xfe", b"caf\xe9", b"\xed\xa0\x80")
 
 @dataclass(frozen=True)
 class Table:
-    """One file: its place, its rows, and what becomes of each."""
+    """One file: its path, its rows, and the expected result of each."""
 
     path: str
     ids: list[int]
@@ -61,6 +61,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Corpus:
+    """The files of a corpus, and the types of their columns. `lines`: JSON lines, not Parquet."""
+
     tables: list[Table]
     id_type: pa.DataType
     text_type: pa.DataType
@@ -69,8 +71,9 @@ class Corpus:
 
     @property
     def fates(self) -> dict[str, str]:
+        """The expected result of each document: answered, or the reason of its dead letter."""
         pairs = [zip(table.ids, table.fates, strict=True) for table in self.tables]
-        return {self.id_of(number): fate for each in pairs for number, fate in each}
+        return {self.id_of(number): fate for file in pairs for number, fate in file}
 
     def id_of(self, number: int) -> str:
         return str(number) if pa.types.is_integer(self.id_type) else f"paper {number} ü"
@@ -117,15 +120,17 @@ def corpora(draw: st.DrawFn) -> Corpus:
     numbers = iter(draw(st.permutations(range(60))))
     partitioned = draw(st.booleans())
     tables = []
-    for at in range(draw(st.integers(1, 4))):
-        made = draw(st.lists(st.sampled_from(fates), max_size=12, min_size=at == 0))
-        ids = [next(numbers) for _ in made]
+    for file in range(draw(st.integers(1, 4))):
+        row_fates = draw(st.lists(st.sampled_from(fates), max_size=12, min_size=file == 0))
+        ids = [next(numbers) for _ in row_fates]
         tables.append(
             Table(
-                path=f"day={at % 2}/{at} ä" if partitioned else f"{at}",
+                path=f"day={file % 2}/{file} ä" if partitioned else f"{file}",
                 ids=ids,
-                texts=[draw(text_of(fate, number)) for fate, number in zip(made, ids, strict=True)],
-                fates=made,
+                texts=[
+                    draw(text_of(fate, number)) for fate, number in zip(row_fates, ids, strict=True)
+                ],
+                fates=row_fates,
                 row_group_size=draw(st.integers(1, 12)),
                 compression=draw(st.sampled_from(["none", "snappy", "zstd", "gzip"])),
             )
@@ -153,7 +158,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("CHAOS_ENGINE", "quick")
         environment.setenv("CHAOS_DIARY", str(tmp_path_factory.mktemp("diary")))
-        # for the workers, which import the quick engine
+        # the workers import the quick engine
         environment.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
         environment.setattr(batch, "Worker", ChaosWorker)
         yield join_cluster()
@@ -167,7 +172,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(corpus=corpora())
-def test_every_document_of_any_corpus_stands_once_in_the_output(
+def test_every_document_of_any_corpus_is_in_the_output_once(
     cluster: Cluster, corpus: Corpus
 ) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -190,20 +195,20 @@ def test_every_document_of_any_corpus_stands_once_in_the_output(
         manifest = run.execute(cluster, run.claim(cluster))
         verdict = verify(Storage(str(directory / "out")))
         assert verdict.complete, verdict
-        found = found_in(directory / "out")
+        results = count_results(directory / "out")
         note(f"{corpus}")
-        assert found == Counter(corpus.fates.items())
+        assert results == Counter(corpus.fates.items())
         assert manifest["documents"] == len(corpus.fates)
 
 
-def found_in(output: Path) -> Counter[tuple[str, str]]:
-    """How often each document stands as what."""
-    found: Counter[tuple[str, str]] = Counter()
+def count_results(output: Path) -> Counter[tuple[str, str]]:
+    """Return how often each document is in the output with each result."""
+    results: Counter[tuple[str, str]] = Counter()
     for names, columns in (
         ("part-*.parquet", "id::VARCHAR, 'answered'"),
         ("_errors/*.parquet", "doc_id::VARCHAR, reason"),
     ):
         if list(output.glob(names)):
             rows = duckdb.read_parquet(f"{output}/{names}").project(columns).fetchall()
-            found.update(rows)
-    return found
+            results.update(rows)
+    return results

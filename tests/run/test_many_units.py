@@ -1,4 +1,4 @@
-"""A run of a hundred thousand units on S3: what is left to do is known after few calls."""
+"""Tests that the remaining units of a large run on S3 are found with few requests."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from pipelines.ledger.ledger import COMMITS, Ledger
 from pipelines.ledger.records import Plan
 from pipelines.storage import Storage
 
-UNITS, LEFT = 100_000, 7
-# What S3 tells in one answer.
-KEYS_A_CALL = 1000
+UNITS, REMAINING = 100_000, 7
+# Keys in one response of S3 to a list request.
+KEYS_PER_REQUEST = 1000
 BUCKET = "many"
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """An S3 server in this process, into which objects are put without a request each."""
+    """Start an S3 server in this process, so that the test can add objects without requests, behind
+    a proxy that counts requests."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -45,7 +46,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
 
 
 @pytest.mark.slow
-def test_what_is_left_of_a_hundred_thousand_units_is_known_after_few_calls(
+def test_the_remaining_units_of_a_hundred_thousand_are_found_with_few_requests(
     counted: FaultyProxy,
 ) -> None:
     ledger = Ledger(Storage(f"s3://{BUCKET}/out"))
@@ -55,14 +56,14 @@ def test_what_is_left_of_a_hundred_thousand_units_is_known_after_few_calls(
     )
     ledger.add_plan(0, Plan((SourceFile("a.parquet", 9, "v1"),), units, (), {}))
     store = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    for number in range(UNITS - LEFT):
+    for number in range(UNITS - REMAINING):
         store.put_object(BUCKET, f"out/{COMMITS}/{number:06d}.json", b"{}")
     counted.requests.clear()
     began = time.monotonic()
     (plan,) = ledger.plans()
     committed = ledger.committed()
-    left = [unit for unit in plan.units if unit.number not in committed]
+    remaining = [unit for unit in plan.units if unit.number not in committed]
     print(f"{UNITS} units: {time.monotonic() - began:.1f} s, {counted.requests}")
-    assert len(left) == LEFT
-    # one for each thousand names, and some for the plan
-    assert counted.requests.total() <= UNITS // KEYS_A_CALL + 10
+    assert len(remaining) == REMAINING
+    # one for each thousand commits, and some for the plan
+    assert counted.requests.total() <= UNITS // KEYS_PER_REQUEST + 10

@@ -20,16 +20,16 @@ TOTALS = RunTotals(
 def text() -> str:
     server, thread = serve_totals(0, lambda: TOTALS)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
-            found: str = answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as response:
+            body: str = response.read().decode()
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-    return found
+    return body
 
 
-def test_the_designed_names_and_labels_are_served(text: str) -> None:
+def test_metrics_have_the_documented_names_and_labels(text: str) -> None:
     for line in (
         'phifleet_documents_total{run="job",status="answered"} 7.0',
         'phifleet_dead_letters_total{reason="empty",run="job"} 1.0',
@@ -43,9 +43,9 @@ def test_the_designed_names_and_labels_are_served(text: str) -> None:
     ):
         name, value = line.split(" ")
         labels = name[name.index("{") + 1 : -1].split(",")
-        found = [each for each in text.splitlines() if each.startswith(name.split("{")[0] + "{")]
+        samples = [s for s in text.splitlines() if s.startswith(name.split("{")[0] + "{")]
         assert any(
-            each.endswith(f" {value}") and all(label in each for label in labels) for each in found
+            s.endswith(f" {value}") and all(label in s for label in labels) for s in samples
         ), line
 
 
@@ -53,20 +53,20 @@ def test_a_counter_never_falls() -> None:
     totals = TOTALS
     collector = RunCollector(lambda: totals)
 
-    def told() -> dict[str, list[float]]:
-        return {each.name: [line.value for line in each.samples] for each in collector.collect()}
+    def values() -> dict[str, list[float]]:
+        return {m.name: [sample.value for sample in m.samples] for m in collector.collect()}
 
-    before = told()
+    before = values()
     totals = replace(TOTALS, answered=3, dead_letters=0, reasons={}, prompt_tokens=20)
-    after = told()
+    after = values()
     assert after["phifleet_documents"] == before["phifleet_documents"] == [7, 1]
     assert after["phifleet_prompt_tokens"] == [100]
     totals = replace(TOTALS, answered=9)
-    assert told()["phifleet_documents"] == [9, 1]
+    assert values()["phifleet_documents"] == [9, 1]
 
 
 @needs_promtool
-def test_promtool_finds_no_fault(text: str) -> None:
+def test_promtool_reports_no_problem(text: str) -> None:
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""What the planner finds on Ray's CPUs: what is refused there is refused with its words."""
+"""Tests of the planner on Ray: an error in a task there is raised here with its own message."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """A file so large that Ray reads it, in two row groups."""
+    """Write a file of two row groups, large enough to be read on Ray; return its directory."""
     (tmp_path / "corpus").mkdir()
     dice = random.Random(0)  # noqa: S311
     texts = [dice.randbytes(8_000).hex() for _ in range(600)]
     rows = pa.table({"doc": range(600), "text": texts})
     pq.write_table(rows, tmp_path / "corpus/a.parquet", row_group_size=300)
-    # compressed too
+    # the size after compression
     assert (tmp_path / "corpus/a.parquet").stat().st_size > SMALL_CORPUS_BYTES
     return tmp_path / "corpus"
 
 
-def test_a_damaged_file_is_refused_by_name(corpus: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error_with_its_name(corpus: Path, tmp_path: Path) -> None:
     path = corpus / "a.parquet"
     data = path.read_bytes()
     path.write_bytes(data[:10] + bytes(200) + data[210:])
     with pytest.raises(UnreadableFile) as error:
         in_process_run(tmp_path, corpus, tmp_path / "out")()
     assert error.value.message.startswith(f"{path}: cannot be read")
-    assert error.value.message.endswith("leave it out with --skip-bad-files")
+    assert error.value.message.endswith("or skip it with --skip-bad-files")
     assert error.value.exit_code == 2
 
 
-def test_a_file_with_other_columns_is_refused_where_bad_files_are_skipped(
+def test_a_file_with_other_columns_is_an_error_even_if_bad_files_are_skipped(
     corpus: Path, tmp_path: Path
 ) -> None:
     path = corpus / "b.parquet"
@@ -75,12 +75,12 @@ def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Pat
     rows = pa.table({"doc": [0, 1], "text": ["A text.", "a" * size]})
     pq.write_table(rows, corpus / "a.parquet")
     assert in_process_run(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
-    (letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
-    assert (letter["doc_id"], letter["row"], letter["reason"]) == (1, 1, "too_large")
-    assert letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
+    (dead_letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
+    assert (dead_letter["doc_id"], dead_letter["row"], dead_letter["reason"]) == (1, 1, "too_large")
+    assert dead_letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
 
 
-def test_a_signal_is_heard_while_ray_looks_for_bad_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_is_handled_while_ray_reads_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: object) -> None:
         time.sleep(60)
 

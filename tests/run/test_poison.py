@@ -1,6 +1,7 @@
-"""Documents that kill or hang the engine become dead letters, and all others are answered.
+"""Tests of documents that crash or hang the engine: they become dead letters, all others are
+answered.
 
-The engine is the real one, its processes really die: `poisoned.py`.
+The engine is vLLM, and its processes are killed or stopped: see `poisoned.py`.
 """
 
 from __future__ import annotations
@@ -29,57 +30,59 @@ REASONS = {KILLS: "engine_crash", HANGS: "timeout", KILLS_WORKER: "engine_crash"
 
 
 @dataclass
-class Poisoned:
+class PoisonedRun:
+    """A finished run over texts with poison. `killers` is the poison by document id."""
+
     directory: Path
     documents: int
     killers: dict[str, str]
     run: subprocess.CompletedProcess[str]
 
-    def letters(self) -> list[dict[str, Any]]:
+    def dead_letters(self) -> list[dict[str, Any]]:
         return list(pq.read_table(self.directory / "out/_errors").to_pylist())
 
 
 @pytest.fixture(
     scope="module",
-    params=[FEW, *(pytest.param(each, marks=pytest.mark.slow) for each in (MANY, WORKERS))],
+    params=[FEW, *(pytest.param(poison, marks=pytest.mark.slow) for poison in (MANY, WORKERS))],
     ids=["few", "many", "workers"],
 )
 def poisoned(
     request: pytest.FixtureRequest, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory
-) -> Poisoned:
-    """A run over texts, those at some places poisoned."""
+) -> PoisonedRun:
+    """Run a job over texts, with poison at some positions."""
     poison: dict[int, str] = request.param
     directory = tmp_path_factory.mktemp("poisoned")
     (directory / "corpus").mkdir()
     path = directory / "corpus/a.parquet"
     corpus_of(path, range(2), longest=4_000)
     rows = pq.read_table(path).to_pylist()[: max(poison) + 10]
-    for place, word in poison.items():
-        text = rows[place]["text"]
-        middle = random.Random(place).randrange(len(text))  # noqa: S311
-        rows[place]["text"] = f"{text[:middle]} It {word} whoever reads it. {text[middle:]}"
+    for position, word in poison.items():
+        text = rows[position]["text"]
+        middle = random.Random(position).randrange(len(text))  # noqa: S311
+        rows[position]["text"] = f"{text[:middle]} It {word} whoever reads it. {text[middle:]}"
     pq.write_table(pa.Table.from_pylist(rows), path)
     job = job_file(directory, limits={"max_dead_letter_fraction": 0.5})
     run = subprocess.run(
         [sys.executable, SCRIPT, "run", job, "--json", "--unit-seconds", "2"],
         capture_output=True, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
-    killers = {rows[place]["doc"]: word for place, word in poison.items()}
-    return Poisoned(directory, len(rows), killers, run)
+    killers = {rows[position]["doc"]: word for position, word in poison.items()}
+    return PoisonedRun(directory, len(rows), killers, run)
 
 
-def test_each_of_them_is_a_dead_letter_with_its_reason(poisoned: Poisoned) -> None:
+def test_each_poisoned_document_is_a_dead_letter_with_its_reason(poisoned: PoisonedRun) -> None:
     assert poisoned.run.returncode == 0, poisoned.run.stderr
-    told = {letter["doc_id"]: letter["reason"] for letter in poisoned.letters()}
-    assert told == {doc: REASONS[word] for doc, word in poisoned.killers.items()}
+    reasons = {letter["doc_id"]: letter["reason"] for letter in poisoned.dead_letters()}
+    assert reasons == {doc: REASONS[word] for doc, word in poisoned.killers.items()}
 
 
-def test_everything_else_is_answered_once(poisoned: Poisoned) -> None:
+def test_all_other_documents_are_answered_once(poisoned: PoisonedRun) -> None:
     ids = pq.read_table(poisoned.directory / "out").column("doc").to_pylist()
     assert len(ids) == len(set(ids)) == poisoned.documents - len(poisoned.killers)
     assert phifleet("verify", poisoned.directory / "out").returncode == 0
 
 
-def test_engines_are_started_again_within_bounds(poisoned: Poisoned) -> None:
+def test_the_number_of_engine_restarts_is_bounded(poisoned: PoisonedRun) -> None:
     restarts = int(re.findall(r"engines that died: (\d+)", poisoned.run.stderr)[-1])
     assert len(poisoned.killers) <= restarts <= 4 * len(poisoned.killers)

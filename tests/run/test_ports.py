@@ -1,4 +1,4 @@
-"""Ports that servers are told before they listen."""
+"""Tests of free ports for servers."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pipelines.errors import ClusterError
 from pipelines.run.ports import PORTS, free_port
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_DRAWING = """
+_TAKE_ALL_PORTS = """
 import sys
 from pipelines.errors import ClusterError
 from pipelines.run.ports import free_port
-wanted = range(*map(int, sys.argv[1:]))
-drawn = []
+ports = range(*map(int, sys.argv[1:]))
+taken = []
 try:
     while True:
-        drawn.append(free_port(wanted))
+        taken.append(free_port(ports))
 except ClusterError:
-    print(*drawn, flush=True)
+    print(*taken, flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
-def test_neither_the_kernel_nor_ray_takes_what_is_drawn() -> None:
+def test_ports_are_outside_the_ranges_of_the_kernel_and_of_ray() -> None:
     from ray.serve._private import constants
 
     first, last = map(int, _EPHEMERAL.read_text().split())
     assert not range(max(first, PORTS.start), min(last + 1, PORTS.stop))
-    of_ray = {
-        # the first and the last of its workers
+    ray_ports = {
+        # the first and the last port of Ray's workers
         10_002, 19_999,
         ray_constants.DEFAULT_PORT,
         ray_constants.DEFAULT_DASHBOARD_PORT,
@@ -45,38 +45,38 @@ def test_neither_the_kernel_nor_ray_takes_what_is_drawn() -> None:
         constants.RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT,
         constants.RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT,
     }  # fmt: skip
-    assert not of_ray & set(PORTS)
+    assert not ray_ports & set(PORTS)
     assert all(free_port() in PORTS for _ in range(20))
 
 
-def test_no_two_processes_draw_the_same_and_what_ended_gives_it_back() -> None:
+def test_processes_get_different_ports_and_free_them_when_they_end() -> None:
     start = free_port()
-    wanted = range(start, min(start + 50, PORTS.stop))
-    command = [sys.executable, "-c", _DRAWING, str(wanted.start), str(wanted.stop)]
+    ports = range(start, min(start + 50, PORTS.stop))
+    command = [sys.executable, "-c", _TAKE_ALL_PORTS, str(ports.start), str(ports.stop)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    drawn: list[str] = []
+    taken: list[str] = []
     for process in processes:
         assert process.stdout is not None
-        drawn += process.stdout.readline().split()
-    with pytest.raises(ClusterError, match="is free; end what listens there"):
-        free_port(wanted)
+        taken += process.stdout.readline().split()
+    with pytest.raises(ClusterError, match="are in use; stop a process that listens"):
+        free_port(ports)
     for process in processes:
         process.communicate()
-    assert len(drawn) == len(set(drawn)) > 0
-    assert str(start) not in drawn
-    assert free_port(wanted) in map(int, drawn)
+    assert len(taken) == len(set(taken)) > 0
+    assert str(start) not in taken
+    assert free_port(ports) in map(int, taken)
 
 
-def test_a_port_that_is_listened_on_is_left_out() -> None:
-    wanted = [free_port() for _ in range(2)]
-    # what this process was given it is not given again
+def test_a_port_on_which_a_server_listens_is_not_returned() -> None:
+    ports = [free_port() for _ in range(2)]
+    # a port is not returned twice, not even to the same process
     with pytest.raises(ClusterError):
-        free_port(wanted)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+        free_port(ports)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         with pytest.raises(ClusterError):
             free_port([port])
     assert free_port([port]) == port

@@ -1,4 +1,4 @@
-"""What follows from a job and its model: lengths, pools, the fingerprint."""
+"""Tests of a prepared job: token limits, pools, the fingerprint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepared(
 
 
 @pytest.mark.usefixtures("tiny_model")
-def test_lengths_that_follow_the_model_are_fingerprinted_as_what_they_are() -> None:
+def test_defaults_that_depend_on_the_model_enter_the_fingerprint_as_values() -> None:
     default = prepared()
     same = prepared(single_pass_tokens=16_384, chunk_tokens=3072)
     assert default.fingerprint == same.fingerprint
@@ -34,11 +34,14 @@ def test_lengths_that_follow_the_model_are_fingerprinted_as_what_they_are() -> N
 
 
 @pytest.mark.parametrize(
-    ("asked", "before", "wanted"),
+    ("requested", "earlier_request", "resolved"),
     [(None, None, "abc"), ("main", "main", "abc"), ("v2", None, "v2")],
 )
-def test_a_run_that_goes_on_keeps_the_commit_it_found_on_the_hub(
-    monkeypatch: pytest.MonkeyPatch, asked: str | None, before: str | None, wanted: str
+def test_a_resumed_run_keeps_the_commit_that_it_resolved_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+    requested: str | None,
+    earlier_request: str | None,
+    resolved: str,
 ) -> None:
     def resolve(name: str, revision: str | None, *, weights: bool) -> Model:
         assert not weights
@@ -48,11 +51,12 @@ def test_a_run_that_goes_on_keeps_the_commit_it_found_on_the_hub(
     source: dict[str, object] = {
         "input": {"path": "in"},
         "output": {"path": "out"},
-        "model": {"name": "team/phi", "revision": asked},
+        "model": {"name": "team/phi", "revision": requested},
         "tasks": [{"name": "summary", "kind": "summarize"}],
     }
-    recorded = {"model": "team/phi", "revision": "abc", "source": {"model": {"revision": before}}}
-    with pytest.raises(ModelError, match=f"team/phi at {wanted}"):
+    source_before = {"model": {"revision": earlier_request}}
+    recorded = {"model": "team/phi", "revision": "abc", "source": source_before}
+    with pytest.raises(ModelError, match=f"team/phi at {resolved}"):
         prepare_job(Job(parse_job(source), source), recorded)
 
 
@@ -71,6 +75,6 @@ def test_an_engine_has_its_share_of_a_gpu(gpus: str | float, share: float) -> No
 
 
 @pytest.mark.usefixtures("tiny_model")
-def test_a_label_that_chunks_say_for_none_is_refused() -> None:
+def test_a_label_that_means_no_label_in_chunks_is_an_error() -> None:
     with pytest.raises(SpecError, match=r"labels\.1: .*a chunk that speaks for no label"):
         prepared(label="cannot tell")

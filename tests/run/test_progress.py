@@ -1,67 +1,20 @@
-"""The board of the workers' progress: no run fails of it."""
-
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
-import ray
-
-from pipelines.run.cluster import join_cluster, leave_cluster
-from pipelines.run.progress import Progress, RunState, start_progress_actor
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of files that it leaves open
+from pipelines.documents import Usage
+from pipelines.run.progress import Progress, Timing
 
 
-@pytest.fixture(scope="module")
-def board() -> Iterator[Any]:
-    join_cluster()
-    yield start_progress_actor()
-    leave_cluster()
+def test_progress_includes_requests_of_unfinished_documents() -> None:
+    progress = Progress()
+    progress.note_engine(Usage(100, 40, 7), 90, 0)
+    progress.note_engine(Usage(150, 60, 9), 0, 1)
+    assert (progress.prompt_tokens, progress.cached_prompt_tokens) == (150, 60)
+    assert (progress.output_tokens, progress.kv_tokens_in_flight) == (9, 0)
+    assert progress.restarts == 1
 
 
-def test_before_there_is_a_board_nothing_is_known() -> None:
-    assert RunState().progress() == Progress()
-    assert RunState().failures() == []
-
-
-def test_a_board_that_died_is_there_again_with_what_workers_report_then(board: Any) -> None:
-    state = RunState(progress_actor=board)
-    board.report.remote("a", "1", Progress(answered=3))
-    assert state.progress().answered == 3
-    pid = ray.get(board.__ray_call__.remote(lambda _: os.getpid()))
-    os.kill(pid, signal.SIGKILL)
-    # a worker's next report waits until the board is there
-    ray.get(board.report.remote("a", "1", Progress(answered=4)), timeout=60)
-    assert state.progress().answered == 4
-
-
-def test_a_worker_that_was_started_again_is_one_worker_with_all_that_it_did(board: Any) -> None:
-    state = RunState(progress_actor=board)
-    before = state.progress()
-    board.report.remote("b", "1", Progress(answered=3, kv_tokens_in_flight=50, workers=1))
-    board.report.remote("b", "1", Progress(answered=4, kv_tokens_in_flight=70, workers=1))
-    board.report.remote("b", "2", Progress(answered=1, kv_tokens_in_flight=20, workers=1))
-    after = state.progress()
-    assert after.answered - before.answered == 4 + 1
-    assert after.kv_tokens_in_flight - before.kv_tokens_in_flight == 20
-    assert after.workers - before.workers == 1
-
-
-def test_of_a_board_that_does_not_answer_the_last_is_known(
-    board: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = RunState(progress_actor=board)
-    board.report.remote("a", "1", Progress(answered=5))
-    board.fail.remote("no model")
-    answered = state.progress().answered
-    assert state.failures() == ["no model"]
-    monkeypatch.setattr("pipelines.run.progress._BOARD_SECONDS", 0.1)
-    busy = board.__ray_call__.remote(lambda _: time.sleep(3))
-    assert state.progress().answered == answered
-    assert state.failures() == []
-    ray.get(busy)
+def test_steady_seconds_count_overlapping_units_once_and_no_gaps() -> None:
+    timing = Timing()
+    for started, ended in ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0)):
+        timing.add({"started": started, "ended": ended, "engine_start_seconds": 1.0})
+    assert timing.steady_seconds == 6.0

@@ -1,4 +1,5 @@
-"""The screen: our words reach the terminal, everybody else's the log, also where that is full."""
+"""Tests of the screen: our output reaches the terminal, that of libraries the log, even if it is
+full."""
 
 from __future__ import annotations
 
@@ -23,9 +24,9 @@ with redirect_output(Path(sys.argv[1])) as screen:
 """
 
 
-def spoken(log: Path) -> tuple[str, str]:
-    """What a program says on standard output and on standard error."""
-    # noise waits in a buffer, as it does in a run
+def output_of(log: Path) -> tuple[str, str]:
+    """Run the program with this log; return its standard output and standard error."""
+    # buffered output, as in a run
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, log], env=environment, capture_output=True, text=True
@@ -33,15 +34,15 @@ def spoken(log: Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_noise_goes_to_the_log_and_our_words_to_the_terminal(tmp_path: Path) -> None:
+def test_library_output_goes_to_the_log_and_ours_to_the_terminal(tmp_path: Path) -> None:
     log = tmp_path / "run/log"
-    assert spoken(log) == ("the result\n", "our words\nthe reason\n")
+    assert output_of(log) == ("the result\n", "our words\nthe reason\n")
     assert log.read_text() == "noise\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_log_that_is_full_costs_the_noise_alone() -> None:
-    assert spoken(Path("/dev/full")) == ("the result\n", "our words\nthe reason\n")
+def test_a_full_log_loses_only_library_output() -> None:
+    assert output_of(Path("/dev/full")) == ("the result\n", "our words\nthe reason\n")
 
 
 VIEW = """
@@ -76,7 +77,7 @@ with redirect_output(Path("log")) as screen:
 LIVE = [sys.executable, "-c", VIEW]
 
 
-def test_under_a_live_view_others_words_go_to_the_log(tmp_path: Path) -> None:
+def test_during_a_live_view_library_output_goes_to_the_log(tmp_path: Path) -> None:
     with Terminal(LIVE, tmp_path) as terminal:
         ours = ["ours: [/red] :smile: 80", "the view of 80"]
         terminal.await_shown(lambda lines: lines == ours, 30)
@@ -93,7 +94,7 @@ def test_under_a_live_view_others_words_go_to_the_log(tmp_path: Path) -> None:
         assert [log.count(f"noise of {kind}") for kind in kinds] == [2] * 5
 
 
-def test_a_process_that_ends_amid_its_view_leaves_a_cursor(tmp_path: Path) -> None:
+def test_a_process_that_ends_during_its_view_shows_the_cursor_again(tmp_path: Path) -> None:
     with Terminal([*LIVE, "abort"], tmp_path) as terminal:
         terminal.await_shown(lambda lines: "the view of 80" in lines, 30)
         (tmp_path / "go").touch()
@@ -103,9 +104,9 @@ def test_a_process_that_ends_amid_its_view_leaves_a_cursor(tmp_path: Path) -> No
 
 
 def test_the_size_is_that_of_the_terminal_it_writes_to(tmp_path: Path) -> None:
-    nothing = Path(os.devnull)
+    devnull = Path(os.devnull)
     (tmp_path / "go").touch()
-    with Terminal(LIVE, tmp_path, columns=57, redirected={0: nothing, 1: nothing}) as terminal:
+    with Terminal(LIVE, tmp_path, columns=57, redirected={0: devnull, 1: devnull}) as terminal:
         assert terminal.wait(30) == 0
         assert terminal.whole()[0] == "ours: [/red] :smile: 57"
 
@@ -114,8 +115,8 @@ def test_the_size_is_that_of_the_terminal_it_writes_to(tmp_path: Path) -> None:
 def test_a_file_gets_no_live_view_whatever_the_environment_says(tmp_path: Path, name: str) -> None:
     with Terminal(LIVE, tmp_path, {name: "1"}, redirected={2: tmp_path / "errors"}) as terminal:
         assert terminal.wait(30) == 1
-        said = (tmp_path / "errors").read_text()
-        assert said == "ours: [/red] :smile: 80\nno live view here\n"
+        errors = (tmp_path / "errors").read_text()
+        assert errors == "ours: [/red] :smile: 80\nno live view here\n"
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_no_live_view(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_no_live_view(tmp_path: Path
         assert b"\x1b" not in terminal.sent
 
 
-def test_no_color_is_kept_to(tmp_path: Path) -> None:
+def test_no_color_turns_colours_off(tmp_path: Path) -> None:
     program = (
         "from pathlib import Path\nfrom pipelines.run.screen import redirect_output\n"
         "with redirect_output(Path('log')) as screen:\n"

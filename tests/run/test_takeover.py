@@ -1,5 +1,5 @@
-"""A second run takes over from one that hangs: each document is answered once, and the first, when
-it wakes, is told who took over."""
+"""Tests of a second driver that acquires the lease while the first hangs: each document is answered
+once, and the first ends with an error that names the second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from pipelines.models.resolve import Model
 
 @dataclass
 class TakenOver:
-    """A driver that was stopped by SIGSTOP, and continued after another had done its job."""
+    """Two runs of a job: the first driver was stopped by SIGSTOP and continued after the second had
+    finished. `before` are the commit records at that stop, by name."""
 
     directory: Path
     documents: int
@@ -49,19 +50,19 @@ def taken_over(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> T
     return TakenOver(directory, documents, before, second, first.returncode, errors)
 
 
-def test_the_second_run_ends_well_and_every_document_is_there_once(taken_over: TakenOver) -> None:
+def test_the_second_run_finishes_and_every_document_is_answered_once(taken_over: TakenOver) -> None:
     assert taken_over.second.returncode == 0, taken_over.second.stderr
     assert phifleet("verify", taken_over.directory / "out").returncode == 0
     ids = pq.read_table(taken_over.directory / "out").column("doc").to_pylist()
     assert len(ids) == len(set(ids)) == taken_over.documents
 
 
-def test_what_the_first_had_committed_stays(taken_over: TakenOver) -> None:
+def test_commits_of_the_first_run_stay(taken_over: TakenOver) -> None:
     after = commits(taken_over.directory)
     assert {name: after[name] for name in taken_over.before} == taken_over.before
 
 
-def test_the_first_ends_with_3_and_says_who_took_over(taken_over: TakenOver) -> None:
+def test_the_first_run_ends_with_3_and_names_the_newer_driver(taken_over: TakenOver) -> None:
     assert taken_over.first_code == 3
     assert "took over as generation 2" in taken_over.first_errors
     assert "Traceback" not in taken_over.first_errors
@@ -69,7 +70,7 @@ def test_the_first_ends_with_3_and_says_who_took_over(taken_over: TakenOver) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["local", "s3"])
-def test_of_two_drivers_five_seconds_apart_the_newer_finishes(
+def test_of_two_drivers_five_seconds_apart_the_newer_one_finishes(
     store: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     output = str(tmp_path / "out")
@@ -80,11 +81,11 @@ def test_of_two_drivers_five_seconds_apart_the_newer_finishes(
     first = run.start()
     time.sleep(5)
     second = run.start()
-    code, told, errors = ended(first)
-    assert (code, told["status"]) == (3, "failed")
+    code, result, errors = ended(first)
+    assert (code, result["status"]) == (3, "failed")
     assert "took over as generation 2" in errors
-    code, told, errors = ended(second)
-    assert (code, told["status"]) == (0, "done"), errors
+    code, result, errors = ended(second)
+    assert (code, result["status"]) == (0, "done"), errors
     assert phifleet("verify", output).returncode == 0
     filesystem, root = fsspec.core.url_to_fs(output)
     assert check(filesystem, root, run.papers, run.diary).sound

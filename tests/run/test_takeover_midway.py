@@ -1,4 +1,5 @@
-"""A run that hangs in the midst of its index, or of its last sweep, and is taken over there."""
+"""Tests of a run that hangs while it writes its index, or while it deletes temporary files at its
+end, and is fenced by a newer run there."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ MOMENTS: dict[str, Callable[[str, str], bool]] = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_newer_finishes_and_the_older_says_who_took_over(
+def test_the_newer_run_finishes_and_the_older_one_names_it(
     moment: str, tmp_path: Path, s3: S3Server
 ) -> None:
     output = f"{s3.new_bucket()}/out"
@@ -30,11 +31,11 @@ def test_the_newer_finishes_and_the_older_says_who_took_over(
     with HoldingProxy(s3.endpoint, MOMENTS[moment]) as proxy:
         older = run.start(AWS_ENDPOINT_URL=proxy.endpoint)
         assert proxy.held.wait(LIMIT_SECONDS)
-        code, told, errors = ended(run.start())
-        assert (code, told["status"]) == (0, "done"), errors
+        code, result, errors = ended(run.start())
+        assert (code, result["status"]) == (0, "done"), errors
         proxy.let_go.set()
-        code, told, errors = ended(older)
-    assert (code, told["status"]) == (3, "failed")
+        code, result, errors = ended(older)
+    assert (code, result["status"]) == (3, "failed")
     assert "took over as generation 2" in errors
     assert phifleet("verify", output).returncode == 0
     filesystem, root = fsspec.core.url_to_fs(output)

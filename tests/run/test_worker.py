@@ -1,127 +1,81 @@
+"""Tests that a worker reports to the driver why it fails: Ray may report only that it died."""
+
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import ray
 from fakes import FakeEngine, tasks_of
 
-from pipelines.corpus.ids import digest_ids, hash_ids
-from pipelines.documents import Usage
-from pipelines.engine.keeper import EngineSupervisor
-from pipelines.engine.vllm_engine import EngineConfig
-from pipelines.errors import Fenced
-from pipelines.job.spec import ClassifyTask, SummarizeTask
+from pipelines.engine.config import EngineConfig
+from pipelines.errors import EngineError
+from pipelines.job.spec import SummarizeTask
 from pipelines.ledger.lease import take_lease
-from pipelines.ledger.ledger import Ledger
 from pipelines.models.resolve import Model
-from pipelines.run.progress import Progress
-from pipelines.run.worker import UnitRunner, WorkerConfig
+from pipelines.run.cluster import join_cluster, leave_cluster
+from pipelines.run.state import RunState, start_progress_actor
+from pipelines.run.worker import Worker
+from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
 
-TASKS = (SummarizeTask(name="summary"), ClassifyTask(name="topic", labels=("a", "b")))
-TEXTS = [b"one text", None, b"another text", b"\xff\xfe", b"  "]
+pytestmark = pytest.mark.filterwarnings("ignore")  # ResourceWarning of files that Ray leaves open
+
+
+class WithoutMemory(Worker):
+    def start_engine(self) -> FakeEngine:
+        raise EngineError("the engine did not start: out of memory")
+
+
+class Defective(Worker):
+    def start_engine(self) -> FakeEngine:
+        raise ZeroDivisionError("a defect")
+
+
+@pytest.fixture(scope="module")
+def _cluster() -> Iterator[None]:
+    join_cluster()
+    yield
+    leave_cluster()
+
+
+@pytest.fixture
+def progress_actor(_cluster: None) -> Any:
+    return start_progress_actor()
 
 
 @pytest.fixture
 def config(tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> WorkerConfig:
-    (tmp_path / "_run/index").mkdir(parents=True)
-    rows = pa.table(
-        {
-            "source": pa.array(["in.parquet"] * 5),
-            "row": pa.array(range(5), pa.int64()),
-            "doc_id": pa.array([f"d{number}" for number in range(5)]),
-            "text": pa.array(TEXTS, pa.large_binary()),
-            "kept.title": pa.array([f"title {number}" for number in range(5)]),
-        }
-    )
-    pq.write_table(rows, tmp_path / "_run/index/text.parquet", row_group_size=5)
-    engine = EngineConfig(tiny_model, 4096, gpu=False)
-    tasks = tasks_of(TASKS, tiny_model, tiny_tokenizer)
     storage = Storage(str(tmp_path))
-    lease = take_lease(storage)
-    return WorkerConfig("test", "short", storage, lease, engine, tasks, "key", {"made": "here"})
+    return WorkerConfig(
+        run="test",
+        pool="short",
+        storage=storage,
+        lease=take_lease(storage),
+        engine=EngineConfig(tiny_model, 4096, gpu=False),
+        tasks=tasks_of((SummarizeTask(name="summary"),), tiny_model, tiny_tokenizer),
+        id_column="key",
+        metadata={},
+    )
 
 
-async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
-    runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
-    return await runner.run(7, "_run/index/text.parquet", 0, "plan"), runner
-
-
-async def test_a_unit_becomes_a_part_its_dead_letters_and_a_commit(
-    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+def test_the_message_of_an_expected_error_reaches_the_driver(
+    config: WorkerConfig, progress_actor: Any
 ) -> None:
-    committed, _ = await _run(config, FakeEngine(tiny_tokenizer))
-    part = pq.read_table(config.storage.path("part-000007.parquet"))
-    letters = pq.read_table(config.storage.path("_errors/part-000007.parquet"))
-    (record,) = Ledger(config.storage).commits([7])
-    assert committed
-    assert part.column_names == ["key", "title", "summary", "topic"]
-    assert part.column("key").to_pylist() == ["d0", "d2"]
-    assert part.column("title").to_pylist() == ["title 0", "title 2"]
-    assert letters.column("reason").to_pylist() == ["empty", "not_text", "empty"]
-    assert letters.column("row").to_pylist() == [1, 3, 4]
-    assert (record.rows, record.answered, record.dead_letters) == (5, 2, 3)
-    assert record.reasons == {"empty": 2, "not_text": 1}
-    ids = pa.chunked_array([["d4", "d3", "d2", "d1", "d0"]])
-    assert (record.plan, record.ids) == ("plan", digest_ids(hash_ids(ids)))
+    with pytest.RaisesGroup(EngineError):
+        WithoutMemory(config, progress_actor)
+    state = RunState(progress_actor=progress_actor)
+    assert state.failures() == ["the engine did not start: out of memory"]
 
 
-async def test_a_part_says_how_it_was_made(
-    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+def test_an_unexpected_error_reaches_the_driver_with_its_traceback(
+    config: WorkerConfig, progress_actor: Any
 ) -> None:
-    await _run(config, FakeEngine(tiny_tokenizer))
-    metadata = pq.read_schema(config.storage.path("part-000007.parquet")).metadata
-    assert metadata[b"made"] == b"here"
-
-
-async def test_whoever_commits_second_leaves_nothing_behind(
-    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
-) -> None:
-    await _run(config, FakeEngine(tiny_tokenizer))
-    before = config.storage.read("part-000007.parquet")
-    staged = config.storage.names("_run/staging")
-    committed, _ = await _run(config, FakeEngine(tiny_tokenizer, answers=lambda *_: ("a", None)))
-    assert not committed
-    assert config.storage.read("part-000007.parquet") == before
-    assert config.storage.names("_run/staging") == staged
-
-
-async def test_a_fenced_worker_stages_and_commits_nothing(
-    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
-) -> None:
-    take_lease(config.storage)
-    with pytest.raises(Fenced, match="took over as generation 2"):
-        await _run(config, FakeEngine(tiny_tokenizer))
-    assert Ledger(config.storage).committed() == set()
-    assert config.storage.names("_run/staging") == config.storage.names("") == []
-
-
-async def test_progress_counts_documents_and_reasons(
-    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
-) -> None:
-    _, runner = await _run(config, FakeEngine(tiny_tokenizer))
-    progress = runner.progress
-    assert (progress.answered, progress.dead_letters) == (2, 3)
-    assert progress.reasons == {"empty": 2, "not_text": 1}
-
-
-async def test_a_commit_record_is_plain_json(
-    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
-) -> None:
-    await _run(config, FakeEngine(tiny_tokenizer))
-    record = json.loads(config.storage.read("_run/commits/000007.json"))
-    assert record["part"]["rows"] == 2
-    assert record["unit"] == 7
-
-
-def test_progress_shows_what_the_engine_did_for_documents_half_read() -> None:
-    progress = Progress()
-    progress.note_engine(Usage(100, 40, 7), 90, 0)
-    progress.note_engine(Usage(150, 60, 9), 0, 1)
-    assert (progress.prompt_tokens, progress.cached_prompt_tokens) == (150, 60)
-    assert (progress.output_tokens, progress.kv_tokens_in_flight) == (9, 0)
-    assert progress.restarts == 1
+    with pytest.RaisesGroup(ZeroDivisionError):
+        Defective(config, progress_actor)
+    (failure,) = ray.get(progress_actor.failures.remote())
+    assert failure.startswith("Traceback")
+    assert failure.rstrip().endswith("ZeroDivisionError: a defect")

@@ -19,7 +19,7 @@ from fakes import FakeEngine
 from jobs.show import show
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.documents import DocumentResult
-from pipelines.engine.vllm_engine import EngineConfig
+from pipelines.engine.config import EngineConfig
 from pipelines.job.spec import load_job
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_job

@@ -1,0 +1,142 @@
+"""The configuration of one engine: its settings as vLLM's arguments and environment variables.
+
+Computes values only. Knows Phi-3's needs (see `engine_arguments`) and the machine's memory; imports
+neither vLLM nor Ray and starts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.models.resolve import BF16_BYTES, Model
+
+GIB = 2**30
+FLOAT32_BYTES = 4
+# vLLM's default share of a GPU's memory, for an engine that has the GPU to itself.
+_GPU_MEMORY_SHARE = 0.92
+# Seconds without a step, with requests outstanding, after which an engine counts as hanging: many
+# times the longest step. On a CPU one step of a large model may take minutes.
+_GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
+# Prompt tokens that one request may take of a step while others wait: half of vLLM's smallest step
+# budget, or less.
+_GPU_LONG_PREFILL_TOKENS, _CPU_LONG_PREFILL_TOKENS = 4096, 2048
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """The settings that decide how the engines of one pool are started.
+
+    Attributes:
+        model: the resolved model; engines read its weights from `model.path`.
+        max_model_len: most tokens of one prompt with its answer.
+        gpu: run on GPUs; False runs on the CPU.
+        quantization: vLLM's name of a quantization method, or None for the model's own.
+        kv_cache_dtype: vLLM's name of the KV cache's data type.
+        tensor_parallel: number of GPUs that one engine spans.
+        gpu_share: fraction of a GPU that the engine may use, over 0 and at most 1.
+        hangs_after: seconds without a step after which the engine counts as hanging, or None for
+            the default of its device; see `hang_seconds`.
+        online: a client waits for each answer: long prompts then leave a part of every step to
+            other requests.
+    """
+
+    model: Model
+    max_model_len: int
+    gpu: bool
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    tensor_parallel: int = 1
+    gpu_share: float = 1.0
+    hangs_after: float | None = None
+    online: bool = False
+
+    @property
+    def hang_seconds(self) -> float:
+        """Seconds without a step, with requests outstanding, after which the watchdog kills the
+        engine: `hangs_after`, or else 180 on a GPU and 1,200 on a CPU."""
+        return self.hangs_after or (_GPU_HANGS_AFTER if self.gpu else _CPU_HANGS_AFTER)
+
+
+def engine_arguments(config: EngineConfig) -> dict[str, Any]:
+    """Return keyword arguments of vLLM's `EngineArgs` for this configuration.
+
+    `max_model_len` chooses Phi-3's rope factors (short up to 4,096). Phi-3 counts as a
+    sliding-window model, and vLLM then keeps nothing, or only a window, in the prefix cache. If the
+    window is no shorter than `max_model_len`, it is switched off; otherwise the cache is set to
+    retain all blocks.
+    """
+    arguments: dict[str, Any] = {
+        "model": str(config.model.path),
+        "max_model_len": config.max_model_len,
+        "tensor_parallel_size": config.tensor_parallel,
+        "quantization": config.quantization,
+        "kv_cache_dtype": config.kv_cache_dtype,
+        "enable_prefix_caching": True,
+        "generation_config": "auto",
+        "seed": 0,
+    }
+    window = config.model.sliding_window
+    if window is not None and window >= config.max_model_len:
+        arguments["disable_sliding_window"] = True
+    elif window is not None:
+        arguments["prefix_cache_retention_interval"] = None
+    if config.online:
+        threshold = _GPU_LONG_PREFILL_TOKENS if config.gpu else _CPU_LONG_PREFILL_TOKENS
+        arguments["long_prefill_token_threshold"] = threshold
+    if config.gpu and config.gpu_share < 1:
+        arguments["gpu_memory_utilization"] = _GPU_MEMORY_SHARE * config.gpu_share
+    if not config.gpu:
+        # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
+        # most of a short document's prefix out of the cache.
+        arguments |= {"enforce_eager": True, "block_size": 32, "dtype": _cpu_dtype(config)}
+    return arguments
+
+
+def _cpu_dtype(config: EngineConfig) -> str:
+    import torch
+
+    if config.quantization is not None:
+        return "auto"
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    capability = torch.backends.cpu.get_cpu_capability()
+    return cpu_dtype(config.model.parameters, memory_bytes, capability)
+
+
+def cpu_dtype(parameters: int, memory_bytes: int, capability: str) -> str:
+    """Return the data type, as vLLM names it, in which an engine on a CPU computes.
+
+    On a CPU with AVX2 only, bfloat16 matrix products take about three times as long as float32
+    ones. The result is then "float32" if the weights in float32 take at most half of the memory;
+    in all other cases "auto".
+
+    Args:
+        parameters: number of the model's parameters.
+        memory_bytes: memory of the machine.
+        capability: the CPU's instruction set, as `torch.backends.cpu.get_cpu_capability` names it.
+    """
+    fits = FLOAT32_BYTES * parameters <= memory_bytes / 2
+    return "float32" if capability == "AVX2" and fits else "auto"
+
+
+def set_environment(config: EngineConfig) -> None:
+    """Set the environment variables that vLLM reads to this project's defaults. Variables that the
+    user has set keep their values."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not config.gpu:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(config)))
+        # Even with eager execution vLLM compiles a few functions, such as the ranking of
+        # log-probabilities. That needs a C++ compiler and takes about two seconds of the start.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+
+def cpu_cache_gib(config: EngineConfig) -> int:
+    """Return the size of a CPU engine's KV cache in GiB: eight sequences of `max_model_len` tokens,
+    limited to 8 GiB because the cache shares the machine's memory, but always at least one whole
+    sequence and at least 1 GiB."""
+    widening = FLOAT32_BYTES / BF16_BYTES if _cpu_dtype(config) == "float32" else 1
+    sequence_gib = config.max_model_len * config.model.kv_bytes_per_token * widening / GIB
+    return max(1, math.ceil(sequence_gib), min(8, math.ceil(8 * sequence_gib)))

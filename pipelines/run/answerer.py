@@ -1,0 +1,116 @@
+"""Answers documents with one engine and counts the results.
+
+Knows tasks, engines and progress; nothing of units' numbers, storage or Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pipelines.answering.answer import answer_document
+from pipelines.documents import Document, DocumentResult, Problem
+from pipelines.engine.admission import Admission
+from pipelines.engine.keeper import EngineSupervisor, SupervisedEngine
+from pipelines.errors import EngineDied, flatten_errors
+from pipelines.run.metrics import EngineMetrics
+from pipelines.run.progress import Progress
+from pipelines.tasks.kinds import TaskSet
+
+# Documents are tokenized before the engine admits them. Their tokens together, estimated from their
+# characters, are limited to this multiple of the KV cache.
+_READ_AHEAD = 2
+_CHARACTERS_PER_TOKEN = 4
+# Documents in flight at least, however long they are.
+_MIN_DOCUMENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResults:
+    """One result for each document of a unit, in the unit's order."""
+
+    documents: Sequence[DocumentResult]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The engine died or hung before all documents were answered: none of their results counts.
+
+    `error` is EngineHung if the watchdog killed the engine.
+    """
+
+    error: EngineDied
+
+
+class DocumentAnswerer:
+    """Answers documents and counts them in a worker's progress and metrics.
+
+    Attributes:
+        progress: running totals of this worker.
+    """
+
+    def __init__(
+        self, tasks: TaskSet, supervisor: EngineSupervisor, metrics: EngineMetrics | None
+    ) -> None:
+        self.progress = Progress(workers=1)
+        self._tasks = tasks
+        self._supervisor = supervisor
+        self._metrics = metrics
+        engine = supervisor.engine
+        self._reading = Admission(engine.kv_cache_tokens * _READ_AHEAD)
+        self._min_tokens = len(tasks.all) * engine.min_request_tokens
+
+    async def answer(
+        self, documents: Sequence[Document], engine: SupervisedEngine
+    ) -> UnitResults | EngineLost:
+        """Answer documents concurrently with `engine`.
+
+        If the engine dies, those already answered are subtracted from the progress again, because
+        they must be answered again.
+        """
+        answers: list[asyncio.Task[DocumentResult]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                answers += [
+                    group.create_task(self._answer_one(document, engine)) for document in documents
+                ]
+            return UnitResults([answer.result() for answer in answers])
+        except* EngineDied as errors:
+            error = flatten_errors(errors)[0]
+        for answer in answers:
+            if not answer.cancelled() and answer.exception() is None:
+                self.progress.uncount(answer.result())
+        return EngineLost(error)
+
+    def record_dead_letter(
+        self, document: Document, problem: Problem, attempts: int
+    ) -> DocumentResult:
+        """Count a document that is not sent to an engine (again), and return its result.
+
+        `attempts` is the number of attempts at its unit so far, this one included.
+        """
+        result = self._count(DocumentResult(document, problem=problem, attempts=attempts))
+        if self._metrics:
+            self._metrics.document(result)
+        return result
+
+    async def _answer_one(self, document: Document, engine: SupervisedEngine) -> DocumentResult:
+        estimated_tokens = len(document.text or "") // _CHARACTERS_PER_TOKEN
+        # a longer one is read chunk by chunk, while others keep the engine busy
+        max_tokens = self._reading.capacity_tokens // _MIN_DOCUMENTS
+        async with self._reading.hold(min(max_tokens, max(estimated_tokens, self._min_tokens))):
+            started = time.monotonic()
+            result = await answer_document(document, self._tasks, engine)
+        if result.answered:
+            self._supervisor.record_answer()
+        counted = self._count(result)
+        if self._metrics:
+            self._metrics.document(result, time.monotonic() - started)
+        return counted
+
+    def _count(self, result: DocumentResult) -> DocumentResult:
+        """Count a result, and return it without the document's text, to free the memory."""
+        self.progress.count(result)
+        return replace(result, document=replace(result.document, text=None))

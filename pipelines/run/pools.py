@@ -1,0 +1,96 @@
+"""The pools of a run on Ray Data: units grouped by engine kind, and the workers that run them.
+
+Ray Data carries only units and small result rows; workers read and write the documents themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from pipelines.corpus.units import LONG, SHORT, Unit, costliest_first
+from pipelines.run.cluster import EngineResources
+from pipelines.run.worker_config import WorkerConfig
+
+# Units in flight in one worker, so that its engine has requests while a unit is committed.
+_UNITS_IN_FLIGHT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PoolWorkers:
+    """The units that one pool has to run, and its workers.
+
+    Attributes:
+        units: the units, in the order in which they start.
+        config: the workers' settings.
+        resources: the CPUs and GPUs of each worker.
+        min_workers: workers that Ray Data keeps at least.
+        max_workers: workers that it starts with, and runs at most.
+    """
+
+    units: Sequence[Unit]
+    config: WorkerConfig
+    resources: EngineResources
+    min_workers: int
+    max_workers: int
+
+    def map_units(
+        self, worker: Callable[..., Any], plans: Mapping[int, str], progress_actor: Any
+    ) -> Dataset:
+        """Return a lazy dataset of the rows that workers return, one for each unit.
+
+        Args:
+            worker: the actor class, `pipelines.run.worker.Worker`.
+            plans: the digest of each unit's plan, by the unit's number.
+            progress_actor: the handle of the run's ProgressActor.
+        """
+        rows = [
+            {
+                "number": unit.number,
+                "file": unit.file,
+                "row_group": unit.row_group,
+                "plan": plans[unit.number],
+            }
+            for unit in self.units
+        ]
+        # one block for each unit, so that units are dispatched and retried separately
+        return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            worker,
+            batch_size=None,
+            fn_constructor_args=(self.config, progress_actor),
+            compute=ActorPoolStrategy(
+                min_size=self.min_workers,
+                max_size=self.max_workers,
+                initial_size=self.max_workers,
+                max_tasks_in_flight_per_actor=_UNITS_IN_FLIGHT + 1,
+                max_concurrent_calls_per_actor=_UNITS_IN_FLIGHT,
+            ),
+            num_cpus=self.resources.cpus,
+            num_gpus=self.resources.gpus,
+        )
+
+
+def run_concurrently(datasets: Sequence[Dataset]) -> Iterator[Mapping[str, Any]]:
+    """Execute datasets at the same time, and yield their rows as they are finished."""
+    first, *others = datasets
+    yield from first.union(*others).iter_rows() if others else first.iter_rows()
+
+
+def split_by_pool(units: Sequence[Unit]) -> list[list[Unit]]:
+    """Return the units of each pool that has any, the costliest units of a pool first."""
+    pools = [[unit for unit in units if unit.pool == name] for name in (SHORT, LONG)]
+    return [costliest_first(pool) for pool in pools if pool]
+
+
+def share_engines(pools: Sequence[Sequence[Unit]], engines: int) -> list[int]:
+    """Return the number of engines of each pool, in proportion to the estimated seconds of its
+    units. Each pool gets at least one; `engines` is the number of all."""
+    seconds = [sum(unit.seconds for unit in pool) for pool in pools]
+    shares = [1] * len(pools)
+    while sum(shares) < engines and any(seconds):
+        shares[max(range(len(pools)), key=lambda pool: seconds[pool] / shares[pool])] += 1
+    return shares

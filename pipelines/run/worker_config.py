@@ -1,0 +1,36 @@
+"""The settings that the driver sends to every worker of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipelines.engine.config import EngineConfig
+from pipelines.ledger.lease import Lease
+from pipelines.storage import Storage
+from pipelines.tasks.kinds import TaskSet
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """All settings of the workers of one pool.
+
+    Attributes:
+        run: the job's name, a label of metrics.
+        pool: the pool's name, `short` or `long`, a label of metrics.
+        storage: OUTPUT.
+        lease: the driver's lease on OUTPUT; a worker checks it before each commit.
+        engine: the configuration of the pool's engines.
+        tasks: the job's tasks.
+        id_column: name of the id column in the input and in parts.
+        metadata: key-value metadata of every Parquet file that a worker writes.
+    """
+
+    run: str
+    pool: str
+    storage: Storage
+    lease: Lease
+    engine: EngineConfig
+    tasks: TaskSet
+    id_column: str
+    metadata: Mapping[str, str]
