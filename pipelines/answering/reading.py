@@ -61,7 +61,7 @@ class TaskRecord:
 
     @property
     def in_chunks(self) -> bool:
-        """Whether the document is read in chunks whose findings are combined."""
+        """True if the document is read in chunks, whose findings are combined."""
         return self.strategy == MAP_REDUCE
 
     def count(self, completion: Completion) -> Completion:
@@ -165,11 +165,11 @@ def kv_tokens_needed(
     Every prompt begins with the same `shared_tokens`, which are cached once; each adds its own
     question and the longest answer that it may get. Never less than `min_request_tokens` a prompt.
     """
-    own = sum(
+    unshared_tokens = sum(
         prompt - shared_tokens + answer
         for prompt, answer in zip(prompt_tokens, max_answer_tokens, strict=True)
     )
-    return max(shared_tokens + own, len(prompt_tokens) * min_request_tokens)
+    return max(shared_tokens + unshared_tokens, len(prompt_tokens) * min_request_tokens)
 
 
 async def _complete_all(

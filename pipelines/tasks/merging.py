@@ -20,6 +20,7 @@ from pipelines.tasks.validation import JsonSchema
 
 T = TypeVar("T")
 FieldPath = tuple[str, ...]
+"""The names that lead to a field, from the outermost object inwards."""
 TIE_SHARE = 0.05
 """Labels whose share of the votes is at most this much below the largest are tied with it."""
 

@@ -20,6 +20,7 @@ from pipelines.tasks.patterns import compile_pattern
 from pipelines.tasks.subschemas import positions
 
 JsonSchema = Mapping[str, Any]
+"""A JSON Schema that is an object, as parsed from JSON or YAML."""
 
 # The maximum of pattern positions times characters for one answer: about a second of matching.
 _MAX_STEPS = 10_000_000

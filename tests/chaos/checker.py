@@ -40,7 +40,7 @@ class CheckResult:
 
     @property
     def sound(self) -> bool:
-        """Whether every document occurs exactly once, and no other document does."""
+        """True if every document occurs exactly once, and no other document does."""
         return self.lost == self.doubled == self.unexpected == 0
 
 

@@ -70,7 +70,7 @@ class Report:
 
     @property
     def sound(self) -> bool:
-        """Whether all runs passed their check and no driver ended unexpectedly."""
+        """True if all runs passed, no driver ended unexpectedly, and few prompts were redone."""
         passed = all(result.sound for result in self.results)
         return passed and not self.unexpected_ends and self.redone_share < MAX_REDONE_SHARE
 

@@ -50,7 +50,7 @@ Fault = Callable[["Run"], bool]
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and how fault injection runs are made.
+    """The environment of fault injection runs: directories, input size, engine and storage.
 
     Attributes:
         directory: a local directory for corpora, logs and request logs.
