@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a fresh clone, once.
 #   make demo    the main job on real text, no network for the model, no GPU
 #   make test    all tests            make check   ruff, mypy, imports
-#   make chaos   runs that are killed at random moments: N=100, or N=50 S=s3; ENGINE=quick is faster
+#   make chaos   fault injection: kills runs at random moments; N=100, or N=50 S=s3; ENGINE=quick is faster
 #   make bench   the comparison of the README
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 OUTPUT ?= phifleet-demo
 
-# Blows, storage and engine of `make chaos`; S=s3 N=50 does it on an S3 server that fails now and then.
+# Number of faults, storage and engine of `make chaos`; S=s3 uses an S3 server with failing requests.
 N ?= 10
 S ?= local
 ENGINE ?= real

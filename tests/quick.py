@@ -24,7 +24,7 @@ class QuickRun:
         self._job = write_job(directory / "job.yaml", directory / "corpus.parquet", output)
         self.diary = directory / "diary"
         self.diary.mkdir()
-        engines = {"CHAOS_ENGINE": "quick", "CHAOS_DIARY": str(self.diary)}
+        engines = {"CHAOS_ENGINE": "quick", "CHAOS_REQUEST_LOG": str(self.diary)}
         self._environment: Mapping[str, str] = os.environ | engines | environment
 
     def start(self, **environment: str) -> subprocess.Popen[str]:

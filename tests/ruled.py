@@ -1,4 +1,4 @@
-"""A reader by `tiny`'s rules: it answers from the prompt that it is shown, and never errs."""
+"""A fake engine's reader that answers correctly by the rules of the built-in model's training."""
 
 from __future__ import annotations
 
@@ -7,59 +7,60 @@ import re
 from typing import Any
 
 from fakes import Rule
-from scripted import seen_of
+from scripted import parse_shown
 
 from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX, Sampling
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
 
 
-def reader(tokens: ChatTokenizer) -> Rule:
-    """Who answers one prompt, and breaks off an answer at its most tokens as an engine does."""
+def reader(tokenizer: ChatTokenizer) -> Rule:
+    """Return a function that answers one prompt, cut off at `max_tokens` as by an engine."""
 
     def read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
         answer, logprob = _read(prompt, sampling)
         if sampling.choices is None and sampling.schema is None:
-            answer = tokens.decode_output(tokens.encode(answer)[: sampling.max_tokens])
+            answer = tokenizer.decode_output(tokenizer.encode(answer)[: sampling.max_tokens])
         return answer, logprob
 
     return read
 
 
 def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
-    before, _, asked = prompt.rpartition("Question: ")
-    seen = seen_of(before)
-    # each piece of a prompt is tokenized alone, and so begins with a blank
-    text = seen.text[seen.start : seen.end].removeprefix(" ").removesuffix(" ")
-    notes = rules.notes(text) if seen.notes else []
-    if "Answer with its number." in asked:
+    before, _, question = prompt.rpartition("Question: ")
+    shown = parse_shown(before)
+    # the pieces of a prompt are tokenized separately, so each begins with a space
+    text = shown.text[shown.start : shown.end].removeprefix(" ").removesuffix(" ")
+    notes = rules.notes(text) if shown.notes else []
+    if "Answer with its number." in question:
         return "1", 0.0
     if sampling.choices:
         return rules.label(text, sampling.choices), 0.0
     if sampling.schema:
         return rules.form(text, _fields(json.loads(sampling.schema))), None
-    if key := re.match(r"What is the (.*?)\?\n", asked):
-        return (_of_notes(key[1], notes) if notes else rules.reply(text, key[1])), None
+    if key := re.match(r"What is the (.*?)\?\n", question):
+        return (_combined_reply(key[1], notes) if notes else rules.reply(text, key[1])), None
     return (rules.combined_summary(notes) if notes else rules.summary(text)), None
 
 
-def _of_notes(key: str, notes: list[str]) -> str:
+def _combined_reply(key: str, notes: list[str]) -> str:
     evidence = [
-        (spoken.strip(), quote.strip())
-        for spoken, _, quote in (note.partition(QUOTE_PREFIX) for note in notes)
+        (reply.strip(), quote.strip())
+        for reply, _, quote in (note.partition(QUOTE_PREFIX) for note in notes)
         if quote
     ]
     return rules.combined_reply(key, evidence) if evidence else NOT_STATED
 
 
 def _fields(schema: dict[str, Any]) -> dict[str, Any]:
-    """The job file's shorthand of a form, as far as the rules need it."""
-    return {name: _kind(each) for name, each in schema["properties"].items() if name != "quotes"}
+    """Return a schema's fields in the job file's shorthand, as far as the rules need it."""
+    properties = schema["properties"].items()
+    return {name: _kind(subschema) for name, subschema in properties if name != "quotes"}
 
 
 def _kind(schema: dict[str, Any]) -> Any:
-    one = schema["anyOf"][0] if "anyOf" in schema else schema
-    if one["type"] == "array":
-        return [_kind(one["items"])]
-    kind = one["type"]
-    return next(each for each in kind if each != "null") if isinstance(kind, list) else kind
+    only = schema["anyOf"][0] if "anyOf" in schema else schema
+    if only["type"] == "array":
+        return [_kind(only["items"])]
+    kind = only["type"]
+    return next(name for name in kind if name != "null") if isinstance(kind, list) else kind

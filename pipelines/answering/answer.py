@@ -1,8 +1,9 @@
-"""The core algorithm: one document, its tasks and an engine give one outcome.
+"""The core algorithm: answer all tasks of one document with an engine.
 
-A document is read whole, or passage by passage where it is longer than the model reads well
-(`reading.py`), and then each task is concluded from what its passages gave (`concluding.py`) while
-other documents keep the engine busy. Awaited alike by the batch worker and by the online endpoint.
+A document is read whole, or in several passages if it is longer than the model reads well
+(`reading.py`). Then each task is concluded from the findings of the passages (`concluding.py`)
+while other documents keep the engine busy. The batch worker and the online endpoint both await
+`answer_document`.
 
 Pure: no Ray, no vLLM, no files. `protocols.py` states what it needs of an engine.
 """
@@ -30,9 +31,11 @@ T = TypeVar("T")
 async def answer_document(
     document: Document, tasks: TaskSet, engine: Engine, on_progress: ProgressCallback | None = None
 ) -> DocumentResult:
-    """Answer every task of one document, however long it is.
+    """Answer every task of one document, of any length.
 
-    A task that fails leaves a problem in its answer's place. Raises EngineError.
+    The answer of a task that fails has a problem instead of a value. A document without text, or
+    too long for the job, is returned with its problem and without answers. `on_progress` receives
+    every chunk's value and every answer. Raises EngineError if the engine itself fails.
     """
     text = document.text
     if text is None:
@@ -51,15 +54,15 @@ async def answer_document(
 
 
 async def _read(opened: SplitText, first: Passage, reader: PassageReader) -> None:
-    """Read all passages, each cut once the one before has its place in the engine's cache."""
+    """Read all passages; each is cut once the one before has its KV cache reserved."""
     async with asyncio.TaskGroup() as group:
         passage: Passage | None = first
         while passage is not None:
             admitted = asyncio.Event()
             group.create_task(reader.read(passage, admitted))
             await admitted.wait()
-            more = opened.strategy == MAP_REDUCE
-            passage = await _in_thread(next, opened.passages, None) if more else None
+            in_chunks = opened.strategy == MAP_REDUCE
+            passage = await _in_thread(next, opened.passages, None) if in_chunks else None
 
 
 async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
@@ -69,16 +72,16 @@ async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
 def _open(text: str, tasks: TaskSet) -> tuple[SplitText, Passage] | None:
     """Open a text and cut its first passage in one step of the tokenizing thread.
 
-    Other texts that wait to be tokenized must not come between the two. None where the job reads
-    no text as long as this one.
+    Other texts that wait to be tokenized must not come between the two. Returns None if the job
+    rejects a text of this length.
     """
     opened = split_into_passages(text, tasks)
     return None if opened is None else (opened, next(opened.passages))
 
 
-def _too_long(most_tokens: int) -> Problem:
+def _too_long(max_tokens: int) -> Problem:
     return Problem(
         TOO_LONG,
-        f"more than {most_tokens} tokens, the most that this job reads in one pass; "
-        "long_documents.strategy: auto reads it in chunks",
+        f"more than {max_tokens} tokens, the maximum that this job reads in one pass; "
+        "set long_documents.strategy: auto to read it in chunks",
     )

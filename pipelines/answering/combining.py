@@ -1,10 +1,12 @@
-"""One answer of a document from what its chunks said, by more questions where they are needed.
+"""Combine the findings of a document's chunks into one answer, with further prompts if needed.
 
-`summarize`: summaries are combined level by level until one fits; `ask`: the same with evidence,
-and no question where all evidence says the same; `classify`: a vote, of which a tie is settled by a
-question; `extract`: values are merged, and conflicts settled by a question. What a quote shows in
-the document is not put beside what no quote shows. Every prompt fits `limit`, every level is
-shorter than the one before it. Knows no engine: whoever calls gives `ask`.
+- `summarize`: summaries are combined in levels until one is left.
+- `ask`: replies with their quotes are combined in the same way, without a prompt if all agree.
+- `classify`: the chunks vote; a tie is decided by a prompt.
+- `extract`: values are merged; each conflict is decided by a prompt.
+
+A finding without a verified quote is ignored if another finding has one. Every prompt fits `limit`.
+Knows no engine: the caller passes a function that sends a question to one.
 """
 
 from __future__ import annotations
@@ -46,17 +48,22 @@ from pipelines.text.grounding import locate
 from pipelines.text.prompts import Prompts, context_span
 
 AskModel = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
-"""Puts a question after shared ids to the engine. Raises RequestRejected."""
+"""Sends a prompt to the engine: the token ids before the question, and the question.
+
+Raises RequestRejected.
+"""
 
 Note = tuple[int, ...]
+"""The token ids of one note: what a chunk gave, as shown in a combining prompt."""
 _NUMBER_TOKENS = 6
+# A rough upper estimate: tokenizing more characters than a prompt holds would be wasted work.
 _CHARACTERS_PER_TOKEN = 4
 _CANDIDATE_TOKENS = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one chunk, text[start:end] of the document, said to one task."""
+    """The value that one chunk, text[start:end] of the document, gave for one task."""
 
     start: int
     end: int
@@ -65,7 +72,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Combiner:
-    """Combines the findings of one document. `limit` is the most that a prompt may take."""
+    """Combines the findings of one document.
+
+    Attributes:
+        text: the document.
+        prompts: builds the prompts.
+        limit: the maximum length of a prompt together with its answer, in tokens.
+        ask: sends a question to the engine.
+    """
 
     text: str
     prompts: Prompts
@@ -73,9 +87,10 @@ class Combiner:
     ask: AskModel
 
     async def combine(self, task: Task, findings: Sequence[Finding]) -> AnswerValue:
-        """The document's answer from its chunks', which are in order, at least one.
+        """Return the document's answer from those of its chunks, at least one, in document order.
 
-        Raises RequestRejected, and InvalidAnswer where the engine settles nothing.
+        Raises RequestRejected, and InvalidAnswer if the engine's answer to a combining prompt
+        cannot be used; either may be wrapped in an ExceptionGroup.
         """
         values = [finding.value for finding in findings]
         match values[0]:
@@ -95,16 +110,16 @@ class Combiner:
         return Summary((await self._in_levels(summaries, task.combine_question)).text.strip())
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
-        replies = [found.value for found in findings if isinstance(found.value, Reply)]
-        told = prefer_verified(
+        replies = [finding.value for finding in findings if isinstance(finding.value, Reply)]
+        stating = prefer_verified(
             [
-                (found, found.value)
-                for found in findings
-                if isinstance(found.value, Reply) and not is_not_stated(found.value.text)
+                (finding, finding.value)
+                for finding in findings
+                if isinstance(finding.value, Reply) and not is_not_stated(finding.value.text)
             ],
             lambda pair: pair[1].quotes,
         )
-        evidence = [reply for _, reply in told]
+        evidence = [reply for _, reply in stating]
         if not evidence:
             quotes = tuple(quote for reply in replies for quote in reply.quotes)
             unverified = any(reply.text is None for reply in replies)
@@ -113,50 +128,60 @@ class Combiner:
         if len({normalize_text(str(reply.text)) for reply in evidence}) == 1:
             return Reply(evidence[0].text, quotes)
         assert task.combine_question is not None
-        notes = [_note_of(reply) for reply in evidence]
-        spoken, quoted = split_reply((await self._in_levels(notes, task.combine_question)).text)
-        shown = tuple(self._quote(words, quotes, [found for found, _ in told]) for words in quoted)
-        agreeing = [r for r in evidence if normalize_text(str(r.text)) == normalize_text(spoken)]
-        own = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
-        return normalize_reply(task.spec, spoken, shown or own)
+        notes = [_note_text(reply) for reply in evidence]
+        combined = (await self._in_levels(notes, task.combine_question)).text
+        reply_text, quoted = split_reply(combined)
+        sources = [finding for finding, _ in stating]
+        located = tuple(self._quote(words, quotes, sources) for words in quoted)
+        agreeing = [
+            reply
+            for reply in evidence
+            if normalize_text(str(reply.text)) == normalize_text(reply_text)
+        ]
+        of_agreeing = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
+        return normalize_reply(task.spec, reply_text, located or of_agreeing)
 
-    def _quote(self, words: str, known: Sequence[Quote], told: Sequence[Finding]) -> Quote:
-        """A quote of the combined answer: one of the chunks' own, or in a chunk that told it."""
+    def _quote(self, words: str, known: Sequence[Quote], sources: Sequence[Finding]) -> Quote:
+        """Return a quote of the combined reply with its offsets.
+
+        It is one of the chunks' own quotes, or is looked for in the chunks that it may come from.
+        """
         same = [quote for quote in known if normalize_text(quote.text) == normalize_text(words)]
         if same:
             return same[0]
-        spans = (context_span(self.text, found.start, found.end) for found in told)
-        looked_up = (locate(words, self.text, *span) for span in spans)
+        spans = (context_span(self.text, finding.start, finding.end) for finding in sources)
+        located = (locate(words, self.text, *span) for span in spans)
         missing = Quote(words, None, None, verified=False)
-        return next((quote for quote in looked_up if quote.verified), missing)
+        return next((quote for quote in located if quote.verified), missing)
 
-    async def _in_levels(self, notes: Sequence[str], asked: Question) -> Completion:
-        """Combine notes, some at a time, until one prompt takes them all.
+    async def _in_levels(self, notes: Sequence[str], question: Question) -> Completion:
+        """Combine notes in groups that fit a prompt, then the results, until one prompt is left.
 
-        Two notes as long as their answers may be fit a prompt in every model that holds three; in
-        one that does not, they are cut off.
+        A note is cut off at half of the tokens free for notes, so that every group but the last
+        has at least two notes and each level has fewer than the one before. In a model whose
+        context holds three answers of maximum length, no answer is cut off.
         """
-        room = self._room(asked)
+        free_tokens = self._free_tokens(question)
         while True:
-            most = room if len(notes) == 1 else room // 2
-            told = [tuple(self.prompts.note(f"- {note}", most)) for note in notes]
-            groups = list(_packed(told, room))
+            max_note_tokens = free_tokens if len(notes) == 1 else free_tokens // 2
+            note_ids = [tuple(self.prompts.note(f"- {note}", max_note_tokens)) for note in notes]
+            groups = list(_packed(note_ids, free_tokens))
             if len(groups) == 1:
-                return await self.ask(self.prompts.notes(groups[0]), asked)
+                return await self.ask(self.prompts.notes(groups[0]), question)
             async with asyncio.TaskGroup() as level:
-                tasks = [
-                    level.create_task(self.ask(self.prompts.notes(group), asked))
+                requests = [
+                    level.create_task(self.ask(self.prompts.notes(group), question))
                     for group in groups
                 ]
-            notes = [task.result().text.strip() for task in tasks]
+            notes = [request.result().text.strip() for request in requests]
 
-    def _room(self, asked: Question) -> int:
-        """Tokens of notes that a prompt can hold."""
-        beside = self.prompts.notes_overhead + len(asked.token_ids) + asked.sampling.max_tokens
-        return self.limit - beside
+    def _free_tokens(self, question: Question) -> int:
+        """Return how many tokens of notes fit a prompt with this question and its answer."""
+        overhead = self.prompts.notes_overhead + len(question.token_ids)
+        return self.limit - overhead - question.sampling.max_tokens
 
     async def _label(self, task: Task, findings: Sequence[Finding]) -> Label:
-        labels = [found.value for found in findings if isinstance(found.value, Label)]
+        labels = [finding.value for finding in findings if isinstance(finding.value, Label)]
         voting = [label for label in labels if label.label != CANNOT_TELL]
         if not voting:
             return await self._label_of_opening(task)
@@ -164,19 +189,24 @@ class Combiner:
         tied = votes.tied
         if len(tied) == 1:
             return Label(tied[0], votes.share(tied[0]))
-        asked = label_question(tied, self.prompts.tokenizer)
-        most = self._room(asked) // len(tied)
-        surest = sorted((_surest(findings, label) for label in tied), key=lambda each: each.start)
-        notes = [self.prompts.note(self.text[each.start : each.end], most) for each in surest]
-        completion = await self.ask(self.prompts.notes(notes), asked)
+        question = label_question(tied, self.prompts.tokenizer)
+        max_note_tokens = self._free_tokens(question) // len(tied)
+        surest = sorted(
+            (_surest(findings, label) for label in tied), key=lambda finding: finding.start
+        )
+        notes = [
+            self.prompts.note(self.text[finding.start : finding.end], max_note_tokens)
+            for finding in surest
+        ]
+        completion = await self.ask(self.prompts.notes(notes), question)
         label = parse_label(completion, tied).label
         return Label(label, votes.share(label))
 
     async def _label_of_opening(self, task: Task) -> Label:
-        """The label of a document of which no chunk alone tells it, by how it begins."""
-        most = self._room(task.question)
-        begins = self.prompts.note(self.text[: most * _CHARACTERS_PER_TOKEN], most)
-        completion = await self.ask(self.prompts.notes([begins]), task.question)
+        """Label a document by its beginning, if no single chunk was enough to tell the label."""
+        max_tokens = self._free_tokens(task.question)
+        beginning = self.prompts.note(self.text[: max_tokens * _CHARACTERS_PER_TOKEN], max_tokens)
+        completion = await self.ask(self.prompts.notes([beginning]), task.question)
         return parse_label(completion, task.question.sampling.choices or ())
 
     async def _fields(self, task: Task, findings: Sequence[Fields]) -> Fields:
@@ -184,69 +214,81 @@ class Combiner:
         merged = merge(findings, task.schema)
         if merged.conflicts:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(self._settle(each)) for each in merged.conflicts]
-            merged = merge(findings, task.schema, dict(task.result() for task in asked))
+                choices = [
+                    group.create_task(self._resolve(conflict)) for conflict in merged.conflicts
+                ]
+            merged = merge(findings, task.schema, dict(choice.result() for choice in choices))
         return Fields(merged.values, merged_quotes(findings, merged.values))
 
-    async def _settle(self, conflict: Conflict) -> tuple[FieldPath, Any]:
-        """The candidate that a question which shows them all, with their quotes, finds right."""
+    async def _resolve(self, conflict: Conflict) -> tuple[FieldPath, Any]:
+        """Ask the model which candidate is right; return the conflict's path and that value."""
         candidates = self._fitting(conflict)
-        notes = [self._candidate(*each) for each in enumerate(candidates, 1)]
+        notes = [
+            self._candidate_note(number, candidate)
+            for number, candidate in enumerate(candidates, 1)
+        ]
         numbers = tuple(str(number) for number, _ in enumerate(candidates, 1))
-        asked = self._which(conflict, numbers)
-        answer = (await self.ask(self.prompts.notes(notes), asked)).text.strip()
+        question = self._conflict_question(conflict, numbers)
+        answer = (await self.ask(self.prompts.notes(notes), question)).text.strip()
         if answer not in numbers:
-            raise InvalidAnswer(f"{answer[:80]!r} is the number of no value of the field")
+            raise InvalidAnswer(
+                f"{'.'.join(conflict.path)}: the answer {answer[:80]!r} is not the number of one "
+                f"of the {len(numbers)} values that the document's chunks state"
+            )
         return conflict.path, candidates[int(answer) - 1].value
 
-    def _which(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
+    def _conflict_question(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
         text = f"Which value of {'.'.join(conflict.path)} is right? Answer with its number."
         return make_question(
             text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokenizer
         )
 
     def _fitting(self, conflict: Conflict) -> list[Candidate]:
-        """The candidates that a prompt can hold, those that most chunks state, in their order."""
-        room = self._room(self._which(conflict, ("1",)))
-        most = range(len(conflict.candidates))
-        kept = []
-        for place in sorted(most, key=lambda at: -conflict.candidates[at].chunks):
-            room -= len(self._candidate(len(most), conflict.candidates[place]))
-            if room < 0:
-                break
-            kept.append(place)
-        return [conflict.candidates[place] for place in sorted(kept)]
+        """Return the candidates that fit one prompt, in document order.
 
-    def _candidate(self, number: int, candidate: Candidate) -> Note:
+        If not all fit, those that the most chunks state are kept.
+        """
+        free_tokens = self._free_tokens(self._conflict_question(conflict, ("1",)))
+        count = len(conflict.candidates)
+        kept = []
+        for at in sorted(range(count), key=lambda index: -conflict.candidates[index].chunks):
+            # the largest number takes the most tokens
+            free_tokens -= len(self._candidate_note(count, conflict.candidates[at]))
+            if free_tokens < 0:
+                break
+            kept.append(at)
+        return [conflict.candidates[at] for at in sorted(kept)]
+
+    def _candidate_note(self, number: int, candidate: Candidate) -> Note:
         quote = candidate.quote
         shown = f' - the document says: "{quote.text}"' if quote and quote.verified else ""
         text = f"{number}. {json.dumps(candidate.value, ensure_ascii=False)}{shown}"
         return tuple(self.prompts.note(text, _CANDIDATE_TOKENS))
 
 
-def _note_of(reply: Reply) -> str:
+def _note_text(reply: Reply) -> str:
     quotes = "".join(f"\n  {QUOTE_PREFIX} {quote.text}" for quote in reply.quotes)
     return f"{reply.text}{quotes}"
 
 
-def _packed(notes: Sequence[Note], room: int) -> Iterator[list[Note]]:
-    """The notes in groups that fit the room, in order. A note alone fits it."""
+def _packed(notes: Sequence[Note], max_tokens: int) -> Iterator[list[Note]]:
+    """Yield the notes in order, in groups of at most `max_tokens` tokens, or of a single note."""
     group: list[Note] = []
-    filled = 0
+    tokens = 0
     for note in notes:
-        if group and filled + len(note) > room:
+        if group and tokens + len(note) > max_tokens:
             yield group
-            group, filled = [], 0
+            group, tokens = [], 0
         group.append(note)
-        filled += len(note)
+        tokens += len(note)
     yield group
 
 
 def _surest(findings: Sequence[Finding], label: str) -> Finding:
-    """The chunk that is surest of a label."""
-    of_it = [
-        (found.value.weight, found)
-        for found in findings
-        if isinstance(found.value, Label) and found.value.label == label
+    """Return the finding with the highest confidence in a label."""
+    weighted = [
+        (finding.value.weight, finding)
+        for finding in findings
+        if isinstance(finding.value, Label) and finding.value.label == label
     ]
-    return max(of_it, key=lambda pair: pair[0])[1]
+    return max(weighted, key=lambda pair: pair[0])[1]

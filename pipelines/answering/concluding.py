@@ -1,7 +1,7 @@
-"""Concluding a task: its answer to the whole document from what the passages gave.
+"""Concluding a task: make its answer to the whole document from the findings of the passages.
 
-A document read in one pass has its answer already; the findings of chunks are combined, which may
-ask the engine again. Pure: no Ray, no vLLM, no files.
+A document read in one pass has a single finding, which is the answer. The findings of chunks are
+combined, which may send further prompts to the engine. Pure: no Ray, no vLLM, no files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipelines.errors import InvalidAnswer, RequestRejected
 from pipelines.tasks.kinds import Completion, Question, TaskSet
 
 PARTIAL = "partial"
-"""The finish reason of an answer that leaves out chunks which gave none."""
+"""The finish reason of an answer for which some chunks gave no finding."""
 _STOP = "stop"
 
 
@@ -63,8 +63,8 @@ async def _answer(record: TaskRecord, text: str, tasks: TaskSet, engine: Engine)
 def _finish_reason(record: TaskRecord) -> str:
     """Return a combined answer's finish reason.
 
-    That of the last combining prompt, or, where none was needed, `length` if any chunk's answer
-    was cut off. `partial` where chunks are missing.
+    It is `partial` if chunks are missing; otherwise that of the last combining prompt. If none was
+    needed, it is `length` if any chunk's answer was cut off, else `stop`.
     """
     if record.problems:
         return PARTIAL

@@ -1,7 +1,8 @@
-"""The passages of a document: what of its text is shown to the model at a time.
+"""The passages of a document: the parts of its text that the model reads one at a time.
 
-A whole text, its beginning, or its chunks one after the other, each with the ids that all prompts
-about it begin with. Knows tasks' reading and prompts; nothing of engines or answers.
+A passage is the whole text, its beginning, or one of its chunks, together with the token ids that
+all prompts about it begin with. Knows the reading plan and the prompts; knows no engine and no
+answers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,15 @@ from pipelines.text.prompts import PromptPrefix, context_span
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of the text that is asked about, what its prompts begin with, and the span of the
-    text that the model sees."""
+    """A part of a document that questions are asked about.
+
+    Attributes:
+        number: the passage's position in the document, from 0.
+        chunk: the part of the text, with its token ids.
+        prefix: the token ids that all prompts about the passage begin with.
+        span: start and end, in characters, of the text that the prefix shows: the chunk and the
+            words before and after it.
+    """
 
     number: int
     chunk: Chunk
@@ -30,14 +38,20 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class SplitText:
-    """A text whose way of reading is chosen, and its passages in order."""
+    """A text's reading strategy (`single`, `map_reduce` or `truncate`), and its passages in order.
+
+    The passages are cut as the iterator is consumed.
+    """
 
     strategy: str
     passages: Iterator[Passage]
 
 
 def split_into_passages(text: str, tasks: TaskSet) -> SplitText | None:
-    """Choose by its length how a text is read. None where the job reads none that is so long."""
+    """Choose the reading strategy by the text's length, and split the text accordingly.
+
+    Returns None if the job rejects a text of this length.
+    """
     reading = tasks.reading
     ids = single_pass_ids(text, tasks)
     strategy = reading.strategy(reading.max_single_pass_tokens + 1 if ids is None else len(ids))
@@ -47,30 +61,31 @@ def split_into_passages(text: str, tasks: TaskSet) -> SplitText | None:
 
 
 def single_pass_ids(text: str, tasks: TaskSet) -> list[int] | None:
-    """The ids of a text that may be read whole, None of one that is too long for that."""
-    most = tasks.reading.max_single_pass_tokens
-    if tasks.tokenizer.is_longer(text, most):
+    """Return the token ids of a text, or None if it is too long to be read in one pass."""
+    max_tokens = tasks.reading.max_single_pass_tokens
+    # saves tokenizing a text that is certainly too long
+    if tasks.tokenizer.is_longer(text, max_tokens):
         return None
     ids = tasks.tokenizer.encode(text)
-    return None if len(ids) > most else ids
+    return None if len(ids) > max_tokens else ids
 
 
 def passages(
     text: str, ids: Sequence[int] | None, strategy: str, tasks: TaskSet
 ) -> Iterator[Passage]:
-    """What is asked about, in order: the whole text, its beginning, or its chunks.
+    """Yield the passages of a text in order: the whole text, its beginning, or its chunks.
 
-    `ids` are those of the whole text, None where it is too long to be read whole.
+    `ids` are the token ids of the whole text, or None if it is too long to be read in one pass.
     """
     prompts, reading = tasks.prompts, tasks.reading
     if strategy != MAP_REDUCE:
         chunk = _beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
         yield Passage(0, chunk, prompts.document_prefix(chunk.token_ids), (chunk.start, chunk.end))
         return
-    begins = opening(text)
+    first_line = opening(text)
     for number, chunk in enumerate(cut(text, reading.chunk_size, tasks.tokenizer)):
-        shown = prompts.chunk_prefix(text, chunk, begins)
-        yield Passage(number, chunk, shown, context_span(text, chunk.start, chunk.end))
+        prefix = prompts.chunk_prefix(text, chunk, first_line)
+        yield Passage(number, chunk, prefix, context_span(text, chunk.start, chunk.end))
 
 
 def _beginning(text: str, tasks: TaskSet) -> Chunk:

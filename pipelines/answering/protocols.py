@@ -1,4 +1,4 @@
-"""What answering needs from outside: an engine, and a callback for progress.
+"""The interfaces that answering depends on: an engine, and a callback for progress.
 
 Interfaces only; `pipelines.engine` implements the first, the endpoint's replica the second.
 """
@@ -39,14 +39,14 @@ class Engine(Protocol):
     ) -> Completion:
         """Complete one prompt of token ids.
 
-        Raises RequestRejected where the engine refuses this prompt, EngineError where the engine
-        itself failed.
+        `on_first_token` is called once, when the first token is generated. Raises RequestRejected
+        if the engine rejects this prompt, and EngineError if the engine itself failed.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """One task's value for one chunk, text[start:end]; None where the chunk gave none."""
+    """One task's value for one chunk, text[start:end]; None if the chunk's answer failed."""
 
     task: str
     start: int

@@ -1,7 +1,7 @@
-"""Reading one passage: put every task's question to the engine, and record what it replies.
+"""Reading one passage: send every task's question to the engine, and record the answers.
 
-All questions about a passage share its prefill, for the passage comes first in every prompt. Pure:
-no Ray, no vLLM, no files.
+All questions about a passage share its prefill, because every prompt begins with the passage.
+Pure: no Ray, no vLLM, no files.
 """
 
 from __future__ import annotations
@@ -32,10 +32,17 @@ LENGTH = "length"
 
 @dataclass
 class TaskRecord:
-    """Collects what the passages of one document gave for one task.
+    """Collects the findings and problems of one task over the passages of one document.
 
-    `findings` is keyed by passage number; `passages` counts those read; `cut_off` is set once any
-    passage's answer reached its token limit.
+    Attributes:
+        task: the task.
+        strategy: how the document is read: `single`, `map_reduce` or `truncate`.
+        findings: the finding of each passage, by passage number.
+        problems: the problems of passages that gave no finding.
+        passages: how many passages were read.
+        usage: tokens of all prompts and answers so far.
+        last_reason: the finish reason of the last answer counted.
+        cut_off: whether any passage's answer reached its token limit.
     """
 
     task: Task
@@ -54,7 +61,7 @@ class TaskRecord:
 
     @property
     def in_chunks(self) -> bool:
-        """Whether the document is read in chunks whose findings are combined."""
+        """True if the document is read in chunks, whose findings are combined."""
         return self.strategy == MAP_REDUCE
 
     def count(self, completion: Completion) -> Completion:
@@ -66,14 +73,14 @@ class TaskRecord:
     def answer(
         self, value: AnswerValue | None, problem: Problem | None, reason: str | None
     ) -> Answer:
-        """Return the task's answer with all that was counted for it."""
+        """Return the task's answer, with the strategy, passages and tokens recorded here."""
         name = self.task.spec.name
         return Answer(name, value, problem, self.strategy, self.passages, self.usage, reason)
 
 
 @dataclass(frozen=True)
 class PassageReader:
-    """Asks all tasks' questions about one passage and records the replies."""
+    """Asks all tasks' questions about the passages of one document and records the answers."""
 
     text: str
     tasks: TaskSet
@@ -123,15 +130,15 @@ class PassageReader:
     async def _value(
         self, record: TaskRecord, passage: Passage, completion: Completion | RequestRejected
     ) -> AnswerValue:
-        """Return the value of a completion; ask once more where it breaks the task's schema."""
+        """Return the value of a completion; ask once more if it violates the task's schema."""
         if isinstance(completion, RequestRejected):
             raise completion
         try:
             return self._parse(record, passage, completion)
-        except InvalidAnswer as fault:
+        except InvalidAnswer as error:
             if record.task.schema is None:
                 raise
-            repair = repair_question(record.question, fault.message, self.tasks.tokenizer)
+            repair = repair_question(record.question, error.message, self.tasks.tokenizer)
         prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, repair.token_ids)
         second = await self.engine.generate(prompt, repair.sampling)
         return self._parse(record, passage, second)
@@ -158,11 +165,11 @@ def kv_tokens_needed(
     Every prompt begins with the same `shared_tokens`, which are cached once; each adds its own
     question and the longest answer that it may get. Never less than `min_request_tokens` a prompt.
     """
-    own = sum(
+    unshared_tokens = sum(
         prompt - shared_tokens + answer
         for prompt, answer in zip(prompt_tokens, max_answer_tokens, strict=True)
     )
-    return max(shared_tokens + own, len(prompt_tokens) * min_request_tokens)
+    return max(shared_tokens + unshared_tokens, len(prompt_tokens) * min_request_tokens)
 
 
 async def _complete_all(
@@ -170,8 +177,8 @@ async def _complete_all(
 ) -> list[Completion | RequestRejected]:
     """Complete prompts that share a prefix.
 
-    Where the engine prefills the longest in one step they are sent together. Otherwise the first
-    is sent alone until its first token: by then the prefix is cached, and the others reuse it.
+    If the engine prefills the longest in one step, they are sent together. Otherwise the first is
+    sent alone until its first token: by then the prefix is cached, and the others reuse it.
     """
     together = len(prompts) == 1 or max(map(len, prompts)) <= engine.max_batched_tokens
     cached = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The four kinds of task: how each is asked, how its reply is read and merged, and its column.
+"""The four kinds of task: their questions, the parsing and merging of answers, and their columns.
 
-Pure: depends on `text`, `job` and `documents`. Start at `kinds.py`.
+Pure: depends on `text`, `job` and `documents`. Start reading at `kinds.py`.
 """

@@ -1,12 +1,14 @@
-"""The columns of a part and of `_errors/`: answers and dead letters become rows here.
+"""Output columns: the Arrow types and rows of answers in a part, and of dead letters in `_errors/`.
 
-Knows values and Arrow; nothing of engines, files or Ray.
+Depends on values and Arrow only; knows no engine, no files and no Ray.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,9 +27,19 @@ from pipelines.documents import (
     Reply,
     Summary,
 )
-from pipelines.tasks.schema import arrow_type, typed
+from pipelines.tasks.schema import json_type
 from pipelines.tasks.validation import JsonSchema
 
+_SCALARS: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+}
+_FORMATS: Mapping[str, pa.DataType] = {
+    "date": pa.date32(),
+    "date-time": pa.timestamp("us", tz="UTC"),
+}
 _QUOTE_FIELDS: Sequence[tuple[str, pa.DataType]] = [
     ("text", pa.string()),
     ("start", pa.int64()),
@@ -54,12 +66,18 @@ _COMMON_FIELDS: Sequence[tuple[str, pa.DataType]] = [
 
 
 RESERVED_FIELDS = ("quotes", *(name for name, _ in _COMMON_FIELDS))
-"""Names that an extracted field cannot have: they stand beside it in its column."""
+"""Names that an extracted field cannot have: an extraction's column already has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerColumn:
-    """One task's column of a part. `schema` is the normalised schema of an extraction."""
+    """The struct column of one task in a part file.
+
+    Attributes:
+        name: the task's name, which is the column's name.
+        kind: the task's kind: `summarize`, `classify`, `ask` or `extract`.
+        schema: the normalized JSON Schema of an `extract` task; None for the other kinds.
+    """
 
     name: str
     kind: str
@@ -67,7 +85,7 @@ class AnswerColumn:
 
     @property
     def type(self) -> pa.DataType:
-        """The Arrow struct: the value's fields, then those that every answer has."""
+        """Return the Arrow struct type: the value's fields, then those common to all answers."""
         return pa.struct([*self._value_fields(), *_COMMON_FIELDS])
 
     def _value_fields(self) -> Sequence[tuple[str, pa.DataType]]:
@@ -77,7 +95,7 @@ class AnswerColumn:
         return [*((field.name, field.type) for field in fields), ("quotes", _FIELD_QUOTES)]
 
     def cell(self, answer: Answer) -> dict[str, object]:
-        """An answer as a value of the struct."""
+        """Convert an answer to a value of the struct; fields of a missing value are left out."""
         return {
             **self._value_cell(answer.value),
             "status": answer.status,
@@ -99,27 +117,29 @@ class AnswerColumn:
             case Fields(values, quotes):
                 assert self.schema is not None
                 cells = [{"field": quote.field, **_quote_cell(quote)} for quote in quotes]
-                return {**typed(values, self.schema), "quotes": cells}
+                return {**to_arrow_value(values, self.schema), "quotes": cells}
             case None:
                 return {}
 
 
 def part_table(
     rows: pa.Table,
-    outcomes: Sequence[DocumentResult],
+    results: Sequence[DocumentResult],
     columns: Sequence[AnswerColumn],
     id_column: str,
 ) -> pa.Table:
-    """Answers as a part: id, kept columns, one struct a task; only documents that were answered.
+    """Build the table of a part file: the id, the kept columns, and one struct column per task.
 
-    `rows` are the unit's rows in the order of `outcomes`, `columns` in that of their answers.
+    Only documents with at least one answered task get a row. `rows` are the unit's rows in the
+    order of `results`; `columns` are in the order of each result's answers; `id_column` is the
+    name of the id column in the part.
     """
-    answered = [index for index, outcome in enumerate(outcomes) if outcome.answered]
+    answered = [index for index, result in enumerate(results) if result.answered]
     kept = [name for name in rows.column_names if name.startswith(KEPT)]
     table = rows.select([DOC_ID, *kept]).take(pa.array(answered, pa.int64()))
     table = table.rename_columns([id_column, *(name.removeprefix(KEPT) for name in kept)])
     for position, column in enumerate(columns):
-        cells = [column.cell(outcomes[index].answers[position]) for index in answered]
+        cells = [column.cell(results[index].answers[position]) for index in answered]
         table = table.append_column(column.name, pa.array(cells, column.type))
     return table
 
@@ -133,15 +153,65 @@ def _quote_cell(quote: Quote) -> dict[str, object]:
     }
 
 
-def dead_letters_table(letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
-    """Dead letters as the rows of `_errors/`."""
+def dead_letters_table(dead_letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
+    """Build the table of an `_errors/` file, one row per dead letter.
+
+    `id_type` is the Arrow type of the corpus' id column.
+    """
     columns = {
-        DOC_ID: pa.array([letter.doc_id for letter in letters], id_type),
-        SOURCE: pa.array([letter.source for letter in letters], pa.string()),
-        ROW: pa.array([letter.row for letter in letters], pa.int64()),
-        "task": pa.array([letter.task for letter in letters], pa.string()),
-        "reason": pa.array([letter.problem.reason for letter in letters], pa.string()),
-        "message": pa.array([letter.problem.message for letter in letters], pa.string()),
-        "attempts": pa.array([letter.attempts for letter in letters], pa.int32()),
+        DOC_ID: pa.array([letter.doc_id for letter in dead_letters], id_type),
+        SOURCE: pa.array([letter.source for letter in dead_letters], pa.string()),
+        ROW: pa.array([letter.row for letter in dead_letters], pa.int64()),
+        "task": pa.array([letter.task for letter in dead_letters], pa.string()),
+        "reason": pa.array([letter.problem.reason for letter in dead_letters], pa.string()),
+        "message": pa.array([letter.problem.message for letter in dead_letters], pa.string()),
+        "attempts": pa.array([letter.attempts for letter in dead_letters], pa.int32()),
     }
     return pa.table(columns)
+
+
+def arrow_type(schema: JsonSchema) -> pa.DataType:
+    """Return the Arrow type of the column of a normalized schema."""
+    kind = json_type(schema)
+    if kind == "object":
+        fields = schema["properties"].items()
+        return pa.struct([(name, arrow_type(subschema)) for name, subschema in fields])
+    if kind == "array":
+        return pa.list_(arrow_type(schema["items"]))
+    if kind == "string" and schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
+    return _SCALARS[kind]
+
+
+def column_error(value: Any, schema: JsonSchema) -> str | None:
+    """Return why a JSON value that satisfies its schema does not fit its column, or None.
+
+    Such a value is an integer of more than 64 bits, or a string that cannot be encoded as UTF-8.
+    """
+    try:
+        pa.array([to_arrow_value(value, schema)], arrow_type(schema))
+    except (pa.ArrowException, ArithmeticError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
+    """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
+
+    Strings with format `date` and `date-time` become `date` and `datetime`; a time without a zone
+    is taken as UTC.
+    """
+    if value is None:
+        return None
+    kind = json_type(schema)
+    if kind == "object":
+        properties = schema["properties"].items()
+        return {name: to_arrow_value(value.get(name), subschema) for name, subschema in properties}
+    if kind == "array":
+        return [to_arrow_value(item, schema["items"]) for item in value]
+    if kind == "string" and schema.get("format") == "date":
+        return date.fromisoformat(value)
+    if kind == "string" and schema.get("format") == "date-time":
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return {"number": float, "integer": int}.get(kind, lambda same: same)(value)

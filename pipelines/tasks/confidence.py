@@ -1,6 +1,6 @@
-"""How sure an engine was of the choice it wrote, from the log-probabilities of its tokens.
+"""Confidence of a decoded choice, computed from the log-probabilities of its tokens.
 
-Knows ids, log-probabilities and choices; nothing of engines or tasks.
+Knows token ids, log-probabilities and choices; knows no engine and no tasks.
 """
 
 from __future__ import annotations
@@ -8,41 +8,52 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-_UNFINISHED = "\ufffd"
+# What a tokenizer decodes an incomplete UTF-8 sequence to.
+_REPLACEMENT = "\ufffd"
 
 
 def choice_logprob(
     ids: Sequence[int],
     steps: Sequence[Mapping[int, float]],
     choices: Sequence[str],
-    read: Callable[[Sequence[int]], str],
+    decode: Callable[[Sequence[int]], str],
 ) -> float:
-    """The natural logarithm of the probability of what was written, among all choices.
+    """Return the natural logarithm of the probability of the generated choice.
 
-    `steps` has for each written token the log-probabilities of the likeliest tokens that were
-    allowed there, `read` makes ids into text. A choice can be spelled in many tokens, and all ways
-    to spell it count: at each step, only what leads to another choice is lost. Where all choices
-    but one are out, nothing more can be.
+    The same choice can be tokenized in several ways, and the probabilities of all of them count:
+    at each step, only the probability of tokens that lead to another choice is lost. Once a single
+    choice is left, later steps cannot change the result.
+
+    Args:
+        ids: the generated token ids, which decode to one of `choices`.
+        steps: for each generated token, the log-probabilities of the most likely allowed tokens
+            at that position, by token id.
+        choices: all texts that the answer may be.
+        decode: turns token ids into text.
     """
-    written = read(ids)
+    generated = decode(ids)
     total = 0.0
     for step, likeliest in enumerate(steps):
-        before = list(ids[:step])
-        so_far = read(before)
-        if sum(choice.startswith(_whole(so_far)) for choice in choices) == 1:
+        prefix = list(ids[:step])
+        prefix_text = decode(prefix)
+        if sum(choice.startswith(_complete_characters(prefix_text)) for choice in choices) == 1:
             break
-        texts = {token: read([*before, token]) for token in likeliest}
-        leading = [
+        texts = {token: decode([*prefix, token]) for token in likeliest}
+        matching = [
             likeliest[token]
             for token, text in texts.items()
-            # a token without a text ends the answer
-            if (written == text if text == so_far else written.startswith(_whole(text)))
+            # a token without text ends the answer
+            if (
+                generated == text
+                if text == prefix_text
+                else generated.startswith(_complete_characters(text))
+            )
         ]
-        # what was written has been read token by token, so there is at least that one
-        total += math.log(min(1.0, math.fsum(map(math.exp, leading)))) if leading else 0.0
+        # empty only if the generated token is not among those reported
+        total += math.log(min(1.0, math.fsum(map(math.exp, matching)))) if matching else 0.0
     return total
 
 
-def _whole(text: str) -> str:
-    """A text without a last character of which only some bytes are there."""
-    return text.rstrip(_UNFINISHED)
+def _complete_characters(text: str) -> str:
+    """Return the text without a trailing character of which only some bytes are decoded."""
+    return text.rstrip(_REPLACEMENT)

@@ -1,7 +1,11 @@
-"""An extraction: its schema, the form that the model fills in, and the values in what it wrote.
+"""Extraction tasks: their schema, the form put to the model, and the values read from its answer.
 
-The model writes one JSON object: the schema's fields, and `quotes` with the words that show each of
-them. It is decoded under a schema made here, and checked again. Knows no prompts and no engine.
+The model writes one JSON object: the schema's fields, and an object `quotes` with the words of the
+text that show each field. The answer is decoded under the schema built here and validated again
+when it is read. Knows no engine and no prompt around the form.
+
+The messages of the InvalidAnswer errors raised here are sent to the model when it is asked to
+repair its answer. They are part of the prompts: changing one requires a new PROMPT_VERSION.
 """
 
 from __future__ import annotations
@@ -14,46 +18,53 @@ from typing import Any, NoReturn
 from pipelines.documents import Fields, Quote
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
-from pipelines.tasks.columns import RESERVED_FIELDS
-from pipelines.tasks.schema import column_fault, from_shorthand, kind_of, normalised, types_of
+from pipelines.tasks.columns import RESERVED_FIELDS, column_error
+from pipelines.tasks.schema import from_shorthand, json_type, json_types, normalize_schema
 from pipelines.tasks.validation import JsonSchema, schema_violations
 from pipelines.text.grounding import locate
 
 QUOTES = "quotes"
+"""The key of an answer under which the model puts its quotes, by field name."""
 _QUOTE_CHARACTERS = 300
-_LEAST_ANSWER_TOKENS, _MOST_ANSWER_TOKENS = 64, 1024
-# Room for one value, in tokens, beside the words of the form around it.
+_MIN_ANSWER_TOKENS, _MAX_ANSWER_TOKENS = 64, 1024
+# Tokens reserved for one value, without the form's keys and punctuation around it.
 _VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
 _QUOTE_TOKENS = 48
 _LIST_ITEMS = 8
-# What the engine decodes under; what else a schema says is checked when the answer is read.
+# Keywords that constrain decoding. All other keywords are checked when the answer is read.
 _DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
 _DECODED_RANGES = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength")
 _DECODED_FORMATS = ("date", "date-time")
 
 
 def schema_of(task: ExtractTask) -> dict[str, Any]:
-    """The normalised schema of a task's fields. Raises SpecError naming the task and the place."""
+    """Return the normalized JSON Schema of a task's fields, from its `fields` or its `schema`.
+
+    Raises SpecError, with the key path, if the schema is not supported or if a field has one of
+    the RESERVED_FIELDS names.
+    """
     where = f"tasks.{task.name}"
     if task.json_schema is not None:
-        schema = normalised(task.json_schema, f"{where}.schema")
+        schema = normalize_schema(task.json_schema, f"{where}.schema")
     else:
         schema = from_shorthand(task.fields or {})
     for name in schema["properties"]:
         if name in RESERVED_FIELDS:
             raise SpecError(
-                f"{where}: a field cannot be named {name!r}, which every extraction has beside its "
-                f"fields; so are {', '.join(RESERVED_FIELDS)}. Name it otherwise"
+                f"{where}: a field cannot be named {name!r}, because the task's column already has "
+                f"a field of that name. Reserved names: {', '.join(RESERVED_FIELDS)}. "
+                f"Rename the field"
             )
     return schema
 
 
 def form_template(schema: JsonSchema) -> str:
-    """What is to be filled in, in few words: JSON with types in the place of values."""
-    kind = kind_of(schema)
+    """Return the form as shown to the model: JSON with type names in place of values."""
+    kind = json_type(schema)
     if kind == "object":
         inner = ", ".join(
-            f'"{name}": {form_template(each)}' for name, each in schema["properties"].items()
+            f'"{name}": {form_template(field_schema)}'
+            for name, field_schema in schema["properties"].items()
         )
         text = f"{{{inner}}}"
     elif kind == "array":
@@ -62,14 +73,17 @@ def form_template(schema: JsonSchema) -> str:
         text = " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
     else:
         text = schema.get("format", kind) if kind == "string" else kind
-    if "null" in types_of(schema):
+    if "null" in json_types(schema):
         text += " or null"
-    meaning = schema.get("description")
-    return f"{text} ({meaning})" if meaning else text
+    description = schema.get("description")
+    return f"{text} ({description})" if description else text
 
 
 def answer_schema(schema: JsonSchema) -> dict[str, Any]:
-    """The schema of what the model writes: the fields, and a quote or null for each."""
+    """Return the JSON Schema under which the engine decodes the answer.
+
+    It has the fields of `schema`, and `quotes` with a string or null for each field.
+    """
     quote = {"anyOf": [{"type": "string", "maxLength": _QUOTE_CHARACTERS}, {"type": "null"}]}
     names = list(schema["properties"])
     quotes = {
@@ -78,7 +92,7 @@ def answer_schema(schema: JsonSchema) -> dict[str, Any]:
         "required": names,
         "additionalProperties": False,
     }
-    fields = {name: _decodable(each) for name, each in schema["properties"].items()}
+    fields = {name: _decodable(field_schema) for name, field_schema in schema["properties"].items()}
     return {
         "type": "object",
         "properties": {**fields, QUOTES: quotes},
@@ -88,45 +102,59 @@ def answer_schema(schema: JsonSchema) -> dict[str, Any]:
 
 
 def _decodable(schema: JsonSchema) -> dict[str, Any]:
-    """A place of the schema with only what every grammar can follow, null as its own choice."""
+    """Return a subschema with only the keywords that every grammar backend supports.
+
+    A type that includes null becomes an `anyOf` of the type and null.
+    """
     kept = {key: schema[key] for key in (*_DECODED, *_DECODED_RANGES) if key in schema}
     if schema.get("format") in _DECODED_FORMATS:
-        # a grammar knows the format of a text or its length
-        kept = {key: each for key, each in kept.items() if not key.endswith("Length")}
+        # a grammar follows either the format of a string or its length limits, not both
+        kept = {key: value for key, value in kept.items() if not key.endswith("Length")}
         kept["format"] = schema["format"]
-    kind = kind_of(schema)
+    kind = json_type(schema)
     if kind == "object":
-        kept["properties"] = {n: _decodable(each) for n, each in schema["properties"].items()}
+        kept["properties"] = {
+            name: _decodable(field_schema) for name, field_schema in schema["properties"].items()
+        }
     if kind == "array":
         kept["items"] = _decodable(schema["items"])
     if "enum" in kept or "const" in kept:
         kept.pop("type", None)
         return kept
     kept["type"] = kind
-    return {"anyOf": [kept, {"type": "null"}]} if "null" in types_of(schema) else kept
+    return {"anyOf": [kept, {"type": "null"}]} if "null" in json_types(schema) else kept
 
 
 def max_answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
-    """The most tokens that an answer may take; `count` are those of a text."""
+    """Return the maximum length of an answer to this form, in tokens.
+
+    It is estimated from the form's keys, types and quotes, and lies between 64 and 1,024. `count`
+    returns the number of tokens of a text.
+    """
     skeleton = count(json.dumps(_skeleton(schema))) + count(json.dumps(list(schema["properties"])))
     quotes = _QUOTE_TOKENS * len(schema["properties"])
-    wanted = skeleton + _tokens_of_values(schema, count) + quotes
-    return max(_LEAST_ANSWER_TOKENS, min(_MOST_ANSWER_TOKENS, wanted))
+    estimate = skeleton + _value_tokens(schema, count) + quotes
+    return max(_MIN_ANSWER_TOKENS, min(_MAX_ANSWER_TOKENS, estimate))
 
 
 def _skeleton(schema: JsonSchema) -> Any:
-    if kind_of(schema) == "object":
-        return {name: _skeleton(each) for name, each in schema["properties"].items()}
-    return [] if kind_of(schema) == "array" else None
+    """Return a JSON value with all keys of the schema, empty lists, and null for all values."""
+    if json_type(schema) == "object":
+        return {
+            name: _skeleton(field_schema) for name, field_schema in schema["properties"].items()
+        }
+    return [] if json_type(schema) == "array" else None
 
 
-def _tokens_of_values(schema: JsonSchema, count: Callable[[str], int]) -> int:
-    kind = kind_of(schema)
+def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
+    """Estimate the tokens of all values of the schema, without its keys."""
+    kind = json_type(schema)
     if kind == "object":
-        return sum(_tokens_of_values(each, count) for each in schema["properties"].values())
+        fields = schema["properties"].values()
+        return sum(_value_tokens(field_schema, count) for field_schema in fields)
     if kind == "array":
         items = schema["items"]
-        return _LIST_ITEMS * (_tokens_of_values(items, count) + count(json.dumps(_skeleton(items))))
+        return _LIST_ITEMS * (_value_tokens(items, count) + count(json.dumps(_skeleton(items))))
     if "enum" in schema:
         return max(count(json.dumps(value)) for value in schema["enum"])
     return _VALUE_TOKENS[kind]
@@ -135,43 +163,61 @@ def _tokens_of_values(schema: JsonSchema, count: Callable[[str], int]) -> int:
 def parse_fields(
     answer: str, schema: JsonSchema, text: str, span: tuple[int, int], *, only_verified: bool
 ) -> Fields:
-    """The values in what the model wrote, and its quotes looked up in that span of the text.
+    """Parse the JSON that the model wrote, validate it, and locate its quotes in the text.
 
-    Raises InvalidAnswer that says what is wrong, in words that can be put to the model.
+    Args:
+        answer: the model's output.
+        schema: the normalized schema of the fields, without `quotes`.
+        text: the document.
+        span: start and end, in characters, of the part of `text` that the model was shown; quotes
+            are looked for in it.
+        only_verified: set fields without a verified quote to null, or to an empty list.
+
+    Raises InvalidAnswer, with a message that can be sent to the model, if the answer is not JSON or
+    violates the schema.
     """
-    values = _parsed(answer)
-    quotes = values.pop(QUOTES, None)
+    values = _parse_json(answer)
+    quoted_words = values.pop(QUOTES, None)
     _check(values, schema)
-    looked_up = tuple(_quotes(quotes, values, text, span))
+    quotes = tuple(_locate_quotes(quoted_words, values, text, span))
     if only_verified:
-        verified = {quote.field for quote in looked_up if quote.verified}
-        values = {n: each if n in verified else _nothing(each) for n, each in values.items()}
-    return Fields(values, looked_up)
+        verified = {quote.field for quote in quotes if quote.verified}
+        values = {
+            name: value if name in verified else _empty(value) for name, value in values.items()
+        }
+    return Fields(values, quotes)
 
 
 def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
-    """Raises InvalidAnswer where the values break the schema or fit in no column, also where they
-    cannot be checked at all: that is one task's trouble, not the run's."""
+    """Raise InvalidAnswer if the values violate the schema or do not fit their column.
+
+    An error of the validator itself is an InvalidAnswer too: it concerns one task of one document,
+    and must not end the run.
+    """
     try:
-        found = schema_violations(values, schema)
-        fault = None if found else column_fault(values, schema)
+        violations = schema_violations(values, schema)
+        unfit = None if violations else column_error(values, schema)
     except Exception as error:
         raise InvalidAnswer(f"cannot be checked: {type(error).__name__}: {error}") from error
-    if found:
-        raise InvalidAnswer("; ".join(f"{each.path or 'it'}: {each.message}" for each in found[:3]))
-    if fault:
-        raise InvalidAnswer(fault)
+    if violations:
+        raise InvalidAnswer(
+            "; ".join(
+                f"{violation.path or 'it'}: {violation.message}" for violation in violations[:3]
+            )
+        )
+    if unfit:
+        raise InvalidAnswer(unfit)
 
 
-def _parsed(answer: str) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
+def _parse_json(answer: str) -> dict[str, Any]:
+    def reject(constant: str) -> NoReturn:
         raise InvalidAnswer(f"{constant} is no number of JSON")
 
     def finite(number: str) -> float:
-        return float(number) if math.isfinite(float(number)) else refuse(number)
+        return float(number) if math.isfinite(float(number)) else reject(number)
 
     try:
-        values = json.loads(answer, parse_constant=refuse, parse_float=finite, strict=False)
+        values = json.loads(answer, parse_constant=reject, parse_float=finite, strict=False)
     except ValueError as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     except RecursionError as error:
@@ -181,28 +227,31 @@ def _parsed(answer: str) -> dict[str, Any]:
     return values
 
 
-def _quotes(
-    quotes: object, values: Mapping[str, Any], text: str, span: tuple[int, int]
+def _locate_quotes(
+    quoted_words: object, values: Mapping[str, Any], text: str, span: tuple[int, int]
 ) -> Iterator[Quote]:
-    """A field's quote where the field says something; offsets are those of the whole text."""
-    if not isinstance(quotes, Mapping):
+    """Yield the quote of every field that has a value, with offsets into the whole text.
+
+    Anything in `quoted_words` that is not a non-blank string is ignored.
+    """
+    if not isinstance(quoted_words, Mapping):
         return
     for name, value in values.items():
-        words = quotes.get(name)
+        words = quoted_words.get(name)
         if has_content(value) and isinstance(words, str) and words.strip():
-            # half of a surrogate pair is no text that could be looked for or stored
-            found = locate(words.strip().encode("utf-8", "replace").decode(), text, *span)
-            yield Quote(found.text, found.start, found.end, found.verified, name)
+            # a lone surrogate cannot be encoded as UTF-8, so it could be neither found nor stored
+            quote = locate(words.strip().encode("utf-8", "replace").decode(), text, *span)
+            yield Quote(quote.text, quote.start, quote.end, quote.verified, name)
 
 
 def has_content(value: Any) -> bool:
-    """Whether a value is more than null, a blank text, an empty list, or an object of these."""
+    """Return False for null, a blank string, an empty list, and an object of only such values."""
     if isinstance(value, Mapping):
-        return any(has_content(each) for each in value.values())
+        return any(has_content(field_value) for field_value in value.values())
     if isinstance(value, str):
         return bool(value.strip())
     return value is not None and value != []
 
 
-def _nothing(value: Any) -> Any:
+def _empty(value: Any) -> Any:
     return [] if isinstance(value, list) else None

@@ -1,8 +1,8 @@
-"""The kinds of task: the question each puts, how it is decoded, and how its answer is read back.
+"""The four kinds of task: their questions, how the answers are decoded, and how they are parsed.
 
-`prepare` makes a job's tasks ready for one model: their questions as ids. What the model is shown
-around a question, `prompts.py` says; a question's words count for PROMPT_VERSION too. Knows no
-engine and no files.
+`tokenize_tasks` tokenizes the questions of a job's tasks for one model. The prompt around a
+question is built by `text/prompts.py`. The wording of the questions is part of the prompts:
+changing it requires a new PROMPT_VERSION. Knows no engine and no files.
 """
 
 from __future__ import annotations
@@ -40,15 +40,22 @@ from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 
 NOT_STATED = "Not stated"
+"""The reply to an `ask` task if the document does not contain the answer."""
 QUOTE_PREFIX = "Quote:"
-# What a second question about a refused answer may add to the first.
+"""The beginning of a line of a reply that quotes the document."""
 REPAIR_TOKENS = 96
+"""The maximum number of tokens by which a repair question is longer than the first question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the engine decodes one answer; always greedy. `choices`: the only texts allowed;
-    `schema`: a JSON Schema, as JSON, under which the answer is decoded."""
+    """Sampling parameters of one answer. Decoding is always greedy.
+
+    Attributes:
+        max_tokens: the maximum length of the answer, in tokens.
+        choices: if not None, the answer is one of these texts.
+        schema: if not None, a JSON Schema, as JSON text, that the answer is decoded under.
+    """
 
     max_tokens: int
     choices: tuple[str, ...] | None = None
@@ -57,8 +64,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine gave for one prompt. `logprob` is the natural logarithm of the probability of
-    the whole answer among those that the sampling allows, where there are choices."""
+    """An engine's output for one prompt.
+
+    Attributes:
+        text: the generated text.
+        usage: tokens of the prompt and the output.
+        finish_reason: why generation ended, such as `stop` or `length`.
+        logprob: with `Sampling.choices`, the natural logarithm of the probability of this choice
+            among all choices; None otherwise.
+    """
 
     text: str
     usage: Usage
@@ -68,7 +82,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, as text and ids, and how the answer is decoded."""
+    """A question as text and as token ids, with the sampling parameters of its answer."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -77,11 +91,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task of the job file made ready to be asked.
+    """A task of the job file with its questions tokenized for one model.
 
-    `question` is put to a document, `chunk_question` to a chunk of it, and `combining` to the notes
-    taken of chunks, where the kind of task has such a question. `schema` is what an extraction
-    fills in, `chunk_schema` the same where any field may be null, for a chunk need not state it.
+    Attributes:
+        spec: the task as in the job file.
+        question: the question about a whole document.
+        chunk_question: the question about one chunk of a document.
+        combine_question: the question about the notes taken from chunks; None for kinds that are
+            combined without one.
+        schema: the normalized schema of an `extract` task's fields; None for other kinds.
+        chunk_schema: the same schema with every field nullable, since a chunk need not state it.
     """
 
     spec: TaskSpec
@@ -93,12 +112,19 @@ class Task:
 
     @property
     def column(self) -> AnswerColumn:
+        """The output column of this task's answers."""
         return AnswerColumn(self.spec.name, self.spec.kind, self.schema)
 
 
 @dataclass(frozen=True)
 class TaskSet:
-    """A job's tasks made ready for one model, and how its documents are read for them."""
+    """A job's tasks prepared for one model.
+
+    Attributes:
+        all: the tasks in the job's order.
+        prompts: builds the part of a prompt before the question.
+        reading: decides by a document's length whether it is read whole or in chunks.
+    """
 
     all: tuple[Task, ...]
     prompts: Prompts
@@ -106,100 +132,118 @@ class TaskSet:
 
     @property
     def tokenizer(self) -> ChatTokenizer:
+        """The model's tokenizer and chat template."""
         return self.prompts.tokenizer
 
 
-def tokenize_tasks(specs: Sequence[TaskSpec], tokens: ChatTokenizer) -> tuple[Task, ...]:
-    """The tasks with their questions tokenized, in the job's order. Raises SpecError."""
-    return tuple(_task(spec, tokens) for spec in specs)
+def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple[Task, ...]:
+    """Return the tasks with their questions tokenized, in the order of `specs`.
+
+    Raises SpecError if the schema of an extraction is not supported.
+    """
+    return tuple(_task(spec, tokenizer) for spec in specs)
 
 
-def make_question(text: str, sampling: Sampling, tokens: ChatTokenizer) -> Question:
-    """A question in the form that every prompt has it."""
-    whole = f"Question: {text}\n"
-    return Question(whole, tuple(tokens.encode(whole)), sampling)
+def make_question(text: str, sampling: Sampling, tokenizer: ChatTokenizer) -> Question:
+    """Return a tokenized question, with the heading that questions have in every prompt."""
+    full_text = f"Question: {text}\n"
+    return Question(full_text, tuple(tokenizer.encode(full_text)), sampling)
 
 
 def question_for(task: Task, *, chunk: bool) -> Question:
-    """What is asked about a chunk, or about a whole document."""
+    """Return the task's question about a chunk, or about a whole document."""
     return task.chunk_question if chunk else task.question
 
 
-def _task(spec: TaskSpec, tokens: ChatTokenizer) -> Task:
+def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
     match spec:
         case SummarizeTask():
             sampling = Sampling(max_tokens=2 * spec.max_words + 16)
-            asked = f"Sum this up in at most {spec.max_words} words."
-            combining = f"Write one summary of the document in at most {spec.max_words} words."
-            own = make_question(asked, sampling, tokens)
-            return Task(spec, own, own, make_question(combining, sampling, tokens))
+            text = f"Sum this up in at most {spec.max_words} words."
+            combine_text = f"Write one summary of the document in at most {spec.max_words} words."
+            question = make_question(text, sampling, tokenizer)
+            return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
         case ClassifyTask():
-            whole = label_question(spec.labels, tokens)
-            return Task(spec, whole, label_question((*spec.labels, CANNOT_TELL), tokens))
+            question = label_question(spec.labels, tokenizer)
+            return Task(spec, question, label_question((*spec.labels, CANNOT_TELL), tokenizer))
         case AskTask():
-            return _ask(spec, tokens)
+            return _ask(spec, tokenizer)
         case ExtractTask():
-            return _extract(spec, tokens)
+            return _extract(spec, tokenizer)
 
 
-def label_question(labels: Sequence[str], tokens: ChatTokenizer) -> Question:
-    """Which of these labels fits."""
+def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
+    """Return the question which of these labels fits; the answer is one of them."""
     listed = "\n".join(f"- {label}" for label in labels)
     text = f"Which label fits this best?\n{listed}\nAnswer with one label."
+    # a label has at most as many tokens as bytes
     longest = max(len(label.encode()) for label in labels)
-    return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokens)
+    return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokenizer)
 
 
-def _ask(spec: AskTask, tokens: ChatTokenizer) -> Task:
+def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     sampling = Sampling(max_tokens=spec.max_tokens)
-    asked = (
+    text = (
         f"{spec.question}\nAnswer briefly, or with {NOT_STATED!r} where the text does not say. "
         f"Then, on a line of its own that begins with {QUOTE_PREFIX} copy the words that show it."
     )
-    combining = (
+    combine_text = (
         f"{spec.question}\nAnswer briefly. Then, on a line of its own that begins with "
         f"{QUOTE_PREFIX} copy the quote from the notes that shows it."
     )
-    own = make_question(asked, sampling, tokens)
-    return Task(spec, own, own, make_question(combining, sampling, tokens))
+    question = make_question(text, sampling, tokenizer)
+    return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
 
 
-def _extract(spec: ExtractTask, tokens: ChatTokenizer) -> Task:
+def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
     schema = schema_of(spec)
-    of_part = nullable(schema)
+    chunk_schema = nullable(schema)
     return Task(
         spec,
-        _form_question(schema, tokens),
-        _form_question(of_part, tokens),
+        _form_question(schema, tokenizer),
+        _form_question(chunk_schema, tokenizer),
         schema=schema,
-        chunk_schema=of_part,
+        chunk_schema=chunk_schema,
     )
 
 
-def _form_question(schema: JsonSchema, tokens: ChatTokenizer) -> Question:
-    most = max_answer_tokens(schema, lambda text: len(tokens.encode(text)))
-    sampling = Sampling(most, schema=json.dumps(answer_schema(schema)))
-    asked = (
+def _form_question(schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
+    max_tokens = max_answer_tokens(schema, lambda text: len(tokenizer.encode(text)))
+    sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
+    text = (
         f"Fill in this form:\n{form_template(schema)}\n"
         "Write null, or an empty list, for what the text does "
         'not state. In "quotes", give for each field the words of the text that show it. Answer '
         "with JSON only."
     )
-    return make_question(asked, sampling, tokens)
+    return make_question(text, sampling, tokenizer)
 
 
-def repair_question(asked: Question, fault: str, tokens: ChatTokenizer) -> Question:
-    """A question again, with what was wrong with the first answer."""
-    told = f"Your answer was refused ({fault}). Answer again, briefly and by the form.\n"
-    more = tokens.encode(told)[:REPAIR_TOKENS]
-    return Question(asked.text + told, (*asked.token_ids, *more), asked.sampling)
+def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
+    """Return the question again, followed by the error in the first answer.
+
+    The addition is cut off after REPAIR_TOKENS tokens.
+    """
+    addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
+    added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
+    return Question(question.text + addition, (*question.token_ids, *added_ids), question.sampling)
 
 
 def parse_answer(
     task: Task, completion: Completion, text: str, span: tuple[int, int], *, chunk: bool = False
 ) -> AnswerValue:
-    """The value in the engine's answer about text[start:end], a chunk or the whole of what was
-    read. Raises InvalidAnswer."""
+    """Parse an engine's answer to a task's question about a document or a chunk.
+
+    Args:
+        task: the task that was asked.
+        completion: the engine's answer.
+        text: the document.
+        span: start and end, in characters, of the part of `text` that the model was shown; quotes
+            are looked for in it.
+        chunk: whether the question was about a chunk, which need not state every field.
+
+    Raises InvalidAnswer if the text is not an answer to the question.
+    """
     answer, spec = completion.text, task.spec
     match spec:
         case SummarizeTask():
@@ -207,7 +251,7 @@ def parse_answer(
         case ClassifyTask():
             return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
-            return _read_reply(spec, answer, text, span)
+            return _parse_reply(spec, answer, text, span)
         case ExtractTask():
             schema = task.chunk_schema if chunk else task.schema
             assert schema is not None
@@ -215,41 +259,47 @@ def parse_answer(
 
 
 def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
-    """The label answered, with its probability among the labels."""
+    """Return the label in an answer, with its probability among the labels as confidence.
+
+    Raises InvalidAnswer if the text is not one of the labels.
+    """
     label = completion.text.strip()
     if label not in labels:
-        raise InvalidAnswer(f"{label[:80]!r} is none of the labels")
+        raise InvalidAnswer(f"the answer {label[:80]!r} is not one of the labels")
     logprob = completion.logprob
     return Label(label, None if logprob is None else min(1.0, math.exp(logprob)))
 
 
-def _read_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
-    spoken, quoted = split_reply(answer)
-    return normalize_reply(spec, spoken, tuple(locate(words, text, *span) for words in quoted))
+def _parse_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
+    reply, quoted = split_reply(answer)
+    return normalize_reply(spec, reply, tuple(locate(words, text, *span) for words in quoted))
 
 
-def normalize_reply(spec: TaskSpec, spoken: str, quotes: tuple[Quote, ...]) -> Reply:
-    """The reply to a question: one that says nothing always in the same words, one that nothing
-    verifies null where the task wants only verified ones."""
-    if spoken and is_not_stated(spoken):
+def normalize_reply(spec: TaskSpec, text: str, quotes: tuple[Quote, ...]) -> Reply:
+    """Return the reply of an `ask` task from its text and its located quotes.
+
+    Any spelling of "not stated" becomes NOT_STATED without quotes. If the task has `only_verified`
+    and no quote is verified, the text becomes None.
+    """
+    if text and is_not_stated(text):
         return Reply(NOT_STATED)
     only_verified = isinstance(spec, AskTask) and spec.only_verified
     if only_verified and not any(quote.verified for quote in quotes):
         return Reply(None, quotes)
-    return Reply(spoken, quotes)
+    return Reply(text, quotes)
 
 
 def split_reply(answer: str) -> tuple[str, list[str]]:
-    """An answer in free words, and the words of its quotes."""
+    """Split an answer into its text and its quotes, without QUOTE_PREFIX and quotation marks."""
     lines = [line.strip() for line in answer.strip().splitlines()]
-    spoken = [line for line in lines if not line.startswith(QUOTE_PREFIX)]
+    reply = [line for line in lines if not line.startswith(QUOTE_PREFIX)]
     quoted = [line[len(QUOTE_PREFIX) :] for line in lines if line.startswith(QUOTE_PREFIX)]
-    bare = [words.strip().strip('"“”') for words in quoted]
-    return "\n".join(spoken).strip(), [words for words in bare if words]
+    quotes = [words.strip().strip('"“”') for words in quoted]
+    return "\n".join(reply).strip(), [words for words in quotes if words]
 
 
 def is_not_stated(answer: str | None) -> bool:
-    """Whether an answer says that the document does not say."""
+    """Return whether a reply is missing, empty, or says that the document does not state it."""
     return answer is None or normalize_text(answer.strip("'\"‘’“”")) in (
         "",
         normalize_text(NOT_STATED),

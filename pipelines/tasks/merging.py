@@ -1,8 +1,8 @@
-"""What chunks said of a document becomes what the document says: values merged, labels voted on.
+"""Merge the findings of chunks into one answer: values are merged, labels are voted on.
 
-Lists are joined without repeats, a single value stands where all that state one agree, and where
-they do not there is a conflict for somebody else to settle; a single value that no quote shows does
-not count beside one that a quote shows. Pure; knows no prompts and no engine.
+Lists are concatenated without duplicates. A single value is taken if all chunks that state one
+agree; otherwise it is a conflict, which the caller resolves. A value without a verified quote is
+ignored if another value has one. Pure; knows no prompts and no engine.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ from typing import Any, TypeVar
 
 from pipelines.documents import Fields, Label, Quote
 from pipelines.tasks.extraction import has_content
-from pipelines.tasks.schema import kind_of
+from pipelines.tasks.schema import json_type
 from pipelines.tasks.validation import JsonSchema
 
 T = TypeVar("T")
 FieldPath = tuple[str, ...]
-# Labels this close are as good as each other.
+"""The names that lead to a field, from the outermost object inwards."""
 TIE_SHARE = 0.05
+"""Labels whose share of the votes is at most this much below the largest are tied with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A value that some chunks state, as the first of them does, with that one's quote."""
+    """One of several different values that chunks state for a field.
+
+    Attributes:
+        value: the value as spelled by the first chunk that states it.
+        quote: that chunk's quote for the field, if it gave one.
+        chunks: how many chunks state the value, in any spelling.
+    """
 
     value: Any
     quote: Quote | None
@@ -35,7 +42,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A field of one value, by its path, and the different values stated, in document order."""
+    """A field for which chunks state different values, with these values in document order."""
 
     path: FieldPath
     candidates: tuple[Candidate, ...]
@@ -43,7 +50,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The values on which chunks agree; null where there is a conflict."""
+    """Merged values by field, with null for each field in conflict, and the conflicts."""
 
     values: dict[str, Any]
     conflicts: tuple[Conflict, ...]
@@ -52,14 +59,25 @@ class Merged:
 def merge(
     findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[FieldPath, Any] | None = None
 ) -> Merged:
-    """Merge what chunks found, in document order. `choices` settle conflicts, by path."""
+    """Merge the fields that chunks state.
+
+    Args:
+        findings: the fields of each chunk, in document order.
+        schema: the normalized schema of the fields.
+        choices: values of fields that were in conflict, by path; they are not compared again.
+    """
     merging = _Merging(choices or {})
-    values = merging.fields([(found.values, found) for found in findings], schema, ())
+    values = merging.fields([(finding.values, finding) for finding in findings], schema, ())
     return Merged(values, tuple(merging.conflicts))
 
 
 @dataclass
 class _Merging:
+    """Merges values recursively along the schema, and collects the conflicts.
+
+    `stated` in its methods are pairs of a value and the finding that states it.
+    """
+
     choices: Mapping[FieldPath, Any]
     conflicts: list[Conflict] = field(default_factory=list)
 
@@ -68,58 +86,64 @@ class _Merging:
     ) -> dict[str, Any]:
         return {
             name: self._value(
-                [(values.get(name), found) for values, found in stated], each, (*path, name)
+                [(values.get(name), finding) for values, finding in stated],
+                subschema,
+                (*path, name),
             )
-            for name, each in schema["properties"].items()
+            for name, subschema in schema["properties"].items()
         }
 
     def _value(
         self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: FieldPath
     ) -> Any:
-        said = [(value, found) for value, found in stated if has_content(value)]
-        kind = kind_of(schema)
+        stated = [(value, finding) for value, finding in stated if has_content(value)]
+        kind = json_type(schema)
         if kind == "array":
-            return _first_of_each((item, item) for value, _ in said for item in value)
-        if not said:
+            return _without_duplicates((item, item) for value, _ in stated for item in value)
+        if not stated:
             return None
-        return self.fields(said, schema, path) if kind == "object" else self._agreed(said, path)
+        return self.fields(stated, schema, path) if kind == "object" else self._agreed(stated, path)
 
-    def _agreed(self, said: Sequence[tuple[Any, Fields]], path: FieldPath) -> Any:
+    def _agreed(self, stated: Sequence[tuple[Any, Fields]], path: FieldPath) -> Any:
+        """Return the value that all chunks state; record a conflict if they differ."""
         if path in self.choices:
             return self.choices[path]
-        shown = prefer_verified(said, lambda pair: _quotes_of(pair[1], path[0]))
-        different = _first_of_each((value, (value, found)) for value, found in shown)
+        preferred = prefer_verified(stated, lambda pair: _quotes_of(pair[1], path[0]))
+        different = _without_duplicates((value, (value, finding)) for value, finding in preferred)
         if len(different) == 1:
-            return shown[0][0]
-        chunks = Counter(_key(value) for value, _ in said)
+            return preferred[0][0]
+        chunks = Counter(_key(value) for value, _ in stated)
         candidates = [
-            Candidate(value, next(iter(_quotes_of(found, path[0])), None), chunks[_key(value)])
-            for value, found in different
+            Candidate(value, next(iter(_quotes_of(finding, path[0])), None), chunks[_key(value)])
+            for value, finding in different
         ]
         self.conflicts.append(Conflict(path, tuple(candidates)))
         return None
 
 
-def _first_of_each(pairs: Iterable[tuple[Any, T]]) -> list[T]:
-    """The first of those whose values are the same, in their order."""
+def _without_duplicates(pairs: Iterable[tuple[Any, T]]) -> list[T]:
+    """Return the second elements of pairs, keeping the first pair of those with equal values."""
     first: dict[str, T] = {}
-    for value, it in pairs:
-        first.setdefault(_key(value), it)
+    for value, element in pairs:
+        first.setdefault(_key(value), element)
     return list(first.values())
 
 
-def _quotes_of(found: Fields, name: str) -> list[Quote]:
-    return [quote for quote in found.quotes if quote.field == name]
+def _quotes_of(finding: Fields, name: str) -> list[Quote]:
+    return [quote for quote in finding.quotes if quote.field == name]
 
 
 def prefer_verified(stated: Sequence[T], quotes: Callable[[T], Iterable[Quote]]) -> Sequence[T]:
-    """Of what chunks state, what a quote in the document shows; all of it where none is shown."""
-    shown = [each for each in stated if any(quote.verified for quote in quotes(each))]
-    return shown or stated
+    """Return the items that have a verified quote, or all items if none has.
+
+    `quotes` returns the quotes of an item.
+    """
+    verified = [item for item in stated if any(quote.verified for quote in quotes(item))]
+    return verified or stated
 
 
 def _key(value: Any) -> str:
-    """What two ways of writing one value have in common."""
+    """Return a key that is the same for all spellings of a value."""
     return json.dumps(_plain(value), sort_keys=True)
 
 
@@ -130,56 +154,69 @@ def _plain(value: Any) -> Any:
         case str():
             return normalize_text(value)
         case int() | float():
+            # larger integers are not exact as floats
             return float(value) if abs(value) < 2**53 else value
         case list():
-            return [_plain(each) for each in value]
+            return [_plain(item) for item in value]
         case dict():
-            return {name: _plain(each) for name, each in value.items()}
+            return {name: _plain(item) for name, item in value.items()}
     return value
 
 
 def normalize_text(text: str) -> str:
-    """A text without regard to case, white space, and a full stop at its end."""
+    """Return a text in lower case, with single spaces and without full stops at its end."""
     return " ".join(text.casefold().split()).rstrip(".")
 
 
 def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tuple[Quote, ...]:
-    """The quotes that show merged values: one of a single value, all different ones of others."""
-    kept: list[Quote] = []
+    """Return the quotes that support merged values.
+
+    A single value gets one quote, of a chunk that states this value. A list or an object gets all
+    different quotes. Verified quotes come first.
+    """
+    result: list[Quote] = []
     for name, value in values.items():
         if not has_content(value):
             continue
         single = not isinstance(value, list | dict)
-        shown = [
+        quotes = [
             quote
-            for found in findings
-            if not single or _key(found.values.get(name)) == _key(value)
-            for quote in _quotes_of(found, name)
+            for finding in findings
+            if not single or _key(finding.values.get(name)) == _key(value)
+            for quote in _quotes_of(finding, name)
         ]
-        shown.sort(key=lambda quote: not quote.verified)
-        kept += shown[:1] if single else dict.fromkeys(shown)
-    return tuple(kept)
+        quotes.sort(key=lambda quote: not quote.verified)
+        result += quotes[:1] if single else dict.fromkeys(quotes)
+    return tuple(result)
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """How far the chunks that voted are for each label, from 0 to 1, the most voted for first."""
+    """The result of a vote of chunks on a label.
+
+    Attributes:
+        shares: each label with its share of the votes, from 0 to 1, in descending order.
+    """
 
     shares: tuple[tuple[str, float], ...]
 
     @property
     def tied(self) -> tuple[str, ...]:
-        """The labels among which the vote does not decide; only one where it does."""
-        least = self.shares[0][1] - TIE_SHARE
-        return tuple(label for label, share in self.shares if share >= least)
+        """The labels within TIE_SHARE of the largest share: a single label if the vote decides."""
+        min_share = self.shares[0][1] - TIE_SHARE
+        return tuple(label for label, share in self.shares if share >= min_share)
 
     def share(self, label: str) -> float:
+        """Return the share of the votes for a label, from 0 to 1."""
         return dict(self.shares)[label]
 
 
 def vote(labels: Sequence[Label]) -> Vote:
-    """Count at least one label of chunks; one without a confidence counts whole."""
+    """Count the labels of chunks, at least one, each weighted by its confidence.
+
+    A label without a confidence has weight 1.
+    """
     shares: dict[str, float] = {}
-    for each in labels:
-        shares[each.label] = shares.get(each.label, 0.0) + each.weight / len(labels)
+    for label in labels:
+        shares[label.label] = shares.get(label.label, 0.0) + label.weight / len(labels)
     return Vote(tuple(sorted(shares.items(), key=lambda pair: -pair[1])))

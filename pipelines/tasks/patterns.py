@@ -1,9 +1,9 @@
-"""Regular expressions from outside, matched in time that grows with the text and not beyond.
+"""Regular expressions from job files and requests, matched in time linear in the text.
 
-JSON Schema's patterns are those of ECMA-262. They are put to RE2, which keeps no choices to come
-back to: no pattern makes it try a text in many ways. What it lacks, backreferences and most
-lookarounds, is refused when the pattern is read. A lookahead right behind a leading `^` is a
-pattern of its own, and is kept. Knows no schemas.
+JSON Schema patterns use ECMA-262 syntax. They are translated to RE2, which does not backtrack, so
+no pattern and text can take exponential time. Constructs that RE2 lacks (backreferences,
+lookbehinds, most lookaheads) are rejected when the pattern is compiled. A lookahead directly after
+a leading `^` is compiled as a pattern of its own. Knows no schemas.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 
 import re2
 
-_MOST_CHARACTERS = 2000
-_MOST_OF_ONE = 1000
-MOST_POSITIONS = 5000
-"""The most positions (see `Pattern`) of the patterns of a schema together."""
+_MAX_CHARACTERS = 2000
+_MAX_PATTERN_POSITIONS = 1000
+MAX_POSITIONS = 5000
+"""The maximum of `Pattern.positions`, summed over all patterns of a schema."""
+# Positions that RE2's program has for a Unicode class such as \p{L}.
 _UNICODE_POSITIONS = 20
-_MOST_BYTES = 2**19
-_KEPT = 256
+# RE2's memory limit for one pattern.
+_MAX_BYTES = 2**19
+_CACHED_PATTERNS = 256
 
 _ESCAPE = (
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u\{[0-9a-fA-F]{1,6}\}"
@@ -35,7 +37,7 @@ _TOKEN = re.compile(
     r"|(?P<open>\((?:\?(?:[:=!]|<[=!]|P?<\w+>|[A-Za-z-]*[:)])?)?)"
     r"|(?P<close>\))"
     r"|(?P<bar>\|)"
-    r"|(?P<repeat>(?:[*+?]|\{(?P<least>\d+)(?:,(?P<most>\d*))?\})\??)"
+    r"|(?P<repeat>(?:[*+?]|\{(?P<min>\d+)(?:,(?P<max>\d*))?\})\??)"
     r"|(?P<edge>[$^])"
     r"|(?P<character>.)",
     re.DOTALL,
@@ -46,39 +48,47 @@ _UNICODE = re.compile(r"\\[pP]")
 _SPACES = (
     r"\t\n\v\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}"
 )
-_AHEAD = ("(?=", "(?!")
+_LOOKAHEADS = ("(?=", "(?!")
 _NO_LOOKAROUND = (
-    "lookaheads are matched only right behind a ^ that begins the pattern, with no | beside them, "
-    "and lookbehinds never; write what is allowed instead of what is not, or check it afterwards"
+    "lookaheads are supported only directly after a leading ^, in a pattern without | outside of "
+    "groups, and lookbehinds are not supported; describe what is allowed instead of what is not, "
+    "or check it in the output"
 )
 
 
 class PatternError(ValueError):
-    """A pattern is none, or none that is matched in bounded time. Says what to write instead."""
+    """A pattern is invalid, or not supported. The message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A regular expression that is looked for in texts. `positions` is its size: characters and
-    classes, each as often as it is repeated. For each character of a text RE2 looks at no more of
-    them, which takes 0.1 microseconds each at the most."""
+    """A compiled regular expression, searched for in texts.
+
+    Attributes:
+        positions: the pattern's size: its characters and character classes, each counted as often
+            as it is repeated. For each character of a text RE2 visits every position at most once,
+            which takes at most 0.1 microseconds each.
+    """
 
     positions: int
-    _wanted: tuple[Any, ...]
-    _unwanted: tuple[Any, ...]
+    _required: tuple[Any, ...]
+    _forbidden: tuple[Any, ...]
 
-    def found_in(self, text: str) -> bool:
-        """Whether it matches anywhere in the text."""
+    def matches(self, text: str) -> bool:
+        """Return whether the pattern matches anywhere in the text."""
         data = text.encode("utf-8", "replace")
-        return all(each.search(data) for each in self._wanted) and not any(
-            each.search(data) for each in self._unwanted
+        return all(regex.search(data) for regex in self._required) and not any(
+            regex.search(data) for regex in self._forbidden
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A piece of a pattern. What it repeats stands `times` times in the program that RE2 makes, and
-    each time can be passed over where it is `optional`."""
+    """A lexical element of a pattern.
+
+    For a repetition, `times` is how many copies of the repeated element RE2's program contains, and
+    `optional` whether each copy can be skipped.
+    """
 
     kind: str
     text: str
@@ -86,38 +96,49 @@ class _Token:
     optional: bool = False
 
 
-@lru_cache(_KEPT)
-def compiled(pattern: str) -> Pattern:
-    """The pattern, ready to be looked for. Raises PatternError."""
-    if len(pattern) > _MOST_CHARACTERS:
-        raise PatternError(f"longer than {_MOST_CHARACTERS} characters; write a shorter one")
-    tokens = [_token(found) for found in _TOKEN.finditer(pattern)]
-    size = _positions(tokens)
-    if size > _MOST_OF_ONE:
+@lru_cache(_CACHED_PATTERNS)
+def compile_pattern(pattern: str) -> Pattern:
+    """Compile an ECMA-262 pattern. Raises PatternError if it is too large or not supported."""
+    if len(pattern) > _MAX_CHARACTERS:
         raise PatternError(
-            f"more than {_MOST_OF_ONE} characters and classes, counted as often as they are "
-            f"repeated; in place of a large {{m,n}} use * or +, with minLength and maxLength"
+            f"longer than {_MAX_CHARACTERS} characters ({len(pattern)}); shorten the pattern"
         )
-    begins, wanted, unwanted = _split_lookaheads(tokens)
-    parts = [f"^(?:{_written(each)})" for each in wanted]
+    tokens = [_token(match) for match in _TOKEN.finditer(pattern)]
+    size = _positions(tokens)
+    if size > _MAX_PATTERN_POSITIONS:
+        raise PatternError(
+            f"more than {_MAX_PATTERN_POSITIONS} characters and classes, each counted as often as "
+            f"it is repeated; replace a large {{m,n}} by * or +, and limit the length with "
+            f"minLength and maxLength"
+        )
+    remainder, required, forbidden = _split_lookaheads(tokens)
     return Pattern(
         size,
-        tuple(_engine(each) for each in (*parts, begins)),
-        tuple(_engine(f"^(?:{_written(each)})") for each in unwanted),
+        tuple(_compile(regex) for regex in (*map(_anchored, required), remainder)),
+        tuple(_compile(_anchored(lookahead)) for lookahead in forbidden),
     )
 
 
-def _token(found: re.Match[str]) -> _Token:
-    kind = next(name for name in _KINDS if found[name] is not None)
+def _anchored(tokens: Sequence[_Token]) -> str:
+    return f"^(?:{_translate(tokens)})"
+
+
+def _token(match: re.Match[str]) -> _Token:
+    kind = next(name for name in _KINDS if match[name] is not None)
     if kind != "repeat":
-        return _Token(kind, found[0])
-    times = [int(each[:9]) for each in (found["least"], found["most"]) if each]
-    optional = found["most"] is not None or not times
-    return _Token(kind, found[0], max([1, *times]), optional)
+        return _Token(kind, match[0])
+    # nine digits are far above the limit, and quick to convert
+    times = [int(bound[:9]) for bound in (match["min"], match["max"]) if bound]
+    optional = match["max"] is not None or not times
+    return _Token(kind, match[0], max([1, *times]), optional)
 
 
 def _positions(tokens: Sequence[_Token]) -> int:
-    """How many characters and classes there are, repeated ones counted as often as that."""
+    """Count the characters and classes of a pattern, each as often as it is repeated.
+
+    Each open group has two counts: of its elements before the last one, and of the last one, which
+    a repetition that follows multiplies.
+    """
     groups = [[0, 0]]
     for token in tokens:
         group = groups[-1]
@@ -127,53 +148,59 @@ def _positions(tokens: Sequence[_Token]) -> int:
             groups.pop()
             groups[-1][1] = sum(group)
         else:
-            # what went before stands, and is repeated no more
-            group[:] = sum(group), _own_positions(token)
+            # the element before this one is complete: no repetition can follow it any more
+            group[:] = sum(group), _token_positions(token)
             if token.kind == "open" and not _is_flags(token):
                 groups.append([0, 0])
     return sum(map(sum, groups))
 
 
-def _own_positions(token: _Token) -> int:
+def _token_positions(token: _Token) -> int:
     if token.kind not in ("escape", "class", "character"):
         return 0
     return max(1, _UNICODE_POSITIONS * len(_UNICODE.findall(token.text)))
 
 
 def _is_flags(token: _Token) -> bool:
+    """Return whether an opening token is a flag group that is already closed, such as `(?i)`."""
     return token.text.endswith(")")
 
 
 def _split_lookaheads(
     tokens: list[_Token],
 ) -> tuple[str, list[list[_Token]], list[list[_Token]]]:
-    """The pattern without the lookaheads behind its leading `^`, and what these want to see and do
-    not want to see from there on. Raises PatternError for any other lookaround."""
-    wanted: list[list[_Token]] = []
-    unwanted: list[list[_Token]] = []
+    """Separate the lookaheads after a leading `^` from the rest of the pattern.
+
+    Returns the rest as an RE2 pattern, the contents of the positive lookaheads, and those of the
+    negative ones. Raises PatternError for any other lookaround.
+    """
+    required: list[list[_Token]] = []
+    forbidden: list[list[_Token]] = []
     rest = tokens
-    while len(rest) > 1 and rest[0].text == "^" and rest[1].text in _AHEAD:
-        end = _closing(rest, 1)
-        (wanted if rest[1].text == "(?=" else unwanted).append(rest[2:end])
+    while len(rest) > 1 and rest[0].text == "^" and rest[1].text in _LOOKAHEADS:
+        end = _group_end(rest, 1)
+        (required if rest[1].text == "(?=" else forbidden).append(rest[2:end])
         rest = [rest[0], *rest[end + 1 :]]
-    if (wanted or unwanted) and (_has_bar(rest) or (len(rest) > 1 and rest[1].kind == "repeat")):
+    if (required or forbidden) and (
+        _has_alternatives(rest) or (len(rest) > 1 and rest[1].kind == "repeat")
+    ):
         raise PatternError(_NO_LOOKAROUND)
-    return _written(rest), wanted, unwanted
+    return _translate(rest), required, forbidden
 
 
-def _closing(tokens: Sequence[_Token], start: int) -> int:
-    """Where the group that begins at `start` ends."""
+def _group_end(tokens: Sequence[_Token], start: int) -> int:
+    """Return the index of the token that closes the group opened at `start`."""
     depth = 0
     for at in range(start, len(tokens)):
         token = tokens[at]
         depth += (token.kind == "open" and not _is_flags(token)) - (token.kind == "close")
         if depth == 0:
             return at
-    raise PatternError("a group is not closed")
+    raise PatternError("a group is not closed; add the missing )")
 
 
-def _has_bar(tokens: Sequence[_Token]) -> bool:
-    """Whether there are choices outside of all groups."""
+def _has_alternatives(tokens: Sequence[_Token]) -> bool:
+    """Return whether there is a `|` outside of all groups."""
     depth = 0
     for token in tokens:
         depth += (token.kind == "open" and not _is_flags(token)) - (token.kind == "close")
@@ -182,39 +209,41 @@ def _has_bar(tokens: Sequence[_Token]) -> bool:
     return False
 
 
-def _written(tokens: Sequence[_Token]) -> str:
-    """As RE2 writes it. Raises PatternError."""
-    return "".join(map(_translated, tokens))
+def _translate(tokens: Sequence[_Token]) -> str:
+    """Return the tokens in RE2's syntax. Raises PatternError."""
+    return "".join(map(_translate_token, tokens))
 
 
-def _translated(token: _Token) -> str:
-    if token.text in (*_AHEAD, "(?<=", "(?<!"):
+def _translate_token(token: _Token) -> str:
+    if token.text in (*_LOOKAHEADS, "(?<=", "(?<!"):
         raise PatternError(_NO_LOOKAROUND)
     if token.kind == "escape":
-        return _escape(token.text)
+        return _translate_escape(token.text)
     if token.kind != "class":
         return token.text
     if token.text in ("[]", "[^]"):
-        raise PatternError(rf"{token.text} holds nothing; write \] for a bracket in a class")
+        raise PatternError(
+            rf"{token.text} is an empty character class; write \] for a bracket in a class"
+        )
     inverted = token.text.startswith("[^")
     inner = token.text[1 + inverted : -1]
-    return f"[{'^' * inverted}{''.join(_in_class(inner))}]"
+    return f"[{'^' * inverted}{''.join(_translate_class(inner))}]"
 
 
-def _in_class(inner: str) -> Iterator[str]:
-    for found in _IN_CLASS.finditer(inner):
-        if found[0] == r"\s":
+def _translate_class(inner: str) -> Iterator[str]:
+    for match in _IN_CLASS.finditer(inner):
+        if match[0] == r"\s":
             yield _SPACES
-        elif found[0] == r"\b":
+        elif match[0] == r"\b":
             yield r"\x08"
-        elif found[0] == r"\S":
-            yield found[0]
+        elif match[0] == r"\S":
+            yield match[0]
         else:
-            # of names in brackets, as POSIX has them, ECMA-262 knows nothing
-            yield _escape(found[0]) if found["escape"] else found[0].replace("[", r"\[")
+            # ECMA-262 has no POSIX classes such as [:alpha:], so a bracket is a plain character
+            yield _translate_escape(match[0]) if match["escape"] else match[0].replace("[", r"\[")
 
 
-def _escape(text: str) -> str:
+def _translate_escape(text: str) -> str:
     kind = text[1]
     if kind == "s":
         return f"[{_SPACES}]"
@@ -228,7 +257,8 @@ def _escape(text: str) -> str:
         return r"\x00"
     if kind in "123456789k":
         raise PatternError(
-            f"{text} refers back to a group; write out what may stand there, or check it afterwards"
+            f"the backreference {text} is not supported; write out the texts that may occur there, "
+            f"or check it in the output"
         )
     if kind in "CQE":
         return kind
@@ -236,7 +266,8 @@ def _escape(text: str) -> str:
 
 
 def _code_point(text: str) -> int:
-    codes = [int(each.strip("{}") or "0", 16) for each in text.split(r"\u")[1:]]
+    r"""Return the code point of \uHHHH, \u{H...}, or a surrogate pair of two \uHHHH."""
+    codes = [int(code.strip("{}") or "0", 16) for code in text.split(r"\u")[1:]]
     if len(codes) == 2:
         return 0x10000 + ((codes[0] - 0xD800) << 10) + (codes[1] - 0xDC00)
     return codes[0]
@@ -246,20 +277,23 @@ def _code_point(text: str) -> int:
 def _options() -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _MOST_BYTES
+    options.max_mem = _MAX_BYTES
     options.never_capture = True
     return options
 
 
-def _engine(written: str) -> Any:
+def _compile(regex: str) -> Any:
+    """Compile a pattern in RE2's syntax. Raises PatternError."""
     try:
-        return re2.compile(written.encode(), options=_options())
+        return re2.compile(regex.encode(), options=_options())
     except UnicodeEncodeError:
-        raise PatternError("half of a surrogate pair, which is no character") from None
+        raise PatternError(
+            "contains a lone surrogate, which cannot be encoded as UTF-8; write the whole pair"
+        ) from None
     except re2.error as error:
         reason = error.args[0] if error.args else ""
-        told = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        remedy = "write it as ECMA-262 has it, without lookbehinds and backreferences"
-        if "too large" in told:
+        message = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        remedy = "use ECMA-262 syntax without lookbehinds and backreferences"
+        if "too large" in message:
             remedy = r"use fewer \p{...}, and + in place of {m,n}"
-        raise PatternError(f"cannot be matched here: {told}; {remedy}") from None
+        raise PatternError(f"not supported by RE2 ({message}); {remedy}") from None

@@ -1,47 +1,39 @@
-"""The schema of an extraction: JSON Schema in, Arrow types and typed values out.
+"""The schema of an extraction: read the job file's shorthand, or normalize a JSON Schema.
 
-A schema is plain JSON Schema data of which every place has one type, so that it has a column:
-objects with named properties, arrays of one kind of item, strings, numbers, integers, booleans,
-dates, and null beside any of them. What restricts a value further (enum, pattern, minimum...) is
-left to the engine's decoding and to jsonschema. Knows no prompts and no engine.
+A normalized schema is a JSON Schema in which every value has one type, so that it has a column
+(`columns.py`): an object with named properties, an array of items of one schema, a string, number,
+integer, boolean or date, each optionally null. Keywords that restrict a value further (enum,
+pattern, minimum, ...) stay in the schema and are enforced elsewhere: by the engine's decoding and
+by `validation.py`.
+Knows no prompts and no engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 
 from pipelines.errors import SpecError
-from pipelines.tasks.subschemas import self_contained, subschemas
+from pipelines.tasks.subschemas import self_contained, shorten, subschemas
 from pipelines.tasks.validation import JsonSchema
 
-_SCALARS: Mapping[str, pa.DataType] = {
-    "string": pa.string(),
-    "number": pa.float64(),
-    "integer": pa.int64(),
-    "boolean": pa.bool_(),
-}
-_FORMATS: Mapping[str, pa.DataType] = {
-    "date": pa.date32(),
-    "date-time": pa.timestamp("us", tz="UTC"),
-}
-# Of a schema itself no format is checked: `regex` would compile it as Python's.
+_TYPES = ("string", "number", "integer", "boolean", "object", "array")
+# The schema itself is checked without formats: `regex` would compile patterns with Python's `re`.
 _NO_FORMATS = FormatChecker(())
-# More than a table has columns, or a model fills in.
-_MOST_PLACES = 2000
-# Where no reference stands any more.
-_PUT_IN = ("properties", "items")
+# More than the columns of a sensible table, and than a model can fill in.
+_MAX_SUBSCHEMAS = 2000
+# Keywords in which references have been replaced by their definitions.
+_EXPANDED = ("properties", "items")
 
 
 def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of the job file's shorthand: `{company: string, risks: [string]}`.
+    """Return the JSON Schema of the job file's shorthand, as `{company: string, risks: [string]}`.
 
-    Any single value may be null, for a document need not say it; a list may be empty.
+    Every value that is not a list may be null, since a document need not state it; a list may be
+    empty.
     """
     return _object({name: _of_shorthand(kind) for name, kind in fields.items()})
 
@@ -57,7 +49,7 @@ def _of_shorthand(kind: Any) -> dict[str, Any]:
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {**schema, "type": kind_of(schema)}
+    return {**schema, "type": json_type(schema)}
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,108 +61,163 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def normalised(schema: JsonSchema, where: str) -> dict[str, Any]:
-    """A schema from a file in the form that the rest of this module takes.
+def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
+    """Return a job file's or request's JSON Schema in the form that this module's functions take.
 
-    References to its own definitions are put in their place, `anyOf` with null becomes a type with
-    null, and so do properties that need not be there: now all must be, and none besides. Raises
-    SpecError at `where`.
+    References are replaced by the schema's own definitions. `anyOf` with null becomes a type with
+    null. Optional properties become required ones that may be null, and no others are allowed.
+    `where` is the key path of the schema. Raises SpecError with the key path of what is not
+    supported.
     """
     schema = self_contained(schema, where)
     try:
         Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
     except SchemaError as error:
-        raise SpecError(f"{where}: not a JSON Schema: {error.message}") from error
-    for each in subschemas(schema):
-        if "patternProperties" in each.schema:
-            place = ".".join((where, *each.keys, "patternProperties"))
-            raise SpecError(f"{place}: a column's fields have names; list them in properties")
-    whole = _normalised(schema, _Root(schema), where, ())
-    if whole["type"] != "object" or not whole["properties"]:
-        raise SpecError(f"{where}: must be an object with at least one property")
-    return whole
+        place = ".".join((where, *map(str, error.absolute_path)))
+        raise SpecError(
+            f"{place}: not a valid JSON Schema (draft 2020-12): {error.message}. Correct this key"
+        ) from error
+    for subschema in subschemas(schema):
+        if "patternProperties" in subschema.schema:
+            place = ".".join((where, *subschema.keys, "patternProperties"))
+            raise SpecError(
+                f"{place}: not supported, because the fields of a column have fixed names; "
+                f"list them in properties"
+            )
+    normalized = _normalized(schema, _Expansion(schema), where, ())
+    if normalized["type"] != "object":
+        raise SpecError(
+            f"{where}.type: {' or '.join(json_types(normalized))}, must be object: an extraction "
+            f"fills in an object. Use {{type: object, properties: {{NAME: ...}}}}"
+        )
+    return normalized
 
 
-class _Root:
-    """The schema that references are looked up in, and how many places it has come to so far: a
-    few definitions that refer to each other twice each would come to millions."""
+class _Expansion:
+    """Counts the subschemas made while the references of one schema are replaced.
 
-    def __init__(self, schema: JsonSchema) -> None:
-        self.schema = schema
-        self._places = 0
+    A few definitions that refer to each other twice each would expand to millions.
+    """
+
+    def __init__(self, root: JsonSchema) -> None:
+        self.root = root
+        self._subschemas = 0
 
     def count(self, where: str) -> None:
-        self._places += 1
-        if self._places > _MOST_PLACES:
-            raise SpecError(f"{where}: more than {_MOST_PLACES} places, with definitions put in")
-
-
-def _normalised(
-    schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
-) -> dict[str, Any]:
-    root.count(where)
-    if not isinstance(schema, Mapping):
-        raise SpecError(f"{where}: {schema}, must be a schema that names a type")
-    if reference := schema.get("$ref"):
-        if reference in seen:
-            raise SpecError(f"{where}: {reference} contains itself; a column has a fixed depth")
-        target = _referred(str(reference), root.schema, where)
-        own = {key: value for key, value in schema.items() if key != "$ref"}
-        return _normalised({**target, **own}, root, where, (*seen, str(reference)))
-    if "anyOf" in schema or "oneOf" in schema:
-        return _without_choice(schema, root, where, seen)
-    kind = _one_type(schema, where)
-    named = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
-    nullable = "null" in types_of(schema) or ("enum" in schema and None in schema["enum"])
-    named["type"] = [kind, "null"] if nullable else kind
-    if kind == "object":
-        required = schema.get("required", ())
-        properties = {
-            name: each if name in required else _or_null(each)
-            for name, each in _properties(schema, root, where, seen)
-        }
-        if not properties:
-            raise SpecError(f"{where}: an object must name its properties")
-        named |= {**_object(properties), "type": named["type"]}
-    if kind == "array":
-        if not isinstance(schema.get("items"), Mapping):
-            raise SpecError(f"{where}: an array must say what its items are")
-        named["items"] = _normalised(schema["items"], root, f"{where}.items", seen)
-    rest = {key: value for key, value in named.items() if key not in _PUT_IN}
-    for each in subschemas(rest):
-        if "$ref" in each.schema:
+        self._subschemas += 1
+        if self._subschemas > _MAX_SUBSCHEMAS:
             raise SpecError(
-                f"{where}.{each.keys[0]}: a $ref is not followed here; write the definition out"
+                f"{where}: the schema has more than {_MAX_SUBSCHEMAS} subschemas once its "
+                f"references are replaced by their definitions, the limit. Remove fields, or refer "
+                f"to fewer definitions"
             )
-    return named
+
+
+def _normalized(
+    schema: JsonSchema, expansion: _Expansion, where: str, followed: tuple[str, ...]
+) -> dict[str, Any]:
+    """Normalize one subschema; `followed` are the references that led to it."""
+    expansion.count(where)
+    if not isinstance(schema, Mapping):
+        raise SpecError(
+            f"{where}: {schema}, must be a schema with a type, such as {{type: string}}"
+        )
+    if reference := schema.get("$ref"):
+        target = _definition(str(reference), expansion.root, where, followed)
+        siblings = {key: value for key, value in schema.items() if key != "$ref"}
+        return _normalized({**target, **siblings}, expansion, where, (*followed, str(reference)))
+    if "anyOf" in schema or "oneOf" in schema:
+        return _without_alternatives(schema, expansion, where, followed)
+    kind = _one_type(schema, where)
+    result = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
+    nullable = "null" in json_types(schema) or ("enum" in schema and None in schema["enum"])
+    result["type"] = [kind, "null"] if nullable else kind
+    if kind == "object":
+        result |= {
+            **_object(_properties(schema, expansion, where, followed)),
+            "type": result["type"],
+        }
+    if kind == "array":
+        result["items"] = _items(schema, expansion, where, followed)
+    _reject_other_references(result, where)
+    return result
 
 
 def _properties(
-    schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, each in schema.get("properties", {}).items():
-        yield name, _normalised(each, root, f"{where}.properties.{name}", seen)
-
-
-def _referred(reference: str, root: JsonSchema, where: str) -> JsonSchema:
-    found: Any = root
-    for part in reference.removeprefix("#/").split("/"):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    if not reference.startswith("#/") or not isinstance(found, Mapping):
-        raise SpecError(f"{where}: {reference} is no definition in this schema")
-    return found
-
-
-def _without_choice(
-    schema: JsonSchema, root: _Root, where: str, seen: tuple[str, ...]
+    schema: JsonSchema, expansion: _Expansion, where: str, followed: tuple[str, ...]
 ) -> dict[str, Any]:
+    required = schema.get("required", ())
+    properties = {}
+    for name, subschema in schema.get("properties", {}).items():
+        place = f"{where}.properties.{name}"
+        normalized = _normalized(subschema, expansion, place, followed)
+        properties[name] = normalized if name in required else _or_null(normalized)
+    if not properties:
+        raise SpecError(
+            f"{where}.properties: missing or empty; an object must name its properties, which are "
+            f"the fields of its column. Add at least one as NAME: {{type: string}}"
+        )
+    return properties
+
+
+def _items(
+    schema: JsonSchema, expansion: _Expansion, where: str, followed: tuple[str, ...]
+) -> dict[str, Any]:
+    items = schema.get("items")
+    if not isinstance(items, Mapping):
+        value = "missing" if items is None else shorten(items)
+        raise SpecError(
+            f"{where}.items: {value}, must be the schema of all items, such as {{type: string}}"
+        )
+    return _normalized(items, expansion, f"{where}.items", followed)
+
+
+def _reject_other_references(schema: JsonSchema, where: str) -> None:
+    """Raise SpecError for a reference in a keyword whose references are not replaced."""
+    others = {key: value for key, value in schema.items() if key not in _EXPANDED}
+    for subschema in subschemas(others):
+        if "$ref" in subschema.schema:
+            place = ".".join((where, *subschema.keys, "$ref"))
+            raise SpecError(
+                f"{place}: {shorten(subschema.schema['$ref'])} is not followed here, only in "
+                f"properties, items, anyOf and oneOf. Write the definition out in its place"
+            )
+
+
+def _definition(
+    reference: str, root: JsonSchema, where: str, followed: tuple[str, ...]
+) -> JsonSchema:
+    """Return the definition that a reference names. Raises SpecError."""
+    if reference in followed:
+        raise SpecError(
+            f"{where}.$ref: {reference} contains itself, but a column has a fixed depth. Write "
+            f"nested objects out down to the depth that you need"
+        )
+    target: Any = root
+    for part in reference.removeprefix("#/").split("/"):
+        target = target.get(part) if isinstance(target, Mapping) else None
+    if not reference.startswith("#/") or not isinstance(target, Mapping):
+        raise SpecError(
+            f"{where}.$ref: {shorten(reference)} is not a definition of this schema; add it under "
+            f"$defs, or correct the name"
+        )
+    return target
+
+
+def _without_alternatives(
+    schema: JsonSchema, expansion: _Expansion, where: str, followed: tuple[str, ...]
+) -> dict[str, Any]:
+    """Replace an `anyOf` or `oneOf` of one schema and null by that schema, nullable."""
     key = "anyOf" if "anyOf" in schema else "oneOf"
-    choices = [each for each in schema[key] if not _is_null(each)]
-    if len(choices) != 1 or not isinstance(choices[0], Mapping):
-        raise SpecError(f"{where}.{key}: a column has one type, and perhaps null")
-    own = {name: value for name, value in schema.items() if name != key}
-    only = _normalised({**choices[0], **own}, root, where, seen)
-    return _or_null(only) if len(choices) < len(schema[key]) else only
+    alternatives = [choice for choice in schema[key] if not _is_null(choice)]
+    if len(alternatives) != 1 or not isinstance(alternatives[0], Mapping):
+        raise SpecError(
+            f"{where}.{key}: {shorten(schema[key])}, must be one schema and optionally "
+            f"{{type: 'null'}}: a column has one type. Use a separate field for each type"
+        )
+    siblings = {name: value for name, value in schema.items() if name != key}
+    only = _normalized({**alternatives[0], **siblings}, expansion, where, followed)
+    return _or_null(only) if len(alternatives) < len(schema[key]) else only
 
 
 def _is_null(schema: Any) -> bool:
@@ -178,33 +225,41 @@ def _is_null(schema: Any) -> bool:
 
 
 def _or_null(schema: JsonSchema) -> dict[str, Any]:
-    """A normalised place that may be null besides."""
-    either = {**schema, "type": [kind_of(schema), "null"]}
-    if None not in either.get("enum", [None]):
-        either["enum"] = [*either["enum"], None]
-    return either
+    """Return a normalized schema that also allows null."""
+    nullable_schema = {**schema, "type": [json_type(schema), "null"]}
+    if None not in nullable_schema.get("enum", [None]):
+        nullable_schema["enum"] = [*nullable_schema["enum"], None]
+    return nullable_schema
 
 
 def nullable(schema: JsonSchema) -> dict[str, Any]:
-    """A normalised object whose every field may be null, those of objects within it too."""
+    """Return a normalized object schema in which every field may be null, at every depth.
+
+    Items of arrays stay as they are.
+    """
     properties = {
-        name: _or_null(nullable(each) if kind_of(each) == "object" else each)
-        for name, each in schema["properties"].items()
+        name: _or_null(nullable(subschema) if json_type(subschema) == "object" else subschema)
+        for name, subschema in schema["properties"].items()
     }
     return {**schema, "properties": properties}
 
 
 def _one_type(schema: JsonSchema, where: str) -> str:
-    kinds = [each for each in types_of(schema) if each != "null"]
-    if len(kinds) != 1 or kinds[0] not in (*_SCALARS, "object", "array"):
-        found = " or ".join(kinds) or "none"
-        known = ", ".join((*_SCALARS, "object", "array"))
-        raise SpecError(f"{where}.type: {found}, must be one of {known}, perhaps with null")
+    """Return the only type of a schema besides null. Raises SpecError if there is not one."""
+    kinds = [kind for kind in json_types(schema) if kind != "null"]
+    if len(kinds) != 1 or kinds[0] not in _TYPES:
+        raise SpecError(
+            f"{where}.type: {' or '.join(kinds) or 'missing'}, must be one of {', '.join(_TYPES)}, "
+            f"optionally with null, as [string, 'null']"
+        )
     return str(kinds[0])
 
 
-def types_of(schema: JsonSchema) -> list[str]:
-    """The types that a place may have; of an enum without a type, those of its values."""
+def json_types(schema: JsonSchema) -> list[str]:
+    """Return the JSON types that a schema allows.
+
+    Without a `type`, these are the types of the values of its `enum` and `const`.
+    """
     given = schema.get("type")
     if isinstance(given, str):
         return [given]
@@ -215,48 +270,6 @@ def types_of(schema: JsonSchema) -> list[str]:
     return list(dict.fromkeys(names.get(type(value), "object") for value in values))
 
 
-def kind_of(schema: JsonSchema) -> str:
-    """The one type of a place, null left out."""
-    return next(each for each in types_of(schema) if each != "null")
-
-
-def arrow_type(schema: JsonSchema) -> pa.DataType:
-    """The Arrow type of a place of a normalised schema."""
-    kind = kind_of(schema)
-    if kind == "object":
-        return pa.struct([(n, arrow_type(each)) for n, each in schema["properties"].items()])
-    if kind == "array":
-        return pa.list_(arrow_type(schema["items"]))
-    if kind == "string" and schema.get("format") in _FORMATS:
-        return _FORMATS[schema["format"]]
-    return _SCALARS[kind]
-
-
-def column_fault(value: Any, schema: JsonSchema) -> str | None:
-    """Why a JSON value that keeps its schema has no place in its column, if it has none.
-
-    A column's integers have 64 bits, and its texts can be written as UTF-8.
-    """
-    try:
-        pa.array([typed(value, schema)], arrow_type(schema))
-    except (pa.ArrowException, ArithmeticError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def typed(value: Any, schema: JsonSchema) -> Any:
-    """A JSON value that keeps its schema, as Arrow takes it: dates and times made of their text."""
-    if value is None:
-        return None
-    kind = kind_of(schema)
-    if kind == "object":
-        properties = schema["properties"]
-        return {name: typed(value.get(name), each) for name, each in properties.items()}
-    if kind == "array":
-        return [typed(item, schema["items"]) for item in value]
-    if kind == "string" and schema.get("format") == "date":
-        return date.fromisoformat(value)
-    if kind == "string" and schema.get("format") == "date-time":
-        moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return {"number": float, "integer": int}.get(kind, lambda same: same)(value)
+def json_type(schema: JsonSchema) -> str:
+    """Return the one JSON type other than null that a normalized schema allows."""
+    return next(kind for kind in json_types(schema) if kind != "null")

@@ -1,9 +1,9 @@
-"""Every schema within a JSON Schema, and what one from outside may hold.
+"""All schemas within a JSON Schema, and the check that a schema is safe to use.
 
-A schema of a job file or a request describes values; it must not make a process fetch anything or
-work without bound. So it refers to its own definitions only, and its patterns are those of
-`patterns.py`. Values that a schema holds (enum, const, default, examples) and names of properties
-are data and may be anything. Knows no tasks, no engine and no validator.
+A schema from a job file or a request must not make a process fetch anything or work without bound.
+So it may refer to its own definitions only, and its patterns must be supported by `patterns.py`.
+Property names, and values held by a schema (enum, const, default, examples), are data and are not
+checked. Knows no tasks, no engine and no validator.
 """
 
 from __future__ import annotations
@@ -13,136 +13,159 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import SpecError
-from pipelines.tasks.patterns import MOST_POSITIONS, PatternError, compiled
+from pipelines.tasks.patterns import MAX_POSITIONS, PatternError, compile_pattern
 
-DEFINITIONS = ("$defs", "definitions")
-_ONE = (
+_DEFINITIONS = ("$defs", "definitions")
+# Keywords whose value is a schema, a list of schemas, or a mapping of names to schemas.
+_SINGLE = (
     "additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if", "items",
     "not", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
 )  # fmt: skip
 _LISTS = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
-_BY_NAME = (*DEFINITIONS, "dependencies", "dependentSchemas", "patternProperties", "properties")
-# They say what a schema is called. Nothing is looked up by a name, so at the root they do no harm.
+_BY_NAME = (*_DEFINITIONS, "dependencies", "dependentSchemas", "patternProperties", "properties")
+# Keywords that name a schema. No schema is looked up by name, so at the root they have no effect.
 _NAMES = ("$schema", "$id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary")
 _DYNAMIC = ("$dynamicRef", "$recursiveRef")
-# Levels of schemas in schemas. Whoever follows them calls itself a few times for each.
-_MOST_LEVELS = 64
+# The maximum nesting of schemas: functions that follow it recurse several times per level.
+_MAX_LEVELS = 64
 _REMEDY = "put the definition under $defs and refer to it as #/$defs/NAME"
 
 
 @dataclass(frozen=True, slots=True)
 class Subschema:
-    """A schema within a schema. `keys` lead to it from the root."""
+    """A schema within a schema, and the keys that lead to it from the root."""
 
     keys: tuple[str, ...]
     schema: Mapping[str, Any]
 
     @property
     def pointer(self) -> str | None:
-        """The only reference that names it; None where a key would have to be escaped in one."""
+        """The JSON pointer to this schema, as `#/$defs/NAME`.
+
+        None if a key would have to be escaped: such a schema cannot be referred to.
+        """
         plain = not any(character in key for key in self.keys for character in "/~%")
         return "/".join(("#", *self.keys)) if plain else None
 
 
 def subschemas(schema: object) -> Iterator[Subschema]:
-    """The schema itself and every schema within it, where JSON Schema has one (also in what older
-    drafts had). True and False, which hold nothing, are left out."""
+    """Yield the schema itself and every schema within it, including keywords of older drafts.
+
+    The schemas `true` and `false` are skipped, since they contain nothing.
+    """
     waiting: list[tuple[tuple[str, ...], object]] = [((), schema)]
     while waiting:
-        keys, each = waiting.pop()
-        if isinstance(each, Mapping):
-            yield Subschema(keys, each)
-            waiting += [((*keys, *more), child) for more, child in _children(each)]
+        keys, subschema = waiting.pop()
+        if isinstance(subschema, Mapping):
+            yield Subschema(keys, subschema)
+            waiting += [((*keys, *path), child) for path, child in _children(subschema)]
 
 
 def _children(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], object]]:
-    for key in _ONE:
+    """Yield the schemas directly within a schema, each with the keys that lead to it."""
+    for key in _SINGLE:
         if key in schema:
             yield (key,), schema[key]
     for key in _LISTS:
         if isinstance(listed := schema.get(key), list | tuple):
-            yield from (((key, str(at)), each) for at, each in enumerate(listed))
+            yield from (((key, str(at)), child) for at, child in enumerate(listed))
     for key in _BY_NAME:
         if isinstance(named := schema.get(key), Mapping):
-            yield from (((key, str(name)), each) for name, each in named.items())
+            yield from (((key, str(name)), child) for name, child in named.items())
 
 
 def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The schema without the names that its root has, once it is known to refer to nothing but
-    itself and to hold no pattern that takes long. Raises SpecError with the path of the key."""
-    bare = {key: value for key, value in schema.items() if key not in _NAMES}
-    found = list(_checked_depth(bare, where))
-    pointers = {each.pointer for each in found}
-    for each in found:
-        _check_references(each, pointers, where)
-    _check_patterns(found, where)
-    return bare
+    """Check a schema from a job file or a request, and return it without the names at its root.
+
+    The schema may refer to its own definitions only, may be nested at most 64 levels deep, and its
+    patterns must be supported and small. Raises SpecError with the key path, which begins with
+    `where`.
+    """
+    unnamed = {key: value for key, value in schema.items() if key not in _NAMES}
+    checked = list(_checked_depth(unnamed, where))
+    pointers = {subschema.pointer for subschema in checked}
+    for subschema in checked:
+        _check_references(subschema, pointers, where)
+    _check_patterns(checked, where)
+    return unnamed
 
 
 def _checked_depth(schema: Mapping[str, Any], where: str) -> Iterator[Subschema]:
-    for each in subschemas(schema):
-        if len(each.keys) > 2 * _MOST_LEVELS:
-            raise SpecError(f"{where}: schemas in schemas more than {_MOST_LEVELS} levels deep")
-        yield each
-
-
-def _check_references(each: Subschema, pointers: set[str | None], where: str) -> None:
-    place = ".".join((where, *each.keys))
-    for key in _DYNAMIC:
-        if key in each.schema:
-            raise SpecError(f"{place}.{key}: not followed; {_REMEDY}")
-    for key in _NAMES:
-        if key in each.schema:
+    for subschema in subschemas(schema):
+        # most levels take two keys, such as properties and a name
+        if len(subschema.keys) > 2 * _MAX_LEVELS:
             raise SpecError(
-                f"{place}.{key}: allowed at the root of a schema only, and ignored there; leave it "
-                f"out, and refer to a definition as #/$defs/NAME"
+                f"{where}: schemas nested more than {_MAX_LEVELS} levels deep, the limit, below "
+                f"{'.'.join(subschema.keys[:4])}; use fewer levels"
             )
-    if "$ref" not in each.schema:
+        yield subschema
+
+
+def _check_references(subschema: Subschema, pointers: set[str | None], where: str) -> None:
+    place = ".".join((where, *subschema.keys))
+    schema = subschema.schema
+    for key in _DYNAMIC:
+        if key in schema:
+            raise SpecError(
+                f"{place}.{key}: not followed ({shorten(schema[key])}); use $ref instead: {_REMEDY}"
+            )
+    for key in _NAMES:
+        if key in schema:
+            raise SpecError(
+                f"{place}.{key}: allowed at the root of a schema only, where it has no effect "
+                f"({shorten(schema[key])}). Remove it; to refer to a definition, use #/$defs/NAME"
+            )
+    if "$ref" not in schema:
         return
-    reference = each.schema["$ref"]
-    if not str(reference).startswith(tuple(f"#/{key}/" for key in DEFINITIONS)):
+    reference = schema["$ref"]
+    if not str(reference).startswith(tuple(f"#/{key}/" for key in _DEFINITIONS)):
         raise SpecError(
-            f"{place}.$ref: {_short(reference)}, must be a definition of this schema, for nothing "
-            f"outside it is read; {_REMEDY}"
+            f"{place}.$ref: {shorten(reference)}, must be a definition of this schema; nothing "
+            f"outside it is read. Instead {_REMEDY}"
         )
     if reference not in pointers:
-        raise SpecError(f"{place}.$ref: {_short(reference)} is no definition in this schema")
+        raise SpecError(
+            f"{place}.$ref: {shorten(reference)} is not a definition of this schema; add it under "
+            f"$defs, or correct the name"
+        )
 
 
-def _check_patterns(found: list[Subschema], where: str) -> None:
-    positions = 0
-    for each in found:
-        for keys, pattern in _patterns(each.schema):
-            place = ".".join((where, *each.keys, *keys))
+def _check_patterns(checked: list[Subschema], where: str) -> None:
+    total = 0
+    for subschema in checked:
+        for keys, pattern in _patterns(subschema.schema):
+            place = ".".join((where, *subschema.keys, *keys))
             try:
-                positions += compiled(pattern).positions
+                total += compile_pattern(pattern).positions
             except PatternError as error:
-                raise SpecError(f"{place}: {_short(pattern)}: {error}") from error
-            if positions > MOST_POSITIONS:
+                raise SpecError(f"{place}: {shorten(pattern)}: {error}") from error
+            if total > MAX_POSITIONS:
                 raise SpecError(
-                    f"{place}: {_short(pattern)}: with it the patterns of the schema have more "
-                    f"than {MOST_POSITIONS} positions, repetitions counted; use minLength and "
-                    f"maxLength for lengths, or fewer patterns"
+                    f"{place}: {shorten(pattern)}: up to this pattern, the patterns of the schema "
+                    f"have {total} characters and classes, each counted as often as it is "
+                    f"repeated, more than {MAX_POSITIONS}, the limit. Use minLength and maxLength "
+                    f"for lengths, or fewer patterns"
                 )
 
 
 def positions(schema: Mapping[str, Any]) -> int:
-    """How many positions the patterns of a checked schema have together."""
+    """Return the size of all patterns of a checked schema together (see `Pattern.positions`)."""
     return sum(
-        compiled(pattern).positions
-        for each in subschemas(schema)
-        for _, pattern in _patterns(each.schema)
+        compile_pattern(pattern).positions
+        for subschema in subschemas(schema)
+        for _, pattern in _patterns(subschema.schema)
     )
 
 
 def _patterns(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The patterns that stand in this schema itself, with their keys."""
+    """Yield the patterns of this schema itself, not of those within it, each with its keys."""
     if isinstance(pattern := schema.get("pattern"), str):
         yield ("pattern",), pattern
     if isinstance(named := schema.get("patternProperties"), Mapping):
-        yield from ((("patternProperties", str(each)), str(each)) for each in named)
+        yield from ((("patternProperties", str(name)), str(name)) for name in named)
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
+    """Return the repr of a value for an error message, cut off after 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,7 +1,8 @@
-"""Whether a JSON value keeps its schema, and where it does not.
+"""Validation of JSON values against a JSON Schema.
 
-The validator follows no reference out of the schema, and matches patterns by `patterns.py`. Knows
-no columns and no tasks.
+The validator follows no reference out of the schema, and matches patterns with `patterns.py`. Its
+messages are sent to the model when it is asked to repair an answer: they are part of the prompts.
+Knows no columns and no tasks.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
-from pipelines.tasks.patterns import compiled
+from pipelines.tasks.patterns import compile_pattern
 from pipelines.tasks.subschemas import positions
 
 JsonSchema = Mapping[str, Any]
+"""A JSON Schema that is an object, as parsed from JSON or YAML."""
 
-# How often a pattern's position is tried at a character, for one answer: a second at the most.
-_MOST_TRIES = 10_000_000
+# The maximum of pattern positions times characters for one answer: about a second of matching.
+_MAX_STEPS = 10_000_000
 _FORMAT_CHECKER = FormatChecker(("date",))
 
 
@@ -30,43 +32,44 @@ def _is_datetime(value: object) -> bool:
     return not isinstance(value, str) or bool(datetime.fromisoformat(value))
 
 
-def _matches(
+def _check_pattern(
     validator: Any, pattern: str, value: object, schema: JsonSchema
 ) -> Iterator[ValidationError]:
-    if isinstance(value, str) and not compiled(pattern).found_in(value):
+    if isinstance(value, str) and not compile_pattern(pattern).matches(value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-# types-jsonschema leaves it untyped
-_Validator = extend(Draft202012Validator, {"pattern": _matches})  # type: ignore[no-untyped-call]
+# types-jsonschema has no type for `extend`
+_Validator = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaViolation:
-    """Where a value breaks its schema, and how."""
+    """A violation of a schema: the path of the value, as `parties.2.name`, and a message."""
 
     path: str
     message: str
 
 
 def schema_violations(value: Any, schema: JsonSchema) -> list[SchemaViolation]:
-    """Everywhere that a JSON value breaks its schema. Raises ValueError where its texts are too
-    long for the schema's patterns."""
-    tries = positions(schema) * _characters(value)
-    if tries > _MOST_TRIES:
+    """Return all violations of the schema by a JSON value.
+
+    Raises ValueError if the value's strings are too long for the schema's patterns.
+    """
+    steps = positions(schema) * _characters(value)
+    if steps > _MAX_STEPS:
         raise ValueError("its texts are too long to be matched with the schema's patterns")
     validator = _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
-    found = validator.iter_errors(value)
     return [
         SchemaViolation(".".join(str(part) for part in error.absolute_path), error.message)
-        for error in found
+        for error in validator.iter_errors(value)
     ]
 
 
 def _characters(value: Any) -> int:
-    """The length of all texts in a JSON value, names of properties too."""
+    """Return the total length of all strings in a JSON value, including property names."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(len(name) + _characters(each) for name, each in value.items())
+        return sum(len(name) + _characters(item) for name, item in value.items())
     return sum(map(_characters, value)) if isinstance(value, list) else 0

@@ -1,22 +1,20 @@
-"""Facts planted in long documents are found, each once, by one pass and by chunks of every size.
+"""Tests that facts planted in long documents are found once, in one pass and in chunks of any size.
 
-The engine is a reader by rule (scripted.py), so that what is tested is how documents are cut, what
-chunks are shown, and how their answers become one.
+The engine is a rule-based reader (scripted.py): what is tested is how documents are cut into
+chunks, what the prompts about chunks contain, and how their findings are combined.
 """
 
 from __future__ import annotations
 
 import asyncio
-import pydoc_data.topics
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import scripted
 from fakes import FakeEngine, tasks_of
+from planted_statements import FILLERS, LABELS, PROSE, Planted, markdown, plant, prose
 
 from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import passages
@@ -26,7 +24,6 @@ from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import NOT_STATED, TaskSet
 from pipelines.text.tokens import ChatTokenizer
 
-LABELS = ("risk", "earnings", "governance")
 SPECS: tuple[TaskSpec, ...] = (
     SummarizeTask(name="summary", max_words=60),
     ClassifyTask(name="topic", labels=LABELS),
@@ -43,151 +40,57 @@ SPECS: tuple[TaskSpec, ...] = (
         },
     ),
 )
-PROSE = "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
-WORDS = PROSE.replace(".", "").split()
-NAMES = sorted({word.title() for word in WORDS if word.isalpha()})
-
-
-def prose(dice: random.Random, characters: int) -> str:
-    start = dice.randrange(len(PROSE) - characters) if characters < len(PROSE) else 0
-    return (PROSE[start:] + PROSE * (characters // len(PROSE)))[:characters]
-
-
-def one_line(dice: random.Random, characters: int) -> str:
-    """Words without a sentence or a line."""
-    start = dice.randrange(len(WORDS) // 2)
-    return " ".join(WORDS[start : start + characters // 5])[:characters]
-
-
-def no_space(dice: random.Random, characters: int) -> str:
-    return "".join(dice.choices("abcdefghij", k=characters))
-
-
-def markdown(dice: random.Random, characters: int) -> str:
-    """Headings, tables and code between paragraphs."""
-    blocks = [
-        "# Heading {n}",
-        "| a | b |\n|---|---|\n| {n} | 2 |",
-        "```\ncode {n}\n```",
-        "text {n}",
-    ]
-    made: list[str] = []
-    while sum(len(block) for block in made) < characters:
-        made.append(dice.choice(blocks).format(n=len(made)))
-        made.append(prose(dice, dice.randrange(50, 400)))
-    return "\n\n".join(made)[:characters]
-
-
-FILLERS: Sequence[Callable[[random.Random, int], str]] = (prose, one_line, no_space, markdown)
-
-
-@dataclass
-class Planted:
-    """A text, and what a perfect reader finds in it."""
-
-    text: str
-    stated: dict[str, list[str]] = field(default_factory=dict)
-
-    def first(self, key: str) -> str | None:
-        return self.stated.get(key, [None])[0]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        revenue, employees = self.first("revenue"), self.first("employees")
-        listed = self.first("listed")
-        auditor = {"name": self.first("auditor name"), "office": self.first("auditor office")}
-        return {
-            "company": self.first("company"),
-            "revenue": None if revenue is None else float(revenue),
-            "employees": None if employees is None else int(employees),
-            "listed": None if listed is None else listed == "true",
-            "risk": list(dict.fromkeys(self.stated.get("risk", []))),
-            "auditor": auditor if any(auditor.values()) else None,
-        }
-
-
-def a_name(dice: random.Random) -> str:
-    return " ".join(dice.choices(NAMES, k=dice.randint(1, 4)))
-
-
-VALUES: dict[str, Callable[[random.Random], str]] = {
-    "company": lambda dice: f"{a_name(dice)} Corp",
-    "revenue": lambda dice: f"{dice.randrange(10**6)}.5",
-    "employees": lambda dice: str(dice.randrange(10**5)),
-    "listed": lambda dice: dice.choice(["true", "false"]),
-    "risk": lambda dice: f"the {a_name(dice)} risk",
-    "auditor name": lambda dice: f"Ann {a_name(dice)}",
-    "auditor office": lambda dice: f"Port {a_name(dice)}",
-    "topic": lambda dice: dice.choice(LABELS),
-}
-
-
-def plant(dice: random.Random, filler: str, most: int = 10) -> Planted:
-    """Statements at random places of a filler: some repeated, some contradicting others."""
-    keys = dice.choices(list(VALUES), k=dice.randint(0, most))
-    said: dict[str, str] = {}
-    pieces: list[str] = []
-    stated: dict[str, list[str]] = {}
-    at = 0
-    places = sorted(dice.randrange(len(filler) + 1) for _ in keys)
-    for place, key in zip(places, keys, strict=True):
-        repeated = key in said and (key == "topic" or dice.random() < 0.5)
-        value = said[key] if repeated else VALUES[key](dice)
-        said.setdefault(key, value)
-        stated.setdefault(key, []).append(value)
-        space = dice.choice([" ", "\n", "\n\n"])
-        pieces += [filler[at:place], f"{space}The {key} is {value}.{space}"]
-        at = place
-    return Planted("".join([*pieces, filler[at:]]), stated)
 
 
 async def read(text: str, tasks: TaskSet) -> tuple[dict[str, Answer], FakeEngine]:
+    """Answer a text; return the answers by task, and the engine that recorded the prompts."""
     engine = FakeEngine(
         tasks.tokenizer,
         max_model_len=tasks.reading.limit,
         kv_cache_tokens=500_000,
         answers=scripted.read,
     )
-    outcome = await answer_document(Document("d", text), tasks, engine)
-    assert outcome.problem is None
-    return {answer.task: answer for answer in outcome.answers}, engine
+    result = await answer_document(Document("d", text), tasks, engine)
+    assert result.problem is None
+    return {answer.task: answer for answer in result.answers}, engine
 
 
 def check(planted: Planted, answers: dict[str, Answer]) -> None:
-    """Every planted fact was found, nothing else was, and every quote stands where it says."""
+    """Check that exactly the planted facts were found, and that every quote is at its offsets."""
     assert {answer.status for answer in answers.values()} == {"answered"}
     facts, reply, topic = (answers[name].value for name in ("facts", "who", "topic"))
     assert isinstance(facts, Fields) and isinstance(reply, Reply) and isinstance(topic, Label)
     assert facts.values == planted.facts
     assert reply.text == (planted.first("auditor name") or NOT_STATED)
     assert topic.label == (planted.first("topic") or LABELS[0])
-    said = {name for name, value in facts.values.items() if value not in (None, [])}
-    assert {quote.field for quote in facts.quotes} == said
+    stated = {name for name, value in facts.values.items() if value not in (None, [])}
+    assert {quote.field for quote in facts.quotes} == stated
     for quote in (*facts.quotes, *reply.quotes):
         assert quote.verified
         assert planted.text[quote.start : quote.end].split() == quote.text.split()
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_planted_facts_are_found_whatever_the_text_and_the_chunk(
+async def test_planted_facts_are_found_in_any_text_with_any_chunk_size(
     seed: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    """25 documents a seed, 1,000 in all, of up to 60 chunks."""
+    """Each seed has 25 documents of up to 60 chunks, 1,000 in all."""
     dice = random.Random(seed)  # noqa: S311  # seeded on purpose
-    chunk = dice.choice([64, 100, 256, 500, 1000])
+    chunk_tokens = dice.choice([64, 100, 256, 500, 1000])
     tasks = tasks_of(
         SPECS,
         tiny_model,
         tiny_tokenizer,
         strategy="map_reduce",
-        chunk_tokens=chunk,
-        overlap_tokens=dice.choice([0, 16, chunk // 3]),
+        chunk_tokens=chunk_tokens,
+        overlap_tokens=dice.choice([0, 16, chunk_tokens // 3]),
     )
     documents = [
-        plant(dice, dice.choice(FILLERS)(dice, dice.randrange(30, 40 * chunk))) for _ in range(25)
+        plant(dice, dice.choice(FILLERS)(dice, dice.randrange(30, 40 * chunk_tokens)))
+        for _ in range(25)
     ]
     for planted, (answers, engine) in zip(
-        documents, await asyncio.gather(*(read(each.text, tasks) for each in documents)),
+        documents, await asyncio.gather(*(read(document.text, tasks) for document in documents)),
         strict=True,
     ):  # fmt: skip
         check(planted, answers)
@@ -195,20 +98,21 @@ async def test_planted_facts_are_found_whatever_the_text_and_the_chunk(
 
 
 @pytest.mark.parametrize("filler", FILLERS)
-async def test_facts_on_every_border_of_a_document_are_found(
+async def test_facts_across_a_chunk_border_are_found(
     filler: Callable[[random.Random, int], str], tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    """The same statement moved over a chunk's border, some characters at a time."""
+    """The same statement is moved over the border of a chunk, four characters at a time."""
     dice = random.Random(7)  # noqa: S311  # seeded on purpose
     tasks = tasks_of(
         SPECS, tiny_model, tiny_tokenizer, strategy="map_reduce", chunk_tokens=80, overlap_tokens=8
     )
     text = filler(dice, 1500)
     (border,) = [p.chunk.end for p in passages(text, None, "map_reduce", tasks)][1:2]
-    for place in range(border - 60, border + 20, 4):
-        told = " The auditor name is Ann of the Four Winds. "
+    for position in range(border - 60, border + 20, 4):
+        statement = " The auditor name is Ann of the Four Winds. "
         planted = Planted(
-            text[:place] + told + text[place:], {"auditor name": ["Ann of the Four Winds"]}
+            text[:position] + statement + text[position:],
+            {"auditor name": ["Ann of the Four Winds"]},
         )
         answers, _ = await read(planted.text, tasks)
         check(planted, answers)
@@ -218,7 +122,7 @@ async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     dice = random.Random(3)  # noqa: S311  # seeded on purpose
-    planted = plant(dice, prose(dice, 12_000), most=24)
+    planted = plant(dice, prose(dice, 12_000), max_facts=24)
     whole = tasks_of(SPECS, tiny_model, tiny_tokenizer, strategy="single")
     single, _ = await read(planted.text, whole)
     check(planted, single)
@@ -240,7 +144,7 @@ async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
     assert sizes > 20
 
 
-async def test_a_document_of_500_chunks_is_read_and_says_so(
+async def test_a_document_of_500_chunks_is_answered(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     dice = random.Random(11)  # noqa: S311  # seeded on purpose
@@ -252,7 +156,7 @@ async def test_a_document_of_500_chunks_is_read_and_says_so(
         chunk_tokens=256,
         overlap_tokens=16,
     )
-    planted = plant(dice, prose(dice, 410_000), most=40)
+    planted = plant(dice, prose(dice, 410_000), max_facts=40)
     answers, engine = await read(planted.text, tasks)
     check(planted, answers)
     assert answers["facts"].chunks >= 500
@@ -261,7 +165,7 @@ async def test_a_document_of_500_chunks_is_read_and_says_so(
 
 
 @pytest.mark.parametrize("characters", [10, 100, 1000, 10_000, 100_000, 1_000_000, 3_000_000])
-async def test_a_text_of_any_length_is_answered_whole_and_no_prompt_is_over_its_pool(
+async def test_a_text_of_any_length_is_covered_and_no_prompt_exceeds_its_pool(
     characters: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer)
@@ -282,7 +186,7 @@ async def test_a_text_of_any_length_is_answered_whole_and_no_prompt_is_over_its_
         assert covered == len(text)
 
 
-async def test_a_summary_of_summaries_keeps_the_order_and_always_fits(
+async def test_a_summary_of_summaries_keeps_the_order_and_fits(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     marks = [f"#{number}#" for number in range(30)]
@@ -302,22 +206,22 @@ async def test_a_summary_of_summaries_keeps_the_order_and_always_fits(
     assert engine.longest <= tasks.reading.chunk_prompt_limit
 
 
-async def test_an_answer_that_breaks_its_schema_is_repaired_once_or_invalid_alone(
+async def test_an_answer_that_violates_its_schema_is_repaired_once_or_invalid(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer)
-    told = " The company is Acme. The auditor name is Ann. "
-    mended, engine = await read(told + scripted.BROKEN_ONCE, tasks)
-    assert isinstance(mended["facts"].value, Fields)
-    assert mended["facts"].value.values["company"] == "Acme"
+    text = " The company is Acme. The auditor name is Ann. "
+    repaired, engine = await read(text + scripted.BROKEN_ONCE, tasks)
+    assert isinstance(repaired["facts"].value, Fields)
+    assert repaired["facts"].value.values["company"] == "Acme"
     assert len(engine.prompts) == len(SPECS) + 1
-    broken, engine = await read(told + scripted.BROKEN_ALWAYS, tasks)
+    broken, engine = await read(text + scripted.BROKEN_ALWAYS, tasks)
     assert broken["facts"].status == "invalid_answer"
     assert {broken[name].status for name in ("summary", "topic", "who")} == {"answered"}
     assert len(engine.prompts) == len(SPECS) + 1
 
 
-async def test_an_answer_without_some_of_its_chunks_says_that_it_is_partial(
+async def test_an_answer_without_some_chunks_is_marked_partial(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(
@@ -331,9 +235,7 @@ async def test_an_answer_without_some_of_its_chunks_says_that_it_is_partial(
     assert answers["who"].finish_reason == "stop"
 
 
-async def test_a_document_is_read_the_same_way_every_time(
-    tiny_model: Model, tiny_tokenizer: ChatTokenizer
-) -> None:
+async def test_answering_is_deterministic(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> None:
     dice = random.Random(5)  # noqa: S311  # seeded on purpose
     tasks = tasks_of(
         SPECS,
@@ -344,13 +246,14 @@ async def test_a_document_is_read_the_same_way_every_time(
         overlap_tokens=10,
     )
     planted = plant(dice, markdown(dice, 20_000))
-    (first, one), (second, other) = [await read(planted.text, tasks) for _ in range(2)]
+    first, first_engine = await read(planted.text, tasks)
+    second, second_engine = await read(planted.text, tasks)
     assert first == second
-    assert sorted(one.prompts) == sorted(other.prompts)
+    assert sorted(first_engine.prompts) == sorted(second_engine.prompts)
 
 
 @pytest.mark.parametrize("policy", ["auto", "single", "map_reduce", "truncate", "reject"])
-async def test_every_policy_reads_or_refuses_a_long_document_in_its_way(
+async def test_every_strategy_reads_or_rejects_a_long_document(
     policy: str, tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(
@@ -362,17 +265,17 @@ async def test_every_policy_reads_or_refuses_a_long_document_in_its_way(
         chunk_tokens=500,
     )
     engine = FakeEngine(tiny_tokenizer, 131_072, kv_cache_tokens=500_000, answers=scripted.read)
-    outcome = await answer_document(Document("d", PROSE[:20_000]), tasks, engine)
+    result = await answer_document(Document("d", PROSE[:20_000]), tasks, engine)
     if policy == "reject":
-        assert outcome.problem is not None and outcome.problem.reason == "too_long"
+        assert result.problem is not None and result.problem.reason == "too_long"
         return
     strategies = {"auto": "map_reduce"}
-    assert {answer.strategy for answer in outcome.answers} == {strategies.get(policy, policy)}
+    assert {answer.strategy for answer in result.answers} == {strategies.get(policy, policy)}
     short = await answer_document(Document("d", PROSE[:1200]), tasks, engine)
     assert {answer.strategy for answer in short.answers} == {"single"}
 
 
-async def test_a_document_cut_off_is_read_from_its_beginning(
+async def test_a_truncated_document_is_read_from_its_beginning(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
     tasks = tasks_of(SPECS, tiny_model, tiny_tokenizer, strategy="truncate", single_pass_tokens=500)

@@ -1,1 +1,4 @@
-"""Kills runs of phifleet at random moments, and checks what they leave: `python -m chaos`."""
+"""Fault injection: disturbs runs of phifleet at random moments, then checks their output.
+
+Start it with `python -m chaos`; see `storm.py` for the faults.
+"""

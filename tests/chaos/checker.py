@@ -1,6 +1,6 @@
-"""What a run left, checked by reading its files: shares no code with phifleet's ledger.
+"""Checks the output of a run by reading its files. Shares no code with phifleet's ledger.
 
-A document must stand once, in a part or whole among the dead letters; nothing else may stand there.
+Every document must occur exactly once: in a part, or as a whole among the dead letters.
 """
 
 from __future__ import annotations
@@ -17,52 +17,68 @@ import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
-class Found:
-    """`redone` are prompts about a document whose unit was committed before they were asked,
-    `asked` all prompts."""
+class CheckResult:
+    """The result of checking one run.
+
+    Attributes:
+        documents: how many documents the corpus has.
+        lost: documents of the corpus that do not occur in the output.
+        doubled: occurrences beyond the first of any document.
+        unexpected: documents in the output that the corpus does not have.
+        dead_letters: how many dead letters there are, by reason.
+        prompts: how many prompts the engines received.
+        redone: prompts about a document whose unit had been committed before.
+    """
 
     documents: int
     lost: int
     doubled: int
-    strange: int
+    unexpected: int
     dead_letters: dict[str, int]
-    asked: int
+    prompts: int
     redone: int
 
     @property
     def sound(self) -> bool:
-        return self.lost == self.doubled == self.strange == 0
+        """True if every document occurs exactly once, and no other document does."""
+        return self.lost == self.doubled == self.unexpected == 0
 
 
-def check(filesystem: Any, output: str, ids: Iterable[str], diary: Path) -> Found:
-    """Compare OUTPUT with the ids of its corpus. `ids` end with the papers' numbers."""
-    wanted = set(ids)
-    seen: Counter[str] = Counter()
+def check(filesystem: Any, output: str, ids: Iterable[str], request_log: Path) -> CheckResult:
+    """Compare the documents in OUTPUT with the ids of the corpus.
+
+    Each id ends with `-` and the number of its paper. `request_log` is the directory in which the
+    engines log their prompts (`program.RequestLog`).
+    """
+    corpus = set(ids)
+    occurrences: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     committed = _commit_times(filesystem, output)
-    done: dict[str, float] = {}
+    commit_time: dict[str, float] = {}
     failed: set[str] = set()
     for path in filesystem.glob(f"{output}/part-*.parquet"):
         unit = int(path.rsplit("-", 1)[1].removesuffix(".parquet"))
-        for doc in _rows(filesystem, path, ["doc"]):
-            seen[doc["doc"]] += 1
-            done[doc["doc"].rsplit("-", 1)[1]] = committed[unit]
+        for row in _rows(filesystem, path, ["doc"]):
+            occurrences[row["doc"]] += 1
+            commit_time[row["doc"].rsplit("-", 1)[1]] = committed[unit]
     for path in filesystem.glob(f"{output}/_errors/part-*.parquet"):
         for letter in _rows(filesystem, path, ["doc_id", "task", "reason"]):
             reasons[letter["reason"]] += 1
-            seen[letter["doc_id"]] += letter["task"] is None
+            occurrences[letter["doc_id"]] += letter["task"] is None
             failed.add(letter["doc_id"])
-    # of one that stands nowhere else every task failed
-    seen.update(failed - set(+seen))
-    asked = [line.split() for file in diary.iterdir() for line in file.read_text().splitlines()]
-    return Found(
-        documents=len(wanted),
-        lost=len(wanted - set(seen)),
-        doubled=sum(count - 1 for count in seen.values() if count > 1),
-        strange=len(set(seen) - wanted),
+    # a document all of whose tasks failed has only dead letters of its tasks
+    occurrences.update(failed - set(+occurrences))
+    prompts = [
+        line.split() for file in request_log.iterdir() for line in file.read_text().splitlines()
+    ]
+    return CheckResult(
+        documents=len(corpus),
+        lost=len(corpus - set(occurrences)),
+        doubled=sum(count - 1 for count in occurrences.values() if count > 1),
+        unexpected=len(set(occurrences) - corpus),
         dead_letters=dict(reasons),
-        asked=len(asked),
-        redone=sum(float(when) > done.get(number, float("inf")) for when, number in asked),
+        prompts=len(prompts),
+        redone=sum(float(time) > commit_time.get(number, float("inf")) for time, number in prompts),
     )
 
 
@@ -73,6 +89,7 @@ def _rows(filesystem: Any, path: str, columns: list[str]) -> list[dict[str, Any]
 
 
 def _commit_times(filesystem: Any, output: str) -> dict[int, float]:
+    """Return the time of each unit's commit, in seconds since 1970."""
     times = {}
     for path in filesystem.glob(f"{output}/_run/commits/*.json"):
         record = json.loads(filesystem.cat_file(path))

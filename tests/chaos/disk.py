@@ -1,4 +1,4 @@
-"""A small disk of its own for a test: a tmpfs, which can be filled to the last byte."""
+"""A small disk for one test: a tmpfs, which can be filled to the last byte."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _BLOCK = bytes(2**20)
 
 
 class MountRefused(Exception):
-    """This process may not mount a filesystem, or the machine cannot."""
+    """A filesystem cannot be mounted, for lack of permission or of `mount`."""
 
 
 class SmallDisk:
-    """A tmpfs at `where`, gone at the end of the block. Raises MountRefused."""
+    """A tmpfs mounted at `where` for the time of a `with` block.
+
+    `options` are passed to `mount`. Entering the block raises MountRefused.
+    """
 
     def __init__(self, where: Path, *options: str) -> None:
         self.where = where
@@ -27,23 +30,24 @@ class SmallDisk:
         self.where.mkdir()
         command = ["mount", "-t", "tmpfs", *self._options, "tmpfs", str(self.where)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True)
+            mount = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError as error:
-            raise MountRefused(f"no filesystem can be mounted here: {error}") from error
-        if done.returncode != 0:
-            raise MountRefused(f"no filesystem can be mounted here: {done.stderr.strip()}")
+            raise MountRefused(f"cannot mount a tmpfs at {self.where}: {error}") from error
+        if mount.returncode != 0:
+            raise MountRefused(f"cannot mount a tmpfs at {self.where}: {mount.stderr.strip()}")
         return self
 
     def __exit__(self, *raised: object) -> None:
-        # others may still be in it for a moment
+        # other processes may still have files open in it for a moment
         subprocess.run(["umount", "--lazy", self.where], check=True)
 
     def resize(self, size: str) -> None:
+        """Change the capacity to `size`, such as `16m`."""
         subprocess.run(["mount", "-o", f"remount,size={size}", self.where], check=True)
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Hold all that is free for the time of the block."""
+        """Occupy all free space during the block."""
         ballast = self.where / "ballast"
         try:
             with ballast.open("wb", buffering=0) as file, _ends_when_full():
@@ -57,6 +61,7 @@ class SmallDisk:
 
 @contextmanager
 def _ends_when_full() -> Iterator[None]:
+    """End the block, without an error, at the first write that finds no free space."""
     try:
         yield
     except OSError as error:

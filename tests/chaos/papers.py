@@ -1,4 +1,4 @@
-"""What storms run over: a corpus of short papers, and a job."""
+"""The input of fault injection runs: a corpus of short papers, and a job."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from chaos.program import MARK
 
 
 def write_corpus(path: Path, documents: int) -> list[str]:
+    """Write a Parquet file of papers of 20 to 400 random words, and return their ids.
+
+    Each text begins with MARK and the paper's number, which is also in its id.
+    """
     words = ("ship", "harbour", "storm", "letter", "river", "stone", "garden", "winter", "the")
     dice = random.Random(documents)  # noqa: S311
     rows = [
@@ -28,6 +32,7 @@ def write_corpus(path: Path, documents: int) -> list[str]:
 
 
 def write_job(path: Path, corpus: Path, output: str) -> Path:
+    """Write a job file with a summary and a classification of each paper, and return its path."""
     job = {
         "name": "chaos",
         "input": {"path": str(corpus), "id_column": "doc"},

@@ -1,4 +1,4 @@
-"""The processes of a run: which they are, and signals to them."""
+"""Find the processes of a run, and send them signals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import suppress
 
 import psutil
 
+# Regular expressions that match the titles of a run's processes.
 ENGINES = r"VLLM::EngineCore|QUICK_ENGINE"
 WORKERS = r"ray::MapWorker|ray::.*MapBatches|ray::.*Worker\("
 RAY = r"raylet|gcs_server"
 
 
 def tree(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The driver and all that it started; nothing where it has ended."""
+    """Return the driver and all its descendants; an empty list if the driver has ended."""
     if driver.poll() is not None:
         return []
     with suppress(psutil.NoSuchProcess):
@@ -24,16 +25,17 @@ def tree(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def title(process: psutil.Process) -> str:
+    """Return a process's name and command line; an empty string if it has ended."""
     with suppress(psutil.Error):
         return " ".join([process.name(), *process.cmdline()])
     return ""
 
 
 def send(processes: Sequence[psutil.Process], number: int) -> bool:
-    """Send a signal to processes; False where none was there any more."""
-    hit = False
+    """Send a signal to processes. Return False if all of them had ended."""
+    sent = False
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-            hit = True
-    return hit
+            sent = True
+    return sent

@@ -1,8 +1,8 @@
-"""`phifleet` with engines that keep a diary of the documents they are asked about.
+"""Runs `phifleet` with engines that log their prompts: `python program.py run JOB`.
 
-`python program.py run JOB`: CHAOS_ENGINE is `real`, or `quick` for one that answers by a rule, with
-a process of its own that can be killed as a real engine's, and takes CHAOS_SECONDS for a prompt.
-CHAOS_DIARY is a directory.
+Environment variables: CHAOS_ENGINE is `real` for vLLM, or `quick` for a fake engine with a process
+that can be killed like a real engine's. CHAOS_SECONDS is how long the quick engine takes for a
+prompt. CHAOS_REQUEST_LOG is the directory that the engines write their logs to.
 """
 
 # ruff: noqa: E402
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 
-# Amid the imports below Python makes 1 of a SIGINT, which `phifleet` means otherwise.
+# A SIGINT during the imports below would make Python exit with code 1, which is not expected.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import asyncio
@@ -36,26 +36,27 @@ from pipelines.tasks.kinds import Completion, Sampling
 from pipelines.text.tokens import ChatTokenizer
 
 MARK = "Paper number {}."
-_USUAL_SECONDS = "0.1"
+"""The beginning of each paper's text, by which the log finds the paper of a prompt."""
+_DEFAULT_SECONDS = "0.1"
 
 
-class Diary:
-    """One line for each prompt: when it was asked, and the number of its paper."""
+class RequestLog:
+    """A file with a line per prompt: the time in seconds since 1970, and the paper's number."""
 
-    def __init__(self, tokens: ChatTokenizer) -> None:
-        self._tokens = tokens
-        directory = Path(os.environ["CHAOS_DIARY"])
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        directory = Path(os.environ["CHAOS_REQUEST_LOG"])
         self._file = (directory / f"{os.getpid()}-{time.time_ns()}").open("a", buffering=1)
 
-    def note(self, prompt: Sequence[int]) -> None:
-        found = re.search(MARK.format(r"(\d+)"), self._tokens.decode(prompt))
-        # what is about no paper asks whether the engine lives
-        if found:
-            self._file.write(f"{time.time():.3f} {found[1]}\n")
+    def write(self, prompt: Sequence[int]) -> None:
+        """Log one prompt. Prompts that are not about a paper are health checks, and are skipped."""
+        match = re.search(MARK.format(r"(\d+)"), self._tokenizer.decode(prompt))
+        if match:
+            self._file.write(f"{time.time():.3f} {match[1]}\n")
 
 
 class RealEngine(VllmEngine):
-    """vLLM's, with a diary."""
+    """vLLM's engine with a request log."""
 
     async def generate(
         self,
@@ -63,23 +64,23 @@ class RealEngine(VllmEngine):
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
-        if not hasattr(self, "_diary"):
-            self._diary = Diary(self.tokenizer)
-        self._diary.note(prompt)
+        if not hasattr(self, "_log"):
+            self._log = RequestLog(self.tokenizer)
+        self._log.write(prompt)
         return await super().generate(prompt, sampling, on_first_token)
 
 
 class QuickEngine:
-    """Answers anything with the same words, as long as its process lives."""
+    """A fake engine with fixed answers, which fails once its process has been killed."""
 
     kv_cache_tokens, max_batched_tokens, min_request_tokens = 20_000, 4096, 100
 
-    def __init__(self, tokens: ChatTokenizer) -> None:
-        self._diary = Diary(tokens)
-        self._seconds = float(os.environ.get("CHAOS_SECONDS", _USUAL_SECONDS))
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._log = RequestLog(tokenizer)
+        self._seconds = float(os.environ.get("CHAOS_SECONDS", _DEFAULT_SECONDS))
         self._admission = Admission(self.kv_cache_tokens)
         self.used = Usage()
-        # it ends with us, for then its input does
+        # it reads its standard input, which ends together with this process
         waiting = "import sys; QUICK_ENGINE = sys.stdin.read()"
         self._process = subprocess.Popen([sys.executable, "-c", waiting], stdin=subprocess.PIPE)
 
@@ -100,7 +101,7 @@ class QuickEngine:
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
-        self._diary.note(prompt)
+        self._log.write(prompt)
         await asyncio.sleep(self._seconds)
         if self.dead:
             raise EngineDied("the engine died")
@@ -116,6 +117,8 @@ class QuickEngine:
 
 
 class ChaosWorker(Worker):
+    """A worker whose engine is chosen by CHAOS_ENGINE and logs its prompts."""
+
     def start_engine(self) -> Any:
         if os.environ["CHAOS_ENGINE"] == "quick":
             engine: Engine = QuickEngine(self._tokenizer)

@@ -1,5 +1,5 @@
-"""An S3 endpoint that fails now and then: a proxy that refuses, delays and cuts answers short,
-one that holds a request back, and one that drops conditions."""
+"""Proxies in front of an S3 server: one that fails requests, one that holds a request back, and one
+that does not support conditional writes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ _UNAVAILABLE = b"<Error><Code>SlowDown</Code><Message>chaos</Message></Error>"
 
 class _QuietServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that were killed before they were answered."""
+        """Ignore connections of clients that were killed before they got a response."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 
 class FaultyProxy:
-    """Passes requests on to `endpoint`. A share of them meets a fault: refused with 503 before it
-    is passed on, or after (`lost`: it happened, and nobody is told), delayed, or cut short."""
+    """Forwards requests to the S3 server at `endpoint`, and fails a share of them at random.
+
+    The faults: `refused` (503, and not forwarded), `lost` (forwarded, but answered with 503, so
+    that the client does not know that it took effect), `delayed` (by 0.5 to 3 s), and `cut` (only
+    half of the response's body).
+
+    Attributes:
+        endpoint: the proxy's own URL.
+        faults: how many requests were failed, by fault.
+        requests: how many requests were received, by method.
+    """
 
     def __init__(self, endpoint: str, share: float, seed: int) -> None:
         self.faults: Counter[str] = Counter()
@@ -60,7 +69,7 @@ class FaultyProxy:
         self._server.server_close()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
-        """Answer one request, from a thread of its own."""
+        """Answer one request. Called in a separate thread for each connection."""
         self.requests[request.command] += 1
         fault = self._dice.choice(_FAULTS) if self._dice.random() < self._share else None
         if fault:
@@ -81,7 +90,7 @@ class FaultyProxy:
             return
         headers = {name: value for name, value in answer.getheaders() if name not in _HOP}
         if request.command == "HEAD":
-            # of what a GET would give
+            # the length of what a GET would return
             headers["Content-Length"] = answer.getheader("Content-Length", "0")
         self._answer(request, answer.status, headers, data, cut=fault == "cut")
 
@@ -107,24 +116,30 @@ class FaultyProxy:
 
 
 class HoldingProxy(FaultyProxy):
-    """Passes all on, but the first request that is `wanted` (by its method and path) waits until
-    it is let go."""
+    """Forwards all requests, but holds one back until it is released.
 
-    def __init__(self, endpoint: str, wanted: Callable[[str, str], bool]) -> None:
+    Attributes:
+        held: set once the first request for which `selects(method, path)` is true has arrived.
+        let_go: set by the test to forward that request.
+    """
+
+    def __init__(self, endpoint: str, selects: Callable[[str, str], bool]) -> None:
         super().__init__(endpoint, share=0.0, seed=0)
         self.held, self.let_go = threading.Event(), threading.Event()
-        self._wanted = wanted
+        self._selects = selects
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
-        if not self.held.is_set() and self._wanted(request.command, request.path):
+        if not self.held.is_set() and self._selects(request.command, request.path):
             self.held.set()
             self.let_go.wait()
         super().handle(request)
 
 
 class UnconditionalProxy(FaultyProxy):
-    """Passes all on without its conditions, as stores do that do not know them. With `refuses` it
-    answers conditions as stores do that say so."""
+    """Forwards requests without `If-None-Match`, as a store that ignores the header behaves.
+
+    With `refuses`, requests with the header are answered with 501, as other stores do.
+    """
 
     def __init__(self, endpoint: str, *, refuses: bool = False) -> None:
         super().__init__(endpoint, share=0.0, seed=0)
@@ -144,4 +159,5 @@ _NOT_IMPLEMENTED = (
     b"<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality "
     b"that is not implemented</Message></Error>"
 )
+# Headers that belong to one connection, and are not forwarded.
 _HOP = ("Connection", "Transfer-Encoding", "Content-Length", "Server", "Date", "Keep-Alive")

@@ -1,4 +1,4 @@
-"""What happened in a storm, and whether it left anything lost, doubled, strange or done again."""
+"""The report of a fault injection run: the faults injected, and the results of the checks."""
 
 from __future__ import annotations
 
@@ -6,58 +6,75 @@ import signal
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chaos.checker import Found
+from chaos.checker import CheckResult
 
 EXPECTED_CODES = {0, 3, 4, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
-# Share of all prompts that may be about documents whose unit was committed before they were asked.
-MOST_REDONE = 0.02
+"""Exit codes that a disturbed driver may have."""
+MAX_REDONE_SHARE = 0.02
+"""The maximum share of prompts about documents whose unit had been committed before."""
 
 
 @dataclass
 class Report:
-    """What happened so far."""
+    """The faults injected and the results so far.
 
-    blows: Counter[str] = field(default_factory=Counter)
-    codes: Counter[int] = field(default_factory=Counter)
+    Attributes:
+        faults: injected faults, by name.
+        codes: drivers, by exit code.
+        request_faults: failed S3 requests, by kind of fault.
+        runs: how many runs were completed.
+        starts: how many drivers were started for them.
+        unexpected_ends: drivers with an exit code or an error that no fault explains.
+        results: the check of each run.
+    """
+
     faults: Counter[str] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=Counter)
+    request_faults: Counter[str] = field(default_factory=Counter)
     runs: int = 0
     starts: int = 0
-    strange_ends: int = 0
-    found: list[Found] = field(default_factory=list)
+    unexpected_ends: int = 0
+    results: list[CheckResult] = field(default_factory=list)
 
     def total(self, name: str) -> int:
-        return sum(getattr(each, name) for each in self.found)
+        """Return the sum of a field of CheckResult over all runs."""
+        return sum(getattr(result, name) for result in self.results)
 
     @property
     def redone_share(self) -> float:
-        return self.total("redone") / max(1, self.total("asked"))
+        """The share of prompts about documents whose unit had been committed before, 0 to 1."""
+        return self.total("redone") / max(1, self.total("prompts"))
 
     def table(self) -> str:
-        """For people: what was done, and what was found."""
+        """Return the report as the rows of a Markdown table."""
         codes = ", ".join(f"{count} with {code}" for code, count in sorted(self.codes.items()))
-        letters = sum((Counter(each.dead_letters) for each in self.found), Counter[str]())
+        dead_letters = sum(
+            (Counter(result.dead_letters) for result in self.results), Counter[str]()
+        )
         return "\n".join(
             (
-                f"| blows | {_counted(self.blows)} |",
-                f"| S3 requests that failed | {_counted(self.faults)} |",
-                f"| runs | {self.runs}, in {self.starts} starts, which ended: {codes} |",
+                f"| faults injected | {_counted(self.faults)} |",
+                f"| S3 requests that failed | {_counted(self.request_faults)} |",
+                f"| runs | {self.runs}, in {self.starts} starts; exit codes: {codes} |",
+                f"| ended unexpectedly | {self.unexpected_ends} |",
                 f"| documents | {self.total('documents'):,} |",
                 f"| lost | {self.total('lost')} |",
                 f"| doubled | {self.total('doubled')} |",
-                f"| strange | {self.total('strange')} |",
-                f"| dead letters | {dict(letters)} |",
-                f"| redone beyond units in flight: asked after their commit | "
-                f"{self.total('redone')} of {self.total('asked'):,} prompts "
-                f"({self.redone_share:.2%}; at most {MOST_REDONE:.0%}) |",
+                f"| unexpected | {self.total('unexpected')} |",
+                f"| dead letters | {dict(dead_letters)} |",
+                f"| prompts about documents of units already committed | "
+                f"{self.total('redone')} of {self.total('prompts'):,} "
+                f"({self.redone_share:.2%}; limit {MAX_REDONE_SHARE:.0%}) |",
             )
         )
 
     @property
     def sound(self) -> bool:
-        whole = all(each.sound for each in self.found)
-        return whole and not self.strange_ends and self.redone_share < MOST_REDONE
+        """True if all runs passed, no driver ended unexpectedly, and few prompts were redone."""
+        passed = all(result.sound for result in self.results)
+        return passed and not self.unexpected_ends and self.redone_share < MAX_REDONE_SHARE
 
 
 def _counted(counts: Counter[str]) -> str:
-    each = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    return f"{counts.total()}: {each}" if counts else "none"
+    by_name = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    return f"{counts.total()}: {by_name}" if counts else "none"

@@ -1,5 +1,8 @@
-"""The storm: runs are started, disturbed at random moments, started again until they are done, and
-then checked. Seeded, as far as the moments of other processes allow."""
+"""Fault injection runs: start runs of phifleet, disturb them, and restart them until they are done.
+
+Every finished run is checked. Faults and their moments come from a seeded random generator; what
+exactly they hit still depends on the timing of other processes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from pathlib import Path
 import fsspec
 import psutil
 
-from chaos.checker import Found, check
+from chaos.checker import CheckResult, check
 from chaos.disk import SmallDisk
 from chaos.papers import write_corpus, write_job
 from chaos.processes import ENGINES, RAY, WORKERS, send, title, tree
@@ -28,180 +31,200 @@ from chaos.report import EXPECTED_CODES, Report
 from jobs.cli import UNEXPECTED
 
 PROGRAM = Path(__file__).with_name("program.py")
-MOST_SECONDS = 600
-# So that a run has many units, and much to lose.
+"""The program that runs `phifleet` with engines that log their prompts."""
+_MAX_SECONDS = 600
+# Short, so that a run has many units, and faults can hit it between their commits.
 _UNIT_SECONDS = "0.25"
-# Of a quick engine: a run is at work for longer than Ray takes to start, and so it is struck there.
+# Of a quick engine. Long, so that a run computes longer than Ray takes to start, and most faults
+# hit it while it computes.
 _PROMPT_SECONDS = "1"
-# Of a run, after which it is left to end in peace.
-_MOST_BLOWS = 8
-# Characters of a log.
-_TOLD = 6000
+# After this many faults a run is left to finish.
+_MAX_FAULTS_PER_RUN = 8
+_LOG_CHARACTERS = 6000
 FULL_DISK = "full disk"
+"""The name of the fault that fills the disk with the output."""
+
+Fault = Callable[["Run"], bool]
+"""Disturbs a run. Returns False if there was nothing to disturb."""
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Where runs are made: a local directory for corpora and diaries, an OUTPUT for each run.
+class Environment:
+    """The environment of fault injection runs: directories, input size, engine and storage.
 
-    `disk` is what OUTPUT lies on, where that can be filled. `faults` counts what a proxy does to
-    requests.
+    Attributes:
+        directory: a local directory for corpora, logs and request logs.
+        outputs: the directory or URL under which each run has its OUTPUT.
+        documents: how many documents a run has.
+        engine: `real` for vLLM, `quick` for a fake engine.
+        variables: environment variables of the drivers.
+        disk: the disk that contains `outputs`, if it can be filled.
+        request_faults: counts the requests that a proxy failed, by kind of fault.
     """
 
     directory: Path
     outputs: str
     documents: int
     engine: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     disk: SmallDisk | None = None
-    faults: Counter[str] = field(default_factory=Counter)
+    request_faults: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One job that is started again and again, and its driver of the moment."""
+    """A job that is started repeatedly until it is done, and its current driver process."""
 
     directory: Path
     job: Path
     driver: subprocess.Popen[bytes]
 
 
-class Storm:
-    """Disturbs runs until there were enough blows. `only` names the blows, else there are all."""
+class FaultInjector:
+    """Disturbs runs until enough faults were injected.
 
-    def __init__(self, ground: Ground, seed: int, only: Sequence[str] = ()) -> None:
-        self._ground = ground
+    `only` restricts the faults to these names; without it all are used.
+    """
+
+    def __init__(self, environment: Environment, seed: int, only: Sequence[str] = ()) -> None:
+        self._environment = environment
         self._dice = random.Random(seed)  # noqa: S311
         self._only = only
-        self.report = Report(faults=ground.faults)
-        self._calm_seconds = 20.0
+        self.report = Report(request_faults=environment.request_faults)
+        # how long an undisturbed run takes; measured by the first one
+        self._undisturbed_seconds = 20.0
 
-    def rage(self, blows: int) -> Report:
-        """A run in peace, which tells how long one takes, then others until there were so many
-        blows."""
-        self.report.found.append(self._one_run(0, 0))
+    def run(self, faults: int) -> Report:
+        """Make one undisturbed run, then disturbed ones until `faults` faults were injected."""
+        self.report.results.append(self._one_run(0, 0))
         self.report.runs = 1
-        while self.report.blows.total() < blows:
-            found = self._one_run(self.report.runs, blows - self.report.blows.total())
-            self.report.found.append(found)
+        while self.report.faults.total() < faults:
+            result = self._one_run(self.report.runs, faults - self.report.faults.total())
+            self.report.results.append(result)
             self.report.runs += 1
-            print(f"run {self.report.runs}: {found}", file=sys.stderr, flush=True)
+            print(f"run {self.report.runs}: {result}", file=sys.stderr, flush=True)
         return self.report
 
-    def _one_run(self, number: int, blows: int) -> Found:
-        directory = self._ground.directory / f"run-{number}"
+    def _one_run(self, number: int, faults: int) -> CheckResult:
+        directory = self._environment.directory / f"run-{number}"
         (directory / "corpus").mkdir(parents=True)
-        (directory / "diary").mkdir()
-        output = f"{self._ground.outputs}/run-{number}"
-        ids = write_corpus(directory / "corpus/papers.parquet", self._ground.documents)
+        (directory / "requests").mkdir()
+        output = f"{self._environment.outputs}/run-{number}"
+        ids = write_corpus(directory / "corpus/papers.parquet", self._environment.documents)
         job = write_job(directory / "job.yaml", directory / "corpus", output)
-        self._run_until_done(directory, job, blows)
+        self._run_until_done(directory, job, faults)
         filesystem, path = fsspec.core.url_to_fs(output)
-        return check(filesystem, path, ids, directory / "diary")
+        return check(filesystem, path, ids, directory / "requests")
 
-    def _run_until_done(self, directory: Path, job: Path, blows: int) -> None:
-        struck = 0
-        until = time.monotonic() + MOST_SECONDS
+    def _run_until_done(self, directory: Path, job: Path, faults: int) -> None:
+        injected = 0
+        deadline = time.monotonic() + _MAX_SECONDS
         while True:
             began = time.monotonic()
             run = Run(directory, job, self._start(job, directory))
-            while struck < min(blows, _MOST_BLOWS) and self._lives_on(run):
-                struck += self._strike(run)
+            while injected < min(faults, _MAX_FAULTS_PER_RUN) and self._survives_a_while(run):
+                injected += self._inject(run)
             if self._end(run) == 0:
                 break
-            if time.monotonic() > until:
-                raise TimeoutError(f"{directory}: not done after {MOST_SECONDS} s")
-        if not struck:
-            self._calm_seconds = time.monotonic() - began
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{directory}: the run is not done after {_MAX_SECONDS} s")
+        if not injected:
+            self._undisturbed_seconds = time.monotonic() - began
 
-    def _lives_on(self, run: Run) -> bool:
-        return _is_alive_after(run.driver, self._dice.uniform(1, self._calm_seconds))
+    def _survives_a_while(self, run: Run) -> bool:
+        return _is_alive_after(run.driver, self._dice.uniform(1, self._undisturbed_seconds))
 
     def _start(self, job: Path, directory: Path) -> subprocess.Popen[bytes]:
         self.report.starts += 1
-        environment = {
+        variables = {
             **os.environ,
-            **self._ground.environment,
-            "CHAOS_ENGINE": self._ground.engine,
+            **self._environment.variables,
+            "CHAOS_ENGINE": self._environment.engine,
             "CHAOS_SECONDS": _PROMPT_SECONDS,
-            "CHAOS_DIARY": str(directory / "diary"),
+            "CHAOS_REQUEST_LOG": str(directory / "requests"),
         }
         with (directory / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, PROGRAM, "run", job, "--json", "--unit-seconds", _UNIT_SECONDS],
-                stdout=log, stderr=log, env=environment,
+                stdout=log, stderr=log, env=variables,
             )  # fmt: skip
 
     def _end(self, run: Run) -> int:
-        """Wait for the run's end; tell what it said last where it ended as none should."""
-        code = run.driver.wait(MOST_SECONDS)
+        """Wait until the driver ends, and return its exit code.
+
+        If it ended unexpectedly, count this and print the end of its log.
+        """
+        code = run.driver.wait(_MAX_SECONDS)
         self.report.codes[code] += 1
         log = (run.directory / "log").read_text(errors="replace")
         if code not in EXPECTED_CODES or UNEXPECTED in log:
-            self.report.strange_ends += 1
-            told = f"{run.directory} ended with {code}:\n{log[-_TOLD:]}"
-            print(told, file=sys.stderr, flush=True)
+            self.report.unexpected_ends += 1
+            message = f"{run.directory} ended with {code}:\n{log[-_LOG_CHARACTERS:]}"
+            print(message, file=sys.stderr, flush=True)
         return code
 
-    def _strike(self, run: Run) -> int:
-        """One blow, where there is something to hit: returns how many."""
-        name, blow = self._dice.choice(self._blows())
-        if not blow(run):
+    def _inject(self, run: Run) -> int:
+        """Inject one random fault; return how many were injected: 0 if there was nothing to hit."""
+        name, fault = self._dice.choice(self._faults())
+        if not fault(run):
             return 0
-        self.report.blows[name] += 1
+        self.report.faults[name] += 1
         return 1
 
-    def _blows(self) -> Sequence[tuple[str, Callable[[Run], bool]]]:
-        def hit(number: int, run: Run) -> bool:
+    def _faults(self) -> Sequence[tuple[str, Fault]]:
+        def signal_driver(number: int, run: Run) -> bool:
             return send(tree(run.driver)[:1], number)
 
-        def hit_one(pattern: str, run: Run) -> bool:
+        def kill_one(pattern: str, run: Run) -> bool:
             return send(self._one(run.driver, pattern), signal.SIGKILL)
 
-        known: list[tuple[str, Callable[[Run], bool]]] = [
-            ("driver SIGKILL", partial(hit, signal.SIGKILL)),
-            ("driver SIGTERM", partial(hit, signal.SIGTERM)),
-            ("driver SIGINT", partial(hit, signal.SIGINT)),
-            ("worker SIGKILL", partial(hit_one, WORKERS)),
-            ("engine SIGKILL", partial(hit_one, ENGINES)),
-            ("Ray SIGKILL", partial(hit_one, RAY)),
+        faults: list[tuple[str, Fault]] = [
+            ("driver SIGKILL", partial(signal_driver, signal.SIGKILL)),
+            ("driver SIGTERM", partial(signal_driver, signal.SIGTERM)),
+            ("driver SIGINT", partial(signal_driver, signal.SIGINT)),
+            ("worker SIGKILL", partial(kill_one, WORKERS)),
+            ("engine SIGKILL", partial(kill_one, ENGINES)),
+            ("Ray SIGKILL", partial(kill_one, RAY)),
             ("all SIGKILL", lambda run: send(tree(run.driver), signal.SIGKILL)),
             ("overlap", partial(self._overlap, stop=False)),
             ("SIGSTOP and overlap", partial(self._overlap, stop=True)),
         ]
-        if self._ground.disk:
-            known.append((FULL_DISK, partial(self._fill, self._ground.disk)))
-        return [each for each in known if not self._only or each[0] in self._only]
+        if self._environment.disk:
+            faults.append((FULL_DISK, partial(self._fill, self._environment.disk)))
+        return [(name, fault) for name, fault in faults if not self._only or name in self._only]
 
     def _one(self, driver: subprocess.Popen[bytes], pattern: str) -> list[psutil.Process]:
-        """One of the driver's processes of this title, at some moment after it is there."""
+        """Wait for processes whose title matches; return one, or none if the driver ends first."""
         while _is_alive_after(driver, self._dice.uniform(0.2, 2)):
-            found = [each for each in tree(driver)[1:] if re.search(pattern, title(each))]
-            if found:
-                return [self._dice.choice(found)]
+            matches = [
+                process for process in tree(driver)[1:] if re.search(pattern, title(process))
+            ]
+            if matches:
+                return [self._dice.choice(matches)]
         return []
 
     def _overlap(self, run: Run, *, stop: bool) -> bool:
-        """Another driver on the same OUTPUT; with `stop`, the first hangs meanwhile."""
+        """Start a second driver on the same OUTPUT; with `stop`, suspend the first for a while."""
         if stop and not send(tree(run.driver)[:1], signal.SIGSTOP):
             return False
-        other = replace(run, driver=self._start(run.job, run.directory))
+        second = replace(run, driver=self._start(run.job, run.directory))
         if stop:
-            _is_alive_after(other.driver, self._dice.uniform(1, 2 * self._calm_seconds))
+            _is_alive_after(second.driver, self._dice.uniform(1, 2 * self._undisturbed_seconds))
             send(tree(run.driver)[:1], signal.SIGCONT)
-        self._end(other)
+        self._end(second)
         return True
 
     def _fill(self, disk: SmallDisk, run: Run) -> bool:
-        """No space is left, for some seconds or until the run ends of it."""
+        """Keep the disk full for some seconds, or until the run ends because of it."""
         if not tree(run.driver):
             return False
         with disk.full():
-            _is_alive_after(run.driver, self._dice.uniform(1, 3 * self._calm_seconds))
+            _is_alive_after(run.driver, self._dice.uniform(1, 3 * self._undisturbed_seconds))
         return True
 
 
 def _is_alive_after(driver: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait up to `seconds` for the driver to end; return whether it is still running."""
     with suppress(subprocess.TimeoutExpired):
         driver.wait(seconds)
     return driver.poll() is None

@@ -157,7 +157,7 @@ def nested() -> st.SearchStrategy[Any]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("CHAOS_ENGINE", "quick")
-        environment.setenv("CHAOS_DIARY", str(tmp_path_factory.mktemp("diary")))
+        environment.setenv("CHAOS_REQUEST_LOG", str(tmp_path_factory.mktemp("diary")))
         # the workers import the quick engine
         environment.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
         environment.setattr(batch, "Worker", ChaosWorker)

@@ -1,4 +1,4 @@
-"""Answers and dead letters become parts and `_errors/`, with the design's columns."""
+"""Tests of the columns and rows of parts and of `_errors/`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def unit_rows(count: int) -> pa.Table:
     )
 
 
-def outcome(row: int, *failed: str) -> DocumentResult:
+def result(row: int, *failed: str) -> DocumentResult:
+    """Return a document's result in which these tasks failed."""
     answers = [
         Answer(task.name, None, Problem("rejected", "no"))
         if task.name in failed
@@ -68,6 +69,7 @@ def outcome(row: int, *failed: str) -> DocumentResult:
 
 
 def dead(row: int) -> DocumentResult:
+    """Return the result of a document that could not be read."""
     return DocumentResult(
         Document(f"d{row}", None, row=row), problem=Problem("empty", "the text is null")
     )
@@ -76,8 +78,8 @@ def dead(row: int) -> DocumentResult:
 ALL = tuple(column.name for column in TASKS)
 
 
-def test_a_part_has_the_designs_columns_in_order() -> None:
-    part = part_table(unit_rows(1), [outcome(0)], TASKS, "key")
+def test_a_part_has_the_documented_columns_in_order() -> None:
+    part = part_table(unit_rows(1), [result(0)], TASKS, "key")
     assert part.column_names == ["key", "meta", "source", "summary", "topic", "who", "facts"]
     common = {
         "status": pa.string(),
@@ -109,8 +111,8 @@ def test_a_part_has_the_designs_columns_in_order() -> None:
 
 
 def test_a_part_has_every_value_and_only_answered_documents() -> None:
-    outcomes = [outcome(0), dead(1), outcome(2, *ALL), outcome(3)]
-    rows = part_table(unit_rows(4), outcomes, TASKS, "id").to_pylist()
+    results = [result(0), dead(1), result(2, *ALL), result(3)]
+    rows = part_table(unit_rows(4), results, TASKS, "id").to_pylist()
     assert [row["id"] for row in rows] == ["d0", "d3"]
     last = rows[1]
     assert last["meta"] == {"tags": ["x", None], "size": 3}
@@ -136,14 +138,14 @@ def test_a_part_has_every_value_and_only_answered_documents() -> None:
 
 
 def test_a_failed_task_of_an_answered_document_is_null_with_its_status() -> None:
-    (row,) = part_table(unit_rows(1), [outcome(0, "who")], TASKS, "id").to_pylist()
+    (row,) = part_table(unit_rows(1), [result(0, "who")], TASKS, "id").to_pylist()
     assert (row["who"]["text"], row["who"]["quotes"]) == (None, None)
     assert row["who"]["status"] == "rejected"
     assert row["summary"]["status"] == "answered"
 
 
 def test_parts_of_differing_content_have_one_schema() -> None:
-    full = part_table(unit_rows(2), [outcome(0), outcome(1, "topic")], TASKS, "id")
+    full = part_table(unit_rows(2), [result(0), result(1, "topic")], TASKS, "id")
     none_answered = part_table(unit_rows(1), [dead(0)], TASKS, "id")
     none_there = part_table(unit_rows(0), [], TASKS, "id")
     assert pa.concat_tables([full, none_answered, none_there], promote_options="none").num_rows == 2
@@ -152,12 +154,14 @@ def test_parts_of_differing_content_have_one_schema() -> None:
 
 def test_dead_letters_name_the_document_or_its_failed_tasks() -> None:
     assert [letter.task for letter in dead(0).dead_letters()] == [None]
-    assert [letter.task for letter in outcome(0, "who", "topic").dead_letters()] == ["topic", "who"]
-    assert outcome(0).dead_letters() == []
+    assert [letter.task for letter in result(0, "who", "topic").dead_letters()] == ["topic", "who"]
+    assert result(0).dead_letters() == []
 
 
 @pytest.mark.parametrize(("doc_id", "id_type"), [("a", pa.string()), (7, pa.int64())])
-def test_errors_have_a_row_for_each_dead_letter(doc_id: str | int, id_type: pa.DataType) -> None:
+def test_the_errors_table_has_a_row_for_each_dead_letter(
+    doc_id: str | int, id_type: pa.DataType
+) -> None:
     letter = DeadLetter(doc_id, "f", 3, None, Problem("empty", "the text is null"), 2)
     table = dead_letters_table([letter], id_type)
     assert table.to_pylist() == [
@@ -189,11 +193,11 @@ EXTRACTED = AnswerColumn(
         }
     ),
 )
-NOTHING: dict[str, Any] = {
+EMPTY: dict[str, Any] = {
     "company": None, "revenue": None, "staff": None, "listed": None, "on": None, "risks": [],
     "auditor": None,
 }  # fmt: skip
-SAID: dict[str, Any] = {
+STATED: dict[str, Any] = {
     "company": "Acme", "revenue": 12, "staff": 3, "listed": False, "on": "2020-02-29",
     "risks": ["fire"], "auditor": {"name": "Ann"},
 }  # fmt: skip
@@ -201,11 +205,11 @@ SAID: dict[str, Any] = {
 
 @pytest.fixture
 def extracted(tmp_path: Path) -> Path:
-    """Two parts of one output: in the first no field is said, in the second all are."""
-    for number, values in enumerate((NOTHING, SAID)):
+    """Write two parts of one output: the first without any field's value, the second with all."""
+    for number, values in enumerate((EMPTY, STATED)):
         answer = Answer("facts", Fields(values, ()), None, "single", 1, Usage(), "stop")
-        outcomes = [DocumentResult(Document(f"d{number}", "text"), (answer,))]
-        part = part_table(unit_rows(1), outcomes, [EXTRACTED], "id")
+        results = [DocumentResult(Document(f"d{number}", "text"), (answer,))]
+        part = part_table(unit_rows(1), results, [EXTRACTED], "id")
         pq.write_table(part, tmp_path / f"part-{number:06d}.parquet")
     return tmp_path
 
@@ -216,22 +220,22 @@ def test_extracted_fields_have_their_types_in_pyarrow_and_parts_need_no_cast(
     parts = [pq.read_table(path) for path in sorted(extracted.glob("*.parquet"))]
     whole = pa.concat_tables(parts, promote_options="none")
     types = {field.name: field.type for field in whole.schema.field("facts").type}
-    assert [types[name] for name in SAID] == [
+    assert [types[name] for name in STATED] == [
         pa.string(), pa.float64(), pa.int64(), pa.bool_(), pa.date32(), pa.list_(pa.string()),
         pa.struct({"name": pa.string()}),
     ]  # fmt: skip
-    nothing, said = whole.column("facts").to_pylist()
-    assert {name: nothing[name] for name in SAID} == NOTHING
-    assert {name: said[name] for name in SAID} == {**SAID, "on": date(2020, 2, 29)}
+    empty, full = whole.column("facts").to_pylist()
+    assert {name: empty[name] for name in STATED} == EMPTY
+    assert {name: full[name] for name in STATED} == {**STATED, "on": date(2020, 2, 29)}
 
 
 def test_extracted_fields_are_read_by_pandas(extracted: Path) -> None:
     import pandas as pd
 
     frame = pd.read_parquet(extracted)
-    said = frame.loc[1, "facts"]
-    assert isinstance(said, dict)
-    assert (said["staff"], said["on"], list(said["risks"])) == (3, date(2020, 2, 29), ["fire"])
+    facts = frame.loc[1, "facts"]
+    assert isinstance(facts, dict)
+    assert (facts["staff"], facts["on"], list(facts["risks"])) == (3, date(2020, 2, 29), ["fire"])
 
 
 def test_extracted_fields_have_their_types_in_duckdb(extracted: Path) -> None:
@@ -242,6 +246,6 @@ def test_extracted_fields_have_their_types_in_duckdb(extracted: Path) -> None:
         "typeof(facts.risks), facts.auditor.name, facts.on + 1 "
         "FROM read_parquet(?) ORDER BY facts.staff NULLS FIRST"
     )
-    found = duckdb.connect().execute(query, [f"{extracted}/*.parquet"]).fetchall()
+    rows = duckdb.connect().execute(query, [f"{extracted}/*.parquet"]).fetchall()
     types = ("DOUBLE", "BIGINT", "DATE", "VARCHAR[]")
-    assert found == [(*types, None, None), (*types, "Ann", date(2020, 3, 1))]
+    assert rows == [(*types, None, None), (*types, "Ann", date(2020, 3, 1))]

@@ -1,4 +1,4 @@
-"""A form is filled in under a schema: what is asked, what is decoded, what is read back."""
+"""Tests of extraction: the form, the schema it is decoded under, and parsing of the answer."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ def task(schema: Any = None, **fields: Any) -> ExtractTask:
 
 
 def read(values: dict[str, Any], quotes: Any = QUOTES, *, only_verified: bool = False) -> Any:
+    """Parse an answer with these values and quotes."""
     answer = json.dumps({**values, "quotes": quotes})
     schema = schema_of(task())
     return parse_fields(answer, schema, TEXT, (0, len(TEXT)), only_verified=only_verified)
 
 
-def test_the_form_says_in_few_words_what_goes_where() -> None:
+def test_the_form_shows_types_choices_and_descriptions() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -62,7 +63,7 @@ def test_the_form_says_in_few_words_what_goes_where() -> None:
     )
 
 
-def test_what_is_decoded_has_the_fields_and_a_quote_for_each() -> None:
+def test_the_decoding_schema_has_the_fields_and_a_quote_for_each() -> None:
     decoded = answer_schema(schema_of(task()))
     check = Draft202012Validator(decoded)
     assert list(decoded["properties"]) == [*FIELDS, "quotes"]
@@ -71,14 +72,14 @@ def test_what_is_decoded_has_the_fields_and_a_quote_for_each() -> None:
     assert not check.is_valid({**VALUES, "company": 3, "quotes": QUOTES})
 
 
-def test_what_no_grammar_follows_is_not_decoded_and_still_checked() -> None:
+def test_keywords_without_grammar_support_are_not_decoded_but_validated() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 5}}}
     assert "multipleOf" not in json.dumps(answer_schema(schema_of(task(schema))))
     with pytest.raises(InvalidAnswer, match="not a multiple of 5"):
         parse_fields('{"n": 7}', schema_of(task(schema)), "", (0, 0), only_verified=False)
 
 
-def test_ranges_are_decoded_and_a_length_beside_a_format_is_not() -> None:
+def test_ranges_are_decoded_and_a_length_with_a_format_is_not() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -92,7 +93,7 @@ def test_ranges_are_decoded_and_a_length_beside_a_format_is_not() -> None:
     assert fields["on"] == {"type": "string", "format": "date"}
 
 
-def test_a_bigger_form_may_take_a_longer_answer_within_bounds() -> None:
+def test_a_larger_form_allows_a_longer_answer_within_bounds() -> None:
     def tokens(**fields: Any) -> int:
         return max_answer_tokens(schema_of(task(**fields)), lambda text: len(text) // 3 + 1)
 
@@ -100,27 +101,27 @@ def test_a_bigger_form_may_take_a_longer_answer_within_bounds() -> None:
     assert tokens(**{f"field_{n}": ["string"] for n in range(50)}) == 1024
 
 
-def test_values_are_read_with_their_quotes_looked_up() -> None:
-    found = read(VALUES)
-    assert found.values == VALUES
-    assert [(quote.field, quote.verified) for quote in found.quotes] == [
+def test_values_are_parsed_and_their_quotes_located() -> None:
+    fields = read(VALUES)
+    assert fields.values == VALUES
+    assert [(quote.field, quote.verified) for quote in fields.quotes] == [
         ("company", True), ("revenue", True), ("risks", False),
     ]  # fmt: skip
-    assert TEXT[found.quotes[1].start : found.quotes[1].end] == "earned 12.5"
+    assert TEXT[fields.quotes[1].start : fields.quotes[1].end] == "earned 12.5"
 
 
-def test_a_field_that_says_nothing_has_no_quote() -> None:
+def test_an_empty_field_has_no_quote() -> None:
     empty: dict[str, Any] = {"company": None, "revenue": None, "risks": [], "on": None}
     assert read(empty).quotes == ()
 
 
-def test_only_verified_fields_stand_where_the_job_wants_it() -> None:
-    found = read({**VALUES, "on": "2020-01-01"}, only_verified=True)
-    assert found.values == {"company": "Acme", "revenue": 12.5, "risks": [], "on": None}
+def test_only_verified_empties_fields_without_a_verified_quote() -> None:
+    fields = read({**VALUES, "on": "2020-01-01"}, only_verified=True)
+    assert fields.values == {"company": "Acme", "revenue": 12.5, "risks": [], "on": None}
 
 
 @pytest.mark.parametrize("quotes", [None, [], "Acme", {"company": 3}, {"company": " "}])
-def test_quotes_that_are_none_do_no_harm(quotes: Any) -> None:
+def test_quotes_of_a_wrong_type_are_ignored(quotes: Any) -> None:
     assert read(VALUES, quotes).quotes == ()
 
 
@@ -139,18 +140,18 @@ def test_quotes_that_are_none_do_no_harm(quotes: Any) -> None:
         ('{"company": "\\ud800", "revenue": 1, "risks": [], "on": null}', "surrogates"),
     ],
 )
-def test_an_answer_that_breaks_the_schema_says_where(answer: str, message: str) -> None:
+def test_an_invalid_answer_is_reported_with_its_path(answer: str, message: str) -> None:
     with pytest.raises(InvalidAnswer, match=message):
         parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
 
 
-def test_a_number_too_big_for_its_column_is_invalid() -> None:
+def test_a_number_too_large_for_its_column_is_invalid() -> None:
     schema = schema_of(task(n="integer"))
     with pytest.raises(InvalidAnswer):
         parse_fields('{"n": 1' + "0" * 30 + "}", schema, "", (0, 0), only_verified=False)
 
 
-def test_a_number_too_big_to_be_checked_is_invalid() -> None:
+def test_a_number_too_large_to_be_checked_is_invalid() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "number", "multipleOf": 0.5}}}
     with pytest.raises(InvalidAnswer, match=r"cannot be checked|n: "):
         parse_fields(
@@ -158,13 +159,13 @@ def test_a_number_too_big_to_be_checked_is_invalid() -> None:
         )
 
 
-def test_half_a_character_in_a_quote_does_no_harm() -> None:
+def test_a_lone_surrogate_in_a_quote_is_replaced() -> None:
     answer = '{"company": "Acme", "revenue": null, "risks": [], "on": null, "quotes": '
     answer += '{"company": "Acme \\ud83d earned"}}'
-    found = parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
-    assert found.quotes[0].text == "Acme ? earned"
+    fields = parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
+    assert fields.quotes[0].text == "Acme ? earned"
     AnswerColumn("facts", "extract", schema_of(task())).cell(
-        Answer("facts", found, None, "single", 1, Usage(), "stop")
+        Answer("facts", fields, None, "single", 1, Usage(), "stop")
     )
 
 
@@ -180,21 +181,21 @@ def test_a_chunk_need_not_state_what_the_schema_requires() -> None:
         "required": ["sector", "name", "place"],
     }
     whole = schema_of(task(schema))
-    said = {"sector": None, "name": "Acme", "place": {"town": None}, "rare": None}
-    assert schema_violations(said, whole) == []
-    nothing = dict.fromkeys(said)
-    assert {fault.path for fault in schema_violations(nothing, whole)} == {"name", "place"}
-    assert schema_violations(nothing, nullable(whole)) == []
+    stated = {"sector": None, "name": "Acme", "place": {"town": None}, "rare": None}
+    assert schema_violations(stated, whole) == []
+    empty = dict.fromkeys(stated)
+    assert {violation.path for violation in schema_violations(empty, whole)} == {"name", "place"}
+    assert schema_violations(empty, nullable(whole)) == []
 
 
-def test_a_text_with_a_raw_line_break_is_read() -> None:
-    found = parse_fields(
+def test_a_string_with_an_unescaped_line_break_is_parsed() -> None:
+    fields = parse_fields(
         '{"a": "x\ny"}', schema_of(task(a="string")), "", (0, 0), only_verified=False
     )
-    assert found.values == {"a": "x\ny"}
+    assert fields.values == {"a": "x\ny"}
 
 
 @pytest.mark.parametrize("name", ["quotes", "status", "finish_reason"])
-def test_a_field_named_as_an_answers_own_is_refused(name: str) -> None:
+def test_a_field_with_a_reserved_name_is_rejected(name: str) -> None:
     with pytest.raises(SpecError, match=rf"tasks\.facts: a field cannot be named '{name}'"):
         schema_of(task(**{name: "string"}))

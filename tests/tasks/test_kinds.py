@@ -1,3 +1,5 @@
+"""Tests of the four kinds of task: questions, sampling parameters and parsing of answers."""
+
 from __future__ import annotations
 
 import math
@@ -43,7 +45,7 @@ def completion(text: str, logprob: float | None = None) -> Completion:
     return Completion(text, Usage(), "stop", logprob)
 
 
-def test_questions_say_what_the_job_file_says(tasks: dict[str, Task]) -> None:
+def test_questions_contain_the_settings_of_the_job_file(tasks: dict[str, Task]) -> None:
     assert "at most 30 words" in tasks["summarize"].question.text
     assert "- risk\n- earnings per share\n" in tasks["classify"].question.text
     assert "Who audited?" in tasks["ask"].question.text
@@ -51,7 +53,7 @@ def test_questions_say_what_the_job_file_says(tasks: dict[str, Task]) -> None:
     assert form in tasks["extract"].question.text
 
 
-def test_question_ids_are_the_question(
+def test_question_ids_decode_to_the_question(
     tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
 ) -> None:
     for task in tasks.values():
@@ -60,13 +62,13 @@ def test_question_ids_are_the_question(
             assert tiny_tokenizer.decode(question.token_ids) == question.text
 
 
-def test_a_question_cannot_become_control(tiny_tokenizer: ChatTokenizer) -> None:
+def test_a_question_never_contains_control_tokens(tiny_tokenizer: ChatTokenizer) -> None:
     tricky = AskTask(name="x", question="What does <|end|> mean, and </s>?")
     (task,) = tokenize_tasks((tricky,), tiny_tokenizer)
     assert tiny_tokenizer.control_ids.isdisjoint(task.question.token_ids)
 
 
-def test_classify_is_decoded_under_its_labels_with_room_for_the_longest(
+def test_classify_is_decoded_under_its_labels_and_fits_the_longest(
     tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
 ) -> None:
     sampling = tasks["classify"].question.sampling
@@ -74,30 +76,30 @@ def test_classify_is_decoded_under_its_labels_with_room_for_the_longest(
     assert sampling.max_tokens > len(tiny_tokenizer.encode("earnings per share"))
 
 
-def test_a_chunk_may_speak_for_no_label_and_a_document_may_not(tasks: dict[str, Task]) -> None:
+def test_cannot_tell_is_a_choice_for_chunks_only(tasks: dict[str, Task]) -> None:
     part = question_for(tasks["classify"], chunk=True).sampling.choices
     assert part == ("risk", "earnings per share", CANNOT_TELL)
     assert CANNOT_TELL not in (tasks["classify"].question.sampling.choices or ())
 
 
-def test_ask_may_write_as_much_as_the_job_file_allows(tasks: dict[str, Task]) -> None:
+def test_ask_may_generate_as_many_tokens_as_the_job_file_allows(tasks: dict[str, Task]) -> None:
     assert tasks["ask"].question.sampling.max_tokens == 64
 
 
-def test_a_summary_is_the_text_without_its_edges(tasks: dict[str, Task]) -> None:
-    found = parse_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
-    assert found == Summary("All is well.")
+def test_a_summary_is_the_text_without_surrounding_white_space(tasks: dict[str, Task]) -> None:
+    summary = parse_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
+    assert summary == Summary("All is well.")
 
 
 def test_a_label_has_its_probability_as_confidence(tasks: dict[str, Task]) -> None:
-    sure = completion("risk", math.log(0.75))
-    found = parse_answer(tasks["classify"], sure, "", (0, 0))
-    assert isinstance(found, Label) and found.confidence == pytest.approx(0.75)
+    answer = completion("risk", math.log(0.75))
+    label = parse_answer(tasks["classify"], answer, "", (0, 0))
+    assert isinstance(label, Label) and label.confidence == pytest.approx(0.75)
     assert parse_answer(tasks["classify"], completion("risk"), "", (0, 0)) == Label("risk")
 
 
 def test_a_label_must_be_one_of_the_labels(tasks: dict[str, Task]) -> None:
-    with pytest.raises(InvalidAnswer, match="'earnings'"):
+    with pytest.raises(InvalidAnswer, match="'earnings' is not one of the labels"):
         parse_answer(tasks["classify"], completion("earnings"), "", (0, 0))
 
 
@@ -105,7 +107,7 @@ def _reply(task: Task, answer: str) -> object:
     return parse_answer(task, completion(answer), TEXT, (0, len(TEXT)))
 
 
-def test_a_quote_is_found_where_it_stands(tasks: dict[str, Task]) -> None:
+def test_a_quote_is_located_in_the_text(tasks: dict[str, Task]) -> None:
     quote = Quote("audited by Smith & Co", 20, 41, verified=True)
     reply = _reply(tasks["ask"], 'Smith & Co\nQuote: "audited by Smith & Co"')
     assert reply == Reply("Smith & Co", (quote,))
@@ -117,24 +119,22 @@ def test_a_quote_that_is_not_in_the_text_is_kept_unverified(tasks: dict[str, Tas
     assert reply == Reply("Jones", (Quote("audited by Jones", None, None, verified=False),))
 
 
-def test_a_quote_is_looked_for_only_where_the_model_looked(tasks: dict[str, Task]) -> None:
+def test_a_quote_is_looked_for_only_in_what_the_model_was_shown(tasks: dict[str, Task]) -> None:
     answer = completion("1999\nQuote: in 1999")
     reply = parse_answer(tasks["ask"], answer, TEXT, (0, 20))
     assert isinstance(reply, Reply) and not reply.quotes[0].verified
 
 
 @pytest.mark.parametrize("answer", ["not stated", "'Not stated.'", "Not  stated\nQuote: in 1999"])
-def test_an_answer_that_says_nothing_is_said_in_one_way(
-    tasks: dict[str, Task], answer: str
-) -> None:
+def test_all_spellings_of_not_stated_become_one(tasks: dict[str, Task], answer: str) -> None:
     assert _reply(tasks["ask"], answer) == Reply(NOT_STATED, ())
 
 
-def test_an_empty_quote_is_no_quote(tasks: dict[str, Task]) -> None:
+def test_an_empty_quote_is_ignored(tasks: dict[str, Task]) -> None:
     assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply("Yes", ())
 
 
-def test_only_a_verified_answer_stands_where_the_job_wants_it(
+def test_with_only_verified_an_unverified_reply_is_none(
     tiny_tokenizer: ChatTokenizer,
 ) -> None:
     (task,) = tokenize_tasks((ASK.model_copy(update={"only_verified": True}),), tiny_tokenizer)
@@ -145,7 +145,7 @@ def test_only_a_verified_answer_stands_where_the_job_wants_it(
     assert isinstance(good, Reply) and good.text == "Smith"
 
 
-def test_a_refused_answer_is_told_what_was_wrong_within_its_bound(
+def test_a_repair_question_contains_the_error_within_its_limit(
     tasks: dict[str, Task], tiny_tokenizer: ChatTokenizer
 ) -> None:
     first = tasks["extract"].question

@@ -1,4 +1,4 @@
-"""What a schema from outside may hold: itself, and nothing that is elsewhere or takes long."""
+"""Tests that a schema from a job file or request reads nothing else and takes bounded time."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ import pytest
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
-from pipelines.tasks.schema import normalised
+from pipelines.tasks.schema import normalize_schema
 from pipelines.tasks.subschemas import self_contained, subschemas
 
 TEXT: dict[str, Any] = {"type": "string"}
 
 
-def form(**places: Any) -> dict[str, Any]:
-    """An object with a field of its own, and these keys besides."""
-    return {"type": "object", "properties": {"a": TEXT}, **places}
+def form(**keywords: Any) -> dict[str, Any]:
+    """Return the schema of an object with one text field `a`, with further keywords."""
+    return {"type": "object", "properties": {"a": TEXT}, **keywords}
 
 
-def field(schema: Any, **places: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": {"a": schema}, **places}
+def field(schema: Any, **keywords: Any) -> dict[str, Any]:
+    """Return the schema of an object whose field `a` has `schema`, with further keywords."""
+    return {"type": "object", "properties": {"a": schema}, **keywords}
 
 
 @pytest.fixture
-def asked() -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that has a schema to give, and what it was asked for."""
+def schema_server() -> Iterator[tuple[str, list[str]]]:
+    """Yield the URL of a server that serves a schema, and the paths requested from it."""
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,47 +57,47 @@ def asked() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
-def spellings(address: str) -> list[dict[str, Any]]:
-    """Schemas that name a schema elsewhere, each in another place."""
-    there = {"$ref": f"{address}/there.json"}
+def schemas_with_references_to(url: str) -> list[dict[str, Any]]:
+    """Return schemas that refer to a document outside of them, each with another keyword."""
+    reference = {"$ref": f"{url}/there.json"}
     return [
-        field(there),
-        field({"type": "string", "allOf": [there]}),
-        field({"type": "string", "not": there}),
-        field({"type": "string", "$dynamicRef": f"{address}/there.json"}),
-        field({"$id": f"{address}/there.json", "$ref": "other.json"}),
-        field({"$ref": "there.json"}, **{"$id": f"{address}/here.json"}),
-        field({"$ref": "#/$defs/a"}, **{"$defs": {"a": there}}),
-        form(**{"$defs": {"unused": there}}),
-        form(dependentSchemas={"a": there}),
+        field(reference),
+        field({"type": "string", "allOf": [reference]}),
+        field({"type": "string", "not": reference}),
+        field({"type": "string", "$dynamicRef": f"{url}/there.json"}),
+        field({"$id": f"{url}/there.json", "$ref": "other.json"}),
+        field({"$ref": "there.json"}, **{"$id": f"{url}/here.json"}),
+        field({"$ref": "#/$defs/a"}, **{"$defs": {"a": reference}}),
+        form(**{"$defs": {"unused": reference}}),
+        form(dependentSchemas={"a": reference}),
     ]
 
 
-@pytest.mark.parametrize("spelling", range(9))
-def test_no_schema_makes_a_process_ask_a_server(
-    spelling: int, asked: tuple[str, list[str]]
+@pytest.mark.parametrize("number", range(9))
+def test_no_schema_makes_a_process_send_a_request(
+    number: int, schema_server: tuple[str, list[str]]
 ) -> None:
-    address, paths = asked
-    schema = spellings(address)[spelling]
+    url, paths = schema_server
+    schema = schemas_with_references_to(url)[number]
     with pytest.raises((SpecError, InvalidAnswer)):
-        parse_fields('{"a": "x"}', normalised(schema, "s"), "", (0, 0), only_verified=False)
+        parse_fields('{"a": "x"}', normalize_schema(schema, "s"), "", (0, 0), only_verified=False)
     assert paths == []
 
 
-@pytest.mark.parametrize("spelling", range(9))
-def test_no_schema_makes_a_process_read_a_file(spelling: int, tmp_path: Path) -> None:
-    # the file would let the answer pass
+@pytest.mark.parametrize("number", range(9))
+def test_no_schema_makes_a_process_read_a_file(number: int, tmp_path: Path) -> None:
+    # if the file were read, the schema would be valid
     (tmp_path / "there.json").write_text(json.dumps({"type": "string"}))
-    schema = spellings(tmp_path.as_uri())[spelling]
+    schema = schemas_with_references_to(tmp_path.as_uri())[number]
     with pytest.raises(SpecError):
-        normalised(schema, "s")
+        normalize_schema(schema, "s")
 
 
-def test_a_reference_that_comes_to_the_validator_all_the_same_is_not_followed(
-    asked: tuple[str, list[str]],
+def test_the_validator_itself_follows_no_reference_out_of_the_schema(
+    schema_server: tuple[str, list[str]],
 ) -> None:
-    address, paths = asked
-    for schema in spellings(address)[:6]:
+    url, paths = schema_server
+    for schema in schemas_with_references_to(url)[:6]:
         with pytest.raises(InvalidAnswer, match="cannot be checked"):
             parse_fields('{"a": "x"}', schema, "", (0, 0), only_verified=False)
     assert paths == []
@@ -112,9 +113,15 @@ def test_a_reference_that_comes_to_the_validator_all_the_same_is_not_followed(
         (field({"$ref": ""}), r"s\.properties\.a\.\$ref"),
         (field({"$ref": "#a"}), r"s\.properties\.a\.\$ref"),
         (field({"$ref": "#/properties/a"}), r"s\.properties\.a\.\$ref"),
-        (field({"$ref": "#/$defs/a"}), r"s\.properties\.a\.\$ref: '#/\$defs/a' is no definition"),
-        (field({"$ref": "#/$defs/a/const"}, **{"$defs": {"a": {"const": TEXT}}}), "no definition"),
-        (field({"$ref": "#/$defs/a/b"}, **{"$defs": {"a/b": TEXT}}), "no definition"),
+        (
+            field({"$ref": "#/$defs/a"}),
+            r"s\.properties\.a\.\$ref: '#/\$defs/a' is not a definition",
+        ),
+        (
+            field({"$ref": "#/$defs/a/const"}, **{"$defs": {"a": {"const": TEXT}}}),
+            "not a definition",
+        ),
+        (field({"$ref": "#/$defs/a/b"}, **{"$defs": {"a/b": TEXT}}), "not a definition"),
         (field({"$recursiveRef": "#"}), r"s\.properties\.a\.\$recursiveRef"),
         (field({"$dynamicRef": "#/$defs/a"}), r"s\.properties\.a\.\$dynamicRef"),
         (field({"$id": "a", **TEXT}), r"s\.properties\.a\.\$id"),
@@ -126,7 +133,7 @@ def test_a_reference_that_comes_to_the_validator_all_the_same_is_not_followed(
         (form(definitions={"b": {"items": [{"$ref": "x"}]}}), r"definitions\.b\.items\.0\.\$ref"),
     ],
 )
-def test_a_reference_to_anything_else_is_refused_with_its_path(
+def test_other_references_and_names_are_rejected_with_their_key_path(
     schema: dict[str, Any], path: str
 ) -> None:
     with pytest.raises(SpecError, match=path):
@@ -136,17 +143,17 @@ def test_a_reference_to_anything_else_is_refused_with_its_path(
 @pytest.mark.parametrize("key", ["$defs", "definitions"])
 def test_references_to_own_definitions_are_followed(key: str) -> None:
     schema = field({"$ref": f"#/{key}/b"}, **{key: {"b": {"type": "integer"}}})
-    assert normalised(schema, "s")["properties"]["a"]["type"] == ["integer", "null"]
+    assert normalize_schema(schema, "s")["properties"]["a"]["type"] == ["integer", "null"]
 
 
-def test_what_a_schema_is_called_at_its_root_is_left_out() -> None:
+def test_the_names_at_the_root_of_a_schema_are_removed() -> None:
     named = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "http://127.0.0.1:1/here.json",
         "$anchor": "here",
     }
     assert self_contained(form(**named), "s") == form()
-    assert not {*named} & {*normalised(form(**named), "s")}
+    assert not {*named} & {*normalize_schema(form(**named), "s")}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +168,8 @@ def test_what_a_schema_is_called_at_its_root_is_left_out() -> None:
         form(description="$ref", title="(", **{"x-more": {"$ref": "http://127.0.0.1:1/"}}),
     ],
 )
-def test_names_of_properties_and_values_are_no_references(schema: dict[str, Any]) -> None:
-    assert normalised(schema, "s")["properties"]
+def test_property_names_and_values_are_not_taken_for_references(schema: dict[str, Any]) -> None:
+    assert normalize_schema(schema, "s")["properties"]
 
 
 def test_every_schema_within_a_schema_is_found() -> None:
@@ -178,53 +185,56 @@ def test_every_schema_within_a_schema_is_found() -> None:
                     "additionalProperties", "unevaluatedItems", "unevaluatedProperties",
                     "additionalItems", "contentSchema")
     }  # fmt: skip
-    assert [each.schema for each in subschemas(schema)].count(one) == 21
+    assert [subschema.schema for subschema in subschemas(schema)].count(one) == 21
 
 
-def test_a_schema_that_is_very_deep_is_refused() -> None:
+def test_a_schema_nested_too_deep_is_rejected() -> None:
     schema: dict[str, Any] = form()
     for _ in range(400):
         schema = form(allOf=[schema])
     with pytest.raises(SpecError, match="more than 64 levels"):
-        normalised(schema, "s")
+        normalize_schema(schema, "s")
 
 
-def test_a_schema_as_deep_as_is_let_in_is_checked() -> None:
+def test_a_schema_of_the_deepest_allowed_nesting_is_validated() -> None:
     schema: dict[str, Any] = form()
     for _ in range(60):
         schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
     value: Any = {"a": "x"}
     for _ in range(60):
         value = {"a": value}
-    found = parse_fields(
-        json.dumps(value), normalised(schema, "s"), "", (0, 0), only_verified=False
+    fields = parse_fields(
+        json.dumps(value), normalize_schema(schema, "s"), "", (0, 0), only_verified=False
     )
-    assert found.values == value
+    assert fields.values == value
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "message"),
     [
-        (field({"type": "string", "pattern": "(a)\\1"}), r"s\.properties\.a\.pattern: .*refers"),
+        (
+            field({"type": "string", "pattern": "(a)\\1"}),
+            r"s\.properties\.a\.pattern: .*backreference",
+        ),
         (form(allOf=[{"propertyNames": {"pattern": "("}}]), r"allOf\.0\.propertyNames\.pattern: "),
         (form(patternProperties={"(?<=a)b": TEXT}), r"s\.patternProperties\.\(\?<=a\)b: "),
-        (form(allOf=[{"pattern": "a{450}" + str(n)} for n in range(20)]), "than 5000 positions"),
+        (form(allOf=[{"pattern": "a{450}" + str(n)} for n in range(20)]), "more than 5000"),
     ],
 )
-def test_a_pattern_that_is_not_matched_is_refused_with_its_path(
-    schema: dict[str, Any], told: str
+def test_an_unsupported_pattern_is_rejected_with_its_key_path(
+    schema: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=message):
         self_contained(schema, "s")
 
 
-def test_names_by_pattern_have_no_column() -> None:
+def test_pattern_properties_are_rejected() -> None:
     schema = form(allOf=[{"patternProperties": {"^b": TEXT}}])
     with pytest.raises(SpecError, match=r"s\.allOf\.0\.patternProperties: .*list them"):
-        normalised(schema, "s")
+        normalize_schema(schema, "s")
 
 
-def test_a_pattern_is_checked_by_all_that_it_says() -> None:
+def test_a_pattern_is_checked_together_with_its_lookahead() -> None:
     schema = schema_of(
         ExtractTask.model_validate(
             {
@@ -251,15 +261,15 @@ def test_a_pattern_is_checked_by_all_that_it_says() -> None:
     ],
 )
 def test_no_pattern_keeps_a_process_busy(keys: dict[str, Any]) -> None:
-    """Each of these takes Python's own engine minutes or hours."""
+    """Each of these patterns takes Python's `re` minutes or hours."""
     schema = field({"type": "string", **keys})
     program = (
         "import sys, json\n"
         "from pipelines.errors import InvalidAnswer, SpecError\n"
         "from pipelines.tasks.extraction import parse_fields\n"
-        "from pipelines.tasks.schema import normalised\n"
+        "from pipelines.tasks.schema import normalize_schema\n"
         "try:\n"
-        "    schema = normalised(json.loads(sys.argv[1]), 's')\n"
+        "    schema = normalize_schema(json.loads(sys.argv[1]), 's')\n"
         "    answer = json.dumps({'a': 'a' * 4000 + '!'})\n"
         "    parse_fields(answer, schema, '', (0, 0), only_verified=False)\n"
         "    print('fits')\n"
@@ -274,7 +284,7 @@ def test_no_pattern_keeps_a_process_busy(keys: dict[str, Any]) -> None:
 
 
 def test_a_text_too_long_for_its_patterns_is_an_invalid_answer() -> None:
-    schema = normalised(field({"type": "string", "pattern": "^(?:.{0,100}x)+$"}), "s")
+    schema = normalize_schema(field({"type": "string", "pattern": "^(?:.{0,100}x)+$"}), "s")
     answer = json.dumps({"a": "x" * 60_000})
     with pytest.raises(InvalidAnswer, match="too long to be matched"):
         parse_fields(answer, schema, "", (0, 0), only_verified=False)
