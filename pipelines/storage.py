@@ -51,6 +51,7 @@ class Storage:
     """A directory or bucket prefix. Small to pickle; opens its filesystem where it is used."""
 
     url: str
+    key: str = "output.path"
 
     def __post_init__(self) -> None:
         # a worker elsewhere has another working directory
@@ -69,8 +70,12 @@ class Storage:
     def local(self) -> bool:
         return is_local(self.url)
 
+    def connect(self) -> None:
+        """Open the filesystem, so that a store that cannot be used is reported now."""
+        self._split()
+
     def _split(self) -> tuple[Any, str]:
-        return open_output(self.url, OutputError)
+        return open_output(self.url, OutputError, self.key)
 
     def path(self, name: str) -> str:
         """The full path of a name on `filesystem`."""
@@ -121,7 +126,7 @@ class Storage:
                 if error.errno not in _NO_LINKS:
                     raise
                 raise OutputError(
-                    f"output.path: {self.path(name)}: this filesystem makes no hard links "
+                    f"{self.key}: {self.path(name)}: this filesystem makes no hard links "
                     f"({error.strerror}), and without them two runs could create the same name; "
                     "choose another disk, or a bucket"
                 ) from error

@@ -33,6 +33,17 @@ SCHEMA = pa.schema(
 _Waiting = dict[asyncio.Future[None], pa.Table]
 
 
+def feedback_storage(path: str) -> Storage:
+    """Return the storage of `feedback.path`, after opening its store once.
+
+    Raises OutputError if the store cannot be written or its client is not installed, and
+    StorageError if its server returns an error. Both name the key `feedback.path`.
+    """
+    storage = Storage(path, "feedback.path")
+    storage.connect()
+    return storage
+
+
 class FeedbackWriter:
     """Writes feedback into a directory or bucket prefix."""
 
