@@ -20,7 +20,8 @@ from chaos.disk import SmallDisk
 from fakes_storage import S3Server
 from s3fs.errors import translate_boto_error
 
-from pipelines.corpus.files import list_files, open_corpus, read_rows
+from pipelines.corpus.files import list_files
+from pipelines.corpus.rows import open_corpus, read_rows
 from pipelines.errors import StorageError
 from pipelines.job.spec import InputSpec
 from pipelines.storage import Storage
