@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Storage:
     """
 
     url: str
-    key: str = "output.path"
+    key: str = field(default="output.path", kw_only=True)
 
     def __post_init__(self) -> None:
         # made absolute: a worker on another node has another working directory

@@ -20,7 +20,7 @@ from pipelines.job.spec import InputSpec
 
 JSONL = ".jsonl"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-_EARLIER = "the files that this run has already indexed"
+_EARLIER = "the files that this run has read before"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def feedback_storage(path: str) -> Storage:
     Raises OutputError if the store cannot be written or its client is not installed, and
     StorageError if its server returns an error. Both name the key `feedback.path`.
     """
-    storage = Storage(path, "feedback.path")
+    storage = Storage(path, key="feedback.path")
     storage.connect()
     return storage
 

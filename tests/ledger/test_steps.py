@@ -156,7 +156,7 @@ def test_a_newer_run_with_more_files_is_not_undone_by_the_older(ground: Ground) 
         if change == "write _manifest.json":
             # the older was fenced a moment too late to see it
             (problem,) = verify(Storage(output)).problems
-            assert problem.startswith("_manifest.json tells of ")
+            assert problem.startswith("_manifest.json states ")
             ground.run(output)()
         assert verify(Storage(output)).complete, change
 
