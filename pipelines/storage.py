@@ -240,7 +240,7 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Return whether a file or directory exists."""
-        with storage_errors("look for", self.path(name)):
+        with storage_errors("check whether it exists", self.path(name)):
             return bool(self.filesystem.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
@@ -254,7 +254,7 @@ class Storage:
     def remove(self, name: str) -> None:
         """Delete a file, or a directory with everything in it, if it exists."""
         path = self.path(name)
-        with storage_errors("remove", path), suppress(FileNotFoundError):
+        with storage_errors("delete", path), suppress(FileNotFoundError):
             if self.local:
                 self.filesystem.rm(path, recursive=True)
             else:
@@ -267,7 +267,7 @@ class Storage:
         matched without its leading dot.
         """
         path = self.path(directory)
-        with storage_errors("clear", path), suppress(FileNotFoundError):
+        with storage_errors("delete files", path), suppress(FileNotFoundError):
             files = [entry["name"] for entry in self.filesystem.ls(path, detail=True)]
             chosen = [file for file in files if matches(file.rsplit("/", 1)[-1].lstrip("."))]
             if self.local:

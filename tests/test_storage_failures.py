@@ -26,9 +26,9 @@ def test_files_that_s3_does_not_delete_are_reported(
     for name in ("d/x", "d/y"):
         storage.write(name, b"")
     monkeypatch.setattr(s3fs.S3FileSystem, "_bulk_delete", delete_nothing)
-    with pytest.raises(StorageError, match=r"out/d: cannot remove: .*it still exists"):
+    with pytest.raises(StorageError, match=r"out/d: cannot delete: .*it still exists"):
         storage.remove("d")
-    with pytest.raises(StorageError, match=r"out/d: cannot clear: .*it still exists"):
+    with pytest.raises(StorageError, match=r"out/d: cannot delete files: .*it still exists"):
         storage.remove_matching("d", lambda name: True)
 
 

@@ -38,7 +38,7 @@ def list_files(path: str, exclude: str = "") -> list[SourceFile]:
     readers, unless `path` itself names them. `exclude` is a directory below `path` to skip: the
     OUTPUT of the run. Local links are followed.
 
-    Raises InputError if there is no such file, and StorageError if the filesystem fails.
+    Raises InputError if no file matches, and StorageError if the filesystem fails.
     """
     local = is_local(path)
     try:

@@ -58,7 +58,7 @@ UNIT_SCHEMA = pa.schema(
 
 @dataclass
 class UnitSplitter:
-    """Decides where rows of one pool are cut into units of about `target_seconds` each."""
+    """Cuts the rows of one pool into units of about `target_seconds` of engine time each."""
 
     target_seconds: float
     _filled: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(3), init=False)

@@ -1,4 +1,4 @@
-"""Rows become units of about equal cost, each row one time, and the costliest unit runs first."""
+"""Every row is in one unit, units cost about the same, and the costliest runs first."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_a_read_only_azure_key_is_a_storage_error(
         storage.write(name, b"")
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", abfs.read_only_connection())
     storage.filesystem.clear_instance_cache()
-    with pytest.raises(StorageError, match=r"out/d: cannot remove"):
+    with pytest.raises(StorageError, match=r"out/d: cannot delete"):
         storage.remove("d")
     with pytest.raises(StorageError, match=r"out/d/c: cannot create"):
         storage.create("d/c", b"")
