@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.answering.passages import Passage, split_into_passages
-from pipelines.corpus.files import Corpus, list_files, open_corpus, read_rows
+from pipelines.corpus.files import list_files
+from pipelines.corpus.rows import Corpus, open_corpus, read_rows
 from pipelines.documents import TOO_LONG, Document, documents_of
 from pipelines.errors import InputError
 from pipelines.run.prepared import PreparedJob

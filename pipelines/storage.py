@@ -1,6 +1,6 @@
-"""Disks and buckets behind a few verbs. Every name is relative to one root.
+"""Disks and buckets behind a few operations. Every name is relative to one root.
 
-Knows bytes and names; nothing of runs, parts or Parquet.
+Knows bytes and names; knows nothing of runs, parts or Parquet.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from pipelines.errors import OutputError, StorageError
+from pipelines.stores.buckets import delete_files
 from pipelines.stores.disk import keep_names, take_name
 from pipelines.stores.protocols import (
     AZURE,
@@ -30,16 +30,18 @@ from pipelines.stores.protocols import (
     protocol_of,
 )
 
-# So often S3 may say that somebody else is creating the same name.
+# Attempts at one create while S3 answers that another request is creating the same name.
 _CONFLICTS = 8
-_REMOVERS = 16
-# What a filesystem without hard links answers, or one that lets nobody make them.
+# The errors of a filesystem that has no hard links or does not let this user make them.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
 def storage_errors(action: str, where: str) -> Iterator[None]:
-    """Turn a filesystem's refusal within the block into StorageError."""
+    """Turn errors of a filesystem within the block into StorageError.
+
+    The message reads "WHERE: cannot ACTION: the filesystem's error".
+    """
     try:
         yield
     except filesystem_errors() as error:
@@ -48,43 +50,56 @@ def storage_errors(action: str, where: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Storage:
-    """A directory or bucket prefix. Small to pickle; opens its filesystem where it is used."""
+    """A directory on a disk, or a prefix in a bucket, in which named files are read and written.
+
+    `url` is a path or a URL; `key` is the key of the job or serve file that holds it, for error
+    messages. Small to pickle: the filesystem is opened in the process that uses it. Every method
+    raises StorageError if the filesystem fails, and OutputError if the store cannot be used.
+    """
 
     url: str
+    key: str = field(default="output.path", kw_only=True)
 
     def __post_init__(self) -> None:
-        # a worker elsewhere has another working directory
+        # made absolute: a worker on another node has another working directory
         if self.local:
             object.__setattr__(self, "url", fsspec.core.url_to_fs(self.url)[1])
 
     @property
     def filesystem(self) -> Any:
+        """The fsspec filesystem of the URL, opened on first use in this process."""
         return self._split()[0]
 
     @property
     def root(self) -> str:
+        """The path of this storage on `filesystem`, without a slash at the end."""
         return self._split()[1].rstrip("/")
 
     @property
     def local(self) -> bool:
+        """True for a disk of this machine, false for a bucket."""
         return is_local(self.url)
 
+    def connect(self) -> None:
+        """Open the filesystem, so that a store that cannot be used is reported now."""
+        self._split()
+
     def _split(self) -> tuple[Any, str]:
-        return open_output(self.url, OutputError)
+        return open_output(self.url, OutputError, self.key)
 
     def path(self, name: str) -> str:
-        """The full path of a name on `filesystem`."""
+        """Return the full path of a name on `filesystem`; the root for ""."""
         return f"{self.root}/{name}" if name else self.root
 
     def read_if_exists(self, name: str) -> bytes | None:
-        """Content of a name, None where it does not exist. Raises StorageError."""
+        """Return the content of a file, or None if it does not exist."""
         try:
             return self.read(name)
         except FileNotFoundError:
             return None
 
     def read(self, name: str) -> bytes:
-        """Content of a name. Raises FileNotFoundError, StorageError."""
+        """Return the content of a file. Raises FileNotFoundError if it does not exist."""
         try:
             data: bytes = self.filesystem.cat_file(self.path(name))
         except FileNotFoundError:
@@ -94,7 +109,8 @@ class Storage:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a name whole: a reader sees the old content or the new, never a part."""
+        """Create or replace a file atomically: a reader sees the old content or the new one, never
+        a part of it."""
         with storage_errors("write", self.path(name)):
             if not self.local:
                 self.filesystem.pipe_file(self.path(name), data)
@@ -103,10 +119,11 @@ class Storage:
                 take_name(temporary, self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Create a name with its whole content, or return False where it exists. One winner.
+        """Create a file with its whole content, or return False if the name exists.
 
-        Locally a hard link of a finished file; elsewhere one request with the condition that the
-        name does not exist. Raises OutputError where a disk has no hard links, StorageError.
+        Of several concurrent callers exactly one gets True. On a disk this is a hard link to a
+        finished temporary file; on a bucket, one request with the condition that the name does not
+        exist. Raises OutputError if the disk has no hard links.
         """
         with storage_errors("create", self.path(name)):
             return self._create_local(name, data) if self.local else self._create_remote(name, data)
@@ -121,9 +138,9 @@ class Storage:
                 if error.errno not in _NO_LINKS:
                     raise
                 raise OutputError(
-                    f"output.path: {self.path(name)}: this filesystem makes no hard links "
-                    f"({error.strerror}), and without them two runs could create the same name; "
-                    "choose another disk, or a bucket"
+                    f"{self.key}: {self.path(name)}: this filesystem cannot make hard links "
+                    f"({error.strerror}); without them two runs could create the same file. Use a "
+                    "disk with hard links, or a bucket"
                 ) from error
             keep_names(Path(self.path(name)).parent)
         return True
@@ -147,7 +164,7 @@ class Storage:
 
     @contextmanager
     def _finished(self, name: str, data: bytes) -> Iterator[Path]:
-        """A hidden file beside a name's place that holds the data; gone at the end of the block."""
+        """Yield a synced temporary file with the data, deleted at the end of the block."""
         with self._temporary(name) as temporary:
             with temporary.open("wb") as file:
                 file.write(data)
@@ -157,6 +174,8 @@ class Storage:
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
+        """Yield a free local path: on a disk a hidden name next to `name`, else a temporary file;
+        delete the file at the end of the block."""
         if self.local:
             target = Path(self.path(name))
             temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
@@ -170,7 +189,8 @@ class Storage:
 
     @contextmanager
     def new_file(self, name: str) -> Iterator[Path]:
-        """A local path to write to; at the end of the block the file takes its name, whole."""
+        """Yield a local path to write a file to. At the end of the block the file is moved or
+        uploaded to `name`, atomically; if the block raises, nothing is written."""
         with storage_errors("write", self.path(name)), self._temporary(name) as temporary:
             yield temporary
             self._put(temporary, name)
@@ -184,11 +204,9 @@ class Storage:
             self.filesystem.put_file(str(finished), self.path(name))
 
     def copy(self, source: str, target: str) -> None:
-        """Copy one name to another; the target appears whole.
-
-        Raises FileNotFoundError where there is no source, StorageError.
-        """
-        # Azure may copy later than it says so
+        """Copy one file to another name; `target` is created or replaced atomically. Raises
+        FileNotFoundError if `source` does not exist."""
+        # Azure may report a copy before it is complete
         if self.local or protocol_of(self.url) in AZURE:
             self.write(target, self.read(source))
             return
@@ -201,79 +219,70 @@ class Storage:
             raise FileNotFoundError(self.path(source)) from None
 
     def names(self, directory: str) -> list[str]:
-        """Names of the files directly in a directory, sorted; none where it does not exist."""
+        """Return the names of the files directly in a directory, sorted, without hidden ones
+        (`.NAME`); an empty list if the directory does not exist."""
         return [name for name, kind in self._list(directory) if kind == "file"]
 
     def entries(self, directory: str) -> list[str]:
-        """As `names`, directories included."""
+        """Return the names of the files and directories directly in a directory, as `names`."""
         return [name for name, _ in self._list(directory)]
 
     def _list(self, directory: str) -> list[tuple[str, str]]:
+        """Return name and fsspec's type ("file", "directory") of each entry, sorted."""
         path = self.path(directory)
         with storage_errors("list", path):
             try:
                 entries = self.filesystem.ls(path, detail=True)
             except FileNotFoundError:
                 return []
-        found = [(entry["name"].rsplit("/", 1)[-1], entry["type"]) for entry in entries]
-        return sorted((name, kind) for name, kind in found if name and not name.startswith("."))
+        named = [(entry["name"].rsplit("/", 1)[-1], entry["type"]) for entry in entries]
+        return sorted((name, kind) for name, kind in named if name and not name.startswith("."))
 
     def exists(self, name: str) -> bool:
-        with storage_errors("look for", self.path(name)):
+        """Return whether a file or directory exists."""
+        with storage_errors("check whether it exists", self.path(name)):
             return bool(self.filesystem.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
-        """Bytes of a name, or None where it does not exist."""
-        with storage_errors("look at", self.path(name)):
+        """Return the size of a file in bytes, or None if it does not exist."""
+        with storage_errors("read the size", self.path(name)):
             try:
                 return int(self.filesystem.size(self.path(name)))
             except FileNotFoundError:
                 return None
 
     def remove(self, name: str) -> None:
-        """Remove a file or a directory with all in it; nothing where it does not exist."""
+        """Delete a file, or a directory with everything in it, if it exists."""
         path = self.path(name)
-        with storage_errors("remove", path), suppress(FileNotFoundError):
+        with storage_errors("delete", path), suppress(FileNotFoundError):
             if self.local:
                 self.filesystem.rm(path, recursive=True)
             else:
-                self._remove_remote(self.filesystem.find(path))
+                self._delete(self.filesystem.find(path))
 
     def remove_matching(self, directory: str, matches: Callable[[str], bool]) -> None:
-        """Remove the files directly in a directory that `gone` names, in few calls. Files that a
-        writer was killed over count by the names that they would have taken."""
+        """Delete the files directly in `directory`, if it exists, whose name satisfies `matches`.
+
+        On S3 this takes one request per 1,000 files. A leftover temporary file (`.NAME...`) is
+        matched without its leading dot.
+        """
         path = self.path(directory)
-        with storage_errors("clear", path), suppress(FileNotFoundError):
-            found = [entry["name"] for entry in self.filesystem.ls(path, detail=True)]
-            chosen = [each for each in found if matches(each.rsplit("/", 1)[-1].lstrip("."))]
+        with storage_errors("delete files", path), suppress(FileNotFoundError):
+            files = [entry["name"] for entry in self.filesystem.ls(path, detail=True)]
+            chosen = [file for file in files if matches(file.rsplit("/", 1)[-1].lstrip("."))]
             if self.local:
-                for each in chosen:
-                    Path(each).unlink(missing_ok=True)
+                for file in chosen:
+                    Path(file).unlink(missing_ok=True)
             else:
-                self._remove_remote(chosen)
+                self._delete(chosen)
 
-    def _remove_remote(self, paths: Sequence[str]) -> None:
-        """Of many that are removed in one call, the filesystem does not say which were refused."""
-        if len(paths) == 1:
-            self.filesystem.rm_file(paths[0])
-        elif protocol_of(self.url) in AZURE:
-            # of many at once, adlfs hides a refusal where another one was gone already
-            with ThreadPoolExecutor(_REMOVERS) as pool:
-                list(pool.map(self._remove_one, paths))
-        elif paths:
-            self.filesystem.rm(list(paths))
-            self.filesystem.invalidate_cache()
-            if left := [each for each in (paths[0], paths[-1]) if self.filesystem.exists(each)]:
-                raise PermissionError(errno.EACCES, "it was refused, and is still there", left[0])
-
-    def _remove_one(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            self.filesystem.rm_file(path)
+    def _delete(self, paths: Sequence[str]) -> None:
+        delete_files(self.filesystem, protocol_of(self.url), paths)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
-        """A seekable file to read from, closed at the end of the block. What is read is what was
-        asked for: on S3 nothing is read ahead."""
+        """Yield a seekable file to read from, closed at the end of the block. On a bucket each read
+        fetches only the requested range, without read-ahead."""
         where = self.path(name)
         with (
             storage_errors("read", where),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import SpecError
-from pipelines.storage import Storage
 from serve.access.asgi import App
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
@@ -27,7 +26,7 @@ from serve.environment import check_haproxy_timeouts
 from serve.metrics import HttpMetrics
 from serve.routes.answering import EndpointContext
 from serve.routes.endpoint import make_app
-from serve.routes.feedback import FeedbackWriter
+from serve.routes.feedback import FeedbackWriter, feedback_storage
 from serve.spec import PoolReplicas, ServeSpec, parse_serve
 
 FRONT = "front"
@@ -162,6 +161,7 @@ def _front(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> App:
     }
     file = Path(spec.keys.file) if spec.keys.file else None
     metrics = HttpMetrics(spec.name)
+    writer = FeedbackWriter(feedback_storage(spec.feedback.path)) if spec.feedback else None
     return make_app(
         EndpointContext(
             prepared=offer,
@@ -170,7 +170,7 @@ def _front(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> App:
             quota=Quota(1 / spec.http.replicas),
             record=metrics.request,
             first_token=metrics.first_token,
-            feedback=FeedbackWriter(Storage(spec.feedback.path)) if spec.feedback else None,
+            feedback=writer,
             ready=readiness({name: apps[name] for name in _always_there(spec)}),
         )
     )

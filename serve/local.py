@@ -21,10 +21,10 @@ from pipelines.job.jobfile import Section
 from pipelines.run.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.run.screen import Screen, redirect_output
 from pipelines.run.signals import StopRequests, interrupt
-from pipelines.storage import Storage
 from serve.access.keys import ApiKey, key_digest, new_key, read_keys
 from serve.app import LOGGING, applications
 from serve.environment import FILES_OF_HAPROXY, settings_of
+from serve.routes.feedback import feedback_storage
 from serve.spec import Feedback, Keys, ServeSpec
 
 _OWNER = "local"
@@ -203,7 +203,7 @@ def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
     if spec.keys.file is not None:
         changed["keys"] = Keys(file=str((directory / spec.keys.file).resolve()))
     if spec.feedback is not None:
-        changed["feedback"] = Feedback(path=Storage(spec.feedback.path).url)
+        changed["feedback"] = Feedback(path=feedback_storage(spec.feedback.path).url)
     return spec.model_copy(update=changed)
 
 

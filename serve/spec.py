@@ -32,6 +32,7 @@ from pipelines.job.spec import (
     checked,
     load,
 )
+from pipelines.stores.protocols import WRITABLE, is_writable
 
 # Beyond the longest request.
 _DRAIN_SECONDS = 30.0
@@ -112,6 +113,10 @@ class Feedback(Section):
     """Where verdicts on answers are kept, as Parquet."""
 
     path: NonEmptyStr
+
+    def violations(self) -> Iterator[Violation]:
+        if not is_writable(self.path):
+            yield ("path",), WRITABLE
 
 
 class ServeSpec(Section):

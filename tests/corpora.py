@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus.files import list_files, open_corpus, read_rows
+from pipelines.corpus.files import list_files
+from pipelines.corpus.rows import open_corpus, read_rows
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
 

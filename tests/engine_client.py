@@ -1,4 +1,4 @@
-"""`python engine_client.py FILE`: starts an engine, makes FILE, and uses the engine no more."""
+"""`python engine_client.py FILE` starts an engine, creates FILE, and leaves the engine idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real servers of buckets, each a process of its own on loopback: S3, Google's and Azure's."""
+"""Servers of S3, Google Cloud Storage and Azure Blob Storage, each a process on loopback."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from pipelines.stores.protocols import open_store
 
 
 class NotInstalled(Exception):
-    """The server is no part of this installation."""
+    """Raised if the server's program is not installed; the message is the command to install it."""
 
 
 class BucketServer:
-    """A server on a free port; buckets are made with `new_bucket`. Raises NotInstalled."""
+    """A server of buckets on a free port, which runs while its `with` block runs.
+
+    `protocol` is that of its buckets' URLs, `settings` are environment variables of the server's
+    process. Entering the block raises NotInstalled.
+    """
 
     protocol: str
     settings: Mapping[str, str] = {}
@@ -40,10 +44,11 @@ class BucketServer:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What names the server to its client."""
+        """Return the environment variables that make a client use this server."""
         raise NotImplementedError
 
     def command(self) -> Sequence[str]:
+        """Return the command line that starts the server. Raises NotInstalled."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -68,7 +73,7 @@ class BucketServer:
         self._process.wait(10)
 
     def new_bucket(self) -> str:
-        """The URL of a fresh bucket."""
+        """Create a bucket and return its URL."""
         name = f"bucket-{next(self._numbers)}"
         self._make(name)
         return f"{self.protocol}://{name}"
@@ -78,7 +83,7 @@ class BucketServer:
 
 
 class S3Server(BucketServer):
-    """moto's server. `checks_keys`: it asks who calls, and knows nobody."""
+    """moto's S3 server. With `checks_keys` it checks access keys and rejects every one."""
 
     protocol = "s3"
 
@@ -100,7 +105,7 @@ class S3Server(BucketServer):
 
 
 class GoogleServer(BucketServer):
-    """fake-gcs-server, from a package that has its program in it."""
+    """fake-gcs-server, whose program comes in a Python package."""
 
     protocol = "gs"
 
@@ -123,31 +128,32 @@ class GoogleServer(BucketServer):
         ]  # fmt: skip
 
 
-# The account and key that Azurite's own documentation gives.
+# The account and key of Azurite's documentation.
 _ACCOUNT = "devstoreaccount1"
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 class AzureServer(BucketServer):
-    """Azurite, of npm."""
+    """Azurite's Blob server, an npm package."""
 
     protocol = "abfs"
 
     @property
     def environment(self) -> Mapping[str, str]:
         return {
-            "AZURE_STORAGE_CONNECTION_STRING": f"{self._place}AccountKey={_KEY};",
+            "AZURE_STORAGE_CONNECTION_STRING": f"{self._account}AccountKey={_KEY};",
         }
 
     @property
-    def _place(self) -> str:
+    def _account(self) -> str:
+        """The connection string without its credential."""
         return (
             f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};"
             f"BlobEndpoint={self.endpoint}/{_ACCOUNT};"
         )
 
-    def only_to_read(self) -> str:
-        """A connection string with which nothing can be changed."""
+    def read_only_connection(self) -> str:
+        """Return a connection string whose credential may read and list, but not write."""
         from azure.storage.blob import (
             AccountSasPermissions,
             ResourceTypes,
@@ -163,7 +169,7 @@ class AzureServer(BucketServer):
             datetime.now(UTC) + timedelta(hours=1),
             services=Services(blob=True),
         )
-        return f"{self._place}SharedAccessSignature={signature};"
+        return f"{self._account}SharedAccessSignature={signature};"
 
     def command(self) -> Sequence[str]:
         program = shutil.which("azurite-blob")
@@ -176,6 +182,6 @@ class AzureServer(BucketServer):
 
     def _make(self, bucket: str) -> None:
         with warnings.catch_warnings():
-            # that a container is not there yet
+            # adlfs warns that the container does not exist yet
             warnings.simplefilter("ignore", UserWarning)
             super()._make(bucket)

@@ -1,7 +1,7 @@
-"""`phifleet` over an engine that texts can kill, hang, or take its worker with it.
+"""`phifleet` with an engine that certain texts crash or hang, or whose worker they kill.
 
-`python poisoned.py run JOB`: the real engine, wrapped so that a prompt with one of the words below
-does to it what bad kernels, bad memory and bad luck do.
+`python poisoned.py run JOB` runs a job with the real engine, wrapped so that a prompt that contains
+one of the words below stops its processes, as a faulty kernel or a lack of memory does.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ HANGS_AFTER = 5.0
 
 
 class PoisonedEngine(VllmEngine):
+    """A real engine that kills or stops its processes on prompts with one of the words."""
+
     async def generate(
         self,
         prompt: Sequence[int],
@@ -41,6 +43,8 @@ class PoisonedEngine(VllmEngine):
 
 
 class PoisonedWorker(Worker):
+    """A worker that starts poisoned engines, which are taken to hang after five seconds."""
+
     def start_engine(self) -> PoisonedEngine:
         config = replace(self._engine_config, hangs_after=HANGS_AFTER)
         return PoisonedEngine(config, self._tokenizer, ray_metrics=True)

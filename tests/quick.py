@@ -1,4 +1,4 @@
-"""Runs of `phifleet` with quick engines (chaos/program.py), as processes."""
+"""Runs of `phifleet` as processes, with fast fake engines (chaos/program.py)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _LIMIT_SECONDS = 300
 
 
 class QuickRun:
-    """A job over short papers, which can be run again and again."""
+    """A job over `documents` short documents, which can be run repeatedly.
+
+    `output` is the job's output.path; `environment` are environment variables of its processes.
+    """
 
     def __init__(self, directory: Path, output: str, documents: int, **environment: str) -> None:
         self.papers = write_corpus(directory / "corpus.parquet", documents)
@@ -28,20 +31,23 @@ class QuickRun:
         self._environment: Mapping[str, str] = os.environ | engines | environment
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
+        """Start `phifleet run`, with further environment variables."""
         return subprocess.Popen(
             [sys.executable, PROGRAM, "run", self._job, "--json", "--unit-seconds", "1"],
             env={**self._environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            process_group=0,  # as a shell gives it
+            process_group=0,  # as a shell starts a command
         )
 
     def __call__(self) -> tuple[int, dict[str, Any], str]:
+        """Run the job to its end; returns as `ended`."""
         return ended(self.start())
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
-    """Exit code, the JSON on standard output, and what standard error says."""
-    answer, errors = process.communicate(timeout=_LIMIT_SECONDS)
-    return process.returncode, json.loads(answer), errors
+    """Wait for the end of a run; return its exit code, the JSON on standard output, and standard
+    error."""
+    output, errors = process.communicate(timeout=_LIMIT_SECONDS)
+    return process.returncode, json.loads(output), errors

@@ -1,5 +1,5 @@
-"""The input: files, rows, ids, the index, and the units that a plan is made of.
+"""The input: files, rows, document ids, the index, and the units that a plan consists of.
 
-Depends on `storage`, `text` and `models` (for the cost of a document); knows nothing of Ray and of
-ledgers. Start at `files.py`, then `index.py`.
+Depends on `storage`, `text` and `models` (for the cost of a document); knows nothing of Ray or of
+ledgers. Start at `files.py` (which files), then `rows.py` (what is in them), then `index.py`.
 """

@@ -1,9 +1,10 @@
-"""The index: read the corpus once, count every document's tokens, and lay units ready.
+"""The index: read the corpus once, count the tokens of every document, and prepare the units.
 
-A span of the corpus (some row groups) becomes two files: `text-N.parquet`, the rows again with
-each unit as one row group, so that a worker reads exactly its unit; and `rows-N.parquet`, what is
-known of each row without its text. The corpus is thus read once and its copy once, whatever its
-row groups look like. Runs in Ray tasks on CPUs; knows nothing of Ray, engines or the ledger.
+A span of the corpus (some consecutive fragments) becomes two files. `text-N.parquet` holds the
+rows again, sorted into units, with each unit as one row group, so that a worker reads exactly its
+unit. `rows-N.parquet` holds what is known of each row, without its text. Thus the corpus is read
+once and its copy once, whatever the row groups of its files are. Runs in Ray tasks on CPUs; knows
+nothing of Ray, engines or the ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus.files import Fragment, read_rows
-from pipelines.corpus.ids import ID_HASH, MAX_REPORTED, bad_ids, describe_ids, digest_ids, hash_ids
+from pipelines.corpus.ids import (
+    ID_HASH,
+    MAX_REPORTED,
+    describe_ids,
+    digest_ids,
+    hash_ids,
+    invalid_ids,
+)
 from pipelines.corpus.layout import Layout
+from pipelines.corpus.measurement import MeasuredRows, measure_texts
+from pipelines.corpus.rows import Fragment, read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT, TOO_LONG, Problem, decode_text
+from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CostModel
 from pipelines.storage import Storage
@@ -32,11 +40,10 @@ from pipelines.text.lengths import ReadingPlan
 from pipelines.text.tokens import ChatTokenizer
 
 _MAX_SPAN_BYTES = 256 * 2**20
-# A tokenizer takes some hundred bytes a token while it works.
-_ENCODE_CHARACTERS = 2**20
+# Rows in a row group of `rows-N.parquet`.
 _ROWS_GROUP = 20_000
 
-ROWS_SCHEMA_TAIL = (
+_INDEX_COLUMNS = (
     pa.field(ID_HASH, pa.uint64()),
     pa.field("tokens", pa.int64()),
     pa.field("problem", pa.string()),
@@ -45,7 +52,11 @@ ROWS_SCHEMA_TAIL = (
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """All that indexing a span needs; sent once to every task."""
+    """All that indexing a span needs; sent once to every Ray task.
+
+    `unit_seconds` is the engine time that a unit should take. The index's files are written to
+    `directory` of `storage`.
+    """
 
     input: InputSpec
     layout: Layout
@@ -59,7 +70,12 @@ class IndexConfig:
 
 @dataclass(frozen=True, slots=True)
 class SpanIndex:
-    """What indexing a span found: units, problems by reason, the first bad ids and where."""
+    """The result of indexing one span.
+
+    The `units` are not numbered yet (-1). `rows` and `tokens` are counts, `problems` the number of
+    documents without an answer by reason, and `bad_ids` descriptions of the first invalid ids with
+    file and row.
+    """
 
     units: tuple[Unit, ...]
     rows: int
@@ -68,23 +84,27 @@ class SpanIndex:
     bad_ids: tuple[str, ...]
 
 
-def cut_spans(pieces: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
-    """Neighbouring pieces in spans, small enough for all CPUs to have work."""
-    total = sum(piece.size_bytes for piece in pieces)
-    wanted = min(_MAX_SPAN_BYTES, max(2**20, total // max(1, 4 * cpus)))
+def cut_spans(fragments: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
+    """Group consecutive fragments into spans of at most 256 MiB (or one larger fragment), and small
+    enough that each of `cpus` CPUs has about four spans."""
+    total = sum(fragment.size_bytes for fragment in fragments)
+    max_bytes = min(_MAX_SPAN_BYTES, max(2**20, total // max(1, 4 * cpus)))
     spans: list[list[Fragment]] = []
     filled = 0
-    for piece in pieces:
-        if not spans or filled + piece.size_bytes > wanted:
+    for fragment in fragments:
+        if not spans or filled + fragment.size_bytes > max_bytes:
             spans.append([])
             filled = 0
-        spans[-1].append(piece)
-        filled += piece.size_bytes
+        spans[-1].append(fragment)
+        filled += fragment.size_bytes
     return spans
 
 
-def index_span(number: int, pieces: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
-    """Index one span. Raises InputError where a file cannot be read to its end."""
+def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
+    """Index one span: read its rows and write `text-NUMBER.parquet` and `rows-NUMBER.parquet`.
+
+    Raises InputError (UnreadableFile if a file is damaged) naming the file, and StorageError.
+    """
     with ExitStack() as stack:
         files = [f"{config.directory}/{kind}-{number:05d}.parquet" for kind in ("text", "rows")]
         text_path, rows_path = (
@@ -94,13 +114,14 @@ def index_span(number: int, pieces: Sequence[Fragment], config: IndexConfig) -> 
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
         rows = stack.enter_context(_writer(rows_path, _rows_schema(schema), [SOURCE, "problem"]))
         builder = _SpanBuilder(config, files[0], text, rows)
-        for piece in pieces:
-            for table in read_rows(config.input, config.layout, piece):
+        for fragment in fragments:
+            for table in read_rows(config.input, config.layout, fragment):
                 builder.add(table)
         return builder.finish()
 
 
 def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.ParquetWriter:
+    """Return a writer of a file in which the columns `repeating` have few different values."""
     return pq.ParquetWriter(
         str(path),
         schema,
@@ -112,13 +133,16 @@ def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.Parquet
 
 
 def _rows_schema(schema: pa.Schema) -> pa.Schema:
-    own = [schema.field(name) for name in (SOURCE, ROW, DOC_ID)]
-    return pa.schema([*own, *ROWS_SCHEMA_TAIL])
+    """Return the schema of `rows-N.parquet`, given the layout's schema."""
+    return pa.schema([*(schema.field(name) for name in (SOURCE, ROW, DOC_ID)), *_INDEX_COLUMNS])
 
 
 @dataclass
 class _SpanBuilder:
-    """Collects a span's rows into units, one collector a pool."""
+    """Writes a span's rows to the two files of the index, and groups them into units by pool.
+
+    `file` is the name of the file that `text` writes.
+    """
 
     config: IndexConfig
     file: str
@@ -133,37 +157,40 @@ class _SpanBuilder:
 
     def __post_init__(self) -> None:
         self.pools = {
-            name: _PoolRows(name, UnitSplitter(self.config.unit_seconds)) for name in (SHORT, LONG)
+            name: _PoolRows(UnitSplitter(self.config.unit_seconds)) for name in (SHORT, LONG)
         }
 
     def add(self, table: pa.Table) -> None:
-        tokens, problems = _measure(table, self.config)
-        self._note_ids(table)
+        """Add rows of the corpus, and write the units and row groups that they complete."""
+        config = self.config
+        tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
+        self._collect_bad_ids(table)
         self.waiting_rows.append(_rows_table(table, tokens, problems))
         if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
             self._write_rows()
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)
-        measured = _Measured.of(table, tokens, problems, self.config)
-        for name, chosen in ((SHORT, ~measured.long_pool), (LONG, measured.long_pool)):
-            for unit in self.pools[name].add(measured.take(np.flatnonzero(chosen))):
+        measured = MeasuredRows.of(table, tokens, problems, config.reading, config.cost)
+        for name, in_pool in ((SHORT, ~measured.long_pool), (LONG, measured.long_pool)):
+            for unit in self.pools[name].add(measured.take(np.flatnonzero(in_pool))):
                 self._write(name, unit)
 
     def finish(self) -> SpanIndex:
+        """Write the rows that remain, as a last unit of each pool, and return the result."""
         for name, pool in self.pools.items():
             if pool.waiting:
                 self._write(name, pool.take_all())
         self._write_rows()
-        named = tuple(self.bad_ids[:MAX_REPORTED])
-        return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), named)
+        reported = tuple(self.bad_ids[:MAX_REPORTED])
+        return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), reported)
 
     def _write_rows(self) -> None:
         if self.waiting_rows:
             self.rows.write_table(pa.concat_tables(self.waiting_rows))
             self.waiting_rows = []
 
-    def _write(self, pool: str, unit: _Measured) -> None:
+    def _write(self, pool: str, unit: MeasuredRows) -> None:
         self.text.write_table(unit.table, row_group_size=max(1, unit.table.num_rows))
         self.units.append(
             Unit(
@@ -179,122 +206,45 @@ class _SpanBuilder:
             )
         )
 
-    def _note_ids(self, table: pa.Table) -> None:
-        bad = bad_ids(table.column(DOC_ID))
-        if pc.any(bad).as_py():
-            rows = table.filter(bad).slice(0, MAX_REPORTED)
+    def _collect_bad_ids(self, table: pa.Table) -> None:
+        invalid = invalid_ids(table.column(DOC_ID))
+        if pc.any(invalid).as_py():
+            rows = table.filter(invalid).slice(0, MAX_REPORTED)
             ids = describe_ids(rows.column(DOC_ID))
             places = zip(rows[SOURCE].to_pylist(), rows[ROW].to_pylist(), ids, strict=True)
             self.bad_ids += [f"{source} row {row}: {doc_id}" for source, row, doc_id in places]
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Rows with what is known of each, as parallel arrays."""
-
-    table: pa.Table
-    longest: npt.NDArray[np.int64]
-    prompt_tokens: npt.NDArray[np.int64]
-    seconds: npt.NDArray[np.float64]
-    size_bytes: npt.NDArray[np.int64]
-    long_pool: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(
-        cls,
-        table: pa.Table,
-        tokens: npt.NDArray[np.int64],
-        problems: Sequence[str | None],
-        config: IndexConfig,
-    ) -> _Measured:
-        readable = np.array([problem is None for problem in problems], dtype=bool)
-        lengths = config.reading.lengths(tokens)
-        longest = np.where(readable, lengths.longest, 0)
-        sizes = pc.fill_null(pc.binary_length(table.column(TEXT)), 0)
-        # kept columns, of each row as much as of the mean one
-        beside = table.drop_columns([TEXT]).nbytes // max(1, table.num_rows)
-        return cls(
-            table=table,
-            longest=longest,
-            prompt_tokens=np.where(readable, lengths.prompt_tokens, 0),
-            seconds=np.where(readable, config.cost.seconds(tokens), 0.0),
-            size_bytes=np.asarray(sizes.to_numpy(), dtype=np.int64) + beside,
-            long_pool=config.reading.long_pool(longest),
-        )
-
-    def take(self, rows: npt.NDArray[np.int64]) -> _Measured:
-        return _Measured(
-            self.table.take(rows),
-            self.longest[rows],
-            self.prompt_tokens[rows],
-            self.seconds[rows],
-            self.size_bytes[rows],
-            self.long_pool[rows],
-        )
-
-    @classmethod
-    def concat(cls, parts: Sequence[_Measured]) -> _Measured:
-        return cls(
-            pa.concat_tables([part.table for part in parts]),
-            np.concatenate([part.longest for part in parts]),
-            np.concatenate([part.prompt_tokens for part in parts]),
-            np.concatenate([part.seconds for part in parts]),
-            np.concatenate([part.size_bytes for part in parts]),
-            np.concatenate([part.long_pool for part in parts]),
-        )
-
-
 @dataclass
 class _PoolRows:
-    """The rows of one pool that wait to become a unit."""
+    """The rows of one pool that do not make a whole unit yet."""
 
-    name: str
-    cutter: UnitSplitter
-    waiting: list[_Measured] = field(default_factory=list)
+    splitter: UnitSplitter
+    waiting: list[MeasuredRows] = field(default_factory=list)
 
-    def add(self, rows: _Measured) -> Iterator[_Measured]:
+    def add(self, rows: MeasuredRows) -> Iterator[MeasuredRows]:
+        """Add rows, and yield the rows of each unit that they complete."""
         start = 0
-        for cut in self.cutter.add(rows.seconds, rows.size_bytes):
+        for cut in self.splitter.add(rows.seconds, rows.size_bytes):
             self.waiting.append(rows.take(np.arange(start, cut)))
             start = cut
             yield self.take_all()
         if start < rows.table.num_rows:
             self.waiting.append(rows.take(np.arange(start, rows.table.num_rows)))
 
-    def take_all(self) -> _Measured:
-        unit = _Measured.concat(self.waiting)
+    def take_all(self) -> MeasuredRows:
+        """Remove the waiting rows and return them; there must be some."""
+        unit = MeasuredRows.concat(self.waiting)
         self.waiting = []
         return unit
-
-
-def _measure(
-    table: pa.Table, config: IndexConfig
-) -> tuple[npt.NDArray[np.int64], list[str | None]]:
-    """Tokens of each text (0 where unreadable), and what is wrong with each, if anything."""
-    texts = [decode_text(raw) for raw in table.column(TEXT).to_pylist()]
-    readable = [text for text in texts if isinstance(text, str)]
-    lengths = _lengths(readable, config.tokenizer)
-    tokens = np.array([next(lengths) if isinstance(t, str) else 0 for t in texts], dtype=np.int64)
-    too_long = config.reading.too_long(tokens)
-    problems = [
-        text.reason if isinstance(text, Problem) else TOO_LONG if over else None
-        for text, over in zip(texts, too_long.tolist(), strict=True)
-    ]
-    return tokens, problems
-
-
-def _lengths(texts: Sequence[str], tokens: ChatTokenizer) -> Iterator[int]:
-    """Tokens of each text, some of them encoded at a time."""
-    ends = np.cumsum([len(text) for text in texts], dtype=np.int64) // _ENCODE_CHARACTERS
-    cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]
-    for start, end in pairwise(cuts):
-        yield from tokens.count_all(texts[start:end])
 
 
 def _rows_table(
     table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
 ) -> pa.Table:
+    """Return the rows of `rows-N.parquet` for these rows of the corpus."""
     rows = table.select([SOURCE, ROW, DOC_ID])
-    rows = rows.append_column(ROWS_SCHEMA_TAIL[0], pa.array(hash_ids(table.column(DOC_ID))))
-    rows = rows.append_column(ROWS_SCHEMA_TAIL[1], pa.array(tokens))
-    return rows.append_column(ROWS_SCHEMA_TAIL[2], pa.array(problems, pa.string()))
+    values = (hash_ids(table.column(DOC_ID)), tokens, problems)
+    for column, data in zip(_INDEX_COLUMNS, values, strict=True):
+        rows = rows.append_column(column, pa.array(data, column.type))
+    return rows

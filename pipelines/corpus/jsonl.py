@@ -1,6 +1,6 @@
-"""Lines of JSON as Arrow tables, some MB at a time, however long one line is.
+"""Files of JSON lines as Arrow tables of a few MB each, however long one line is.
 
-Knows JSON's types as Arrow sees them; nothing of ids, texts or units.
+Knows JSON's types as Arrow infers them; knows nothing of ids, texts or units.
 """
 
 from __future__ import annotations
@@ -17,72 +17,79 @@ import pyarrow.json as pj
 from pipelines.errors import InputError
 
 _BLOCK_BYTES = 4 * 2**20
-# Of whole numbers from here on 64-bit floats hold only some.
+# From here on, a 64-bit float does not represent every whole number.
 _ROUNDED_FROM = 2.0**53
-_SIGN = re.compile(r"\S")
+_NON_SPACE = re.compile(r"\S")
 
 
 def find_schema(handle: Any, needed: Collection[str], *, whole: bool) -> pa.Schema | None:
-    """The columns of a file of JSON lines, None where it has no line. Raises ArrowException.
+    """Return the columns and types of a file of JSON lines, or None if it has no line.
 
-    Looks at as much of the file as it takes to see a value for every needed column, or at the
-    `whole` of it: any line may have one more key in an object, or a fraction after whole numbers.
+    Reads until every column in `needed` has had a value that is not null, or the whole file if
+    `whole` is true: any later line may add a key to an object, or a fraction to whole numbers.
+    `handle` is a binary file at its start. Raises ArrowException for a line that is not JSON.
     """
-    found: pa.Schema | None = None
+    schema: pa.Schema | None = None
     for _, table in _tables(handle):
-        seen = pa.schema([(field.name, _as_written(field.type)) for field in table.schema])
-        found = seen if found is None else merge_schemas([found, seen])
-        known = {field.name for field in found if not _holds_null(field.type)}
+        in_block = pa.schema([(field.name, _as_written(field.type)) for field in table.schema])
+        schema = in_block if schema is None else merge_schemas([schema, in_block])
+        known = {field.name for field in schema if not _holds_null(field.type)}
         if known.issuperset(needed) and not whole:
             break
-    return found
+    return schema
 
 
 def merge_schemas(schemas: Collection[pa.Schema]) -> pa.Schema:
-    """One schema under which all of these can be read: JSON leaves out keys and points at will."""
+    """Return a schema under which lines of all these schemas can be read: numbers and objects
+    widen, as JSON omits keys and decimal points freely. Raises ArrowException."""
     return pa.unify_schemas(list(schemas), promote_options="permissive")
 
 
 def read_tables(handle: Any, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows with the schema's columns, null where a line lacks one. Raises ArrowException, and
-    InputError where a number would not be what is written."""
+    """Yield a file's rows with the columns of `schema`, null where a line lacks one.
+
+    Raises ArrowException for a line that is not JSON or has another type, and InputError for a
+    whole number that its column's type, a 64-bit float, would round.
+    """
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     for block, table in _tables(handle, options):
         for field in table.schema:
-            if pa.types.is_float64(field.type) and _is_rounded(table[field.name]):
-                _refuse_rounded(block, field.name)
+            if pa.types.is_float64(field.type) and _may_be_rounded(table[field.name]):
+                _check_rounding(block, field.name)
         yield table
 
 
-def _is_rounded(numbers: pa.ChunkedArray) -> bool:
-    """Whether there are any so large that 64-bit floats do not hold every whole one."""
+def _may_be_rounded(numbers: pa.ChunkedArray) -> bool:
+    """Return whether a number is so large that a whole number could have been rounded to it."""
     large = pc.greater_equal(pc.abs(numbers), _ROUNDED_FROM)
     return bool(pc.any(large).as_py())
 
 
-def _refuse_rounded(block: bytes, name: str) -> None:
-    """Raises InputError where a whole number of this column is not one of 64-bit floats."""
+def _check_rounding(block: bytes, name: str) -> None:
+    """Raise InputError if a whole number of this column has no exact 64-bit float."""
     for row in _objects(block.decode(errors="replace")):
         number = row.get(name)
         if isinstance(number, int) and float(number) != number:
             raise InputError(
-                f"column {name!r}: {number} beside numbers that are no 64-bit integers would be "
-                f"rounded to {float(number):.0f}; write the column's numbers as strings"
+                f"column {name!r}: {number} would be rounded to {float(number):.0f}, because the "
+                "column also has numbers that are no 64-bit integers; write its numbers as strings"
             )
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that a text consists of."""
     decoder = json.JSONDecoder()
-    at = 0
-    while found := _SIGN.search(text, at):
-        row, at = decoder.raw_decode(text, found.start())
+    end = 0
+    while start := _NON_SPACE.search(text, end):
+        row, end = decoder.raw_decode(text, start.start())
         yield row
 
 
 def _tables(
     handle: Any, options: pj.ParseOptions | None = None
 ) -> Iterator[tuple[bytes, pa.Table]]:
-    """Blocks and what is in them. Arrow says in which row of a block it stumbled."""
+    """Yield blocks of whole lines and their tables. Errors name the row within the block, as Arrow
+    counts it, and the block's first row."""
     row = 0
     for block in _blocks(handle):
         try:
@@ -94,29 +101,31 @@ def _tables(
 
 
 def _parse(block: bytes, options: pj.ParseOptions | None = None) -> pa.Table:
-    reading = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
-    return pj.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
+    read_options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    return pj.read_json(pa.BufferReader(block), read_options=read_options, parse_options=options)
 
 
 def _blocks(handle: Any) -> Iterator[bytes]:
-    """Some MB of whole lines each; a longer line is a block of its own."""
+    """Yield blocks of about 4 MiB that end with a whole line, or one line if it is longer."""
     while block := handle.read(_BLOCK_BYTES):
         whole = block + handle.readline()
         if not whole.isspace():
             yield whole
 
 
-def _as_written(found: pa.DataType) -> pa.DataType:
-    """Arrow takes a string that looks like a date for a timestamp; it stays the string it is."""
-    if pa.types.is_timestamp(found):
+def _as_written(kind: pa.DataType) -> pa.DataType:
+    """Return the type with strings for timestamps: Arrow infers a timestamp from a string that
+    looks like a date, but the string must stay as it is."""
+    if pa.types.is_timestamp(kind):
         return pa.string()
-    if pa.types.is_list(found):
-        return pa.list_(_as_written(found.value_type))
-    if pa.types.is_struct(found):
-        return pa.struct([(field.name, _as_written(field.type)) for field in found])
-    return found
+    if pa.types.is_list(kind):
+        return pa.list_(_as_written(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _as_written(field.type)) for field in kind])
+    return kind
 
 
-def _holds_null(found: pa.DataType) -> bool:
-    inner = [found.field(index).type for index in range(found.num_fields)]
-    return pa.types.is_null(found) or any(_holds_null(each) for each in inner)
+def _holds_null(kind: pa.DataType) -> bool:
+    """Return whether a type, or a type within it, is still unknown because all values were null."""
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    return pa.types.is_null(kind) or any(_holds_null(each) for each in inner)

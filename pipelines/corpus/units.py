@@ -1,6 +1,6 @@
-"""Cut indexed rows into units of about equal cost and one pool, and put them in order.
+"""Units: rows of one pool, grouped so that every unit costs about the same engine time.
 
-Pure: arrays and tables in, units out. Knows nothing of files, engines or Ray.
+Pure functions of arrays and tables. Knows nothing of files, engines or Ray.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import pyarrow as pa
 
 SHORT, LONG = "short", "long"
 
-# Bounds beside the cost, so that a unit's rows fit a worker's memory whatever the model.
+# Bounds in addition to the cost, so that a unit's rows fit a worker's memory with every model.
 MAX_UNIT_ROWS = 20_000
 MAX_UNIT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Documents of one pool: one row group of a file that the index wrote.
+    """Documents of one pool that are answered, committed and retried together: one row group of a
+    file that the index wrote.
 
-    `seconds` is the engine time it should take, `prompt_tokens` what its prompts hold, `longest`
-    the most tokens that one of its prompts takes with its answer, and `ids` the digest of its
-    documents' ids.
+    `number` is unique within a run. `pool` is SHORT or LONG. `file` and `row_group` locate the
+    rows, relative to OUTPUT. `prompt_tokens` is the sum over its prompts, `longest` the tokens of
+    its longest prompt with its answer, `seconds` the expected engine time, and `ids` the digest of
+    its documents' ids.
     """
 
     number: int
@@ -56,10 +58,7 @@ UNIT_SCHEMA = pa.schema(
 
 @dataclass
 class UnitSplitter:
-    """Collects rows of one pool until they make a unit.
-
-    `add` yields the row numbers (within the rows given to that call) before which to cut.
-    """
+    """Cuts the rows of one pool into units of about `target_seconds` of engine time each."""
 
     target_seconds: float
     _filled: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(3), init=False)
@@ -67,7 +66,11 @@ class UnitSplitter:
     def add(
         self, seconds: npt.NDArray[np.float64], size_bytes: npt.NDArray[np.int64]
     ) -> Iterator[int]:
-        """A unit is full when its seconds, its bytes or its rows reach their bound."""
+        """Take the next rows and yield the positions among them before which a unit ends.
+
+        A unit ends when its seconds, its bytes or its number of rows reach their bound. Rows after
+        the last cut count towards the first unit of the next call.
+        """
         rows = np.column_stack([seconds, size_bytes, np.ones(len(seconds))])
         bounds = np.array([self.target_seconds, MAX_UNIT_BYTES, MAX_UNIT_ROWS])
         start = 0
@@ -83,20 +86,24 @@ class UnitSplitter:
 
 
 def number_units(units: Iterable[Unit], first: int) -> list[Unit]:
-    """The units with their numbers from `first` on, in the order of file and row group."""
+    """Return the units with consecutive numbers from `first` on, in the order of file and row
+    group."""
     ordered = sorted(units, key=lambda unit: (unit.file, unit.row_group))
     return [replace(unit, number=first + position) for position, unit in enumerate(ordered)]
 
 
 def costliest_first(units: Iterable[Unit]) -> list[Unit]:
-    """The order of running: the costliest first, so that none is left alone at the end."""
+    """Return the units in the order in which they run: by descending cost, so that no long unit is
+    still running at the end while other engines are idle."""
     return sorted(units, key=lambda unit: (-unit.seconds, unit.number))
 
 
 def units_table(units: Sequence[Unit], metadata: Mapping[str, str]) -> pa.Table:
+    """Return a table with a row for every unit, and `metadata` in its schema."""
     rows = [{name: getattr(unit, name) for name in UNIT_SCHEMA.names} for unit in units]
     return pa.Table.from_pylist(rows, schema=UNIT_SCHEMA.with_metadata(dict(metadata)))
 
 
 def units_of(table: pa.Table) -> list[Unit]:
+    """Return the units of a table that `units_table` made."""
     return [Unit(**row) for row in table.select(UNIT_SCHEMA.names).to_pylist()]

@@ -1,12 +1,17 @@
-"""Attempts at units: what is left of them tells which document kills whoever reads it.
+"""The attempts at units: records that reveal which document crashes the workers that read it.
 
-Whoever starts a unit leaves a record, and takes it away at the end. A record that stays is of an
-attempt that died, or of one that is still under way elsewhere. A unit that was attempted in vain is
-read carefully, a document at a time, and the record says which: one that is named again and again
-is the one to leave out.
+A worker that starts a unit creates a record, `_run/attempts/UNIT-GENERATION-RANDOM`, and deletes it
+when the unit is committed or the run ends in an orderly way. A record that remains therefore
+belongs to an attempt whose worker or engine died, or to one that is still running elsewhere.
 
-A record is named `UNIT-GENERATION-WHO`, so that one listing tells all; knows storage, nothing of
-Ray, engines or answers.
+After `ISOLATE_AFTER` such attempts the unit is read in isolation mode: with the engine exclusively,
+one document at a time. Before each document the worker writes the document's position and id to
+`RECORD.document`. If it dies, the next attempt learns from this file which document was in flight.
+A document that was in flight in `DEAD_LETTER_AFTER` attempts is not read again: it becomes a dead
+letter, and the other documents of its unit are answered.
+
+Unit and generation are part of a record's name, so that one listing of the directory shows all
+attempts. Knows storage; knows nothing of Ray, engines or answers.
 """
 
 from __future__ import annotations
@@ -23,19 +28,23 @@ from pipelines.storage import Storage
 
 ATTEMPTS = "_run/attempts"
 ISOLATE_AFTER = 2
-"""Attempts in vain after which a unit is read a document at a time."""
+"""Attempts without a commit after which a unit is read in isolation mode."""
 DEAD_LETTER_AFTER = 2
-"""Attempts that died with the same document in hand: it is not read again."""
+"""Attempts that died with the same document in flight, after which it becomes a dead letter."""
 MAX_ATTEMPTS = 20
-"""Attempts at one unit that one driver sees die with their workers before it gives up."""
+"""Attempts at one unit whose workers died, after which the driver gives up."""
 _DOCUMENT = ".document"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a unit. `before` are the records of earlier ones, `own_before` how many of
-    them are of the same driver's workers, `named` how many had a document in hand, by its place in
-    the unit."""
+    """One attempt at a unit.
+
+    `record` is the name of its record. `before` are the names of the unit's earlier records that
+    still exist, and `own_before` the number of those made by the same driver's workers.
+    `deaths_by_position` is, by a document's position in the unit, the number of earlier attempts
+    that had it in flight when they died.
+    """
 
     unit: int
     record: str
@@ -45,52 +54,58 @@ class Attempt:
 
     @property
     def number(self) -> int:
-        """1 for the first attempt."""
+        """The number of this attempt; 1 is the first."""
         return len(self.before) + 1
 
     @property
     def isolated(self) -> bool:
+        """True if the unit must be read in isolation mode, one document at a time."""
         return len(self.before) >= ISOLATE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The attempts at the units of one run, by the workers of one driver's generation."""
+    """The attempts at the units of one OUTPUT, made by the workers of one driver, whose lease has
+    this generation."""
 
     storage: Storage
     generation: int
 
     def begin(self, unit: int) -> Attempt:
-        """Leave a record, and see what others have left. Raises StorageError."""
-        there = [name for name in self.storage.names(ATTEMPTS) if _unit(name) == unit]
-        before = [name for name in there if not name.endswith(_DOCUMENT)]
-        # one may have been taken away since it was listed
-        named = Counter(
-            int(json.loads(told)["place"])
-            for name in there
+        """Create the record of a new attempt at a unit, and return the attempt with what is known
+        of earlier ones. Raises StorageError."""
+        records = [name for name in self.storage.names(ATTEMPTS) if _unit(name) == unit]
+        before = [name for name in records if not name.endswith(_DOCUMENT)]
+        # a record may have been deleted since it was listed
+        in_flight = Counter(
+            int(json.loads(document)["place"])
+            for name in records
             if name.endswith(_DOCUMENT)
-            and (told := self.storage.read_if_exists(f"{ATTEMPTS}/{name}")) is not None
+            and (document := self.storage.read_if_exists(f"{ATTEMPTS}/{name}")) is not None
         )
         record = f"{unit:06d}-{self.generation:06d}-{uuid.uuid4().hex[:12]}"
-        who = {"host": socket.gethostname(), "pid": os.getpid()}
-        self.storage.create(f"{ATTEMPTS}/{record}", json.dumps(who).encode())
-        own = sum(_generation(name) == self.generation for name in before)
-        return Attempt(unit, record, before, own, named)
+        process = {"host": socket.gethostname(), "pid": os.getpid()}
+        self.storage.create(f"{ATTEMPTS}/{record}", json.dumps(process).encode())
+        own_before = sum(_generation(name) == self.generation for name in before)
+        return Attempt(unit, record, before, own_before, in_flight)
 
-    def record_document(self, attempt: Attempt, place: int, doc_id: str | int) -> None:
-        """Say which document is about to be read, the only one that this attempt has in hand."""
-        document = json.dumps({"place": place, "doc_id": doc_id}).encode()
+    def record_document(self, attempt: Attempt, position: int, doc_id: str | int) -> None:
+        """Record that an isolated attempt is about to read the document at `position` in the unit,
+        and no other. Raises StorageError."""
+        document = json.dumps({"place": position, "doc_id": doc_id}).encode()
         self.storage.write(f"{ATTEMPTS}/{attempt.record}{_DOCUMENT}", document)
 
     def end(self, attempt: Attempt, *, committed: bool) -> None:
-        """Take the record away, and all others of a unit that is committed."""
+        """Delete the record of an attempt that has ended. If its unit is committed, delete the
+        records of the earlier attempts too. Raises StorageError."""
         for record in (attempt.record, *(attempt.before if committed else ())):
             self.storage.remove(f"{ATTEMPTS}/{record}")
             if attempt.isolated:
                 self.storage.remove(f"{ATTEMPTS}/{record}{_DOCUMENT}")
 
     def end_all(self) -> None:
-        """Take away what this generation's workers left when their driver stopped them."""
+        """Delete all records of this generation: the driver stopped its workers, so that no
+        document is to blame. Raises StorageError."""
         for name in self.storage.names(ATTEMPTS):
             if _generation(name) == self.generation:
                 self.storage.remove(f"{ATTEMPTS}/{name}")

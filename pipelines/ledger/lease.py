@@ -1,11 +1,19 @@
-"""The lease of a run: which of several drivers may commit.
+"""The lease of a run: which of several drivers on one OUTPUT may commit.
 
-A lease is a generation, a number that only rises: who takes it over creates the next one
-exclusively, and whoever holds an older one is fenced from then on. No clock is trusted and nothing
-waits for a lease to expire. Exactly once does not rest on it, for commits are exclusive: it spares
-the work of two drivers that do the same.
+A driver is the process of one `phifleet run`. A driver takes the lease when it starts, and each
+taking has a generation number: 1, 2, 3, ... The record of a generation, `_run/lease/000002.json`,
+is created exclusively, so that no two drivers have the same number.
 
-Knows storage; nothing of units, Ray or engines.
+Only the newest generation may commit. As soon as a newer record exists, all older drivers are
+fenced: every worker calls `Lease.check` before it commits, the driver before it finishes, and
+`Fenced` ends them. A lease has no expiry: no clock is compared, and a new driver never waits for an
+old one that may be dead.
+
+The check and the commit are two steps, so a driver can be fenced between them and commit
+nevertheless. That is harmless: a unit's commit record is created exclusively too (`ledger.py`).
+The lease therefore does not guarantee exactly-once; it keeps two drivers from doing the same work.
+
+Knows storage; knows nothing of units, Ray or engines.
 """
 
 from __future__ import annotations
@@ -26,32 +34,36 @@ DIRECTORY = "_run/lease"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One generation of the drivers of one OUTPUT. Small to pickle: workers carry it."""
+    """One driver's lease on one OUTPUT, with its generation number. Small to pickle: the driver
+    sends it to its workers."""
 
     storage: Storage
     generation: int
 
     def check(self) -> None:
-        """Raises Fenced where a newer driver has taken the run over."""
+        """Raise Fenced if another driver has taken the lease since; it names that driver's process,
+        host and time. Raises StorageError."""
         newest = self.generation
         while self.storage.exists(_name(newest + 1)):
             newest += 1
         if newest != self.generation:
-            raise Fenced(self._told(newest, json.loads(self.storage.read(_name(newest)))))
+            raise Fenced(self._message(newest, json.loads(self.storage.read(_name(newest)))))
 
-    def _told(self, newest: int, holder: Mapping[str, Any]) -> str:
+    def _message(self, newest: int, holder: Mapping[str, Any]) -> str:
         return (
             f"{self.storage.url}: another run took over as generation {newest} (process "
-            f"{holder['pid']} on {holder['host']}, {holder['taken_at']}); this one was generation "
-            f"{self.generation} and commits no more"
+            f"{holder['pid']} on {holder['host']}, {holder['taken_at']}); this run, generation "
+            f"{self.generation}, may not commit any more. Let the other run finish, or stop it and "
+            "run again"
         )
 
 
 def take_lease(storage: Storage) -> Lease:
-    """Become the newest driver of OUTPUT, and fence all others at once. Raises StorageError."""
+    """Take the lease of an OUTPUT as its newest generation; this fences all other drivers at once.
+    Raises StorageError."""
     taken = [int(name.removesuffix(".json")) for name in storage.names(DIRECTORY)]
     generation = max(taken, default=0) + 1
-    # a listing may lack what was created a moment ago
+    # a listing may not show a record that was created a moment ago
     while not storage.create(_name(generation), _holder()):
         generation += 1
     return Lease(storage, generation)
@@ -62,6 +74,7 @@ def _name(generation: int) -> str:
 
 
 def _holder() -> bytes:
+    """Return the content of a lease's record: who has taken it, and when."""
     holder = {
         "host": socket.gethostname(),
         "pid": os.getpid(),

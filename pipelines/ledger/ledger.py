@@ -1,10 +1,30 @@
-"""The ledger of a run: plans, commits, publishing, the manifest. Exactly once rests here.
+"""The ledger of a run: the files in OUTPUT that make every document count exactly once.
 
-A unit is done when its commit record exists; the record is created exclusively, so whoever comes
-second throws its staged part away. Publishing copies staged parts to their places and can be
-repeated by anyone at any time. Names below `_run/` and their meaning are all decided here.
+A plan lists the units of the corpus. It is created exclusively (a name is created only if it does
+not exist), so that two drivers that plan at the same time use the same plan.
 
-Knows storage and units; nothing of Ray, engines or documents.
+A unit is answered, committed and published by a worker:
+
+1. stage: write the unit's answers and dead letters to new names in `_run/staging`.
+2. commit: create `_run/commits/UNIT.json`, exclusively. It names the staged files and their sha256.
+   At this moment the unit is done. If the record exists already, another worker committed the unit
+   first: the worker discards (deletes) its staged files.
+3. publish: copy the staged files that the record names to their final names, `part-*.parquet` and
+   `_errors/part-*.parquet`. A crash before or during this step loses nothing: the copy can be
+   repeated by any process at any time, and has the same result.
+
+When all units are committed, the driver finishes the run:
+
+4. repair: compare every published file with its record, and publish again those that are missing or
+   differ.
+5. write the manifest.
+6. sweep: delete what a finished run does not need. Only files of the run's own plans are deleted: a
+   newer driver may be working on units that these plans do not have.
+
+`lease.py` keeps an older driver from committing; even if both commit, step 2 has one winner. All
+names below `_run/` and their meaning are defined in this package.
+
+Knows storage and units; knows nothing of Ray, engines or documents.
 """
 
 from __future__ import annotations
@@ -28,29 +48,33 @@ STAGING = "_run/staging"
 INDEX = "_run/index"
 MANIFEST = "_manifest.json"
 DEAD_LETTERS = "_errors"
-RESTORE = "its copy is gone: put the file back, or run into a new OUTPUT"
-"""What helps where a published file is lost, and what was staged of it too."""
+RESTORE = "its staged copy is gone too: restore the file from a backup, or run into a new OUTPUT"
+"""The remedy if both a published file and its staged copy are lost."""
 _PARALLEL = 32
 _UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
 _INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 
 
 def part_name(unit: int) -> str:
+    """Return the name of a unit's published part."""
     return f"part-{unit:06d}.parquet"
 
 
 def dead_letters_name(unit: int) -> str:
+    """Return the name of a unit's published dead letters."""
     return f"{DEAD_LETTERS}/{part_name(unit)}"
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger of one OUTPUT."""
+    """The ledger of one OUTPUT. Its methods raise StorageError, and OutputError for a record that
+    is damaged or has another version's format."""
 
     storage: Storage
 
     def open_job(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Record the job of a new run, or return the record of the run that is here."""
+        """Record the job of a new run and return it, or return the recorded job if OUTPUT has a
+        run already."""
         if self.storage.create(JOB, json.dumps(job, indent=2, sort_keys=True).encode()):
             return job
         recorded = self.job()
@@ -58,28 +82,28 @@ class Ledger:
         return recorded
 
     def check_output_is_ours(self) -> None:
-        """Raises OutputError where OUTPUT holds something, and no run of phifleet."""
-        strange = [name for name in self.storage.entries("") if name != "_run"]
-        if strange and self.job() is None:
+        """Raise OutputError if OUTPUT contains anything but a phifleet run."""
+        others = [name for name in self.storage.entries("") if name != "_run"]
+        if others and self.job() is None:
             raise OutputError(
-                f"output.path: {self.storage.url} holds {strange[0]} and is no run of phifleet; "
+                f"output.path: {self.storage.url} contains {others[0]}, but no phifleet run; "
                 "choose an empty or new directory"
             )
 
     def job(self) -> Mapping[str, Any] | None:
-        """The record of this run's job, None where there is no run."""
+        """Return the recorded job, or None if there is no run."""
         return self._json(JOB)
 
     def plans(self) -> list[Plan]:
-        """Every plan of this run: the first, and one for each time files were added."""
+        """Return all plans in order: the first, and one for each time that files were added."""
         plans: list[Plan] = []
         while (plan := self._read_plan(len(plans))) is not None:
             plans.append(plan)
         return plans
 
     def add_plan(self, number: int, plan: Plan) -> bool:
-        """Create plan `number`; where somebody else did so first, theirs stands, and this returns
-        False."""
+        """Record a plan under its number, counted from 0, or return False if another driver has
+        recorded that number: its plan is the valid one."""
         return self._record(_plan_name(number), plan.to_bytes())
 
     def _read_plan(self, number: int) -> Plan | None:
@@ -90,20 +114,21 @@ class Ledger:
             return Plan.from_bytes(data)
 
     def committed(self) -> set[int]:
-        """Numbers of the units that are done: one listing, no reading."""
+        """Return the numbers of all committed units, by one listing."""
         return {int(name.removesuffix(".json")) for name in self.storage.names(COMMITS)}
 
     def commit(self, record: Commit) -> bool:
-        """Make a unit done, or return False where another worker already did."""
+        """Commit a unit, or return False if another worker has committed it."""
         return self._record(_commit_name(record.unit), record.to_json())
 
     def _record(self, name: str, data: bytes) -> bool:
-        """Create a record, or return False where there is another. A store that lost its answer is
-        asked again by its client, and then finds our own."""
+        """Create a record and return True, or return False if another one exists. If the store's
+        answer is lost, its client repeats the request and finds our own record: that is True."""
         return self.storage.create(name, data) or self.storage.read_if_exists(name) == data
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
-        """The records of these units, which must be committed."""
+        """Return the records of these units, in order. Raises FileNotFoundError if a unit is not
+        committed."""
         with ThreadPoolExecutor(_PARALLEL) as pool:
             return list(pool.map(self._read_commit, units))
 
@@ -114,27 +139,28 @@ class Ledger:
             return Commit.from_json(data)
 
     def publish(self, record: Commit) -> None:
-        """Copy a committed unit's staged files to their places. Can be repeated.
+        """Copy a committed unit's staged files to their final names. May be repeated.
 
-        Raises Incomplete where a file is neither staged any more nor in its place.
+        Raises Incomplete if a file is neither staged nor published intact.
         """
         for target, staged in published_files(record):
             try:
                 self.storage.copy(staged.staged, target)
             except FileNotFoundError:
-                # swept by whoever finished the run, and published before
-                if not self._sound(target, staged):
+                # another driver may have published the unit, finished the run and swept
+                if not self._is_intact(target, staged):
                     raise _lost(record, target) from None
 
     def discard(self, record: Commit) -> None:
-        """Throw away the staged files of a unit that somebody else committed."""
+        """Delete the staged files of a unit that another worker has committed."""
         for _, staged in published_files(record):
             self.storage.remove(staged.staged)
 
     def repair(self, records: Sequence[Commit]) -> int:
-        """Publish whatever has no part in its place, or another than its record says.
+        """Publish again every file that is missing or differs from its commit record.
 
-        Returns how many files it published. Raises Incomplete where one cannot be had any more.
+        Returns the number of files published. Raises Incomplete if the staged copy of such a file
+        is missing or damaged too.
         """
         with ThreadPoolExecutor(_PARALLEL) as pool:
             return sum(pool.map(self._repair_one, records))
@@ -142,23 +168,25 @@ class Ledger:
     def _repair_one(self, record: Commit) -> int:
         published = 0
         for target, staged in published_files(record):
-            if self._sound(target, staged):
+            if self._is_intact(target, staged):
                 continue
-            if not self._sound(staged.staged, staged):
+            if not self._is_intact(staged.staged, staged):
                 raise _lost(record, target)
             self.storage.copy(staged.staged, target)
             published += 1
         return published
 
-    def _sound(self, name: str, staged: StagedFile) -> bool:
-        """Whether a file is there and is what was committed."""
+    def _is_intact(self, name: str, staged: StagedFile) -> bool:
+        """Return whether a file exists and matches the checksum of its commit record."""
         data = self.storage.read_if_exists(name)
         return data is not None and sha256(data) == staged.sha256
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write or replace `_manifest.json`."""
         self.storage.write(MANIFEST, json.dumps(manifest, indent=2).encode())
 
     def manifest(self) -> Mapping[str, Any] | None:
+        """Return the content of `_manifest.json`, or None if it does not exist."""
         return self._json(MANIFEST)
 
     def _json(self, name: str) -> Mapping[str, Any] | None:
@@ -169,10 +197,11 @@ class Ledger:
             return dict(json.loads(data))
 
     def sweep(self, plans: Sequence[Plan]) -> None:
-        """Remove what a finished run needs no more: what its units staged and attempted, the copy
-        of the corpus's text, and indexes that somebody else's plan has made useless.
+        """Delete what a finished run with these plans does not need any more: staged files and
+        attempts of its units, the index's copy of the texts, and indexes that became no plan
+        because another driver recorded that plan first.
 
-        A newer run may be at work with files that these plans do not know: what is its stays.
+        Files of other units, which a newer driver may be working on, are kept.
         """
         units = {unit.number for plan in plans for unit in plan.units}
         for directory in (STAGING, ATTEMPTS):
@@ -181,25 +210,25 @@ class Ledger:
             self.storage.remove(file)
         used = {name.rpartition("/")[0] for plan in plans for name in plan.rows_files}
         for name in self.storage.entries(INDEX):
-            found = _INDEX_NAME.fullmatch(name)
-            if found and int(found[1]) < len(plans) and f"{INDEX}/{name}" not in used:
+            match = _INDEX_NAME.fullmatch(name)
+            if match and int(match[1]) < len(plans) and f"{INDEX}/{name}" not in used:
                 self.storage.remove(f"{INDEX}/{name}")
 
 
 def new_index(plan: int) -> str:
-    """The name of a directory for an index that is to become plan number `plan`."""
+    """Return an unused name for the directory of an index that is to become plan number `plan`."""
     return f"{INDEX}/{plan:04d}-{uuid.uuid4().hex[:8]}"
 
 
 def new_staged(kind: str, unit: int) -> str:
-    """A name in staging that nobody else has. `kind` is `part` or `errors`."""
+    """Return an unused name in staging for a unit's file; `kind` is `part` or `errors`."""
     return f"{STAGING}/{kind}-{unit:06d}-{uuid.uuid4().hex}.parquet"
 
 
 def _unit_of(name: str) -> int | None:
-    """The unit of a staged file or an attempt's record, None where a name is neither's."""
-    found = _UNIT_NAME.match(name)
-    return int(found[1]) if found else None
+    """Return the unit of a staged file or of an attempt's record, or None for any other name."""
+    match = _UNIT_NAME.match(name)
+    return int(match[1]) if match else None
 
 
 def _plan_name(number: int) -> str:
@@ -215,9 +244,9 @@ def _lost(record: Commit, target: str) -> Incomplete:
 
 
 def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
-    """The names that a commit's files have in OUTPUT, and what each must be."""
-    places = [
+    """Return the final name of each file of a commit, and the staged file that it is a copy of."""
+    files = [
         (part_name(record.unit), record.part),
         (dead_letters_name(record.unit), record.errors),
     ]
-    return [(target, staged) for target, staged in places if staged is not None]
+    return [(target, staged) for target, staged in files if staged is not None]

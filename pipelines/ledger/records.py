@@ -1,6 +1,10 @@
-"""The records of a run as values and as bytes: plans, commits, and whether they fit each other.
+"""The records of a run, as values and as bytes: plans and commits, and whether they agree.
 
-Knows units and the corpus's files; nothing of storage, or of where a record lies.
+A plan states which units there are, and a commit what became of one of them. Both state digests,
+so that they can be compared: a commit names the plan that its unit belongs to (by the digest of the
+plan's record), and the documents in its files (by the digest of their ids, `Unit.ids`).
+
+Knows units and the corpus's files; knows nothing of storage, or of the names of records.
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
 from pipelines.errors import OutputError
 
-# A plan's metadata names every file of the corpus, twice: more than the 100 MB that Arrow takes to
-# be sane.
-_MOST_METADATA_BYTES = 2**31 - 1
+# The metadata of a plan names every file of the corpus and is stored twice, which can exceed
+# Arrow's default limit of 100 MB.
+_MAX_METADATA_BYTES = 2**31 - 1
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
@@ -32,7 +36,8 @@ _LAYOUT_KEY = b"phifleet.layout"
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A finished file in staging, and what it must still be when it is published."""
+    """A finished file in staging. `staged` is its name, and `sha256` the checksum of its bytes,
+    which the published copy must have too."""
 
     staged: str
     rows: int
@@ -42,8 +47,13 @@ class StagedFile:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What became of one unit. `part` and `errors` are None where they would have no rows; `plan`
-    is the digest of the plan that the unit is of, `ids` that of all documents of both files."""
+    """The record that makes a unit done.
+
+    `plan` is the digest of the unit's plan, and `ids` the digest of all documents in `part` and
+    `errors`. These are None if they would have no rows. `rows` is the number of documents,
+    `answered` plus `dead_letters`. `reasons` counts dead letters by reason, those of single tasks
+    included. `seconds` is the time that the worker took, and `committed_at` an ISO 8601 time.
+    """
 
     unit: int
     plan: str
@@ -62,10 +72,13 @@ class Commit:
     committed_at: str
 
     def to_json(self) -> bytes:
+        """Return the record as JSON."""
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Commit:
+        """Return the commit that `to_json` wrote. Raises an exception that `readable` names if the
+        data has another format."""
         fields: dict[str, Any] = json.loads(data)
         for name in ("part", "errors"):
             if fields[name] is not None:
@@ -75,8 +88,12 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one look at the corpus gave: files, units, the files that list every row, problems by
-    reason, and the layout of the rows where there are any. `digest` is that of its record."""
+    """The result of indexing the corpus, or the files that were added to it later.
+
+    `rows_files` are the index's files that list every row, `problems` the number of documents that
+    will have no answer by reason, and `layout` is `Layout.to_text` of the rows, None if there are
+    none. `digest` is the checksum of the plan's record, "" for a plan that was not read from one.
+    """
 
     files: tuple[SourceFile, ...]
     units: tuple[Unit, ...]
@@ -86,6 +103,7 @@ class Plan:
     digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
+        """Return the record: a Parquet file with a row for each unit, and the rest as metadata."""
         metadata = {
             _FILES_KEY.decode(): json.dumps([asdict(file) for file in self.files]),
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
@@ -98,7 +116,9 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Plan:
-        table = pq.read_table(io.BytesIO(data), thrift_string_size_limit=_MOST_METADATA_BYTES)
+        """Return the plan that `to_bytes` wrote. Raises an exception that `readable` names if the
+        data has another format."""
+        table = pq.read_table(io.BytesIO(data), thrift_string_size_limit=_MAX_METADATA_BYTES)
         metadata = table.schema.metadata
         return cls(
             files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
@@ -111,27 +131,29 @@ class Plan:
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by reason of several plans or commits together, in the order of the reasons."""
-    whole: Counter[str] = Counter()
-    for each in counts:
-        whole.update(each)
-    return dict(sorted(whole.items()))
+    """Return the sums by reason of several plans' or commits' counts, sorted by reason."""
+    total: Counter[str] = Counter()
+    for by_reason in counts:
+        total.update(by_reason)
+    return dict(sorted(total.items()))
 
 
 def sha256(data: bytes) -> str:
+    """Return the SHA-256 checksum of the data, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
 def readable(path: str) -> Iterator[None]:
-    """Raises OutputError where the block cannot make sense of the record that lies at a path."""
+    """Turn errors of parsing a record within the block into OutputError. `path` is the record's
+    full path, for the message."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         raise OutputError(
-            f"output.path: {path}: is damaged, or was written by another version of phifleet "
-            f"({type(error).__name__}: {error}); choose another OUTPUT, or the version that wrote "
-            "this one"
+            f"output.path: {path}: the record is damaged, or was written by another version of "
+            f"phifleet ({type(error).__name__}: {error}); use the version that wrote it, or set "
+            "output.path to a new directory"
         ) from error
 
 
@@ -141,19 +163,22 @@ def plan_digests(plans: Sequence[Plan]) -> dict[int, str]:
 
 
 def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[str]:
-    """Return the planned units whose commits are of another plan or account for other documents,
-    each with what differs."""
+    """Return a line for each planned unit whose commit belongs to another plan or accounts for
+    other documents than the plan's."""
     planned = {unit.number: (plan, unit) for plan in plans for unit in plan.units}
     return [
-        f"unit {commit.unit}: {why}"
+        f"unit {commit.unit}: {difference}"
         for commit in commits
-        if commit.unit in planned and (why := _difference(*planned[commit.unit], commit))
+        if commit.unit in planned and (difference := _difference(*planned[commit.unit], commit))
     ]
 
 
 def _difference(plan: Plan, unit: Unit, commit: Commit) -> str | None:
     if commit.plan != plan.digest:
-        return f"its commit, made on {commit.host}, is of a plan that is not here"
+        return f"its commit, made on {commit.host}, is of a plan that is not in this OUTPUT"
     if commit.ids != unit.ids:
-        return f"its commit accounts for {commit.rows} documents, which are not its {unit.rows}"
+        return (
+            f"its commit accounts for {commit.rows} documents, which are not the {unit.rows} that "
+            "were planned"
+        )
     return None

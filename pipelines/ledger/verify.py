@@ -1,7 +1,8 @@
-"""Does OUTPUT account for its input: every document once, every file what its record says.
+"""Verification: does OUTPUT account for every document of the input exactly once, and does every
+file match its commit record?
 
-Reads the index's rows, every commit, every part and every dead letter, and reports what is wrong.
-Holds 8 bytes a document; knows nothing of models or Ray.
+Reads the rows of the index, every commit, every part and every dead letter, and reports what is
+wrong; changes nothing. Needs 8 bytes of memory per document. Knows nothing of models or Ray.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
 from pipelines.documents import DOC_ID
-from pipelines.ledger.ledger import DEAD_LETTERS, RESTORE, Ledger, published_files
+from pipelines.ledger.ledger import COMMITS, DEAD_LETTERS, RESTORE, Ledger, published_files
 from pipelines.ledger.records import Commit, StagedFile, differing_units, sha256
 from pipelines.storage import Storage
 
-# Files read at a time; each is held whole.
+# Files read at the same time; each is held in memory whole.
 _PARALLEL = 4
 Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What verifying found. Complete means that every document of the files that were read is
-    accounted for once; damaged ones may have been left out."""
+    """The result of verifying one OUTPUT.
+
+    `documents` is the number of documents in the index; `answered` and `dead_letters` are those of
+    the commits. `problems` are messages, one per fault. `skipped_files` are the damaged input files
+    that the run skipped, each with its reason.
+    """
 
     documents: int
     answered: int
@@ -42,26 +47,33 @@ class VerifyReport:
 
     @property
     def complete(self) -> bool:
+        """True if every document is accounted for exactly once, those of skipped files aside."""
         return not self.problems
 
 
 def verify(storage: Storage) -> VerifyReport:
-    """Reconcile OUTPUT with its index and ledger. Raises StorageError."""
+    """Compare OUTPUT with its index and ledger. Raises StorageError, and OutputError for a record
+    that is damaged."""
     ledger = Ledger(storage)
     plans = ledger.plans()
     units = [unit for plan in plans for unit in plan.units]
     committed = ledger.committed()
     problems: list[str] = []
     if not plans:
-        problems.append(f"{storage.url} holds no plan: nothing was indexed here")
+        problems.append(f"{storage.url} contains no plan: nothing was indexed here; check the path")
     planned = {unit.number for unit in units}
     missing = planned - committed
     if missing:
-        problems.append(f"{len(missing)} of {len(units)} units are not committed; run again")
-    if strange := sorted(committed - planned):
-        problems.append(f"{len(strange)} commits belong to no unit, the first is {strange[0]}")
+        problems.append(
+            f"{len(missing)} of {len(units)} units are not committed; run the same command again"
+        )
+    if unplanned := sorted(committed - planned):
+        problems.append(
+            f"{len(unplanned)} commits belong to no planned unit, first {COMMITS}/"
+            f"{unplanned[0]:06d}.json; run into a new OUTPUT"
+        )
     commits = ledger.commits(sorted(committed))
-    problems += _strays(storage, commits)
+    problems += _unknown_files(storage, commits)
     problems += differing_units(plans, commits)
     checked = _check_units(storage, commits)
     problems += [problem for unit in checked for problem in unit.problems]
@@ -86,71 +98,80 @@ def _manifest_problems(
     manifest: Mapping[str, Any] | None, commits: Sequence[Commit]
 ) -> Iterator[str]:
     if manifest is None:
-        yield "there is no _manifest.json; run again to finish"
+        yield "_manifest.json does not exist; run the same command again to finish"
         return
     documents = sum(commit.rows for commit in commits)
     if manifest["documents"] != documents:
         yield (
-            f"_manifest.json tells of {manifest['documents']} documents, {documents} are "
-            "committed; run again to finish"
+            f"_manifest.json states {manifest['documents']} documents, but {documents} are "
+            "committed; run the same command again to finish"
         )
 
 
-def _strays(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
-    """What a reader of the data set would take for a part, or a reader of errors for one."""
+def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
+    """Yield a problem for each file that a reader of the answers or of the dead letters would read
+    though no commit names it."""
     known = {name for commit in commits for name, _ in published_files(commit)}
     present = [name for name in storage.entries("") if not name.startswith("_")]
     present += [f"{DEAD_LETTERS}/{name}" for name in storage.entries(DEAD_LETTERS)]
     for name in sorted(set(present) - known):
-        yield f"{name}: no commit knows this file"
+        yield f"{name}: no commit names this file; move it out of OUTPUT"
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    """What is wrong with the published files of a unit, and the hashes of the documents that the
-    others account for."""
+class _CheckedUnit:
+    """What is wrong with a unit's published files, and the id hashes of the documents that the
+    intact files account for."""
 
     problems: tuple[str, ...]
     ids: Hashes
 
 
-def _check_units(storage: Storage, commits: Sequence[Commit]) -> list[_Checked]:
+def _check_units(storage: Storage, commits: Sequence[Commit]) -> list[_CheckedUnit]:
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return list(pool.map(lambda commit: _check_unit(storage, commit), commits))
 
 
-def _check_unit(storage: Storage, commit: Commit) -> _Checked:
+def _check_unit(storage: Storage, commit: Commit) -> _CheckedUnit:
     problems: list[str] = []
     tables: dict[bool, pa.Table] = {}
     for name, staged in published_files(commit):
         data = storage.read_if_exists(name)
         if data is None or sha256(data) != staged.sha256:
-            found = "missing" if data is None else "its content is not what was committed"
-            problems.append(f"{name}: {found}; {_remedy(storage, staged)}")
+            fault = "missing" if data is None else "its content is not what was committed"
+            problems.append(f"{name}: {fault}; {_remedy(storage, staged)}")
             continue
         file = pq.ParquetFile(pa.BufferReader(data))
-        of_errors = name.startswith(DEAD_LETTERS)
-        wanted = [DOC_ID, "task"] if of_errors else [file.schema_arrow.names[0]]
-        tables[of_errors] = file.read(columns=wanted)
+        is_errors = name.startswith(DEAD_LETTERS)
+        columns = [DOC_ID, "task"] if is_errors else [file.schema_arrow.names[0]]
+        tables[is_errors] = file.read(columns=columns)
     ids = accounted_hashes(tables.get(False), tables.get(True))
     if not problems and digest_ids(ids) != commit.ids:
-        problems.append(f"unit {commit.unit}: its files hold other documents than its commit says")
-    return _Checked(tuple(problems), ids)
+        problems.append(
+            f"unit {commit.unit}: its files contain other documents than its commit states; run "
+            "into a new OUTPUT"
+        )
+    return _CheckedUnit(tuple(problems), ids)
 
 
 def _remedy(storage: Storage, staged: StagedFile) -> str:
     if storage.exists(staged.staged):
-        return "run again to publish it"
+        return "run the same command again to publish it"
     return RESTORE
 
 
-def _id_problems(expected: Hashes, seen: Hashes) -> Iterator[str]:
-    lost = len(np.setdiff1d(expected, seen))
+def _id_problems(expected: Hashes, actual: Hashes) -> Iterator[str]:
+    """Compare the id hashes of the input with those of the output. Once all units are committed, a
+    run does not repeat any, so that only a new OUTPUT helps."""
+    lost = len(np.setdiff1d(expected, actual))
     if lost:
-        yield f"{lost} documents of the input are in no part and no dead letter"
-    strange = len(np.setdiff1d(seen, expected))
-    if strange:
-        yield f"{strange} documents of the output are not in the input"
-    doubled = len(seen) - len(np.unique(seen))
-    if doubled:
-        yield f"{doubled} documents stand more than once"
+        yield (
+            f"{lost} documents of the input are in no part and in no dead letter; if no file above "
+            "is missing or damaged, run into a new OUTPUT"
+        )
+    unknown = len(np.setdiff1d(actual, expected))
+    if unknown:
+        yield f"{unknown} documents of the output are not in the input; run into a new OUTPUT"
+    duplicates = len(actual) - len(np.unique(actual))
+    if duplicates:
+        yield f"{duplicates} documents occur more than once in the output; run into a new OUTPUT"

@@ -1,4 +1,5 @@
-"""What `storage` is built on: which stores hold OUTPUT, how they differ, and names on a local disk.
+"""The foundation of `storage`: which stores can hold OUTPUT, how they differ, and durable file
+names on a local disk.
 
-Depends on `errors` alone. Start at `protocols.py`.
+Depends on `errors` only. Start at `protocols.py`.
 """

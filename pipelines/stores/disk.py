@@ -1,4 +1,7 @@
-"""Names on a local disk that survive a power cut. Knows paths; nothing of storage or records."""
+"""File names on a local disk that survive a power failure.
+
+Knows paths; knows nothing of `Storage` or records.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,27 @@ from pathlib import Path
 
 
 def take_name(finished: Path, path: str) -> None:
-    """Give a finished file its name, in place of what had it before."""
+    """Rename the finished file to `path`, atomically replacing a file of that name, and sync the
+    directory. Raises OSError."""
     os.replace(finished, path)
     keep_names(Path(path).parent)
 
 
 def keep_names(directory: Path) -> None:
-    """Have a directory's names on the disk: a file that was synced may be nameless after a power
-    cut."""
+    """Sync a directory to disk. Without it, a synced file can lose its name in a power failure.
+
+    Does nothing if the directory may not be read, or if its filesystem cannot sync directories.
+    Raises OSError.
+    """
     try:
         opened = os.open(directory, os.O_RDONLY)
     except PermissionError:
-        # it may be written and not read
+        # a directory can be writable and not readable
         return
     try:
         os.fsync(opened)
     except OSError as error:
-        # some mounted filesystems know no such thing
+        # some network filesystems cannot sync a directory
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -1,6 +1,6 @@
 """The stores that fsspec opens: which can hold OUTPUT, how they differ, and what they raise.
 
-Knows protocols, packages and errors; nothing of names, runs or records.
+Knows protocols, client packages and their errors; knows nothing of names, runs or records.
 """
 
 from __future__ import annotations
@@ -17,57 +17,72 @@ from pipelines.errors import InputError, OutputError, PhifleetError, StorageErro
 S3 = frozenset({"s3", "s3a"})
 GOOGLE = frozenset({"gs", "gcs"})
 AZURE = frozenset({"abfs", "abfss", "az"})
-# What the clients read when they are opened or imported. What the user has set stays.
+WRITABLE = "a local directory, or a URL that begins with s3://, gs:// or abfs://"
+"""The stores that can be written, as error messages name them."""
+# Environment variables that the clients read when they are imported or opened. A value that the
+# user has set is kept.
 _SETTINGS = {
     # 5xx, throttling and timeouts: exponential backoff with jitter
     "AWS_RETRY_MODE": "standard",
     "AWS_MAX_ATTEMPTS": "8",
-    # asks another service about every bucket, for a kind of bucket that no test of ours has seen
+    # with it, gcsfs sends a request to another service for every bucket, for a kind of bucket that
+    # our tests do not cover
     "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
 }
 _EXTRAS = {**dict.fromkeys(GOOGLE, "gcs"), **dict.fromkeys(AZURE, "azure")}
-# Above what these clients send in parts: of S3's servers, some ignore the condition of the request
-# that joins the parts.
+# Larger than any file that these clients upload in parts. Some S3 servers ignore the condition of
+# the request that joins the parts, so that a conditional write must be a single request.
 _LARGEST_PUT = 5 * 2**30
 _NO_CONDITIONS = ("NotImplemented", "XNotImplemented")
-# What a listing calls that which changes with a file's content, the surest first.
+# The fields of a listing that change with a file's content, the most reliable first.
 _VERSIONS = (
     "ETag", "generation", "etag", "mtime", "LastModified", "last_modified", "updated", "modified",
     "modify",
 )  # fmt: skip
-_OF_NO_USE = {"memory": "holds what this process alone can see"}
+_OF_NO_USE = {"memory": "is visible only to this process, not to the workers"}
 _NEEDS_JAVA = ("hdfs",)
-# The key of the job file that an error is about.
+# The key of the job file that an error is about, if the caller names no other.
 _KEYS: Mapping[type[PhifleetError], str] = {InputError: "input.path", OutputError: "output.path"}
 
 
 def is_local(url: str) -> bool:
+    """Return whether a URL is a path or a file:// URL on this machine."""
     return protocol_of(url) in ("", "file", "local")
 
 
+def is_writable(url: str) -> bool:
+    """Return whether files can be written to a URL's store: its client can create a name on the
+    condition that the name does not exist."""
+    return is_local(url) or protocol_of(url) in S3 | GOOGLE | AZURE
+
+
 def protocol_of(url: str) -> str:
-    """Return the protocol of a URL, with all it is chained to, and none of a path."""
+    """Return the part of a URL before `://`, chained protocols included; "" for a plain path."""
     return url.partition("://")[0] if "://" in url else ""
 
 
 def open_store(
-    url: str, kind: type[PhifleetError], **options: Any
+    url: str, kind: type[PhifleetError], key: str | None = None, **options: Any
 ) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the filesystem of a URL, and the path there.
+    """Return the filesystem of a URL, and the URL's path on it.
 
-    Raises `kind` where the URL or this installation is wrong, StorageError where a server refuses.
+    Messages name `key`, the key of the job or serve file that holds the URL; by default it follows
+    from `kind`. `options` go to the filesystem's client.
+
+    Raises `kind` if the URL is wrong or this installation lacks a package that the URL needs, and
+    StorageError if the server returns an error.
     """
     protocol = protocol_of(url)
-    where = f"{_KEYS.get(kind, 'path')}: {url}"
+    where = f"{key or _KEYS.get(kind, 'path')}: {url}"
     if why := _OF_NO_USE.get(protocol):
-        raise kind(f"{where}: {protocol}:// {why}; name a shared disk or a bucket")
+        raise kind(f"{where}: {protocol}:// {why}; use a shared disk or a bucket")
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        remedy = f"pip install 'phifleet[{extra}]'" if extra else "install that on every node"
+        remedy = f"pip install 'phifleet[{extra}]'" if extra else "install it on every node"
         raise kind(f"{where}: a package is missing here: {error}; {remedy}") from error
     except Exception as error:
         if isinstance(error, filesystem_errors()) and protocol not in _NEEDS_JAVA:
@@ -76,19 +91,24 @@ def open_store(
     return filesystem, str(path)
 
 
-def open_output(url: str, kind: type[PhifleetError]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """As `open_store`, for a store that is written. Raises `kind` where it is none of those whose
-    clients can create a name only where it does not exist."""
+def open_output(
+    url: str, kind: type[PhifleetError], key: str | None = None
+) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the filesystem of a URL that is to be written, and the URL's path on it.
+
+    Raises as `open_store` does, and `kind` if the store cannot be written (see `is_writable`).
+    """
     if is_local(url):
-        return open_store(url, kind)
-    if protocol_of(url) not in S3 | GOOGLE | AZURE:
+        return open_store(url, kind, key)
+    if not is_writable(url):
+        where = f"{key or _KEYS.get(kind, 'path')}: {url}"
         raise kind(
-            f"{_KEYS.get(kind, 'path')}: {url}: nobody guarantees there that of many who create a "
-            "name one wins, and documents could be lost or doubled; write to a disk, s3://, gs:// "
-            "or abfs://, see docs/guarantees.md"
+            f"{where}: this store cannot guarantee that only one of several writers creates a "
+            "name, so that documents could be lost or duplicated; use "
+            f"{WRITABLE}, see docs/guarantees.md"
         )
-    # others write beside us: what was listed a moment ago may not be true any more
-    return open_store(url, kind, use_listings_cache=False)
+    # other processes write at the same time: a cached listing may be out of date
+    return open_store(url, kind, key, use_listings_cache=False)
 
 
 def _first_line(error: Exception) -> str:
@@ -100,58 +120,63 @@ def _hint(protocol: str) -> str:
         return "; it needs Java and Hadoop's libhdfs on every node (JAVA_HOME, HADOOP_HOME)"
     if protocol in AZURE:
         return "; set AZURE_STORAGE_ACCOUNT_NAME and a credential, see docs/guarantees.md"
-    return "; name a disk, s3://, gs:// or abfs://"
+    return "; use a disk, s3://, gs:// or abfs://"
 
 
 def filesystem_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return what filesystems raise where they refuse, and others; for an `except`, evaluated
-    late: only a client that is in use is known here."""
+    """Return the exception types that filesystems raise when an operation fails, and `others`.
+
+    Meant for an `except` clause, which calls it when an exception is raised: the types of a client
+    are included only if that client has been imported by then.
+    """
     # it ships no type information
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
-    found = [OSError, BotoCoreError, *others]
+    types = [OSError, BotoCoreError, *others]
     if "aiohttp" in sys.modules:
         from aiohttp import ClientError
 
-        found.append(ClientError)
+        types.append(ClientError)
     if "gcsfs" in sys.modules:
         from gcsfs.retry import ChecksumError, HttpError, NonRetryableError
         from google.auth.exceptions import GoogleAuthError
 
-        found += [ChecksumError, HttpError, NonRetryableError, GoogleAuthError]
+        types += [ChecksumError, HttpError, NonRetryableError, GoogleAuthError]
     if "adlfs" in sys.modules:
         from azure.core.exceptions import AzureError
 
-        found.append(AzureError)
-    return tuple(found)
+        types.append(AzureError)
+    return tuple(types)
 
 
 def creating(url: str) -> Mapping[str, Any]:
-    """Return the arguments of `pipe_file` that create a name in one request, if it is not there."""
+    """Return the arguments of fsspec's `pipe_file` that create a name only if it does not exist,
+    in one request."""
     if protocol_of(url) in AZURE:
-        # parts that were sent apart are joined under the same condition
+        # the request that joins separately uploaded parts has the same condition
         return {"mode": "create"}
     return {"mode": "create", "chunksize": _LARGEST_PUT}
 
 
 def is_conflict(error: OSError) -> bool:
-    """Return whether S3 could not say who came first, of two who create a name at once, and is to
-    be asked again."""
+    """Return whether S3 answered that another request is creating the same name at this moment, so
+    that the outcome is open and the request must be sent again."""
     return _code(error) == "ConditionalRequestConflict"
 
 
 def knows_no_conditions(error: BaseException | None) -> bool:
-    """Return whether a store said that it cannot create a name only where it does not exist."""
+    """Return whether the error is a store's answer that it does not support conditional writes."""
     return error is not None and _code(error) in _NO_CONDITIONS
 
 
 def _code(error: BaseException) -> str | None:
-    """Return what S3 calls an error."""
+    """Return S3's code of the error that this one was raised from."""
     answer: Mapping[str, Any] = getattr(error.__cause__, "response", {})
     code: str | None = answer.get("Error", {}).get("Code")
     return code
 
 
 def version_of(info: Mapping[str, Any]) -> str:
-    """Return what a listing tells of a file that changes with its content, "" where nothing."""
+    """Return the value of a file's listing that changes with its content (an ETag, a generation or
+    a time of change), or "" if the store gives none. `info` is fsspec's entry for the file."""
     return next((str(info[name]) for name in _VERSIONS if info.get(name)), "")

@@ -35,6 +35,17 @@ SCHEMA = pa.schema(
 _Pending = dict[asyncio.Future[None], pa.Table]
 
 
+def feedback_storage(path: str) -> Storage:
+    """Return the storage of `feedback.path`, after opening its store once.
+
+    Raises OutputError if the store cannot be written or its client is not installed, and
+    StorageError if its server returns an error. Both name the key `feedback.path`.
+    """
+    storage = Storage(path, key="feedback.path")
+    storage.connect()
+    return storage
+
+
 class FeedbackWriter:
     """Writes feedback into the directory, or the prefix of a bucket, of `storage`."""
 

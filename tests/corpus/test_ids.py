@@ -1,4 +1,4 @@
-"""Ids: which are none, and which stand more than once, in whatever shares they are looked for."""
+"""Ids: which are invalid, and which occur more than once, in however many shares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus.ids import bad_ids, find_duplicates, hash_ids
+from pipelines.corpus.ids import find_duplicates, hash_ids, invalid_ids
 from pipelines.storage import Storage
 
 
@@ -34,10 +34,10 @@ def test_an_id_in_two_files_is_named_with_both_places(tmp_path: Path, shares: in
         _write_rows(storage, "one", [f"d{number}" for number in range(100)]),
         _write_rows(storage, "two", ["e1", "d7", "e2", "e2"]),
     ]
-    found = [
-        each for share in range(shares) for each in find_duplicates(storage, files, share, shares)
+    duplicates = [
+        line for share in range(shares) for line in find_duplicates(storage, files, share, shares)
     ]
-    assert sorted(found) == [
+    assert sorted(duplicates) == [
         "'d7': one.src row 7, two.src row 1",
         "'e2': two.src row 2, two.src row 3",
     ]
@@ -49,24 +49,24 @@ def test_different_ids_are_no_duplicates(tmp_path: Path) -> None:
     assert find_duplicates(storage, files, 0, 1) == []
 
 
-def test_ten_duplicates_at_most_are_named(tmp_path: Path) -> None:
+def test_at_most_ten_duplicates_are_named(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     files = [_write_rows(storage, "one", [*range(500), *range(500)])]
     assert len(find_duplicates(storage, files, 0, 1)) == 10
 
 
-def test_of_an_id_that_all_rows_have_three_are_named(tmp_path: Path) -> None:
+def test_at_most_three_rows_of_a_duplicate_are_named(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     files = [_write_rows(storage, name, ["en"] * 1000) for name in ("one", "two")]
-    (named,) = find_duplicates(storage, files, 0, 1)
-    assert named == "'en': one.src row 0, one.src row 1, one.src row 2"
+    (duplicate,) = find_duplicates(storage, files, 0, 1)
+    assert duplicate == "'en': one.src row 0, one.src row 1, one.src row 2"
 
 
-def test_null_empty_and_broken_ids_are_bad() -> None:
+def test_null_empty_and_broken_ids_are_invalid() -> None:
     raw = pa.array([b"a", None, b"", b"\xff"], pa.binary())
     ids = pa.chunked_array([pa.Array.from_buffers(pa.string(), 4, raw.buffers())])
-    assert bad_ids(ids).to_pylist() == [False, True, True, True]
-    assert bad_ids(pa.chunked_array([pa.array([1, None])])).to_pylist() == [False, True]
+    assert invalid_ids(ids).to_pylist() == [False, True, True, True]
+    assert invalid_ids(pa.chunked_array([pa.array([1, None])])).to_pylist() == [False, True]
 
 
 def test_the_hash_of_an_id_is_the_same_for_text_and_number() -> None:

@@ -1,4 +1,4 @@
-"""The index: every row in one unit of its pool, a row group each; exact tokens, named problems."""
+"""The index: every row is in one unit of its pool, every unit a row group of its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus.files import Fragment, list_files, open_corpus
+from pipelines.corpus.files import list_files
 from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.corpus.rows import Fragment, open_corpus
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CPU, CostModel
 from pipelines.models.resolve import Model
@@ -60,7 +61,7 @@ def _unit_ids(config: IndexConfig, index: SpanIndex) -> list[list[str]]:
 def test_every_row_is_in_one_unit_and_in_the_rows_file(config: IndexConfig, tmp_path: Path) -> None:
     _write(tmp_path, [f"Text {number}. " * (number % 90) for number in range(1500)], 400)
     index = _index(config)
-    ids = [each for unit in _unit_ids(config, index) for each in unit]
+    ids = [doc_id for unit in _unit_ids(config, index) for doc_id in unit]
     assert sorted(ids) == sorted(f"d{number}" for number in range(1500))
     rows = _rows(config)
     assert rows.column("row").to_pylist() == list(range(1500))
@@ -87,14 +88,14 @@ def test_tokens_are_exact(
     assert counted == [len(tiny_tokenizer.encode(text)) for text in texts]
 
 
-def test_units_cost_about_as_much_as_asked_for(config: IndexConfig, tmp_path: Path) -> None:
+def test_units_cost_about_the_requested_time(config: IndexConfig, tmp_path: Path) -> None:
     _write(tmp_path, [f"Text {number}. " * 20 for number in range(2000)])
     seconds = [unit.seconds for unit in _index(config).units]
     assert len(seconds) > 3
-    assert all(0.5 <= each < 0.6 for each in seconds[:-1])
+    assert all(0.5 <= cost < 0.6 for cost in seconds[:-1])
 
 
-def test_a_unit_has_documents_of_one_pool_and_knows_its_longest(
+def test_a_unit_has_documents_of_one_pool_and_states_its_longest_prompt(
     config: IndexConfig, tmp_path: Path, tiny_tokenizer: ChatTokenizer
 ) -> None:
     short, long, over = "few words", "many words " * 80, "too many words " * 500
@@ -108,7 +109,7 @@ def test_a_unit_has_documents_of_one_pool_and_knows_its_longest(
     assert index.problems == {"too_long": 5}
 
 
-def test_what_cannot_be_read_is_named_and_costs_nothing(
+def test_texts_that_cannot_be_read_are_counted_and_cost_nothing(
     config: IndexConfig, tmp_path: Path
 ) -> None:
     _write(tmp_path, [None, "", "  ", "text"])
@@ -120,18 +121,16 @@ def test_what_cannot_be_read_is_named_and_costs_nothing(
     assert unit.prompt_tokens == SHAPE.overhead + 5 + _rows(config).column("tokens")[3].as_py()
 
 
-def test_ids_that_are_none_are_named_by_file_row_and_value(
-    config: IndexConfig, tmp_path: Path
-) -> None:
+def test_invalid_ids_are_named_by_file_row_and_value(config: IndexConfig, tmp_path: Path) -> None:
     raw = pa.array([b"a", None, b"", b"caf\xe9", b"b"])
     ids = pa.Array.from_buffers(pa.string(), 5, raw.buffers())
     pq.write_table(pa.table({"id": ids, "text": ["t"] * 5}), tmp_path / "corpus.parquet")
     path = str(tmp_path / "corpus.parquet")
-    named = ("row 1: null", "row 2: empty", r"row 3: b'caf\xe9'")
-    assert _index(config).bad_ids == tuple(f"{path} {each}" for each in named)
+    rows = ("row 1: null", "row 2: empty", r"row 3: b'caf\xe9'")
+    assert _index(config).bad_ids == tuple(f"{path} {row}" for row in rows)
 
 
-def test_kept_columns_count_towards_what_a_unit_holds(
+def test_kept_columns_count_towards_a_units_bytes(
     config: IndexConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.corpus.units.MAX_UNIT_BYTES", 100_000)
@@ -145,9 +144,9 @@ def test_kept_columns_count_towards_what_a_unit_holds(
 
 
 def test_spans_keep_the_order_and_leave_work_for_every_cpu() -> None:
-    pieces = [Fragment("f", number, number, 10 * 2**20) for number in range(64)]
-    spans = cut_spans(pieces, cpus=4)
-    assert [piece for span in spans for piece in span] == pieces
+    fragments = [Fragment("f", number, number, 10 * 2**20) for number in range(64)]
+    spans = cut_spans(fragments, cpus=4)
+    assert [fragment for span in spans for fragment in span] == fragments
     assert 12 <= len(spans) <= 32
     assert len(cut_spans([Fragment("f", 0, 0, 2**31)], 4)) == 1
     assert cut_spans([], 4) == []

@@ -1,4 +1,4 @@
-"""Corpora of JSON lines: their types are found, their rows come out as Parquet's do."""
+"""Corpora of JSON lines: types are inferred, and rows are read as those of Parquet."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def test_jsonl_below_partitions_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("year", [2024, "FY24"])
-def test_what_a_line_says_goes_before_what_its_path_says(tmp_path: Path, year: int | str) -> None:
+def test_a_key_of_a_line_takes_precedence_over_its_path(tmp_path: Path, year: int | str) -> None:
     (tmp_path / "year=1999").mkdir()
     rows = [{"id": "a", "text": "t", "year": year}, {"id": "b", "text": "u"}]
     write_lines(tmp_path / "year=1999" / "a.jsonl", rows)
     assert column(read(tmp_path, "year"), "kept.year") == [year, None]
 
 
-def test_empty_jsonl_alone_is_an_empty_corpus(tmp_path: Path) -> None:
+def test_a_corpus_of_one_empty_jsonl_file_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     assert read(tmp_path, "title").column_names == ["source", "row", "doc_id", "text", "kept.title"]
 
 
 def test_jsonl_rows_may_have_more_keys_or_fewer(tmp_path: Path) -> None:
     rows = [{"id": "a", "text": "t", "extra": [1]}, {"id": "b"}, {"text": "u", "id": "c", "z": {}}]
-    found = read(write_lines(tmp_path / "a.jsonl", rows))
-    assert column(found, "doc_id") == ["a", "b", "c"]
-    assert column(found, "text") == [b"t", None, b"u"]
-    assert column(found, "row") == [0, 1, 2]
+    table = read(write_lines(tmp_path / "a.jsonl", rows))
+    assert column(table, "doc_id") == ["a", "b", "c"]
+    assert column(table, "text") == [b"t", None, b"u"]
+    assert column(table, "row") == [0, 1, 2]
 
 
 def test_jsonl_types_are_found_behind_many_nulls(tmp_path: Path) -> None:
@@ -42,10 +42,10 @@ def test_jsonl_types_are_found_behind_many_nulls(tmp_path: Path) -> None:
         {"id": n, "text": filler, "meta": None, "tags": []} for n in range(10_000)
     ]
     rows.append({"id": 10_000, "text": "last", "meta": {"by": "Ann"}, "tags": ["new"]})
-    found = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "tags")
-    assert column(found, "row") == list(range(10_001))
-    assert found.slice(10_000).to_pylist()[0]["kept.meta"] == {"by": "Ann"}
-    assert found.slice(10_000).to_pylist()[0]["kept.tags"] == ["new"]
+    table = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "tags")
+    assert column(table, "row") == list(range(10_001))
+    assert table.slice(10_000).to_pylist()[0]["kept.meta"] == {"by": "Ann"}
+    assert table.slice(10_000).to_pylist()[0]["kept.tags"] == ["new"]
 
 
 def test_jsonl_types_widen_at_any_line(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_jsonl_types_widen_at_any_line(tmp_path: Path) -> None:
         {"id": n, "text": "x" * 1000, "meta": {"a": 1}, "score": 1} for n in range(10_000)
     ]
     rows.append({"id": 10_000, "text": "last", "meta": {"a": 1, "b": 2}, "score": 9.5})
-    found = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "score")
-    last = found.slice(10_000).to_pylist()[0]
+    table = read(write_lines(tmp_path / "a.jsonl", rows), "meta", "score")
+    last = table.slice(10_000).to_pylist()[0]
     assert (last["kept.meta"], last["kept.score"]) == ({"a": 1, "b": 2}, 9.5)
-    assert column(found, "kept.score")[0] == 1.0
+    assert column(table, "kept.score")[0] == 1.0
 
 
 def test_jsonl_strings_that_look_like_dates_stay_strings(tmp_path: Path) -> None:
@@ -66,18 +66,18 @@ def test_jsonl_strings_that_look_like_dates_stay_strings(tmp_path: Path) -> None
         "day": "2024-01-03",
         "of": [{"d": "2024-01-04"}],
     }
-    found = read(write_lines(tmp_path / "a.jsonl", [row]), "day", "of").to_pylist()[0]
-    assert (found["doc_id"], found["text"]) == ("2024-01-01", b"2024-01-02")
-    assert (found["kept.day"], found["kept.of"]) == ("2024-01-03", [{"d": "2024-01-04"}])
+    values = read(write_lines(tmp_path / "a.jsonl", [row]), "day", "of").to_pylist()[0]
+    assert (values["doc_id"], values["text"]) == ("2024-01-01", b"2024-01-02")
+    assert (values["kept.day"], values["kept.of"]) == ("2024-01-03", [{"d": "2024-01-04"}])
 
 
 def test_jsonl_files_agree_on_wider_types(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t", "n": 1, "m": {"x": 1}}])
     write_lines(tmp_path / "b.jsonl", [{"id": "b", "text": "t", "n": 1.5, "m": {"y": "z"}}])
     write_lines(tmp_path / "c.jsonl", [{"id": "c", "text": "t", "n": None, "m": None}])
-    found = read(tmp_path, "n", "m")
-    assert column(found, "kept.n") == [1.0, 1.5, None]
-    assert column(found, "kept.m") == [{"x": 1, "y": None}, {"x": None, "y": "z"}, None]
+    table = read(tmp_path, "n", "m")
+    assert column(table, "kept.n") == [1.0, 1.5, None]
+    assert column(table, "kept.m") == [{"x": 1, "y": None}, {"x": None, "y": "z"}, None]
     bad = write_lines(tmp_path / "d.jsonl", [{"id": "d", "text": "t", "n": "many", "m": None}])
     assert refused(tmp_path, "n").startswith(f"{bad}: column 'n' is string, but double in ")
 
@@ -85,31 +85,32 @@ def test_jsonl_files_agree_on_wider_types(tmp_path: Path) -> None:
 def test_a_line_of_json_may_be_very_long(tmp_path: Path) -> None:
     long = "y" * (20 * 2**20)
     rows = [{"id": "a", "text": "t"}, {"id": "b", "text": long}, {"id": "c", "text": "u"}]
-    found = read(write_lines(tmp_path / "a.jsonl", rows))
-    assert column(found, "text") == [b"t", long.encode(), b"u"]
+    table = read(write_lines(tmp_path / "a.jsonl", rows))
+    assert column(table, "text") == [b"t", long.encode(), b"u"]
 
 
 def test_a_number_that_would_be_rounded_is_refused(tmp_path: Path) -> None:
-    written = [2**53 + 1, 2**63 - 1]
-    numbers = [{"id": n, "text": "t", "n": each} for n, each in enumerate(written)]
-    path = write_lines(tmp_path / "a.jsonl", numbers)
-    assert column(read(path, "n"), "kept.n") == written
-    write_lines(path, [*numbers, {"id": 9, "text": "t", "n": 1e300}])
-    assert refused(path, "n").startswith(f"{path}: column 'n': 9007199254740993 beside numbers")
+    integers = [2**53 + 1, 2**63 - 1]
+    rows = [{"id": n, "text": "t", "n": value} for n, value in enumerate(integers)]
+    path = write_lines(tmp_path / "a.jsonl", rows)
+    assert column(read(path, "n"), "kept.n") == integers
+    write_lines(path, [*rows, {"id": 9, "text": "t", "n": 1e300}])
+    expected = f"{path}: column 'n': 9007199254740993 would be rounded to 9007199254740992,"
+    assert refused(path, "n").startswith(expected)
     write_lines(path, [{"id": 0, "text": "t", "n": 2**64 - 1}])
-    assert "18446744073709551615 beside numbers" in refused(path, "n")
+    assert "18446744073709551615 would be rounded to" in refused(path, "n")
     exact = [float(2**60), 1e300, 2**70]
-    write_lines(path, [{"id": n, "text": "t", "n": each} for n, each in enumerate(exact)])
+    write_lines(path, [{"id": n, "text": "t", "n": value} for n, value in enumerate(exact)])
     assert column(read(path, "n"), "kept.n") == exact
 
 
-def test_a_broken_line_of_json_is_told_by_its_row(tmp_path: Path) -> None:
+def test_a_broken_line_of_json_is_named_by_its_row(tmp_path: Path) -> None:
     rows = [{"id": n, "text": "x" * 1000} for n in range(5000)]
     path = write_lines(tmp_path / "a.jsonl", rows)
     path.write_text(path.read_text() + "nonsense")
-    found = re.search(r"in row (\d+) \(rows counted from row (\d+) on\)", refused(path))
-    assert found and int(found[2]) > 0
-    assert int(found[1]) + int(found[2]) == 5000
+    match = re.search(r"in row (\d+) \(rows counted from row (\d+) on\)", refused(path))
+    assert match and int(match[2]) > 0
+    assert int(match[1]) + int(match[2]) == 5000
 
 
 @pytest.mark.parametrize("bad", ['{"id": 1, "text": ', '{"id": "b", "text": 7}', "[1]", "nonsense"])

@@ -1,4 +1,4 @@
-"""Rows become units of about equal cost; nothing is left out; the order is the costliest first."""
+"""Every row is in one unit, units cost about the same, and the costliest runs first."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from pipelines.corpus.units import (
 )
 
 UNIT = Unit(-1, "short", "f", 0, 3, 90, 40, 1.5, "ids")
-# whole numbers, so that a sum does not depend on its order
+# integers, so that a sum does not depend on its order
 COSTS = st.lists(st.integers(0, 20), max_size=80)
 
 
 def cut(batches: list[list[int]], target: float, size_bytes: int = 1) -> list[list[int]]:
-    """The units that a cutter makes of batches of costs, the last one perhaps unfinished."""
-    cutter = UnitSplitter(target)
-    made: list[list[int]] = [[]]
+    """Return the units into which batches of costs are cut; the last one may be unfinished."""
+    splitter = UnitSplitter(target)
+    units_of_costs: list[list[int]] = [[]]
     for batch in batches:
         seconds = np.array(batch, dtype=np.float64)
         start = 0
-        for end in cutter.add(seconds, np.full(len(batch), size_bytes, dtype=np.int64)):
-            made[-1] += batch[start:end]
-            made.append([])
+        for end in splitter.add(seconds, np.full(len(batch), size_bytes, dtype=np.int64)):
+            units_of_costs[-1] += batch[start:end]
+            units_of_costs.append([])
             start = end
-        made[-1] += batch[start:]
-    return made
+        units_of_costs[-1] += batch[start:]
+    return units_of_costs
 
 
 @given(st.lists(COSTS, max_size=6), st.integers(1, 60))
@@ -73,8 +73,8 @@ def test_the_three_bounds_do_not_add_up() -> None:
 
 def test_units_are_numbered_by_file_and_row_group() -> None:
     places = [("b", 1), ("a", 1), ("b", 0)]
-    found = [replace(UNIT, file=file, row_group=group) for file, group in places]
-    numbered = number_units(found, 7)
+    unnumbered = [replace(UNIT, file=file, row_group=group) for file, group in places]
+    numbered = number_units(unnumbered, 7)
     assert [(unit.number, unit.file, unit.row_group) for unit in numbered] == [
         (7, "a", 1),
         (8, "b", 0),
@@ -83,15 +83,14 @@ def test_units_are_numbered_by_file_and_row_group() -> None:
 
 
 def test_the_costliest_unit_runs_first() -> None:
-    found = [
-        replace(UNIT, number=n, seconds=s) for n, s in ((0, 1.0), (1, 9.0), (2, 9.0), (3, 5.0))
-    ]
-    assert [unit.number for unit in costliest_first(found)] == [1, 2, 3, 0]
+    costs = (1.0, 9.0, 9.0, 5.0)
+    planned = [replace(UNIT, number=n, seconds=cost) for n, cost in enumerate(costs)]
+    assert [unit.number for unit in costliest_first(planned)] == [1, 2, 3, 0]
 
 
 def test_units_survive_their_table() -> None:
-    found = [replace(UNIT, number=number) for number in range(3)]
-    table = units_table(found, {"key": "value"})
-    assert units_of(table) == found
+    written = [replace(UNIT, number=number) for number in range(3)]
+    table = units_table(written, {"key": "value"})
+    assert units_of(table) == written
     assert table.schema.metadata == {b"key": b"value"}
     assert units_of(units_table([], {})) == []

@@ -1,4 +1,4 @@
-"""Attempts on storage, and what a worker makes of them: with engines that die of a document."""
+"""Records of attempts, and what a worker concludes from them when a document crashes engines."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def config(storage: Storage, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -
 
 
 def unit_of(storage: Storage, texts: list[str], file: str = UNIT_FILE) -> None:
+    """Write a file of the index whose only unit has these texts, with ids d0, d1, ..."""
     numbers = range(len(texts))
     rows = pa.table(
         {
@@ -61,7 +62,7 @@ def unit_of(storage: Storage, texts: list[str], file: str = UNIT_FILE) -> None:
 
 
 class Engines:
-    """Starts engines that die of some texts and hang at others."""
+    """Starts engines that crash on prompts that contain `dies_of`, and hang on `hangs_at`."""
 
     def __init__(
         self, tokens: ChatTokenizer, dies_of: str | None = None, hangs_at: str | None = None
@@ -77,7 +78,7 @@ class Engines:
 
 
 class Counted(EngineMetrics):
-    """Keeps what a worker's metrics would be told."""
+    """Metrics that collect the reason of each document's dead letter, or None."""
 
     def __init__(self) -> None:
         self.reasons: list[str | None] = []
@@ -86,22 +87,23 @@ class Counted(EngineMetrics):
         self.reasons.append(outcome.problem.reason if outcome.problem else None)
 
     def unit(self, seconds: float) -> None:
-        """Of no interest here."""
+        """Ignore the duration of a unit."""
 
 
 def letters(storage: Storage, unit: int) -> dict[str, tuple[str, str, int]]:
-    """Reason, message and attempts of a unit's dead letters by document."""
+    """Return reason, message and attempts of a unit's dead letters, by document id."""
     with storage.open(f"_errors/part-{unit:06d}.parquet") as file:
         rows = pq.read_table(file).to_pylist()
     return {row["doc_id"]: (row["reason"], row["message"], row["attempts"]) for row in rows}
 
 
 def answered(storage: Storage, unit: int) -> list[str]:
+    """Return the ids of the documents in a unit's published part."""
     with storage.open(f"part-{unit:06d}.parquet") as file:
         return list(pq.read_table(file).column("key").to_pylist())
 
 
-def test_an_attempt_tells_of_those_before_it(storage: Storage) -> None:
+def test_an_attempt_knows_the_earlier_ones(storage: Storage) -> None:
     attempts = Attempts(storage, 3)
     first = attempts.begin(7)
     attempts.begin(8)
@@ -112,16 +114,16 @@ def test_an_attempt_tells_of_those_before_it(storage: Storage) -> None:
     assert (later.number, later.own_before, later.isolated) == (3, 0, True)
 
 
-def test_the_document_in_hand_is_known_to_those_after(storage: Storage) -> None:
+def test_an_attempt_knows_which_documents_earlier_ones_had_in_flight(storage: Storage) -> None:
     attempts = Attempts(storage, 1)
-    for place in (5, 2, 5):
+    for position in (5, 2, 5):
         attempt = attempts.begin(7)
         attempts.record_document(attempt, 0, "d0")
-        attempts.record_document(attempt, place, f"d{place}")
+        attempts.record_document(attempt, position, f"d{position}")
     assert attempts.begin(7).deaths_by_position == {5: 2, 2: 1}
 
 
-def test_a_committed_unit_leaves_no_record_and_an_abandoned_one_those_of_others(
+def test_a_committed_unit_leaves_no_record_and_a_failed_attempt_only_earlier_ones(
     storage: Storage,
 ) -> None:
     attempts = Attempts(storage, 1)
@@ -134,16 +136,16 @@ def test_a_committed_unit_leaves_no_record_and_an_abandoned_one_those_of_others(
     assert storage.names(ATTEMPTS) == []
 
 
-def test_a_driver_that_stops_takes_its_own_records_away(storage: Storage) -> None:
-    others = Attempts(storage, 1).begin(7).record
-    own = Attempts(storage, 2)
-    own.record_document(own.begin(7), 3, "d3")
-    own.begin(8)
-    own.end_all()
-    assert storage.names(ATTEMPTS) == [others]
+def test_a_driver_that_stops_deletes_only_its_own_records(storage: Storage) -> None:
+    older = Attempts(storage, 1).begin(7).record
+    attempts = Attempts(storage, 2)
+    attempts.record_document(attempts.begin(7), 3, "d3")
+    attempts.begin(8)
+    attempts.end_all()
+    assert storage.names(ATTEMPTS) == [older]
 
 
-async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_answered(
+async def test_a_document_that_crashes_engines_is_a_dead_letter_and_the_others_are_answered(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     texts = ["one", "a killer", "two", "a staller", "three", "another killer"]
@@ -163,7 +165,7 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
         "d3": ("timeout", hung, 3),
         "d5": ("engine_crash", died, 3),
     }
-    # two together, then one for each of them alone
+    # two crashes of the whole unit, then one for each of these documents in isolation
     assert len(engines.started) == 1 + 2 + 3
     assert keeper.restarts == 5
     assert (runner.progress.answered, runner.progress.dead_letters) == (3, 3)
@@ -171,7 +173,7 @@ async def test_a_document_that_kills_engines_is_left_out_and_its_neighbours_are_
     assert config.storage.names(ATTEMPTS) == []
 
 
-async def test_units_beside_one_that_kills_the_engine_are_answered(
+async def test_units_that_run_concurrently_with_a_crashing_one_are_answered(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one", "a killer", "two"])
@@ -187,27 +189,27 @@ async def test_units_beside_one_that_kills_the_engine_are_answered(
     assert len(engines.started) <= 1 + 3 * (2 + 1)
 
 
-async def test_careful_reading_has_the_engine_alone_a_document_at_a_time(
+async def test_isolation_mode_reads_one_document_at_a_time_with_the_engine_exclusively(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    unit_of(config.storage, ["apple", "pear", "plum"], "careful.parquet")
+    unit_of(config.storage, ["apple", "pear", "plum"], "isolated.parquet")
     unit_of(config.storage, ["stone", "sand"] * 5)
     for _ in range(2):
         Attempts(config.storage, 1).begin(7)
     engine = FakeEngine(tiny_tokenizer)
     runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
-    files = {6: UNIT_FILE, 7: "careful.parquet", 8: UNIT_FILE}
+    files = {6: UNIT_FILE, 7: "isolated.parquet", 8: UNIT_FILE}
     await asyncio.gather(*(runner.run(number, file, 0, "plan") for number, file in files.items()))
-    asked = re.findall("apple|pear|plum|stone|sand", " ".join(engine.prompts))
-    first = asked.index("apple")
-    assert asked[first : first + 6] == ["apple", "apple", "pear", "pear", "plum", "plum"]
+    words = re.findall("apple|pear|plum|stone|sand", " ".join(engine.prompts))
+    first = words.index("apple")
+    assert words[first : first + 6] == ["apple", "apple", "pear", "pear", "plum", "plum"]
     ends = [event for event in engine.events if not event.startswith("first")]
-    of_careful = [e for e in ends if first < int(e.split()[1]) <= first + 6]
-    place = ends.index(of_careful[0])
-    assert ends[place : place + 12] == of_careful
+    isolated = [event for event in ends if first < int(event.split()[1]) <= first + 6]
+    position = ends.index(isolated[0])
+    assert ends[position : position + 12] == isolated
 
 
-async def test_a_document_that_two_workers_died_of_is_left_out_unread(
+async def test_a_document_in_flight_when_two_workers_died_is_a_dead_letter_unread(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one", "two", "three"])
@@ -224,7 +226,7 @@ async def test_a_document_that_two_workers_died_of_is_left_out_unread(
     assert not any("two" in prompt for prompt in engines.started[0].prompts)
 
 
-async def test_a_document_in_hand_once_may_be_innocent_and_is_read_first(
+async def test_a_document_in_flight_when_one_worker_died_is_read_first(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one", "two", "three"])
@@ -246,14 +248,14 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
         EngineError, match=f"{MOST_DEATHS_IN_A_ROW} engines .* the engine died"
     ) as e:
         await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
-    # two deaths were of them all together
+    # the first two crashes were of the whole unit, before isolation mode
     last = MOST_DEATHS_IN_A_ROW - 3
     assert e.value.message.endswith(f"died: in.parquet row {last}, id 'd{last}'")
     assert len(engines.started) == MOST_DEATHS_IN_A_ROW
     assert Ledger(config.storage).committed() == set()
 
 
-async def test_no_document_is_blamed_where_no_engine_answers_anything(
+async def test_no_document_is_blamed_if_no_engine_answers_anything(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one"])
@@ -265,11 +267,11 @@ async def test_no_document_is_blamed_where_no_engine_answers_anything(
     assert Ledger(config.storage).committed() == set()
 
 
-async def test_a_careful_unit_is_never_given_an_engine_that_died_beside_it(
+async def test_an_isolated_unit_never_gets_an_engine_that_another_unit_crashed(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["a killer"])
-    unit_of(config.storage, ["apple"], "careful.parquet")
+    unit_of(config.storage, ["apple"], "isolated.parquet")
     for _ in range(2):
         Attempts(config.storage, 1).begin(8)
     engines = Engines(tiny_tokenizer, dies_of="killer")
@@ -280,7 +282,7 @@ async def test_a_careful_unit_is_never_given_an_engine_that_died_beside_it(
 
     runner = UnitRunner(config, EngineSupervisor(start), None)
     await asyncio.gather(
-        runner.run(7, UNIT_FILE, 0, "plan"), runner.run(8, "careful.parquet", 0, "plan")
+        runner.run(7, UNIT_FILE, 0, "plan"), runner.run(8, "isolated.parquet", 0, "plan")
     )
     assert answered(config.storage, 8) == ["d0"]
     assert list(letters(config.storage, 7)) == ["d0"]
@@ -301,7 +303,7 @@ async def test_an_engine_that_died_idle_is_no_documents_fault(
     assert len(engines.started) == 2
 
 
-async def test_attempts_that_die_with_their_workers_are_bounded(
+async def test_attempts_whose_workers_die_are_bounded(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     unit_of(config.storage, ["one"])
@@ -310,7 +312,7 @@ async def test_attempts_that_die_with_their_workers_are_bounded(
         Attempts(config.storage, 1).begin(7)
     with pytest.raises(EngineError, match=f"unit 7: {MAX_ATTEMPTS} attempts of this run died"):
         await runner.run(7, UNIT_FILE, 0, "plan")
-    # those of a run before are no reason not to try
+    # the attempts of an earlier driver do not count
     resumed = UnitRunner(
         WorkerConfig(**{**vars(config), "lease": take_lease(config.storage)}),
         EngineSupervisor(Engines(tiny_tokenizer)),
@@ -319,7 +321,7 @@ async def test_attempts_that_die_with_their_workers_are_bounded(
     assert await resumed.run(7, UNIT_FILE, 0, "plan")
 
 
-async def test_an_attempt_that_ends_without_fault_of_a_document_leaves_no_record(
+async def test_an_attempt_that_a_storage_error_ends_leaves_no_record(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit_of(config.storage, ["one"])
@@ -351,7 +353,7 @@ async def test_an_engine_that_does_not_start_again_ends_the_run(
         await UnitRunner(config, EngineSupervisor(start), None).run(7, UNIT_FILE, 0, "plan")
 
 
-async def test_an_engine_is_replaced_once_however_many_saw_it_die(
+async def test_an_engine_is_replaced_once_when_several_units_report_its_death(
     tiny_tokenizer: ChatTokenizer,
 ) -> None:
     engines = Engines(tiny_tokenizer)
@@ -363,7 +365,7 @@ async def test_an_engine_is_replaced_once_however_many_saw_it_die(
     assert keeper.restarts == 1
 
 
-async def test_a_commit_that_is_refused_for_a_while_is_tried_again(
+async def test_a_commit_that_fails_for_a_while_is_repeated(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit_of(config.storage, ["one"])

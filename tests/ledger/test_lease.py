@@ -1,4 +1,4 @@
-"""Of several drivers on one OUTPUT the newest alone may commit, on a local disk and on S3."""
+"""Of several drivers on one OUTPUT only the newest may commit, on a local disk and on S3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _fenced(lease: Lease) -> bool:
     return False
 
 
-def test_whoever_comes_later_fences_all_before(storage: Storage) -> None:
+def test_a_newer_driver_fences_all_older_ones(storage: Storage) -> None:
     first = take_lease(storage)
     assert not _fenced(first)
     second, third = take_lease(storage), take_lease(storage)
@@ -30,27 +30,29 @@ def test_whoever_comes_later_fences_all_before(storage: Storage) -> None:
     assert [_fenced(lease) for lease in (first, second, third)] == [True, True, False]
 
 
-def test_of_many_at_once_each_has_its_own_generation_and_the_last_holds(storage: Storage) -> None:
+def test_concurrent_drivers_get_different_generations_and_the_newest_holds(
+    storage: Storage,
+) -> None:
     with ThreadPoolExecutor(8) as pool:
         leases = list(pool.map(take_lease, [storage] * 8))
     assert sorted(lease.generation for lease in leases) == list(range(1, 9))
     assert [lease.generation for lease in leases if not _fenced(lease)] == [8]
 
 
-def test_the_fenced_is_told_by_whom_where_and_when(storage: Storage) -> None:
+def test_a_fenced_driver_learns_by_whom_where_and_when(storage: Storage) -> None:
     first = take_lease(storage)
     take_lease(storage)
     take_lease(storage)
-    with pytest.raises(Fenced) as told:
+    with pytest.raises(Fenced) as fenced:
         first.check()
-    assert told.value.exit_code == 3
+    assert fenced.value.exit_code == 3
     for word in ("generation 3", f"process {os.getpid()} on {socket.gethostname()}, 20"):
-        assert word in told.value.message
-    assert "generation 1 and commits no more" in told.value.message
+        assert word in fenced.value.message
+    assert "this run, generation 1, may not commit any more" in fenced.value.message
 
 
-def test_workers_elsewhere_carry_it(storage: Storage) -> None:
-    carried = pickle.loads(pickle.dumps(take_lease(storage)))  # noqa: S301  # our own bytes
-    assert not _fenced(carried)
+def test_a_lease_that_was_sent_to_a_worker_can_be_checked_there(storage: Storage) -> None:
+    received = pickle.loads(pickle.dumps(take_lease(storage)))  # noqa: S301  # our own bytes
+    assert not _fenced(received)
     take_lease(storage)
-    assert _fenced(carried)
+    assert _fenced(received)

@@ -1,4 +1,4 @@
-"""The ledger: one commit a unit whoever races, parts published again from staging, nothing lost."""
+"""The ledger: one commit per unit under races; lost parts are published again from staging."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ def _record(ledger: Ledger, unit: int = 0) -> Commit:
     return Commit(
         unit=unit, plan="plan", ids="ids", rows=3, answered=2, dead_letters=1, reasons={"empty": 1},
         part=_staged(ledger, "part", unit, b"part"),
-        errors=_staged(ledger, "errors", unit, b"letters"),
+        errors=_staged(ledger, "errors", unit, b"dead letters"),
         prompt_tokens=10, cached_prompt_tokens=4, output_tokens=2, seconds=1.5, host="here",
         committed_at="now",
     )  # fmt: skip
 
 
-def _part(record: Commit) -> str:
+def _staged_part(record: Commit) -> str:
     assert record.part is not None
     return record.part.staged
 
 
-def test_the_first_job_stands_and_the_second_reads_it(ledger: Ledger) -> None:
+def test_the_first_job_is_recorded_and_later_drivers_read_it(ledger: Ledger) -> None:
     assert ledger.job() is None
     assert ledger.open_job({"fingerprint": "one"}) == {"fingerprint": "one"}
     assert ledger.open_job({"fingerprint": "two"}) == {"fingerprint": "one"}
     assert ledger.job() == {"fingerprint": "one"}
 
 
-def test_a_directory_that_holds_something_else_is_refused(ledger: Ledger) -> None:
+def test_an_output_that_contains_other_files_is_refused(ledger: Ledger) -> None:
     ledger.check_output_is_ours()
     ledger.storage.write("notes.txt", b"mine")
-    with pytest.raises(OutputError, match=r"holds notes\.txt and is no run of phifleet"):
+    with pytest.raises(OutputError, match=r"contains notes\.txt, but no phifleet run"):
         ledger.check_output_is_ours()
     ledger.open_job({})
     ledger.check_output_is_ours()
 
 
-def test_plans_are_read_as_they_were_written_and_the_first_of_a_number_stands(
+def test_plans_are_read_as_written_and_the_first_of_a_number_is_kept(
     ledger: Ledger,
 ) -> None:
     ledger.add_plan(0, PLAN)
@@ -77,15 +77,16 @@ def test_plans_are_read_as_they_were_written_and_the_first_of_a_number_stands(
     assert ledger.plans() == [PLAN, replace(PLAN, units=(), rows_files=())]
 
 
-def test_a_plan_whose_recording_is_asked_for_again_is_ours(
+def test_a_plan_whose_creation_the_client_repeats_is_ours(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = Storage.create
 
-    def lose_the_answer(storage: Storage, name: str, data: bytes) -> bool:
+    def create_twice(storage: Storage, name: str, data: bytes) -> bool:
+        """Repeat a request as a client does whose first answer was lost."""
         return create(storage, name, data) and create(storage, name, data)
 
-    monkeypatch.setattr(Storage, "create", lose_the_answer)
+    monkeypatch.setattr(Storage, "create", create_twice)
     assert ledger.add_plan(0, PLAN)
     assert not ledger.add_plan(0, replace(PLAN, rows_files=("theirs",)))
 
@@ -146,17 +147,17 @@ def test_a_plan_of_very_many_files_can_be_read(ledger: Ledger) -> None:
     assert ledger.plans() == [replace(PLAN, files=files)]
 
 
-def test_of_many_who_commit_a_unit_one_wins(ledger: Ledger) -> None:
+def test_one_of_many_concurrent_commits_of_a_unit_wins(ledger: Ledger) -> None:
     records = [_record(ledger) for _ in range(16)]
     with ThreadPoolExecutor(16) as pool:
-        won = list(pool.map(ledger.commit, records))
-    assert sum(won) == 1
-    (kept,) = ledger.commits([0])
-    assert kept == records[won.index(True)]
+        results = list(pool.map(ledger.commit, records))
+    assert sum(results) == 1
+    (committed,) = ledger.commits([0])
+    assert committed == records[results.index(True)]
     assert ledger.committed() == {0}
 
 
-def test_a_worker_that_is_asked_to_commit_again_has_already_won(ledger: Ledger) -> None:
+def test_repeating_a_commit_succeeds(ledger: Ledger) -> None:
     record = _record(ledger)
     assert ledger.commit(record) and ledger.commit(record)
 
@@ -167,7 +168,7 @@ def test_publishing_can_be_repeated_and_survives_a_swept_staging(ledger: Ledger)
     ledger.publish(record)
     ledger.publish(record)
     assert ledger.storage.read("part-000000.parquet") == b"part"
-    assert ledger.storage.read("_errors/part-000000.parquet") == b"letters"
+    assert ledger.storage.read("_errors/part-000000.parquet") == b"dead letters"
     ledger.sweep([PLAN])
     ledger.publish(record)
     assert ledger.storage.names("_run/staging") == []
@@ -186,7 +187,7 @@ def test_a_missing_or_changed_part_is_published_again(ledger: Ledger) -> None:
 def test_a_part_that_is_lost_with_its_staged_copy_is_named(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.commit(record)
-    ledger.storage.remove(_part(record))
+    ledger.storage.remove(_staged_part(record))
     with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
         ledger.repair([record])
     with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
@@ -196,35 +197,36 @@ def test_a_part_that_is_lost_with_its_staged_copy_is_named(ledger: Ledger) -> No
 def test_a_damaged_staged_copy_is_never_published(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.commit(record)
-    ledger.storage.write(_part(record), b"half")
+    ledger.storage.write(_staged_part(record), b"half")
     with pytest.raises(Incomplete):
         ledger.repair([record])
     assert not ledger.storage.exists("part-000000.parquet")
 
 
-def test_the_loser_of_a_unit_leaves_no_staging(ledger: Ledger) -> None:
+def test_discarding_a_commit_deletes_its_staged_files(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.discard(record)
     assert ledger.storage.names("_run/staging") == []
 
 
-def test_a_sweep_leaves_what_a_newer_run_has_under_way(storage: Storage) -> None:
+def test_a_sweep_keeps_the_files_of_a_newer_run(storage: Storage) -> None:
     ledger, attempts = Ledger(storage), Attempts(storage, 1)
     own, newer = _record(ledger, unit=2), _record(ledger, unit=3)
     attempts.begin(2)
-    under_way = attempts.begin(3).record
+
+    running = attempts.begin(3).record
     index = f"{new_index(1)}/text-00000.parquet"
     storage.write(index, b"text")
     ledger.sweep([PLAN])
-    assert not storage.exists(_part(own))
-    assert storage.names("_run/attempts") == [under_way]
+    assert not storage.exists(_staged_part(own))
+    assert storage.names("_run/attempts") == [running]
     assert storage.exists(index)
     ledger.commit(newer)
     ledger.publish(newer)
     assert storage.read("part-000003.parquet") == b"part"
 
 
-def test_a_sweep_removes_an_index_that_came_second(storage: Storage) -> None:
+def test_a_sweep_deletes_an_index_that_became_no_plan(storage: Storage) -> None:
     ledger = Ledger(storage)
     first, second = new_index(0), new_index(0)
     for directory in (first, second):
@@ -236,16 +238,16 @@ def test_a_sweep_removes_an_index_that_came_second(storage: Storage) -> None:
     assert storage.names(first) == ["rows-00000.parquet"]
 
 
-def test_a_sweep_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
+def test_a_sweep_deletes_the_temporary_file_of_a_killed_writer(tmp_path: Path) -> None:
     ledger = Ledger(Storage(str(tmp_path)))
-    whole = tmp_path / new_staged("part", 1)
-    whole.parent.mkdir(parents=True)
-    whole.with_name(f".{whole.name}.half").touch()
+    staged = tmp_path / new_staged("part", 1)
+    staged.parent.mkdir(parents=True)
+    staged.with_name(f".{staged.name}.half").touch()
     ledger.sweep([PLAN])
-    assert list(whole.parent.iterdir()) == []
+    assert list(staged.parent.iterdir()) == []
 
 
-def test_a_sweep_leaves_names_that_it_does_not_know(storage: Storage) -> None:
+def test_a_sweep_keeps_unknown_names(storage: Storage) -> None:
     names = ("_run/staging/.nfs0001", "_run/attempts/notes", "_run/index/notes")
     for name in names:
         storage.write(name, b"")

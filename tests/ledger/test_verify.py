@@ -1,4 +1,4 @@
-"""Verify finds what is lost, doubled, damaged, strange or unfinished, and nothing else."""
+"""Verify reports what is lost, duplicated, damaged, unknown or unfinished, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ UNITS = tuple(
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """A finished run of two units, three documents each, the last of each a dead letter."""
-    made = Storage(str(tmp_path))
-    ledger = Ledger(made)
-    _write(made, "_run/index/rows.parquet", pa.table({"doc_id": IDS, "id_hash": hash_ids(IDS)}))
+    """Return the OUTPUT of a finished run of two units with three documents each, of which the last
+    is a dead letter."""
+    storage = Storage(str(tmp_path))
+    ledger = Ledger(storage)
+    _write(storage, "_run/index/rows.parquet", pa.table({"doc_id": IDS, "id_hash": hash_ids(IDS)}))
     files = (SourceFile("a.parquet", 1, "v"),)
     ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows.parquet",), {}))
     for unit in (0, 1):
         _commit(ledger, unit, [f"d{3 * unit}", f"d{3 * unit + 1}"], [f"d{3 * unit + 2}"])
     ledger.write_manifest({"documents": 6})
-    return made
+    return storage
 
 
 def _write(storage: Storage, name: str, table: pa.Table) -> StagedFile:
@@ -54,18 +55,19 @@ def _commit(
     failed: Sequence[str] = (),
     plan: str | None = None,
 ) -> None:
-    """`failed` are documents of which a task failed, one that is answered beside them. `plan` is
-    the digest of another plan than the one that is there."""
+    """Commit and publish a unit. `dead` are documents with a dead letter of the whole document,
+    `failed` those with dead letters of tasks only; the first answered document has one too. `plan`
+    is the digest of the unit's plan, by default that of the recorded one."""
     failed = [*failed, answered[0]]
     part = pa.table({"id": answered, "summary": [{"text": "s"}] * len(answered)})
     tasks = [*[None] * len(dead), *["summary"] * len(failed)]
-    letters = pa.table({"doc_id": [*dead, *failed], "task": pa.array(tasks, pa.string())})
+    dead_letters = pa.table({"doc_id": [*dead, *failed], "task": pa.array(tasks, pa.string())})
     record = Commit(
         unit=unit, plan=plan or ledger.plans()[0].digest,
-        ids=digest_ids(accounted_hashes(part, letters)),
+        ids=digest_ids(accounted_hashes(part, dead_letters)),
         rows=3, answered=len(answered), dead_letters=len(dead), reasons={},
         part=_write(ledger.storage, f"_run/staging/p{unit}", part),
-        errors=_write(ledger.storage, f"_run/staging/e{unit}", letters),
+        errors=_write(ledger.storage, f"_run/staging/e{unit}", dead_letters),
         prompt_tokens=1, cached_prompt_tokens=0, output_tokens=1, seconds=1.0, host="h",
         committed_at="now",
     )  # fmt: skip
@@ -97,11 +99,11 @@ def remove_part_with_its_copy(storage: Storage) -> None:
     storage.remove_matching("_run/staging", lambda _: True)
 
 
-def add_stranger(storage: Storage) -> None:
+def add_unknown_part(storage: Storage) -> None:
     storage.copy("part-000001.parquet", "part-000009.parquet")
 
 
-def add_strange_letters(storage: Storage) -> None:
+def add_unknown_dead_letters(storage: Storage) -> None:
     storage.copy("_errors/part-000001.parquet", "_errors/other.parquet")
 
 
@@ -113,7 +115,7 @@ def drop_manifest(storage: Storage) -> None:
     storage.remove("_manifest.json")
 
 
-def date_manifest(storage: Storage) -> None:
+def write_older_manifest(storage: Storage) -> None:
     Ledger(storage).write_manifest({"documents": 3})
 
 
@@ -134,42 +136,42 @@ def swap_ids(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "wanted"),
+    ("change", "expected"),
     [
-        (remove_part, "part-000001.parquet: missing; run again to publish it"),
-        (remove_part_with_its_copy, "part-000001.parquet: missing; its copy is gone: put the file"),
+        (remove_part, "part-000001.parquet: missing; run the same command again to publish"),
+        (remove_part_with_its_copy, "part-000001.parquet: missing; its staged copy is gone too"),
         (damage_part, "part-000001.parquet: its content is not what was committed"),
-        (add_stranger, "part-000009.parquet: no commit knows this file"),
-        (add_strange_letters, "_errors/other.parquet: no commit knows this file"),
+        (add_unknown_part, "part-000009.parquet: no commit names this file"),
+        (add_unknown_dead_letters, "_errors/other.parquet: no commit names this file"),
         (drop_commit, "1 of 2 units are not committed"),
-        (drop_manifest, "there is no _manifest.json"),
-        (date_manifest, "_manifest.json tells of 3 documents, 6 are committed"),
+        (drop_manifest, "_manifest.json does not exist; run the same command again"),
+        (write_older_manifest, "_manifest.json states 3 documents, but 6 are committed"),
         (recommit(["d3"], ["d5"]), "1 documents of the input are in no part"),
-        (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents stand more than once"),
-        (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents stand more than once"),
+        (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents occur more than once in the output"),
+        (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents occur more than once in the output"),
         (recommit(["d3", "d4", "x"], ["d5"]), "1 documents of the output are not in the input"),
         (recommit(["d3", "d1"], ["d5"]), "unit 1: its commit accounts for 3 documents, which are"),
         (recommit(["d3", "d4"], ["d5"], "p"), "unit 1: its commit, made on h, is of a plan that"),
-        (swap_ids, "unit 1: its files hold other documents than its commit says"),
+        (swap_ids, "unit 1: its files contain other documents than its commit states"),
     ],
 )
-def test_what_is_wrong_is_said(
-    storage: Storage, change: Callable[[Storage], None], wanted: str
+def test_every_fault_is_reported(
+    storage: Storage, change: Callable[[Storage], None], expected: str
 ) -> None:
     change(storage)
-    verdict = verify(storage)
-    assert not verdict.complete
-    assert any(wanted in problem for problem in verdict.problems), verdict.problems
+    report = verify(storage)
+    assert not report.complete
+    assert any(expected in problem for problem in report.problems), report.problems
 
 
 def test_documents_that_two_units_exchanged_are_named_by_unit(storage: Storage) -> None:
     for unit, answered, dead in ((0, ["d0", "d3"], ["d2"]), (1, ["d1", "d4"], ["d5"])):
         storage.remove(f"_run/commits/{unit:06d}.json")
         _commit(Ledger(storage), unit, answered, dead)
-    named = [each for each in verify(storage).problems if each.startswith("unit ")]
-    assert [each.partition(":")[0] for each in named] == ["unit 0", "unit 1"]
+    problems = [line for line in verify(storage).problems if line.startswith("unit ")]
+    assert [line.partition(":")[0] for line in problems] == ["unit 0", "unit 1"]
 
 
-def test_a_place_without_a_run_is_not_complete(tmp_path: Path) -> None:
-    verdict = verify(Storage(str(tmp_path / "empty")))
-    assert "holds no plan" in verdict.problems[0]
+def test_a_directory_without_a_run_is_not_complete(tmp_path: Path) -> None:
+    report = verify(Storage(str(tmp_path / "empty")))
+    assert "empty contains no plan" in report.problems[0]

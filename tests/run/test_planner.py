@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from pipelines.corpus.files import list_files, open_corpus
+from pipelines.corpus.files import list_files
 from pipelines.corpus.index import IndexConfig, cut_spans
+from pipelines.corpus.rows import open_corpus
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CPU, CostModel
 from pipelines.models.resolve import Model

@@ -21,6 +21,11 @@ from serve.spec import parse_serve
             {"compute": {"gpus_per_replica": 1, "tensor_parallel": 2}},
             "compute.tensor_parallel: got 2, must be at most gpus_per_replica, which is 1, or 1",
         ),
+        (
+            {"feedback": {"path": "sftp://host/f"}},
+            "feedback.path: got 'sftp://host/f', must be a local directory, or a URL that begins "
+            "with s3://, gs:// or abfs://",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_path_and_the_remedy(data: Any, told: str) -> None:
@@ -33,3 +38,10 @@ def test_a_pool_may_be_left_out_or_be_without_engines() -> None:
     assert list(parse_serve({}).pools.by_name) == ["short"]
     pools = parse_serve({"pools": {"long": {"min": 0}}}).pools
     assert pools.by_name["long"].min == 0
+
+
+@pytest.mark.parametrize("path", ["f", "/f", "file:///f", "s3://b/f", "gs://b/f", "abfs://c/f"])
+def test_feedback_may_go_wherever_answers_may(path: str) -> None:
+    feedback = parse_serve({"feedback": {"path": path}}).feedback
+    assert feedback is not None
+    assert feedback.path == path

@@ -1,4 +1,4 @@
-"""Stores that cannot be used are one clear line, and those that can mean the same."""
+"""A store that cannot be used is reported in one line; all others behave alike."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _job(directory: Path, *, source: str, output: str) -> str:
     return str(path)
 
 
-def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line with which a command ends with exit code 2."""
+def _error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the only line of standard error of a command, which must end with exit code 2."""
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -46,20 +46,20 @@ NO_OUTPUT = [
 
 
 @pytest.mark.parametrize("url", NO_OUTPUT)
-def test_a_place_without_exclusive_creation_is_refused_before_anything_starts(
+def test_an_output_without_exclusive_creation_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
 ) -> None:
     job = _job(tmp_path, source=str(tmp_path), output=url)
-    line = _refusal(capsys, "run", job)
+    line = _error_line(capsys, "run", job)
     assert f"phifleet: output.path: {url}: " in line and "docs/guarantees.md" in line
-    assert url in _refusal(capsys, "status", url)
-    assert url in _refusal(capsys, "verify", url)
+    assert url in _error_line(capsys, "status", url)
+    assert url in _error_line(capsys, "verify", url)
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "reason"),
     [
-        ("memory://corpus", "this process alone can see"),
+        ("memory://corpus", "is visible only to this process"),
         ("s4://bucket/corpus", "Protocol not known: s4"),
         ("hdfs://host:8020/corpus", "needs Java and Hadoop's libhdfs"),
         ("dbfs://corpus", "cannot be opened"),
@@ -67,21 +67,23 @@ def test_a_place_without_exclusive_creation_is_refused_before_anything_starts(
     ],
 )
 def test_an_input_that_cannot_be_opened_is_refused_before_anything_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, why: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, reason: str
 ) -> None:
     job = _job(tmp_path, source=url, output=str(tmp_path / "out"))
-    line = _refusal(capsys, "run", job)
-    assert f"phifleet: input.path: {url}: " in line and why in line
+    line = _error_line(capsys, "run", job)
+    assert f"phifleet: input.path: {url}: " in line and reason in line
     assert not (tmp_path / "out").exists()
 
 
-def test_azure_without_credentials_is_told_what_to_set(
+def test_azure_without_credentials_is_refused_naming_the_variable_to_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("adlfs").AzureBlobFileSystem.clear_instance_cache()
+    adlfs = pytest.importorskip("adlfs")
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    # fsspec would reuse a client that another test opened with credentials
+    adlfs.AzureBlobFileSystem.clear_instance_cache()
     job = _job(tmp_path, source=str(tmp_path), output="abfs://container/out")
-    assert "AZURE_STORAGE_ACCOUNT_NAME" in _refusal(capsys, "run", job)
+    assert "AZURE_STORAGE_ACCOUNT_NAME" in _error_line(capsys, "run", job)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,8 @@ def test_azure_without_credentials_is_told_what_to_set(
 def test_a_missing_package_is_named_with_its_remedy(
     tmp_path: Path, url: str, package: str, extra: str, section: str
 ) -> None:
-    places = {"input": str(tmp_path), "output": str(tmp_path / "out"), section: url}
-    job = _job(tmp_path, source=places["input"], output=places["output"])
+    urls = {"input": str(tmp_path), "output": str(tmp_path / "out"), section: url}
+    job = _job(tmp_path, source=urls["input"], output=urls["output"])
     program = (
         f"import sys; sys.modules[{package!r}] = None; from jobs.cli import main; "
         f"sys.exit(main(['run', {job!r}]))"
@@ -127,34 +129,32 @@ def test_an_input_file_that_changed_and_kept_its_size_has_another_version(
     assert after[1] != before[1]
 
 
-def test_a_versions_surest_sign_goes_first() -> None:
+def test_a_version_is_taken_from_the_most_reliable_field() -> None:
     assert version_of({"mtime": 5, "generation": "7", "etag": "e"}) == "7"
     assert version_of({"last_modified": "monday", "etag": "e"}) == "e"
     assert version_of({"size": 5}) == ""
 
 
 @pytest.mark.parametrize("protocol", ["gs", "abfs"])
-def test_a_bucket_that_is_not_there_is_a_storage_error(
-    protocol: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_missing_bucket_is_a_storage_error(protocol: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(protocol)
     storage = Storage(f"{protocol}://no-such-bucket/out")
-    for verb in (storage.create, storage.write):
+    for operation in (storage.create, storage.write):
         with pytest.raises(StorageError, match="no-such-bucket/out/a: cannot"):
-            verb("a", b"")
+            operation("a", b"")
     with pytest.raises(InputError, match="no-such-bucket"):
         list_files(storage.url)
 
 
-def test_azure_keys_that_may_only_read_are_a_storage_error(
+def test_a_read_only_azure_key_is_a_storage_error(
     abfs: AzureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = Storage(f"{abfs.new_bucket()}/out")
     for name in ("d/a", "d/b"):
         storage.write(name, b"")
-    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", abfs.only_to_read())
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", abfs.read_only_connection())
     storage.filesystem.clear_instance_cache()
-    with pytest.raises(StorageError, match=r"out/d: cannot remove"):
+    with pytest.raises(StorageError, match=r"out/d: cannot delete"):
         storage.remove("d")
     with pytest.raises(StorageError, match=r"out/d/c: cannot create"):
         storage.create("d/c", b"")
@@ -170,7 +170,7 @@ def test_a_record_of_any_size_is_created_by_one_request(
     with FaultyProxy(s3.endpoint, share=0.0, seed=0) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         storage.filesystem.clear_instance_cache()
-        # a plan of some 300,000 files
+        # as large as the plan of about 300,000 files
         assert storage.create("plan", bytes(101 * 2**20))
         assert (proxy.requests["POST"], proxy.requests["PUT"]) == (0, 1)
         assert not storage.create("plan", b"")
@@ -186,6 +186,6 @@ def test_a_run_on_other_buckets_is_complete_and_may_be_repeated(
     output = f"{server.new_bucket()}/out"
     run = QuickRun(tmp_path, output, 50, **server.environment)
     for _ in range(2):
-        code, told, errors = run()
-        assert (code, told["status"], told["documents"]) == (0, "done", 50), errors
+        code, result, errors = run()
+        assert (code, result["status"], result["documents"]) == (0, "done", 50), errors
     assert phifleet("verify", output).returncode == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import StorageError
+from pipelines.errors import OutputError, StorageError
 from pipelines.storage import Storage
-from serve.routes.feedback import FeedbackWriter
+from serve.routes.feedback import FeedbackWriter, feedback_storage
 from serve.wire import FeedbackRequest
 
 VERDICT = FeedbackRequest(answer="a", verdict="right")
@@ -117,3 +119,18 @@ async def test_a_failed_write_raises_and_later_feedback_is_stored(tmp_path: Path
     with pytest.raises(StorageError):
         await first
     assert await asyncio.gather(*others) in stored_in(tmp_path)
+
+
+def test_a_store_that_cannot_be_opened_is_refused_at_the_start_and_its_key_is_named() -> None:
+    with pytest.raises(OutputError, match=r"^feedback\.path: sftp://host/f: "):
+        feedback_storage("sftp://host/f")
+
+
+def test_a_missing_client_is_refused_at_the_start_and_its_key_is_named() -> None:
+    program = (
+        "import sys; sys.modules['gcsfs'] = None; "
+        "from serve.routes.feedback import feedback_storage; feedback_storage('gs://b/f')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "OutputError: feedback.path: gs://b/f: a package is missing here" in done.stderr
+    assert "pip install 'phifleet[gcs]'" in done.stderr
