@@ -199,7 +199,7 @@ async def _turn(
         async def one(number: int) -> Chat:
             async with free:
                 text = _message(f"{name} {number}", number, options.characters)
-                return await _chat(client, text, options.max_answer_tokens)
+                return await _chat(client, text, options.answer_tokens)
 
         began = time.monotonic()
         chats = await asyncio.gather(*(one(number) for number in range(count)))
