@@ -40,6 +40,7 @@ from pipelines.text.lengths import MAP_REDUCE, SINGLE
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 LENGTHS = (4096, 8192, 16_384, 32_768, 65_536, 128_000)
+"""The default lengths of documents, in tokens."""
 # Each measurement reads at least this many tokens, and at least one document.
 _MIN_TOKENS = 65_536
 _MAX_SUMMARY_WORDS = 4
@@ -60,6 +61,7 @@ PHI3_MINI = Model(
     vocab_size=32_064,
     tied_embeddings=False,
 )
+"""The model whose FLOPs are computed."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ from pipelines.run.prepared import PreparedJob, prepare_job
 from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION
 
 WORKLOADS = ("chunks", "documents", "long")
+"""Pieces of 2,000 characters; whole texts of up to 4,096 tokens; texts of 40,000 characters."""
 TASK_COUNTS = (1, 4)
+"""Numbers of tasks for each document that are compared."""
 _CHUNKS, _CHUNK_CHARACTERS = 2760, 2000
 _REPETITIONS = 6
 _LONG_DOCUMENTS, _LONG_CHARACTERS = 24, 40_000

@@ -95,10 +95,10 @@ class Author:
     `injection_share` is the probability that a text contains a prompt injection (an instruction to
     the model), and, drawn separately, that it contains a control string of Phi-3.
 
-    `difficulty` is a probability. Above 0 it makes texts harder: that share of the keys has a word
-    in common with another key, that share consists of invented words, that share of the openings is
-    a repetitive line, a third of that share of the texts has repeated filler lines, and more keys
-    are stated twice or three times or have lists as values.
+    `difficulty`, from 0 to 1, makes texts harder. It is the probability that a key has a word in
+    common with another key, that a key consists of invented words, and that an opening from the
+    reference is a repetitive line; a third of it is the probability that filler lines repeat. It
+    also raises the share of keys that are stated two or three times or have lists as values.
     """
 
     def __init__(
@@ -138,18 +138,18 @@ class Author:
     def openings(self, count: int) -> list[str]:
         """Return the texts that `count` chunks of one document begin with: the document's opening,
         then ends of lines, each from a filler line near the one before or from a fact."""
-        pick, lines = self.random, _filler_lines()
-        position, max_step = pick.randrange(len(lines)), pick.choice((1, 5, 50))
+        rng, lines = self.random, _filler_lines()
+        position, max_step = rng.randrange(len(lines)), rng.choice((1, 5, 50))
         openings = [self.opening()]
         while len(openings) < count:
-            position += pick.randint(1, max_step)
+            position += rng.randint(1, max_step)
             line = lines[position % len(lines)]
             if self.draw_hard(self.difficulty):
-                line = pick.choice(_repetitive_lines())
-            elif pick.random() < 0.2:
-                line = rules.line(self.key(), self.value(pick.choice(KINDS)))
+                line = rng.choice(_repetitive_lines())
+            elif rng.random() < 0.2:
+                line = rules.line(self.key(), self.value(rng.choice(KINDS)))
             word_starts = [match.start() for match in re.finditer(r"\S+", line)]
-            openings += [line[pick.choice(word_starts) :]] if word_starts else []
+            openings += [line[rng.choice(word_starts) :]] if word_starts else []
         return openings
 
     def draw_hard(self, share: float) -> bool:
@@ -170,65 +170,63 @@ class Author:
 
     def value(self, kind: str) -> str:
         """Return a random value of a kind, one of KINDS, as it is written in a text."""
-        pick = self.random
+        rng = self.random
         match kind:
             case "code":
-                letters = string.ascii_uppercase if pick.random() < 0.5 else string.ascii_lowercase
-                code = "".join(pick.choices(letters + string.digits, k=pick.randint(4, 8)))
-                return f"{code[:3]}-{code[3:]}" if pick.random() < 0.3 else code
+                letters = string.ascii_uppercase if rng.random() < 0.5 else string.ascii_lowercase
+                code = "".join(rng.choices(letters + string.digits, k=rng.randint(4, 8)))
+                return f"{code[:3]}-{code[3:]}" if rng.random() < 0.3 else code
             case "integer":
-                return str(pick.randint(0, 10 ** pick.randint(1, 6)))
+                return str(rng.randint(0, 10 ** rng.randint(1, 6)))
             case "number":
-                return f"{pick.randint(0, 9999)}.{pick.randint(1, 9)}"
+                return f"{rng.randint(0, 9999)}.{rng.randint(1, 9)}"
             case "date":
-                return (
-                    f"{pick.randint(1950, 2030)}-{pick.randint(1, 12):02}-{pick.randint(1, 28):02}"
-                )
+                return f"{rng.randint(1950, 2030)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
             case "boolean":
-                return pick.choice(("yes", "no"))
+                return rng.choice(("yes", "no"))
         words = self._words(1, 3)
-        return words.title() if pick.random() < 0.5 else words
+        return words.title() if rng.random() < 0.5 else words
 
     def _invented(self) -> str:
         """Return one or two words that no text contains, of several tokens each."""
-        pick = self.random
+        rng = self.random
         return " ".join(
-            "".join(pick.choice(_CONSONANTS) + pick.choice(_VOWELS) for _ in range(syllables))
-            for syllables in pick.choices((2, 3), k=pick.randint(1, 2))
+            "".join(rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(syllables))
+            for syllables in rng.choices((2, 3), k=rng.randint(1, 2))
         )
 
     def _facts(self, keys: int) -> tuple[Fact, ...]:
-        pick = self.random
+        rng = self.random
         facts: list[Fact] = []
         names: list[str] = []
         for _ in range(keys):
             names.append(self.key(similar_to=names[-1] if names else ""))
         for key in dict.fromkeys(names):
-            kind = pick.choice(KINDS)
-            is_list = kind in ("string", "code") and pick.random() < 0.15 + self.difficulty
-            lines = pick.choice((2, 2, 3)) if pick.random() < 0.05 + 1.5 * self.difficulty else 1
+            kind = rng.choice(KINDS)
+            is_list = kind in ("string", "code") and rng.random() < 0.15 + self.difficulty
+            lines = rng.choice((2, 2, 3)) if rng.random() < 0.05 + 1.5 * self.difficulty else 1
             for _ in range(lines):
-                values = {self.value(kind) for _ in range(pick.randint(1, 3) if is_list else 1)}
+                values = {self.value(kind) for _ in range(rng.randint(1, 3) if is_list else 1)}
                 facts.append(Fact(key, rules.listed(sorted(values)), kind, is_list))
-        pick.shuffle(facts)
+        rng.shuffle(facts)
         return tuple(facts)
 
     def _topic(self) -> tuple[tuple[str, ...], list[str]]:
         """Return the labels of a text, and the lines that decide between them."""
-        pick = self.random
-        style = pick.random()
+        rng = self.random
+        style = rng.random()
         if style < 0.45:
-            labels = pick.sample(list(rules.THEMES), pick.randint(2, 4))
-            words = pick.sample(rules.THEMES[labels[0]], 4)
-            evidence = [pick.choice(_THEME_LINES).format(*words)]
+            labels = rng.sample(list(rules.THEMES), rng.randint(2, 4))
+            words = rng.sample(rules.THEMES[labels[0]], 4)
+            evidence = [rng.choice(_THEME_LINES).format(*words)]
         else:
             labels = []
             while len(labels) < 2:
-                labels = list(dict.fromkeys(self.key() for _ in range(pick.randint(2, 4))))
+                labels = list(dict.fromkeys(self.key() for _ in range(rng.randint(2, 4))))
             evidence = [rules.line(rules.TOPIC, labels[0])]
         if style > 0.9:
             evidence = []
-        pick.shuffle(labels)
+        rng.shuffle(labels)
         return tuple(labels), evidence
 
     def _injections(self) -> list[str]:

@@ -14,6 +14,7 @@ from pipelines.tasks.kinds import Question, repair_question, tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer
 
 MAX_PROMPT_TOKENS = 4096
+"""Limit of a combining prompt, and of answers that are never cut off."""
 QUESTION_WORDINGS = (
     "What is the {}?",
     "What is the {}?",

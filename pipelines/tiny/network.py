@@ -22,6 +22,7 @@ SHAPE = phi3.Shape(
     short_factors=[1.0] * (phi3.HEAD_SIZE // 2),
     long_factors=[1.0] * (phi3.HEAD_SIZE // 2),
 )
+"""The sizes of the network. All rope factors are 1: the rotary frequencies are not stretched."""
 _INITIAL_DEVIATION = 0.02
 
 

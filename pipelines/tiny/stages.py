@@ -10,6 +10,7 @@ COPYING, BARE, QUOTING, ASKING = "copying", "bare", "quoting", "asking"
 LABELLING, FILLING = "labelling", "filling"
 WHOLE, PART, COMBINING = "whole", "part", "combining"
 WARM_UP_STEPS = 150
+"""Steps in which the learning rate rises, at the start and after every restart."""
 _FINAL_RATE = 0.02
 
 
