@@ -39,7 +39,7 @@ SINGLE_PASS_TOKENS = TRAINED_LENGTHS.single_pass_tokens
 LONG_DOCUMENTS = LongDocuments(
     single_pass_tokens=SINGLE_PASS_TOKENS, chunk_tokens=TRAINED_LENGTHS.chunk_tokens
 )
-"""How documents are read in an evaluation."""
+"""The settings for long documents in an evaluation."""
 _MAX_SUMMARY_WORDS = 40
 # Fewer long documents than short ones are read (about this many tokens of each length), and more
 # questions are asked about each.

@@ -36,8 +36,8 @@ from pipelines.tiny.author import Text
 ASK, UNSTATED, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = CATEGORIES = (
     "ask", "not stated", "extract", "classify", "summarize", "quote",
 )  # fmt: skip
-"""What is scored: answers to ask tasks whose key the text states, and does not state; extract
-fields; labels; summaries; and the quotes for what the text states."""
+"""The scored categories: answers to ask tasks whose key the text states, and does not state;
+extract fields; labels; summaries; and the quotes for facts that the text states."""
 QUESTION_PREFIX = "What is the "
 """The start of the question of every ask task; the key and a question mark follow."""
 
