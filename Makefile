@@ -1,16 +1,17 @@
-# Every target sets up what it needs on a fresh clone, once.
-#   make demo    the main job on real text, no network for the model, no GPU
-#   make test    all tests            make check   ruff, mypy, imports
-#   make chaos   fault injection: kills runs at random moments; N=100, or N=50 S=s3; ENGINE=quick is faster
-#   make bench   the comparison of the README
+# Every target installs what it needs into .venv when it first runs.
+#   make demo    run an example job on real text with the built-in model: no GPU, no model download
+#   make test    run all tests
+#   make check   run ruff and mypy
+#   make chaos   fault injection: kill runs at random moments (N=100, or N=50 S=s3; ENGINE=quick is faster)
+#   make bench   run the benchmark of the README
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Where PyTorch's CPU build comes from when pip is not already set up to find it.
+# The index of PyTorch's CPU build, used if pip's own configuration does not find that build.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 OUTPUT ?= phifleet-demo
 
-# Number of faults, storage and engine of `make chaos`; S=s3 uses an S3 server with failing requests.
+# `make chaos`: number of faults, storage (S=s3 is an S3 server that returns errors at random), and engine.
 N ?= 10
 S ?= local
 ENGINE ?= real

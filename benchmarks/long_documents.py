@@ -1,8 +1,9 @@
-"""What a long document costs in one pass and in chunks, by its length: one table.
+"""Compares the cost of reading a long document in one pass and in chunks, by its length.
 
-The real engine with the built-in model, one engine for whole documents and one for chunks, in
-turns; medians. FLOPs are those of Phi-3-mini by the cost model, for the very passages that were
-read. Seconds are this machine's with a tiny model, whose attention weighs less than Phi-3's.
+Runs the real engine with the built-in model: in turns, one engine for whole documents and one for
+chunks. Prints one table of medians. The FLOPs are those of Phi-3-mini for the same passages,
+computed by the cost model. The seconds are measured on this machine with a tiny model, whose
+attention is a smaller part of the cost than that of Phi-3.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ from pipelines.text.lengths import MAP_REDUCE, SINGLE
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 LENGTHS = (4096, 8192, 16_384, 32_768, 65_536, 128_000)
-# At least so many tokens are read for one measurement, and at least one document.
-_LEAST_TOKENS = 65_536
-_WORDS = 4
-# The shape in Phi-3-mini-128k-instruct's config.json.
+"""The default lengths of documents, in tokens."""
+# Each measurement reads at least this many tokens, and at least one document.
+_MIN_TOKENS = 65_536
+_MAX_SUMMARY_WORDS = 4
+# The sizes in config.json of Phi-3-mini-128k-instruct.
 PHI3_MINI = Model(
     name="microsoft/Phi-3-mini-128k-instruct",
     revision="",
@@ -60,12 +62,14 @@ PHI3_MINI = Model(
     vocab_size=32_064,
     tied_embeddings=False,
 )
+"""The model whose FLOPs are computed."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What documents of one length took, read in one way. `prefill_tokens` and `flops` are those of
-    one document, `seconds` of all `documents` together."""
+    """The measured cost of documents of one length, read by one strategy. `passages`,
+    `prefill_tokens` and `flops` are those of one document, `seconds` those of all `documents`
+    together."""
 
     tokens: int
     strategy: str
@@ -77,16 +81,17 @@ class Cost:
 
 
 def main() -> int:
+    """Measure, print the table, and write all measurements as JSON. Returns the exit code."""
     options = _options()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     model = resolve("tiny-random")
-    tokens = load_tokenizer(model.path)
+    tokenizer = load_tokenizer(model.path)
     costs: list[Cost] = []
-    with _noise_aside():
+    with _stdout_to_stderr():
         for turn in range(options.runs):
             for strategy in (SINGLE, MAP_REDUCE):
-                costs += asyncio.run(_measure(strategy, model, tokens, options.lengths))
+                costs += asyncio.run(_measure(strategy, model, tokenizer, options.lengths))
             print(f"turn {turn + 1} of {options.runs} done", file=sys.stderr, flush=True)
     for line in describe_machine()[:2]:
         console.print(line, soft_wrap=True)
@@ -99,91 +104,100 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="runs of each way (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each strategy (default: 3)")
     parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS), metavar="TOKENS")
     parser.add_argument("--output", type=Path, default=Path("build/long_documents.json"))
     return parser.parse_args()
 
 
 @contextmanager
-def _noise_aside() -> Iterator[None]:
-    """What vLLM prints on standard output goes to standard error."""
-    kept = os.dup(1)
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirect standard output to standard error during the block, because vLLM logs to both."""
+    stdout = os.dup(1)
     os.dup2(2, 1)
     try:
         yield
     finally:
         sys.stdout.flush()
-        os.dup2(kept, 1)
+        os.dup2(stdout, 1)
 
 
 async def _measure(
-    strategy: str, model: Model, tokens: ChatTokenizer, lengths: Sequence[int]
+    strategy: str, model: Model, tokenizer: ChatTokenizer, lengths: Sequence[int]
 ) -> list[Cost]:
-    """All lengths with one engine, which is as long as its prompts need."""
-    wanted = LongDocuments(strategy=strategy)  # type: ignore[arg-type]  # one of its literals
-    tasks = prepare_tasks((SummarizeTask(name="s", max_words=_WORDS),), wanted, model, tokens)
-    longest = tasks.reading.chunk_prompt_limit if strategy == MAP_REDUCE else model.max_model_len
-    engine = VllmEngine(EngineConfig(model, longest, gpu=False), tokens)
+    """Measure all lengths with one engine, whose maximum length is that of its longest prompt."""
+    # mypy sees a string, not one of the literals of the field
+    spec = LongDocuments(strategy=strategy)  # type: ignore[arg-type]
+    summarize = SummarizeTask(name="s", max_words=_MAX_SUMMARY_WORDS)
+    tasks = prepare_tasks((summarize,), spec, model, tokenizer)
+    is_chunked = strategy == MAP_REDUCE
+    max_model_len = tasks.reading.chunk_prompt_limit if is_chunked else model.max_model_len
+    engine = VllmEngine(EngineConfig(model, max_model_len, gpu=False), tokenizer)
     try:
-        await answer_document(Document("warm", _text(1000, tokens, 0)), tasks, engine)
+        await answer_document(Document("warm", _text(1000, tokenizer, 0)), tasks, engine)
         return [await _cost(length, strategy, tasks, engine) for length in lengths]
     finally:
         engine.shutdown()
 
 
 async def _cost(length: int, strategy: str, tasks: TaskSet, engine: VllmEngine) -> Cost:
-    count = max(1, _LEAST_TOKENS // length)
+    count = max(1, _MIN_TOKENS // length)
     texts = [_text(length, tasks.tokenizer, number) for number in range(count)]
-    began = time.monotonic()
+    started_at = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number, text in enumerate(texts):
-            group.create_task(_answered(Document(str(number), text), tasks, engine))
-    seconds = time.monotonic() - began
-    read = list(passages(texts[0], tasks.tokenizer.encode(texts[0]), strategy, tasks))
-    question = len(tasks.all[0].chunk_question.token_ids)
-    shown = np.array([len(each.prefix.token_ids) for each in read], dtype=np.float64)
-    flops = CostModel(PHI3_MINI, CPU, tasks.reading).prefill_flops(shown, question)
-    prefill = int(shown.sum()) + len(read) * question
-    return Cost(length, strategy, count, len(read), prefill, float(flops.sum()), seconds)
+            group.create_task(_answer(Document(str(number), text), tasks, engine))
+    seconds = time.monotonic() - started_at
+    parts = list(passages(texts[0], tasks.tokenizer.encode(texts[0]), strategy, tasks))
+    question_tokens = len(tasks.all[0].chunk_question.token_ids)
+    prefix_tokens = np.array([len(part.prefix.token_ids) for part in parts], dtype=np.float64)
+    cost_model = CostModel(PHI3_MINI, CPU, tasks.reading)
+    flops = float(cost_model.prefill_flops(prefix_tokens, question_tokens).sum())
+    prefill_tokens = int(prefix_tokens.sum()) + len(parts) * question_tokens
+    return Cost(length, strategy, count, len(parts), prefill_tokens, flops, seconds)
 
 
-async def _answered(document: Document, tasks: TaskSet, engine: VllmEngine) -> None:
-    outcome = await answer_document(document, tasks, engine)
-    if not outcome.answered:
-        raise SystemExit(f"{document.doc_id}: {outcome.dead_letters()[0].problem.message}")
+async def _answer(document: Document, tasks: TaskSet, engine: VllmEngine) -> None:
+    result = await answer_document(document, tasks, engine)
+    if not result.answered:
+        problem = result.dead_letters()[0].problem
+        raise SystemExit(
+            f"document {document.doc_id} was not answered, so the measurement is not valid: "
+            f"{problem.message}"
+        )
 
 
-def _text(length: int, tokens: ChatTokenizer, number: int) -> str:
-    """Real text of so many tokens, that begins as no other does."""
+def _text(length: int, tokenizer: ChatTokenizer, number: int) -> str:
+    """Return real text of `length` tokens. Each number gives another beginning, so that the prefix
+    cache is not used."""
     whole = "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
     shift = 5000 * number
     text = f"{number:05d}\n\n{whole[shift:]}{whole}{whole[:shift]}"
-    return tokens.decode_output(tokens.encode(text)[:length])
+    return tokenizer.decode_output(tokenizer.encode(text)[:length])
 
 
 def _table(costs: Sequence[Cost]) -> Table:
     table = Table(title="one document: prefill tokens, Phi-3-mini's FLOPs, tokens/s here")
     table.add_column("tokens", justify="right")
-    for way in ("one pass", "chunks"):
+    for strategy in ("one pass", "chunks"):
         for name in ("k prefill", "TFLOPs", "k tok/s"):
-            table.add_column(f"{way} {name}", justify="right")
+            table.add_column(f"{strategy} {name}", justify="right")
     for name in ("chunks", "FLOPs saved", "speed-up here"):
         table.add_column(name, justify="right")
     for length in sorted({cost.tokens for cost in costs}):
-        one, many = (_middle(costs, length, strategy) for strategy in (SINGLE, MAP_REDUCE))
+        single, chunked = (_median_cost(costs, length, name) for name in (SINGLE, MAP_REDUCE))
         table.add_row(
             f"{length:,}",
-            *_figures(one),
-            *_figures(many),
-            str(many["passages"]),
-            f"{one['flops'] / many['flops']:.2f}x",
-            f"{one['seconds'] / many['seconds']:.2f}x",
+            *_figures(single),
+            *_figures(chunked),
+            str(chunked["passages"]),
+            f"{single['flops'] / chunked['flops']:.2f}x",
+            f"{single['seconds'] / chunked['seconds']:.2f}x",
         )
     return table
 
 
-def _middle(costs: Sequence[Cost], length: int, strategy: str) -> dict[str, Any]:
+def _median_cost(costs: Sequence[Cost], length: int, strategy: str) -> dict[str, Any]:
     runs = [cost for cost in costs if (cost.tokens, cost.strategy) == (length, strategy)]
     return {**asdict(runs[0]), "seconds": median(run.seconds for run in runs)}
 

@@ -1,6 +1,7 @@
-"""One measured run of one side, in a process of its own: `sides.py SIDE DIRECTORY`.
+"""Runs one measurement of one side of the comparison: `sides.py SIDE DIRECTORY`.
 
-Prints one JSON line; what vLLM and Ray print goes to standard error. Run by throughput.py.
+throughput.py starts it as a separate process for each measurement. Prints one JSON line; output of
+vLLM and Ray goes to standard error.
 """
 
 from __future__ import annotations
@@ -17,27 +18,32 @@ from typing import Any
 import pyarrow.parquet as pq
 from workloads import Case, read_case
 
-# vLLM's defaults for its LLM class on a CPU, which Ray Data LLM's engine does not get by itself
 OFFLINE_LIMITS = {"max_num_batched_tokens": 4096, "max_num_seqs": 256}
-# With two, a Parquet source and one actor for each stage wait for each other for ever.
+"""vLLM's defaults for its LLM class on a CPU, which other engines must be given explicitly."""
 RAY_CPUS = 8
+"""CPUs that Ray is told it has. With two, the Parquet source and the actors of the stages wait for
+each other's CPUs for ever."""
 
 
 def run_chat(case: Case) -> dict[str, Any]:
-    """vLLM's own LLM.chat: one call with all conversations."""
+    """Measure vLLM's LLM.chat: one call with all conversations. Returns the seconds of the call,
+    without the start of the engine, and numbers of tokens."""
     from vllm import LLM, SamplingParams
 
     rows = pq.read_table(case.prompts).to_pylist()
     conversations = [[{"role": "user", "content": row["prompt"]}] for row in rows]
     parameters = [SamplingParams(temperature=0.0, max_tokens=row["max_tokens"]) for row in rows]
     llm = LLM(**case.engine)
-    began = time.monotonic()
+    started_at = time.monotonic()
     outputs = llm.chat(conversations, parameters, use_tqdm=False)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started_at
     scheduler = llm.llm_engine.vllm_config.scheduler_config
     limits = {name: getattr(scheduler, name) for name in OFFLINE_LIMITS}
     if limits != OFFLINE_LIMITS:
-        raise SystemExit(f"vLLM's offline limits are {limits}, not {OFFLINE_LIMITS}")
+        raise SystemExit(
+            f"vLLM's LLM class has the limits {limits}, but OFFLINE_LIMITS in {__file__} has "
+            f"{OFFLINE_LIMITS}: set it to the same, so that the sides are comparable"
+        )
     return {
         "steady_seconds": seconds,
         "prompt_tokens": sum(len(output.prompt_token_ids) for output in outputs),
@@ -47,7 +53,8 @@ def run_chat(case: Case) -> dict[str, Any]:
 
 
 def run_ray(case: Case) -> dict[str, Any]:
-    """Ray Data LLM with its default stages: Parquet in, Parquet out."""
+    """Run Ray Data LLM with its default stages, from Parquet to Parquet. Returns numbers of tokens;
+    the caller measures the time of the process."""
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -60,7 +67,7 @@ def run_ray(case: Case) -> dict[str, Any]:
             model_source=arguments.pop("model"),
             engine_kwargs=arguments,
             concurrency=1,
-            # without it the engine waits for a GPU
+            # without this the engine waits for a GPU
             placement_group_config={"bundles": [{"CPU": 1}]},
         ),
         preprocess=_conversation,
@@ -99,24 +106,27 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_start(case: Case) -> dict[str, Any]:
-    """The bare start of the engine that phifleet's worker starts, vLLM's import included."""
-    began = time.monotonic()
+    """Measure the start of an AsyncLLM, the engine that phifleet's worker starts, including the
+    import of vLLM. Returns the seconds."""
+    started_at = time.monotonic()
     from vllm import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
     arguments = AsyncEngineArgs(**case.engine, disable_log_stats=True)
     engine = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started_at
     engine.shutdown()
     return {"engine_start_seconds": seconds}
 
 
 SIDES = {"chat": run_chat, "ray": run_ray, "start": run_start}
+"""The sides of the comparison with phifleet, which this module can run."""
 
 
 def command(side: str, case: Case) -> Sequence[str]:
-    """The process that measures a side; phifleet is its own command line, from a fresh OUTPUT."""
+    """Return the command that runs a side. For phifleet this is its own command line; its OUTPUT is
+    deleted first."""
     if side != "phifleet":
         return [sys.executable, str(Path(__file__)), side, case.directory]
     shutil.rmtree(Path(case.directory, "output"), ignore_errors=True)
@@ -124,7 +134,7 @@ def command(side: str, case: Case) -> Sequence[str]:
 
 
 def environment(case: Case) -> Mapping[str, str]:
-    """The same for every side."""
+    """Return the environment variables of a run, the same for every side."""
     return {
         **os.environ,
         "VLLM_CPU_KVCACHE_SPACE": str(case.kv_cache_gib),
@@ -136,6 +146,7 @@ def environment(case: Case) -> Mapping[str, str]:
 
 
 def main() -> None:
+    """Run the side and the case that the command line names, and print the result as JSON."""
     side, directory = sys.argv[1:]
     with os.fdopen(os.dup(1), "w") as results:
         os.dup2(2, 1)

@@ -1,6 +1,6 @@
-"""phifleet beside vLLM's LLM.chat and Ray Data LLM: same prompts, same engine, this machine's CPU.
+"""Compares phifleet with vLLM's LLM.chat and Ray Data LLM: same prompts, same engine, on the CPU.
 
-Every measured run is a fresh process; the sides take turns. Prints one table, writes one JSON.
+Every run is a new process, and the sides run in turns. Prints one table and writes one JSON file.
 """
 
 from __future__ import annotations
@@ -27,48 +27,56 @@ from sides import OFFLINE_LIMITS, RAY_CPUS, command, environment
 from workloads import TASK_COUNTS, WORKLOADS, Case, write_case
 
 ORDER = ("chat", "ray", "phifleet", "start")
-# Sides of which only the whole counts, measured with the most tasks.
+"""The sides in the order in which they run: LLM.chat, Ray Data LLM, phifleet, and the start of an
+engine."""
 WHOLE_SIDES = ("ray", "start")
+"""Sides of which only the whole run is compared. They run only with the largest number of tasks."""
 _GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Run:
-    """One process: its wall time and what it printed, or why there is nothing."""
+    """One run of one side. `load` is the machine's load average before it, `result` the JSON object
+    that it printed, `failure` the reason if it failed."""
 
     side: str
     workload: str
     tasks: int
     wall_seconds: float
     load: float
-    found: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
 
 
 @dataclass(frozen=True)
-class Runs:
-    """All runs of one case."""
+class CaseRuns:
+    """All runs of one case. The methods return medians over the runs of a side that did not fail,
+    or None if there is no such value."""
 
     case: Case
     runs: Sequence[Run]
 
-    def middle(self, side: str, read: Callable[[Run], float | None]) -> float | None:
-        """Median over a side's runs that did not fail."""
+    def median_of(self, side: str, read: Callable[[Run], float | None]) -> float | None:
+        """Return the median of the values that `read` returns for the runs; it skips None."""
         values = [read(run) for run in self.runs if run.side == side and run.failure is None]
         present = [value for value in values if value is not None]
         return median(present) if present else None
 
-    def steady(self, side: str) -> float | None:
-        return self.middle(side, lambda run: run.found.get("steady_seconds"))
+    def steady_seconds(self, side: str) -> float | None:
+        """Return the median seconds of answering, without the start of the engine."""
+        return self.result(side, "steady_seconds")
 
-    def whole(self, side: str) -> float | None:
-        return self.middle(side, lambda run: run.wall_seconds)
+    def wall_seconds(self, side: str) -> float | None:
+        """Return the median seconds of the whole process."""
+        return self.median_of(side, lambda run: run.wall_seconds)
 
-    def found(self, side: str, key: str) -> float | None:
-        return self.middle(side, lambda run: run.found.get(key))
+    def result(self, side: str, key: str) -> float | None:
+        """Return the median of a key of the JSON objects that the runs printed."""
+        return self.median_of(side, lambda run: run.result.get(key))
 
 
 def main() -> int:
+    """Run all cases, print the table, and write all runs as JSON. Returns the exit code."""
     options = _options()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
@@ -76,10 +84,10 @@ def main() -> int:
         console.print(line, soft_wrap=True)
     with options.output.with_suffix(".log").open("wb") as log:
         results = [_measure(case, options, log.fileno()) for case in _cases(options)]
-    console.print(table_of(results))
+    console.print(make_table(results))
     for line in [*start_lines(results), *reuse_lines(results)]:
         console.print(line, soft_wrap=True)
-    failed = [run for each in results for run in each.runs if run.failure]
+    failed = [run for result in results for run in result.runs if run.failure]
     for run in failed:
         console.print(f"FAILED {run.side} {run.workload} x {run.tasks}: {run.failure}")
     document = {
@@ -114,8 +122,8 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
             yield write_case(workload, tasks, root / f"{workload}-{tasks}", quick=options.quick)
 
 
-def _measure(case: Case, options: argparse.Namespace, log: int) -> Runs:
-    """All runs of one case, the sides in turns; whole runs are compared with four tasks."""
+def _measure(case: Case, options: argparse.Namespace, log: int) -> CaseRuns:
+    """Run all sides of one case in turns. `log` is the file descriptor for their standard error."""
     sides = [side for side in ORDER if side in options.sides]
     if case.tasks != max(TASK_COUNTS):
         sides = [side for side in sides if side not in WHOLE_SIDES]
@@ -124,24 +132,25 @@ def _measure(case: Case, options: argparse.Namespace, log: int) -> Runs:
     for turn in range(turns):
         for side in sides:
             runs.append(_run(side, case, options.limit_seconds, log))
-            _say(runs[-1], turn)
-    return Runs(case, runs)
+            _log(runs[-1], turn)
+    return CaseRuns(case, runs)
 
 
-def _say(run: Run, turn: int) -> None:
-    steady = run.found.get("steady_seconds")
-    told = run.failure or (f"steady {steady:.2f} s" if steady else "")
+def _log(run: Run, turn: int) -> None:
+    steady = run.result.get("steady_seconds")
+    details = run.failure or (f"steady {steady:.2f} s" if steady else "")
     print(
         f"{run.workload} x {run.tasks}  run {turn + 1}  {run.side:<8}"
-        f"  whole {run.wall_seconds:6.1f} s  {told}",
+        f"  whole {run.wall_seconds:6.1f} s  {details}",
         file=sys.stderr,
         flush=True,
     )
 
 
 def _run(side: str, case: Case, limit_seconds: float, log: int) -> Run:
+    """Run one side as a process, and end it after `limit_seconds`."""
     load = os.getloadavg()[0]
-    began = time.monotonic()
+    started_at = time.monotonic()
     process = subprocess.Popen(
         command(side, case),
         env=environment(case),
@@ -150,34 +159,35 @@ def _run(side: str, case: Case, limit_seconds: float, log: int) -> Run:
         stderr=log,
         start_new_session=True,
     )
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     failure = None
     try:
-        printed, _ = process.communicate(timeout=limit_seconds)
-        wall_seconds = time.monotonic() - began
-        found, failure = _read(printed, process.returncode)
+        output, _ = process.communicate(timeout=limit_seconds)
+        wall_seconds = time.monotonic() - started_at
+        result, failure = _parse_output(output, process.returncode)
     except subprocess.TimeoutExpired:
-        wall_seconds = time.monotonic() - began
-        failure = f"not done within the limit of {limit_seconds:.0f} s"
+        wall_seconds = time.monotonic() - started_at
+        failure = f"timed out after {limit_seconds:.0f} s (--limit-seconds)"
     finally:
         _end(process)
-    return Run(side, case.workload, case.tasks, wall_seconds, load, found, failure)
+    return Run(side, case.workload, case.tasks, wall_seconds, load, result, failure)
 
 
-def _read(printed: bytes, code: int) -> tuple[dict[str, Any], str | None]:
-    lines = printed.decode(errors="replace").strip().splitlines()
-    found: dict[str, Any] = {}
+def _parse_output(output: bytes, code: int) -> tuple[dict[str, Any], str | None]:
+    """Return the JSON object in the last line of a run's output, and why the run failed, if so."""
+    lines = output.decode(errors="replace").strip().splitlines()
+    result: dict[str, Any] = {}
     with suppress(IndexError, ValueError):
-        found = json.loads(lines[-1])
-    if code or not found:
-        return found, found.get("error") or f"exit code {code}; see the log"
-    if found.get("dead_letters"):
-        return found, f"{found['dead_letters']} dead letters"
-    return found, None
+        result = json.loads(lines[-1])
+    if code or not result:
+        return result, result.get("error") or f"exit code {code}; see the .log file of --output"
+    if result.get("dead_letters"):
+        return result, f"{result['dead_letters']} dead letters"
+    return result, None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a run's whole session; what it started may outlive it."""
+    """End all processes of a run's process group: its children can outlive it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -187,7 +197,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def describe_machine() -> list[str]:
-    """What the numbers depend on, for the first lines of the report."""
+    """Return lines that describe the machine, the versions and the settings of the measurement."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -196,14 +206,15 @@ def describe_machine() -> list[str]:
         f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {memory:.0f} GiB, "
         f"load {os.getloadavg()[0]:.1f}",
         ", ".join([*versions, f"Python {platform.python_version()}"]) + "; model `tiny-random`",
-        f"one engine on every side, the same arguments; Ray Data LLM with {OFFLINE_LIMITS} and "
-        f"num_cpus={RAY_CPUS} (with as many as two it waits for itself for ever)",
+        f"one engine on every side with the same arguments; Ray Data LLM with {OFFLINE_LIMITS} and "
+        f"num_cpus={RAY_CPUS} (with two its stages wait for each other's CPUs for ever)",
         "`documents`: whole texts whose prompt fits 4,096 tokens; `long`: one pass of 8k to 16k",
     ]
 
 
-def table_of(results: Sequence[Runs]) -> Table:
-    """Steady: LLM.chat's count of prompt tokens by each side's seconds, for the same prompts."""
+def make_table(results: Sequence[CaseRuns]) -> Table:
+    """Return the table of medians. The throughput of every side is LLM.chat's number of prompt
+    tokens divided by the side's steady seconds, because the prompts are the same."""
     table = Table(title="medians; a ratio above 1 means that phifleet is faster")
     for name in ("workload", "tasks"):
         table.add_column(name)
@@ -211,57 +222,61 @@ def table_of(results: Sequence[Runs]) -> Table:
         table.add_column(name, justify="right")
     for name in ("ray whole s", "phifleet whole s", "ratio"):
         table.add_column(name, justify="right")
-    for each in results:
-        tokens = each.found("chat", "prompt_tokens") or each.found("phifleet", "prompt_tokens")
-        chat, ours = each.steady("chat"), each.steady("phifleet")
-        ray, whole = each.whole("ray"), each.whole("phifleet")
+    for result in results:
+        tokens = result.result("chat", "prompt_tokens")
+        tokens = tokens or result.result("phifleet", "prompt_tokens")
+        chat, phifleet = result.steady_seconds("chat"), result.steady_seconds("phifleet")
+        ray, whole = result.wall_seconds("ray"), result.wall_seconds("phifleet")
         table.add_row(
-            each.case.workload,
-            str(each.case.tasks),
-            f"{each.case.documents:,}",
-            _number(tokens, 1e-3, ",.0f"),
-            _number(_divided(tokens, chat), 1e-3),
-            _number(_divided(tokens, ours), 1e-3),
-            _number(_divided(chat, ours), 1, ".3f"),
-            _number(ray),
-            _number(whole),
-            _number(_divided(ray, whole), 1, ".2f"),
+            result.case.workload,
+            str(result.case.tasks),
+            f"{result.case.documents:,}",
+            _format(tokens, 1e-3, ",.0f"),
+            _format(_ratio(tokens, chat), 1e-3),
+            _format(_ratio(tokens, phifleet), 1e-3),
+            _format(_ratio(chat, phifleet), 1, ".3f"),
+            _format(ray),
+            _format(whole),
+            _format(_ratio(ray, whole), 1, ".2f"),
         )
     return table
 
 
-def start_lines(results: Sequence[Runs]) -> Iterator[str]:
-    """Engine start in phifleet's worker beside a bare AsyncLLM in a process of its own."""
-    for each in results:
-        bare = each.found("start", "engine_start_seconds")
-        ours = each.found("phifleet", "engine_start_seconds")
-        if bare and ours:
+def start_lines(results: Sequence[CaseRuns]) -> Iterator[str]:
+    """Yield lines that compare the engine's start in phifleet's worker with that of an AsyncLLM in
+    a separate process."""
+    for result in results:
+        bare = result.result("start", "engine_start_seconds")
+        phifleet = result.result("phifleet", "engine_start_seconds")
+        if bare and phifleet:
             yield (
-                f"engine start, {each.case.workload}: bare AsyncLLM {bare:.1f} s, phifleet's "
-                f"worker {ours:.1f} s, ratio {ours / bare:.2f} (at most 1.15 wanted)"
+                f"engine start, {result.case.workload}: bare AsyncLLM {bare:.1f} s, phifleet's "
+                f"worker {phifleet:.1f} s, ratio {phifleet / bare:.2f} (target: at most 1.15)"
             )
 
 
-def reuse_lines(results: Sequence[Runs]) -> Iterator[str]:
-    """What K tasks took from the prefix cache of what they could have taken."""
-    for each in results:
-        cached = each.found("phifleet", "cached_prompt_tokens")
-        prompt = each.found("phifleet", "prompt_tokens")
-        tasks = each.case.tasks
+def reuse_lines(results: Sequence[CaseRuns]) -> Iterator[str]:
+    """Yield lines with the share of the reusable prompt tokens that phifleet's K tasks took from
+    the prefix cache."""
+    for result in results:
+        cached = result.result("phifleet", "cached_prompt_tokens")
+        prompt = result.result("phifleet", "prompt_tokens")
+        tasks = result.case.tasks
         if tasks > 1 and cached and prompt:
+            reused = cached / result.case.reusable_tokens
             yield (
-                f"reuse, {each.case.workload} x {tasks}: {cached / each.case.reusable_tokens:.3f} "
-                f"of what documents share (K-1 times); {cached / prompt:.3f} of all prompt "
-                f"tokens, wanted {0.97 * (tasks - 1) / tasks:.3f}"
+                f"reuse, {result.case.workload} x {tasks}: {reused:.3f} of the tokens that a "
+                f"document's prompts share (K-1 times); {cached / prompt:.3f} of all prompt "
+                f"tokens, target {0.97 * (tasks - 1) / tasks:.3f}"
             )
 
 
-def _divided(above: float | None, below: float | None) -> float | None:
-    return above / below if above is not None and below else None
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+    return numerator / denominator if numerator is not None and denominator else None
 
 
-def _number(value: float | None, scale: float = 1, form: str = ".1f") -> str:
-    return "-" if value is None else format(value * scale, form)
+def _format(value: float | None, scale: float = 1, spec: str = ".1f") -> str:
+    return "-" if value is None else format(value * scale, spec)
 
 
 if __name__ == "__main__":

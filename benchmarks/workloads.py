@@ -1,6 +1,7 @@
-"""The workloads of throughput.py: real text, cut and repeated so that no two documents begin alike.
+"""The workloads of throughput.py: corpora, job files and prompts.
 
-All text is the Python reference that every installation carries. Knows no engine and no Ray.
+The text is the Python reference that every Python installation contains, cut and repeated so that
+no two documents start with the same text. Starts neither an engine nor Ray.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from pipelines.run.prepared import PreparedJob, prepare_job
 from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION
 
 WORKLOADS = ("chunks", "documents", "long")
+"""Pieces of 2,000 characters; whole texts of up to 4,096 tokens; texts of 40,000 characters."""
 TASK_COUNTS = (1, 4)
+"""Numbers of tasks for each document that are compared."""
 _CHUNKS, _CHUNK_CHARACTERS = 2760, 2000
 _REPETITIONS = 6
 _LONG_DOCUMENTS, _LONG_CHARACTERS = 24, 40_000
 _PROMPTS_PER_FILE = 256
-# short answers that are cut at their bound, so that every side decodes the same
+# The answers are short and are cut off at `max_tokens`, so that every side decodes as many tokens.
 _TASKS: list[dict[str, Any]] = [
     {"name": "summary", "kind": "summarize", "max_words": 4},
     {"name": "keyword", "kind": "ask", "question": "Which keyword is explained?"},
@@ -41,10 +44,10 @@ _ANSWER_TOKENS = 24
 
 @dataclass(frozen=True)
 class Case:
-    """One workload with a number of tasks, as every side reads it from `directory`/case.json.
+    """One workload with a number of tasks. Every side reads it from case.json in `directory`.
 
-    `engine` are vLLM's arguments. `reusable_tokens` is what K tasks could take from the prefix
-    cache: K-1 times what the prompts of one document share.
+    `engine` are the arguments of vLLM. `reusable_tokens` is the number of prompt tokens that K
+    tasks can take from the prefix cache: K-1 times the tokens that a document's prompts share.
     """
 
     workload: str
@@ -57,19 +60,23 @@ class Case:
 
     @property
     def job_file(self) -> Path:
+        """The job file for phifleet."""
         return Path(self.directory, "job.yaml")
 
     @property
     def prompts(self) -> Path:
+        """The directory of Parquet files with the prompts for the other sides."""
         return Path(self.directory, "prompts")
 
 
 def read_case(directory: Path) -> Case:
+    """Read the case that `write_case` wrote to `directory`."""
     return Case(**json.loads((directory / "case.json").read_bytes()))
 
 
 def write_case(workload: str, tasks: int, directory: Path, *, quick: bool) -> Case:
-    """Write job file, corpus and ready prompts of one case below `directory`."""
+    """Write the job file, corpus and prompts of a case to `directory`, and return the case. `tasks`
+    is the number of tasks; with `quick` the corpus is a tenth."""
     directory.mkdir(parents=True, exist_ok=True)
     job = _write_job(tasks, directory)
     prepared = prepare_job(job)
@@ -96,8 +103,8 @@ def write_case(workload: str, tasks: int, directory: Path, *, quick: bool) -> Ca
 
 def _write_job(tasks: int, directory: Path) -> Job:
     specs = [
-        each if each["kind"] == "summarize" else {**each, "max_tokens": _ANSWER_TOKENS}
-        for each in _TASKS[:tasks]
+        task if task["kind"] == "summarize" else {**task, "max_tokens": _ANSWER_TOKENS}
+        for task in _TASKS[:tasks]
     ]
     job = {
         "name": "throughput",
@@ -113,7 +120,8 @@ def _write_job(tasks: int, directory: Path) -> Job:
 
 
 def _write_prompts(table: pa.Table, prepared: PreparedJob, directory: Path) -> None:
-    """One row a document and task, documents outside, tasks inside: what a user would prepare."""
+    """Write one row for each document and task, in the order of documents and then of tasks, as a
+    user of the other sides would do."""
     directory.mkdir(exist_ok=True)
     rows = [
         {
@@ -133,10 +141,10 @@ def _write_prompts(table: pa.Table, prepared: PreparedJob, directory: Path) -> N
 def _fitting(
     texts: Sequence[str], prepared: PreparedJob, workload: str
 ) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int64]]]:
-    """The texts that belong to the workload's pool with any of the tasks, and their tokens.
+    """Return the texts that belong to the workload's pool, and their lengths in tokens.
 
-    One engine is compared with one engine: the `long` workload has no short document, the others
-    no long one. The margin keeps the same documents whatever the number of tasks.
+    One engine is compared with one engine, so the `long` workload has no short documents, and the
+    others have no long ones. The margin makes the documents the same for any number of tasks.
     """
     margin = 200
     lengths = np.array(
@@ -144,11 +152,11 @@ def _fitting(
     )
     limit = prepared.tasks.reading.short_limit or 0
     fits = lengths > limit if workload == "long" else lengths + margin <= limit
-    return [text for text, kept in zip(texts, fits, strict=True) if kept], lengths[fits]
+    return [text for text, fitting in zip(texts, fits, strict=True) if fitting], lengths[fits]
 
 
 def _texts(workload: str, *, quick: bool) -> list[str]:
-    """All texts of a workload, or with `quick` every tenth."""
+    """Return all texts of a workload, or with `quick` every tenth."""
     match workload:
         case "chunks":
             texts = _cut(_CHUNKS, _CHUNK_CHARACTERS)
@@ -164,14 +172,15 @@ def _numbered(texts: Sequence[str]) -> list[str]:
 
 
 def _cut(count: int, characters: int) -> list[str]:
-    """`count` stretches of the whole text, each repetition shifted so that none begin alike."""
+    """Return `count` pieces of the whole text. Each repetition is shifted, so that no two pieces
+    start with the same text."""
     whole = "\n\n".join(text for _, text in sorted(topics.topics.items()))
-    a_round = len(whole) // characters - 1
-    rounds = -(-count // a_round)
+    pieces_per_round = len(whole) // characters - 1
+    rounds = -(-count // pieces_per_round)
     shift = characters // rounds
     starts = [
-        turn * shift + position * characters
-        for turn in range(rounds)
-        for position in range(a_round)
+        number * shift + piece * characters
+        for number in range(rounds)
+        for piece in range(pieces_per_round)
     ]
     return [whole[start : start + characters] for start in starts[:count]]

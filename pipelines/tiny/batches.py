@@ -1,7 +1,7 @@
-"""What one step of a training learns: lessons of one kind and length, side by side.
+"""Batches for one training step: several lessons of one kind and length as tensors.
 
-What a lesson shows is computed once for all questions about it: each question sees what is shown
-and itself, as if it stood alone.
+The text of a lesson is computed once for all its questions. The attention mask lets each question
+see the text and itself, but no other question.
 """
 
 from __future__ import annotations
@@ -12,113 +12,113 @@ from dataclasses import dataclass
 
 import torch
 
-from pipelines.tiny.lessons import Lesson, Teacher
+from pipelines.tiny.examples import Lesson
+from pipelines.tiny.lessons import Teacher
+from pipelines.tiny.stages import (
+    ASKING,
+    BARE,
+    COMBINING,
+    COPYING,
+    FILLING,
+    LABELLING,
+    PART,
+    QUOTING,
+    WHOLE,
+    Stage,
+)
 
-COPYING, BARE, QUOTING, ASKING = "copying", "bare", "quoting", "asking"
-LABELLING, FILLING = "labelling", "filling"
-WHOLE, PART, COMBINING = "whole", "part", "combining"
 BATCH_TOKENS = 6144
-# Of the text that a lesson shows, so much is learned too.
+"""Maximum number of tokens of a batch, padding included (a single longer lesson still fits)."""
 TEXT_SHARE = 0.1
+"""Share of the tokens of a lesson's text that are training targets, in addition to the answers."""
 IGNORED = -100
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """So many steps with texts of up to so many tokens. `mixture` weighs the kinds of lesson;
-    `shortest`: how long the shortest texts are, as a share of the longest; `alike`: how many keys
-    share a word with another; `peak`: where it is given, a new course of learning begins, whose
-    rates rise to this share of the highest and fall until the next; `kept`: the weights at its end
-    are kept, and the model is the mean of all that were."""
-
-    steps: int
-    most_tokens: int
-    mixture: Mapping[str, float]
-    shortest: float = 0.25
-    alike: float = 0.0
-    peak: float | None = None
-    kept: bool = False
+"""Target of tokens that are not trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Lessons side by side, each a row of `ids`: what it shows, then its questions with answers.
+    """Lessons as tensors, one row each: the text, then its questions with answers, then padding.
 
-    ids, positions, targets: [lessons, tokens]; targets are the next ids where an answer or a
-    sampled piece of text is learned, else -100. `sees`: [lessons, 1, tokens, tokens], whether a
-    token may look at another. `owner`: of each token the number of its question, -1 elsewhere.
+    `ids`, `positions`, `targets`: [lessons, tokens]. A target is the next token id if it belongs to
+    an answer or to the sampled part of the text, else IGNORED. `attention_mask`: [lessons, 1,
+    tokens, tokens], true if the first token may attend to the second. `question_index`: [lessons,
+    tokens], the number of the question that a token belongs to, -1 in the text, -2 in the padding.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
-    sees: torch.Tensor
-    owner: torch.Tensor
+    attention_mask: torch.Tensor
+    question_index: torch.Tensor
 
 
-def batch_of(lessons: Sequence[Lesson], end: int, pick: random.Random) -> Batch:
-    """`end` is the token that ends every answer."""
-    rows = [_row(lesson, end, pick) for lesson in lessons]
+def make_batch(lessons: Sequence[Lesson], end_id: int, rng: random.Random) -> Batch:
+    """Return the batch of these lessons. `end_id` is the token that ends every complete answer;
+    `rng` samples the tokens of the texts that are training targets."""
+    rows = [_row(lesson, end_id, rng) for lesson in lessons]
     longest = max(len(ids) for ids, *_ in rows)
 
-    def padded(column: int, filler: int) -> torch.Tensor:
-        return torch.tensor([[*row[column], *[filler] * (longest - len(row[0]))] for row in rows])
+    def padded(column: int, padding: int) -> torch.Tensor:
+        return torch.tensor([[*row[column], *[padding] * (longest - len(row[0]))] for row in rows])
 
-    owner = padded(3, -2)
-    earlier = torch.ones(longest, longest, dtype=torch.bool).tril()
-    same = owner[:, :, None] == owner[:, None, :]
-    shown = (owner == -1)[:, None, :]
+    question_index = padded(3, -2)
+    is_earlier = torch.ones(longest, longest, dtype=torch.bool).tril()
+    is_same_question = question_index[:, :, None] == question_index[:, None, :]
+    is_text = (question_index == -1)[:, None, :]
     return Batch(
         ids=padded(0, 0),
         positions=padded(1, 0),
         targets=padded(2, IGNORED),
-        sees=(earlier & (same | shown))[:, None],
-        owner=owner,
+        attention_mask=(is_earlier & (is_same_question | is_text))[:, None],
+        question_index=question_index,
     )
 
 
 def _row(
-    lesson: Lesson, end: int, pick: random.Random
+    lesson: Lesson, end_id: int, rng: random.Random
 ) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Ids, positions, targets and owners of one lesson."""
-    shown = list(lesson.shown)
-    ids, positions, owner = list(shown), list(range(len(shown))), [-1] * len(shown)
-    following = [*shown[1:], IGNORED]
-    targets = [each if pick.random() < TEXT_SHARE else IGNORED for each in following]
-    for number, asked in enumerate(lesson.asked):
-        answer = [*asked.answer, *([end] if asked.ends else [])]
-        own = [*asked.question, *answer[:-1]]
-        ids += own
-        positions += range(len(shown), len(shown) + len(own))
-        targets += [*[IGNORED] * (len(asked.question) - 1), *answer]
-        owner += [number] * len(own)
-    return ids, positions, targets, owner
+    """Return ids, positions, targets and question numbers of one lesson, without padding."""
+    text = list(lesson.prefix_ids)
+    ids, positions, question_index = list(text), list(range(len(text))), [-1] * len(text)
+    next_ids = [*text[1:], IGNORED]
+    targets = [next_id if rng.random() < TEXT_SHARE else IGNORED for next_id in next_ids]
+    for number, question in enumerate(lesson.questions):
+        answer = [*question.answer_ids, *([end_id] if question.complete else [])]
+        question_and_answer = [*question.question_ids, *answer[:-1]]
+        ids += question_and_answer
+        positions += range(len(text), len(text) + len(question_and_answer))
+        targets += [*[IGNORED] * (len(question.question_ids) - 1), *answer]
+        question_index += [number] * len(question_and_answer)
+    return ids, positions, targets, question_index
 
 
-def lessons_of(stage: Stage, teacher: Teacher, pick: random.Random) -> list[Lesson]:
-    """The lessons of one step: of one length, so that little of a batch is empty."""
-    kind = pick.choices(list(stage.mixture), list(stage.mixture.values()))[0]
-    length = int(stage.most_tokens * stage.shortest ** pick.random())
-    make: Mapping[str, Callable[[], Lesson]] = {
-        BARE: lambda: teacher.bare(length),
-        QUOTING: lambda: teacher.quoting(length),
-        ASKING: lambda: teacher.asking(length),
-        LABELLING: lambda: teacher.labelling(length),
-        FILLING: lambda: teacher.filling(length),
-        COPYING: lambda: teacher.copying(length),
-        WHOLE: lambda: teacher.whole(length),
-        PART: lambda: teacher.part(length),
-        COMBINING: lambda: teacher.combining(length),
+def make_lessons(stage: Stage, teacher: Teacher, rng: random.Random) -> list[Lesson]:
+    """Return the lessons of one step. `rng` draws one kind and one length for all of them, so that
+    the batch needs little padding."""
+    kind = rng.choices(list(stage.mixture), list(stage.mixture.values()))[0]
+    length = int(stage.max_tokens * stage.min_share ** rng.random())
+    makers: Mapping[str, Callable[[int], Lesson]] = {
+        BARE: teacher.bare,
+        QUOTING: teacher.quoting,
+        ASKING: teacher.asking,
+        LABELLING: teacher.labelling,
+        FILLING: teacher.filling,
+        COPYING: teacher.copying,
+        WHOLE: teacher.whole,
+        PART: teacher.part,
+        COMBINING: teacher.combining,
     }
-    made: list[Lesson] = []
+    lessons: list[Lesson] = []
     longest = 0
     while True:
-        lesson = make[kind]()
-        longest = max(longest, _tokens_of(lesson))
-        if made and longest * (len(made) + 1) > BATCH_TOKENS:
-            return made
-        made.append(lesson)
+        lesson = makers[kind](length)
+        longest = max(longest, _count_tokens(lesson))
+        if lessons and longest * (len(lessons) + 1) > BATCH_TOKENS:
+            return lessons
+        lessons.append(lesson)
 
 
-def _tokens_of(lesson: Lesson) -> int:
-    return len(lesson.shown) + sum(len(each.question) + len(each.answer) for each in lesson.asked)
+def _count_tokens(lesson: Lesson) -> int:
+    return len(lesson.prefix_ids) + sum(
+        len(question.question_ids) + len(question.answer_ids) for question in lesson.questions
+    )

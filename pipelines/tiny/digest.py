@@ -1,9 +1,9 @@
-"""A digest of the prompts that `tiny` learns: one that differs from the trained model's own says
-that phifleet now asks in other words than it was taught.
+"""A digest of phifleet's prompts. It is stored with the weights of `tiny`: if the digest of today's
+prompts differs, the model was trained on other prompts and must be trained again.
 
-Prompts of all forms are made by the code that asks the engine, about one text and a task of each
-kind, and with them how the answers are decoded. The digest is of their ids: it is the tokenizer's
-too. How long an answer may be does not count.
+The digest covers the token ids of every form of prompt for one text and one task of each kind, made
+by the code that asks the engine, and how the answers are decoded (choices, JSON schema). It thus
+depends on the tokenizer, but not on the maximum length of answers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ It rained on most days, and the wind came from the west.
 opened: 1987-05-04
 owner: Bo Berg
 """
-_LIMIT_TOKENS = 4096
+_MAX_PROMPT_TOKENS = 4096
 _SPECS: tuple[TaskSpec, ...] = (
     SummarizeTask(name="summary", max_words=30),
     ClassifyTask(name="topic", labels=("ships", "weather")),
@@ -58,41 +58,43 @@ _SPECS: tuple[TaskSpec, ...] = (
         },
     ),
 )
-_SUMMARIES = (Summary("A report."), Summary("It rained."))
-_LABELS = (Label("ships"), Label("weather"))
-_UNTOLD = (Label(CANNOT_TELL), Label(CANNOT_TELL))
+_SUMMARY_VALUES = (Summary("A report."), Summary("It rained."))
+_LABEL_VALUES = (Label("ships"), Label("weather"))
+_UNDECIDED_VALUES = (Label(CANNOT_TELL), Label(CANNOT_TELL))
 
 
-def prompts_digest(tokens: ChatTokenizer) -> str:
-    """16 hex digits that change with the words of the prompts, and with how these are put."""
+def prompts_digest(tokenizer: ChatTokenizer) -> str:
+    """Return 16 hex digits that change if any prompt, or the way its answer is decoded, changes."""
     digest = hashlib.sha256()
-    for ids, asked in _prompts(tokens):
-        decoding = (asked.sampling.choices, asked.sampling.schema) if asked else ()
+    for ids, question in _prompts(tokenizer):
+        decoding = (question.sampling.choices, question.sampling.schema) if question else ()
         digest.update(repr((list(ids), decoding)).encode())
     return digest.hexdigest()[:16]
 
 
-def _prompts(tokens: ChatTokenizer) -> Iterator[tuple[Sequence[int], Question | None]]:
-    """What is shown, and after it the questions."""
-    prompts = Prompts(tokens)
-    chunks = cut(_TEXT, ChunkSize(48, 8), tokens)
-    parts = [prompts.chunk_prefix(_TEXT, chunk, opening(_TEXT)) for chunk in chunks]
-    for each in (prompts.document_prefix(tokens.encode(_TEXT)), *parts):
-        yield tokens.build_prompt(each.token_ids, []), None
-    for task in tokenize_tasks(_SPECS, tokens):
-        again = repair_question(task.question, "not JSON", tokens)
-        for asked in (task.question, task.chunk_question, again):
-            yield asked.token_ids, asked
-        for values in _said(task.spec):
-            yield from _combining(tokens, task, values)
+def _prompts(tokenizer: ChatTokenizer) -> Iterator[tuple[Sequence[int], Question | None]]:
+    """Yield the token ids of prompt prefixes with None, then those of questions and of combining
+    prompts with the question."""
+    prompts = Prompts(tokenizer)
+    chunks = cut(_TEXT, ChunkSize(48, 8), tokenizer)
+    chunk_prefixes = [prompts.chunk_prefix(_TEXT, chunk, opening(_TEXT)) for chunk in chunks]
+    for prefix in (prompts.document_prefix(tokenizer.encode(_TEXT)), *chunk_prefixes):
+        yield tokenizer.build_prompt(prefix.token_ids, []), None
+    for task in tokenize_tasks(_SPECS, tokenizer):
+        repair = repair_question(task.question, "not JSON", tokenizer)
+        for question in (task.question, task.chunk_question, repair):
+            yield question.token_ids, question
+        for values in _chunk_values(task.spec):
+            yield from _combining_prompts(tokenizer, task, values)
 
 
-def _said(spec: TaskSpec) -> tuple[tuple[AnswerValue, AnswerValue], ...]:
+def _chunk_values(spec: TaskSpec) -> tuple[tuple[AnswerValue, AnswerValue], ...]:
+    """Return pairs of answers from two chunks that a combining prompt is needed for."""
     match spec:
         case SummarizeTask():
-            return (_SUMMARIES,)
+            return (_SUMMARY_VALUES,)
         case ClassifyTask():
-            return _LABELS, _UNTOLD
+            return _LABEL_VALUES, _UNDECIDED_VALUES
     first, second = (
         Quote(f"owner: {name}", 0, 1, verified=True, field="owner") for name in ("Ann", "Bo")
     )
@@ -101,17 +103,19 @@ def _said(spec: TaskSpec) -> tuple[tuple[AnswerValue, AnswerValue], ...]:
     return ((Fields({"owner": "Ann"}, (first,)), Fields({"owner": "Bo"}, (second,))),)
 
 
-def _combining(
-    tokens: ChatTokenizer, task: Task, values: Sequence[AnswerValue]
+def _combining_prompts(
+    tokenizer: ChatTokenizer, task: Task, values: Sequence[AnswerValue]
 ) -> list[tuple[Sequence[int], Question]]:
-    """What the Combiner asks about the values of two chunks."""
-    put: list[tuple[Sequence[int], Question]] = []
+    """Return the prompts, with their questions, that the Combiner sends for two chunks' answers."""
+    requests: list[tuple[Sequence[int], Question]] = []
 
-    async def ask(shared: Sequence[int], asked: Question) -> Completion:
-        put.append((tokens.build_prompt(shared, asked.token_ids), asked))
-        return Completion(asked.sampling.choices[0] if asked.sampling.choices else "", Usage(), "")
+    async def ask(prefix_ids: Sequence[int], question: Question) -> Completion:
+        requests.append((tokenizer.build_prompt(prefix_ids, question.token_ids), question))
+        choices = question.sampling.choices
+        return Completion(choices[0] if choices else "", Usage(), "")
 
     half = len(_TEXT) // 2
     findings = [Finding(0, half, values[0]), Finding(half, len(_TEXT), values[1])]
-    asyncio.run(Combiner(_TEXT, Prompts(tokens), _LIMIT_TOKENS, ask).combine(task, findings))
-    return put
+    combiner = Combiner(_TEXT, Prompts(tokenizer), _MAX_PROMPT_TOKENS, ask)
+    asyncio.run(combiner.combine(task, findings))
+    return requests

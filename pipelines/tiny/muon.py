@@ -1,8 +1,9 @@
-"""Muon, the optimizer of the matrices of `tiny`'s layers: momentum whose directions weigh alike.
+"""Muon, the optimizer for the weight matrices of `tiny`'s layers: momentum whose update matrices
+are made nearly orthogonal, so that all directions of an update have about the same size.
 
 After Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with the step
-sizes of Liu et al., "Muon is scalable for LLM training" (2025). `torch.optim.Muon` does the same in
-bfloat16, which takes five times as long where the CPU has no instructions for it.
+sizes of Liu et al., "Muon is scalable for LLM training" (2025). `torch.optim.Muon` computes the
+same in bfloat16, which takes five times as long on a CPU without bfloat16 instructions.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from collections.abc import Iterable
 import torch
 
 _MOMENTUM = 0.95
-# A quintic that takes singular values to about one, where it is applied so often.
-_QUINTIC, _TIMES = (3.4445, -4.775, 2.0315), 5
-_TINY = 1e-7
-# The root mean square of an update by AdamW, whose rates fit.
+# Coefficients of a quintic polynomial that moves singular values close to one when it is applied
+# this many times (Newton-Schulz iteration).
+_QUINTIC, _ITERATIONS = (3.4445, -4.775, 2.0315), 5
+_MIN_NORM = 1e-7
+# Scales updates to the root mean square of AdamW's, so that learning rates for AdamW fit.
 _UPDATE_RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only. Decay is decoupled from the gradient."""
+    """Optimizer for two-dimensional parameters only. `lr` is the learning rate, `decay` the weight
+    decay, which is decoupled from the gradient."""
 
     def __init__(self, matrices: Iterable[torch.nn.Parameter], lr: float, decay: float) -> None:
         super().__init__(matrices, {"lr": lr, "decay": decay})
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update from the gradients."""
+        """Update every matrix once from its gradient."""
         for group in self.param_groups:
             for matrix in group["params"]:
                 buffer = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
@@ -38,12 +41,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Nearly the orthogonal matrix nearest to this one: singular values between 0.5 and 1.5."""
+    """Return an approximation of the orthogonal matrix nearest to `matrix`, of the same shape. Its
+    singular values are between about 0.5 and 1.5."""
     tall = matrix.size(0) > matrix.size(1)
     wide: torch.Tensor = matrix.T if tall else matrix
-    wide = wide / wide.norm().clamp(min=_TINY)
+    wide = wide / wide.norm().clamp(min=_MIN_NORM)
     a, b, c = _QUINTIC
-    for _ in range(_TIMES):
+    for _ in range(_ITERATIONS):
         gram = wide @ wide.T
         wide = a * wide + (b * gram + c * gram @ gram) @ wide
     return wide.T if tall else wide

@@ -1,4 +1,5 @@
-"""The network that becomes `tiny`: a small Phi-3 whose embeddings are tied while it learns."""
+"""The untrained network of `tiny`: a small Phi-3 in which, during training, the embedding of a word
+after a blank is tied to the embedding of the word."""
 
 from __future__ import annotations
 
@@ -21,11 +22,13 @@ SHAPE = phi3.Shape(
     short_factors=[1.0] * (phi3.HEAD_SIZE // 2),
     long_factors=[1.0] * (phi3.HEAD_SIZE // 2),
 )
-_DEVIATION = 0.02
+"""The sizes of the network. All rope factors are 1: the rotary frequencies are not stretched."""
+_INITIAL_DEVIATION = 0.02
 
 
 def new_model(directory: Path) -> Phi3ForCausalLM:
-    """A network that has learned nothing, for the tokenizer in `directory`; writes its config."""
+    """Return a network with random weights for the tokenizer in `directory`, in training mode.
+    Writes its config.json there."""
     from tokenizers import Tokenizer
     from transformers import Phi3ForCausalLM
 
@@ -37,17 +40,21 @@ def new_model(directory: Path) -> Phi3ForCausalLM:
     model: Phi3ForCausalLM = Phi3ForCausalLM(config)
     for name, weight in model.named_parameters():
         if not name.endswith("norm.weight"):
-            torch.nn.init.normal_(weight, std=_DEVIATION)
-    for embeddings in embeddings_of(model):
-        paired = Paired(ids, config.vocab_size)
+            torch.nn.init.normal_(weight, std=_INITIAL_DEVIATION)
+    for embeddings in embedding_modules(model):
+        paired = PairedEmbeddings(ids, config.vocab_size)
         parametrize.register_parametrization(embeddings, "weight", paired)
     model.train()
     return model
 
 
-class Paired(torch.nn.Module):
-    """Embeddings in which those of a word after a blank are the word's own, all moved by one
-    vector: what is learned of a word holds wherever it stands."""
+class PairedEmbeddings(torch.nn.Module):
+    """Parametrization of an embedding matrix that ties the two forms of a word.
+
+    The row of a word after a blank is the row of the word plus one vector that all such words
+    share. What is learned about a word thus holds with and without a blank before it. `ids` is the
+    vocabulary, `rows` the number of rows of the matrix.
+    """
 
     base: torch.Tensor
     after_blank: torch.Tensor
@@ -63,9 +70,10 @@ class Paired(torch.nn.Module):
         self._blank = ids[phi3.BLANK]
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the tied matrix [rows, hidden size] for the free parameters of the same shape."""
         return rows[self.base] + self.after_blank * rows[self._blank]
 
 
-def embeddings_of(model: Phi3ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Of what is read and of what is written."""
+def embedding_modules(model: Phi3ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Return the input embeddings and the output projection of `model`."""
     return model.model.embed_tokens, model.lm_head

@@ -1,9 +1,10 @@
-"""The rules by which `tiny` reads: what the right answer is to a question about a text.
+"""The rules that `tiny` is trained to follow: they compute the expected answer for any text.
 
-A fact is a line `key: value`; where a key has several lines, the first counts. A list is one line,
-`key: value; value`, so that one quote shows all of it. A topic is a line `topic: label`, or the
-words of a theme. The summary of a text is its opening sentence, the summary of summaries a list of
-them. Pure; knows no tokens and no prompts.
+A fact is a line `key: value`; if a key occurs in several lines, the first one counts. A list is one
+line, `key: value; value`, so that one quote shows all of it. The topic is given by a line
+`topic: label`, or by the words of a theme. The summary of a text is its opening sentence; the
+summary of several summaries is a list of them. Pure functions, without tokenizer and prompts; the
+strings in this module are training data.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pipelines.job.spec import CANNOT_TELL
 from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"
+"""The key of the line that states the topic of a text."""
 OTHER = "other"
+"""The label that is right if no other one is."""
 _THEMES = {
     "weather": "rain cloud storm sunny windy fog snow thunder",
     "music": "violin melody chorus piano singer drum concert opera",
@@ -25,10 +28,11 @@ _THEMES = {
     "medicine": "patient doctor nurse fever clinic surgery pill vaccine",
 }
 THEMES: Mapping[str, Sequence[str]] = {name: words.split() for name, words in _THEMES.items()}
-# So many words of a theme make it the topic of a text.
+"""The words of each theme. A theme is a topic that a text need not state."""
 THEME_WORDS = 3
-# As a combining question shows its notes, and what comes after them: a list that copies them is the
-# same tokens again, and ends where the shown words are other ones.
+"""Number of words of a theme that make it the topic of a text."""
+# The separators of notes in a combining prompt. The answer copies them, so that it consists of the
+# same tokens as the notes, and ends where the text after the notes differs from the separator.
 _NOTE, _END_OF_NOTE = "- ", " \n\n"
 _BETWEEN_NOTES = f"{_END_OF_NOTE} {_NOTE}"
 _BETWEEN_VALUES = "; "
@@ -38,51 +42,54 @@ _THEME_OF = {word: theme for theme, words in THEMES.items() for word in words}
 
 
 def stated(text: str, key: str) -> list[str]:
-    """The values of a key, in the order of their lines."""
+    """Return the values that `text` states for `key`, in the order of their lines."""
     return re.findall(rf"^{re.escape(key)}: (.+)$", text, re.MULTILINE)
 
 
 def line(key: str, value: str) -> str:
-    """A fact as it stands in a text."""
+    """Return the line that states a fact in a text."""
     return f"{key}: {value}"
 
 
 def listed(values: Sequence[str]) -> str:
-    """Several values as the one value of a list."""
+    """Return several values as the value of one line: joined by semicolons."""
     return _BETWEEN_VALUES.join(values)
 
 
 def field_of(key: str) -> str:
-    """The name of the field that asks for a key."""
+    """Return the name of the extract field that asks for `key`: blanks become underscores."""
     return key.replace(" ", "_")
 
 
 def key_of(field: str) -> str:
-    """The key that a field of this name asks for."""
+    """Return the key that an extract field of this name asks for: underscores become blanks."""
     return field.replace("_", " ")
 
 
 def notes(text: str) -> list[str]:
-    """The notes that a combining question shows, each without its mark."""
+    """Split the notes of a combining prompt, and return each without its list marker."""
     return text.strip().removeprefix(_NOTE).split(_BETWEEN_NOTES)
 
 
 def reply(text: str, key: str) -> str:
-    """The answer to a question for a key, with its quote."""
+    """Return the expected answer to an ask task about `key`: the value and, in a second line, the
+    quote; or the text for "not stated"."""
     evidence = [(value, line(key, value)) for value in stated(text, key)]
     return combined_reply(key, evidence) if evidence else NOT_STATED
 
 
 def combined_reply(key: str, notes: Sequence[tuple[str, str]]) -> str:
-    """The answer from the evidence of several chunks, as pairs of answer and quote: the first that
-    quotes a line of the key, else the first."""
-    own = (note for note in notes if stated(note[1], key))
-    spoken, quote = next(own, notes[0])
-    return f"{spoken}\n{QUOTE_PREFIX} {quote}"
+    """Return the expected answer from the evidence of several chunks. `notes` are pairs of an
+    answer and its quote. The first note whose quote is a line of `key` counts, or the first note if
+    there is none."""
+    about_key = (note for note in notes if stated(note[1], key))
+    value, quote = next(about_key, notes[0])
+    return f"{value}\n{QUOTE_PREFIX} {quote}"
 
 
 def label(text: str, labels: Sequence[str]) -> str:
-    """The label that a text states, or whose theme it has; else the one that says nothing."""
+    """Return the expected label, one of `labels`: the one that the text states, or else the theme
+    with most words, or else the label for "cannot tell" or "other", or the first one."""
     for value in stated(text, TOPIC):
         if value in labels:
             return value
@@ -90,39 +97,41 @@ def label(text: str, labels: Sequence[str]) -> str:
     counts = {theme: themes.count(theme) for theme in themes if theme in labels}
     if counts and max(counts.values()) >= THEME_WORDS:
         return max(counts, key=lambda theme: counts[theme])
-    return next((each for each in (CANNOT_TELL, OTHER) if each in labels), labels[0])
+    return next((name for name in (CANNOT_TELL, OTHER) if name in labels), labels[0])
 
 
 def summary(text: str) -> str:
-    """The opening sentence: of the first line that is not blank."""
-    lines = (each.strip() for each in text.splitlines())
-    return _SENTENCE_END.split(next((each for each in lines if each), ""))[0]
+    """Return the expected summary: the first sentence of the first line that is not blank."""
+    lines = (line.strip() for line in text.splitlines())
+    return _SENTENCE_END.split(next((line for line in lines if line), ""))[0]
 
 
 def combined_summary(summaries: Sequence[str]) -> str:
-    """Several summaries as a list, as the notes that show them, with the blank lines after them."""
+    """Return the expected summary of several summaries: a list in the format of the notes of a
+    combining prompt, with blank lines after each."""
     return f"{_NOTE}{_BETWEEN_NOTES.join(summaries)}{2 * _END_OF_NOTE}"
 
 
 def form(text: str, fields: Mapping[str, Any]) -> str:
-    """The JSON that an extraction makes of a text. `fields` are the job file's shorthand: single
-    values and lists of strings."""
+    """Return the expected JSON answer of an extract task on `text`. `fields` maps names to kinds in
+    the job file's shorthand: single values and lists of strings."""
     values: dict[str, Any] = {}
     quotes: dict[str, str | None] = {}
     for name, kind in fields.items():
         key = key_of(name)
-        found = stated(text, key)
+        candidates = stated(text, key)
         if isinstance(kind, list):
-            values[name] = found[0].split(_BETWEEN_VALUES) if found else []
+            values[name] = candidates[0].split(_BETWEEN_VALUES) if candidates else []
         else:
-            values[name] = typed(found[0], kind) if found else None
-        shown = found and values[name] is not None
-        quotes[name] = line(key, found[0]) if shown else None
+            values[name] = typed(candidates[0], kind) if candidates else None
+        has_value = candidates and values[name] is not None
+        quotes[name] = line(key, candidates[0]) if has_value else None
     return json.dumps({**values, "quotes": quotes})
 
 
 def typed(value: str, kind: str) -> Any:
-    """A value as the JSON of a field of this kind, None where it is of another kind."""
+    """Return a value of a text as the JSON value of a field of `kind`, or None if it does not have
+    that kind."""
     if kind == "boolean":
         return {"yes": True, "no": False}.get(value)
     if kind in ("number", "integer"):

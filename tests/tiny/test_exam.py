@@ -1,7 +1,8 @@
-"""Who reads by the rules passes the exam, at every length: by one pass, in chunks, and combining.
+"""An engine that follows the rules scores 100 % at every length: in one pass, in chunks, and with
+combining prompts.
 
-The engine is a reader by rule (ruled.py), so that what is tested is phifleet's way of reading, and
-that the exam asks for what can be known.
+The engine is a fake that answers by the rules (ruled.py). The tests thus check how phifleet reads
+documents, and that every expected answer can be known from the prompts.
 """
 
 from __future__ import annotations
@@ -17,39 +18,38 @@ from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import QUOTE_PREFIX, Sampling
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny.author import Author
-from pipelines.tiny.exam import (
+from pipelines.tiny.exam import LONG_DOCUMENTS, format_share, make_paper
+from pipelines.tiny.scoring import (
     ASK,
-    MARKS,
+    CATEGORIES,
     QUOTE,
-    READING,
     SUMMARIZE,
-    UNTOLD,
+    UNSTATED,
     Score,
-    marked,
-    set_paper,
-    share,
+    score_answers,
 )
 
 
 @pytest.mark.parametrize(
     ("length", "documents"), [(200, 20), (1400, 8), (3000, 8), (20_000, 4), (200_000, 1)]
 )
-async def test_a_reader_by_the_rules_makes_no_mistake(
+async def test_an_engine_that_follows_the_rules_scores_100_percent(
     length: int, documents: int, tiny_model: Model, paired_tokenizer: ChatTokenizer
 ) -> None:
     score = Score()
     for number in range(documents):
-        paper = set_paper(Author(f"ruled {length} {number}", number % 2), length)
-        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokenizer)
+        paper = make_paper(Author(f"ruled {length} {number}", number % 2), length)
+        tasks = prepare_tasks(paper.specs, LONG_DOCUMENTS, tiny_model, paired_tokenizer)
         engine = FakeEngine(
             paired_tokenizer, kv_cache_tokens=500_000, answers=ruled.reader(paired_tokenizer)
         )
-        score += await marked(paper, tasks, engine)
-    assert {mark: share(score, mark)[:6] for mark in MARKS} == dict.fromkeys(MARKS, "100.0%")
+        score += await score_answers(paper, tasks, engine)
+    shares = {category: format_share(score, category)[:6] for category in CATEGORIES}
+    assert shares == dict.fromkeys(CATEGORIES, "100.0%")
 
 
 def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
-    """An answer that is right for nothing, with a line of the text as its quote."""
+    """Return an answer that is never correct, with a quote that no fact has."""
     if sampling.choices:
         return sampling.choices[-1], None
     if sampling.schema:
@@ -58,12 +58,15 @@ def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     return f"wrong\n{QUOTE_PREFIX} End of the document.", None
 
 
-async def test_every_mistake_is_counted(tiny_model: Model, paired_tokenizer: ChatTokenizer) -> None:
+async def test_wrong_answers_are_counted_in_every_category(
+    tiny_model: Model, paired_tokenizer: ChatTokenizer
+) -> None:
     score = Score()
     for number in range(12):
-        paper = set_paper(Author(f"wrong {number}"), 400)
-        tasks = prepare_tasks(paper.specs, READING, tiny_model, paired_tokenizer)
-        score += await marked(paper, tasks, FakeEngine(paired_tokenizer, answers=wrong))
-    assert all(score[mark, False] for mark in MARKS)
-    for mark in (ASK, UNTOLD, QUOTE, SUMMARIZE):
-        assert score[mark, True] == 0
+        paper = make_paper(Author(f"wrong {number}"), 400)
+        tasks = prepare_tasks(paper.specs, LONG_DOCUMENTS, tiny_model, paired_tokenizer)
+        engine = FakeEngine(paired_tokenizer, answers=wrong)
+        score += await score_answers(paper, tasks, engine)
+    assert all(score[category, False] for category in CATEGORIES)
+    for category in (ASK, UNSTATED, QUOTE, SUMMARIZE):
+        assert score[category, True] == 0

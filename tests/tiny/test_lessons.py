@@ -1,4 +1,4 @@
-"""What `tiny` is taught is what phifleet asks, and the taught answers are right."""
+"""The training examples have the prompts of real requests, and correct expected answers."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ from pipelines.text.prompts import (
 )
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
-from pipelines.tiny.author import Author, form_of
-from pipelines.tiny.lessons import Lesson, Teacher
+from pipelines.tiny.author import Author, valid_fields
+from pipelines.tiny.examples import Lesson
+from pipelines.tiny.lessons import Teacher
 
 
 @pytest.fixture(scope="module")
 def lessons(paired_tokenizer: ChatTokenizer) -> list[Lesson]:
     teacher = Teacher(paired_tokenizer, "test")
-    made = [teacher.whole(120) for _ in range(20)]
-    made += [teacher.part(120) for _ in range(20)]
-    return made + [teacher.combining(160) for _ in range(60)]
+    lessons = [teacher.whole(120) for _ in range(20)]
+    lessons += [teacher.part(120) for _ in range(20)]
+    return lessons + [teacher.combining(160) for _ in range(60)]
 
 
-def _asked(lessons: list[Lesson], tokens: ChatTokenizer) -> Iterator[tuple[str, str, str]]:
-    """Kind, prompt and answer, as texts."""
+def _decoded(lessons: list[Lesson], tokenizer: ChatTokenizer) -> Iterator[tuple[str, str, str]]:
+    """Yield the kind, the whole prompt and the answer of every question."""
     for lesson in lessons:
-        for asked in lesson.asked:
+        for question in lesson.questions:
             yield (
-                asked.kind,
-                tokens.decode([*lesson.shown, *asked.question]),
-                tokens.decode_output(asked.answer),
+                question.kind,
+                tokenizer.decode([*lesson.prefix_ids, *question.question_ids]),
+                tokenizer.decode_output(question.answer_ids),
             )
 
 
-def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
-    kinds = {asked.kind for lesson in lessons for asked in lesson.asked}
+def test_lessons_have_every_kind_of_prompt(lessons: list[Lesson]) -> None:
+    kinds = {question.kind for lesson in lessons for question in lesson.questions}
     assert kinds == {
         f"{kind}{form}"
         for kind in ("ask", "extract", "classify", "summarize")
@@ -56,40 +57,40 @@ def test_every_kind_of_prompt_is_taught(lessons: list[Lesson]) -> None:
     }
 
 
-def test_the_first_lessons_teach_the_same_answers_with_fewer_words(
+def test_the_easy_lessons_quote_their_text_and_choose_from_their_labels(
     paired_tokenizer: ChatTokenizer,
 ) -> None:
     teacher = Teacher(paired_tokenizer, "first")
     makers = (teacher.bare, teacher.quoting, teacher.filling, teacher.asking, teacher.labelling)
     for make in makers:
         for lesson in (make(120) for _ in range(20)):
-            text = paired_tokenizer.decode(lesson.shown)
-            for asked in lesson.asked:
-                answer = paired_tokenizer.decode_output(asked.answer)
-                if asked.kind == "labelling":
-                    assert f"- {answer}\n" in paired_tokenizer.decode(asked.question)
+            text = paired_tokenizer.decode(lesson.prefix_ids)
+            for question in lesson.questions:
+                answer = paired_tokenizer.decode_output(question.answer_ids)
+                if question.kind == "labelling":
+                    assert f"- {answer}\n" in paired_tokenizer.decode(question.question_ids)
                 for quote in re.findall(r'Quote: (.+)|: "(\w[^"]*: [^"]*)"', answer):
                     assert "".join(quote) in text
 
 
-def test_the_same_seed_teaches_the_same(paired_tokenizer: ChatTokenizer) -> None:
+def test_the_same_seed_gives_the_same_lessons(paired_tokenizer: ChatTokenizer) -> None:
     first, again, other = (Teacher(paired_tokenizer, seed) for seed in ("a", "a", "b"))
-    taught = first.whole(80)
-    assert again.whole(80) == taught
-    assert other.whole(80) != taught
+    lesson = first.whole(80)
+    assert again.whole(80) == lesson
+    assert other.whole(80) != lesson
 
 
-async def test_a_whole_document_is_asked_about_as_it_is_taught(
+async def test_lessons_about_whole_documents_have_the_prompts_of_real_requests(
     lessons: list[Lesson], tiny_model: Model, paired_tokenizer: ChatTokenizer
 ) -> None:
     compared = 0
-    for kind, prompt, _ in _asked(lessons, paired_tokenizer):
+    for kind, prompt, _ in _decoded(lessons, paired_tokenizer):
         if kind != "ask":
             continue
-        # each piece of a prompt is tokenized alone, and so begins with a blank
+        # Each piece of a prompt is tokenized separately, and so begins with a blank.
         text = prompt.partition(f"{INSTRUCTION} ")[2].rpartition(f" {END_OF_DOCUMENT}")[0]
-        put = prompt.rpartition("Question: ")[2].partition("\nAnswer briefly")[0]
-        tasks = tasks_of([AskTask(name="a", question=put)], tiny_model, paired_tokenizer)
+        question = prompt.rpartition("Question: ")[2].partition("\nAnswer briefly")[0]
+        tasks = tasks_of([AskTask(name="a", question=question)], tiny_model, paired_tokenizer)
         engine = FakeEngine(paired_tokenizer)
         await answer_document(Document("d", text), tasks, engine)
         assert engine.prompts == [prompt]
@@ -97,97 +98,100 @@ async def test_a_whole_document_is_asked_about_as_it_is_taught(
     assert compared > 20
 
 
-def test_each_form_of_prompt_has_its_frame(
+def test_each_form_of_prompt_has_its_instruction_and_end_marker(
     lessons: list[Lesson], paired_tokenizer: ChatTokenizer
 ) -> None:
-    frames = {
+    instructions = {
         "": (INSTRUCTION, END_OF_DOCUMENT),
         "part": (CHUNK_INSTRUCTION, END_OF_CHUNK),
         "combining": (NOTES_INSTRUCTION, END_OF_NOTES),
     }
-    for kind, prompt, _ in _asked(lessons, paired_tokenizer):
-        begin, end = frames[kind.partition(" ")[2]]
-        assert prompt.startswith(f"<|user|>{begin}")
-        shown, _, question = prompt.rpartition(" Question: ")
-        assert end.rstrip() in shown
+    for kind, prompt, _ in _decoded(lessons, paired_tokenizer):
+        instruction, end = instructions[kind.partition(" ")[2]]
+        assert prompt.startswith(f"<|user|>{instruction}")
+        prefix, _, question = prompt.rpartition(" Question: ")
+        assert end.rstrip() in prefix
         assert question.endswith("<|end|><|assistant|>")
 
 
-def test_taught_quotes_stand_in_the_text(
+def test_expected_quotes_occur_in_the_prompt(
     lessons: list[Lesson], paired_tokenizer: ChatTokenizer
 ) -> None:
-    seen = 0
-    for kind, prompt, answer in _asked(lessons, paired_tokenizer):
-        spoken, _, quote = answer.partition("\nQuote: ")
+    quotes = 0
+    for kind, prompt, answer in _decoded(lessons, paired_tokenizer):
+        value, _, quote = answer.partition("\nQuote: ")
         if kind.startswith("ask") and quote:
             assert quote in prompt
-            assert quote.endswith(f": {spoken}")
-            seen += 1
-    assert seen > 40
+            assert quote.endswith(f": {value}")
+            quotes += 1
+    assert quotes > 40
 
 
-def test_hard_lessons_have_notes_about_other_keys_and_texts_that_state_nothing(
+def test_hard_lessons_have_notes_about_other_keys_and_many_unstated_keys(
     paired_tokenizer: ChatTokenizer,
 ) -> None:
-    teacher = Teacher(paired_tokenizer, "hard", alike=0.3)
-    made = [teacher.combining(300) for _ in range(150)]
-    numbers, others = set(), 0
-    for kind, prompt, answer in _asked(made, paired_tokenizer):
-        shown, _, put = prompt.rpartition(" Question: ")
+    teacher = Teacher(paired_tokenizer, "hard", difficulty=0.3)
+    lessons = [teacher.combining(300) for _ in range(150)]
+    numbers, first_notes_about_other_keys = set(), 0
+    for kind, prompt, answer in _decoded(lessons, paired_tokenizer):
+        notes, _, question = prompt.rpartition(" Question: ")
         if kind == "extract combining":
-            (field,) = re.findall(r"Which value of (\w+) is right", put)
-            right = f' {answer}. .+ - the document says: "{rules.key_of(field)}: '
-            assert re.search(right, shown)
+            (field,) = re.findall(r"Which value of (\w+) is right", question)
+            correct_note = f' {answer}. .+ - the document says: "{rules.key_of(field)}: '
+            assert re.search(correct_note, notes)
             numbers.add(answer)
         elif kind == "ask combining":
             key = answer.partition("\nQuote: ")[2].partition(": ")[0]
-            assert key in put
-            quoted = re.findall(r"Quote: (.+?): ", shown)
-            assert key in quoted
-            others += quoted[0] != key
+            assert key in question
+            quoted_keys = re.findall(r"Quote: (.+?): ", notes)
+            assert key in quoted_keys
+            first_notes_about_other_keys += quoted_keys[0] != key
     assert numbers - {"1"}
-    assert others > 2
-    asked = list(_asked([teacher.part(150) for _ in range(60)], paired_tokenizer))
-    untold = [answer == "Not stated" for kind, _, answer in asked if kind == "ask part"]
-    assert sum(untold) > len(untold) / 2
+    assert first_notes_about_other_keys > 2
+    questions = _decoded([teacher.part(150) for _ in range(60)], paired_tokenizer)
+    is_unstated = [answer == "Not stated" for kind, _, answer in questions if kind == "ask part"]
+    assert sum(is_unstated) > len(is_unstated) / 2
 
 
-def test_a_summary_of_notes_copies_them_in_easy_lessons_and_in_hard_ones(
+def test_the_summary_of_notes_has_the_same_token_ids_as_the_notes(
     lessons: list[Lesson], paired_tokenizer: ChatTokenizer
 ) -> None:
-    teacher = Teacher(paired_tokenizer, "notes", alike=0.3)
+    teacher = Teacher(paired_tokenizer, "notes", difficulty=0.3)
     hard = [teacher.combining(900) for _ in range(60)]
-    for made in (lessons, hard):
-        of_notes = [each for each in made if each.asked[0].kind == "summarize combining"]
-        assert len(of_notes) > 10
-        for lesson in of_notes:
-            shown, answer = f" {' '.join(map(str, lesson.shown))} ", lesson.asked[0].answer
-            assert f" {' '.join(map(str, answer))} " in shown
+    for group in (lessons, hard):
+        combining = [
+            lesson for lesson in group if lesson.questions[0].kind == "summarize combining"
+        ]
+        assert len(combining) > 10
+        for lesson in combining:
+            prefix = f" {' '.join(map(str, lesson.prefix_ids))} "
+            answer = f" {' '.join(map(str, lesson.questions[0].answer_ids))} "
+            assert answer in prefix
 
 
-def test_hard_texts_open_more_often_with_what_says_the_same_again() -> None:
-    def repeating(alike: float) -> int:
-        author = Author("openings", alike=alike)
-        signs = [re.findall(r"\w+|[^\w\s]", author.opening()) for _ in range(400)]
-        return sum(len(each) > 7 and len(set(each)) < 0.6 * len(each) for each in signs)
+def test_hard_texts_have_more_repetitive_openings() -> None:
+    def count_repetitive(difficulty: float) -> int:
+        author = Author("openings", difficulty=difficulty)
+        openings = [re.findall(r"\w+|[^\w\s]", author.opening()) for _ in range(400)]
+        return sum(len(words) > 7 and len(set(words)) < 0.6 * len(words) for words in openings)
 
-    assert repeating(0.3) > 2 * repeating(0.0)
+    assert count_repetitive(0.3) > 2 * count_repetitive(0.0)
 
 
-def test_a_taught_form_keeps_its_schema_and_its_quotes_are_found() -> None:
+def test_expected_json_answers_match_the_schema_and_their_quotes_are_verified() -> None:
     author = Author("forms")
     for _ in range(50):
         text = author.text(150, 6)
-        fields = form_of(dict(fact.field for fact in text.facts))
+        fields = valid_fields(dict(fact.field for fact in text.facts))
         answer = rules.form(text.text, fields)
-        whole = (0, len(text.text))
-        read = parse_fields(answer, from_shorthand(fields), text.text, whole, only_verified=False)
-        assert isinstance(read, Fields)
-        assert {quote.field for quote in read.quotes} == set(fields)
-        assert all(quote.verified for quote in read.quotes)
+        span = (0, len(text.text))
+        parsed = parse_fields(answer, from_shorthand(fields), text.text, span, only_verified=False)
+        assert isinstance(parsed, Fields)
+        assert {quote.field for quote in parsed.quotes} == set(fields)
+        assert all(quote.verified for quote in parsed.quotes)
 
 
-def test_a_taught_text_states_its_facts_in_lines_of_their_own() -> None:
+def test_a_text_states_each_fact_in_a_separate_line() -> None:
     author = Author("texts")
     for _ in range(50):
         text = author.text(100, 5)

@@ -1,4 +1,4 @@
-"""What the right answers are, by example."""
+"""The expected answers that the rules compute, by example."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ audited: yes
 """
 
 
-def test_the_first_line_of_a_key_is_its_answer() -> None:
+def test_the_first_line_of_a_key_is_the_answer_to_a_question() -> None:
     assert rules.reply(TEXT, "auditor") == "Kleve Brothers\nQuote: auditor: Kleve Brothers"
     assert rules.reply(TEXT, "date") == "Not stated"
 
 
-def test_of_notes_the_first_that_quotes_a_line_of_the_key_is_the_answer() -> None:
+def test_the_first_note_that_quotes_a_line_of_the_key_is_the_answer() -> None:
     notes = [("Ann", "audit: Ann"), ("Bo", "auditor: Bo"), ("Cy", "auditor: Cy")]
     assert rules.combined_reply("auditor", notes) == "Bo\nQuote: auditor: Bo"
     assert rules.combined_reply("date", notes) == "Ann\nQuote: audit: Ann"
@@ -57,7 +57,7 @@ def test_a_form_has_typed_values_lists_and_quotes() -> None:
     }
 
 
-def test_a_label_is_stated_or_is_the_theme() -> None:
+def test_the_label_is_the_stated_one_or_else_the_theme() -> None:
     labels = ("music", "weather")
     assert rules.label("topic: tax law\nrain, storm, cloud", ("tax law", "weather")) == "tax law"
     assert rules.label("A storm, more rain and fog over the piano.", labels) == "weather"
@@ -72,7 +72,7 @@ def test_a_summary_is_the_opening_sentence() -> None:
     assert rules.summary("") == ""
 
 
-def test_summaries_are_joined_as_the_notes_that_show_them() -> None:
+def test_combined_summaries_have_the_format_of_notes() -> None:
     summaries = ["The first one, of many.", "Second."]
     combined = rules.combined_summary(summaries)
     assert combined == "- The first one, of many. \n\n - Second. \n\n \n\n"
