@@ -77,7 +77,9 @@ def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Pat
     assert in_process_run(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
     (letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
     assert (letter["doc_id"], letter["row"], letter["reason"]) == (1, 1, "too_large")
-    assert letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
+    assert letter["message"].startswith(
+        f"the text has {size} bytes, at most {size - 1} are allowed: split "
+    )
 
 
 def test_a_signal_is_heard_while_ray_looks_for_bad_files(monkeypatch: pytest.MonkeyPatch) -> None:
