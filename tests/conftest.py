@@ -20,7 +20,7 @@ from pipelines.models.resolve import Model, resolve
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
-pytest_plugins = ["skips"]
+pytest_plugins = ["properties", "skips"]
 
 T = TypeVar("T", bound=BucketServer)
 
