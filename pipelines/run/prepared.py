@@ -14,7 +14,8 @@ import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.vllm_engine import EngineConfig
-from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
+from pipelines.job.fingerprint import answer_digests, fingerprint
+from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.resolve import Model, effective_lengths, on_hub, resolve
 from pipelines.tasks.kinds import REPAIR_TOKENS, Question, TaskSet, tokenize_tasks
