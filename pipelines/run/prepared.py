@@ -130,8 +130,8 @@ def prepare_tasks(
     prompts = Prompts(tokens)
     effective = effective_lengths(model)
     lengths = ModelLengths(
-        most=longest or model.max_model_len,
-        short=model.short_rope_len,
+        max_model_len=longest or model.max_model_len,
+        short_rope_len=model.short_rope_len,
         single_pass_tokens=effective.single_pass_tokens,
         chunk_tokens=effective.chunk_tokens,
         notes_tokens=effective.notes_tokens or effective.single_pass_tokens,
