@@ -7,7 +7,7 @@ or Ray.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +44,7 @@ class Document:
     """
 
     doc_id: str | int
-    text: str | None
+    text: str | None = field(repr=False)
     problem: Problem | None = None
     source: str = ""
     row: int = 0
@@ -59,7 +59,7 @@ class Chunk:
 
     start: int
     end: int
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...] = field(repr=False)
     headings: tuple[str, ...] = ()
 
 

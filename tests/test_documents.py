@@ -6,7 +6,17 @@ import pyarrow as pa
 import pytest
 
 from pipelines import documents
-from pipelines.documents import Problem, decode_text, documents_of
+from pipelines.documents import (
+    Answer,
+    Chunk,
+    Document,
+    DocumentResult,
+    Problem,
+    Summary,
+    decode_text,
+    documents_of,
+)
+from pipelines.text.prompts import PromptPrefix
 
 
 def unit_rows(count: int) -> pa.Table:
@@ -53,3 +63,10 @@ def test_rows_become_documents_in_order() -> None:
     good, bad = documents_of(rows)
     assert (good.doc_id, good.text, good.problem, good.row) == ("d0", "one", None, 0)
     assert (bad.text, bad.problem and bad.problem.reason, bad.row) == (None, "not_text", 1)
+
+
+def test_large_values_are_not_part_of_a_repr() -> None:
+    text, ids = "word " * 50_000, tuple(range(50_000))
+    result = DocumentResult(Document("a", text), (Answer("s", Summary("short")),))
+    for value in (result, Chunk(0, 9, ids), PromptPrefix(list(ids), 7)):
+        assert len(repr(value)) < 1_000

@@ -11,7 +11,7 @@ This module does not know tasks or engines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipelines.documents import Chunk
@@ -66,7 +66,7 @@ class PromptPrefix:
     The ids of the passage itself begin at index `passage_start`.
     """
 
-    token_ids: list[int]
+    token_ids: list[int] = field(repr=False)
     passage_start: int
 
 
