@@ -69,9 +69,11 @@ class FakeEngine:
         return self.admission.in_flight_tokens
 
     def shutdown(self) -> None:
+        """End the engine."""
         self.dead = True
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+        """Hold `tokens` of the KV cache during the block, waiting until they are free."""
         return self.admission.hold(tokens)
 
     async def generate(
@@ -80,6 +82,10 @@ class FakeEngine:
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
+        """Record the prompt, and return the rule's answer to it.
+
+        Raises RequestRejected, EngineDied or EngineHung as described in the class.
+        """
         text = self.tokenizer.decode(prompt)
         self.prompts.append(text)
         self.asked.append(list(prompt))

@@ -230,7 +230,7 @@ def _member(union: object, data: object, path: KeyPath) -> object:
     value = value_at(data, path)
     name = value.get("kind") if isinstance(value, Mapping) else None
     members = get_args(get_args(union)[0])
-    return next((each for each in members if _fields(each)["kind"].default == name), None)
+    return next((member for member in members if _fields(member)["kind"].default == name), None)
 
 
 def _fields(annotation: object) -> Mapping[str | int, FieldInfo]:

@@ -44,6 +44,8 @@ GpuCount = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"],
     MustBe("a whole number, a fraction of one GPU such as 0.5, or auto"),
 ]
+Fraction = Annotated[float, Field(ge=0, le=1), MustBe("a number from 0 to 1")]
+Port = Annotated[int, Field(ge=1, le=65535), MustBe("a port number from 1 to 65535")]
 TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
 FieldType = TypeAliasType(
     "FieldType",
@@ -69,9 +71,10 @@ class InputSpec(Section):
     keep_columns: NonEmptyStrs = ()
 
     def violations(self) -> Iterator[Violation]:
-        for at, column in enumerate(self.keep_columns):
-            if column in (self.id_column, *self.keep_columns[:at]):
-                yield ("keep_columns", at), "a column listed only once, and not id_column"
+        """Yield each column in keep_columns that is repeated or is the id column."""
+        for index, column in enumerate(self.keep_columns):
+            if column in (self.id_column, *self.keep_columns[:index]):
+                yield ("keep_columns", index), "a column listed only once, and not id_column"
 
 
 class OutputSpec(Section):
@@ -109,18 +112,16 @@ class ClassifyTask(Section):
     labels: NonEmptyStrs
 
     def violations(self) -> Iterator[Violation]:
+        """Yield labels that are too few, repeated, reserved, or padded with white space."""
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
-        for at, label in enumerate(self.labels):
+        for index, label in enumerate(self.labels):
             if label != label.strip():
-                yield ("labels", at), "a label without leading or trailing white space"
-            if label in self.labels[:at]:
-                yield ("labels", at), "a label that is listed only once"
+                yield ("labels", index), "a label without leading or trailing white space"
+            if label in self.labels[:index]:
+                yield ("labels", index), "a label that is listed only once"
             if label == CANNOT_TELL:
-                yield (
-                    ("labels", at),
-                    f"a label other than {CANNOT_TELL!r}, which phifleet uses itself",
-                )
+                yield ("labels", index), f"a label other than {CANNOT_TELL!r}, which is reserved"
 
 
 class AskTask(Section):
@@ -152,6 +153,7 @@ class ExtractTask(Section):
     only_verified: bool = False
 
     def violations(self) -> Iterator[Violation]:
+        """Yield a fault unless exactly one of `fields` and `schema` is set."""
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "a mapping such as {company: string}, unless schema is set"
         elif self.fields is not None and self.json_schema is not None:
@@ -182,6 +184,7 @@ class LongDocuments(Section):
     overlap_tokens: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 128
 
     def violations(self) -> Iterator[Violation]:
+        """Yield chunk_tokens if it is not greater than overlap_tokens."""
         if self.chunk_tokens is not None and self.chunk_tokens <= self.overlap_tokens:
             yield ("chunk_tokens",), f"greater than overlap_tokens, which is {self.overlap_tokens}"
 
@@ -193,6 +196,7 @@ class Replicas(Section):
     max: PositiveInt = 8
 
     def violations(self) -> Iterator[Violation]:
+        """Yield min if it is greater than max."""
         if self.min > self.max:
             yield ("min",), f"at most max, which is {self.max}"
 
@@ -214,6 +218,7 @@ class EngineCompute(Section):
         return 1.0 if gpus == "auto" else min(1.0, gpus or 1.0)
 
     def violations(self) -> Iterator[Violation]:
+        """Yield tensor_parallel if it is greater than the number of GPUs."""
         gpus = self.gpus_per_replica
         if self.tensor_parallel > 1 and gpus != "auto" and gpus < self.tensor_parallel:
             yield ("tensor_parallel",), f"at most gpus_per_replica, which is {gpus}, or 1"
@@ -228,9 +233,7 @@ class Compute(EngineCompute):
 class Limits(Section):
     """Limits of a run: its fraction of dead letters, GPU hours, cost, and the time to stop."""
 
-    max_dead_letter_fraction: Annotated[
-        float, Field(ge=0, le=1), MustBe("a number from 0 to 1")
-    ] = 0.05
+    max_dead_letter_fraction: Fraction = 0.05
     max_gpu_hours: PositiveFloat | None = None
     max_cost_usd: PositiveFloat | None = None
     deadline: Time | None = None
@@ -239,9 +242,7 @@ class Limits(Section):
 class Metrics(Section):
     """The port on which the run serves its metrics, and the Pushgateway that it pushes them to."""
 
-    port: Annotated[int, Field(ge=1, le=65535), MustBe("a port number from 1 to 65535")] | None = (
-        None
-    )
+    port: Port | None = None
     pushgateway: NonEmptyStr | None = None
 
 
@@ -259,14 +260,15 @@ class JobSpec(Section):
     metrics: Metrics = Metrics()
 
     def violations(self) -> Iterator[Violation]:
+        """Yield tasks if there are none, and each task name that is not unique."""
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
         columns = {self.input.id_column, self.input.text_column, *self.input.keep_columns}
-        for at, task in enumerate(self.tasks):
+        for index, task in enumerate(self.tasks):
             if task.name in columns:
-                yield ("tasks", at, "name"), "a name that differs from all columns of input"
-            if task.name in [earlier.name for earlier in self.tasks[:at]]:
-                yield ("tasks", at, "name"), "a name that no other task has"
+                yield ("tasks", index, "name"), "a name that differs from all columns of input"
+            if task.name in [earlier.name for earlier in self.tasks[:index]]:
+                yield ("tasks", index, "name"), "a name that no other task has"
 
 
 @dataclass(frozen=True, slots=True)
