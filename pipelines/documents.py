@@ -1,16 +1,18 @@
-"""Documents, answers and dead letters as values, and the rows that become documents.
+"""Value types for documents, answers and dead letters, and the conversion of rows to documents.
 
-What answers become as columns, `columns.py` says. Knows nothing of engines, files or Ray.
+`pipelines/tasks/columns.py` converts answers to columns. This module does not know engines, files
+or Ray.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+# Reasons of a `Problem`: why a document or a task has no answer. They are written to dead letters.
 EMPTY = "empty"
 NOT_TEXT = "not_text"
 TOO_LARGE = "too_large"
@@ -21,21 +23,28 @@ ENGINE_CRASH = "engine_crash"
 TIMEOUT = "timeout"
 
 ANSWERED = "answered"
+"""The status of an answer without a problem; with one, the status is the problem's reason."""
 
 MAX_TEXT_BYTES = 128 * 2**20
-_FILL = "fill it in, or leave the row out"
+"""Maximum size of one document's text in UTF-8; a longer text gets the reason `too_large`."""
+_FILL = "add a text, or remove the row"
 
 SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
-# Before the name of a kept column among a unit's rows, which may be one of those above.
+"""Columns of the table of a unit's rows: input file, row number in it, document id, UTF-8 text."""
 KEPT = "kept."
+"""Prefix of the kept columns in that table, so that they cannot clash with the columns above."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row of the corpus. `text` is None exactly when `problem` says why it cannot be read."""
+    """One row of the corpus.
+
+    `text` is None if and only if `problem` gives the reason why the row cannot be read. `source` is
+    the input file and `row` the number of the row in it, from 0.
+    """
 
     doc_id: str | int
-    text: str | None
+    text: str | None = field(repr=False)
     problem: Problem | None = None
     source: str = ""
     row: int = 0
@@ -43,17 +52,23 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A span of a document's text by character offsets, its token ids, and the titles above it."""
+    """The span text[start:end] of a document, in characters, with its token ids.
+
+    `headings` are the titles of the sections that contain the chunk's start, outermost first.
+    """
 
     start: int
     end: int
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...] = field(repr=False)
     headings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a document, or one task of it, has no answer: a named reason and a sentence."""
+    """The reason why a document, or one task of it, has no answer.
+
+    `reason` is one of the constants above, `message` a sentence with the details and a remedy.
+    """
 
     reason: str
     message: str
@@ -61,9 +76,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Words the model says it read, with their character offsets where they are in the text.
+    """A passage that the model quotes as evidence for its answer.
 
-    `field` is the extracted field that they show, None beside an answer in free words.
+    `start` and `end` are its character offsets in the document's text, both None if the quote was
+    not found there; `verified` says whether it was found. `field` is the extracted field that the
+    quote supports, None for an answer in free text.
     """
 
     text: str
@@ -75,23 +92,33 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
+    """The answer to a `summarize` task."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
+    """The answer to a `classify` task.
+
+    `confidence` is the label's probability, from 0 to 1, or None if it is not known.
+    """
+
     label: str
     confidence: float | None = None
 
     @property
     def weight(self) -> float:
-        """What the label counts for in a vote: whole where no confidence is known."""
+        """Return the label's weight in a vote: its confidence, or 1.0 if that is not known."""
         return 1.0 if self.confidence is None else self.confidence
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`text` is None where only verified answers count and no quote was found in the text."""
+    """The answer to an `ask` task, with the quotes that support it.
+
+    `text` is None if the task has `only_verified` and no quote was found in the document.
+    """
 
     text: str | None
     quotes: tuple[Quote, ...] = ()
@@ -99,7 +126,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """JSON values that keep their task's schema, by field."""
+    """The answer to an `extract` task: JSON values by field name, valid under the task's schema."""
 
     values: Mapping[str, Any]
     quotes: tuple[Quote, ...] = ()
@@ -110,7 +137,10 @@ AnswerValue = Summary | Label | Reply | Fields
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one task of one document took."""
+    """Numbers of tokens that one task of one document used, over all its requests.
+
+    `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache.
+    """
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -126,7 +156,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one task gave for one document: a value, or the problem in its place."""
+    """The result of one task for one document: a value, or the problem that prevented it.
+
+    `strategy` is how the document was read (`single`, `map_reduce` or `truncate`) and `chunks` the
+    number of passages that were read. `finish_reason` is that of the last request, `length` if a
+    chunk's answer was cut off, or `partial` if some chunks have no answer; None if there was none.
+    """
 
     task: str
     value: AnswerValue | None
@@ -138,12 +173,16 @@ class Answer:
 
     @property
     def status(self) -> str:
+        """Return "answered", or the problem's reason."""
         return self.problem.reason if self.problem else ANSWERED
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A document (`task` None) or one task of it that could not be answered."""
+    """The record of a document (`task` is None), or of one task of it, that was not answered.
+
+    `attempts` is the number of attempts at the document's unit.
+    """
 
     doc_id: str | int
     source: str
@@ -155,8 +194,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DocumentResult:
-    """All that became of one document: its answers, or the problem of the whole. `attempts` are
-    those at its unit."""
+    """The result of one document: an answer per task, or the problem of the whole document.
+
+    `attempts` is the number of attempts at the document's unit.
+    """
 
     document: Document
     answers: tuple[Answer, ...] = ()
@@ -165,15 +206,20 @@ class DocumentResult:
 
     @property
     def answered(self) -> bool:
+        """Return whether at least one task of the document has an answer."""
         return any(answer.problem is None for answer in self.answers)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """One for the whole document, or one for each of its tasks that failed."""
+        """Return one dead letter if the whole document failed, else one for each failed task."""
         if self.problem:
-            return [self._letter(None, self.problem)]
-        return [self._letter(a.task, a.problem) for a in self.answers if a.problem]
+            return [self._dead_letter(None, self.problem)]
+        return [
+            self._dead_letter(answer.task, answer.problem)
+            for answer in self.answers
+            if answer.problem
+        ]
 
-    def _letter(self, task: str | None, problem: Problem) -> DeadLetter:
+    def _dead_letter(self, task: str | None, problem: Problem) -> DeadLetter:
         document = self.document
         return DeadLetter(
             document.doc_id, document.source, document.row, task, problem, self.attempts
@@ -181,26 +227,34 @@ class DocumentResult:
 
 
 def decode_text(raw: bytes | None) -> str | Problem:
-    """The text of one row, or why it is none. `raw` is UTF-8 as stored, unchecked."""
+    """Return the text of one row, or the Problem why it cannot be read.
+
+    `raw` is the stored value, expected to be UTF-8; it need not be valid.
+    """
     if raw is None:
         return Problem(EMPTY, f"the text is null: {_FILL}")
     if len(raw) > MAX_TEXT_BYTES:
         return Problem(
-            TOO_LARGE, f"{len(raw)} bytes are more than {MAX_TEXT_BYTES}: cut the text into several"
+            TOO_LARGE,
+            f"the text has {len(raw)} bytes, at most {MAX_TEXT_BYTES} are allowed: split it into "
+            "several documents",
         )
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        byte = f"byte {error.start}, {raw[error.start]:#04x}, is not UTF-8"
+        byte = f"byte {error.start}, {raw[error.start]:#04x}, is not valid UTF-8"
         return Problem(NOT_TEXT, f"{byte}: store the text as UTF-8")
     if not text or text.isspace():
-        found = "white space" if text else "empty"
-        return Problem(EMPTY, f"the text is {found}: {_FILL}")
+        state = "only white space" if text else "empty"
+        return Problem(EMPTY, f"the text is {state}: {_FILL}")
     return text
 
 
 def documents_of(rows: pa.Table) -> list[Document]:
-    """The documents of a unit's rows (columns source, row, doc_id, text as binary), in order."""
+    """Return the documents in a table of a unit's rows, in order.
+
+    `rows` has the columns source, row, doc_id and text; text is binary.
+    """
     columns = (rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW))
     return [_document(*values) for values in zip(*columns, strict=True)]
 

@@ -1,6 +1,7 @@
-"""Every error phifleet raises on purpose: named, picklable, saying what, which value, what to do.
+"""The exceptions that phifleet raises on purpose.
 
-Knows nothing of the rest of phifleet. `exit_code` is what the command line ends with.
+Each one is picklable and carries a complete message: what failed, the value, where, and what to do.
+The module imports nothing else of phifleet.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ E = TypeVar("E", bound=Exception)
 
 
 class PhifleetError(Exception):
-    """An error meant for a person to read: its message is complete and needs no traceback."""
+    """Base class of errors whose message is shown to the user without a traceback.
+
+    `message` is that text. `exit_code` is the exit code of the command line for the error's class.
+    """
 
     exit_code = 4
 
@@ -21,82 +25,92 @@ class PhifleetError(Exception):
 
 
 class SpecError(PhifleetError):
-    """The job file is wrong. The message names each key's path and what would be right."""
+    """A job file, a serve file or a request is invalid.
+
+    The message has one line per fault, with the key's path, its value and what is expected.
+    """
 
     exit_code = 2
 
 
 class InputError(PhifleetError):
-    """The corpus cannot be read as the job file says. Names file, column or row."""
+    """The corpus does not match the job file. The message names the file, column or row."""
 
     exit_code = 2
 
 
 class UnreadableFile(InputError):
-    """A file is truncated or damaged. Names the file."""
+    """An input file is truncated or damaged. The message names the file."""
 
 
 class OutputError(PhifleetError):
-    """OUTPUT holds something else, or a run that another job file made."""
+    """The output directory contains other files, or a run of a different job."""
 
     exit_code = 2
 
 
 class ModelError(PhifleetError):
-    """The model cannot be found, fetched or used."""
+    """The model cannot be found, downloaded or used."""
 
     exit_code = 2
 
 
 class StorageError(PhifleetError):
-    """A disk or object store refused, also after retries."""
+    """An operation on a disk or an object store failed, retries included."""
 
     exit_code = 4
 
 
 class ClusterError(PhifleetError):
-    """Ray lacks what the run needs, or lost it."""
+    """The Ray cluster does not have the resources that the run needs, or has lost them."""
 
     exit_code = 4
 
 
 class EngineError(PhifleetError):
-    """An engine did not start, or died under a run. The run can be resumed."""
+    """An engine failed to start, or died during a run. The run can be resumed."""
 
     exit_code = 4
 
 
 class EngineDied(EngineError):
-    """A started engine has died; a document may have killed it. Another can be started."""
+    """A running engine died, possibly because of a document. A new engine can be started."""
 
 
 class EngineHung(EngineDied):
-    """A started engine made no progress and was killed for it."""
+    """A running engine made no progress, so its watchdog killed it."""
 
 
 class Fenced(PhifleetError):
-    """Another driver has taken the run over; it goes on, and this one must not."""
+    """Another driver has acquired the run's lease and continues the run; this driver must stop."""
 
     exit_code = 3
 
 
 class Incomplete(PhifleetError):
-    """A run ended without accounting for every document: a bug, never silent."""
+    """A run ended with documents that are neither answered nor dead letters, which is a bug."""
 
     exit_code = 4
 
 
 class InvalidAnswer(PhifleetError):
-    """The engine's text is no answer to a task: belongs to one document, never to the run."""
+    """The text that the engine generated is not a valid answer to the task.
+
+    Fails one task of one document, never the run.
+    """
 
 
 class RequestRejected(PhifleetError):
-    """The engine refused one request: belongs to one document, never to the run."""
+    """The engine rejected one request.
+
+    Fails one task of one document, never the run.
+    """
 
 
 def flatten_errors(group: BaseExceptionGroup[E]) -> list[E]:
-    """The errors of a group of groups, each once."""
+    """Return the exceptions in `group` and in the groups nested in it, in order, without groups."""
     nested = [
-        flatten_errors(e) if isinstance(e, BaseExceptionGroup) else [e] for e in group.exceptions
+        flatten_errors(error) if isinstance(error, BaseExceptionGroup) else [error]
+        for error in group.exceptions
     ]
-    return [leaf for each in nested for leaf in each]
+    return [error for errors in nested for error in errors]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import ClusterError, SpecError
-from pipelines.job.jobfile import Section
+from pipelines.job.sections import Section
 from pipelines.run.cluster import join_cluster, leave_cluster, metrics_addresses
 from pipelines.run.screen import Screen, redirect_output
 from pipelines.run.signals import StopRequests, interrupt

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.corpus.units import LONG, SHORT
-from pipelines.job.jobfile import (
+from pipelines.job.sections import (
     MustBe,
     NonEmptyStr,
     NonEmptyStrs,
@@ -21,6 +21,8 @@ from pipelines.job.jobfile import (
     PositiveInt,
     Section,
     Violation,
+    checked,
+    load,
 )
 from pipelines.job.spec import (
     EngineCompute,
@@ -29,8 +31,6 @@ from pipelines.job.spec import (
     Replicas,
     RunName,
     TaskSpec,
-    checked,
-    load,
 )
 from pipelines.stores.protocols import WRITABLE, is_writable
 

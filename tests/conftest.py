@@ -1,5 +1,4 @@
-"""Fixtures that several test files share: the built-in model, made once in a cache of its own, and
-storage of every kind."""
+"""Fixtures shared by several test files: the built-in model, in a cache of its own, and storage."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from pipelines.models.resolve import Model, resolve
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
-pytest_plugins = ["skips"]
+pytest_plugins = ["properties", "skips"]
 
 T = TypeVar("T", bound=BucketServer)
 
@@ -31,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """The built-in model with random weights, built once into a temporary cache."""
     before = os.environ.get("PHIFLEET_CACHE")
     os.environ["PHIFLEET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield resolve("tiny-random")
@@ -42,48 +42,55 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tiny_model: Model) -> ChatTokenizer:
+    """The tokenizer of `tiny_model`."""
     return load_tokenizer(tiny_model.path)
 
 
 @contextmanager
-def _named(server: T) -> Iterator[T]:
-    """A server that runs for the time of the block, and that the environment names."""
+def _running(server: T) -> Iterator[T]:
+    """Run a server during the block, with the environment variables that select it.
+
+    Skips the test if the server is not installed.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(server)
-        except NotInstalled as missing:
-            pytest.skip(f"the server is not installed: {missing}")
+        except NotInstalled as error:
+            pytest.skip(f"the server is not installed: {error}")
         environment = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in server.environment.items():
             environment.setenv(name, value)
-        # filesystems are kept by fsspec, and know the server that was there before
+        # fsspec caches filesystems, which would use an earlier server
         fsspec.get_filesystem_class(server.protocol).clear_instance_cache()
         yield server
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3Server]:
-    with _named(S3Server()) as server:
+    """A running S3 server."""
+    with _running(S3Server()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def gs() -> Iterator[GoogleServer]:
+    """A running server of Google Cloud Storage."""
     pytest.importorskip("gcsfs")
-    with _named(GoogleServer()) as server:
+    with _running(GoogleServer()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def abfs() -> Iterator[AzureServer]:
+    """A running server of Azure Blob Storage."""
     pytest.importorskip("adlfs")
-    with _named(AzureServer()) as server:
+    with _running(AzureServer()) as server:
         yield server
 
 
 @pytest.fixture(params=["local", "s3", "gs", "abfs"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """An empty directory, and an empty prefix of a bucket."""
+    """An empty directory, or an empty prefix of a new bucket, for each kind of storage."""
     if request.param == "local":
         return Storage(str(tmp_path / "out"))
     server: BucketServer = request.getfixturevalue(request.param)
@@ -92,21 +99,21 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., SmallDisk]]:
-    """Mounts a small disk for the test's time; where that is refused the test is skipped."""
+    """A function that mounts a small disk until the test ends, or skips the test if it must not."""
     with ExitStack() as stack:
 
         def mount(*options: str) -> SmallDisk:
             try:
                 return stack.enter_context(SmallDisk(tmp_path / "disk", *options))
-            except MountRefused as refused:
-                pytest.skip(str(refused))
+            except MountRefused as error:
+                pytest.skip(str(error))
 
         yield mount
 
 
 @pytest.fixture(scope="session")
 def paired_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the tokenizer that the training of `tiny` begins with."""
+    """A directory with the tokenizer that the training of `tiny` starts with."""
     directory = tmp_path_factory.mktemp("paired")
     write_tokenizer(make_tokenizer(PAIRED_VOCABULARY, paired=True), directory)
     return directory
@@ -114,4 +121,5 @@ def paired_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def paired_tokenizer(paired_path: Path) -> ChatTokenizer:
+    """The tokenizer in `paired_path`."""
     return load_tokenizer(paired_path)

@@ -1,7 +1,7 @@
-"""KubeRay's definitions made strict, and the rules its operator adds to them.
+"""Validation of manifests against KubeRay's schemas, made strict, and its operator's rules.
 
-An API server drops fields it does not know, so a typo stays unseen; here it is an error. Knows
-nothing of phifleet's own manifests.
+An API server silently drops unknown fields, such as a misspelled one; here they are errors. This
+module does not know phifleet's own manifests.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ RESOURCE_PARAMS = {"num-cpus", "num-gpus", "memory", "resources"}
 
 
 def load_schema(path: Path, version: str) -> Json:
-    """The schema of one version of the custom resource definition in the file `path`."""
+    """Return the schema of one version of the custom resource definition in the file `path`."""
     definition = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
     versions = {v["name"]: v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"]}
     return versions[version]
 
 
 def problems(resource: Json, schema: Json) -> list[str]:
-    """What is wrong with `resource` under `schema`: a line an error, with the field's path."""
+    """Return the faults of `resource` under the strict `schema`: lines "FIELD.PATH: MESSAGE"."""
     filled = with_defaults(deepcopy(resource), schema)
     errors = jsonschema.Draft4Validator(strict(schema)).iter_errors(filled)
     return [f"{'.'.join(map(str, e.absolute_path)) or 'root'}: {e.message}" for e in errors]
 
 
 def strict(schema: Json) -> Json:
-    """`schema` with unknown fields forbidden and `int-or-string` spelled as two types."""
+    """Return `schema` with unknown fields forbidden, and `int-or-string` as two types."""
     result = {k: v for k, v in schema.items() if k not in COMBINERS}
     if schema.get("x-kubernetes-int-or-string"):
         return result | {"type": ["integer", "string"]}
@@ -51,7 +51,7 @@ def strict(schema: Json) -> Json:
         result["properties"] = {k: strict(v) for k, v in schema["properties"].items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             result.setdefault("additionalProperties", False)
-    # Alternatives name only the fields they constrain: to close them would refuse all others.
+    # Alternatives list only the fields they constrain; if strict, they would reject all others.
     result.update({k: schema[k] for k in COMBINERS if k in schema})
     if schema.get("nullable"):
         result["type"] = [schema["type"], "null"]
@@ -59,7 +59,7 @@ def strict(schema: Json) -> Json:
 
 
 def with_defaults(value: Json, schema: Json) -> Json:
-    """`value` with the defaults of `schema` filled in, in place, as the API server does."""
+    """Fill the defaults of `schema` into `value`, as the API server does, and return it."""
     if isinstance(value, dict):
         for name, field in schema.get("properties", {}).items():
             if "default" in field:
@@ -73,19 +73,19 @@ def with_defaults(value: Json, schema: Json) -> Json:
 
 
 def rule_violations(rayjob: Json) -> list[str]:
-    """What KubeRay's operator or Kueue would refuse after the API server has taken a RayJob."""
+    """Return the faults for which KubeRay or Kueue rejects a RayJob that the API server accepts."""
     return [*_job_violations(rayjob), *_queue_violations(rayjob), *_cluster_violations(rayjob)]
 
 
 def _job_violations(rayjob: Json) -> Iterator[str]:
     name, spec = rayjob["metadata"]["name"], rayjob["spec"]
     if len(name) > LONGEST_NAME or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):
-        yield f"name {name!r} is no DNS label of at most {LONGEST_NAME} characters"
+        yield f"name {name!r} is not a DNS label of at most {LONGEST_NAME} characters"
     mode = spec.get("submissionMode", "K8sJobMode")
     if mode not in SUBMISSION_MODES:
-        yield f"submissionMode {mode!r} is none of {sorted(SUBMISSION_MODES)}"
+        yield f"submissionMode {mode!r} is not one of {sorted(SUBMISSION_MODES)}"
     if mode == "SidecarMode" and {"submitterPodTemplate", "submitterConfig"} & spec.keys():
-        yield "SidecarMode takes neither submitterPodTemplate nor submitterConfig"
+        yield "SidecarMode forbids submitterPodTemplate and submitterConfig"
     if mode == "InteractiveMode" and spec.get("backoffLimit", 0) > 0:
         yield "InteractiveMode cannot be retried"
     shutdown = spec.get("shutdownAfterJobFinishes", False)
@@ -113,6 +113,6 @@ def _cluster_violations(rayjob: Json) -> Iterator[str]:
         if v2 and group["template"]["spec"].get("restartPolicy", "Never") != "Never":
             yield f"group {name}: autoscaler v2 needs restartPolicy Never"
         if group.get("resources") and RESOURCE_PARAMS & group.get("rayStartParams", {}).keys():
-            yield f"group {name}: resources stand both in rayStartParams and in resources"
+            yield f"group {name}: resources are set both in rayStartParams and in resources"
         if group.get("minReplicas", 0) > group.get("maxReplicas", 0):
             yield f"group {name}: minReplicas is above maxReplicas"

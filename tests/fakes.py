@@ -1,4 +1,4 @@
-"""Fakes by hand, for testing logic. No claim about speed or answers rests on them."""
+"""Handwritten fakes for tests of logic; speed and quality of answers are not tested with them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from pipelines.tasks.kinds import Completion, Sampling, TaskSet
 from pipelines.text.tokens import ChatTokenizer
 
 Rule = Callable[[str, Sampling], tuple[str, float | None]]
-"""A prompt's text and how it is decoded become the answer and its log-probability."""
+"""Returns the answer to a prompt's text, and its log-probability if it is a choice."""
 
 
 def an_answer(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
-    """The first choice where there are choices, else the same words to everything."""
+    """Return the first choice if the sampling has choices, else "an answer"."""
     return (sampling.choices[0] if sampling.choices else "an answer"), None
 
 
 def tasks_of(
     specs: Sequence[TaskSpec], model: Model, tokens: ChatTokenizer, **long_documents: object
 ) -> TaskSet:
-    """Tasks ready for a model, with `long_documents` as the job file has it."""
+    """Return tasks prepared for a model; `long_documents` are keys of that job file section."""
     return prepare_tasks(specs, LongDocuments.model_validate(long_documents), model, tokens)
 
 
 @dataclass
 class FakeEngine:
-    """An engine that answers at once by a rule, and keeps what it was asked.
+    """An engine that answers at once by the rule `answers`, and records its prompts.
 
-    A prompt over its length is refused as vLLM refuses it, and so is one whose text contains
-    `rejects`; one that contains `dies_of` ends the engine. `longest` is the most tokens that a
-    prompt took with its answer. One that contains `hangs_at` ends it as a watchdog does.
+    A prompt longer than `max_model_len`, or whose text contains `rejects`, is rejected as by vLLM.
+    After a prompt that contains `dies_of`, the engine is dead; one that contains `hangs_at` ends it
+    as the watchdog does. `prompts` and `asked` are the prompts as text and ids, `events` the starts
+    and ends of requests in order, `longest` the maximum length of a prompt with its answer in
+    tokens, and `most_in_flight` the maximum of admitted tokens.
     """
 
     tokenizer: ChatTokenizer
@@ -63,12 +65,15 @@ class FakeEngine:
 
     @property
     def kv_tokens_in_flight(self) -> int:
+        """Return the tokens admitted at present."""
         return self.admission.in_flight_tokens
 
     def shutdown(self) -> None:
+        """End the engine."""
         self.dead = True
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+        """Hold `tokens` of the KV cache during the block, waiting until they are free."""
         return self.admission.hold(tokens)
 
     async def generate(
@@ -77,6 +82,10 @@ class FakeEngine:
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
+        """Record the prompt, and return the rule's answer to it.
+
+        Raises RequestRejected, EngineDied or EngineHung as described in the class.
+        """
         text = self.tokenizer.decode(prompt)
         self.prompts.append(text)
         self.asked.append(list(prompt))

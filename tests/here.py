@@ -1,7 +1,7 @@
-"""Runs of a job in this process: the real planner, workers and ledger, and a fake engine.
+"""Runs a job within the test's process: the real planner, worker and ledger with a fake engine.
 
-Without Ray a run takes moments, and its storage can be made to tell of each change before it makes
-it: there a test can kill the run, or let another take it over.
+Without Ray a run takes less than a second. A test can be notified before each change of storage,
+and stop the run there, or let another driver acquire its lease.
 """
 
 from __future__ import annotations
@@ -26,75 +26,79 @@ from pipelines.run.unit_runner import UnitRunner
 from pipelines.storage import Storage
 
 ONE_MACHINE = Cluster(cpus=2, gpus=0, accelerator=None)
-# Every document that is read is a unit.
+# So short that each document becomes a unit of its own.
 _LEAST_UNIT_SECONDS = 1e-9
 OnChange = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ObservedStorage(Storage):
-    """A storage that tells what it is about to change."""
+    """A storage that calls `on_change` before each change, with for example "write NAME"."""
 
-    tell: OnChange
+    on_change: OnChange
 
     def write(self, name: str, data: bytes) -> None:
-        self.tell(f"write {name}")
+        self.on_change(f"write {name}")
         super().write(name, data)
 
     def create(self, name: str, data: bytes) -> bool:
-        self.tell(f"create {name}")
+        self.on_change(f"create {name}")
         return super().create(name, data)
 
     def copy(self, source: str, target: str) -> None:
-        self.tell(f"copy to {target}")
+        self.on_change(f"copy to {target}")
         super().copy(source, target)
 
     def remove(self, name: str) -> None:
-        self.tell(f"remove {name}")
+        self.on_change(f"remove {name}")
         super().remove(name)
 
-    def remove_matching(self, directory: str, gone: Callable[[str], bool]) -> None:
-        self.tell(f"clear {directory}")
-        super().remove_matching(directory, gone)
+    def remove_matching(self, directory: str, matches: Callable[[str], bool]) -> None:
+        self.on_change(f"clear {directory}")
+        super().remove_matching(directory, matches)
 
     def _put(self, finished: Path, name: str) -> None:
-        self.tell(f"put {name}")
+        self.on_change(f"put {name}")
         super()._put(finished, name)
 
 
 @dataclass
 class InProcessRun(BatchRun):
-    """A run whose units are answered here, one after the other."""
+    """A run that answers its units in this process, one after the other.
+
+    `make_engine` creates its engines, by default `FakeEngine`; `engines` are those created.
+    """
 
     make_engine: Callable[[], FakeEngine] | None = None
     engines: list[FakeEngine] = field(default_factory=list)
 
-    def observed_by(self, tell: OnChange) -> InProcessRun:
-        """The same run, whose storage tells what it is about to change."""
-        self.storage = ObservedStorage(self.storage.url, tell)
+    def observed_by(self, on_change: OnChange) -> InProcessRun:
+        """Call `on_change` before each change of the run's storage, and return the run."""
+        self.storage = ObservedStorage(self.storage.url, on_change)
         self.ledger = Ledger(self.storage)
         return self
 
     def __call__(self) -> dict[str, Any]:
-        """From the claim to the end. Raises PhifleetError."""
+        """Claim and execute the run, and return its manifest. Raises PhifleetError."""
         return self.execute(ONE_MACHINE, self.claim(ONE_MACHINE))
 
     @property
     def prompts(self) -> list[str]:
+        """Return the prompts that all engines received, in order."""
         return [prompt for engine in self.engines for prompt in engine.prompts]
 
-    def _run(self, left: Sequence[Unit], seat: EngineResources) -> None:
-        asyncio.run(self._answer(left, seat))
+    def _run(self, units: Sequence[Unit], resources: EngineResources) -> None:
+        asyncio.run(self._answer(units, resources))
 
-    async def _answer(self, left: Sequence[Unit], seat: EngineResources) -> None:
-        keeper = EngineSupervisor(self._start)
-        runner = UnitRunner(self._worker_config(left, seat), keeper, None)
-        for unit in left:
+    async def _answer(self, units: Sequence[Unit], resources: EngineResources) -> None:
+        supervisor = EngineSupervisor(self._start)
+        runner = UnitRunner(self._worker_config(units, resources), supervisor, None)
+        for unit in units:
             await runner.run(unit.number, unit.file, unit.row_group, self._plans[unit.number])
 
     def _start(self) -> FakeEngine:
-        made = self.make_engine or (lambda: FakeEngine(self.prepared.tasks.tokenizer))
-        self.engines.append(made())
+        make = self.make_engine or (lambda: FakeEngine(self.prepared.tasks.tokenizer))
+        self.engines.append(make())
         return self.engines[-1]
 
 
@@ -107,7 +111,7 @@ def in_process_run(
     skip_bad_files: bool = False,
     **job: Mapping[str, Any],
 ) -> InProcessRun:
-    """A run over a corpus with an id column `doc`; `job` has more of the job file's keys."""
+    """Return a run over a corpus whose id column is `doc`; `job` are sections of the job file."""
     source: dict[str, Any] = {
         "name": "here",
         "input": {"path": str(corpus), "id_column": "doc", **job.pop("input", {})},

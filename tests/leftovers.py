@@ -1,5 +1,7 @@
-"""Processes that were left by those who started them: found by a mark in their environment, which
-all descendants inherit."""
+"""Finds processes that were not ended by the test that started them.
+
+They are found by a variable in their environment, which all descendants inherit.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +16,31 @@ import psutil
 import pytest
 
 SESSION = "PHIFLEET_TEST_SESSION"
-"""The environment variable that names a session of pytest."""
+"""The environment variable that identifies a pytest session."""
 _WAITED_SECONDS = 10.0
 _POLL_SECONDS = 0.1
-# The processes of an engine, once they have their titles and before.
+# In the titles of an engine's processes, after and before the process sets its own.
 _TITLE, _STARTING = "VLLM::", "multiprocessing.spawn"
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
-    """The processes that were started with this in their environment, but for zombies. One with a
-    long title of its own is missing: the title is written over its environment."""
-    sought = f"\0{name}={value}\0".encode()
-    found = []
+    """Return the processes that were started with `name=value` in their environment, no zombies.
+
+    A process that has set a long title is missing, because the title overwrites its environment.
+    """
+    variable = f"\0{name}={value}\0".encode()
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            # psutil reads it no further than a title has left zeros
+            # psutil stops at the zeros that a title leaves in the environment
             environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-            if sought in b"\0" + environment and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+            if variable in b"\0" + environment and process.status() != psutil.STATUS_ZOMBIE:
+                processes.append(process)
+    return processes
 
 
 def title(process: psutil.Process) -> str:
+    """Return the process's command line or title, empty if the process has ended."""
     try:
         return " ".join(process.cmdline()).strip()
     except psutil.Error:
@@ -43,25 +48,26 @@ def title(process: psutil.Process) -> str:
 
 
 def is_of_an_engine(process: psutil.Process) -> bool:
-    told = title(process)
-    return told.startswith(_TITLE) or _STARTING in told
+    """Return whether the process belongs to a vLLM engine."""
+    text = title(process)
+    return text.startswith(_TITLE) or _STARTING in text
 
 
 def engines_of(name: str, value: str) -> list[psutil.Process]:
-    """The marked processes of vLLM's engines."""
-    return [each for each in marked(name, value) if is_of_an_engine(each)]
+    """Return the processes of vLLM's engines that were started with `name=value`."""
+    return [process for process in marked(name, value) if is_of_an_engine(process)]
 
 
 def none_after(seconds: float, find: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
-    """What `find` still finds after so many seconds; returns at once when that is nothing."""
+    """Wait up to `seconds` until `find` returns no process, and return its last result."""
     until = time.monotonic() + seconds
-    while (found := find()) and time.monotonic() < until:
+    while (processes := find()) and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)
-    return found
+    return processes
 
 
 class EnginesEnd:
-    """A plugin of pytest's: a session fails that leaves an engine behind, which is then ended."""
+    """A pytest plugin that fails a session which leaves an engine running, and ends the engine."""
 
     def __init__(self, waited_seconds: float = _WAITED_SECONDS) -> None:
         self._waited_seconds = waited_seconds
@@ -69,14 +75,14 @@ class EnginesEnd:
         self._left: list[str] = []
         os.environ[SESSION] = self._value
 
-    # first: what ends the session otherwise says so with this in mind
+    # before other plugins, so that they report the exit status that is set here
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         left = none_after(self._waited_seconds, lambda: engines_of(SESSION, self._value))
-        self._left = [f"process {each.pid}: {title(each)}" for each in left]
-        for each in left:
+        self._left = [f"process {process.pid}: {title(process)}" for process in left]
+        for process in left:
             with suppress(psutil.NoSuchProcess):
-                each.kill()
+                process.kill()
         psutil.wait_procs(left, self._waited_seconds)
         if left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

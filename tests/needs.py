@@ -1,6 +1,6 @@
-"""Marks of tests that need something beside the Python packages, and are skipped without it.
+"""Marks for tests that need programs or files besides the Python packages, and skip without them.
 
-`.ci/install` installs it; on CI such a skip fails the run (see skips.py).
+`.ci/install` installs the programs. On CI such a skip fails the run (see skips.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CRDS = Path(__file__).parents[2] / "shared/k8s-crds"
-# by the names that systems give it; `.ci/install` installs the first
+# names of the same program on different systems; `.ci/install` installs the first
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -21,7 +21,7 @@ def first_installed(*programs: str) -> str | None:
 
 
 def needs_program(*names: str) -> pytest.MarkDecorator:
-    """Skip where none of the programs `names` is on PATH."""
+    """Return a mark that skips a test if none of the programs `names` is on PATH."""
     return pytest.mark.skipif(
         first_installed(*names) is None,
         reason=f"{' or '.join(names)} is not installed: run .ci/install",

@@ -1,6 +1,6 @@
-"""Fails a run on CI in which a test was skipped for a reason that is not on the list below.
+"""A pytest plugin that fails a run on CI if a test is skipped for a reason that is not allowed.
 
-Without this, what a CI machine lacks would silently leave tests out of a run that passes.
+Without it, a run could pass although a program is missing on the CI machine and tests were skipped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-# Beginnings of reasons (regular expressions) that a CI machine may have, and why.
+# Allowed reasons on CI: regular expressions for their beginnings, and why they are allowed.
 ALLOWED = {
     "no filesystem can be mounted here: ": "a container may forbid mounts even to its root",
 }
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class SkipGuard:
-    """Collects the skips that are not allowed, and makes them fail the run."""
+    """Collects the skips that are not allowed, and fails the run if there are any."""
 
     def __init__(self) -> None:
         self._refused: dict[str, list[str]] = {}
@@ -32,12 +32,12 @@ class SkipGuard:
         self._add(report)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # a test that fails as expected is reported as skipped, too
+        # pytest reports a test that fails as expected (xfail) as skipped, too
         if not hasattr(report, "wasxfail"):
             self._add(report)
 
     def _add(self, report: pytest.CollectReport | pytest.TestReport) -> None:
-        # a skip's is its file, line and reason
+        # the longrepr of a skip is its file, line and reason
         if report.skipped and isinstance(report.longrepr, tuple):
             reason = report.longrepr[2].removeprefix("Skipped: ")
             if not any(re.match(pattern, reason) for pattern in ALLOWED):

@@ -1,4 +1,4 @@
-"""A terminal for a real command: a pty whose screen is emulated, resized and typed into."""
+"""Runs a real command on a pseudoterminal with an emulated screen, which tests read and resize."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import pyte
 CTRL_C = b"\x03"
 
 
-class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte ships no types
-    """Counts lines that were longer than the screen is wide."""
+class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte has no type information
+    """An emulated screen that counts in `wraps` the characters drawn after its last column."""
 
     wraps = 0
 
@@ -34,7 +34,8 @@ class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte ships no types
 class Terminal:
     """Runs `command` in `directory` as the foreground job of a terminal of `columns` x `lines`.
 
-    `redirected` are descriptors (0, 1, 2) that are not the terminal, but a file.
+    `redirected` are the files of descriptors (0, 1, 2) that are not the terminal. `sent` are the
+    bytes that the command has written to the terminal.
     """
 
     def __init__(
@@ -56,9 +57,16 @@ class Terminal:
         streams: dict[int, int] = {0: slave, 1: slave, 2: slave}
         files = {fd: path.open("wb" if fd else "rb") for fd, path in (redirected or {}).items()}
         streams |= {fd: file.fileno() for fd, file in files.items()}
-        # what tells programs of another terminal than this one
-        told = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-        inherited = {name: value for name, value in os.environ.items() if name not in told}
+        # variables that describe the terminal of the test session
+        described = (
+            "COLUMNS",
+            "LINES",
+            "FORCE_COLOR",
+            "NO_COLOR",
+            "TTY_COMPATIBLE",
+            "TTY_INTERACTIVE",
+        )
+        inherited = {name: value for name, value in os.environ.items() if name not in described}
         self.process = subprocess.Popen(
             command,
             cwd=directory,
@@ -79,7 +87,7 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Hang up, as a closed window does, where the command still runs."""
+        """Send SIGHUP, as closing the window does, if the command is still running."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGHUP)
             self.wait(30)
@@ -89,7 +97,7 @@ class Terminal:
         while True:
             try:
                 data = os.read(self._master, 65_536)
-            except OSError:  # EIO: nobody has the other end open
+            except OSError:  # EIO: no process has the other end open
                 return
             if not data:
                 return
@@ -101,15 +109,17 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def resize(self, columns: int, lines: int) -> None:
+        """Change the size of the terminal, which sends SIGWINCH to the command."""
         with self._lock:
             self.screen.resize(lines, columns)
             self._set_size(columns, lines)
 
     def type(self, keys: bytes) -> None:
+        """Send keys to the command."""
         os.write(self._master, keys)
 
     def shown(self) -> list[str]:
-        """The screen's lines without the blanks at their ends, down to the last that has any."""
+        """Return the lines on the screen, without trailing blanks and trailing empty lines."""
         with self._lock:
             lines = [line.rstrip() for line in self.screen.display]
         while lines and not lines[-1]:
@@ -117,24 +127,29 @@ class Terminal:
         return lines
 
     def whole(self) -> list[str]:
-        """The lines that scrolled out of the screen, and those that it shows."""
+        """Return the lines that scrolled off the screen, and those on it."""
         with self._lock:
-            above = [
+            scrolled = [
                 "".join(line[x].data for x in range(self.screen.columns)).rstrip()
                 for line in self.screen.history.top
             ]
-        return above + self.shown()
+        return scrolled + self.shown()
 
     @property
     def cursor_visible(self) -> bool:
+        """Return whether the cursor is shown."""
         return not self.screen.cursor.hidden
 
     @property
     def wraps(self) -> int:
+        """Return how many characters were drawn after the last column of the screen."""
         return self.screen.wraps
 
     def await_shown(self, condition: Callable[[list[str]], bool], seconds: float) -> list[str]:
-        """Return the lines of the screen once they meet the condition."""
+        """Wait until the lines on the screen satisfy `condition`, and return them.
+
+        Fails after `seconds`, or if the command has ended.
+        """
         until = time.monotonic() + seconds
         while not condition(lines := self.shown()):
             assert time.monotonic() < until, "\n".join(lines)
@@ -143,7 +158,7 @@ class Terminal:
         return lines
 
     def wait(self, seconds: float) -> int:
-        """Wait for the command's end; return its exit code."""
+        """Wait up to `seconds` for the command's end, and return its exit code."""
         code = self.process.wait(seconds)
         self._reader.join(5)
         return code

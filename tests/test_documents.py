@@ -1,4 +1,4 @@
-"""Rows become documents; what cannot be read has a reason."""
+"""Tests that rows become documents, and that an unreadable text gets a problem with a reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import pyarrow as pa
 import pytest
 
 from pipelines import documents
-from pipelines.documents import Problem, decode_text, documents_of
+from pipelines.documents import (
+    Answer,
+    Chunk,
+    Document,
+    DocumentResult,
+    Problem,
+    Summary,
+    decode_text,
+    documents_of,
+)
+from pipelines.text.prompts import PromptPrefix
 
 
 def unit_rows(count: int) -> pa.Table:
@@ -31,17 +41,17 @@ def unit_rows(count: int) -> pa.Table:
     ],
 )
 def test_text_that_cannot_be_read_has_a_reason(raw: bytes | None, reason: str) -> None:
-    found = decode_text(raw)
-    assert isinstance(found, Problem)
-    assert found.reason == reason
+    problem = decode_text(raw)
+    assert isinstance(problem, Problem)
+    assert problem.reason == reason
 
 
 def test_text_over_the_byte_limit_is_too_large_and_at_it_is_not() -> None:
-    most = bytearray(b"a" * documents.MAX_TEXT_BYTES)
-    assert isinstance(decode_text(bytes(most)), str)
-    found = decode_text(bytes(most + b"a"))
-    assert isinstance(found, Problem)
-    assert (found.reason, str(documents.MAX_TEXT_BYTES) in found.message) == ("too_large", True)
+    largest = bytearray(b"a" * documents.MAX_TEXT_BYTES)
+    assert isinstance(decode_text(bytes(largest)), str)
+    problem = decode_text(bytes(largest + b"a"))
+    assert isinstance(problem, Problem)
+    assert (problem.reason, str(documents.MAX_TEXT_BYTES) in problem.message) == ("too_large", True)
 
 
 def test_text_is_read_as_it_is() -> None:
@@ -53,3 +63,10 @@ def test_rows_become_documents_in_order() -> None:
     good, bad = documents_of(rows)
     assert (good.doc_id, good.text, good.problem, good.row) == ("d0", "one", None, 0)
     assert (bad.text, bad.problem and bad.problem.reason, bad.row) == (None, "not_text", 1)
+
+
+def test_large_values_are_not_part_of_a_repr() -> None:
+    text, ids = "word " * 50_000, tuple(range(50_000))
+    result = DocumentResult(Document("a", text), (Answer("s", Summary("short")),))
+    for value in (result, Chunk(0, 9, ids), PromptPrefix(list(ids), 7)):
+        assert len(repr(value)) < 1_000

@@ -1,34 +1,27 @@
-"""A job file as plain data: read from YAML, keys overridden, environment filled in.
+"""A job file as plain data: reads YAML, applies overrides and expands environment variables.
 
-A value is addressed by its path: mapping keys and list indexes, written with dots. Knows YAML,
-paths and the wording of faults; does not know which keys a job file has, whoever calls tells.
+A value is addressed by its path of mapping keys and list indexes, written with dots. This module
+does not know which keys a job file has: callers pass the allowed keys. `sections.py` validates.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import json
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
-import pydantic
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_core.core_schema import CoreSchema, custom_error_schema
 
 from pipelines.errors import SpecError
 
 KeyPath = tuple[str | int, ...]
-Violation = tuple[KeyPath, str]
-"""Where below the checked value, and what must be there: a phrase that follows "must be"."""
+"""The mapping keys and list indexes that lead to a value, for example ("tasks", 0, "name")."""
 KeysAt = Callable[[object, KeyPath], tuple[str, ...] | None]
-"""The keys that may stand at a path of the given data; None where any may, or none are known."""
+"""Returns the keys that are allowed at a path of some data, or None if any key is allowed there or
+the value is not a mapping."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
@@ -39,7 +32,7 @@ _PLAIN = (
     ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
     ("merge", r"^<<$"),
 )
-"""What an unquoted scalar means, in this order; everything else is text."""
+"""Types of unquoted scalars by pattern; the first match decides, and anything else is a string."""
 
 
 def _tag(name: str) -> str:
@@ -47,9 +40,10 @@ def _tag(name: str) -> str:
 
 
 class StrictYamlLoader(yaml.SafeLoader):
-    """YAML 1.2's core scalars only: `yes`, `1:30` and dates stay text, and all data is plain JSON.
+    """A YAML loader that accepts only JSON's types and only YAML 1.2's core scalars.
 
-    Refuses repeated keys, keys that are not text, and (by building deep) what contains itself.
+    `yes`, `1:30` and dates are strings. Repeated keys, keys that are not strings, and values that
+    contain themselves are errors.
     """
 
     yaml_implicit_resolvers = {None: [(_tag(name), re.compile(it)) for name, it in _PLAIN]}  # noqa: RUF012 (as PyYAML has it)
@@ -60,42 +54,50 @@ class StrictYamlLoader(yaml.SafeLoader):
     } | {_tag("map"): lambda loader, node: loader.construct_mapping(node, deep=True)}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping's data, after its keys were found to be text and to differ."""
+        """Return a mapping. Raises ConstructorError if a key is repeated or is not a string."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag not in (_tag("str"), _tag("merge")):
-                raise _refused(f"the key {key.value!r} must be text: put it in quotes", key)
+                raise _error_at(key, f"key {key.value!r} must be a string: put it in quotes")
             if key.value in seen:
-                raise _refused(f"the key {key.value!r} is there twice: keep one", key)
+                raise _error_at(key, f"key {key.value!r} occurs twice: remove one of them")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def _refused(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+def _error_at(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def read(path: Path, needed: Sequence[str]) -> dict[str, object]:
-    """The mapping in the one YAML document of a file, which has at least the `needed` keys; a file
-    with nothing in it is an empty mapping where none are. SpecError where there is none."""
+def read_mapping(path: Path, required: Sequence[str]) -> dict[str, object]:
+    """Read a YAML file with one document, which must be a mapping.
+
+    `required` are the keys that the error message names if it is not. They are not checked here. An
+    empty file is an empty mapping if no keys are required. Raises SpecError.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise SpecError(
+            f"{path}: not valid UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8"
+        ) from error
     except OSError as error:
-        raise SpecError(f"{path}: cannot read it: {error.strerror}") from error
+        raise SpecError(f"{path}: cannot read the file: {error.strerror}") from error
     data = parse_yaml(text, str(path))
-    if data is None and not needed:
+    if data is None and not required:
         return {}
     if not isinstance(data, dict):
-        got = "the file is empty" if data is None else f"got {written(data)}"
-        keys = f" with the keys {', '.join(needed)}" if needed else ""
-        raise SpecError(f"{path}: {got}, must be a mapping{keys}")
+        got = "the file is empty" if data is None else f"got {format_value(data)}"
+        keys = f" with the keys {', '.join(required)}" if required else ""
+        raise SpecError(f"{path}: {got}, must be a YAML mapping{keys}")
     return data
 
 
 def parse_yaml(text: str, where: str) -> object:
-    """Plain data from one YAML document. A SpecError begins with `where` and names the line."""
+    """Return the data of one YAML document.
+
+    Raises SpecError, whose message starts with `where` (a file's path, for example) and the line.
+    """
     try:
         return yaml.load(text, StrictYamlLoader)  # noqa: S506 (StrictYamlLoader builds only plain data)
     except yaml.MarkedYAMLError as error:
@@ -106,13 +108,17 @@ def parse_yaml(text: str, where: str) -> object:
 
 
 def override(data: dict[str, object], assignment: str, keys_at: KeysAt) -> dict[str, object]:
-    """A copy of `data` with one `path.to.key=value` applied; the value is read as YAML.
+    """Return a copy of `data` with the override `path.to.key=value` applied.
 
-    A key that may stand there is added where the file leaves it out. SpecError otherwise.
+    The value is parsed as YAML. Keys that are missing in `data` are added. Raises SpecError if
+    `assignment` has another form, or if `keys_at` does not allow the key.
     """
     where, equals, text = assignment.partition("=")
     if not where or not equals:
-        raise SpecError(f"--set {assignment}: must be a key's path, `=` and a value")
+        raise SpecError(
+            f"--set {assignment}: must be PATH=VALUE, such as --set model.name=tiny or "
+            "--set tasks.0.max_words=80"
+        )
     value = parse_yaml(text, f"--set {assignment}")
     changed = copy.deepcopy(data)
     section: Any = changed
@@ -129,33 +135,44 @@ def override(data: dict[str, object], assignment: str, keys_at: KeysAt) -> dict[
 
 
 def _part(section: object, path: KeyPath, key: str, known: Sequence[str] | None) -> str | int:
-    """The key or index that stands for `key` in what is at `path`, or a SpecError."""
+    """Return `key` as a key or index of `section`, the value at `path`.
+
+    `known` are the allowed keys, None if any is. Raises SpecError if there is no such key.
+    """
     if isinstance(section, list):
         if not key.isdecimal() or int(key) >= len(section):
             raise SpecError(f"--set {no_such_key((*path, key), range(len(section)))}")
         return int(key)
     if not isinstance(section, dict):
-        found = f"{dotted(path)} is {written(section)}"
-        raise SpecError(f"--set {dotted((*path, key))}: no such key; {found}")
+        value = f"{dotted(path)} is {format_value(section)}, not a mapping or a list"
+        raise SpecError(f"--set {dotted((*path, key))}: no such key; {value}")
     if known is not None and key not in known:
         raise SpecError(f"--set {no_such_key((*path, key), known)}")
     return key
 
 
 def expand(data: object, environ: Mapping[str, str], path: KeyPath = ()) -> object:
-    """A copy of `data` with every `${NAME}` in its texts replaced; `$${` stands for `${`.
+    """Return a copy of `data` with each `${NAME}` in its strings replaced from `environ`.
 
-    What comes from the environment stays text. SpecError where a variable is not set.
+    `$${` is an escaped `${`. A replaced value stays a string. `path` is where `data` is in the job
+    file. Raises SpecError if a variable is not set or a reference is malformed.
     """
 
-    def replace(found: re.Match[str]) -> str:
-        if found[0] == "$${":
+    def replace(reference: re.Match[str]) -> str:
+        name = reference[1]
+        if reference[0] == "$${":
             return "${"
-        if not found[1]:
-            raise SpecError(f"{dotted(path)}: must be ${{NAME}}; a literal ${{ is written $${{")
-        if found[1] not in environ:
-            raise SpecError(f"{dotted(path)}: the environment variable {found[1]} is not set")
-        return environ[found[1]]
+        if not name:
+            raise SpecError(
+                f"{dotted(path)}: '${{' must start a reference such as ${{HOME}}; "
+                "write a literal ${ as $${"
+            )
+        if name not in environ:
+            raise SpecError(
+                f"{dotted(path)}: the environment variable {name} is not set; set it, or write a "
+                "literal ${ as $${"
+            )
+        return environ[name]
 
     match data:
         case str():
@@ -168,7 +185,7 @@ def expand(data: object, environ: Mapping[str, str], path: KeyPath = ()) -> obje
 
 
 def value_at(data: object, path: KeyPath) -> object:
-    """The value at a path. LookupError where there is none."""
+    """Return the value at `path`. Raises LookupError if the path does not exist."""
     for part in path:
         if not isinstance(data, Mapping if isinstance(part, str) else list | tuple):
             raise LookupError(dotted(path))
@@ -177,129 +194,20 @@ def value_at(data: object, path: KeyPath) -> object:
 
 
 def dotted(path: KeyPath) -> str:
-    """How messages write a path: `tasks.0.max_words`."""
+    """Return a path as messages write it, for example `tasks.0.max_words`."""
     return ".".join(map(str, path))
 
 
-def written(value: object) -> str:
-    """A value as a message shows it: in YAML's words, cut at 60 characters."""
+def format_value(value: object) -> str:
+    """Return a value as messages show it: YAML's null, true and false, at most 60 characters."""
     words = {None: "null", True: "true", False: "false"}
     text = words[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def no_such_key(path: KeyPath, known: Sequence[object]) -> str:
-    """The message for an unknown key, with the nearest known one."""
+    """Return the message for an unknown key: the most similar key, and all `known` ones."""
     names = [str(key) for key in known]
-    near = difflib.get_close_matches(str(path[-1]), names, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{dotted(path)}: no such key; {hint}keys here: {', '.join(names) or 'none'}"
-
-
-@dataclass(frozen=True, slots=True)
-class MustBe:
-    """Replaces all that pydantic says about a value by one phrase that follows "must be"."""
-
-    phrase: str
-
-    def __get_pydantic_core_schema__(self, kind: object, inner: GetCoreSchemaHandler) -> CoreSchema:
-        return custom_error_schema(inner(kind), "must_be", custom_error_message=self.phrase)
-
-
-NonEmptyStr = Annotated[str, Field(pattern=r"\S"), MustBe("a text that is not empty")]
-NonEmptyStrs = Annotated[tuple[NonEmptyStr, ...], Field(strict=False)]
-PositiveInt = Annotated[int, Field(ge=1), MustBe("a whole number of at least 1")]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), MustBe("a number above 0")]
-Time = Annotated[
-    pydantic.AwareDatetime,
-    BeforeValidator(lambda given: datetime.fromisoformat(given) if type(given) is str else given),
-    MustBe("a time with its zone, such as 2030-01-31T18:00:00Z"),
-]
-
-
-def raise_violations(faults: Iterable[Violation]) -> None:
-    """Inside a pydantic validator, raises all faults there are, each at its own path."""
-    details: list[InitErrorDetails] = [
-        {"type": PydanticCustomError("must_be", "{it}", {"it": it}), "loc": path, "input": None}
-        for path, it in faults
-    ]
-    if details:
-        raise ValidationError.from_exception_data("job file", details)
-
-
-def known(key: str, values: Collection[object]) -> BeforeValidator:
-    """Refuses a mapping whose `key` is none of `values`, before pydantic looks for its union."""
-
-    def check(given: object) -> object:
-        if isinstance(given, Mapping) and given.get(key) not in tuple(values):
-            raise_violations([((key,), f"one of {', '.join(map(str, values))}")])
-        return given
-
-    return BeforeValidator(check)
-
-
-class Section(pydantic.BaseModel):
-    """A mapping of the job file: immutable, and no key or type but its own is let in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
-
-    @pydantic.model_validator(mode="after")
-    def _refuse_faults(self) -> Self:
-        raise_violations(self.violations())
-        return self
-
-    def violations(self) -> Iterable[Violation]:
-        """What is wrong with the keys taken together, each of them being right alone."""
-        return ()
-
-
-def _read_schema(given: object, info: pydantic.ValidationInfo) -> object:
-    if not isinstance(given, str) or not info.context:
-        return given
-    try:
-        return json.loads((info.context["directory"] / given).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise_violations([((), f"the path of a JSON file beside the job file ({reason})")])
-        raise
-
-
-JsonSchemaInput = Annotated[
-    dict[str, pydantic.JsonValue],
-    MustBe("a JSON Schema, or the path of one beside the job file"),
-    BeforeValidator(_read_schema),
-]
-
-
-def violation_lines(
-    error: ValidationError, data: object, shown: object, keys_at: KeysAt
-) -> Iterator[str]:
-    """A line for each fault. `shown` is `data` before the environment was filled in."""
-    for details in error.errors():
-        path, phrase = details["loc"], details["msg"]
-        if len(path) > 3 and isinstance(path[1], int):
-            path = (*path[:2], *path[3:])  # pydantic puts a task's kind between index and key
-        known = keys_at(data, path)
-        match details["type"]:
-            case "extra_forbidden":
-                yield no_such_key(path, keys_at(data, path[:-1]) or ())
-                continue
-            case "missing" if not known:
-                phrase = "given"
-            case "missing" | "model_type" | "model_attributes_type" | "dict_type" | "too_short":
-                phrase = f"a mapping with keys {', '.join(known or ())}".strip()
-            case "tuple_type":
-                phrase = "a list"
-            case "literal_error":
-                phrase = f"one of {details['ctx']['expected']}"
-        yield _fault_line(path, phrase, data, shown)
-
-
-def _fault_line(path: KeyPath, phrase: str, data: object, shown: object) -> str:
-    where = f"{dotted(path)}: " if path else ""
-    try:
-        given, used = value_at(shown, path), value_at(data, path)
-    except LookupError:
-        return f"{where}missing, must be {phrase}"
-    source = " (text from the environment)" if isinstance(given, str) and given != used else ""
-    return f"{where}got {written(given)}{source}, must be {phrase}"
+    similar = difflib.get_close_matches(str(path[-1]), names, n=1)
+    hint = f"did you mean '{similar[0]}'? " if similar else ""
+    return f"{dotted(path)}: no such key; {hint}allowed keys: {', '.join(names) or 'none'}"

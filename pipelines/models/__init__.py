@@ -1,5 +1,5 @@
-"""Models by name: resolving one to a directory and a revision, its lengths, and its cost model.
+"""Models: resolution of a name to a directory and a revision, effective lengths, and cost.
 
-Holds the built-in models too (`phi3`, `noise`, `trained/`). Depends on `text` and below, and knows
-no tasks. Start at `resolve.py`.
+Contains the built-in models too (`phi3`, `noise`, `trained/`). Depends on `text` and below, and
+does not know tasks. Start at `resolve.py`.
 """

@@ -1,6 +1,6 @@
-"""The cost model: seconds of one engine for a document, from the model's shape and the device.
+"""The cost model: estimates one engine's seconds per document from the model's shape and device.
 
-Used to cut units of equal cost. Knows shapes and rates; nothing of files or prices.
+The planner uses it to form units of equal cost. This module does not know files or prices.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pipelines.text.lengths import ReadingPlan
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What an engine runs on: FLOP/s it reaches in prefill, bytes/s it reads in decode."""
+    """The hardware of one engine: prefill's FLOP/s and decode's memory bytes/s, as reached."""
 
     name: str
     flops_per_second: float
     bytes_per_second: float
 
 
-# Dense bf16 peak and memory bandwidth of the data sheets; REACHED says how much of them counts.
+# Dense bf16 FLOP/s and memory bytes/s of the data sheets, and the fraction of them that is reached.
 _PEAKS = {
     "H100": (989e12, 3.35e12),
     "H200": (989e12, 4.8e12),
@@ -34,16 +34,19 @@ _PEAKS = {
     "T4": (65e12, 0.32e12),
 }
 _REACHED = 0.45
-# A server's core with a small model; a guess for others, on which only the cut of units depends.
 CPU = Device("CPU", 5e10, 1e10)
-# Scheduling, sampling and detokenizing one request, whatever its size.
+"""One server core. A guess, on which only the size of units depends."""
+# Time to schedule, sample and detokenize one request of any size.
 _REQUEST_SECONDS = 0.002
-# Sequences that share one reading of the weights while they decode.
+# Sequences that decode in one batch, so that they share one read of the weights.
 _DECODE_BATCH = 32
 
 
 def device_named(name: str | None) -> Device:
-    """The device behind one of Ray's accelerator types, None for a CPU; an unknown GPU is an L4."""
+    """Return the device of a Ray accelerator type such as "A100-80G"; None stands for a CPU.
+
+    An unknown GPU is treated as an L4.
+    """
     if name is None:
         return CPU
     flops, bandwidth = _PEAKS.get(name.split("-")[0].upper(), _PEAKS["L4"])
@@ -52,23 +55,26 @@ def device_named(name: str | None) -> Device:
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Engine seconds for documents of one model, read in one way."""
+    """Estimates engine seconds for documents read by one model, on one device, by one plan."""
 
     model: Model
     device: Device
     reading: ReadingPlan
 
     def seconds(self, document_tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Engine seconds for each document, by its length in tokens: all its passages together."""
+        """Return the engine seconds of each document, given the documents' lengths in tokens.
+
+        All passages, questions and answers of the document are counted.
+        """
         lengths = self.reading.lengths(document_tokens)
         return lengths.passages * self._passage_seconds(lengths.shared.astype(np.float64))
 
     def _passage_seconds(self, shared: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Engine seconds for passages, by the tokens that all prompts about one begin with.
+        """Return the engine seconds of passages whose prompts share prefixes of `shared` tokens.
 
-        Prefill is 2 FLOPs a weight and token, and 4 x hidden x layers a pair of tokens halved by
-        the causal mask, over the passage once and each question after it. Decode reads the weights
-        once for a batch of sequences and each sequence's own cache.
+        Prefill takes 2 FLOPs per weight and token, and 4 x hidden x layers per pair of tokens,
+        halved by the causal mask, for the passage once and each question after it. Decode reads the
+        weights once per batch of sequences, and each sequence's KV cache.
         """
         shape = self.reading.document_shape
         questions = float(sum(shape.questions))
@@ -83,13 +89,16 @@ class CostModel:
     def prefill_flops(
         self, shared: npt.NDArray[np.float64], questions: float
     ) -> npt.NDArray[np.float64]:
-        """FLOPs to read passages and the questions after them once each."""
+        """Return the FLOPs to prefill passages of `shared` tokens, each with `questions` tokens.
+
+        `questions` is the total over all questions.
+        """
         pairs = shared**2 / 2 + questions * shared
         attention = 4.0 * self.model.hidden_size * self.model.layers * pairs
         return 2.0 * self._weights * (shared + questions) + attention
 
     @property
     def _weights(self) -> int:
-        """The weights that every token is multiplied with: all but the embeddings."""
+        """Return the number of weights that each token is multiplied with: no embeddings."""
         embeddings = 1 if self.model.tied_embeddings else 2
         return self.model.parameters - embeddings * self.model.vocab_size * self.model.hidden_size

@@ -1,7 +1,6 @@
-"""Builds `tiny-random`: Phi-3's structure with random weights, in seconds, without a network.
+"""Builds the model `tiny-random`: Phi-3's structure with random weights, at a laptop's size.
 
-It keeps what makes Phi-3 particular, at a size that a laptop runs. It does not know where models
-lie or who uses them: see `models`.
+Takes seconds and needs no network. `resolve.py` decides where the model is stored.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import Phi3Config
 
 BASE_VOCABULARY = 4096
+"""Number of tokens without the control tokens."""
 _SHAPE = phi3.Shape(
     hidden_size=phi3.HEAD_SIZE,
     layers=2,
@@ -24,14 +24,16 @@ _SHAPE = phi3.Shape(
     short_factors=[1 + 2 * i / phi3.HEAD_SIZE for i in range(phi3.HEAD_SIZE // 2)],
     long_factors=[1 + 64 * i / phi3.HEAD_SIZE for i in range(phi3.HEAD_SIZE // 2)],
 )
-# Phi-3's 0.02 suits 3,072 hidden units; at 96 it would leave attention flat and answers blind to
-# the document.
 WEIGHT_DEVIATION = 0.1
+"""Standard deviation of the weights. Phi-3's 0.02 is for 3,072 hidden units; with 96, attention
+would be uniform and answers would not depend on the document."""
 
 
 def revision() -> str:
-    """Return 16 hex digits that change with what makes the model: this code, and the text that the
-    tokenizer learns."""
+    """Return the model's revision: 16 hex digits of a hash of all that determines its files.
+
+    That is the code of this module and of `phi3`, and the text that the tokenizer is trained on.
+    """
     digest = hashlib.sha256(Path(__file__).read_bytes() + Path(phi3.__file__).read_bytes())
     for line in phi3.training_lines():
         digest.update(line.encode() + b"\n")
@@ -39,7 +41,10 @@ def revision() -> str:
 
 
 def build(directory: Path) -> None:
-    """Write config, weights, tokenizer and generation config into the existing `directory`."""
+    """Write the model's config, weights, tokenizer and generation config into `directory`.
+
+    The directory must exist.
+    """
     tokenizer = phi3.make_tokenizer(BASE_VOCABULARY)
     phi3.write_tokenizer(tokenizer, directory)
     ids = tokenizer.get_vocab()
@@ -52,13 +57,13 @@ def _weights(config: Phi3Config, tokens: int) -> dict[str, Tensor]:
     import torch
     from transformers import Phi3ForCausalLM
 
-    # On `meta` transformers only names the tensors: its own initialisation would draw from the
-    # caller's random numbers.
+    # On the device `meta`, transformers creates no values: its own initialization would change the
+    # state of the caller's random number generator.
     with torch.device("meta"):
         shapes = Phi3ForCausalLM(config).state_dict()
     generator = torch.Generator().manual_seed(0)
     weights = {name: _values(name, shapes[name], generator) for name in sorted(shapes)}
-    # no token has these ids: at zero they are never the likeliest
+    # no token has these ids, and with zero weights they never have the highest logit
     weights["lm_head.weight"][tokens:] = 0
     return weights
 

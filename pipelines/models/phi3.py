@@ -1,7 +1,8 @@
-"""What the built-in models have of Phi-3: its tokenizer's layout, its chat template, its config.
+"""The parts of Phi-3 that the built-in models share: tokenizer layout, chat template and config.
 
-LongRoPE, head size 96, a sliding window that nobody reaches, control tokens right after the base
-vocabulary, `</s>` that is not special. Writes weights, and makes none.
+As in Phi-3: LongRoPE, head size 96, a sliding window longer than the context, control tokens right
+after the base vocabulary, and a `</s>` that is not special. This module writes weights, but does
+not create them.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ SHORT_CONTEXT_TOKENS = 4096
 HEAD_SIZE = 96
 BLANK = "▁"
 PAIRED_VOCABULARY = 3072
-# Pieces that no merge of a paired vocabulary crosses, and what it has with and without a blank.
+# Pieces of text that no merge of a paired vocabulary crosses: a word, blanks, a digit, a character.
 _PIECES = r"[A-Za-z]+|▁+|\d|[^A-Za-z▁\d]"
-# So often stands a word that is to be one entry.
+# Occurrences in the training text of a word that must become one entry.
 _WORD_REPEATS = 500
-# Entries without a pair, about: control, bytes, signs, blanks.
+# Approximate number of entries without a pair: control tokens, bytes, punctuation, blanks.
 _UNPAIRED = 300
 _PAIRED = re.compile(r"[A-Za-z]+|[0-9]")
 
@@ -57,10 +58,11 @@ CHAT_TEMPLATE = (
 
 
 def training_lines() -> list[str]:
-    """Return the Python reference that every installation carries, without control strings.
+    """Return the tokenizer's training text: Python's reference, without control strings.
 
-    Lines carry no newline, so that it stays a byte token, as in Phi-3. A vocabulary entry is a
-    stretch of these lines: what they do not spell, no entry spells.
+    Every Python installation contains that text. The lines have no newline, so that the newline
+    stays a byte token, as in Phi-3. Each vocabulary entry is a substring of these lines, so none
+    contains a control string.
     """
     names = sorted((*SENTENCE_TOKENS, *BYTE_TOKENS, *CONTROL_TOKENS))
     control = re.compile("|".join(map(re.escape, names)))
@@ -69,12 +71,11 @@ def training_lines() -> list[str]:
 
 
 def make_tokenizer(size: int, *, paired: bool = False, words: Sequence[str] = ()) -> Tokenizer:
-    """Return the tokenizer: BPE of about `size` entries with byte fallback in Llama's layout, then
-    the control tokens.
+    """Train and return a tokenizer: BPE with about `size` entries, then the control tokens.
 
-    With `paired`, half of the entries are words and stretches of words, the other half the same
-    after a blank: a word falls into the same pieces wherever it stands. `words` are learned as one
-    entry each.
+    The layout is Llama's, with byte fallback. With `paired`, half of the entries are words and
+    parts of words, and the other half the same with a blank before: a word is split into the same
+    pieces with and without a blank before it. Each of `words` becomes one entry.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
@@ -103,11 +104,11 @@ def make_tokenizer(size: int, *, paired: bool = False, words: Sequence[str] = ()
 def _learn_merges(
     lines: Sequence[str], size: int, *, paired: bool
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Train on words, and return the vocabulary and the merges alone.
+    """Train BPE on `lines`, and return the vocabulary and the merges.
 
-    The trainer makes every byte token an added token, which text would then match: hence only its
-    tables are used. Phi-3 encodes without a pre-tokenizer; these merges never cross the border of
-    two pieces, so leaving it out afterwards gives the same ids.
+    Only these tables of the trained tokenizer are used, because the trainer makes every byte token
+    an added token, which text could match. Phi-3 encodes without a pre-tokenizer. The merges never
+    cross the border of two pieces, so encoding without the pre-tokenizer gives the same ids.
     """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
@@ -130,7 +131,7 @@ def _learn_merges(
     if paired:
         words = [entry for entry in vocabulary if _PAIRED.fullmatch(entry)]
         merges += [(BLANK, word) for word in words]
-        vocabulary |= {BLANK + word: len(vocabulary) + at for at, word in enumerate(words)}
+        vocabulary |= {BLANK + word: len(vocabulary) + index for index, word in enumerate(words)}
     return vocabulary, merges
 
 
@@ -142,7 +143,10 @@ def _normalizer() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's size. `short_factors` and `long_factors` stretch the rotary frequencies."""
+    """A model's dimensions, and its LongRoPE factors.
+
+    `short_factors` and `long_factors` divide the rotary frequencies, `HEAD_SIZE // 2` factors each.
+    """
 
     hidden_size: int
     layers: int
@@ -152,7 +156,10 @@ class Shape:
 
 
 def paired_words(ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:
-    """The ids of every word that stands with and without a blank: after a blank, and alone."""
+    """Yield the ids of each word that has two entries: with a blank before it, and without.
+
+    `ids` is the vocabulary: ids by entry.
+    """
     for entry, number in ids.items():
         word = entry.removeprefix(BLANK)
         if word != entry and word in ids and not word.startswith(BLANK):
@@ -160,14 +167,14 @@ def paired_words(ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:
 
 
 def phi3_config(ids: Mapping[str, int], shape: Shape) -> Phi3Config:
-    """The config of a Phi-3 of this shape with this vocabulary."""
+    """Return the transformers config of a Phi-3 of this shape, for the vocabulary `ids`."""
     from transformers import Phi3Config
 
     heads = shape.hidden_size // HEAD_SIZE
     return Phi3Config(
         architectures=["Phi3ForCausalLM"],
         dtype="bfloat16",
-        # padded as Phi-3's 32,011 tokens are to 32,064
+        # padded to a multiple of 64, as Phi-3's 32,011 tokens are to 32,064
         vocab_size=-(-len(ids) // 64) * 64,
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
@@ -201,13 +208,13 @@ def write_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
 
 
 def write_weights(weights: Mapping[str, Tensor], directory: Path) -> None:
-    """Write the weights in bfloat16, as Phi-3 has them, into `directory`."""
+    """Write the weights into `directory` as model.safetensors, in bfloat16 as Phi-3's."""
     import torch
     from safetensors.torch import save
 
-    narrow = {name: each.to(torch.bfloat16) for name, each in weights.items()}
-    # `save_file` would leave a file that only its maker can read
-    (directory / "model.safetensors").write_bytes(save(narrow, metadata={"format": "pt"}))
+    converted = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
+    # `save_file` would create a file that only its owner can read
+    (directory / "model.safetensors").write_bytes(save(converted, metadata={"format": "pt"}))
 
 
 def _tokenizer_settings() -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""Finds a model by name and says what it is: where it lies, its revision, its shape and lengths.
+"""Resolves a model's name to a directory, a revision, and the model's shape and lengths.
 
-A name is the built-in model's, a local directory, or a Hugging Face hub name. This does not load
-weights, does not know vLLM, and does not know how much memory a GPU has.
+A name is a built-in model's, a local directory's, or a Hugging Face name. This module does not load
+weights, and does not know vLLM or the memory of a GPU.
 """
 
 from __future__ import annotations
@@ -27,33 +27,37 @@ FETCHED_FILES = [WEIGHTS, "*.json", "tokenizer.model", "*.jinja"]
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLengths:
-    """Tokens up to which a model reads well: of a document in one pass, of one chunk of many, and
-    of the answers that it combines in one prompt, where that is less than in one pass."""
+    """Lengths in tokens up to which a model's answers are good, often below its context length.
+
+    `single_pass_tokens` is for a document read whole, `chunk_tokens` for one chunk, `notes_tokens`
+    for chunks' answers that one prompt combines (None: as `single_pass_tokens`).
+    """
 
     single_pass_tokens: int
     chunk_tokens: int
     notes_tokens: int | None = None
 
 
-# Phi-3-mini-128k: RULER falls from 91 at 16k to 88 at 32k and 66 at 128k; a chunk leaves the 4,096
-# tokens of the short rope factors room for question, carried context and answer.
+# Phi-3-mini-128k: the RULER score falls from 91 at 16k to 88 at 32k and 66 at 128k. A chunk leaves
+# space for question, carried context and answer within the 4,096 tokens of the short rope factors.
 KNOWN_LENGTHS = {
     "phi-3-mini-128k": EffectiveLengths(16_384, 3_072),
     "phi-3.5-mini": EffectiveLengths(16_384, 3_072),
     "phi-3-mini-4k": EffectiveLengths(3_072, 3_072),
 }
 UNKNOWN_LENGTHS = EffectiveLengths(16_384, 3_072)
-# What the lessons of `tiny` reach.
+# Maximum lengths in the training examples of `tiny`.
 TRAINED_LENGTHS = EffectiveLengths(1_400, 1_000, 400)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One revision of one model on this machine, and its shape as its config.json says.
+    """One revision of a model on this machine, with the shape that its config.json gives.
 
-    `short_rope_len` is the number of tokens up to which a LongRoPE model uses its short factors;
-    None where it has one set, and so one pool. `noise`: its weights are random, its answers mean
-    nothing.
+    `path` is the model's directory. `max_model_len` and `sliding_window` are in tokens.
+    `short_rope_len` is the number of tokens up to which a LongRoPE model uses its short factors,
+    None if it has one set of factors, and so needs one pool. With `random_weights`, the model's
+    answers mean nothing.
     """
 
     name: str
@@ -74,7 +78,7 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """Weights of the Phi-3 shape: exact for Phi-3, an estimate for other structures.
+        """Return the number of weights: exact for Phi-3, an estimate for other architectures.
 
         Per layer: query, key and value; output; gate, up and down; two norms.
         """
@@ -85,18 +89,17 @@ class Model:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of key and value that one token keeps in all layers, in bf16."""
+        """Return the size of one token's entries in the KV cache, over all layers, in bf16."""
         return 2 * self.layers * self.kv_heads * self.head_dim * BF16_BYTES
 
 
 def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> Model:
-    """Find, build or fetch the model `name`, and read its shape. Raises ModelError.
+    """Find, build or download the model `name`, and read its shape. Raises ModelError.
 
-    Without `weights`, of a model on the hub only what the tokenizer and the shape need is fetched.
-
-    `tiny` is part of phifleet; `tiny-random` is built once into the cache; a directory is used as
-    it is; any other name is fetched from the hub, or taken from the hub's cache where there is no
-    network.
+    `tiny` is part of phifleet, and `tiny-random` is built into the cache once. A directory is used
+    in place. Any other name is downloaded from the Hugging Face hub, or taken from the hub's cache
+    if there is no network. Without `weights`, a model's weights are not downloaded, only the files
+    for its tokenizer and shape.
     """
     if name == TRAINED:
         return _trained(revision)
@@ -110,23 +113,26 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
 
 
 def on_hub(name: str) -> bool:
-    """Whether a name is neither a built-in model's nor a directory here."""
+    """Return True if `name` is neither a built-in model nor a local directory."""
     return name not in BUILT_IN and not Path(name).expanduser().is_dir()
 
 
 def effective_lengths(model: Model) -> EffectiveLengths:
-    """Return the lengths measured for this model, or careful ones, within what it can hold."""
+    """Return the lengths measured for this model, or conservative ones within its context."""
     if model.name == TRAINED:
         return TRAINED_LENGTHS
-    for part, lengths in KNOWN_LENGTHS.items():
-        if part in model.name.lower():
+    for family, lengths in KNOWN_LENGTHS.items():
+        if family in model.name.lower():
             return lengths
     single_pass = min(UNKNOWN_LENGTHS.single_pass_tokens, model.max_model_len // 2)
     return EffectiveLengths(single_pass, min(UNKNOWN_LENGTHS.chunk_tokens, single_pass))
 
 
 def read_model(name: str, revision: str, path: Path, *, random_weights: bool = False) -> Model:
-    """Read the shape from `path`/config.json. Raises ModelError where it is missing or unusable."""
+    """Return the model in the directory `path`, with the shape from its config.json.
+
+    Raises ModelError if the file is missing or does not describe a usable model.
+    """
     config = _read_config(name, path / "config.json")
     try:
         heads = int(config["num_attention_heads"])
@@ -151,33 +157,38 @@ def read_model(name: str, revision: str, path: Path, *, random_weights: bool = F
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"Model {name!r}: {path / 'config.json'} does not give the model's shape ({error!r}). "
-            "Name a decoder-only chat model."
+            "Set model.name to a decoder-only chat model."
         ) from error
 
 
 def content_revision(path: Path) -> str:
-    """Return 16 hex digits of sha256 over file names, sizes, and what the JSON files say.
+    """Return a revision for a local directory: 16 hex digits of a SHA-256.
 
-    Weights count by their size alone: reading them would take minutes.
+    It covers the names and sizes of all files, and the content of JSON files. Weights count by
+    their size only, because reading them would take minutes. Hidden files do not count.
     """
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")):
-        inside = file.relative_to(path)
-        if any(part.startswith(".") for part in inside.parts) or not file.is_file():
+        relative = file.relative_to(path)
+        if any(part.startswith(".") for part in relative.parts) or not file.is_file():
             continue
-        digest.update(f"{inside.as_posix()}\0{file.stat().st_size}\0".encode())
+        digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
         if file.suffix == ".json":
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> None:
-    """Have `build` fill `target` unless it is there, so that nobody ever sees half of it."""
+    """Create the directory `target` with `build` if it does not exist.
+
+    `build` is called with an empty temporary directory, which is then renamed, so that `target` is
+    always complete. If several processes build at once, the first one to finish wins.
+    """
     if target.is_dir():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as scratch:
-        # one level down, where the directory gets the user's usual mode and not a private one
+        # a subdirectory, because the temporary directory itself is readable by its owner only
         built = Path(scratch) / target.name
         built.mkdir()
         build(built)
@@ -189,53 +200,53 @@ def build_once(target: Path, build: Callable[[Path], None]) -> None:
 
 
 def _trained(revision: str | None) -> Model:
-    own = content_revision(TRAINED_PATH)
-    _refuse_another(TRAINED, own, revision)
-    return read_model(TRAINED, own, TRAINED_PATH)
+    installed = content_revision(TRAINED_PATH)
+    _check_revision(TRAINED, installed, revision)
+    return read_model(TRAINED, installed, TRAINED_PATH)
 
 
 def _random(revision: str | None) -> Model:
-    own = noise.revision()
-    _refuse_another(RANDOM, own, revision)
-    target = _cache_directory() / "models" / f"{RANDOM}-{own}"
+    installed = noise.revision()
+    _check_revision(RANDOM, installed, revision)
+    target = _cache_directory() / "models" / f"{RANDOM}-{installed}"
     try:
         build_once(target, noise.build)
     except OSError as error:
         raise ModelError(
-            f"Model {RANDOM!r} cannot be built at {target}: {error}. Set PHIFLEET_CACHE to a "
-            "directory that can be written."
+            f"Model {RANDOM!r} cannot be built in {target}: {error}. Set the environment variable "
+            "PHIFLEET_CACHE to a writable directory."
         ) from error
-    return read_model(RANDOM, own, target, random_weights=True)
+    return read_model(RANDOM, installed, target, random_weights=True)
 
 
-def _refuse_another(name: str, own: str, revision: str | None) -> None:
-    if revision not in (None, own):
+def _check_revision(name: str, installed: str, revision: str | None) -> None:
+    if revision not in (None, installed):
         raise ModelError(
-            f"Model {name!r} is here as revision {own}, not {revision!r}: another phifleet or "
-            "Python has another one. Set model.revision to null."
+            f"model.revision: built-in model {name!r} has revision {installed}, not {revision!r}; "
+            "it depends on the versions of phifleet and Python. Set model.revision to null."
         )
 
 
 def _cache_directory() -> Path:
-    if own := os.environ.get("PHIFLEET_CACHE"):
-        return Path(own).expanduser().resolve()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "phifleet"
+    if directory := os.environ.get("PHIFLEET_CACHE"):
+        return Path(directory).expanduser().resolve()
+    if parent := os.environ.get("XDG_CACHE_HOME"):
+        return Path(parent) / "phifleet"
     return Path.home() / ".cache" / "phifleet"
 
 
 def _fetch(name: str, revision: str | None, *, weights: bool) -> Path:
     from huggingface_hub import errors, snapshot_download
 
-    # A broken connection is no OSError, and which library raises it changed between hub releases.
+    # A broken connection is not an OSError, and its exception class differs between hub releases.
     http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     try:
-        # It resolves a branch to a commit first, downloads that commit, and falls back to its
-        # cache without a network; the directory it returns is named after the commit.
-        left_out = None if weights else [WEIGHTS]
+        # This resolves a branch to a commit, downloads the commit, and without a network uses its
+        # cache. The directory that it returns is named after the commit.
+        ignored = None if weights else [WEIGHTS]
         path = Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=FETCHED_FILES, ignore_patterns=left_out
+                name, revision=revision, allow_patterns=FETCHED_FILES, ignore_patterns=ignored
             )
         )
     except (OSError, ValueError, RuntimeError, http_error) as error:
@@ -243,18 +254,18 @@ def _fetch(name: str, revision: str | None, *, weights: bool) -> Path:
             _not_fetched(name, revision, f"{type(error).__name__}: {error}")
         ) from error
     if weights and not any(path.glob(WEIGHTS)):
-        raise ModelError(_not_fetched(name, revision, f"{path} holds no safetensors"))
+        raise ModelError(_not_fetched(name, revision, f"{path} contains no file {WEIGHTS}"))
     return path
 
 
 def _not_fetched(name: str, revision: str | None, reason: str) -> str:
     at = f" at revision {revision!r}" if revision else ""
     return (
-        f"Model {name!r}{at} is no built-in model ({', '.join(BUILT_IN)}), no local directory, and "
-        f"the Hugging Face hub did not give it: {' '.join(reason.split())}\n"
-        "Check the name; set HF_TOKEN if it is gated; where there is no network, run "
-        f"`phifleet model {name}` on a machine that has one and bring its cache (HF_HOME) here "
-        "with HF_HUB_OFFLINE=1, or name a local directory."
+        f"Model {name!r}{at} is not a built-in model ({', '.join(BUILT_IN)}) or a local directory, "
+        f"and cannot be downloaded from the Hugging Face hub: {' '.join(reason.split())}\n"
+        "Check the name. If the model is gated, set HF_TOKEN. Without a network, run "
+        f"`phifleet model {name}` on a machine with one, copy its cache (HF_HOME) to this machine "
+        "and set HF_HUB_OFFLINE=1, or set model.name to a local directory."
     )
 
 
@@ -263,18 +274,18 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"Model {name!r}: {path} cannot be read ({error}). Name a directory that holds a model "
-            "as Hugging Face stores it: config.json, safetensors, tokenizer files."
+            f"Model {name!r}: {path} cannot be read ({error}). Use a directory with a model in the "
+            "format of Hugging Face: config.json, *.safetensors and tokenizer files."
         ) from error
     if not isinstance(config, dict):
-        raise ModelError(f"Model {name!r}: {path} is not a JSON object.")
-    # models with several modalities keep their language part one level down
+        raise ModelError(f"Model {name!r}: {path} is not a JSON object. Restore the original file.")
+    # multimodal models have the language model's config in a nested object
     return {**config, **(config.get("text_config") or {})}
 
 
 def _short_rope_len(config: dict[str, Any]) -> int | None:
-    # transformers 5 writes `rope_parameters` with `rope_type`, Phi-3's own file `rope_scaling` with
-    # `type`, once called "su"
+    # transformers 5 writes `rope_parameters` with `rope_type`; Phi-3's files have `rope_scaling`
+    # with `type`, which was "su" in early versions
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if (rope.get("rope_type") or rope.get("type")) not in ("longrope", "su"):
         return None

@@ -24,7 +24,7 @@ from pipelines.errors import (
     PhifleetError,
     StorageError,
 )
-from pipelines.job.spec import differing_keys
+from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Plan, differing_units, plan_digests

@@ -14,7 +14,8 @@ import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
-from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec, answer_digests, fingerprint
+from pipelines.job.fingerprint import answer_digests, fingerprint
+from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.resolve import Model, effective_lengths, on_hub, resolve
 from pipelines.tasks.kinds import REPAIR_TOKENS, Question, TaskSet, tokenize_tasks
@@ -160,8 +161,8 @@ def prepare_tasks(
     prompts = Prompts(tokenizer)
     effective = effective_lengths(model)
     lengths = ModelLengths(
-        most=longest or model.max_model_len,
-        short=model.short_rope_len,
+        max_model_len=longest or model.max_model_len,
+        short_rope_len=model.short_rope_len,
         single_pass_tokens=effective.single_pass_tokens,
         chunk_tokens=effective.chunk_tokens,
         notes_tokens=effective.notes_tokens or effective.single_pass_tokens,

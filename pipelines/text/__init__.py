@@ -1,4 +1,4 @@
-"""Document text as the model reads it: tokens, chunks, outline, prompts, and where a quote stands.
+"""Preparation of document text for the model: tokens, chunks, headings, prompts and quotes.
 
-Pure: needs a tokenizer, no engine and no filesystem. Start at `tokens.py`, then `chunking.py`.
+Needs a tokenizer, but no engine and no filesystem. Start at `tokens.py`, then `chunking.py`.
 """

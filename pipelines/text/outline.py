@@ -1,6 +1,7 @@
-"""What a text's layout says: its opening, its headings, its tables and blocks of code.
+"""The layout of a text: its first line, headings, tables and code blocks.
 
-Markdown, reStructuredText and the numbering of filings ("Item 1A.") are known. Knows no tokens.
+Recognizes Markdown, reStructuredText and the headings of filings ("Item 1A."). Does not know
+tokens.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ _HEADING = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*(?P<fence>```|~~~)(?P<rest>[^\n]*)$", re.MULTILINE)
 _TABLE = re.compile(r"(?:^[ \t]*[|+][^\n]*(?:\n|\Z)){2,}", re.MULTILINE)
-_MOST_CODE_LINES = 500
+_MAX_CODE_LINES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A table or a block of code, by its characters."""
+    """A table or a code block, text[start:end] in characters."""
 
     start: int
     end: int
@@ -43,7 +44,10 @@ class _Heading:
 
 
 class Outline:
-    """The layout of one text. Made in time that grows with the text."""
+    """The headings, tables and code blocks of one text.
+
+    Construction takes time linear in the text's length.
+    """
 
     def __init__(self, text: str) -> None:
         self._blocks = list(_blocks(text))
@@ -52,90 +56,101 @@ class Outline:
         self._path_starts = [start for start, _ in self._paths]
 
     def headings_at(self, offset: int) -> tuple[str, ...]:
-        """The titles above a character, outermost first."""
+        """Return the heading path at character `offset`: the titles above it, outermost first."""
         position = bisect_right(self._path_starts, offset)
         return self._paths[position - 1][1] if position else ()
 
     def block_around(self, offset: int) -> Block | None:
-        """The table or code that a cut here would split."""
+        """Return the table or code block that a cut at `offset` would split, or None."""
         position = bisect_right(self._block_starts, offset)
         block = self._blocks[position - 1] if position else None
         return block if block and block.start < offset < block.end else None
 
     def fitting_block(self, offset: int, start: int, limit: int) -> Block | None:
-        """The block that a cut here would split, where it begins after `start` and so many
-        characters as lie before `limit` can hold it."""
+        """Return the block that a cut at `offset` would split, if it fits in one chunk, or None.
+
+        It fits if it begins after `start`, where the current chunk begins, and is not longer than
+        `limit - start` characters.
+        """
         block = self.block_around(offset)
         fits = block and start < block.start and block.end - block.start <= limit - start
         return block if fits else None
 
     def _headings(self, text: str) -> Iterator[_Heading]:
-        for found in _HEADING.finditer(text):
-            if not self.block_around(found.start() + 1):
-                yield _heading(found)
+        for match in _HEADING.finditer(text):
+            if not self.block_around(match.start() + 1):
+                yield _heading(match)
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    """Code between fences, and tables outside of it, in the text's order."""
-    tables = [Block(*found.span()) for found in _TABLE.finditer(text)]
-    at = 0
-    for code in _code(text):
-        while at < len(tables) and tables[at].start < code.end:
-            if tables[at].start < code.start:
-                yield tables[at]
-            at += 1
+    """Yield the code blocks, and the tables outside of them, in order of their start."""
+    tables = [Block(*match.span()) for match in _TABLE.finditer(text)]
+    position = 0
+    for code in _code_blocks(text):
+        while position < len(tables) and tables[position].start < code.end:
+            if tables[position].start < code.start:
+                yield tables[position]
+            position += 1
         yield code
-    yield from tables[at:]
+    yield from tables[position:]
 
 
-def _code(text: str) -> Iterator[Block]:
-    """Each fence with the next one that closes it. All are found before any is matched, so that a
-    text of nothing but fences that are never closed takes no longer than any other."""
+def _code_blocks(text: str) -> Iterator[Block]:
+    """Yield the code between each opening fence and the next fence that closes it.
+
+    The closing fences are determined in one pass from the end, so that time is linear also for a
+    text with many fences that are never closed.
+    """
     fences = list(_FENCE.finditer(text))
     lines = _line_numbers(text, fences)
     closing: dict[str, int] = {}
     closed_by: list[int | None] = [None] * len(fences)
-    for at in reversed(range(len(fences))):
-        closed_by[at] = closing.get(fences[at]["fence"])
-        if not fences[at]["rest"].strip(" \t"):
-            closing[fences[at]["fence"]] = at
+    for index in reversed(range(len(fences))):
+        closed_by[index] = closing.get(fences[index]["fence"])
+        if not fences[index]["rest"].strip(" \t"):
+            closing[fences[index]["fence"]] = index
     begin = 0
     while begin < len(fences):
         end = closed_by[begin]
-        if end is None or lines[end] - lines[begin] > _MOST_CODE_LINES + 1:
+        if end is None or lines[end] - lines[begin] > _MAX_CODE_LINES + 1:
             begin += 1
             continue
         yield Block(fences[begin].start(), fences[end].end())
         begin = end + 1
 
 
-def _line_numbers(text: str, places: list[re.Match[str]]) -> list[int]:
-    numbers, counted = [], 0
-    for before, place in zip([None, *places], places, strict=False):
-        counted += text.count("\n", before.start() if before else 0, place.start())
-        numbers.append(counted)
+def _line_numbers(text: str, matches: list[re.Match[str]]) -> list[int]:
+    """Return the line number of each match, from 0; `matches` are in order."""
+    numbers, lines = [], 0
+    for previous, match in zip([None, *matches], matches, strict=False):
+        lines += text.count("\n", previous.start() if previous else 0, match.start())
+        numbers.append(lines)
     return numbers
 
 
-def _heading(found: re.Match[str]) -> _Heading:
-    if marks := found["marks"]:
-        return _Heading(found.start(), len(marks), found["marked"].strip(" #"))
-    if title := found["underlined"]:
-        return _Heading(found.start(), 1 + _UNDERLINES.index(found["line"]), title.strip())
-    level, title = (1, found["part"]) if found["part"] else (2, found["item"])
-    return _Heading(found.start(), level, title.strip())
+def _heading(match: re.Match[str]) -> _Heading:
+    """Return the heading of a match of _HEADING, with its level, from 1 for the outermost."""
+    if marks := match["marks"]:
+        return _Heading(match.start(), len(marks), match["marked"].strip(" #"))
+    if title := match["underlined"]:
+        return _Heading(match.start(), 1 + _UNDERLINES.index(match["line"]), title.strip())
+    level, title = (1, match["part"]) if match["part"] else (2, match["item"])
+    return _Heading(match.start(), level, title.strip())
 
 
 def _paths(headings: Iterator[_Heading]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Where each heading begins, and the titles from the outermost down to its own."""
-    above: list[_Heading] = []
+    """Yield the start of each heading, and its path: the titles from the outermost to its own."""
+    path: list[_Heading] = []
     for heading in headings:
-        above = [each for each in above if each.level < heading.level]
-        above.append(heading)
-        yield heading.start, tuple(each.title[:_HEADING_CHARACTERS] for each in above)
+        path = [parent for parent in path if parent.level < heading.level]
+        path.append(heading)
+        yield heading.start, tuple(parent.title[:_HEADING_CHARACTERS] for parent in path)
 
 
 def opening(text: str) -> str:
-    """The first line that says something, which is a title more often than not."""
-    begun = text[: 100 * _OPENING_CHARACTERS].lstrip()
-    return begun.partition("\n")[0][:_OPENING_CHARACTERS].strip("# \t\r")
+    """Return the first line with text, at most 200 characters of it: often the title.
+
+    Empty if the text starts with 20,000 characters of white space.
+    """
+    beginning = text[: 100 * _OPENING_CHARACTERS].lstrip()
+    return beginning.partition("\n")[0][:_OPENING_CHARACTERS].strip("# \t\r")

@@ -1,23 +1,24 @@
-"""What the model is shown: instruction, document or chunk with what it carries, then question.
+"""The parts of prompts that precede the question: instruction, and document, chunk or notes.
 
-The document comes before the question, so that all questions about it share its prefill. A chunk
-carries what a reader needs to understand it: the document's opening, the headings above it, and the
-words before and after it. Whoever changes a word that the model sees raises PROMPT_VERSION: it is
-part of every run's fingerprint.
+The document comes before the question, so that the prefix cache shares its prefill among all
+questions about it. A chunk comes with carried context: the document's first line, the heading path,
+and the words before and after the chunk. Any change to a text in this file must increase
+PROMPT_VERSION, which is part of a run's fingerprint.
 
-Knows texts, chunks and tokens; nothing of tasks or engines.
+This module does not know tasks or engines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipelines.documents import Chunk
 from pipelines.text.tokens import ChatTokenizer
 
 PROMPT_VERSION = 3
+"""Version of all prompt texts, those of questions in `tasks` included."""
 
 _RULES = (
     "Then do what the question after it asks, using only what the document says. "
@@ -37,13 +38,16 @@ END_OF_NOTES = "\n\nEnd of the notes.\n\n"
 _OPENING, _HEADINGS = "The document begins: ", "It stands under: "
 _BEFORE, _AFTER = "Words before the part: ...", "Words after the part: "
 _EDGE_CHARACTERS = 240
-# The most of each thing that a chunk carries with it.
+# Maximum tokens of each part of a chunk's carried context.
 _OPENING_TOKENS, _HEADING_TOKENS, _EDGE_TOKENS = 48, 64, 64
 CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
 
 
 def context_span(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span of a chunk with the words before and after it that it is shown with."""
+    """Return the chunk's span text[start:end] extended by the words shown before and after it.
+
+    Each side is extended by at most 240 characters, and is cut at a space if there is one.
+    """
     before = max(0, start - _EDGE_CHARACTERS)
     if before > 0:
         space = text.find(" ", before, start)
@@ -57,25 +61,34 @@ def context_span(text: str, start: int, end: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class PromptPrefix:
-    """What all questions about a passage follow, as ids, and where the passage's own begin."""
+    """The part of a prompt that all questions about one passage share, as token ids.
 
-    token_ids: list[int]
+    The ids of the passage itself begin at index `passage_start`.
+    """
+
+    token_ids: list[int] = field(repr=False)
     passage_start: int
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Builds what stands before a question in a prompt, as ids of one model's tokens."""
+    """Builds the part of a prompt that precedes the question, as token ids of one model."""
 
     tokenizer: ChatTokenizer
 
     def document_prefix(self, ids: Sequence[int]) -> PromptPrefix:
-        """Instruction and document, for a document or the beginning of one that is cut off."""
+        """Return the prefix for a document: the instruction and `ids`, the document's token ids.
+
+        The document may be truncated.
+        """
         instruction = self._ids[INSTRUCTION]
         return PromptPrefix([*instruction, *ids, *self._ids[END_OF_DOCUMENT]], len(instruction))
 
     def chunk_prefix(self, text: str, chunk: Chunk, opening: str) -> PromptPrefix:
-        """Instruction, a chunk of the text, and what is carried along with it."""
+        """Return the prefix for a chunk of `text`: the instruction, the chunk and carried context.
+
+        `opening` is the document's first line, or empty.
+        """
         ids = self._ids
         before, after = context_span(text, chunk.start, chunk.end)
         shared = list(ids[CHUNK_INSTRUCTION])
@@ -94,25 +107,28 @@ class Prompts:
         return PromptPrefix([*shared, *ids["\n"]], passage_start)
 
     def notes(self, notes: Iterable[Sequence[int]]) -> list[int]:
-        """Instruction and notes, each as ids."""
-        told = [token for note in notes for token in note]
-        return [*self._ids[NOTES_INSTRUCTION], *told, *self._ids[END_OF_NOTES]]
+        """Return the prefix for `notes`, each given as token ids: the instruction and all notes."""
+        ids = [token for note in notes for token in note]
+        return [*self._ids[NOTES_INSTRUCTION], *ids, *self._ids[END_OF_NOTES]]
 
-    def note(self, text: str, most_tokens: int) -> list[int]:
-        """One note as ids, cut off at so many tokens."""
+    def note(self, text: str, max_tokens: int) -> list[int]:
+        """Return one note as token ids, cut at `max_tokens`, its final blank line included."""
         return [
-            *self.tokenizer.encode(text)[: most_tokens - len(self._ids["\n\n"])],
+            *self.tokenizer.encode(text)[: max_tokens - len(self._ids["\n\n"])],
             *self._ids["\n\n"],
         ]
 
     @property
     def whole_overhead(self) -> int:
-        """Tokens of a prompt about a whole document, beside the document and the question."""
+        """Return the tokens of a prompt about a document, without the document and the question."""
         return self.tokenizer.frame_tokens + len(self.document_prefix(()).token_ids)
 
     @property
     def chunk_overhead(self) -> int:
-        """The most tokens of a prompt about a chunk, beside the chunk and the question."""
+        """Return the maximum tokens of a prompt about a chunk, without the chunk and the question.
+
+        The carried context is counted at its maximum.
+        """
         fixed = (
             CHUNK_INSTRUCTION,
             _OPENING,
@@ -122,16 +138,16 @@ class Prompts:
             END_OF_CHUNK,
             _AFTER,
         )
-        words = sum(len(self._ids[each]) for each in fixed) + 5 * len(self._ids["\n"])
-        return self.tokenizer.frame_tokens + words + CARRIED_TOKENS
+        fixed_tokens = sum(len(self._ids[text]) for text in fixed) + 5 * len(self._ids["\n"])
+        return self.tokenizer.frame_tokens + fixed_tokens + CARRIED_TOKENS
 
     @property
     def notes_overhead(self) -> int:
-        """Tokens of a prompt about notes, beside the notes and the question."""
+        """Return the tokens of a prompt about notes, without the notes and the question."""
         return self.tokenizer.frame_tokens + len(self.notes(()))
 
-    def _carried(self, name: str, text: str, most_tokens: int) -> list[int]:
-        words = self.tokenizer.encode(text)[:most_tokens]
+    def _carried(self, name: str, text: str, max_tokens: int) -> list[int]:
+        words = self.tokenizer.encode(text)[:max_tokens]
         return [*self._ids[name], *words, *self._ids["\n"]]
 
     @cached_property

@@ -1,10 +1,10 @@
-"""Text to token ids: the model's chat frame, and document text that can never become control.
+"""Conversion of text to token ids, such that document text never becomes control tokens.
 
-A model's tokenizer finds its control tokens (`<|end|>`, `</s>`, ...) in any text it is given. Text
-of documents and questions therefore goes through a copy of the tokenizer that has no added tokens
-at all; the chat frame around it is the model's own template, rendered once, as ids.
+A model's tokenizer recognizes its control tokens (`<|end|>`, `</s>`, ...) in any text. Text of
+documents and questions is therefore encoded with a copy of the tokenizer that has no added tokens.
+The chat frame around it is the model's own chat template, rendered once and kept as ids.
 
-Knows no tasks, chunks or engines.
+This module does not know tasks, chunks or engines.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from tokenizers import Tokenizer
 
 from pipelines.errors import ModelError
 
-# A tokenizer needs some hundred bytes a token while it works, and takes longer a character the
-# longer its text is: a text over the first length is counted in segments of the second.
+# While it encodes, a tokenizer needs some hundred bytes per token, and its time per character grows
+# with the text. A text longer than the first length is counted in segments of the second.
 _WHOLE_CHARACTERS, _SEGMENT_CHARACTERS = 2**20, 2**16
 _SEGMENT_SEARCH = 2**10
-# What a count may be off where a text is cut in two.
+# Maximum error of a token count at the border of two segments.
 _BORDER_TOKENS = 4
 _MARKER = "PHIFLEETMARKER"
 
 
 def segments(text: str) -> Iterator[tuple[int, int]]:
-    """A text in stretches that are quickly tokenized, at a line's end where there is one."""
+    """Yield the (start, end) character offsets of consecutive segments that cover `text`.
+
+    A segment has at most 65,536 characters and ends after a newline if one is near that length.
+    """
     start = 0
     while start < len(text):
         end = min(len(text), start + _SEGMENT_CHARACTERS)
@@ -44,10 +47,12 @@ def segments(text: str) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class ChatTokenizer:
-    """A model's tokenizer made safe, and its chat frame. Small to pickle: a few MB of JSON.
+    """A model's tokenizer without control tokens, and the model's chat frame.
 
-    `before` and `after` are the ids of the chat template around the user's message, generation
-    prompt included. `control` are the added tokens with bos, eos and unk, by id.
+    `tokenizer_json` is the tokenizer in the format of the tokenizers library. `prefix_ids` and
+    `suffix_ids` are the ids of the chat template before and after the user's message; the suffix
+    includes the generation prompt. `control_tokens` are the strings of the added tokens and of bos,
+    eos and unk, by id. Can be pickled, as a few MB of JSON.
     """
 
     tokenizer_json: str = field(repr=False)
@@ -61,26 +66,30 @@ class ChatTokenizer:
 
     @cached_property
     def control_ids(self) -> frozenset[int]:
+        """Return the ids of the control tokens, which no encoded text contains."""
         return frozenset(self.control_tokens)
 
     def __getstate__(self) -> dict[str, object]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of text, none of them in `control_ids`. No bos, no eos."""
+        """Return the token ids of `text`: no id in `control_ids`, no bos and no eos."""
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """As `encode`, for many texts, on as many threads as the tokenizers library takes."""
+        """Return the token ids of each text, as `encode` does, on several threads."""
         encodings = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
         return [
-            encoding.ids if self.control_ids.isdisjoint(encoding.ids) else self._broken_up(text)
+            encoding.ids if self.control_ids.isdisjoint(encoding.ids) else self._encode_split(text)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text: exact up to a million characters, beyond them a token or two off for
-        each 65,536, and in bounded memory."""
+        """Return the number of tokens of each text, in bounded memory.
+
+        The count is exact up to 2**20 characters. For a longer text it may be off by a token or two
+        per 65,536 characters.
+        """
         whole = iter(self.encode_all([text for text in texts if len(text) <= _WHOLE_CHARACTERS]))
         return [
             len(next(whole))
@@ -89,29 +98,35 @@ class ChatTokenizer:
             for text in texts
         ]
 
-    def is_longer(self, text: str, most_tokens: int) -> bool:
-        """Whether a text surely has more tokens, read no further than it takes to know: True is as
-        `count_all` has it, and so is False of a text that is counted in segments."""
+    def is_longer(self, text: str, max_tokens: int) -> bool:
+        """Return True if `text` certainly has more than `max_tokens` tokens.
+
+        Stops reading as soon as that is known. True always agrees with `count_all`. False may be
+        wrong, except for a text over 2**20 characters, for which it agrees with `count_all` too.
+        """
         if len(text) <= _SEGMENT_CHARACTERS:
-            # whoever wants to know encodes it next, which tells as much and takes no longer
+            # callers encode such a text next anyway, which takes no longer than counting it here
             return False
         counted = 0
         for number, (start, end) in enumerate(segments(text), 1):
             counted += len(self.encode(text[start:end]))
-            if counted > most_tokens + _BORDER_TOKENS * number:
+            if counted > max_tokens + _BORDER_TOKENS * number:
                 return True
-        return len(text) > _WHOLE_CHARACTERS and counted > most_tokens
+        return len(text) > _WHOLE_CHARACTERS and counted > max_tokens
 
     def starts(self, texts: Sequence[str]) -> list[list[int]]:
-        """The character at which each token of each text begins, control strings not broken up."""
+        """Return, for each text, the character offset at which each of its tokens begins.
+
+        Control strings in the text are not split as `encode` splits them.
+        """
         encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
         return [[start for start, _ in encoding.offsets] for encoding in encodings]
 
-    def _broken_up(self, text: str) -> list[int]:
-        """Ids of a text whose plain encoding holds a control id: halved until no half does.
+    def _encode_split(self, text: str) -> list[int]:
+        """Encode a text whose plain encoding contains a control id, without that id.
 
-        A control string is longer than one character, so this ends; a single character that has
-        no id of its own (unk) is left out.
+        The text is halved until no half contains one. This ends, because a control string is longer
+        than one character. A single character without an id of its own (unk) is dropped.
         """
         ids = self._plain.encode(text, add_special_tokens=False).ids
         if self.control_ids.isdisjoint(ids):
@@ -119,26 +134,32 @@ class ChatTokenizer:
         if len(text) == 1:
             return [token for token in ids if token not in self.control_ids]
         middle = len(text) // 2
-        return self._broken_up(text[:middle]) + self._broken_up(text[middle:])
+        return self._encode_split(text[:middle]) + self._encode_split(text[middle:])
 
     def decode_output(self, ids: Iterable[int]) -> str:
-        """The text of generated ids, control tokens left out."""
-        text: str = self._plain.decode([each for each in ids if each not in self.control_ids])
+        """Return the text of generated ids, without control tokens."""
+        text: str = self._plain.decode([token for token in ids if token not in self.control_ids])
         return text
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, with control tokens spelled out: for people to read."""
+        """Return the text of ids, with control tokens as strings such as `<|end|>`.
+
+        For people to read: encoding the text again does not give these ids.
+        """
         runs = groupby(ids, key=self.control_ids.__contains__)
         return "".join(self._spell(list(run), control=control) for control, run in runs)
 
     def _spell(self, run: list[int], *, control: bool) -> str:
         if control:
-            return "".join(self.control_tokens[each] for each in run)
+            return "".join(self.control_tokens[token] for token in run)
         text: str = self._plain.decode(run)
         return text
 
     def build_prompt(self, *segments: Sequence[int]) -> list[int]:
-        """The segments as one user message in the model's chat frame."""
+        """Return the token ids of a prompt: the chat frame around one user message.
+
+        The message is the concatenation of `segments`, each given as token ids.
+        """
         prompt = list(self.prefix_ids)
         for segment in segments:
             prompt.extend(segment)
@@ -147,27 +168,33 @@ class ChatTokenizer:
 
     @property
     def frame_tokens(self) -> int:
+        """Return the number of tokens of the chat frame."""
         return len(self.prefix_ids) + len(self.suffix_ids)
 
 
 def load_tokenizer(path: Path) -> ChatTokenizer:
-    """Derive `ChatTokenizer` from a model's directory: its fast tokenizer and its chat template.
+    """Load the tokenizer and the chat template from a model's directory.
 
-    Raises ModelError where the model has no fast tokenizer or no chat template.
+    Raises ModelError if the model has no fast tokenizer or no usable chat template.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(path))
     if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"model {path}: it has no tokenizer.json, which phifleet needs")
+        raise ModelError(
+            f"model {path}: the directory has no tokenizer.json; use a model with a fast tokenizer"
+        )
     if not tokenizer.chat_template:
-        raise ModelError(f"model {path}: it has no chat template; use an instruct model")
+        raise ModelError(f"model {path}: the tokenizer has no chat template; use an instruct model")
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": _MARKER}], add_generation_prompt=True, tokenize=False
     )
-    before, found, after = str(rendered).partition(_MARKER)
-    if not found or _MARKER in after:
-        raise ModelError(f"model {path}: its chat template does not show the message once")
+    before, marker, after = str(rendered).partition(_MARKER)
+    if not marker or _MARKER in after:
+        raise ModelError(
+            f"model {path}: the chat template does not contain the user's message exactly once; "
+            "use a model with an ordinary chat template"
+        )
     return ChatTokenizer(
         tokenizer_json=_without_added_tokens(tokenizer.backend_tokenizer.to_str()),
         prefix_ids=tuple(tokenizer.encode(before, add_special_tokens=False)),

@@ -18,8 +18,15 @@ import yaml
 from pydantic import BeforeValidator, Field
 
 from pipelines.errors import PhifleetError, SpecError
-from pipelines.job.jobfile import MustBe, NonEmptyStr, PositiveInt, Section, Violation, parse_yaml
-from pipelines.job.spec import checked
+from pipelines.job.jobfile import parse_yaml
+from pipelines.job.sections import (
+    MustBe,
+    NonEmptyStr,
+    PositiveInt,
+    Section,
+    Violation,
+    checked,
+)
 
 PREFIX = "pf-"
 """The start of every key that `new_key` makes."""

@@ -17,8 +17,8 @@ from pydantic import Field
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
-from pipelines.job.jobfile import Section
-from pipelines.job.spec import TaskSpec, checked
+from pipelines.job.sections import Section, checked
+from pipelines.job.spec import TaskSpec
 from pipelines.models.resolve import Model, effective_lengths, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet

@@ -1,3 +1,5 @@
+"""Tests that a job file is validated with messages that name the fault, and of the fingerprint."""
+
 import json
 import pickle
 from pathlib import Path
@@ -7,6 +9,7 @@ import pydantic
 import pytest
 
 from pipelines.errors import SpecError
+from pipelines.job.fingerprint import answer_digests, differing_keys, fingerprint
 from pipelines.job.jobfile import parse_yaml
 from pipelines.job.spec import (
     AskTask,
@@ -14,9 +17,6 @@ from pipelines.job.spec import (
     ExtractTask,
     JobSpec,
     SummarizeTask,
-    answer_digests,
-    differing_keys,
-    fingerprint,
     load_job,
     parse_job,
 )
@@ -49,7 +49,7 @@ SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type"
 
 
 def job(**sections: Any) -> dict[str, Any]:
-    """The smallest job file, with sections added or replaced."""
+    """Return the smallest valid job file, with `sections` added or replaced."""
     return {
         "input": {"path": "in"},
         "output": {"path": "out"},
@@ -62,7 +62,7 @@ def with_task(**keys: Any) -> dict[str, Any]:
     return job(tasks=[{"name": "task", **keys}])
 
 
-def refusal(data: dict[str, Any], directory: Path = Path(".")) -> str:
+def message_of(data: dict[str, Any], directory: Path = Path(".")) -> str:
     with pytest.raises(SpecError) as caught:
         parse_job(data, directory)
     return caught.value.message
@@ -96,20 +96,21 @@ def test_only_input_output_and_tasks_are_needed() -> None:
     assert spec.model.name == "microsoft/Phi-3-mini-128k-instruct"
     assert spec.long_documents.single_pass_tokens is None
     assert spec.compute.gpus_per_replica == "auto"
-    assert refusal({}).splitlines() == [
-        "input: missing, must be a mapping with keys path, id_column, text_column, keep_columns",
-        "output: missing, must be a mapping with keys path",
-        "tasks: missing, must be given",
+    assert message_of({}).splitlines() == [
+        "input: missing, must be a mapping with the keys path, id_column, text_column, "
+        "keep_columns",
+        "output: missing, must be a mapping with the keys path",
+        "tasks: missing; this key is required",
     ]
 
 
 FAULTS = """
 tasks: []
-    tasks: got [], must be a list of at least one task
+    tasks: got [], must be a list of at least one task, such as [{name: s, kind: summarize}]
 tasks: summary
     tasks: got 'summary', must be a list
 tasks: [summary]
-    tasks.0: got 'summary', must be a mapping with keys
+    tasks.0: got 'summary', must be a mapping with at least one key, such as {key: value}
 tasks: [{name: a}]
     tasks.0.kind: missing, must be one of summarize, classify, ask, extract
 tasks: [{name: a, kind: sumarize}]
@@ -123,73 +124,73 @@ tasks: [{name: a, kind: summarize, max_words: "80"}]
 tasks: [{name: a, kind: summarize, max_words: true}]
     tasks.0.max_words: got true, must be a whole number of at least 1
 tasks: [{name: a, kind: summarize, max_wrds: 80}]
-    tasks.0.max_wrds: no such key; did you mean 'max_words'? keys here: name, kind, max_words
+    tasks.0.max_wrds: no such key; did you mean 'max_words'? allowed keys: name, kind, max_words
 tasks: [{name: a, kind: summarize, summarize: 1}]
-    tasks.0.summarize: no such key; keys here: name, kind, max_words
+    tasks.0.summarize: no such key; allowed keys: name, kind, max_words
 tasks: [{name: 2nd, kind: summarize}]
-    tasks.0.name: got '2nd', must be letters, digits and underscores, no digit first
+    tasks.0.name: got '2nd', must be letters, digits and underscores that do not start
 tasks: [{name: a, kind: summarize}, {name: a, kind: summarize}]
-    tasks.1.name: got 'a', must be a name that no task before it has
+    tasks.1.name: got 'a', must be a name that no other task has
 tasks: [{name: text, kind: summarize}]
-    tasks.0.name: got 'text', must be a name that no column of the input has
+    tasks.0.name: got 'text', must be a name that differs from all columns of input
 tasks: [{name: a, kind: ask}]
-    tasks.0.question: missing, must be given
+    tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]
-    tasks.0.question: got ' ', must be a text that is not empty
+    tasks.0.question: got ' ', must be a non-empty string
 tasks: [{name: a, kind: classify, labels: [x]}]
     tasks.0.labels: got ['x'], must be a list of at least two labels
 tasks: [{name: a, kind: classify, labels: [x, y, x]}]
-    tasks.0.labels.2: got 'x', must be a label not listed before
+    tasks.0.labels.2: got 'x', must be a label that is listed only once
 tasks: [{name: a, kind: classify, labels: [x, " y"]}]
-    tasks.0.labels.1: got ' y', must be a label without blanks around it
+    tasks.0.labels.1: got ' y', must be a label without leading or trailing white space
 tasks: [{name: a, kind: classify, labels: [x, 1]}]
-    tasks.0.labels.1: got 1, must be a text that is not empty
+    tasks.0.labels.1: got 1, must be a non-empty string
 tasks: [{name: a, kind: extract}]
-    tasks.0.fields: missing, must be given where schema is not
+    tasks.0.fields: missing, must be a mapping such as {company: string}, unless schema is set
 tasks: [{name: a, kind: extract, fields: {x: string}, schema: {}}]
-    tasks.0.schema: got {}, must be left out where fields is given
+    tasks.0.schema: got {}, must be absent if fields is set: remove one of them
 tasks: [{name: a, kind: extract, fields: {x: [text]}}]
-    tasks.0.fields.x: got ['text'], must be string, number, integer, boolean, date, a list of
+    tasks.0.fields.x: got ['text'], must be string, number, integer, boolean, date, a list as
 tasks: [{name: a, kind: extract, fields: {x: [string, number]}}]
     tasks.0.fields.x: got ['string', 'number'], must be string, number, integer, boolean, date,
 tasks: [{name: a, kind: extract, fields: {}}]
-    tasks.0.fields: got {}, must be a mapping with keys
+    tasks.0.fields: got {}, must be a mapping with at least one key, such as {key: value}
 tasks: [{name: a, kind: extract, schema: 5}]
-    tasks.0.schema: got 5, must be a JSON Schema, or the path of one beside the job file
+    tasks.0.schema: got 5, must be a JSON Schema (a mapping), or the path of a JSON file with one
 input: {path: in, keep_columns: [title, title]}
-    input.keep_columns.1: got 'title', must be a column that the output does not have already
+    input.keep_columns.1: got 'title', must be a column listed only once, and not id_column
 input: {path: in, keep_columns: [id]}
-    input.keep_columns.0: got 'id', must be a column that the output does not have already
+    input.keep_columns.0: got 'id', must be a column listed only once, and not id_column
 modle: {}
-    modle: no such key; did you mean 'model'? keys here: name, input, output, model, tasks, long
+    modle: no such key; did you mean 'model'? allowed keys: name, input, output, model, tasks, long
 model: null
-    model: got null, must be a mapping with keys name, revision, quantization, kv_cache_dtype
+    model: got null, must be a mapping with the keys name, revision, quantization, kv_cache_dtype
 name: a b
-    name: got 'a b', must be 1 to 63 letters, digits, dots, hyphens or underscores, a letter or
+    name: got 'a b', must be 1 to 63 letters, digits, '.', '-' or '_', starting with a letter or
 long_documents: {strategy: split}
     long_documents.strategy: got 'split', must be one of 'auto', 'single', 'map_reduce', 'truncate'
 long_documents: {chunk_tokens: 128}
-    long_documents.chunk_tokens: got 128, must be more than overlap_tokens, which is 128
+    long_documents.chunk_tokens: got 128, must be greater than overlap_tokens, which is 128
 compute: {replicas: {min: 9}}
     compute.replicas.min: got 9, must be at most max, which is 8
 compute: {replicas: {mni: 9}}
-    compute.replicas.mni: no such key; did you mean 'min'? keys here: min, max
+    compute.replicas.mni: no such key; did you mean 'min'? allowed keys: min, max
 compute: {gpus_per_replica: 0.5, tensor_parallel: 2}
     compute.tensor_parallel: got 2, must be at most gpus_per_replica, which is 0.5, or 1
 compute: {gpus_per_replica: 2, tensor_parallel: 4}
     compute.tensor_parallel: got 4, must be at most gpus_per_replica, which is 2, or 1
 compute: {gpus_per_replica: 1.5}
-    compute.gpus_per_replica: got 1.5, must be a whole number, a share of one GPU below 1, or auto
+    compute.gpus_per_replica: got 1.5, must be a whole number, a fraction of one GPU such as 0.5, or
 limits: {max_dead_letter_fraction: 5}
-    limits.max_dead_letter_fraction: got 5, must be from 0 to 1
+    limits.max_dead_letter_fraction: got 5, must be a number from 0 to 1
 limits: {max_cost_usd: -1}
-    limits.max_cost_usd: got -1, must be a number above 0
+    limits.max_cost_usd: got -1, must be a number greater than 0
 limits: {deadline: "2030-01-31T18:00:00"}
-    limits.deadline: got '2030-01-31T18:00:00', must be a time with its zone, such as 2030-01-31T
+    limits.deadline: got '2030-01-31T18:00:00', must be a time with a time zone, such as 2030-
 limits: {deadline: 5}
-    limits.deadline: got 5, must be a time with its zone
+    limits.deadline: got 5, must be a time with a time zone
 metrics: {port: 0}
-    metrics.port: got 0, must be from 1 to 65535
+    metrics.port: got 0, must be a port number from 1 to 65535
 """.strip().splitlines()
 
 
@@ -199,13 +200,13 @@ metrics: {port: 0}
 def test_a_fault_is_named_by_its_path_with_what_would_be_right(sections: str, message: str) -> None:
     given = parse_yaml(sections, "test")
     assert isinstance(given, dict)
-    found = refusal(job(**given))
-    assert found.startswith(message.strip())
-    assert "\n" not in found
+    actual = message_of(job(**given))
+    assert actual.startswith(message.strip())
+    assert "\n" not in actual
 
 
-def test_all_faults_are_told_at_once() -> None:
-    lines = refusal(
+def test_all_faults_are_reported_at_once() -> None:
+    lines = message_of(
         job(modle={}, metrics={"port": "a"}, tasks=[{"name": "a", "kind": "b"}])
     ).splitlines()
     assert [line.split(":")[0] for line in lines] == ["tasks.0.kind", "metrics.port", "modle"]
@@ -232,7 +233,7 @@ def test_whole_numbers_do_where_numbers_are_asked_and_times_as_text() -> None:
 
 def test_a_spec_cannot_be_changed(full: JobSpec) -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        full.model.name = "tiny"  # type: ignore[misc]  # that it is refused is the test
+        full.model.name = "tiny"  # type: ignore[misc]  # the test is that this raises
 
 
 def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec) -> None:

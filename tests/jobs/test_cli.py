@@ -120,7 +120,7 @@ def test_show_has_a_prompt_for_each_chunk_and_task(
     [
         ("tasks.0.max_words=many", "tasks.0.max_words"),
         ("long_documents.chunk_tokens=5", "a whole number of at least 16"),
-        ("tasks.1.max_tokens=200000", "leave no room for a document"),
+        ("tasks.1.max_tokens=200000", "leaves no space for a document"),
         ("model.name=no/such-model-here", "no/such-model-here"),
         ("input.path=nowhere/at/all", "no .parquet or .jsonl file at nowhere/at/all"),
         ("input.text_column=body", "no column 'body', which input.text_column names; it has id"),

@@ -374,7 +374,7 @@ def test_a_model_that_is_not_there_ends_a_run_with_2_and_leaves_no_ray(
         env={**os.environ, "STARTED_BY": str(tmp_path)},
     )  # fmt: skip
     assert refused.returncode == 2
-    assert "is here as revision" in refused.stderr
+    assert "has revision" in refused.stderr
     time.sleep(2)
     assert _started_by(str(tmp_path)) == []
 

@@ -1,4 +1,4 @@
-"""The cost model: more tokens cost more, faster devices less, and attention grows squared."""
+"""Tests that cost grows with tokens, quadratically in attention, and falls with faster devices."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PHI3 = Model(
     vocab_size=32_064,
     tied_embeddings=False,
 )
-MOST = 10**6
+LIMIT = 10**6
 
 
 def costs(model: Model, *questions: int) -> CostModel:
-    """A cost model for documents read whole, with answers of ten tokens."""
+    """Return a cost model for documents read whole; `questions` are lengths, answers ten tokens."""
     shape = PromptShape(0, questions, (10,) * len(questions))
-    reading = ReadingPlan("single", MOST, ChunkSize(64), shape, shape, MOST, 4096, 4096, 4096)
+    reading = ReadingPlan("single", LIMIT, ChunkSize(64), shape, shape, LIMIT, 4096, 4096, 4096)
     return CostModel(model, H100, reading)
 
 
@@ -47,7 +47,7 @@ def seconds(tokens: int, model: CostModel) -> float:
     return float(model.seconds(np.array([tokens]))[0])
 
 
-def test_a_prefill_costs_two_flops_a_weight_and_token() -> None:
+def test_prefill_costs_two_flops_per_weight_and_token() -> None:
     model = costs(PHI3, 0)
     pairs = 4 * 3072 * 32 * 1000**2 / 2
     flops = model.prefill_flops(np.array([1000.0]), 0.0)
@@ -57,14 +57,14 @@ def test_a_prefill_costs_two_flops_a_weight_and_token() -> None:
 
 def test_a_second_task_costs_its_question_and_answer_but_no_second_document() -> None:
     one, two = costs(PHI3, 20), costs(PHI3, 20, 20)
-    more = seconds(4000, two) - seconds(4000, one)
-    assert 0 < more < 0.5 * seconds(4000, one)
+    added = seconds(4000, two) - seconds(4000, one)
+    assert 0 < added < 0.5 * seconds(4000, one)
 
 
 def test_cost_rises_with_length_faster_than_linear() -> None:
-    found = costs(PHI3, 20).seconds(np.array([0, 1, 1000, 4000, 32_000, 128_000]))
-    assert (np.diff(found) > 0).all()
-    assert found[5] > 4 * found[4]
+    cost = costs(PHI3, 20).seconds(np.array([0, 1, 1000, 4000, 32_000, 128_000]))
+    assert (np.diff(cost) > 0).all()
+    assert cost[5] > 4 * cost[4]
 
 
 def test_tied_embeddings_are_counted_once() -> None:
@@ -75,7 +75,7 @@ def test_tied_embeddings_are_counted_once() -> None:
 def test_chunks_of_a_long_document_cost_less_than_one_pass_of_it() -> None:
     shape = PromptShape(300, (50,), (10,))
     in_chunks = ReadingPlan(
-        "auto", 16_384, ChunkSize(3072, 128), shape, shape, MOST, 4096, 4096, 4096
+        "auto", 16_384, ChunkSize(3072, 128), shape, shape, LIMIT, 4096, 4096, 4096
     )
     chunked = CostModel(PHI3, H100, in_chunks)
     assert seconds(100_000, chunked) < 0.5 * seconds(100_000, costs(PHI3, 50))
@@ -84,7 +84,7 @@ def test_chunks_of_a_long_document_cost_less_than_one_pass_of_it() -> None:
     )
 
 
-def test_devices_are_known_by_rays_names() -> None:
+def test_devices_are_found_by_rays_names() -> None:
     assert device_named(None) is CPU
     a100, l4 = device_named("A100-80G"), device_named("L4")
     assert a100.flops_per_second == device_named("A100").flops_per_second

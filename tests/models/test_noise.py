@@ -1,6 +1,6 @@
-"""The random built-in model: laid out, flagged and encoding as Phi-3 does.
+"""Tests that the random built-in model has Phi-3's vocabulary layout, flags and encoding.
 
-Knows transformers and tokenizers, not vLLM: that the engine loads it is the engine's test.
+Uses transformers and tokenizers; tests/engine/ covers loading it into vLLM.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ def test_added_tokens_carry_phi3_flags(tokenizer: Any) -> None:
     }
 
 
-def test_no_ordinary_entry_spells_a_control_string(tokenizer: Any) -> None:
+def test_no_ordinary_entry_contains_a_control_string(tokenizer: Any) -> None:
     controls = {*phi3.SENTENCE_TOKENS, *phi3.BYTE_TOKENS, *phi3.CONTROL_TOKENS}
     ordinary = tokenizer.get_vocab().keys() - controls
     assert len(ordinary) == BASE - 259
     assert not [token for token in ordinary if any(control in token for control in controls)]
 
 
-def test_training_text_loses_control_strings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_strings_are_removed_from_the_training_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(topics, "trap", "a<|end|>b</s>c\n<0x0A>d")
     assert {"a b c", " d"} <= set(phi3.training_lines())
 
@@ -117,13 +119,13 @@ def test_template_frames_each_message(tokenizer: Any) -> None:
         {"role": "tool", "content": "unheard"},
     ]
     framed = "<|system|>\nBe brief.<|end|>\n<|user|>\n Hi\n<|end|>\n"
-    asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert asked == framed + "<|assistant|>\n"
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert prompt == framed + "<|assistant|>\n"
     closed = tokenizer.apply_chat_template(messages, tokenize=False)
     assert closed == framed + "<|endoftext|>"
 
 
-def test_files_say_what_phi3_files_say(built: Path) -> None:
+def test_config_files_have_the_values_of_phi3(built: Path) -> None:
     config = json.loads((built / "config.json").read_text())
     rope = config["rope_parameters"]
     assert config["architectures"] == ["Phi3ForCausalLM"]
@@ -137,7 +139,7 @@ def test_files_say_what_phi3_files_say(built: Path) -> None:
     assert generation["eos_token_id"] == [BASE, BASE + 1, BASE + 7]
 
 
-def test_weights_load_and_tell_short_and_long_factors_apart(built: Path, tokenizer: Any) -> None:
+def test_weights_load_and_long_texts_use_the_long_factors(built: Path, tokenizer: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -166,7 +168,7 @@ def test_build_repeats_exactly_in_another_process(built: Path, tmp_path: Path) -
     assert filecmp.cmpfiles(built, tmp_path, names, shallow=False) == (names, [], [])
 
 
-def test_build_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> None:
+def test_build_does_not_change_the_callers_random_numbers(tmp_path: Path) -> None:
     import torch
 
     torch.manual_seed(5)
@@ -182,7 +184,9 @@ def test_files_can_be_read_by_everyone(built: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in built.iterdir()} == {0o666 & ~umask}
 
 
-def test_paired_words_fall_into_the_same_pieces_wherever_they_stand(paired_path: Path) -> None:
+def test_paired_words_are_split_into_the_same_pieces_with_and_without_a_blank(
+    paired_path: Path,
+) -> None:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(paired_path / "tokenizer.json"))

@@ -1,6 +1,6 @@
-"""Names become models: built once, read where they lie, fetched at a commit, refused with a remedy.
+"""Tests that names are resolved to models: built once, read in place, downloaded or rejected.
 
-Knows no engine. The hub is a server on loopback that speaks as much of its protocol as is asked.
+No engine is started. The hub is a server on loopback with the routes that the client requests.
 """
 
 from __future__ import annotations
@@ -14,29 +14,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from model_hub import COMMIT, PHI3_128K, Hub
 
 from pipelines.errors import ModelError
 from pipelines.models import noise
 from pipelines.models import resolve as models
 
 ROOT = Path(models.__file__).parents[2]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PHI3_128K = {
-    "hidden_size": 3072,
-    "intermediate_size": 8192,
-    "max_position_embeddings": 131072,
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 32,
-    "original_max_position_embeddings": 4096,
-    "rope_scaling": {"type": "longrope"},
-    "sliding_window": 262144,
-    "vocab_size": 32064,
-}
 NEW_ROPE = {
     "rope_scaling": None,
     "rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 8192},
@@ -85,13 +73,13 @@ def test_fewer_kv_heads_and_tied_embeddings_are_counted(tmp_path: Path) -> None:
         ({"rope_scaling": None}, None),
     ],
 )
-def test_short_rope_length_is_read_in_old_and_new_files(
+def test_short_rope_length_is_read_from_old_and_new_files(
     tmp_path: Path, change: dict[str, object], expected: int | None
 ) -> None:
     assert model_of(tmp_path, PHI3_128K | change).short_rope_len == expected
 
 
-def test_other_structures_are_read_too(tmp_path: Path) -> None:
+def test_configs_of_other_architectures_are_read_too(tmp_path: Path) -> None:
     nested = {"model_type": "many", "text_config": PHI3_4K | {"head_dim": 128}}
     assert model_of(tmp_path, nested).head_dim == 128
     unused = PHI3_4K | {"use_sliding_window": False}
@@ -99,7 +87,7 @@ def test_other_structures_are_read_too(tmp_path: Path) -> None:
     assert model_of(tmp_path, unused).sliding_window is None
 
 
-def test_random_model_is_noise_with_phi3_lengths(built: models.Model) -> None:
+def test_random_model_has_random_weights_and_phi3_lengths(built: models.Model) -> None:
     assert built.random_weights
     assert (built.name, built.revision) == ("tiny-random", noise.revision())
     assert built.path.name == f"tiny-random-{built.revision}"
@@ -121,7 +109,7 @@ def test_built_in_model_is_built_once(built: models.Model) -> None:
 
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("name", models.BUILT_IN)
-def test_another_revision_of_a_built_in_model_is_refused(name: str) -> None:
+def test_another_revision_of_a_built_in_model_is_rejected(name: str) -> None:
     with pytest.raises(ModelError, match=r"not 'abc'.*Set model\.revision to null"):
         models.resolve(name, "abc")
 
@@ -139,11 +127,11 @@ def test_cache_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PHIFLEET_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match="Set PHIFLEET_CACHE"):
+    with pytest.raises(ModelError, match="Set the environment variable PHIFLEET_CACHE"):
         models.resolve("tiny-random")
 
 
-def test_concurrent_builders_leave_one_whole_model(tmp_path: Path) -> None:
+def test_concurrent_builders_leave_one_complete_model(tmp_path: Path) -> None:
     target = tmp_path / "models" / "tiny-1"
     all_building = threading.Barrier(4)
 
@@ -185,7 +173,7 @@ def test_local_revision_follows_the_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"num_attention_heads": null}'])
-def test_directory_without_a_usable_config_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_directory_without_a_usable_config_is_rejected(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(ModelError, match=r"config\.json"):
@@ -211,49 +199,6 @@ def test_effective_lengths_follow_the_model(
     assert models.effective_lengths(model) == models.EffectiveLengths(*expected)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Serves one model, `team/phi`, whose branch `main` is COMMIT."""
-
-    files = {  # noqa: RUF012  # never changed
-        "config.json": json.dumps(PHI3_128K).encode(),
-        "model.safetensors": b"weights",
-        "pytorch_model.bin": b"the same weights again",
-    }
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        prefix = f"/team/phi/resolve/{COMMIT}/"
-        if path in (f"/api/models/team/phi/revision/{name}" for name in ("main", COMMIT)):
-            self.answer(json.dumps({"id": "team/phi", "sha": COMMIT, "siblings": []}).encode())
-        elif path == f"/api/models/team/phi/tree/{COMMIT}":
-            self.answer(json.dumps([self.entry(name) for name in self.files]).encode())
-        elif path.startswith(prefix) and path.removeprefix(prefix) in self.files:
-            self.answer(self.files[path.removeprefix(prefix)])
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def entry(self, name: str) -> dict[str, object]:
-        return {"type": "file", "path": name, "size": len(self.files[name]), "oid": name}
-
-    def answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{abs(hash(body))}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def hub() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
@@ -265,7 +210,10 @@ def hub() -> Iterator[str]:
 def resolve_elsewhere(
     name: str, revision: str | None, home: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Resolve in a fresh process: huggingface_hub reads its environment when it is imported."""
+    """Resolve a name in a new process, because huggingface_hub reads the environment on import.
+
+    `home` is the hub's cache. Prints the model's name, revision and files.
+    """
     command = (
         "import sys, json, pipelines.models.resolve as m\n"
         "from pipelines.errors import ModelError\n"
@@ -288,19 +236,19 @@ def test_hub_name_is_pinned_fetched_and_then_found_offline(hub: str, tmp_path: P
         assert (offline.stdout, offline.returncode) == (expected, 0), offline.stderr
 
 
-def test_snapshot_without_weights_is_refused(tmp_path: Path) -> None:
+def test_snapshot_without_weights_is_rejected(tmp_path: Path) -> None:
     repo = tmp_path / "hub" / "models--team--phi"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text(COMMIT)
     (repo / "snapshots" / COMMIT).mkdir(parents=True)
     (repo / "snapshots" / COMMIT / "config.json").write_text(json.dumps(PHI3_128K))
     done = resolve_elsewhere("team/phi", None, tmp_path, HF_HUB_OFFLINE="1")
-    assert "holds no safetensors" in done.stderr
+    assert "contains no file *.safetensors" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "no such name", "./missing"])
 @pytest.mark.parametrize("offline", ["0", "1"])
-def test_unknown_name_is_refused_with_remedies(
+def test_unknown_name_is_rejected_with_remedies(
     hub: str, tmp_path: Path, name: str, offline: str
 ) -> None:
     done = resolve_elsewhere(name, None, tmp_path, HF_ENDPOINT=hub, HF_HUB_OFFLINE=offline)

@@ -109,10 +109,10 @@ def test_a_corpus_runs_into_the_same_output_after_it_is_repaired(corpus: Path) -
 
 
 UNREADABLE: dict[bytes | None, tuple[str, str]] = {
-    None: ("empty", "the text is null: fill it in"),
-    b"": ("empty", "the text is empty: fill it in"),
-    " \n\u2003".encode(): ("empty", "the text is white space: fill it in"),
-    b"caf\xe9": ("not_text", "byte 3, 0xe9, is not UTF-8: store the text as UTF-8"),
+    None: ("empty", "the text is null: add a text"),
+    b"": ("empty", "the text is empty: add a text"),
+    " \n\u2003".encode(): ("empty", "the text is only white space: add a text"),
+    b"caf\xe9": ("not_text", "byte 3, 0xe9, is not valid UTF-8: store the text as UTF-8"),
 }
 
 

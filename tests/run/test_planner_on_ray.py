@@ -77,7 +77,9 @@ def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Pat
     assert in_process_run(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
     (dead_letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
     assert (dead_letter["doc_id"], dead_letter["row"], dead_letter["reason"]) == (1, 1, "too_large")
-    assert dead_letter["message"].startswith(f"{size} bytes are more than {size - 1}: cut ")
+    assert dead_letter["message"].startswith(
+        f"the text has {size} bytes, at most {size - 1} are allowed: split "
+    )
 
 
 def test_a_signal_is_handled_while_ray_reads_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from serve.spec import parse_serve
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({"feedback": "f/"}, "feedback: got 'f/', must be a mapping with keys path"),
+        ({"feedback": "f/"}, "feedback: got 'f/', must be a mapping with the keys path"),
         ({"feedback": {"pth": "f/"}}, "feedback.pth: no such key; did you mean 'path'?"),
         ({"pools": {"long": {"mni": 1}}}, "pools.long.mni: no such key; did you mean 'min'?"),
         ({"pools": {"short": {"min": 2}}}, "pools.short.min: got 2, must be at most max"),

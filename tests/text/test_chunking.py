@@ -1,4 +1,4 @@
-"""Chunks: whole, bounded, in place, at good edges; whatever the text."""
+"""Tests that chunks of any text cover it within their limit and end at good places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pydoc_data.topics
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.documents import Chunk
@@ -38,23 +38,24 @@ SIZES = st.tuples(st.integers(16, 200), st.integers(0, 60)).map(
 )
 
 
-def _assert_sound(text: str, size: ChunkSize, tokens: ChatTokenizer, chunks: list[Chunk]) -> None:
+def _assert_valid(
+    text: str, size: ChunkSize, tokenizer: ChatTokenizer, chunks: list[Chunk]
+) -> None:
     assert (chunks[0].start, chunks[-1].end) == (0, len(text))
     for before, after in pairwise(chunks):
         assert before.start < after.start <= before.end < after.end
     for chunk in chunks:
         assert chunk.start < chunk.end
         assert len(chunk.token_ids) <= size.chunk_tokens
-        assert list(chunk.token_ids) == tokens.encode(text[chunk.start : chunk.end])
+        assert list(chunk.token_ids) == tokenizer.encode(text[chunk.start : chunk.end])
 
 
-@settings(deadline=None)
 @given(text=TEXTS.filter(bool), size=SIZES)
 def test_chunks_cover_every_character_within_their_budget(
     text: str, size: ChunkSize, tiny_tokenizer: ChatTokenizer
 ) -> None:
     chunks = list(cut(text, size, tiny_tokenizer))
-    _assert_sound(text, size, tiny_tokenizer, chunks)
+    _assert_valid(text, size, tiny_tokenizer, chunks)
     assert chunks == list(cut(text, size, tiny_tokenizer))
 
 
@@ -63,7 +64,7 @@ def test_chunks_cover_every_character_within_their_budget(
 )
 def test_a_text_without_edges_is_cut_anywhere(text: str, tiny_tokenizer: ChatTokenizer) -> None:
     size = ChunkSize(100, 10)
-    _assert_sound(text, size, tiny_tokenizer, list(cut(text, size, tiny_tokenizer)))
+    _assert_valid(text, size, tiny_tokenizer, list(cut(text, size, tiny_tokenizer)))
 
 
 def test_a_text_that_fits_is_one_chunk(tiny_tokenizer: ChatTokenizer) -> None:
@@ -75,7 +76,7 @@ def test_chunks_of_real_text_are_well_filled_and_end_at_paragraphs(
 ) -> None:
     size = ChunkSize(512, 0)
     chunks = list(cut(REAL, size, tiny_tokenizer))
-    _assert_sound(REAL, size, tiny_tokenizer, chunks)
+    _assert_valid(REAL, size, tiny_tokenizer, chunks)
     filled = [len(chunk.token_ids) / 512 for chunk in chunks[:-1]]
     assert sum(filled) / len(filled) > 0.7
     ends = [REAL[: chunk.end].rstrip(" ") for chunk in chunks[:-1]]
@@ -94,9 +95,9 @@ def test_each_chunk_repeats_the_end_of_the_one_before(tiny_tokenizer: ChatTokeni
 @pytest.mark.parametrize("block", ["```\n" + "x = 1\n" * 20 + "```\n", "| a | b |\n" * 15])
 def test_a_block_that_fits_is_not_cut(block: str, tiny_tokenizer: ChatTokenizer) -> None:
     text = "Some words before it. " * 14 + "\n\n" + block + "\n\n" + "And words after it. " * 40
-    at = text.index(block)
+    start = text.index(block)
     chunks = list(cut(text, ChunkSize(200, 0), tiny_tokenizer))
-    assert any(c.start <= at and at + len(block.rstrip()) <= c.end for c in chunks)
+    assert any(c.start <= start and start + len(block.rstrip()) <= c.end for c in chunks)
 
 
 def test_a_chunk_knows_the_titles_above_it(tiny_tokenizer: ChatTokenizer) -> None:
@@ -106,7 +107,7 @@ def test_a_chunk_knows_the_titles_above_it(tiny_tokenizer: ChatTokenizer) -> Non
     assert chunks[-1].headings == ("Book", "Part")
 
 
-def test_sizes_that_make_no_sense_are_refused() -> None:
+def test_invalid_sizes_are_rejected() -> None:
     with pytest.raises(ValueError, match="chunk_tokens is 4"):
         ChunkSize(4)
     with pytest.raises(ValueError, match="overlap_tokens is 40"):

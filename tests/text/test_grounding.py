@@ -1,4 +1,4 @@
-"""Quotes and where they stand."""
+"""Tests that quotes are found in a text, also with small differences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def _words(quote: Quote, text: str) -> str:
 
 
 @given(text=st.text(min_size=1), data=st.data())
-def test_any_span_of_a_text_is_found_where_it_first_stands(text: str, data: st.DataObject) -> None:
+def test_any_span_of_a_text_is_found_at_its_first_occurrence(
+    text: str, data: st.DataObject
+) -> None:
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
     quote = locate(text[start:end], text)
@@ -43,26 +45,26 @@ def test_any_span_of_a_text_is_found_where_it_first_stands(text: str, data: st.D
         ("did not objekt to it at all", "did not object to it at all"),
     ],
 )
-def test_a_quote_may_differ_from_its_place_a_little(quote: str, words: str) -> None:
+def test_a_quote_may_differ_a_little_from_the_text(quote: str, words: str) -> None:
     assert _words(locate(quote, TEXT), TEXT) == words
 
 
 @pytest.mark.parametrize(
     "quote", ["the company lost money last year", "growht", "Smith LLC", "did object"]
 )
-def test_what_is_not_there_is_unverified(quote: str) -> None:
+def test_a_quote_that_is_not_in_the_text_is_unverified(quote: str) -> None:
     assert locate(quote, TEXT) == Quote(quote, None, None, verified=False)
 
 
-def test_a_span_of_the_text_can_be_looked_at_alone() -> None:
+def test_the_search_can_be_limited_to_a_span_of_the_text() -> None:
     text = "word and word"
     assert locate("word", text, start=3).start == 9
     assert not locate("word", text, start=3, end=12).verified
     assert locate("wor", text, start=3, end=12).end == 12
 
 
-@pytest.mark.parametrize("space", [chr(at) for at in range(0x3001) if chr(at).isspace()])
-def test_any_white_space_is_as_good_as_any_other(space: str) -> None:
+@pytest.mark.parametrize("space", [chr(code) for code in range(0x3001) if chr(code).isspace()])
+def test_all_white_space_is_equivalent(space: str) -> None:
     assert _words(
         locate("of the\n year", f"end of{space} the{space}year"), f"end of{space} the{space}year"
     )
@@ -70,18 +72,18 @@ def test_any_white_space_is_as_good_as_any_other(space: str) -> None:
     assert _words(locate("the auditors said", broken), broken) == broken
 
 
-def test_a_text_that_begins_as_the_quote_everywhere_is_read_once() -> None:
-    """Python's engine read on from each letter as far as the quote goes: for minutes."""
+def test_a_text_that_matches_the_quotes_beginning_everywhere_is_read_once() -> None:
+    """With `re`, which starts again at each letter, the search took minutes."""
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
         "from pipelines.text.grounding import locate\n"
         "text = 'a' * 2_000_000 + '\\nb'\n"
-        "found = locate('a' * 900 + ' b', text)\n"
-        "assert (found.start, found.end) == (1_999_100, 2_000_002), found"
+        "quote = locate('a' * 900 + ' b', text)\n"
+        "assert (quote.start, quote.end) == (1_999_100, 2_000_002), quote"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_offsets_are_those_of_characters() -> None:
+def test_offsets_count_characters() -> None:
     text = "žluťoučký 😀 kůň\n\nže said"
     assert _words(locate("kůň že said", text), text) == "kůň\n\nže said"

@@ -1,4 +1,4 @@
-"""How a document is read follows its length; no prompt is longer than its pool allows."""
+"""Tests that the length decides how a document is read, and that prompts fit their pool."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ PART = PromptShape(350, (40, 20), (100, 200))
 NOTES = PromptShape(70, (40, 20), (100, 200))
 
 
-def plan(model: ModelLengths = PHI3, part: PromptShape = PART, **wanted: object) -> ReadingPlan:
-    return plan_reading(LongDocuments.model_validate(wanted), model, SHAPE, part, NOTES)
+def plan(
+    model: ModelLengths = PHI3, part: PromptShape = PART, **long_documents: object
+) -> ReadingPlan:
+    return plan_reading(LongDocuments.model_validate(long_documents), model, SHAPE, part, NOTES)
 
 
 @pytest.mark.parametrize(
@@ -39,15 +41,15 @@ def test_the_strategy_follows_policy_and_length(
     assert [reading.strategy(tokens) for tokens in (3000, 16_384, 16_385)] == [short, middle, long]
 
 
-def test_one_pass_ends_where_the_model_does() -> None:
+def test_one_pass_is_limited_by_the_model() -> None:
     reading = plan(strategy="single")
-    most = 131_072 - SHAPE.around
-    assert [reading.strategy(tokens) for tokens in (most, most + 1)] == ["single", None]
+    longest = 131_072 - SHAPE.around
+    assert [reading.strategy(tokens) for tokens in (longest, longest + 1)] == ["single", None]
     wide = plan(strategy="auto", single_pass_tokens=200_000)
-    assert [wide.strategy(tokens) for tokens in (most, most + 1)] == ["single", "map_reduce"]
+    assert [wide.strategy(tokens) for tokens in (longest, longest + 1)] == ["single", "map_reduce"]
 
 
-def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
+def test_chunks_leave_space_for_questions_in_the_short_pool() -> None:
     reading = plan()
     assert reading.chunk_size == ChunkSize(3072, 128)
     assert reading.chunk_prompt_limit == 4096
@@ -56,24 +58,24 @@ def test_chunks_leave_room_for_questions_in_the_short_pool() -> None:
     assert crowded.chunk_prompt_limit == 4096
 
 
-def test_notes_are_no_longer_than_what_the_model_reads_well() -> None:
+def test_notes_are_no_longer_than_the_model_reads_well() -> None:
     assert plan().combine_prompt_limit == 4096
     near_sighted = ModelLengths(131_072, 4096, 1_400, 1_000, 900)
     assert plan(near_sighted).combine_prompt_limit == NOTES.around + 900
     assert plan(near_sighted, single_pass_tokens=500).combine_prompt_limit == NOTES.around + 900
-    # two answers of others and the question fit all the same
-    blind = ModelLengths(131_072, 4096, 100, 100, 100)
-    assert plan(blind).combine_prompt_limit == 70 + 20 + 3 * 200 + 2 * 16
+    # the question and two notes fit nevertheless
+    weakest = ModelLengths(131_072, 4096, 100, 100, 100)
+    assert plan(weakest).combine_prompt_limit == 70 + 20 + 3 * 200 + 2 * 16
 
 
-def test_answers_to_be_combined_have_room_for_two_beside_their_question() -> None:
+def test_a_prompt_that_combines_answers_has_space_for_two() -> None:
     notes = PromptShape(70, (40,), (1600,))
     reading = plan_reading(LongDocuments(), PHI3, SHAPE, PART, notes)
     assert reading.chunk_prompt_limit >= 70 + 40 + 3 * 1600
     assert reading.chunk_size.chunk_tokens == 3072
 
 
-def test_chunks_beside_questions_that_fill_the_short_pool_go_to_the_long_one() -> None:
+def test_chunks_with_questions_that_fill_the_short_pool_go_to_the_long_pool() -> None:
     reading = plan(part=PromptShape(350, (1500,), (1500,)))
     assert reading.chunk_size.chunk_tokens == 3072
     assert reading.chunk_prompt_limit == 350 + 3000 + 3072
@@ -81,12 +83,12 @@ def test_chunks_beside_questions_that_fill_the_short_pool_go_to_the_long_one() -
     assert reading.long_pool(reading.lengths(tokens).longest).tolist() == [True]
 
 
-def test_questions_that_leave_no_room_are_refused_with_their_length() -> None:
-    with pytest.raises(SpecError, match=r"take 5350 tokens of the model's 4096"):
+def test_questions_that_leave_no_space_are_rejected_with_their_length() -> None:
+    with pytest.raises(SpecError, match=r"need 5350 tokens of the model's 4096"):
         plan(ModelLengths(4096, None, 3072, 3072, 3072), PromptShape(350, (2500,), (2500,)))
 
 
-def test_a_document_is_long_where_its_longest_prompt_with_answer_is() -> None:
+def test_a_document_is_long_if_its_longest_prompt_with_answer_is() -> None:
     reading = plan(strategy="single")
     fits = 4096 - SHAPE.around
     longest = reading.lengths(np.array([fits, fits + 1])).longest
@@ -110,18 +112,20 @@ def test_lengths_of_many_documents_agree_with_the_strategy_of_each(
 ) -> None:
     reading = plan(strategy=policy, single_pass_tokens=single_pass)
     lengths = reading.lengths(np.array(tokens))
-    strategies = [reading.strategy(each) for each in tokens]
-    assert reading.too_long(np.array(tokens)).tolist() == [each is None for each in strategies]
-    for at, strategy in enumerate(strategies):
-        assert (lengths.longest[at] == 0) == (strategy is None)
-        assert lengths.longest[at] <= reading.limit
+    strategies = [reading.strategy(length) for length in tokens]
+    assert reading.too_long(np.array(tokens)).tolist() == [
+        strategy is None for strategy in strategies
+    ]
+    for number, strategy in enumerate(strategies):
+        assert (lengths.longest[number] == 0) == (strategy is None)
+        assert lengths.longest[number] <= reading.limit
         if strategy in ("single", "truncate"):
-            assert lengths.passages[at] == 1
+            assert lengths.passages[number] == 1
         if strategy == "map_reduce":
-            most = reading.chunk_size.chunk_tokens + reading.chunk_shape.overhead
-            assert lengths.longest[at] == reading.chunk_prompt_limit
-            assert lengths.shared[at] <= most
-            assert lengths.passages[at] * most >= tokens[at]
+            limit = reading.chunk_size.chunk_tokens + reading.chunk_shape.overhead
+            assert lengths.longest[number] == reading.chunk_prompt_limit
+            assert lengths.shared[number] <= limit
+            assert lengths.passages[number] * limit >= tokens[number]
 
 
 def test_prompt_tokens_count_the_document_once_for_each_task() -> None:

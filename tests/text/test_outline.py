@@ -1,4 +1,4 @@
-"""What a text's layout says."""
+"""Tests that headings, tables, code blocks and the first line of a text are recognized."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pipelines.text.outline import Outline, opening
         ("just text, here", ()),
     ],
 )
-def test_the_titles_above_a_place(text: str, titles: tuple[str, ...]) -> None:
+def test_the_heading_path_of_a_place(text: str, titles: tuple[str, ...]) -> None:
     assert Outline(text).headings_at(text.index("here")) == titles
 
 
-def test_a_comment_in_code_is_no_heading() -> None:
+def test_a_comment_in_code_is_not_a_heading() -> None:
     text = "# Real\n```\n# not a heading\n```\nhere"
     assert Outline(text).headings_at(text.index("here")) == ("Real",)
 
@@ -33,34 +33,34 @@ def test_a_comment_in_code_is_no_heading() -> None:
 @pytest.mark.parametrize("block", ["```py\nx\ny\n```", "| a |\n| b |\n", "+--+\n|  |\n"])
 def test_tables_and_code_are_blocks(block: str) -> None:
     text = f"before\n{block}\nafter"
-    found = Outline(text).block_around(text.index(block) + 4)
-    assert found is not None and text[found.start : found.end].strip() == block.strip()
+    around = Outline(text).block_around(text.index(block) + 4)
+    assert around is not None and text[around.start : around.end].strip() == block.strip()
 
 
-def test_a_fence_that_is_never_closed_is_no_block() -> None:
+def test_a_fence_that_is_never_closed_is_not_a_block() -> None:
     assert Outline("```\n" + "line\n" * 2_000).block_around(100) is None
 
 
-def test_a_long_block_of_code_is_none_and_the_next_is() -> None:
+def test_a_code_block_of_too_many_lines_is_not_a_block_but_the_next_is() -> None:
     text = "```\n" + "line\n" * 501 + "```\n| a |\n| b |\n```\nx\n```\n~~~\n"
     outline = Outline(text)
     assert outline.block_around(100) is None
-    found = outline.block_around(text.index("| a |") + 1)
-    assert found is not None
-    assert text[found.start : found.end] == "```\n| a |\n| b |\n```"
+    block = outline.block_around(text.index("| a |") + 1)
+    assert block is not None
+    assert text[block.start : block.end] == "```\n| a |\n| b |\n```"
 
 
 def test_tables_within_code_are_code() -> None:
     text = "| a |\n| b |\n~~~\n| c |\n| d |\n```\n~~~\n| e |\n| f |\n"
-    found = [Outline(text).block_around(text.index(letter)) for letter in "acdf"]
-    assert [text[each.start : each.end] for each in found if each] == [
+    blocks = [Outline(text).block_around(text.index(letter)) for letter in "acdf"]
+    assert [text[block.start : block.end] for block in blocks if block] == [
         "| a |\n| b |\n", *["~~~\n| c |\n| d |\n```\n~~~"] * 2, "| e |\n| f |\n",
     ]  # fmt: skip
 
 
 def test_fences_that_are_never_closed_take_no_longer_than_other_lines() -> None:
-    """A text as long as an endpoint takes. Looking for each fence's end anew took a minute, in
-    which nothing else ran."""
+    """Searching the closing fence of each fence from its start took a minute for a text that is
+    within the endpoint's limit."""
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
         "from pipelines.text.outline import Outline\n"

@@ -1,4 +1,4 @@
-"""A passage is shown with what it carries, within its bound."""
+"""Tests that prompts contain the passage and its carried context, within their limits."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ def prompts(tiny_tokenizer: ChatTokenizer) -> Prompts:
     return Prompts(tiny_tokenizer)
 
 
-def _shown(prompts: Prompts, start: int, end: int, *headings: str) -> str:
+def _prompt_text(prompts: Prompts, start: int, end: int, *headings: str) -> str:
     ids = tuple(prompts.tokenizer.encode(TEXT[start:end]))
-    shown = prompts.chunk_prefix(TEXT, Chunk(start, end, ids, headings), opening(TEXT))
-    assert shown.token_ids[shown.passage_start :][: len(ids)] == list(ids)
-    return prompts.tokenizer.decode(shown.token_ids)
+    prefix = prompts.chunk_prefix(TEXT, Chunk(start, end, ids, headings), opening(TEXT))
+    assert prefix.token_ids[prefix.passage_start :][: len(ids)] == list(ids)
+    return prompts.tokenizer.decode(prefix.token_ids)
 
 
-def test_a_whole_document_stands_between_instruction_and_end(prompts: Prompts) -> None:
+def test_a_whole_document_is_between_the_instruction_and_its_end(prompts: Prompts) -> None:
     ids = prompts.tokenizer.encode(TEXT)
-    shown = prompts.document_prefix(ids)
-    assert shown.token_ids[shown.passage_start :][: len(ids)] == ids
-    text = prompts.tokenizer.decode(shown.token_ids)
+    prefix = prompts.document_prefix(ids)
+    assert prefix.token_ids[prefix.passage_start :][: len(ids)] == ids
+    text = prompts.tokenizer.decode(prefix.token_ids)
     assert text.startswith(INSTRUCTION) and text.endswith(END_OF_DOCUMENT)
 
 
-def test_a_chunk_carries_the_opening_the_headings_and_its_neighbours_words(
+def test_a_chunk_carries_the_first_line_the_headings_and_the_words_around_it(
     prompts: Prompts,
 ) -> None:
     start, end = TEXT.index("Coyotes may"), TEXT.index("Anvils may")
-    text = _shown(prompts, start, end, "Business", "Risks")
+    text = _prompt_text(prompts, start, end, "Business", "Risks")
     assert "The document begins: Annual report of Acme" in " ".join(text.split())
     assert "It stands under: Business > Risks" in " ".join(text.split())
     before, after = text.split(CHUNK_HEADER)[0], text.split(END_OF_CHUNK)[1]
@@ -64,8 +64,8 @@ def test_a_chunk_carries_the_opening_the_headings_and_its_neighbours_words(
     assert "Anvils may fall on customers." in after
 
 
-def test_the_first_chunk_carries_nothing_that_it_has_itself(prompts: Prompts) -> None:
-    text = _shown(prompts, 0, len(TEXT))
+def test_a_chunk_carries_nothing_that_it_contains_itself(prompts: Prompts) -> None:
+    text = _prompt_text(prompts, 0, len(TEXT))
     assert "The document begins" not in text
     assert "Words before" not in text and "Words after" not in text
 
@@ -79,27 +79,27 @@ def test_edges_begin_and_end_at_words() -> None:
 
 
 @given(st.text(min_size=1, max_size=2000), st.integers(16, 200))
-def test_no_chunk_is_shown_with_more_than_its_bound(
-    tiny_tokenizer: ChatTokenizer, text: str, most: int
+def test_no_chunks_prompt_is_longer_than_its_limit(
+    tiny_tokenizer: ChatTokenizer, text: str, chunk_tokens: int
 ) -> None:
     prompts = Prompts(tiny_tokenizer)
-    for chunk in cut(text, ChunkSize(most), tiny_tokenizer):
-        shown = prompts.chunk_prefix(text, chunk, opening(text))
-        own = len(chunk.token_ids) + prompts.chunk_overhead - tiny_tokenizer.frame_tokens
-        assert len(shown.token_ids) <= own
-        assert tiny_tokenizer.control_ids.isdisjoint(shown.token_ids)
+    for chunk in cut(text, ChunkSize(chunk_tokens), tiny_tokenizer):
+        prefix = prompts.chunk_prefix(text, chunk, opening(text))
+        limit = len(chunk.token_ids) + prompts.chunk_overhead - tiny_tokenizer.frame_tokens
+        assert len(prefix.token_ids) <= limit
+        assert tiny_tokenizer.control_ids.isdisjoint(prefix.token_ids)
 
 
-def test_the_bound_holds_for_words_of_many_tokens(prompts: Prompts) -> None:
+def test_the_limit_holds_for_words_of_many_tokens(prompts: Prompts) -> None:
     text = "\U0001d518\U0001d52b " * 600
     for chunk in cut(text, ChunkSize(64), prompts.tokenizer):
         carried = Chunk(chunk.start, chunk.end, chunk.token_ids, (text[:100],) * 9)
-        shown = prompts.chunk_prefix(text, carried, opening(text))
-        most = len(chunk.token_ids) + prompts.chunk_overhead - prompts.tokenizer.frame_tokens
-        assert len(shown.token_ids) <= most
+        prefix = prompts.chunk_prefix(text, carried, opening(text))
+        limit = len(chunk.token_ids) + prompts.chunk_overhead - prompts.tokenizer.frame_tokens
+        assert len(prefix.token_ids) <= limit
 
 
-def test_notes_are_cut_off_at_their_bound(prompts: Prompts) -> None:
+def test_notes_are_cut_at_their_limit(prompts: Prompts) -> None:
     note = prompts.note("many words " * 50, 20)
     assert len(note) == 20
     text = prompts.tokenizer.decode(prompts.notes([note, note]).copy())

@@ -1,3 +1,5 @@
+"""Tests that text never becomes control tokens, and that none of it is lost."""
+
 from __future__ import annotations
 
 import pickle
@@ -26,7 +28,7 @@ def test_a_control_string_in_text_stays_text(
     assert tiny_tokenizer.decode(ids) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(parts=st.lists(st.one_of(st.text(max_size=20), st.sampled_from(CONTROL_STRINGS))))
 @example(parts=["▁"])
 def test_no_text_becomes_control_and_none_is_lost(
@@ -35,7 +37,7 @@ def test_no_text_becomes_control_and_none_is_lost(
     text = "".join(parts)
     ids = tiny_tokenizer.encode(text)
     assert tiny_tokenizer.control_ids.isdisjoint(ids)
-    # a literal "▁" is how the vocabulary writes a blank, and comes back as one
+    # the vocabulary represents a blank as "▁", so a literal "▁" is decoded as a blank
     assert tiny_tokenizer.decode(ids) == text.replace("▁", " ")
 
 
@@ -45,7 +47,7 @@ def test_control_ids_are_the_added_tokens_with_bos_eos_unk(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model.path))
-    known = {tokenizer.convert_tokens_to_ids(each) for each in CONTROL_STRINGS}
+    known = {tokenizer.convert_tokens_to_ids(string) for string in CONTROL_STRINGS}
     assert known <= tiny_tokenizer.control_ids
 
 
@@ -68,27 +70,27 @@ def test_the_frame_is_the_models_own_template(
     assert framed == expected
 
 
-def test_many_texts_encode_as_each_alone(tiny_tokenizer: ChatTokenizer) -> None:
+def test_a_list_of_texts_is_encoded_as_each_text(tiny_tokenizer: ChatTokenizer) -> None:
     texts = ["one", "", "two <|end|> three", "vier\n\nfünf"]
     assert tiny_tokenizer.encode_all(texts) == [tiny_tokenizer.encode(text) for text in texts]
 
 
-def test_tokens_survive_pickling_after_use(tiny_tokenizer: ChatTokenizer) -> None:
+def test_a_tokenizer_survives_pickling_after_use(tiny_tokenizer: ChatTokenizer) -> None:
     before = tiny_tokenizer.encode("some text")
     copied: ChatTokenizer = pickle.loads(pickle.dumps(tiny_tokenizer))  # noqa: S301  # our own bytes
     assert copied.encode("some text") == before
 
 
-def test_a_vocabulary_that_spells_a_control_string_is_broken_up(
+def test_a_text_whose_plain_encoding_is_a_control_id_is_split(
     tiny_tokenizer: ChatTokenizer,
 ) -> None:
     poisoned = tiny_tokenizer.encode("word")[0]
     control = {**tiny_tokenizer.control_tokens, poisoned: "word"}
-    tokens = ChatTokenizer(tiny_tokenizer.tokenizer_json, (), (), control)
-    assert poisoned not in tokens.encode("word")
+    tokenizer = ChatTokenizer(tiny_tokenizer.tokenizer_json, (), (), control)
+    assert poisoned not in tokenizer.encode("word")
 
 
-def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, tiny_model: Model) -> None:
+def test_a_model_without_a_chat_template_is_rejected(tmp_path: Path, tiny_model: Model) -> None:
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / name).write_bytes((tiny_model.path / name).read_bytes())
     with pytest.raises(ModelError, match="chat template"):

@@ -1,0 +1,239 @@
+"""Validation of plain data as sections of a job file: types of values, and messages about faults.
+
+A section is a pydantic model. `load` validates a file, `checked` plain data. This module does not
+know which sections there are; `spec.py` and the endpoint's configuration define them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Self, TypeVar, get_args, get_origin
+
+import pydantic
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import CoreSchema, custom_error_schema
+
+from pipelines.errors import SpecError
+from pipelines.job.jobfile import (
+    KeyPath,
+    KeysAt,
+    dotted,
+    expand,
+    format_value,
+    no_such_key,
+    override,
+    read_mapping,
+    value_at,
+)
+
+Violation = tuple[KeyPath, str]
+"""A fault: the path below the validated section, and a phrase that follows "must be"."""
+_MAPPING = "a mapping with at least one key, such as {key: value}"
+
+
+@dataclass(frozen=True, slots=True)
+class MustBe:
+    """An annotation that replaces pydantic's messages about an invalid value.
+
+    `phrase` describes a valid value and follows "must be" in the message, for example "a whole
+    number of at least 1".
+    """
+
+    phrase: str
+
+    def __get_pydantic_core_schema__(self, kind: object, inner: GetCoreSchemaHandler) -> CoreSchema:
+        return custom_error_schema(inner(kind), "must_be", custom_error_message=self.phrase)
+
+
+NonEmptyStr = Annotated[str, Field(pattern=r"\S"), MustBe("a non-empty string")]
+NonEmptyStrs = Annotated[tuple[NonEmptyStr, ...], Field(strict=False)]
+PositiveInt = Annotated[int, Field(ge=1), MustBe("a whole number of at least 1")]
+PositiveFloat = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), MustBe("a number greater than 0")
+]
+Time = Annotated[
+    pydantic.AwareDatetime,
+    BeforeValidator(lambda given: datetime.fromisoformat(given) if type(given) is str else given),
+    MustBe("a time with a time zone, such as 2030-01-31T18:00:00Z"),
+]
+
+
+def raise_violations(faults: Iterable[Violation]) -> None:
+    """Raise one ValidationError with all `faults`, or nothing if there are none.
+
+    To be called inside a pydantic validator.
+    """
+    details: list[InitErrorDetails] = [
+        {
+            "type": PydanticCustomError("must_be", "{phrase}", {"phrase": phrase}),
+            "loc": path,
+            "input": None,
+        }
+        for path, phrase in faults
+    ]
+    if details:
+        raise ValidationError.from_exception_data("job file", details)
+
+
+def known(key: str, values: Collection[object]) -> BeforeValidator:
+    """Return a validator that rejects a mapping whose `key` is not one of `values`.
+
+    It runs before pydantic selects the member of a union by that key.
+    """
+
+    def check(given: object) -> object:
+        if isinstance(given, Mapping) and given.get(key) not in tuple(values):
+            raise_violations([((key,), f"one of {', '.join(map(str, values))}")])
+        return given
+
+    return BeforeValidator(check)
+
+
+class Section(pydantic.BaseModel):
+    """Base class of the mappings in a job file.
+
+    Instances are immutable. Unknown keys are errors, and values are not converted between types.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
+
+    @pydantic.model_validator(mode="after")
+    def _reject_violations(self) -> Self:
+        raise_violations(self.violations())
+        return self
+
+    def violations(self) -> Iterable[Violation]:
+        """Return the faults in the combination of keys; each key by itself is valid already."""
+        return ()
+
+
+def _read_schema(given: object, info: pydantic.ValidationInfo) -> object:
+    if not isinstance(given, str) or not info.context:
+        return given
+    try:
+        return json.loads((info.context["directory"] / given).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is not valid JSON: {error}"
+        phrase = f"the path of a JSON file, relative to the job file's directory ({reason})"
+        raise_violations([((), phrase)])
+        raise
+
+
+JsonSchemaInput = Annotated[
+    dict[str, pydantic.JsonValue],
+    MustBe("a JSON Schema (a mapping), or the path of a JSON file with one, such as facts.json"),
+    BeforeValidator(_read_schema),
+]
+
+
+def violation_lines(
+    error: ValidationError, data: object, shown: object, keys_at: KeysAt
+) -> Iterator[str]:
+    """Yield one message for each fault in pydantic's `error` about `data`.
+
+    `shown` is `data` before environment variables were expanded: its values are shown, so that no
+    secret is.
+    """
+    for details in error.errors():
+        path, phrase = details["loc"], details["msg"]
+        if len(path) > 3 and isinstance(path[1], int):
+            path = (*path[:2], *path[3:])  # pydantic puts a task's kind between index and key
+        known = keys_at(data, path)
+        match details["type"]:
+            case "extra_forbidden":
+                yield no_such_key(path, keys_at(data, path[:-1]) or ())
+                continue
+            case "missing" if not known:
+                yield f"{dotted(path)}: missing; this key is required"
+                continue
+            case "missing" | "model_type" | "model_attributes_type" | "dict_type" | "too_short":
+                phrase = f"a mapping with the keys {', '.join(known)}" if known else _MAPPING
+            case "tuple_type":
+                phrase = "a list"
+            case "literal_error":
+                phrase = f"one of {details['ctx']['expected']}"
+        yield _fault_line(path, phrase, data, shown)
+
+
+def _fault_line(path: KeyPath, phrase: str, data: object, shown: object) -> str:
+    where = f"{dotted(path)}: " if path else ""
+    try:
+        written, expanded = value_at(shown, path), value_at(data, path)
+    except LookupError:
+        return f"{where}missing, must be {phrase}"
+    from_environment = isinstance(written, str) and written != expanded
+    source = " (a string from the environment)" if from_environment else ""
+    return f"{where}got {format_value(written)}{source}, must be {phrase}"
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(
+    kind: type[S],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[S, dict[str, object]]:
+    """Read and validate a YAML file, with `overrides` (`path.to.key=value`) applied.
+
+    `kind` is the section that the whole file is. Returns it with `${NAME}` expanded from `environ`,
+    and the file's plain data without that expansion, so without secrets. Raises SpecError.
+    """
+    required = [name for name, field in kind.model_fields.items() if field.is_required()]
+    source = read_mapping(Path(path), required)
+    for assignment in overrides:
+        source = override(source, assignment, keys_under(kind))
+    return checked(kind, expand(source, environ), source, Path(path).parent), source
+
+
+def checked(kind: type[S], data: object, shown: object, directory: Path | None) -> S:
+    """Validate plain data as a section of type `kind`.
+
+    `shown` is `data` before environment variables were expanded; messages show its values. With a
+    `directory`, a task's schema may be the path of a file in it. Raises SpecError with one line per
+    fault.
+    """
+    try:
+        return kind.model_validate(data, context=directory and {"directory": directory})
+    except ValidationError as error:
+        lines = violation_lines(error, data, shown, keys_under(kind))
+        raise SpecError("\n".join(lines)) from None
+
+
+def keys_under(kind: type[Section]) -> KeysAt:
+    """Return a function that returns the allowed keys at a path of a file of type `kind`."""
+
+    def keys_at(data: object, path: KeyPath) -> tuple[str, ...] | None:
+        section: object = kind
+        for count, part in enumerate(path, 1):
+            if get_origin(section) is tuple and isinstance(part, int):
+                item = get_args(section)[0]
+                section = _member(item, data, path[:count]) if get_args(item) else item
+            else:
+                section = getattr(_fields(section).get(part), "annotation", None)
+        fields = _fields(section)
+        return tuple(field.alias or str(name) for name, field in fields.items()) or None
+
+    return keys_at
+
+
+def _member(union: object, data: object, path: KeyPath) -> object:
+    """Return the section of an annotated union that has the `kind` of the mapping at `path`."""
+    value = value_at(data, path)
+    name = value.get("kind") if isinstance(value, Mapping) else None
+    members = get_args(get_args(union)[0])
+    return next((member for member in members if _fields(member)["kind"].default == name), None)
+
+
+def _fields(annotation: object) -> Mapping[str | int, FieldInfo]:
+    """Return the fields of a section, which may be optional, or no fields for any other type."""
+    kinds = {*get_args(annotation)} - {type(None)} or {annotation}
+    return getattr(kinds.pop(), "model_fields", {}) if len(kinds) == 1 else {}
