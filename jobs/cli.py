@@ -176,6 +176,7 @@ def _run(options: argparse.Namespace) -> int:
         _load(options),
         as_json=options.json,
         unit_seconds=options.unit_seconds,
+        exit_process=os._exit,
         skip_bad_files=options.skip_bad_files,
     )
     return finished.exit_code
@@ -186,7 +187,12 @@ def _demo(options: argparse.Namespace) -> int:
     from jobs.run import run_job
 
     job = demo_job(options.output)
-    finished = run_job(job, as_json=options.json, unit_seconds=options.unit_seconds)
+    finished = run_job(
+        job,
+        as_json=options.json,
+        unit_seconds=options.unit_seconds,
+        exit_process=os._exit,
+    )
     if finished.manifest is not None and not options.json:
         show_answers(job.spec.output.path, Console(markup=False, emoji=False))
     return finished.exit_code
