@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from jobs.control import CleanUp, Stopped, in_background, stop_on_fencing, stop_on_signals
 from jobs.head import end_when_ray_dies
-from jobs.live import View, watching
+from jobs.live import View, show_view
 from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, InputError, SpecError
 from pipelines.job.spec import Job, JobSpec
@@ -28,7 +28,10 @@ from pipelines.run.screen import redirect_output
 from pipelines.storage import Storage
 from pipelines.stores.protocols import open_store
 
-_UNKEPT = {"limits": ("max_gpu_hours", "max_cost_usd", "deadline"), "metrics": ("pushgateway",)}
+_NOT_ENFORCED = {
+    "limits": ("max_gpu_hours", "max_cost_usd", "deadline"),
+    "metrics": ("pushgateway",),
+}
 EXIT_DONE, EXIT_TOO_MANY_DEAD_LETTERS, EXIT_STOPPED = 0, 1, 3
 ExitProcess = Callable[[int], object]
 
@@ -69,7 +72,7 @@ def run_job(
     PhifleetError.
     """
     _check_supported(job.spec)
-    # before Ray starts: a package may be missing, or a word misspelt
+    # fail before Ray starts if the URL is wrong or its client is not installed
     open_store(job.spec.input.path, InputError)
     storage = Storage(job.spec.output.path)
     ledger = Ledger(storage)
@@ -108,12 +111,12 @@ def execute(
     Raises PhifleetError, and Stopped inside `stop_on_signals`.
     """
 
-    def end(reason: str) -> None:
-        printer.print_failure(f"{reason}; run the same command again to go on")
+    def end(message: str) -> None:
+        printer.print_failure(message)
         exit_process(ClusterError.exit_code)
 
     clean_up = CleanUp(cluster_access.leave_cluster, log, printer)
-    # finding the model and looking at OUTPUT takes about as long as Ray takes to start
+    # finding the model and listing OUTPUT takes about as long as starting Ray
     with clean_up.at_end(), end_when_ray_dies(end), in_background(prepare) as prepared:
         cluster = cluster_access.join_cluster()
         run = prepared.result()
@@ -124,23 +127,24 @@ def execute(
         _serve_metrics(run.prepared.spec.metrics.port, view.totals, printer)
         claim = run.claim(cluster)
         clean_up.lease = claim.lease
-        with stop_on_fencing(claim.lease), watching(view, printer.screen):
+        with stop_on_fencing(claim.lease), show_view(view, printer.screen):
             return run.execute(cluster, claim)
 
 
 def _check_supported(spec: JobSpec) -> None:
-    """Raises SpecError if the job sets a limit that no run keeps yet."""
-    for section, keys in _UNKEPT.items():
+    """Raises SpecError if the job sets a key that no run acts on yet."""
+    for section, keys in _NOT_ENFORCED.items():
         for key in keys:
             value = getattr(getattr(spec, section), key)
             if value is not None:
                 raise SpecError(
-                    f"{section}.{key}: got {value}, must be null: this version of phifleet does "
-                    "not keep it, and a run must not seem to"
+                    f"{section}.{key}: got {value}, but this version of phifleet does not enforce "
+                    "this setting. Remove the key, or set it to null"
                 )
 
 
 def _log_path(storage: Storage) -> Path:
+    """Return the log's local path: in OUTPUT, or in a temporary directory if OUTPUT is remote."""
     if storage.local:
         return Path(storage.path("_run/log"))
     return Path(tempfile.mkdtemp(prefix="phifleet-"), "log")
@@ -153,7 +157,7 @@ def _serve_metrics(port: int | None, totals: Callable[[], RunTotals], printer: R
         serve_totals(port, totals)
     except OSError as error:
         raise ClusterError(
-            f"metrics.port: cannot listen on {port}: {error}; end the other run, or choose another "
-            "port"
+            f"metrics.port: cannot listen on port {port}: {error}. Stop the process that uses the "
+            "port, or set metrics.port to another one"
         ) from error
     printer.print_run_metrics(port)

@@ -39,14 +39,13 @@ class RunPrinter:
         """Warn of a model whose answers mean nothing."""
         if model.random_weights:
             self._notice(
-                f"model {model.name!r} has random weights: its words are noise, "
-                "only the path they take is real",
+                f"model {model.name!r} has random weights: its answers mean nothing",
                 style="yellow",
             )
 
     def print_node_metrics(self, address: str) -> None:
         """Name the Prometheus endpoint of a node of the cluster."""
-        self._notice(f"metrics of a node's workers and engines: {address}", one_line=True)
+        self._notice(f"metrics of workers and engines: {address}", one_line=True)
 
     def print_run_metrics(self, port: int) -> None:
         """Name the Prometheus endpoint of this run's totals."""
@@ -61,7 +60,11 @@ class RunPrinter:
 
     def print_log_not_stored(self, log: Path, error: PhifleetError) -> None:
         """Report that the log could not be copied to OUTPUT and remains at `log`."""
-        self._notice(f"the log stays at {log}: {error}", style="yellow", one_line=True)
+        self._notice(
+            f"the log is not copied to OUTPUT and remains at {log}: {error}",
+            style="yellow",
+            one_line=True,
+        )
 
     def print_failure(self, message: str) -> None:
         """Report an error after which the process ends without leaving its blocks."""
@@ -97,18 +100,17 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
     table.add_row("answered", f"{manifest['answered']:,} of {manifest['documents']:,} documents")
     table.add_row(
         "dead letters",
-        f"{manifest['dead_letters']:,}" + (f" (problems: {reasons})" if reasons else ""),
+        f"{manifest['dead_letters']:,}" + (f" (reasons: {reasons})" if reasons else ""),
     )
     table.add_row(
         "tokens",
-        f"{manifest['prompt_tokens']:,} read, {reuse:.0%} of them reused, "
-        f"{manifest['output_tokens']:,} written",
+        f"{manifest['prompt_tokens']:,} in prompts ({reuse:.0%} from the prefix cache), "
+        f"{manifest['output_tokens']:,} generated",
     )
     table.add_row(
         "time",
-        f"{format_duration(manifest['wall_seconds'])} in all; engines started in "
-        f"{manifest['engine_start_seconds']:.0f} s and worked for "
-        f"{manifest['steady_seconds']:.1f} s at "
+        f"{format_duration(manifest['wall_seconds'])} in total; engine start "
+        f"{manifest['engine_start_seconds']:.0f} s, then {manifest['steady_seconds']:.1f} s at "
         f"{manifest['tokens_per_second']:,.0f} tokens/s",
     )
     table.add_row("answers", spec.output.path)
@@ -117,6 +119,8 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
     if manifest["status"] != "done":
         limit = spec.limits.max_dead_letter_fraction
         table.add_row(
-            Text("too many", style="red"), f"dead letters: more than {limit:.0%}; see _errors/"
+            Text("too many", style="red"),
+            f"dead letters: their share is above limits.max_dead_letter_fraction ({limit:.0%}); "
+            f"the reasons are in {spec.output.path.rstrip('/')}/_errors/",
         )
     return table

@@ -188,7 +188,7 @@ def test_a_run_whose_port_is_in_use_fails_before_it_claims_output(
         port = server.getsockname()[1]
         job = {"metrics": {"port": port}}
         driver.run = in_process_run(tmp_path, tmp_path / "corpus", tmp_path / "out", **job)
-        with pytest.raises(ClusterError, match=rf"metrics\.port: cannot listen on {port}"):
+        with pytest.raises(ClusterError, match=rf"metrics\.port: cannot listen on port {port}: "):
             driver()
     assert driver.run.ledger.job() is None
 
@@ -211,4 +211,6 @@ def test_a_run_whose_raylet_died_ends_the_process_with_4_and_the_reason(
         driver.working(work)()
     assert driver.exit_codes == [4]
     error = json.loads(driver.results.getvalue())["error"]
-    assert "raylet died" in error and error in driver.printed.getvalue()
+    assert (
+        "Ray's process raylet on this machine died" in error and error in driver.printed.getvalue()
+    )

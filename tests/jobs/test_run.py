@@ -343,7 +343,7 @@ def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert json.loads(output) == {"run": "tested", "status": "stopped"}
-    assert "Run the same command again" in (directory / "stderr").read_text()
+    assert "Run the same command again to resume" in (directory / "stderr").read_text()
     status = json.loads(phifleet("status", directory / "out", "--json").stdout)
     assert status["status"] == "unfinished"
     assert phifleet("verify", directory / "out").returncode == 1

@@ -81,5 +81,5 @@ def test_everything_else_is_answered_once(poisoned: Poisoned) -> None:
 
 
 def test_engines_are_started_again_within_bounds(poisoned: Poisoned) -> None:
-    restarts = int(re.findall(r"engines that died: (\d+)", poisoned.run.stderr)[-1])
+    restarts = int(re.findall(r"engine restarts: (\d+)", poisoned.run.stderr)[-1])
     assert len(poisoned.killers) <= restarts <= 4 * len(poisoned.killers)
