@@ -48,8 +48,9 @@ class CheckedAnswer:
     """The expected and the given answer about one fact in one document.
 
     `name` is a key of `PLANTED`. `planted` is None if the fact is not in the text, and `answer` is
-    None if the model reports that or gives no answer. `quote` is the answer's evidence, or None: `text`, `verified`,
-    and the character offsets `start` and `end`, which are None if the text is not in the document.
+    None if the model reports that or gives no answer. `quote` is the answer's evidence, or None:
+    `text`, `verified`, and the character offsets `start` and `end`, which are None if the text is
+    not in the document.
     """
 
     document: str

@@ -1,7 +1,7 @@
-"""Signals that ask this process to stop, each of them told once.
+"""Signals that ask this process to stop: several at once are one request.
 
-GNU timeout and other programs signal a command and then its process group: the command gets two
-within microseconds, and they are one request. Knows nothing of what is stopped.
+GNU timeout and other programs signal a command and then its process group, so that the command gets
+two signals within microseconds. Knows nothing of what is stopped.
 """
 
 from __future__ import annotations
@@ -16,28 +16,34 @@ _ONE_REQUEST_SECONDS = 1.0
 
 
 class StopRequests:
-    """Calls a handler for SIGINT and SIGTERM, but not within a second after the last call. Used in
-    the main thread, as Python wants it."""
+    """Calls a handler for SIGINT and SIGTERM, but not within a second after its last call.
+
+    Use it in the main thread: Python sets handlers of signals only there. `clock` returns seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._called: float | None = None
 
     def handle(self, handler: Callable[[signal.Signals], None]) -> None:
-        """Have `handler` called from now on, instead of the one before."""
+        """Call `handler` for both signals from now on, instead of the handler before.
 
-        def heed(number: int, frame: FrameType | None) -> None:
+        A request that the handler before was called for still counts: a signal within a second
+        after it does not call the new one.
+        """
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
             now = self._clock()
             if self._called is None or now - self._called > _ONE_REQUEST_SECONDS:
                 self._called = now
                 handler(signal.Signals(number))
 
-        for each in STOPPING:
-            signal.signal(each, heed)
+        for stopping in STOPPING:
+            signal.signal(stopping, on_signal)
 
 
 def end_at_once(number: signal.Signals) -> None:
-    """End this process as the signal does where nobody handles it."""
+    """End this process with the default action of the signal."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 
