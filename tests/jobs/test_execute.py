@@ -186,8 +186,9 @@ def test_a_run_whose_port_is_in_use_fails_before_it_claims_output(
 ) -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:  # noqa: S104  # as for metrics
         port = server.getsockname()[1]
-        job = {"metrics": {"port": port}}
-        driver.run = in_process_run(tmp_path, tmp_path / "corpus", tmp_path / "out", **job)
+        driver.run = in_process_run(
+            tmp_path, tmp_path / "corpus", tmp_path / "out", metrics={"port": port}
+        )
         with pytest.raises(ClusterError, match=rf"metrics\.port: cannot listen on port {port}: "):
             driver()
     assert driver.run.ledger.job() is None
