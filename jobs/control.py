@@ -21,6 +21,7 @@ from pipelines.ledger.lease import Lease
 from pipelines.run.signals import STOPPING, StopRequests, end_at_once
 
 LEASE_POLL_SECONDS = 2.0
+"""Time between two checks of whether another driver has acquired the lease."""
 Result = TypeVar("Result")
 
 
@@ -57,8 +58,9 @@ class CleanUp:
     def at_end(self) -> Iterator[None]:
         """Clean up when the block ends, whether it returned or raised.
 
-        The steps, each run once and even if an earlier one raises: report a stop by a signal, leave
-        the cluster, delete the records of attempts if the block raised, store the log.
+        The steps, in order: report a stop by a signal; leave the cluster and then, if the block
+        raised, delete the records of attempts; copy the log to a remote OUTPUT. Each runs once,
+        even if an earlier one raises; attempts are kept if the cluster could not be left.
         """
         with ExitStack() as steps:
             # an ExitStack runs its steps in reverse order

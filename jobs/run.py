@@ -33,7 +33,9 @@ _NOT_ENFORCED = {
     "metrics": ("pushgateway",),
 }
 EXIT_DONE, EXIT_TOO_MANY_DEAD_LETTERS, EXIT_STOPPED = 0, 1, 3
+"""Exit codes of a run that raised no error; a PhifleetError has its own in `exit_code`."""
 ExitProcess = Callable[[int], object]
+"""Ends this process with an exit code: `os._exit`, or a recorder in tests."""
 
 
 class ClusterAccess(Protocol):
@@ -108,7 +110,8 @@ def execute(
 ) -> dict[str, Any]:
     """Join the cluster, execute the prepared run there, clean up, and return the manifest.
 
-    Raises PhifleetError, and Stopped inside `stop_on_signals`.
+    `prepare` is called in another thread while the cluster starts. `log` is the local file that
+    output of libraries goes to. Raises PhifleetError, and Stopped inside `stop_on_signals`.
     """
 
     def end(message: str) -> None:

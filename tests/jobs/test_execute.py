@@ -1,5 +1,5 @@
-"""The course of a run from joining the cluster to its end, without Ray: a fake cluster, a real
-ledger, and a fake engine in this process."""
+"""A run from joining the cluster to its clean-up, without Ray: a fake cluster, a real ledger, and
+a fake engine in this process."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ScriptedRun(BatchRun):
 
 @dataclass
 class Driver:
-    """What `execute` is called with, and what it has printed and ended."""
+    """Calls `execute` with a run, and records what it prints and the exit codes that it ends with."""
 
     run: BatchRun
     log: Path
@@ -81,8 +81,8 @@ class Driver:
     def __call__(self, prepare: Callable[[], BatchRun] | None = None) -> dict[str, Any]:
         screen = Screen(Console(file=self.printed, width=200), self.results)
         printer = RunPrinter(screen, self.run.prepared.spec, as_json=True)
-        ready = prepare or (lambda: self.run)
-        return execute(ready, self.cluster, printer, self.log, self.exit_codes.append)
+        prepare = prepare or (lambda: self.run)
+        return execute(prepare, self.cluster, printer, self.log, self.exit_codes.append)
 
     def working(self, work: Callable[[], object]) -> Driver:
         """Return this driver with a run that does `work` instead of its units."""
@@ -104,7 +104,7 @@ def driver(tmp_path: Path) -> Driver:
     return Driver(in_process_run(tmp_path, tmp_path / "corpus", tmp_path / "out"), tmp_path / "log")
 
 
-def test_a_run_joins_the_cluster_works_leaves_and_returns_the_manifest(driver: Driver) -> None:
+def test_a_run_joins_and_leaves_the_cluster_and_returns_the_manifest(driver: Driver) -> None:
     manifest = driver()
     assert (manifest["status"], manifest["answered"]) == ("done", 2)
     assert (driver.cluster.joined, driver.cluster.left) == (1, 1)
