@@ -97,7 +97,7 @@ class View:
         state = self.state
         if state.phase == "indexing":
             return (
-                f"indexing: {state.spans_done}/{state.spans} parts of the corpus, "
+                f"indexing: {state.spans_done}/{state.spans} spans of the corpus, "
                 f"{state.documents} documents"
             )
         restarts = f", engine restarts: {self.progress.restarts}" if self.progress.restarts else ""
@@ -128,7 +128,7 @@ class View:
         table.add_row(Text("phifleet", style="bold"), f"{self.run} - {self.phase}")
         table.add_row("time", format_duration(time.monotonic() - self.started))
         if state.phase == "indexing":
-            table.add_row("indexed", f"{state.spans_done} of {state.spans} parts of the corpus")
+            table.add_row("indexed", f"{state.spans_done} of {state.spans} spans of the corpus")
             table.add_row("documents", f"{state.documents:,} so far")
             return table
         done = ProgressBar(total=max(1, state.documents), completed=self.documents, width=40)

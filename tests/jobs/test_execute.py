@@ -69,7 +69,7 @@ class ScriptedRun(BatchRun):
 
 @dataclass
 class Driver:
-    """Calls `execute` with a run, and records what it prints and the exit codes that it ends with."""
+    """Calls `execute` with a run, and records what it prints and the exit codes it asks for."""
 
     run: BatchRun
     log: Path

@@ -39,6 +39,12 @@ def test_the_line_and_the_table_count_engine_restarts() -> None:
     assert "restarts" not in _table(_view())
 
 
+def test_while_the_corpus_is_indexed_the_view_counts_spans_and_documents() -> None:
+    view = View("job", RunState(phase="indexing", spans=12, spans_done=3, documents=1_500))
+    assert view.line() == "indexing: 3/12 spans of the corpus, 1500 documents"
+    assert "3 of 12 spans of the corpus" in _table(view) and "1,500 so far" in _table(view)
+
+
 def test_without_dead_letters_there_are_none() -> None:
     view = _view()
     view.progress.reasons.clear()
