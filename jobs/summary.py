@@ -54,7 +54,7 @@ class RunPrinter:
     def print_stopped(self, stopped: Stopped) -> None:
         """Report the signal that stops the run."""
         self._notice(
-            f"stopped by {stopped}: what was committed stays. Run the same command again to go on",
+            f"stopped by {stopped}. Committed work is kept; run the same command to resume",
             style="yellow",
         )
 

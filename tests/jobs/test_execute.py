@@ -144,7 +144,7 @@ def test_a_signal_during_the_work_stops_it_and_says_how_to_resume(driver: Driver
         driver.working(lambda: signal.raise_signal(signal.SIGINT))()
     assert driver.cluster.left == 1
     assert driver.run.storage.names(ATTEMPTS) == []
-    assert "stopped by SIGINT" in driver.printed.getvalue()
+    assert "stopped by SIGINT. Committed work is kept" in driver.printed.getvalue()
 
 
 def test_a_signal_between_rays_start_and_the_claim_of_output_stops_the_run(

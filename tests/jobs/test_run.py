@@ -153,7 +153,7 @@ def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert json.loads(output) == {"run": "tested", "status": "stopped"}
-    assert "Run the same command again to resume" in (directory / "stderr").read_text()
+    assert "run the same command to resume" in (directory / "stderr").read_text()
     status = json.loads(phifleet("status", directory / "out", "--json").stdout)
     assert status["status"] == "unfinished"
     assert phifleet("verify", directory / "out").returncode == 1
