@@ -1,4 +1,4 @@
-"""The command line `phifleet`: commands, the live view, and process control of a run.
+"""The command line `phifleet`: commands, what they print, and process control of a run.
 
-Depends on `pipelines`, never on `serve`. Start at `cli.py`, then `run.py`.
+Depends on `pipelines`, never on `serve`. Start reading at `cli.py`, then `run.py`.
 """

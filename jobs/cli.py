@@ -1,4 +1,7 @@
-"""The command line `phifleet`: its commands and options, and what each ends with."""
+"""The command line `phifleet`: parses the arguments, calls a command, returns the exit code.
+
+Imports Ray, vLLM and pyarrow only inside the commands that use them, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -16,51 +19,41 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from pipelines.errors import OutputError, PhifleetError
+from jobs import usage
+from pipelines.errors import PhifleetError
 from pipelines.job.spec import Job, load_job
 
-UNEXPECTED = "failed of what nobody foresaw"
-EXIT_CODES = """\
-exit codes of run and demo:
-  0  done
-  1  done, with more dead letters than limits.max_dead_letter_fraction allows
-  2  the job file, the input or the model is wrong
-  3  stopped by a signal, or because another run took over OUTPUT; run again to go on
-  4  the cluster, an engine, the storage or phifleet itself failed; run again to go on
-"""
-
-JOB_EXAMPLE = """\
-a job file (YAML):
-  input:  {path: corpus/, id_column: doc_id, text_column: text, keep_columns: [title]}
-  output: {path: answers/}
-  model:  {name: microsoft/Phi-3-mini-128k-instruct}   # or a local path, or the built-in `tiny`
-  tasks:
-    - {name: summary, kind: summarize, max_words: 120}
-    - {name: topic, kind: classify, labels: [risk, earnings, other]}
-    - {name: facts, kind: extract, fields: {company: string, risks: [string]}}
-    - {name: auditor, kind: ask, question: "Who audited the statements?"}
-"""
+UNEXPECTED = "unexpected error in phifleet"
+"""The beginning of the message about an exception that phifleet does not raise on purpose."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
+    """Run one command and return its exit code.
+
+    `arguments` are those of the process by default. Errors are printed, not raised; only wrong
+    arguments and `--help` raise SystemExit.
+    """
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
     except PhifleetError as error:
-        return _failed(error, as_json=options.json)
+        return _report_error(error, as_json=options.json)
     except KeyboardInterrupt:
         return 3
     except Exception as error:
-        # left to Python it would end with 1, which is a verdict about documents
+        # Python would end with 1, which means too many dead letters
         traceback.print_exc()
-        told = f"{UNEXPECTED} ({type(error).__name__}); please report what stands above"
-        return _failed(PhifleetError(told), as_json=options.json)
+        message = (
+            f"{UNEXPECTED} ({type(error).__name__}: {error}). This is a bug: please report it with "
+            "the traceback above"
+        )
+        return _report_error(PhifleetError(message), as_json=options.json)
     return code
 
 
-def _failed(error: PhifleetError, *, as_json: bool) -> int:
-    """Say what failed; return the exit code."""
+def _report_error(error: PhifleetError, *, as_json: bool) -> int:
+    """Print the error to standard error, with `as_json` also as the JSON result; return its exit
+    code."""
     if as_json:
         print(json.dumps({"status": "failed", "error": error.message}))
     print(f"phifleet: {error.message}", file=sys.stderr)
@@ -70,75 +63,93 @@ def _failed(error: PhifleetError, *, as_json: bool) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="phifleet",
-        description="Read huge corpora of long documents with Phi-3, on Ray.",
+        description=(
+            "Answer questions about every document of a large corpus with Phi-3, on Ray.\n"
+            "Reads and writes Parquet, and accounts for every document exactly once."
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="try:  phifleet demo\n\n" + JOB_EXAMPLE,
+        epilog=f"{usage.FIRST_STEPS}\n{usage.JOB_EXAMPLE}",
     )
     parser.add_argument("--version", action="version", version=f"phifleet {version('phifleet')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_runs(commands)
-    _add_looks(commands)
-    for other in entry_points(group="phifleet.commands"):
-        other.load()(partial(_command, commands))
+    _add_running(commands)
+    _add_inspecting(commands)
+    # packages that jobs must not import add their commands, such as `serve`
+    for plugin in entry_points(group="phifleet.commands"):
+        plugin.load()(partial(_command, commands))
     return parser
 
 
-def _add_runs(commands: Any) -> None:
+def _add_running(commands: Any) -> None:
     demo = _command(
-        commands, "demo", _demo, "run the main job on real text, with no network or GPU", EXIT_CODES
+        commands,
+        "demo",
+        _demo,
+        "run a small example job with the built-in model, without network or GPU",
+        usage.DEMO,
     )
     demo.add_argument(
         "--output",
         type=Path,
         default=Path("phifleet-demo"),
         metavar="DIR",
-        help="where corpus and answers go (default: ./phifleet-demo)",
+        help="directory for the corpus and the answers (default: ./phifleet-demo)",
     )
     run = _command(
-        commands,
-        "run",
-        _run,
-        "do a job, or go on where it stopped",
-        JOB_EXAMPLE + "\n" + EXIT_CODES,
+        commands, "run", _run, "run a job, or resume it if OUTPUT contains a part of it", usage.RUN
     )
     _add_job(run)
     run.add_argument(
         "--skip-bad-files",
         action="store_true",
-        help="leave out files that are truncated or damaged, and list them; reads each file twice",
+        help="skip truncated or damaged input files and list them; reads every file twice",
     )
-    for each in (demo, run):
-        each.add_argument(
+    for parser in (demo, run):
+        parser.add_argument(
             "--unit-seconds",
             type=float,
             default=30.0,
             metavar="S",
-            help="engine seconds of one unit; a crash can cost the three in hand (default: 30)",
+            help="engine time planned for one unit of documents, in seconds; a crash repeats at "
+            "most three units per engine (default: 30)",
         )
 
 
-def _add_looks(commands: Any) -> None:
-    status = _command(commands, "status", _status, "how far a run is, from its ledger")
-    status.add_argument("output", metavar="OUTPUT")
+def _add_inspecting(commands: Any) -> None:
+    status = _command(commands, "status", _status, "print the progress of a run", usage.STATUS)
+    _add_output(status)
     verify = _command(
         commands,
         "verify",
         _verify,
-        "reconcile input, parts and dead letters",
-        "exit codes: 0 complete; 1 not, with what is wrong",
+        "check that OUTPUT accounts for every input document exactly once",
+        usage.VERIFY,
     )
-    verify.add_argument("output", metavar="OUTPUT")
-    show = _command(commands, "show", _show, "what the model would see of one document")
+    _add_output(verify)
+    show = _command(
+        commands, "show", _show, "print the prompts that the model gets for a document", usage.SHOW
+    )
     _add_job(show)
-    show.add_argument("--id", required=True, help="the document's id")
-    model = _command(commands, "model", _model, "make or fetch a model and say where it lies")
-    model.add_argument("name", metavar="NAME", help="a hub name, a local path, or `tiny`")
-    model.add_argument("--revision", help="a hub revision (default: the newest, pinned)")
+    show.add_argument("--id", required=True, help="the document's value in input.id_column")
+    model = _command(
+        commands, "model", _model, "download or build a model, and print its path", usage.MODEL
+    )
+    model.add_argument(
+        "name", metavar="NAME", help="a name on the Hugging Face hub, a local path, or `tiny`"
+    )
+    model.add_argument(
+        "--revision", help="branch, tag or commit on the hub (default: the newest commit)"
+    )
 
 
 def _command(
-    commands: Any, name: str, does: Callable[[argparse.Namespace], int], text: str, more: str = ""
+    commands: Any, name: str, call: Callable[[argparse.Namespace], int], text: str, more: str = ""
 ) -> argparse.ArgumentParser:
+    """Add a command and return its parser.
+
+    `call` runs the command with the parsed options and returns the exit code; `text` describes it
+    in a phrase, and `more` is printed at the end of its help.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
@@ -147,21 +158,29 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--json", action="store_true", help="print exactly one JSON object on standard output"
+        "--json",
+        action="store_true",
+        help="print exactly one JSON object to standard output, for programs",
     )
-    parser.set_defaults(command=does)
+    parser.set_defaults(command=call)
     return parser
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", type=Path, metavar="JOB", help="the job file")
+    parser.add_argument("job", type=Path, metavar="JOB", help="path of the job file (YAML)")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="override a key of the job file, e.g. tasks.0.max_words=80",
+        help="override a key of the job file, e.g. tasks.0.max_words=80; may be repeated",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "output", metavar="OUTPUT", help="directory or URL of a run: its job's output.path"
     )
 
 
@@ -176,6 +195,7 @@ def _run(options: argparse.Namespace) -> int:
         _load(options),
         as_json=options.json,
         unit_seconds=options.unit_seconds,
+        exit_process=os._exit,
         skip_bad_files=options.skip_bad_files,
     )
     return finished.exit_code
@@ -186,35 +206,21 @@ def _demo(options: argparse.Namespace) -> int:
     from jobs.run import run_job
 
     job = demo_job(options.output)
-    finished = run_job(job, as_json=options.json, unit_seconds=options.unit_seconds)
+    finished = run_job(
+        job,
+        as_json=options.json,
+        unit_seconds=options.unit_seconds,
+        exit_process=os._exit,
+    )
     if finished.manifest is not None and not options.json:
         show_answers(job.spec.output.path, Console(markup=False, emoji=False))
     return finished.exit_code
 
 
 def _status(options: argparse.Namespace) -> int:
-    from pipelines.ledger.ledger import Ledger
-    from pipelines.storage import Storage
+    from jobs.status import run_status
 
-    ledger = Ledger(Storage(options.output))
-    job = ledger.job()
-    if job is None:
-        raise OutputError(f"{options.output} holds no run of phifleet")
-    committed = ledger.committed()
-    units = [unit for plan in ledger.plans() for unit in plan.units]
-    done = sum(unit.number in committed for unit in units)
-    found = {
-        "run": job["source"].get("name", "phifleet"),
-        "status": "done" if ledger.manifest() and done == len(units) else "unfinished",
-        "documents": sum(unit.rows for unit in units),
-        "documents_done": sum(unit.rows for unit in units if unit.number in committed),
-        "units": len(units),
-        "units_done": done,
-        "model": job["model"],
-        "revision": job["revision"],
-        "fingerprint": job["fingerprint"],
-    }
-    _print(found, options)
+    _print(run_status(options.output), options)
     return 0
 
 
@@ -222,24 +228,17 @@ def _verify(options: argparse.Namespace) -> int:
     from pipelines.ledger.verify import verify
     from pipelines.storage import Storage
 
-    verdict = verify(Storage(options.output))
-    _print({"complete": verdict.complete, **asdict(verdict)}, options)
-    return 0 if verdict.complete else 1
+    report = verify(Storage(options.output))
+    _print({"complete": report.complete, **asdict(report)}, options)
+    return 0 if report.complete else 1
 
 
 def _show(options: argparse.Namespace) -> int:
-    from jobs.show import show
+    from jobs.show import preview_document, preview_text
     from pipelines.run.prepared import prepare_job
 
-    shown = show(prepare_job(_load(options)), options.id)
-    if options.json:
-        print(json.dumps(shown))
-        return 0
-    print(f"{shown['id']}: {shown['tokens']} tokens, {shown['strategy']}, pool {shown['pool']}")
-    count = len(shown["chunks"])
-    for prompt in shown["prompts"]:
-        chunk = f", chunk {prompt['chunk'] + 1} of {count}" if count > 1 else ""
-        print(f"\n--- {prompt['task']}{chunk}: {len(prompt['token_ids'])} tokens\n{prompt['text']}")
+    preview = preview_document(prepare_job(_load(options)), options.id)
+    print(json.dumps(preview) if options.json else preview_text(preview))
     return 0
 
 
@@ -251,24 +250,27 @@ def _model(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(found: dict[str, Any], options: argparse.Namespace) -> None:
-    """One JSON object, or a line for each key."""
+def _print(values: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print the values as one JSON object with --json, else a line for each key or list item."""
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(values))
         return
-    for key, value in found.items():
+    for key, value in values.items():
         lines = value if isinstance(value, tuple | list) else [value]
         for line in lines:
             print(f"{key.replace('_', ' '):<16} {line}")
 
 
 def entry() -> NoReturn:
-    """The console script. Ends the process at once: pyarrow's and Ray's threads may still hold
-    Python objects, and an interpreter that shuts down under them aborts now and then."""
+    """Run the console script `phifleet` and end the process without Python's shutdown.
+
+    Threads of pyarrow and Ray may still hold Python objects; a shutdown under them aborts the
+    process now and then.
+    """
     try:
         code = main()
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 2
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 2
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

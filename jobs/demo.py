@@ -1,8 +1,8 @@
-"""`phifleet demo`: the main job on real text, whose answers are known.
+"""`phifleet demo`: writes a small corpus, gives its job, and compares the answers with the facts.
 
-Into the 79 texts of the Python reference facts are planted, lines such as `owner: Useful Tab`. The
-corpus says which in its column `planted`, the job keeps that, and so OUTPUT shows what was right
-beside what was answered.
+The corpus is the 79 texts of the Python reference. Lines such as `owner: Useful Tab` are inserted
+into them; the column `planted` has the values, and the job keeps it, so that each row of OUTPUT has
+the expected values as well as the answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from pipelines.tiny import rules
 from pipelines.tiny.author import Author
 
 _METRICS_PORTS = range(9400, 9500)
-# What is planted, by its name in the column `planted`: its key in the text, and the kind of value.
 PLANTED: Mapping[str, tuple[str, str]] = {
     "kind": (rules.TOPIC, "label"),
     "owner": ("owner", "string"),
@@ -37,15 +36,22 @@ PLANTED: Mapping[str, tuple[str, str]] = {
     "release": ("release", "date"),
     "section": ("section", "integer"),
 }
-_KINDS = ("statement", "expression", "library")
-_LEFT_OUT = 0.1
-_DOCUMENTS_SHOWN, _WIDTH = 3, 44
+"""The facts that are inserted, by field of the column `planted`: the key that begins the line in
+the text, and the kind of its value (`label`, or a kind of `Author.value`)."""
+_LABELS = ("statement", "expression", "library")
+_OMITTED_SHARE = 0.1
+_SHOWN_DOCUMENTS, _CELL_CHARACTERS = 3, 44
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedAnswer:
-    """What one question about one document should give and gave; `planted` is None where the text
-    does not say it. Start and end of the quote are character offsets, None where it has none."""
+    """The expected and the given answer about one fact in one document.
+
+    `name` is a key of `PLANTED`. `planted` is None if the fact is not in the text, and `answer` is
+    None if the model reports that or gives no answer. `quote` is the answer's evidence, or None:
+    `text`, `verified`, and the character offsets `start` and `end`, which are None if the text is
+    not in the document.
+    """
 
     document: str
     name: str
@@ -54,13 +60,17 @@ class CheckedAnswer:
     quote: Mapping[str, Any] | None
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
+        """Whether the answer is the fact, or None for a fact that is not in the text."""
         return self.answer == self.planted
 
 
 def demo_job(directory: Path) -> Job:
-    """Write the demo's corpus below `directory` and return its job. Raises StorageError,
-    ClusterError."""
+    """Write the corpus to `directory`/corpus, unless it exists, and return the job, whose OUTPUT is
+    `directory`/output.
+
+    Raises StorageError, and ClusterError if no port for metrics is free.
+    """
     corpus = directory / "corpus"
     write_corpus(corpus / "topics.parquet")
     with as_file(files("jobs") / "demo.yaml") as path:
@@ -75,13 +85,16 @@ def demo_job(directory: Path) -> Job:
 
 
 def _set(key: str, path: Path) -> str:
-    """A path as it is, whatever YAML and `${NAME}` would make of it."""
+    """Return a `--set` argument for a path that may contain characters of YAML or `${NAME}`."""
     return f"{key}={json.dumps(str(path)).replace('${', '$${')}"
 
 
 def write_corpus(path: Path) -> None:
-    """The texts of `pydoc_data.topics` with facts planted in them, one row each: topic, text,
-    planted. Written once, always the same. Raises StorageError."""
+    """Write the demo's corpus to a Parquet file, unless the file exists.
+
+    Each row is a text of `pydoc_data.topics` with facts inserted: `topic`, `text`, `planted`. The
+    content is the same each time. Raises StorageError.
+    """
     if path.exists():
         return
     rows = [_row(topic, text) for topic, text in sorted(pydoc_data.topics.topics.items())]
@@ -93,9 +106,9 @@ def _row(topic: str, text: str) -> dict[str, Any]:
     author = Author(f"demo {topic}")
     opening, *lines = text.strip().splitlines()
     for key, kind in PLANTED.values():
-        if author.random.random() < _LEFT_OUT:
+        if author.random.random() < _OMITTED_SHARE:
             continue
-        value = author.random.choice(_KINDS) if kind == "label" else author.value(kind)
+        value = author.random.choice(_LABELS) if kind == "label" else author.value(kind)
         lines.insert(author.random.randint(0, len(lines)), rules.line(key, value))
     planted = "\n".join([opening, *lines])
     return {
@@ -108,57 +121,66 @@ def _row(topic: str, text: str) -> dict[str, Any]:
 
 
 def show_answers(output: str, console: Console) -> None:
-    """Print answers of the first documents, how many are right, and where the rest is."""
+    """Print the answers about the first documents in OUTPUT, and how many of all are correct.
+
+    `output` is a local directory. The column `at` is the character offset of the quote.
+    """
     rows = pq.read_table(output).to_pylist()
-    answers = [answered for row in rows for answered in checked_answers(row)]
-    table = Table(title=f"{len(rows)} documents")
+    answers = [answer for row in rows for answer in checked_answers(row)]
+    shown = rows[:_SHOWN_DOCUMENTS]
+    table = Table(title=f"answers about {len(shown)} of {len(rows)} documents")
     for name in ("document", "question", "answer", "quote", "at"):
-        # a narrow terminal breaks words rather than losing their ends
+        # fold long words on a narrow terminal instead of cutting them
         table.add_column(name, overflow="fold")
-    for row in rows[:_DOCUMENTS_SHOWN]:
+    for row in shown:
         table.add_row(row["topic"], "summary", _cell(row["summary"]["text"]), "", "")
-        for each in checked_answers(row):
-            quote = each.quote or {"text": "", "start": None}
-            at = "" if quote["start"] is None else f"{quote['start']:,}"
-            table.add_row("", each.name, _cell(each.answer), _cell(quote["text"]), at)
+        for answer in checked_answers(row):
+            quote = answer.quote or {"text": "", "start": None}
+            offset = "" if quote["start"] is None else f"{quote['start']:,}"
+            table.add_row("", answer.name, _cell(answer.answer), _cell(quote["text"]), offset)
         table.add_section()
     console.print(table)
-    console.print("\n".join(verdict(answers)))
-    console.print(f"All of it: pyarrow.parquet.read_table({output!r})", soft_wrap=True)
+    console.print("\n".join(score_lines(answers)))
+    console.print(f"To read all answers: pyarrow.parquet.read_table({output!r})", soft_wrap=True)
 
 
 def checked_answers(row: Mapping[str, Any]) -> Iterator[CheckedAnswer]:
-    """What a row of OUTPUT answers about each fact that may be planted."""
+    """Yield the answer about each fact of `PLANTED` in a row of OUTPUT.
+
+    A fact is asked for by the task of its name, or else by a field of the task `record`.
+    """
     for name, planted in row["planted"].items():
         column = row["record" if name not in row else name]
         value = column["label" if name == "kind" else "text" if name in row else name]
-        unsaid = value in (None, NOT_STATED) or (name == "kind" and value == rules.OTHER)
-        quotes = [each for each in column.get("quotes") or () if each.get("field") in (None, name)]
+        absent = value in (None, NOT_STATED) or (name == "kind" and value == rules.OTHER)
+        quotes = [
+            quote for quote in column.get("quotes") or () if quote.get("field") in (None, name)
+        ]
         yield CheckedAnswer(
             document=row["topic"],
             name=name,
             planted=planted,
-            answer=None if unsaid else str(value),
+            answer=None if absent else str(value),
             quote=quotes[0] if quotes else None,
         )
 
 
-def verdict(answers: Sequence[CheckedAnswer]) -> list[str]:
-    """How many answers are right, and how many quotes are in the texts."""
-    stated = [each for each in answers if each.planted is not None]
-    unstated = [each for each in answers if each.planted is None]
-    quotes = [each.quote for each in answers if each.quote]
+def score_lines(answers: Sequence[CheckedAnswer]) -> list[str]:
+    """Return lines with the number of correct answers and of quotes found in the texts."""
+    present = [answer.correct for answer in answers if answer.planted is not None]
+    absent = [answer.correct for answer in answers if answer.planted is None]
+    verified = [answer.quote["verified"] for answer in answers if answer.quote]
     return [
-        f"planted facts found: {_share([each.right for each in stated])}; "
-        f"said to be absent where none is: {_share([each.right for each in unstated])}",
-        f"quotes verified: {_share([each['verified'] for each in quotes])}",
+        f"inserted facts answered correctly: {_count_true(present)}; "
+        f"absent facts reported as absent: {_count_true(absent)}",
+        f"quotes found in the text: {_count_true(verified)}",
     ]
 
 
-def _share(right: Sequence[bool]) -> str:
-    return f"{sum(right)} of {len(right)}"
+def _count_true(values: Sequence[bool]) -> str:
+    return f"{sum(values)} of {len(values)}"
 
 
 def _cell(text: str | None) -> str:
     line = " ".join((text or "-").split())
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+    return line if len(line) <= _CELL_CHARACTERS else f"{line[: _CELL_CHARACTERS - 1]}…"

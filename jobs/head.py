@@ -1,8 +1,8 @@
-"""Ray's own processes, where this one started them: a run does not outlive them.
+"""Detects that Ray's own processes died, if this process started them, and ends the run.
 
-Ray's C++ code ends a driver without its Ray after a minute, with no word on the terminal and with
-an exit code that has another meaning here. So a run is ended before that, with the reason. Knows
-processes; nothing of runs or Ray's Python side.
+After a minute without its Ray, Ray's C++ code ends a driver without a message on the terminal and
+with an exit code that means something else here. The run is ended before that, with the reason.
+Knows processes; nothing of runs or of Ray's Python API.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from pipelines.errors import ClusterError, Fenced
 
 _NAMES = ("gcs_server", "raylet")
 _POLL_SECONDS = 1.0
-# In which a run may end by itself: a signal to all of its processes is told by the run.
+# Time for a run to end by itself: a signal to all of its processes also reaches the run, and is
+# then reported by it.
 _GRACE_SECONDS = 5.0
 
 
 @dataclass
-class _Seen:
-    """Those of Ray's processes that were children of this one at some time."""
+class _RayProcesses:
+    """Ray's processes that are or were children of this one, with their names."""
 
     names: dict[psutil.Process, str] = field(default_factory=dict)
 
-    def look(self) -> None:
+    def scan(self) -> None:
         for child in psutil.Process().children():
             with suppress(psutil.Error):
                 if child.name() in _NAMES:
@@ -36,6 +37,13 @@ class _Seen:
 
     def dead(self) -> list[str]:
         return [name for process, name in self.names.items() if _is_dead(process)]
+
+    @property
+    def reason(self) -> str:
+        return (
+            f"Ray's process {self.dead()[0]} on this machine died. Committed work is kept; run the "
+            "same command again to resume"
+        )
 
 
 def _is_dead(process: psutil.Process) -> bool:
@@ -46,16 +54,21 @@ def _is_dead(process: psutil.Process) -> bool:
 
 @contextmanager
 def end_when_ray_dies(end: Callable[[str], None]) -> Iterator[None]:
-    """Call `end` with a reason once Ray has died under the block, from another thread, for this
-    one may wait for Ray; or where the block fails of it. Ray may be left only after the block."""
-    seen = _Seen()
-    over = threading.Event()
+    """Call `end` with a message if a process of Ray that this one started dies during the block.
+
+    Calls it from another thread, because the main thread may wait for Ray for ever; or from this
+    one, if the block raises any Exception but ClusterError and Fenced after the death. `end` is
+    expected to end the process. Leave the cluster only after the block: that ends the same
+    processes.
+    """
+    processes = _RayProcesses()
+    ended = threading.Event()
 
     def watch() -> None:
-        while not over.wait(_POLL_SECONDS):
-            seen.look()
-            if seen.dead() and not over.wait(_GRACE_SECONDS):
-                end(_reason(seen))
+        while not ended.wait(_POLL_SECONDS):
+            processes.scan()
+            if processes.dead() and not ended.wait(_GRACE_SECONDS):
+                end(processes.reason)
                 return
 
     watcher = threading.Thread(target=watch, name="ray", daemon=True)
@@ -65,13 +78,9 @@ def end_when_ray_dies(end: Callable[[str], None]) -> Iterator[None]:
     except (ClusterError, Fenced):
         raise
     except Exception:
-        if seen.dead():
-            end(_reason(seen))
+        if processes.dead():
+            end(processes.reason)
         raise
     finally:
-        over.set()
+        ended.set()
         watcher.join()
-
-
-def _reason(seen: _Seen) -> str:
-    return f"Ray's {seen.dead()[0]} died on this machine; what was committed stays"

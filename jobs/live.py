@@ -1,4 +1,7 @@
-"""The live view of a run: a table on a terminal, a line every 30 s elsewhere."""
+"""The live view of a run: a table on a terminal, else a line every 30 s.
+
+Reads the state of the run once a second; changes nothing in it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ _RATE_WINDOW_SECONDS = 30.0
 
 @dataclass
 class View:
-    """What is known of the run now, with the rates that follow. Polled, never pushed."""
+    """The progress of a run as shown to people and to metrics: totals, rates and the ETA.
+
+    `poll` brings it up to date. `run` is the job's name; the rates are over the last 30 s.
+    """
 
     run: str
     state: RunState
@@ -37,36 +43,40 @@ class View:
     _samples: deque[tuple[float, Progress]] = field(default_factory=deque)
 
     def poll(self) -> None:
-        """Read the board once and bring the rates up to date."""
+        """Read the workers' progress, which may wait for Ray for seconds, and update the rates."""
         self.progress = self.state.progress()
         now = time.monotonic()
         self._samples.append((now, self.progress))
         while now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
             self._samples.popleft()
-        then, before = self._samples[0]
-        seconds = now - then
-        read = self.progress.prompt_tokens - before.prompt_tokens
-        written = self.progress.output_tokens - before.output_tokens
-        self.tokens_per_second = (read + written) / seconds if seconds else 0.0
-        self.prompt_tokens_per_second = read / seconds if seconds else 0.0
+        start, first = self._samples[0]
+        seconds = now - start
+        prompt_tokens = self.progress.prompt_tokens - first.prompt_tokens
+        output_tokens = self.progress.output_tokens - first.output_tokens
+        self.tokens_per_second = (prompt_tokens + output_tokens) / seconds if seconds else 0.0
+        self.prompt_tokens_per_second = prompt_tokens / seconds if seconds else 0.0
 
     @property
     def documents(self) -> int:
-        """Documents finished, those of earlier sessions included; a retried unit counts once."""
+        """Documents answered or recorded as dead letters, also by earlier runs into OUTPUT.
+
+        At most the number of documents: workers also count those of units that are repeated.
+        """
         return min(self.state.documents, self.state.documents_before + self.progress.documents)
 
     @property
     def eta_seconds(self) -> float | None:
-        left = max(0, self.state.tokens_to_run - self.progress.prompt_tokens)
-        return left / self.prompt_tokens_per_second if self.prompt_tokens_per_second else None
+        """Seconds until all prompts are processed at the current rate; None without a rate."""
+        remaining = max(0, self.state.tokens_to_run - self.progress.prompt_tokens)
+        return remaining / self.prompt_tokens_per_second if self.prompt_tokens_per_second else None
 
     @property
     def reuse(self) -> float:
-        """Share of prompt tokens that the prefix cache had."""
+        """Share of prompt tokens that came from the prefix cache, between 0 and 1."""
         return self.progress.cached_prompt_tokens / max(1, self.progress.prompt_tokens)
 
     def totals(self) -> RunTotals:
-        """The same, for the driver's metrics."""
+        """Return the progress as values of the driver's Prometheus metrics."""
         progress = self.progress
         return RunTotals(
             run=self.run,
@@ -84,29 +94,30 @@ class View:
         )
 
     def line(self) -> str:
-        """One line for a log."""
+        """Return the progress as one line of text."""
         state = self.state
         if state.phase == "indexing":
-            return f"indexing: {state.spans_done}/{state.spans} spans, {state.documents} documents"
+            return (
+                f"indexing: {state.spans_done}/{state.spans} spans of the corpus, "
+                f"{state.documents} documents"
+            )
+        restarts = f", engine restarts: {self.progress.restarts}" if self.progress.restarts else ""
         eta = f", ETA {format_duration(self.eta_seconds)}" if self.eta_seconds is not None else ""
         return (
             f"{self.phase}: {self.documents}/{state.documents} documents, "
             f"{state.units_done}/{state.units} units, "
-            f"{self.tokens_per_second:,.0f} tokens/s{eta}, {self._letters()}, "
-            f"reuse {self.reuse:.0%}{self._restarts()}"
+            f"{self.tokens_per_second:,.0f} tokens/s{eta}, "
+            f"dead letters: {self._dead_letters()}, prefix cache: {self.reuse:.0%}{restarts}"
         )
-
-    def _restarts(self) -> str:
-        count = self.progress.restarts
-        return f", engines that died: {count}" if count else ""
 
     @property
     def phase(self) -> str:
+        """The state's phase; `reading` instead of `starting engines` once a worker has begun."""
         reading = self.state.phase == "starting engines" and self.progress.workers > 0
         return "reading" if reading else self.state.phase
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table, or one line where the terminal is too low for it."""
+        """Yield the table, or one line if the terminal has too few lines for the table."""
         table = self._table()
         fits = table.row_count < options.size.height
         yield table if fits else Text(self.line(), no_wrap=True, overflow="ellipsis")
@@ -118,7 +129,7 @@ class View:
         table.add_row(Text("phifleet", style="bold"), f"{self.run} - {self.phase}")
         table.add_row("time", format_duration(time.monotonic() - self.started))
         if state.phase == "indexing":
-            table.add_row("spans", f"{state.spans_done} of {state.spans}")
+            table.add_row("indexed", f"{state.spans_done} of {state.spans} spans of the corpus")
             table.add_row("documents", f"{state.documents:,} so far")
             return table
         done = ProgressBar(total=max(1, state.documents), completed=self.documents, width=40)
@@ -129,47 +140,53 @@ class View:
         table.add_row(
             "ETA", format_duration(self.eta_seconds) if self.eta_seconds is not None else "-"
         )
-        table.add_row("reuse", f"{self.reuse:.0%} of prompt tokens")
+        table.add_row("prefix cache", f"{self.reuse:.0%} of prompt tokens")
         table.add_row("workers", str(self.progress.workers))
-        table.add_row("dead letters", f"{self._letters()}{self._restarts()}")
+        table.add_row("dead letters", self._dead_letters())
+        if self.progress.restarts:
+            table.add_row("restarts", f"{self.progress.restarts} of engines")
         return table
 
-    def _letters(self) -> str:
+    def _dead_letters(self) -> str:
         counts = self.progress.reasons
         if not counts:
-            return "no dead letters"
+            return "none"
         return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Return a duration in seconds as `h:mm:ss`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 @contextmanager
-def watching(view: View, screen: Screen) -> Iterator[None]:
-    """Show the view until the block ends: live on a terminal, elsewhere as a line now and then."""
+def show_view(view: View, screen: Screen) -> Iterator[None]:
+    """Poll the view and show it until the block ends.
+
+    On a terminal it is a table that is redrawn; else a line is printed every 30 s and at the end.
+    """
     stop = threading.Event()
-    lines = None if screen.console.is_interactive else screen.console
-    thread = threading.Thread(target=_poll, args=(view, lines, stop), daemon=True)
+    console = None if screen.console.is_interactive else screen.console
+    thread = threading.Thread(target=_poll, args=(view, console, stop), daemon=True)
     with ExitStack() as stack:
         thread.start()
-        # after the live view has ended: a poll may wait for Ray, while another signal comes
+        # joined after the live view has ended: a poll may wait for Ray, and a second signal then
+        # finds the terminal in order
         stack.callback(thread.join, timeout=15)
         stack.callback(stop.set)
-        if lines is None:
+        if console is None:
             stack.enter_context(screen.live_view(lambda: view))
         yield
         view.poll()
-        if lines is not None:
-            lines.print(view.line(), soft_wrap=True)
+        if console is not None:
+            console.print(view.line(), soft_wrap=True)
 
 
-def _poll(view: View, lines: Console | None, stop: threading.Event) -> None:
-    spoken = time.monotonic()
+def _poll(view: View, console: Console | None, stop: threading.Event) -> None:
+    printed = time.monotonic()
     while not stop.wait(_POLL_SECONDS):
         view.poll()
-        if lines is not None and time.monotonic() - spoken >= _LINE_SECONDS:
-            spoken = time.monotonic()
-            lines.print(view.line(), soft_wrap=True)
+        if console is not None and time.monotonic() - printed >= _LINE_SECONDS:
+            printed = time.monotonic()
+            console.print(view.line(), soft_wrap=True)

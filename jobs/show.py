@@ -1,8 +1,11 @@
-"""`phifleet show`: what the model would see of one document, token by token."""
+"""`phifleet show`: the prompts that the model gets for one document, token by token.
+
+Reads the corpus until it finds the document; starts no engine and no Ray.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.answering.passages import Passage, split_into_passages
@@ -17,53 +20,92 @@ from pipelines.text.lengths import MAP_REDUCE
 
 
 def find_document(corpus: Corpus, doc_id: str) -> Document:
-    """The document with this id, an integer id written in digits. Raises InputError."""
-    for piece in corpus.fragments:
-        for rows in read_rows(corpus.spec, corpus.layout, piece):
+    """Return the first document with this id; an integer id is given in decimal digits.
+
+    Raises InputError if no document has it.
+    """
+    for fragment in corpus.fragments:
+        for rows in read_rows(corpus.spec, corpus.layout, fragment):
             ids = [str(value) for value in rows.column("doc_id").to_pylist()]
             if doc_id in ids:
                 return documents_of(rows.slice(ids.index(doc_id), 1))[0]
-    raise InputError(f"--id {doc_id}: no document of {corpus.spec.path} has this id")
+    raise InputError(
+        f"--id {doc_id}: no document in {corpus.spec.path} has this id in column "
+        f"{corpus.spec.id_column!r}"
+    )
 
 
-def show(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
-    """What `phifleet show` prints: id, tokens, strategy, pool, chunks and every prompt's ids."""
+def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
+    """Return how a document would be read: what `phifleet show --json` prints.
+
+    The keys are `id`, `tokens` (of the whole text), `strategy`, `pool`, `chunks` (character offsets
+    `start` and `end`, and `tokens`; one chunk for a single pass) and `prompts`, one for each task
+    and chunk. Raises InputError if the document does not exist or cannot be read.
+    """
     spec = prepared.spec.input
     files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
     document = find_document(open_corpus(spec, files), doc_id)
     if document.text is None:
         assert document.problem is not None
-        raise InputError(f"--id {doc_id}: the model sees nothing of it: {document.problem.message}")
+        raise InputError(
+            f"--id {doc_id}: a run would record this document as a dead letter: "
+            f"{document.problem.message}"
+        )
     text, tasks = document.text, prepared.tasks
     (count,) = tasks.tokenizer.count_all([text])
-    opened = split_into_passages(text, tasks)
-    read = list(opened.passages) if opened else []
-    part = opened is not None and opened.strategy == MAP_REDUCE
+    split = split_into_passages(text, tasks)
+    passages = list(split.passages) if split else []
+    in_chunks = split is not None and split.strategy == MAP_REDUCE
     return {
         "id": document.doc_id,
         "tokens": count,
-        "strategy": opened.strategy if opened else TOO_LONG,
+        "strategy": split.strategy if split else TOO_LONG,
         "pool": prepared.pool_of(count),
         "chunks": [
-            {"start": each.chunk.start, "end": each.chunk.end, "tokens": len(each.chunk.token_ids)}
-            for each in read
+            {"start": chunk.start, "end": chunk.end, "tokens": len(chunk.token_ids)}
+            for chunk in (passage.chunk for passage in passages)
         ],
-        "prompts": [prompt for each in read for prompt in _prompts(prepared, each, part=part)],
+        "prompts": [
+            prompt
+            for passage in passages
+            for prompt in _prompts(prepared, passage, in_chunks=in_chunks)
+        ],
     }
 
 
-def _prompts(prepared: PreparedJob, passage: Passage, *, part: bool) -> Iterator[dict[str, Any]]:
-    """Every task's prompt about one passage; `document_span` is where its own tokens stand."""
-    tokens = prepared.tasks.tokenizer
+def _prompts(
+    prepared: PreparedJob, passage: Passage, *, in_chunks: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield every task's prompt about a passage.
+
+    `document_span` is the range of the prompt's token ids that are the document's own text.
+    """
+    tokenizer = prepared.tasks.tokenizer
     for task in prepared.tasks.all:
-        ids = tokens.build_prompt(
-            passage.prefix.token_ids, question_for(task, chunk=part).token_ids
+        ids = tokenizer.build_prompt(
+            passage.prefix.token_ids, question_for(task, chunk=in_chunks).token_ids
         )
-        start = len(tokens.prefix_ids) + passage.prefix.passage_start
+        start = len(tokenizer.prefix_ids) + passage.prefix.passage_start
         yield {
             "task": task.spec.name,
             "chunk": passage.number,
             "document_span": [start, start + len(passage.chunk.token_ids)],
             "token_ids": ids,
-            "text": tokens.decode(ids),
+            "text": tokenizer.decode(ids),
         }
+
+
+def preview_text(preview: Mapping[str, Any]) -> str:
+    """Return a preview as text for people: a line about the document, then every prompt."""
+    count = len(preview["chunks"])
+    lines = [
+        f"document {preview['id']}: {preview['tokens']:,} tokens, strategy {preview['strategy']}, "
+        f"pool {preview['pool']}"
+    ]
+    for prompt in preview["prompts"]:
+        chunk = f", chunk {prompt['chunk'] + 1} of {count}" if count > 1 else ""
+        length = len(prompt["token_ids"])
+        lines.append(
+            f"\n--- prompt of {prompt['task']}{chunk}: {length:,} tokens\n{prompt['text']}"
+        )
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Signals that ask this process to stop: SIGINT and SIGTERM, with duplicates removed.
+"""Signals that ask this process to stop: several at once are one request.
 
-GNU timeout and other programs signal a command and then its process group: the command gets two
-signals within microseconds for one request. Knows nothing of what is stopped.
+GNU timeout and other programs signal a command and then its process group, so that the command gets
+two signals within microseconds. Knows nothing of what is stopped.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _ONE_REQUEST_SECONDS = 1.0
 
 
 class StopRequests:
-    """Calls a handler at SIGINT and SIGTERM, at most once a second.
+    """Calls a handler for SIGINT and SIGTERM, but not within a second after its last call.
 
-    Use it in the main thread: Python allows signal handlers only there.
+    Use it in the main thread: Python allows signal handlers only there. `clock` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +28,11 @@ class StopRequests:
         self._called: float | None = None
 
     def handle(self, handler: Callable[[signal.Signals], None]) -> None:
-        """Call `handler` with the signal's number from now on, in place of an earlier handler."""
+        """Call `handler` for both signals from now on, instead of the handler before.
+
+        A request that the handler before was called for still counts: a signal within a second
+        after it does not call the new one.
+        """
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             now = self._clock()
@@ -36,12 +40,12 @@ class StopRequests:
                 self._called = now
                 handler(signal.Signals(number))
 
-        for number in STOPPING:
-            signal.signal(number, on_signal)
+        for stopping in STOPPING:
+            signal.signal(stopping, on_signal)
 
 
 def end_at_once(number: signal.Signals) -> None:
-    """End this process as the signal does by default: no handler or `finally` block runs."""
+    """End this process with the default action of the signal."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 

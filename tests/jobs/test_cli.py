@@ -1,8 +1,10 @@
-"""The command line where no engine is needed: help, errors, exit codes, show."""
+"""The parts of the command line that need no engine: help, errors, exit codes, show."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs.cli import main
+from jobs import usage
+from jobs.cli import UNEXPECTED, _parser, main
+from jobs.usage import JOB_EXAMPLE
+from pipelines.job.spec import parse_job
 from pipelines.models.phi3 import CONTROL_TOKENS
 from pipelines.models.resolve import Model
 from pipelines.text.tokens import ChatTokenizer
@@ -56,11 +61,41 @@ def test_the_help_of_serve_shows_a_whole_file_and_the_defaults() -> None:
     shown = {**yaml.safe_load(file.partition("\n")[2]), **defaults}
     spec = parse_serve(shown).model_dump(mode="json")
     assert spec.keys() == shown.keys()
-    wanted = ServeSpec().model_dump(mode="json")
-    assert {name: spec[name] for name in defaults} == {name: wanted[name] for name in defaults}
+    expected = ServeSpec().model_dump(mode="json")
+    assert {name: spec[name] for name in defaults} == {name: expected[name] for name in defaults}
 
 
-def test_show_has_no_control_id_in_the_documents_span(
+def test_the_example_job_of_the_help_is_a_valid_job_file() -> None:
+    spec = parse_job(yaml.safe_load(JOB_EXAMPLE.partition("\n")[2]))
+    assert {task.kind for task in spec.tasks} == {"summarize", "classify", "extract", "ask"}
+
+
+@pytest.mark.parametrize("text", [value for name, value in vars(usage).items() if name.isupper()])
+def test_help_texts_fit_a_terminal(text: str) -> None:
+    assert [line for line in text.splitlines() if len(line) > 90] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        (command, example)
+        for command in ("run", "demo", "status", "verify", "show", "model")
+        for example in re.findall(r"^  (phifleet .*)$", getattr(usage, command.upper()), re.M)
+    ],
+)
+def test_the_examples_of_a_commands_help_parse(
+    command: str, example: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(example.partition(" >")[0], comments=True)
+    assert words[1] == command
+    with pytest.raises(SystemExit) as end:
+        main([*words[1:], "--help"])
+    assert end.value.code == 0
+    assert example in capsys.readouterr().out
+    assert callable(_parser().parse_args(words[1:]).command)
+
+
+def test_show_has_no_control_token_in_the_documents_span(
     job: Path, capsys: pytest.CaptureFixture[str], tiny_tokenizer: ChatTokenizer
 ) -> None:
     shown = _show(job, "1", capsys)
@@ -88,16 +123,19 @@ def test_show_names_pool_and_strategy(job: Path, capsys: pytest.CaptureFixture[s
     assert (long["pool"], long["id"]) == ("long", 2)
 
 
-def test_show_of_an_unreadable_document_says_why(
+def test_show_of_an_unreadable_document_names_the_reason(
     job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", str(job), "--id", "3"]) == 2
-    assert "the text is null" in capsys.readouterr().err
+    assert "as a dead letter: the text is null" in capsys.readouterr().err
 
 
-def test_show_of_an_unknown_id_says_so(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_of_an_unknown_id_names_id_and_column(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["show", str(job), "--id", "99"]) == 2
-    assert "--id 99: no document" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "--id 99: no document" in message and "in column 'id'" in message
 
 
 def test_show_has_a_prompt_for_each_chunk_and_task(
@@ -109,14 +147,14 @@ def test_show_has_a_prompt_for_each_chunk_and_task(
     chunks = shown["chunks"]
     assert (chunks[0]["start"], chunks[-1]["end"]) == (0, len("word " * 6_000))
     assert all(after["start"] <= chunk["end"] for chunk, after in pairwise(chunks))
-    asked = [(prompt["chunk"], prompt["task"]) for prompt in shown["prompts"]]
-    assert asked == [(at, task) for at in range(len(chunks)) for task in ("summary", "who")]
+    prompts = [(prompt["chunk"], prompt["task"]) for prompt in shown["prompts"]]
+    assert prompts == [(at, task) for at in range(len(chunks)) for task in ("summary", "who")]
     assert main(["show", str(job), "--id", "2"]) == 0
-    assert f"summary, chunk 2 of {len(chunks)}" in capsys.readouterr().out
+    assert f"prompt of summary, chunk 2 of {len(chunks)}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("tasks.0.max_words=many", "tasks.0.max_words"),
         ("long_documents.chunk_tokens=5", "a whole number of at least 16"),
@@ -127,19 +165,19 @@ def test_show_has_a_prompt_for_each_chunk_and_task(
         ("tasks.0.kind=extract", "tasks.0"),
     ],
 )
-def test_a_wrong_job_ends_with_2_and_says_what(
+def test_a_wrong_job_ends_with_2_and_names_the_error(
     override: str,
-    said: str,
+    message: str,
     job: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["show", str(job), "--id", "1", "--set", override]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_show_looks_past_an_output_inside_the_corpus(
+def test_show_skips_an_output_inside_the_corpus(
     job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = job.parent / "in/answers"
@@ -155,7 +193,7 @@ def test_an_error_as_json_is_one_object(job: Path, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["status"] == "failed"
 
 
-def test_what_nobody_foresaw_ends_with_4_and_its_traceback(
+def test_an_unexpected_error_ends_with_4_and_its_traceback(
     job: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: Path, settings: object) -> None:
@@ -163,12 +201,13 @@ def test_what_nobody_foresaw_ends_with_4_and_its_traceback(
 
     monkeypatch.setattr("jobs.cli.load_job", fail)
     assert main(["run", str(job), "--json"]) == 4
-    told = capsys.readouterr()
-    assert "ZeroDivisionError" in json.loads(told.out)["error"]
-    assert f"ZeroDivisionError: of {job}" in told.err
+    printed = capsys.readouterr()
+    start = f"{UNEXPECTED} (ZeroDivisionError: of {job})"
+    assert json.loads(printed.out)["error"].startswith(start)
+    assert "Traceback" in printed.err and f"phifleet: {start}" in printed.err
 
 
-def test_an_output_that_holds_something_else_is_refused_untouched(
+def test_an_output_with_other_files_is_an_error_and_stays_as_it_is(
     job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -183,16 +222,16 @@ def test_a_missing_job_file_ends_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert "no-such-job.yaml" in capsys.readouterr().err
 
 
-def test_status_and_verify_of_nothing_say_so(
+def test_status_and_verify_of_an_empty_directory_fail(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status", str(tmp_path)]) == 2
-    assert "holds no run of phifleet" in capsys.readouterr().err
+    assert "does not contain a phifleet run: _run/job.json is missing" in capsys.readouterr().err
     assert main(["verify", str(tmp_path)]) == 1
     assert "nothing was indexed" in capsys.readouterr().out
 
 
-def test_model_says_where_the_built_in_model_lies(
+def test_model_prints_the_path_of_the_built_in_model(
     tiny_model: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["model", "tiny-random", "--json"]) == 0
@@ -206,9 +245,10 @@ def test_model_says_where_the_built_in_model_lies(
 @pytest.mark.parametrize(
     "limit", ["limits.max_cost_usd=5", "limits.deadline=2030-01-31T18:00Z", "metrics.pushgateway=x"]
 )
-def test_a_limit_that_no_run_keeps_is_refused(
+def test_a_limit_that_is_not_enforced_is_an_error(
     job: Path, capsys: pytest.CaptureFixture[str], limit: str
 ) -> None:
     assert main(["run", str(job), "--set", limit]) == 2
-    assert f"{limit.partition('=')[0]}: got " in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert f"{limit.partition('=')[0]}: got " in message and "does not enforce" in message
     assert not (job.parent / "out").exists()

@@ -1,4 +1,4 @@
-"""The demo's corpus, and what it says of the answers."""
+"""The demo's corpus, and how it scores and shows the answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from jobs.demo import PLANTED, checked_answers, demo_job, show_answers, verdict, write_corpus
+from jobs.demo import PLANTED, checked_answers, demo_job, score_lines, show_answers, write_corpus
 from pipelines.tasks.kinds import NOT_STATED
 from pipelines.tiny import rules
 
@@ -27,7 +27,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return rows
 
 
-def test_the_demo_goes_into_a_directory_of_any_name(tmp_path: Path) -> None:
+def test_the_demo_can_write_to_a_directory_of_any_name(tmp_path: Path) -> None:
     directory = tmp_path / "run #2: ${HOME}"
     spec = demo_job(directory).spec
     assert spec.input.path == str(directory / "corpus")
@@ -36,7 +36,7 @@ def test_the_demo_goes_into_a_directory_of_any_name(tmp_path: Path) -> None:
 
 @pytest.fixture
 def answered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The demo's OUTPUT where every answer is right."""
+    """Return the rows of the demo's OUTPUT as if every answer were correct."""
     return [_answered(row) for row in copy.deepcopy(rows)]
 
 
@@ -73,7 +73,7 @@ def _quotes(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [{"text": line, "start": start, "end": start + len(line), "verified": True}]
 
 
-def test_facts_stand_in_the_texts_as_the_corpus_says(rows: list[dict[str, Any]]) -> None:
+def test_the_column_planted_has_the_facts_in_the_texts(rows: list[dict[str, Any]]) -> None:
     topics = pydoc_data.topics.topics
     assert [row["topic"] for row in rows] == sorted(topics)
     for row in rows:
@@ -92,7 +92,7 @@ def test_the_corpus_is_the_same_each_time(tmp_path: Path, rows: list[dict[str, A
     assert pq.read_table(tmp_path / "again.parquet").to_pylist() == rows
 
 
-def test_right_answers_are_counted_as_right(
+def test_correct_answers_are_counted_as_correct(
     rows: list[dict[str, Any]], answered: list[dict[str, Any]]
 ) -> None:
     facts = sum(value is not None for row in rows for value in row["planted"].values())
@@ -100,10 +100,10 @@ def test_right_answers_are_counted_as_right(
         row["planted"][name] is not None for row in rows for name in PLANTED if name != "kind"
     )
     absent = len(rows) * len(PLANTED) - facts
-    assert verdict([each for row in answered for each in checked_answers(row)]) == [
-        f"planted facts found: {facts} of {facts}; "
-        f"said to be absent where none is: {absent} of {absent}",
-        f"quotes verified: {quotes} of {quotes}",
+    assert score_lines([answer for row in answered for answer in checked_answers(row)]) == [
+        f"inserted facts answered correctly: {facts} of {facts}; "
+        f"absent facts reported as absent: {absent} of {absent}",
+        f"quotes found in the text: {quotes} of {quotes}",
     ]
 
 
@@ -121,18 +121,18 @@ def test_right_answers_are_counted_as_right(
 def test_a_wrong_answer_is_counted_as_wrong(
     answered: list[dict[str, Any]], name: str, column: dict[str, Any]
 ) -> None:
-    row = next(each for each in answered if each["planted"][name] is not None)
+    row = next(row for row in answered if row["planted"][name] is not None)
     row["record" if name == "version" else name] |= column
-    wrong = [each.name for each in checked_answers(row) if not each.right]
+    wrong = [answer.name for answer in checked_answers(row) if not answer.correct]
     assert wrong == [name]
 
 
-def test_a_quote_that_is_not_in_the_text_is_counted(answered: list[dict[str, Any]]) -> None:
-    row = next(each for each in answered if each["planted"]["owner"] is not None)
+def test_a_quote_that_is_not_in_the_text_is_not_found(answered: list[dict[str, Any]]) -> None:
+    row = next(row for row in answered if row["planted"]["owner"] is not None)
     row["owner"]["quotes"][0] |= {"verified": False, "start": None, "end": None}
-    quotes = [each.quote for each in checked_answers(row) if each.quote]
-    found = verdict(list(checked_answers(row)))[1]
-    assert found == f"quotes verified: {len(quotes) - 1} of {len(quotes)}"
+    quotes = [answer.quote for answer in checked_answers(row) if answer.quote]
+    *_, line = score_lines(list(checked_answers(row)))
+    assert line == f"quotes found in the text: {len(quotes) - 1} of {len(quotes)}"
 
 
 def test_the_table_shows_answers_with_their_quotes(
@@ -145,11 +145,12 @@ def test_the_table_shows_answers_with_their_quotes(
     first = answered[0]
     for quote in (*first["owner"]["quotes"], *first["record"]["quotes"]):
         assert quote["text"] in shown and f"{quote['start']:,}" in shown
-    assert f"{len(answered)} documents" in shown and "planted facts found: " in shown
+    assert f"3 of {len(answered)} documents" in shown
+    assert "inserted facts answered correctly: " in shown
 
 
-def test_a_narrow_terminal_loses_no_answer(tmp_path: Path, answered: list[dict[str, Any]]) -> None:
-    row = next(each for each in answered if each["planted"]["code"] is not None)
+def test_a_narrow_terminal_cuts_no_answer(tmp_path: Path, answered: list[dict[str, Any]]) -> None:
+    row = next(row for row in answered if row["planted"]["code"] is not None)
     row["summary"]["text"] = "Values [/of] :smile: lists"
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "part-000000.parquet")
     screen = io.StringIO()

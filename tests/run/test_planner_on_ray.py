@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from here import in_process_run
 
-from jobs.run import Stopped, _signals_stop
+from jobs.control import Stopped, stop_on_signals
 from pipelines.corpus.files import SourceFile
 from pipelines.documents import MAX_TEXT_BYTES
 from pipelines.errors import InputError, UnreadableFile
@@ -90,5 +90,5 @@ def test_a_signal_is_handled_while_ray_reads_files(monkeypatch: pytest.MonkeyPat
     spec = InputSpec(path="corpus")
     large = SourceFile("corpus/a.parquet", SMALL_CORPUS_BYTES + 1, "")
     threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    with pytest.raises(Stopped, match="SIGTERM"), _signals_stop():
+    with pytest.raises(Stopped, match="SIGTERM"), stop_on_signals():
         unreadable_files(spec, [large])

@@ -84,5 +84,5 @@ def test_all_other_documents_are_answered_once(poisoned: PoisonedRun) -> None:
 
 
 def test_the_number_of_engine_restarts_is_bounded(poisoned: PoisonedRun) -> None:
-    restarts = int(re.findall(r"engines that died: (\d+)", poisoned.run.stderr)[-1])
+    restarts = int(re.findall(r"engine restarts: (\d+)", poisoned.run.stderr)[-1])
     assert len(poisoned.killers) <= restarts <= 4 * len(poisoned.killers)

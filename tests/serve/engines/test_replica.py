@@ -16,7 +16,7 @@ import yaml
 from endpoints import TASKS, prepared_endpoint
 from fakes import FakeEngine
 
-from jobs.show import show
+from jobs.show import preview_document
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.documents import DocumentResult
 from pipelines.engine.config import EngineConfig
@@ -116,7 +116,7 @@ async def test_the_engine_is_asked_exactly_what_a_job_asks(
         "tasks": TASKS,
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-    shown = show(prepare_job(load_job(tmp_path / "job.yaml")), "d")
+    shown = preview_document(prepare_job(load_job(tmp_path / "job.yaml")), "d")
     tag, _ = await replica.answer(work_of(offer, text))
     assert tag == OK
     # beside those about passages the engine is asked to combine what they said

@@ -1,0 +1,170 @@
+"""Process control of a run: signals, fencing, and the one clean-up at its end.
+
+Knows leases, attempts and the log file; nothing of what a run computes, and prints nothing itself.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from pipelines.errors import Fenced, PhifleetError, StorageError
+from pipelines.ledger.attempts import Attempts
+from pipelines.ledger.lease import Lease
+from pipelines.run.signals import STOPPING, StopRequests, end_at_once
+
+LEASE_POLL_SECONDS = 2.0
+"""Time between two checks of whether another driver has acquired the lease."""
+Result = TypeVar("Result")
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM asked this process to stop; the argument is the signal's name.
+
+    Not an `Exception`, so that no handler of errors catches it on its way to the command line.
+    """
+
+
+class Notices(Protocol):
+    """Receives what a clean-up has to report to the user."""
+
+    def print_stopped(self, stopped: Stopped) -> None:
+        """Report that a signal stops the run; called before the clean-up, which takes seconds."""
+
+    def print_log_not_stored(self, log: Path, error: PhifleetError) -> None:
+        """Report that the log could not be copied to OUTPUT and remains at `log`."""
+
+
+@dataclass
+class CleanUp:
+    """The clean-up of one run: releases the cluster, the attempts and the log.
+
+    Set `lease` once the run holds one: without it, no attempts or log belong to the run.
+    """
+
+    leave_cluster: Callable[[], None]
+    log: Path
+    notices: Notices
+    lease: Lease | None = None
+
+    @contextmanager
+    def at_end(self) -> Iterator[None]:
+        """Clean up when the block ends, whether it returned or raised.
+
+        The steps, in order: report a stop by a signal; leave the cluster and then, if the block
+        raised, delete the records of attempts; copy the log to a remote OUTPUT. Each runs once,
+        even if an earlier one raises; attempts are kept if the cluster could not be left.
+        """
+        with ExitStack() as steps:
+            # an ExitStack runs its steps in reverse order
+            steps.callback(self._store_log)
+            steps.push(self._leave)
+            steps.push(self._report_stop)
+            yield
+
+    def _report_stop(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Stopped):
+            self.notices.print_stopped(error)
+
+    def _leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.leave_cluster()
+        if error is not None and self.lease is not None:
+            # the workers were ended by this driver: no document is to blame for their attempts
+            with suppress(StorageError):
+                Attempts(self.lease.storage, self.lease.generation).end_all()
+
+    def _store_log(self) -> None:
+        """Copy the log to a remote OUTPUT, unless another driver has acquired the lease."""
+        if self.lease is None or self.lease.storage.local:
+            return
+        try:
+            self.lease.check()
+            self.lease.storage.write("_run/log", self.log.read_bytes())
+        except (StorageError, Fenced) as error:
+            self.notices.print_log_not_stored(self.log, error)
+
+
+@contextmanager
+def in_background(compute: Callable[[], Result]) -> Iterator[Future[Result]]:
+    """Call `compute` in another thread during the block and yield the future of its result.
+
+    Does not wait for `compute` if the block ends first.
+    """
+    executor = ThreadPoolExecutor(1, "background")
+    try:
+        yield executor.submit(compute)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise `Stopped` in the block, in the main thread, on the first SIGINT or SIGTERM.
+
+    A second signal, more than a second later, ends the process at once. The handlers from before
+    the block are restored after it.
+    """
+    requests = StopRequests()
+
+    def stop(number: signal.Signals) -> None:
+        requests.handle(end_at_once)
+        raise Stopped(number.name)
+
+    handlers = [(number, signal.getsignal(number)) for number in STOPPING]
+    requests.handle(stop)
+    try:
+        yield
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stop_on_fencing(lease: Lease, poll_seconds: float = LEASE_POLL_SECONDS) -> Iterator[None]:
+    """Stop the block once another driver has acquired the lease, and raise Fenced from it.
+
+    Checks the lease every `poll_seconds` in a thread, which sends this process SIGTERM: the block
+    may be waiting for Ray. Use it inside `stop_on_signals`.
+    """
+    fenced: list[Fenced] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(poll_seconds):
+            try:
+                lease.check()
+            except Fenced as error:
+                fenced.append(error)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                return
+            except StorageError:
+                continue  # if the fault persists, the next commit reports it
+
+    watcher = threading.Thread(target=watch, name="lease", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Stopped:
+        if fenced:
+            raise fenced[0] from None
+        raise
+    finally:
+        ended.set()
+        watcher.join()

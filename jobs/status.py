@@ -1,0 +1,38 @@
+"""`phifleet status`: the progress of a run, from its ledger alone. Needs no cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.errors import OutputError
+from pipelines.ledger.ledger import Ledger
+from pipelines.storage import Storage
+
+
+def run_status(output: str) -> dict[str, Any]:
+    """Return what `phifleet status` prints about the run in `output`, a directory or URL.
+
+    `documents` and `units` count what is planned so far, `documents_done` and `units_done` what is
+    committed. Raises OutputError if there is no run, StorageError.
+    """
+    ledger = Ledger(Storage(output))
+    job = ledger.job()
+    if job is None:
+        raise OutputError(
+            f"{output} does not contain a phifleet run: _run/job.json is missing. Pass the "
+            "output.path of a job that has been started"
+        )
+    committed = ledger.committed()
+    units = [unit for plan in ledger.plans() for unit in plan.units]
+    done = [unit for unit in units if unit.number in committed]
+    return {
+        "run": job["source"].get("name", "phifleet"),
+        "status": "done" if ledger.manifest() and len(done) == len(units) else "unfinished",
+        "documents": sum(unit.rows for unit in units),
+        "documents_done": sum(unit.rows for unit in done),
+        "units": len(units),
+        "units_done": len(done),
+        "model": job["model"],
+        "revision": job["revision"],
+        "fingerprint": job["fingerprint"],
+    }

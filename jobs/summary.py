@@ -1,0 +1,126 @@
+"""What a run prints besides its live view: notices, the summary, and the JSON result.
+
+Knows the screen and the manifest; nothing of Ray, signals or storage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from jobs.control import Stopped
+from jobs.live import format_duration
+from pipelines.errors import PhifleetError
+from pipelines.job.spec import JobSpec
+from pipelines.models.resolve import Model
+from pipelines.run.screen import Screen
+
+
+@dataclass(frozen=True, slots=True)
+class RunPrinter:
+    """Prints for people to standard error; with `as_json`, one JSON object to standard output."""
+
+    screen: Screen
+    spec: JobSpec
+    as_json: bool
+
+    def print_start(self, log: Path) -> None:
+        """Name the run and its log file, relative to the working directory if it is below it."""
+        shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
+        self._notice(f"phifleet run {self.spec.name}; the log is {shown}", one_line=True)
+
+    def print_model(self, model: Model) -> None:
+        """Warn of a model whose answers mean nothing."""
+        if model.random_weights:
+            self._notice(
+                f"model {model.name!r} has random weights: its answers mean nothing",
+                style="yellow",
+            )
+
+    def print_node_metrics(self, address: str) -> None:
+        """Name the Prometheus endpoint of a node of the cluster."""
+        self._notice(f"metrics of workers and engines: {address}", one_line=True)
+
+    def print_run_metrics(self, port: int) -> None:
+        """Name the Prometheus endpoint of this run's totals."""
+        self._notice(f"metrics of the run: http://127.0.0.1:{port}/metrics")
+
+    def print_stopped(self, stopped: Stopped) -> None:
+        """Report the signal that stops the run."""
+        self._notice(
+            f"stopped by {stopped}. Committed work is kept; run the same command to resume",
+            style="yellow",
+        )
+
+    def print_log_not_stored(self, log: Path, error: PhifleetError) -> None:
+        """Report that the log could not be copied to OUTPUT and remains at `log`."""
+        self._notice(
+            f"the log is not copied to OUTPUT and remains at {log}: {error}",
+            style="yellow",
+            one_line=True,
+        )
+
+    def print_failure(self, message: str) -> None:
+        """Report an error after which the process ends without leaving its blocks."""
+        self.screen.end_views()
+        self._result({"status": "failed", "error": message})
+        self._notice(f"phifleet: {message}", one_line=True)
+
+    def print_stopped_result(self) -> None:
+        """Print the JSON result of a run that a signal stopped."""
+        self._result({"run": self.spec.name, "status": "stopped"})
+
+    def print_finished(self, manifest: Mapping[str, Any]) -> None:
+        """Print the summary of a finished run, or its manifest without the files as JSON."""
+        if self.as_json:
+            self._result({key: value for key, value in manifest.items() if key != "files"})
+        else:
+            self.screen.console.print(summary_table(manifest, self.spec))
+
+    def _notice(self, text: str, style: str | None = None, *, one_line: bool = False) -> None:
+        # a path or URL that is broken over two lines cannot be copied
+        self.screen.console.print(text, style=style, soft_wrap=one_line)
+
+    def _result(self, result: Mapping[str, Any]) -> None:
+        if self.as_json:
+            print(json.dumps(result), file=self.screen.results)
+
+
+def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
+    """Return the summary of a finished run: a label and a text in each row."""
+    reuse = manifest["cached_prompt_tokens"] / max(1, manifest["prompt_tokens"])
+    reasons = ", ".join(f"{n} {why}" for why, n in manifest["dead_letter_reasons"].items())
+    table = Table.grid(padding=(0, 2))
+    table.add_row("answered", f"{manifest['answered']:,} of {manifest['documents']:,} documents")
+    table.add_row(
+        "dead letters",
+        f"{manifest['dead_letters']:,}" + (f" (reasons: {reasons})" if reasons else ""),
+    )
+    table.add_row(
+        "tokens",
+        f"{manifest['prompt_tokens']:,} in prompts ({reuse:.0%} from the prefix cache), "
+        f"{manifest['output_tokens']:,} generated",
+    )
+    table.add_row(
+        "time",
+        f"{format_duration(manifest['wall_seconds'])} in total; engine start "
+        f"{manifest['engine_start_seconds']:.0f} s, then {manifest['steady_seconds']:.1f} s at "
+        f"{manifest['tokens_per_second']:,.0f} tokens/s",
+    )
+    table.add_row("answers", spec.output.path)
+    for reason in manifest["skipped_files"]:
+        table.add_row(Text("skipped", style="yellow"), reason)
+    if manifest["status"] != "done":
+        limit = spec.limits.max_dead_letter_fraction
+        table.add_row(
+            Text("too many", style="red"),
+            f"dead letters: their share is above limits.max_dead_letter_fraction ({limit:.0%}); "
+            f"the reasons are in {spec.output.path.rstrip('/')}/_errors/",
+        )
+    return table

@@ -1,0 +1,118 @@
+"""Texts of the command line's help: examples, an example job file, exit codes. Knows no code."""
+
+from __future__ import annotations
+
+FIRST_STEPS = """\
+first steps:
+  phifleet demo                           # a complete run of a small corpus
+  phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
+  phifleet run job.yaml                   # run the job, or resume it
+  phifleet status answers/                # how much is done
+  phifleet verify answers/                # is every document there exactly once?
+  phifleet COMMAND --help                 # options, examples, exit codes
+"""
+
+JOB_EXAMPLE = """\
+example of a job file (job.yaml):
+  input:  {path: corpus/, id_column: doc_id, text_column: text, keep_columns: [title]}
+  output: {path: answers/}                             # a directory, or s3://...
+  model:  {name: microsoft/Phi-3-mini-128k-instruct}   # or a path, or `tiny`
+  tasks:                                               # about every document
+    - {name: summary, kind: summarize, max_words: 120}
+    - {name: topic, kind: classify, labels: [risk, earnings, other]}
+    - {name: facts, kind: extract, fields: {company: string, risks: [string]}}
+    - {name: auditor, kind: ask, question: "Who audited the statements?"}
+"""
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  done, but with more dead letters than limits.max_dead_letter_fraction allows
+  2  the job file, the input, OUTPUT or the model is wrong
+  3  stopped by a signal, or another run took over OUTPUT
+  4  the cluster, an engine, the storage or phifleet itself failed
+After 3 and 4, run the same command again to resume. Committed work is not repeated.
+"""
+
+RUN = f"""\
+examples:
+  phifleet run job.yaml
+  phifleet run job.yaml --set tasks.0.max_words=80 --set output.path=shorter/
+  phifleet run job.yaml --json > result.json   # progress goes to standard error
+
+OUTPUT is the job's output.path. Answers are Parquet files in OUTPUT; documents
+that could not be answered ("dead letters") are in OUTPUT/_errors/ with a reason.
+
+The run joins the Ray cluster that RAY_ADDRESS names; if it is not set, Ray is
+started on this machine. Ctrl-C stops the run. The same command resumes it, also
+after a crash.
+
+{JOB_EXAMPLE}
+{EXIT_CODES}"""
+
+DEMO = f"""\
+examples:
+  phifleet demo
+  phifleet demo --output /tmp/demo
+
+The corpus is the 79 texts of the Python reference with facts inserted, so that
+the answers can be checked. At the end it prints some answers and how many are
+correct.
+
+{EXIT_CODES}"""
+
+STATUS = """\
+examples:
+  phifleet status answers/
+  phifleet status s3://results/filings-digest/ --json
+
+Counts documents and units (batches of documents) from the records in OUTPUT/_run;
+works during a run and on any machine that can read OUTPUT. The status is `done`
+or `unfinished`.
+
+exit codes:
+  0  the status was printed
+  2  OUTPUT does not contain a phifleet run
+  4  the storage failed
+"""
+
+VERIFY = """\
+example:
+  phifleet verify answers/
+
+Compares the index of the input with the answers and the dead letters, and every
+file with its checksum. Reads all of OUTPUT.
+
+exit codes:
+  0  complete: every document is answered or a dead letter, and every file intact
+  1  incomplete or damaged: the problems are listed
+  4  the storage failed
+"""
+
+SHOW = """\
+examples:
+  phifleet show job.yaml --id 10-K-2021
+  phifleet show job.yaml --id 10-K-2021 --json   # also the prompts' token ids
+
+Prints the document's length in tokens, how it is read (in a single pass, in
+chunks, ...), the pool of engines that reads it, and the prompt of each task and
+chunk. Starts no engine.
+
+exit codes:
+  0  the prompts were printed
+  2  the job file, the input or the model is wrong, or no document has this id
+  4  the storage failed
+"""
+
+MODEL = """\
+examples:
+  phifleet model microsoft/Phi-3-mini-128k-instruct
+  phifleet model tiny --json
+
+Use it to fill a cache or a container image before a run. `tiny` is part of
+phifleet.
+
+exit codes:
+  0  the path was printed
+  2  the model does not exist or cannot be used
+"""
