@@ -95,7 +95,7 @@ def _new_key(options: argparse.Namespace) -> int:
         return 0
     print(key)
     print(
-        f"Give this key to {options.new_key}; it is not stored, and cannot be shown again. "
+        f"Give this key to {options.new_key!r}; it is not stored, and cannot be shown again. "
         f"Add this line to the file of API keys:\n{line}",
         file=sys.stderr,
     )

@@ -165,7 +165,7 @@ def test_on_a_cluster_that_is_joined_it_says_what_it_waits_for_and_leaves_nothin
         first.send_signal(signal.SIGTERM)
         _, rest = first.communicate(timeout=60)
         apps = httpx.get(f"{address}/api/serve/applications/").json()["applications"]
-    assert "the cluster runs demo, demo-short already" in refused[0]
+    assert "the cluster already runs the applications demo, demo-short" in refused[0]
     assert "which answers at /" in refused[1]
     assert f"listens at 127.0.0.1, port {port}, and not at" in refused[2]
     assert first.returncode == 0, rest
