@@ -30,7 +30,7 @@ from serve.engines.completions import Completions, WorkRejected
 from serve.engines.completions import parse_usage as completion_usage
 from serve.engines.load import LoadLimiter, Overloaded
 from serve.engines.offer import PreparedEndpoint
-from serve.events import event, gathered
+from serve.events import batched_events, event
 from serve.spec import ServeSpec
 from serve.wire import answers_json, chunk_event, error_json, usage_json
 
@@ -124,7 +124,7 @@ class EngineReplica:
         used: list[Usage] = []
         try:
             with self._held(work), _ending_with_the_engine():
-                events = gathered(self._events(work, used.append), lambda: self._streams)
+                events = batched_events(self._events(work, used.append), lambda: self._streams)
                 begun = _progress(work, 0)
                 async with aclosing(events):
                     async for together in events:
