@@ -183,7 +183,7 @@ def error_json(
 
 
 def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return the answers by task name as JSON, each with the fields of its column in a job's output.
+    """Return the answers by task name as JSON, with the fields of their columns in a job's output.
 
     `answers` are in the order of `tasks`. A task that failed has the reason as `message`.
     """
