@@ -150,7 +150,8 @@ class PreparedEndpoint:
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
             raise SpecError(
-                f"tasks: each name may occur only once in a request; got {', '.join(sorted(names))}"
+                f"tasks: a name occurs twice in {', '.join(sorted(names))}; give each task of a "
+                "request a name of its own"
             )
         return specs
 
