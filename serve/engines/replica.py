@@ -271,10 +271,10 @@ def _progress(work: ReplicaRequest, read: int) -> str:
 
 
 def _body(work: ReplicaRequest, tasks: TaskSet, result: DocumentResult) -> dict[str, Any]:
-    """Return the answer's body. Raises WorkRejected if no task of the document was answered."""
+    """Return the answer's body. Raises WorkRejected if the document was not read at all."""
     if result.problem:
-        told = error_json(result.problem.message, "invalid_request_error", result.problem.reason)
-        raise WorkRejected(422, told)
+        body = error_json(result.problem.message, "invalid_request_error", result.problem.reason)
+        raise WorkRejected(422, body)
     return {
         "id": work.request_id,
         "answers": answers_json(tasks.all, result.answers),
