@@ -254,7 +254,9 @@ def test_errors_of_a_front_are_in_the_announced_log(served: Served) -> None:
     log_path = re.search(r"the log is (\S+)", screen)
     assert log_path is not None, screen
     until = time.monotonic() + 30
-    while "keys.yaml: not read" not in (log := Path(log_path[1]).read_text()):
+    while "keys.yaml: cannot read the changed file of keys" not in (
+        log := Path(log_path[1]).read_text()
+    ):
         assert time.monotonic() < until, log
         time.sleep(1)
 
