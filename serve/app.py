@@ -1,7 +1,16 @@
-"""The endpoint as an application of Ray Serve: `serve.app:build` with a serve file as arguments. On
-one machine the front and the pools are applications of their own.
+"""The endpoint as Ray Serve applications: an HTTP front, and one pool of engines for each kind.
 
-One deployment answers HTTP (`front`), one holds the engines of each pool.
+A client's request reaches the *front*, a Ray Serve deployment of FastAPI processes without an
+engine. It checks the request and its API key, and chooses a pool. A *pool* is a Ray Serve
+deployment whose replicas own one engine each: `short` for prompts within the model's short rope
+factors, `long` for longer ones. The front sends the request to a replica of that pool and returns
+its answer. Ray Serve starts and stops a pool's replicas by the prompt tokens that wait for them.
+
+On Kubernetes, `build` puts all deployments into one application (`import_path: serve.app:build`, a
+serve file as its arguments), which KubeRay deploys and Ray Serve updates in place. On one machine,
+`applications` makes the front and each pool separate applications, so that they can be deleted one
+after the other: Ray Serve deletes all deployments of an application at once, and a front that loses
+its pools at that moment could not answer the requests that it has accepted.
 """
 
 from __future__ import annotations
@@ -30,67 +39,88 @@ from serve.routes.feedback import FeedbackWriter, feedback_storage
 from serve.spec import PoolReplicas, ServeSpec, parse_serve
 
 FRONT = "front"
-AppOf = Callable[[str, str], str]
-"""The application of a pool, by the front's and the pool's name."""
-# What a request is about stands in no log.
+"""The name of the deployment that answers HTTP."""
+ApplicationNamer = Callable[[str, str], str]
+"""Returns the name of a pool's application, from the front's application and the pool's name."""
 LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
-# Far more than an engine runs: what one cannot take it refuses itself, by tokens.
-_MOST_REQUESTS = 2048
+"""Ray Serve's log settings. The access log is off, because it would hold what clients send."""
+# More than one engine runs concurrently, so that Ray Serve never queues requests itself: an engine
+# limits its load by prompt tokens (serve/engines/load.py).
+_MAX_ONGOING_REQUESTS = 2048
 _READY_SECONDS, _READY_WAIT_SECONDS = 1.0, 5.0
 _LOGGER = logging.getLogger("ray.serve")
 
 
 def build(arguments: Mapping[str, Any]) -> Any:
-    """The application of a serve file's plain data. Raises SpecError."""
+    """Return one Ray Serve application with the front and all pools.
+
+    `arguments` is the plain data of a serve file; `keys.file` is required. Raises SpecError if it
+    is invalid, or if HAProxy's timeouts in this process's environment are shorter than its limits.
+    """
     spec = parse_serve(arguments)
     if spec.keys.file is None:
-        raise SpecError("keys.file: missing, must be given: only `phifleet serve` makes a key")
+        raise SpecError(
+            "keys.file: missing, must name a file of API keys; only the command `phifleet serve` "
+            "can make a key itself"
+        )
     check_haproxy_timeouts(spec, os.environ)
     spec = PreparedEndpoint(spec).pinned
-    return _front_deployment(spec, (), _together).bind(*_pools(spec).values())
+    return _front_deployment(spec, (), _same_application).bind(*_pools(spec).values())
 
 
 def applications(spec: ServeSpec, keys: tuple[ApiKey, ...]) -> dict[str, Any]:
-    """The front, with keys beside those of the file, and each pool as an application of its own, by
-    name, the front first. Ray Serve ends all that is in an application at once; of these the front
-    can be ended first, and asks the pools until it has answered what it accepted."""
+    """Return the front and each pool as separate Ray Serve applications, by name, the front first.
+
+    The front accepts `keys` in addition to those of the file `keys.file`. With separate
+    applications the caller can delete the front first: it keeps using the pools until it has
+    answered the requests that it accepted.
+    """
     spec = PreparedEndpoint(spec).pinned
-    door = _deployment(PassthroughIngress, name="door", ray_actor_options={"num_cpus": 0})
-    pools = {_apart(spec.name, name): door.bind(pool) for name, pool in _pools(spec).items()}
-    return {spec.name: _front_deployment(spec, keys, _apart).bind(), **pools}
+    ingress = _deployment(PassthroughIngress, name="door", ray_actor_options={"num_cpus": 0})
+    pools = {
+        _separate_application(spec.name, name): ingress.bind(pool)
+        for name, pool in _pools(spec).items()
+    }
+    return {spec.name: _front_deployment(spec, keys, _separate_application).bind(), **pools}
 
 
 class PassthroughIngress:
-    """What a pool's own application begins with: Ray Serve has its own ways to where requests from
-    outside would come in, and here none do."""
+    """The ingress deployment of a pool's own application, which receives no requests.
+
+    Ray Serve treats the first deployment of an application as its entry for requests from outside.
+    An engine is not one: the front calls the pool's deployment directly, by its handle.
+    """
 
     def __init__(self, engines: Any) -> None:
-        """Their handle is all that there is to an application."""
+        """Take the handle of the pool, which makes the pool part of the application."""
 
 
-def _together(app: str, pool: str) -> str:
+def _same_application(app: str, pool: str) -> str:
     return app
 
 
-def _apart(app: str, pool: str) -> str:
+def _separate_application(app: str, pool: str) -> str:
     return f"{app}-{pool}"
 
 
-def _front_deployment(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> Any:
+def _front_deployment(
+    spec: ServeSpec, keys: tuple[ApiKey, ...], application_of: ApplicationNamer
+) -> Any:
     from ray import serve
 
     def build_front() -> App:
-        return _front(spec, keys, app_of)
+        return _front(spec, keys, application_of)
 
     return _deployment(
-        # it is called where the front runs; only a function is known to be no application itself
+        # Ray Serve calls a function in the front's process, but takes other callables for an ASGI
+        # application
         serve.ingress(build_front)(),
         name=FRONT,
         num_replicas=spec.http.replicas,
-        max_ongoing_requests=_MOST_REQUESTS,
+        max_ongoing_requests=_MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=spec.limits.drain_seconds,
-        # it finds room beside an engine on the smallest machine; a cluster with nodes for it says
-        # so in `serveConfigV2`
+        # no CPU is reserved, so that the front fits on the smallest machine in addition to an
+        # engine; `serveConfigV2` sets the CPUs for a cluster with nodes for the front
         ray_actor_options={"num_cpus": 0},
     )
 
@@ -104,7 +134,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
 
     from serve.engines.routing import ROUTING_STATS_PERIOD_SECONDS, CapacityRouter
 
-    gpus = gpus_of(spec)
+    gpus = gpus_per_engine(spec)
     router: dict[str, Any] = {
         "request_router_class": CapacityRouter,
         "request_routing_stats_period_s": ROUTING_STATS_PERIOD_SECONDS,
@@ -112,7 +142,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
     deployment = _deployment(
         EngineReplica,
         name=name,
-        max_ongoing_requests=_MOST_REQUESTS,
+        max_ongoing_requests=_MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=spec.limits.drain_seconds,
         health_check_period_s=5,
         autoscaling_config=AutoscalingConfig(
@@ -121,7 +151,7 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
             look_back_period_s=30,
             upscale_delay_s=replicas.up_after_seconds,
             downscale_delay_s=replicas.down_after_seconds,
-            policy=AutoscalingPolicy(policy_function=scale_by_tokens),  # type: ignore[no-untyped-call]  # as Ray ships it
+            policy=AutoscalingPolicy(policy_function=scale_by_tokens),  # type: ignore[no-untyped-call]  # Ray has no types for it
         ),
         request_router_config=RequestRouterConfig(**router),
         ray_actor_options={"num_cpus": spec.compute.cpus_per_replica, "num_gpus": gpus},
@@ -130,32 +160,35 @@ def _pool(spec: ServeSpec, name: str, replicas: PoolReplicas) -> Any:
 
 
 def _deployment(target: Any, **options: Any) -> Any:
-    """Ray's types know only its use as a decorator."""
+    """Return `target` as a deployment. Ray's type hints cover only the use as a decorator."""
     from ray import serve
 
-    made: Any = serve.deployment(target, logging_config=LOGGING, **options)
-    return made
+    deployment: Any = serve.deployment(target, logging_config=LOGGING, **options)
+    return deployment
 
 
-def gpus_of(spec: ServeSpec) -> float:
-    """GPUs of one engine: what the file says, or as many as it is spread over where there are
-    any."""
-    wanted = spec.compute.gpus_per_replica
-    if wanted != "auto":
-        return float(wanted)
+def gpus_per_engine(spec: ServeSpec) -> float:
+    """Return the GPUs that Ray reserves for one engine.
+
+    This is `compute.gpus_per_replica`; for `auto` it is `compute.tensor_parallel` if the cluster
+    has GPUs, and 0 if it has none.
+    """
+    gpus = spec.compute.gpus_per_replica
+    if gpus != "auto":
+        return float(gpus)
     import ray
 
-    found = ray.cluster_resources() if ray.is_initialized() else {}  # type: ignore[no-untyped-call]  # as Ray ships it
-    return float(spec.compute.tensor_parallel) if found.get("GPU") else 0.0
+    resources = ray.cluster_resources() if ray.is_initialized() else {}  # type: ignore[no-untyped-call]  # Ray has no types for it
+    return float(spec.compute.tensor_parallel) if resources.get("GPU") else 0.0
 
 
-def _front(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> App:
-    """The ASGI application of a replica of the front, made there."""
+def _front(spec: ServeSpec, keys: tuple[ApiKey, ...], application_of: ApplicationNamer) -> App:
+    """Return the ASGI application of one front replica. Runs in that replica's process."""
     from ray import serve
 
-    offer = PreparedEndpoint(spec)
-    own = serve.get_replica_context().app_name
-    apps = {name: app_of(own, name) for name in offer.pools}
+    prepared = PreparedEndpoint(spec)
+    front_app = serve.get_replica_context().app_name
+    apps = {name: application_of(front_app, name) for name in prepared.pools}
     pools = {
         name: RayServePool(serve.get_deployment_handle(name, app)) for name, app in apps.items()
     }
@@ -164,48 +197,52 @@ def _front(spec: ServeSpec, keys: tuple[ApiKey, ...], app_of: AppOf) -> App:
     writer = FeedbackWriter(feedback_storage(spec.feedback.path)) if spec.feedback else None
     return make_app(
         EndpointContext(
-            prepared=offer,
+            prepared=prepared,
             pools=pools,
             keyring=Keyring(keys, file, _LOGGER.error),
             quota=Quota(1 / spec.http.replicas),
             record=metrics.request,
             first_token=metrics.first_token,
             feedback=writer,
-            ready=readiness({name: apps[name] for name in _always_there(spec)}),
+            ready=readiness({name: apps[name] for name in _permanent_pools(spec)}),
         )
     )
 
 
-def _always_there(spec: ServeSpec) -> list[str]:
-    """The pools that never end their last engine."""
+def _permanent_pools(spec: ServeSpec) -> list[str]:
+    """Return the pools that are never scaled down to zero engines."""
     return [name for name, replicas in spec.pools.by_name.items() if replicas.min > 0]
 
 
 def readiness(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
-    """Why the endpoint is not ready: one of these pools, each with its application, has no engine.
-    Ray Serve is asked at most once a second, and once at a time: it may not answer for as long as
-    its head is away."""
-    began = float("-inf")
-    looking: asyncio.Task[str | None] | None = None
+    """Return an async function that returns None if the endpoint is ready, else the reason.
 
-    def look() -> str | None:
+    `apps` maps pools to their applications. The endpoint is ready if each of these pools has a
+    running engine. Ray Serve's status is requested at most once a second, and never twice
+    concurrently, because it does not answer while the head node is unreachable; after 5 s without
+    an answer the endpoint is reported as not ready.
+    """
+    began = float("-inf")
+    lookup: asyncio.Task[str | None] | None = None
+
+    def look_up() -> str | None:
         from ray import serve
 
-        found = serve.status().applications
-        missing = [name for name, app in apps.items() if not _has_engine(found.get(app), name)]
+        status = serve.status().applications
+        missing = [name for name, app in apps.items() if not _has_engine(status.get(app), name)]
         return f"no engine yet in: {', '.join(missing)}" if missing else None
 
     async def ready() -> str | None:
-        nonlocal began, looking
-        if looking is None or (looking.done() and time.monotonic() - began > _READY_SECONDS):
+        nonlocal began, lookup
+        if lookup is None or (lookup.done() and time.monotonic() - began > _READY_SECONDS):
             began = time.monotonic()
-            looking = asyncio.create_task(asyncio.to_thread(look))
-            # what it raises is told to who still waits
-            looking.add_done_callback(lambda done: done.cancelled() or done.exception())
+            lookup = asyncio.create_task(asyncio.to_thread(look_up))
+            # read the exception even if every caller has timed out, or asyncio logs it as lost
+            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.wait_for(asyncio.shield(looking), _READY_WAIT_SECONDS)
+            return await asyncio.wait_for(asyncio.shield(lookup), _READY_WAIT_SECONDS)
         except TimeoutError:
-            return "Ray Serve does not tell which engines there are"
+            return f"Ray Serve did not report its engines within {_READY_WAIT_SECONDS:g} s"
 
     return ready
 

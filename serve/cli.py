@@ -1,4 +1,7 @@
-"""The command `phifleet serve`: the endpoint on this machine, until it is stopped."""
+"""The command `phifleet serve`: run the endpoint on this machine, or make an API key.
+
+`jobs.cli` finds this module by its entry point and calls `add`.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,40 @@ from typing import Any
 
 DEMO = Path(__file__).with_name("demo.yaml")
 EXAMPLE = """\
-a serve file (YAML); every section may be left out:
-  name: filings                                         # of the application and its metrics
+a serve file (YAML); every section is optional:
+  name: filings                                         # name of the application and its metrics
   model: {name: microsoft/Phi-3-mini-128k-instruct}     # or a local path, or the built-in `tiny`
-  tasks:                                                # what requests may ask for by name
+  tasks:                                                # tasks that a request can name
     - {name: summary, kind: summarize, max_words: 120}
     - {name: auditor, kind: ask, question: "Who audited the statements?"}
-  pools:                                                # engines; without `long`, what `short`
-    short: {min: 1, max: 4}                             # does not hold is read in chunks
+  pools:                                                # minimum and maximum number of engines
+    short: {min: 1, max: 4}                             # documents of up to 4,096 tokens
     long:  {min: 0, max: 2, up_after_seconds: 10, down_after_seconds: 120}
-  keys:  {file: keys.yaml}                              # beside this file; without it, a key is
-                                                        # made and shown once
-  feedback: {path: feedback/}                           # Parquet, input for a job; or s3://...
+                                                        # without `long`, a longer document is
+                                                        # read in chunks by the pool `short`
+  keys:  {file: keys.yaml}                              # relative to the serve file; without it,
+                                                        # a new key is made and shown once
+  feedback: {path: feedback/}                           # a directory for Parquet files, or s3://...
   long_documents: {strategy: auto}                      # as in a job file
-these are the defaults of what else there is:
+other sections and their defaults:
   compute: {gpus_per_replica: auto, cpus_per_replica: 1, tensor_parallel: 1}
   http:    {host: 127.0.0.1, port: 8000, replicas: 1, cors_origins: []}
-  limits:                                               # the most of one request, and of an engine
+  limits:                                               # per request; the last two per engine
     {body_bytes: 8388608, text_characters: 4000000, tasks: 16, schema_depth: 8, output_tokens: 4096,
      request_seconds: 600, body_seconds: 60, outstanding_share: 2, long_model_len: null}
 
-the file of keys is read again whenever it changes:
+the file of API keys is read again when it changes:
   keys:
     - {name: alice, sha256: 3a7f..., requests_per_minute: 60, tokens_per_minute: 200000}
 """
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command. `command(name, does, text, more)` makes a parser of the command line."""
+    """Add the command `serve` and its options to the command line.
+
+    `command(name, function, help, epilog)` adds a subcommand that calls `function(options)` for its
+    exit code, and returns its parser.
+    """
     parser = command("serve", _serve, "answer requests for single documents over HTTP", EXAMPLE)
     parser.add_argument(
         "serve",
@@ -46,7 +55,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         nargs="?",
         default=DEMO,
         metavar="SERVE",
-        help="the serve file (default: some tasks for the built-in model, on a CPU)",
+        help="the serve file (default: a demo with four tasks and the built-in model, on a CPU)",
     )
     parser.add_argument(
         "--set",
@@ -54,12 +63,12 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="override a key of the serve file, e.g. http.port=8080",
+        help="override a key of the serve file, e.g. http.port=8080; can be repeated",
     )
     parser.add_argument(
         "--new-key",
         metavar="NAME",
-        help="make a key, show it once with its line for the file of keys, and do no more",
+        help="print a new API key and its line for the file of API keys, and exit",
     )
 
 
@@ -70,9 +79,9 @@ def _serve(options: argparse.Namespace) -> int:
     from serve.spec import load_serve
 
     spec = load_serve(options.serve, options.overrides)
-    # nobody's keys lie beside the example
-    beside = Path() if options.serve == DEMO else options.serve.parent
-    return serve_locally(spec, beside, as_json=options.json)
+    # a user's files are not in the directory of the installed demo
+    directory = Path() if options.serve == DEMO else options.serve.parent
+    return serve_locally(spec, directory, as_json=options.json)
 
 
 def _new_key(options: argparse.Namespace) -> int:
@@ -81,12 +90,13 @@ def _new_key(options: argparse.Namespace) -> int:
     key = new_key()
     line = key_line(options.new_key, key)
     if options.json:
-        told: dict[str, Any] = {"name": options.new_key, "key": key, "sha256": key_digest(key)}
-        print(json.dumps(told))
+        result: dict[str, Any] = {"name": options.new_key, "key": key, "sha256": key_digest(key)}
+        print(json.dumps(result))
         return 0
     print(key)
     print(
-        f"Give it to its owner: it is kept nowhere. The line for the file of keys:\n{line}",
+        f"Give this key to {options.new_key!r}; it is not stored, and cannot be shown again. "
+        f"Add this line to the file of API keys:\n{line}",
         file=sys.stderr,
     )
     return 0

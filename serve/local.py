@@ -1,8 +1,10 @@
-"""The endpoint on this machine: Ray started or joined, the application run, a key shown."""
+"""The endpoint on this machine: start or join Ray, run the applications, end them on a signal.
+
+`startup` waits until requests are answered, `announcement` prints the address and a key.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -11,46 +13,48 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import ClusterError, SpecError
 from pipelines.job.sections import Section
-from pipelines.run.cluster import join_cluster, leave_cluster, metrics_addresses
+from pipelines.run.cluster import join_cluster, leave_cluster
 from pipelines.run.screen import Screen, redirect_output
 from pipelines.run.signals import StopRequests, interrupt
 from serve.access.keys import ApiKey, key_digest, new_key, read_keys
+from serve.announcement import announce
 from serve.app import LOGGING, applications
-from serve.environment import FILES_OF_HAPROXY, settings_of
+from serve.environment import settings_of
 from serve.routes.feedback import feedback_storage
 from serve.spec import Feedback, Keys, ServeSpec
+from serve.startup import logs_hint, wait_until_reachable, wait_until_running
 
-_OWNER = "local"
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
-_LOOKED_EVERY_SECONDS, _HEARD_WITHIN_SECONDS = 0.5, 60
-# For how long a connection is held that asks nothing: whoever asks for the page may hold one.
-_KEPT_ALIVE_SECONDS = 20
-# For the line that shows how to ask.
-_TEXT = "Report.\\nauditor: Smith Sons"
-_TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
+# The name of the key that is made if the serve file names no file of keys.
+_GENERATED_KEY_NAME = "local"
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
+_POLL_SECONDS = 0.5
+# An idle connection is closed after this time; browsers keep one open for the page.
+_KEEP_ALIVE_SECONDS = 20
 
 
 def serve_locally(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
-    """Serve until a signal comes; then finish what was accepted, and stop. Raises SpecError,
-    ModelError, ClusterError."""
-    spec = _absolute(spec, directory)
+    """Run the endpoint until SIGINT or SIGTERM, finish the accepted requests, and return 0.
+
+    A relative `keys.file` is resolved against `directory`. A second signal ends the endpoint
+    without waiting for requests. Raises SpecError, ModelError, ClusterError.
+    """
+    spec = _with_absolute_paths(spec, directory)
     key = None if spec.keys.file else new_key()
     if spec.keys.file:
-        # the front reads them; what is wrong with them is known before an engine starts
+        # only the front uses the keys, but a mistake in the file is to be reported before Ray and
+        # the engines start
         read_keys(Path(spec.keys.file))
     requests = StopRequests()
     requests.handle(interrupt)
-    # a short path, which TMPDIR may not be
-    passing_on = Path(tempfile.mkdtemp(prefix="phifleet-", dir="/tmp"))
-    os.environ.update(settings_of(spec, passing_on, os.environ))
-    told_there = False
+    # in /tmp, not in TMPDIR: the path of a Unix socket has at most 107 bytes
+    haproxy_directory = Path(tempfile.mkdtemp(prefix="phifleet-", dir="/tmp"))
+    os.environ.update(settings_of(spec, haproxy_directory, os.environ))
+    keep_haproxy_files = False
     log = Path(tempfile.mkdtemp(prefix="phifleet-")) / "serve.log"
     with redirect_output(log) as screen:
         console = screen.console
@@ -61,12 +65,13 @@ def serve_locally(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
         except KeyboardInterrupt:
             console.print("stopped")
         except ClusterError:
-            told_there = True
+            # the error message names these files
+            keep_haproxy_files = True
             raise
         finally:
             leave_cluster()
-            if not told_there:
-                shutil.rmtree(passing_on, ignore_errors=True)
+            if not keep_haproxy_files:
+                shutil.rmtree(haproxy_directory, ignore_errors=True)
     return 0
 
 
@@ -75,37 +80,43 @@ def _serve(
 ) -> None:
     from ray import serve
 
-    keys = (ApiKey(name=_OWNER, sha256=key_digest(key)),) if key else ()
+    keys = (ApiKey(name=_GENERATED_KEY_NAME, sha256=key_digest(key)),) if key else ()
     apps = applications(spec, keys)
     targets = [
         serve.RunTarget(app, name, route_prefix="/" if name == spec.name else None)
         for name, app in apps.items()
     ]
-    _must_be_ours(spec, list(apps))
-    told = threading.Event()
+    _check_free(spec, list(apps))
+    stop = threading.Event()
     try:
-        _start_serve(spec)
+        _start_ray_serve(spec)
         _run(targets)
-        requests.handle(lambda _: told.set())
-        if not (_wait_until_ready(list(apps), told, screen) and _wait_until_heard(spec, told)):
-            # nobody was told of it; what waits for room in the cluster would be waited for
+        requests.handle(lambda _: stop.set())
+        if not (
+            wait_until_running(list(apps), stop, screen) and wait_until_reachable(spec.http, stop)
+        ):
+            # the address was never announced, so there are no requests to finish
             raise KeyboardInterrupt
-        _tell(spec, key, screen, as_json=as_json)
-        told.wait()
-        screen.console.print("finishing what was accepted; stop again to leave at once")
+        announce(spec, key, screen, as_json=as_json)
+        stop.wait()
+        screen.console.print("finishing accepted requests; interrupt again to stop at once")
         requests.handle(interrupt)
         _finish(*apps)
     except BaseException:
         requests.handle(interrupt)
-        # a cluster that was joined would go on with them; what this meets is not what went wrong
+        # a cluster that was joined would keep running the applications; an error here must not
+        # replace the one that is being raised
         with suppress(Exception):
-            _take_back(apps)
+            _delete(apps)
         raise
 
 
-def _start_serve(spec: ServeSpec) -> None:
-    """Raises ClusterError, and SpecError where the cluster's Ray Serve runs and listens elsewhere,
-    as it goes on to do."""
+def _start_ray_serve(spec: ServeSpec) -> None:
+    """Start Ray Serve on the cluster, or use the one that runs there.
+
+    Raises ClusterError if it does not start, and SpecError if a running one listens at another
+    address than `http`, which cannot be changed.
+    """
     from ray import serve
     from ray.serve.context import _get_global_client
 
@@ -113,26 +124,27 @@ def _start_serve(spec: ServeSpec) -> None:
     options = {
         "host": http.host,
         "port": http.port,
-        "keep_alive_timeout_s": _KEPT_ALIVE_SECONDS,
+        "keep_alive_timeout_s": _KEEP_ALIVE_SECONDS,
     }
     try:
         serve.start(http_options=options, logging_config=LOGGING)
-    # Ray raises whatever its own processes met
+    # errors of Ray Serve's processes arrive here with their own types
     except Exception as error:
-        raise ClusterError(f"Ray Serve did not start: {error}; {_where_it_is_told()}") from error
+        raise ClusterError(f"Ray Serve did not start: {error}; {logs_hint()}") from error
     client = _get_global_client()
     assert client is not None
-    there = client.http_config
-    if there.port != http.port or there.host not in (http.host, *_EVERYWHERE):
+    running = client.http_config
+    if running.port != http.port or running.host not in (http.host, *_ALL_ADDRESSES):
         raise SpecError(
-            f"http: the cluster's Ray Serve listens at {there.host}, port {there.port}, and not at "
-            f"{http.host}, port {http.port}; say --set http.host={there.host} "
-            f"--set http.port={there.port}"
+            f"http: the cluster's Ray Serve already listens at {running.host}, port "
+            f"{running.port}, and not at {http.host}, port {http.port}; add "
+            f"--set http.host={running.host} --set http.port={running.port}"
         )
 
 
 def _run(targets: Sequence[Any]) -> None:
-    """Raises SpecError where another application has the front's path."""
+    """Deploy the applications without waiting for them. Raises SpecError if Ray Serve rejects one,
+    e.g. because another application has the route `/`."""
     from ray import serve
     from ray.serve.exceptions import RayServeException
 
@@ -142,12 +154,13 @@ def _run(targets: Sequence[Any]) -> None:
         )
     except RayServeException as error:
         raise SpecError(
-            f"the cluster's Ray Serve does not take the endpoint, which answers at /: {error}"
+            f"the cluster's Ray Serve rejected the endpoint, which answers at /: {error}; "
+            "delete the application that has this route, or use another cluster"
         ) from error
 
 
-def _take_back(apps: Iterable[str]) -> None:
-    """Have the applications end, without waiting for it."""
+def _delete(apps: Iterable[str]) -> None:
+    """Delete the applications without waiting until they have ended."""
     from ray import serve
 
     for name in apps:
@@ -155,149 +168,58 @@ def _take_back(apps: Iterable[str]) -> None:
 
 
 def _finish(front: str, *pools: str) -> None:
-    """Let the front answer what it accepted, for as long as its replicas are given to drain, then
-    end the pools, and only then what takes requests: Ray Serve's own shutdown begins with that."""
+    """Delete the front's application, then those of the pools, then shut Ray Serve down.
+
+    Waits for each step. The front answers its accepted requests before it ends, and for that the
+    pools and Ray Serve's proxies must still run; `serve.shutdown` would end the proxies first.
+    """
     from ray import serve
 
     for names in ((front,), pools):
-        _take_back(names)
+        _delete(names)
         while not serve.status().applications.keys().isdisjoint(names):
-            time.sleep(_LOOKED_EVERY_SECONDS)
+            time.sleep(_POLL_SECONDS)
     if not serve.status().applications:
-        # a cluster that was joined may have others
-        serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray ships it
+        # a cluster that was joined may run other applications
+        serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no types for it
 
 
-def _must_be_ours(spec: ServeSpec, apps: Sequence[str]) -> None:
-    """Raises SpecError where the endpoint would take what is another's: its applications, or the
-    port that it listens at, which Ray Serve would share, so that each gets some of the other's
-    requests."""
+def _check_free(spec: ServeSpec, apps: Sequence[str]) -> None:
+    """Raise SpecError if the cluster runs applications with these names, or if another process
+    listens at the endpoint's port. Ray Serve would share that port, so that each of the two
+    processes would get some of the other's requests."""
     from ray import serve
 
     status = serve.status()
-    if there := status.applications.keys() & set(apps):
+    if existing := status.applications.keys() & set(apps):
         raise SpecError(
-            f"name: the cluster runs {', '.join(sorted(there))} already; end it first: "
-            "serve shutdown"
+            f"name: the cluster already runs the applications {', '.join(sorted(existing))}; "
+            "end them first with `serve shutdown`"
         )
     if status.proxies:
-        # Ray Serve listens already
+        # the process that listens is the cluster's own Ray Serve
         return
     http = spec.http
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
-    with socket.socket(family) as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            tried.bind((http.host, http.port))
+            listener.bind((http.host, http.port))
         except OSError as error:
             raise SpecError(
                 f"http: cannot listen at {http.host}, port {http.port}: {error.strerror}; "
-                "choose another, as by --set http.port=8001"
+                "choose another host or port, e.g. --set http.port=8001"
             ) from error
 
 
-def _absolute(spec: ServeSpec, directory: Path) -> ServeSpec:
-    """With paths that mean the same in every process: the keys beside the serve file, feedback as
-    a job's output."""
-    changed: dict[str, Section] = {}
+def _with_absolute_paths(spec: ServeSpec, directory: Path) -> ServeSpec:
+    """Return `spec` with paths that have the same meaning in every process of the cluster.
+
+    `keys.file` is relative to `directory`, `feedback.path` to the working directory.
+    """
+    changes: dict[str, Section] = {}
     if spec.keys.file is not None:
-        changed["keys"] = Keys(file=str((directory / spec.keys.file).resolve()))
+        changes["keys"] = Keys(file=str((directory / spec.keys.file).resolve()))
     if spec.feedback is not None:
-        changed["feedback"] = Feedback(path=feedback_storage(spec.feedback.path).url)
-    return spec.model_copy(update=changed)
-
-
-def _wait_until_ready(apps: Sequence[str], told: threading.Event, screen: Screen) -> bool:
-    """Whether it got ready before it was to stop; what it waits for is shown. Raises ClusterError
-    where it never will."""
-    from ray import serve
-
-    waits_for: set[str] = set()
-    while not told.wait(_LOOKED_EVERY_SECONDS):
-        status = serve.status().applications
-        found = [status[name] for name in apps]
-        for each in found:
-            reasons = {name: part.message for name, part in each.deployments.items()}
-            if each.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                told_why = " ".join(filter(None, reasons.values())) or each.message
-                raise ClusterError(f"the endpoint did not start: {told_why}")
-            for reason in filter(None, reasons.values()):
-                # it comes after 30 s, and again with other numbers as the cluster changes
-                first = reason.partition(". ")[0]
-                if first not in waits_for:
-                    waits_for.add(first)
-                    screen.console.print(f"waiting: {reason}", soft_wrap=True)
-        if all(each.status == "RUNNING" for each in found):
-            return True
-    return False
-
-
-def _wait_until_heard(spec: ServeSpec, told: threading.Event) -> bool:
-    """Whether requests come through before it is to stop: what passes them on learns of a front a
-    moment after it is there. Raises ClusterError where they do not. Of several nodes, one without
-    a front is not heard."""
-    if len(metrics_addresses()) > 1:
-        return True
-    until = time.monotonic() + _HEARD_WITHIN_SECONDS
-    while not _hears(spec):
-        if told.wait(_LOOKED_EVERY_SECONDS):
-            return False
-        if time.monotonic() > until:
-            raise ClusterError(
-                f"the endpoint runs, but nothing comes through at {_url(spec)}; "
-                f"{_where_it_is_told()}"
-            )
-    return True
-
-
-def _where_it_is_told() -> str:
-    told = "what passes requests on writes to /tmp/ray/session_latest/logs/serve"
-    own = os.environ.get(FILES_OF_HAPROXY)
-    return f"{told}, and HAProxy to {Path(own).parent}" if own else told
-
-
-def _hears(spec: ServeSpec) -> bool:
-    asking = HTTPConnection(spec.http.host, spec.http.port, timeout=5)
-    try:
-        asking.request("GET", "/healthz")
-        return asking.getresponse().status == HTTPStatus.OK
-    except (OSError, HTTPException):
-        return False
-    finally:
-        asking.close()
-
-
-def _url(spec: ServeSpec) -> str:
-    host = spec.http.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{spec.http.port}"
-
-
-def _tell(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) -> None:
-    """Where it is, a key where it was made here, and how to ask."""
-    url = _url(spec)
-    if as_json:
-        told = {
-            "url": url,
-            "key": key,
-            "model": spec.model.name,
-            "metrics": metrics_addresses(),
-        }
-        print(json.dumps(told), file=screen.results, flush=True)
-        return
-    console = screen.console
-    answers = f"{spec.model.name} answers at {url}; a page to try it is there"
-    console.print(answers, style="bold", soft_wrap=True)
-    for address in metrics_addresses():
-        console.print(f"metrics are at {address}", soft_wrap=True)
-    if key:
-        console.print(f"a key, shown this once: {key}", style="bold", soft_wrap=True)
-    asked = f'"{spec.tasks[0].name}"' if spec.tasks else _TASK
-    console.print(
-        f"""
-curl {url}/v1/documents \\
-  -H 'Authorization: Bearer {key or "YOUR_KEY"}' \\
-  -H 'Content-Type: application/json' \\
-  -d '{{"text": "{_TEXT}", "tasks": [{asked}]}}'
-""",
-        soft_wrap=True,
-    )
+        changes["feedback"] = Feedback(path=feedback_storage(spec.feedback.path).url)
+    return spec.model_copy(update=changes)

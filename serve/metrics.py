@@ -1,4 +1,7 @@
-"""What the endpoint counts, through Ray, whose endpoint on each node prefixes names with `ray_`."""
+"""Prometheus metrics of HTTP requests.
+
+They are reported to Ray, which serves them on each node with the prefix `ray_`.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ ROUTES = (
     "/v1/tasks",
     "/v1/feedback",
 )
+"""The paths that are counted separately; all others count as `other`."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
+"""The upper bounds of the histograms' buckets, in seconds."""
 
 
 class HttpMetrics:
-    """Requests by route and code, and how long they took."""
+    """Counts requests by route and status code, and measures their duration."""
 
     def __init__(self, app: str) -> None:
+        """Create the metrics with the label `app`. Ray must be running in this process."""
         from ray.util.metrics import Counter, Histogram
 
         tags = {"app": app}
@@ -43,9 +49,11 @@ class HttpMetrics:
             metric.set_default_tags(tags)
 
     def request(self, path: str, code: int, seconds: float) -> None:
+        """Record a finished request: its path, status code and duration."""
         route = path if path in ROUTES else "other"
         self._requests.inc(tags={"route": route, "code": str(code)})
         self._seconds.observe(max(seconds, 1e-6), tags={"route": route})
 
     def first_token(self, seconds: float) -> None:
+        """Record the time from a streamed completion's request to its first token."""
         self._first.observe(max(seconds, 1e-6))

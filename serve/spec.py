@@ -1,6 +1,7 @@
-"""The serve file as frozen models: which tasks are offered, by which engines, to whom, within what.
+"""The serve file as frozen pydantic models: tasks, pools of engines, HTTP, API keys and limits.
 
-As a job file, without input and output. Knows nothing of models, engines or Ray.
+It has the sections of a job file except input and output. This module loads no model, and knows no
+engine and no Ray.
 """
 
 from __future__ import annotations
@@ -34,30 +35,44 @@ from pipelines.job.spec import (
 )
 from pipelines.stores.protocols import WRITABLE, is_writable
 
-# Beyond the longest request.
+# Time for the endpoint's processes to end after the longest request.
 _DRAIN_SECONDS = 30.0
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
 
 
 class Http(Section):
-    """Where the endpoint listens, and in how many processes."""
+    """The section `http`: the address of the endpoint, and the number of its front processes.
+
+    `cors_origins` are the origins of web pages that may send requests from a browser.
+    """
 
     host: NonEmptyStr = "127.0.0.1"
     port: Port = 8000
     replicas: PositiveInt = 1
     cors_origins: NonEmptyStrs = ()
 
+    @property
+    def url(self) -> str:
+        """The endpoint's URL without a path, an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
 
 class Keys(Section):
-    """Who may ask: a file of keys, read again whenever it changes. Without one, `phifleet serve`
-    makes a key when it starts, and shows it once."""
+    """The section `keys`: the path of the file of API keys, which is read again when it changes.
+
+    Without a file, `phifleet serve` makes one key when it starts and prints it once.
+    """
 
     file: NonEmptyStr | None = None
 
 
 class PoolReplicas(Replicas):
-    """How many engines of a pool there may be, and how long more or fewer must be wanted before
-    one is started or ended."""
+    """The minimum and maximum number of a pool's engines, and the delays of its autoscaling.
+
+    An engine is started if more engines are needed for `up_after_seconds` without interruption, and
+    ended if fewer are needed for `down_after_seconds`. With `min: 0` an idle pool has no engine.
+    """
 
     min: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 1
     max: PositiveInt = 1
@@ -66,27 +81,45 @@ class PoolReplicas(Replicas):
 
 
 class Pools(Section):
-    """Engines for what fits the short rope factors, and for longer prompts. Without `long`, a
-    document that the short pool does not hold in one pass is read in chunks."""
+    """The section `pools`: engines for prompts within the short rope factors, and for longer ones.
+
+    Without `long`, a document that does not fit the short pool in one pass is read in chunks.
+    """
 
     short: PoolReplicas = PoolReplicas()
     long: PoolReplicas | None = None
 
     @property
     def by_name(self) -> dict[str, PoolReplicas]:
-        """The pools that there are."""
+        """The configured pools by name: `short`, and `long` if the file has it."""
         pools = {SHORT: self.short, LONG: self.long}
         return {name: replicas for name, replicas in pools.items() if replicas is not None}
 
 
 class ServeCompute(EngineCompute):
-    """What one engine takes of the cluster, which Ray Serve is told of its CPUs too."""
+    """The section `compute`: the cluster resources of one engine.
+
+    `cpus_per_replica` is the number of CPUs that Ray reserves for it.
+    """
 
     cpus_per_replica: PositiveFloat = 1.0
 
 
 class ServeLimits(Section):
-    """The most that one request may ask for, and an engine may be asked for at a time."""
+    """The section `limits`: maxima of one request, and of the load of one engine.
+
+    | key | limits |
+    |---|---|
+    | `body_bytes` | the size of a request's body |
+    | `text_characters` | the length of a document, or of all messages or prompts |
+    | `tasks` | the tasks of one request |
+    | `schema_depth` | the nesting of a form or schema in a request |
+    | `output_tokens` | the tokens of a task's answer, or of all answers to a completion request |
+    | `request_seconds` | the time from a request's complete body to the end of its answer |
+    | `body_seconds` | the time in which a client must send the body |
+    | `long_model_len` | the context of an engine of the long pool, in tokens; null derives it |
+    | `outstanding_share` | the prompt tokens that an engine accepts, in KV cache capacities |
+    """
 
     body_bytes: PositiveInt = 8 * 2**20
     text_characters: PositiveInt = 4_000_000
@@ -100,17 +133,17 @@ class ServeLimits(Section):
 
     @property
     def longest_seconds(self) -> float:
-        """From a request's first byte to the end of its answer."""
+        """The maximum time from a request's first byte to the end of its answer, in seconds."""
         return self.body_seconds + self.request_seconds
 
     @property
     def drain_seconds(self) -> float:
-        """What is granted to whoever ends, to finish what was accepted."""
+        """The time that a stopping front or engine has to finish accepted requests, in seconds."""
         return self.longest_seconds + _DRAIN_SECONDS
 
 
 class Feedback(Section):
-    """Where verdicts on answers are kept, as Parquet."""
+    """The section `feedback`: the directory for clients' verdicts on answers, as Parquet files."""
 
     path: NonEmptyStr
 
@@ -120,7 +153,7 @@ class Feedback(Section):
 
 
 class ServeSpec(Section):
-    """A whole serve file."""
+    """A complete, validated serve file. Every section is optional."""
 
     name: RunName = "phifleet"
     model: ModelSpec = ModelSpec()
@@ -134,18 +167,25 @@ class ServeSpec(Section):
     feedback: Feedback | None = None
 
     def violations(self) -> Iterator[Violation]:
-        for at, task in enumerate(self.tasks):
-            if task.name in [earlier.name for earlier in self.tasks[:at]]:
-                yield ("tasks", at, "name"), "a name that no task before it has"
+        """Yield the key path of each task whose name an earlier task has, with what it must be."""
+        for index, task in enumerate(self.tasks):
+            if task.name in [earlier.name for earlier in self.tasks[:index]]:
+                yield ("tasks", index, "name"), "a name that no task before it has"
 
 
 def load_serve(
     path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
 ) -> ServeSpec:
-    """Reads a YAML serve file as `load_job` does a job file. Raises SpecError."""
+    """Read a YAML serve file, with overrides `KEY=VALUE` and `${NAME}` taken from `environ`.
+
+    Raises SpecError if it cannot be read or a value is invalid, with the path of each wrong key.
+    """
     return load(ServeSpec, path, overrides, environ)[0]
 
 
 def parse_serve(data: Mapping[str, object], directory: Path | None = None) -> ServeSpec:
-    """Checks plain data, such as `serveConfigV2` has as arguments. Raises SpecError."""
+    """Return the validated spec of plain data, e.g. the arguments in a RayService's
+    `serveConfigV2`. Schema files of tasks are relative to `directory`; with None they are not
+    allowed. Raises SpecError with the path of each wrong key.
+    """
     return checked(ServeSpec, data, data, directory)

@@ -1,6 +1,7 @@
-"""What goes over HTTP: requests with their bounds, answers, errors, and examples of them all.
+"""The JSON bodies of HTTP requests, answers and errors, with their limits and examples.
 
-Answers are what a part's row holds, as JSON. Knows no Ray, no engine and no web framework.
+An answer has the fields of its column in a job's Parquet output. The classes are the components of
+/openapi.json. This module knows no Ray, no engine and no web framework.
 """
 
 from __future__ import annotations
@@ -34,35 +35,42 @@ EXAMPLE_ANSWER: JsonDict = {
     "finish_reason": "stop",
 }
 
+# More than any object of a request has.
+_MAX_KEYS = 64
 
-_MOST_KEYS = 64
 
+def limit_keys(value: Any) -> Any:
+    """Return `value` unless it is a JSON object with more than 64 keys, which is an error.
 
-def limit_keys(given: Any) -> Any:
-    """What is given, where it is no object of more keys than any has: of a million keys that are
-    wrong each would be told, in more memory than there is."""
-    if isinstance(given, Mapping) and len(given) > _MOST_KEYS:
+    A validator that runs before pydantic's own: pydantic makes an error for each wrong key, and
+    those of a million keys would not fit in memory.
+    """
+    if isinstance(value, Mapping) and len(value) > _MAX_KEYS:
         raise PydanticCustomError(
-            "too_many_keys", f"an object of {len(given)} keys, none has more than {_MOST_KEYS}"
+            "too_many_keys", f"got an object of {len(value)} keys, at most {_MAX_KEYS} are allowed"
         )
-    return given
+    return value
 
 
 class StrictModel(BaseModel):
-    """A JSON object with no other keys than these. Its lists are checked up to the first fault."""
+    """A JSON object of a request, in which unknown keys, NaN and other types are errors."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
-    _few = model_validator(mode="before")(limit_keys)
+    _limit_keys = model_validator(mode="before")(limit_keys)
 
 
 Utf8Str = Annotated[str, Field(min_length=0)]
-"""Text that files and tokenizers take: a str with a constraint is checked to be UTF-8, one without
-may hold a lone surrogate."""
+"""A string that can be encoded as UTF-8. Pydantic rejects lone surrogates only in a string with a
+constraint; here it is a minimum length of 0."""
 
 
 class DocumentRequest(StrictModel):
-    """One document and what to find out about it."""
+    """A document, and the tasks to answer about it.
+
+    `id` is returned with the answers; the endpoint makes one if it is missing. With `stream`, the
+    answer is a stream of server-sent events.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -81,13 +89,15 @@ class DocumentRequest(StrictModel):
 
 
 class Usages(BaseModel):
+    """The numbers of tokens that an answer took, summed over its tasks."""
+
     prompt_tokens: int
     cached_prompt_tokens: int
     output_tokens: int
 
 
 class DocumentAnswer(BaseModel):
-    """By task: its value (as the columns of a job's output), how it was read, what it took."""
+    """The answers by task name, each with the fields of its column in a job's output."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -111,13 +121,13 @@ class DocumentAnswer(BaseModel):
 
 
 class TaskList(BaseModel):
-    """The endpoint's own tasks, as a job file has them."""
+    """The tasks of the serve file, as definitions in the form of a job file."""
 
     tasks: list[dict[str, Any]]
 
 
 class FeedbackRequest(StrictModel):
-    """What somebody thinks of an answer."""
+    """A client's verdict on an answer, with an optional correction."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -135,16 +145,20 @@ class FeedbackRequest(StrictModel):
     answer: Annotated[str, Field(min_length=1, max_length=256, description="The answer's id.")]
     verdict: Literal["right", "wrong", "partly"]
     task: Annotated[str, Field(max_length=256)] | None = None
-    correction: Any = Field(default=None, description="What would have been right, as JSON.")
+    correction: Any = Field(default=None, description="The right value, as JSON.")
     comment: Annotated[str, Field(max_length=10_000)] | None = None
-    text: Utf8Str | None = Field(default=None, description="The document, where it is to be kept.")
+    text: Utf8Str | None = Field(default=None, description="The document, to store it, too.")
 
 
 class FeedbackKept(BaseModel):
+    """The id of stored feedback."""
+
     id: str
 
 
 class ErrorBody(BaseModel):
+    """The fields of an error, as in OpenAI's API."""
+
     message: str
     type: str
     param: str | None = None
@@ -152,7 +166,7 @@ class ErrorBody(BaseModel):
 
 
 class Error(BaseModel):
-    """OpenAI's shape."""
+    """The body of every error response, as in OpenAI's API."""
 
     error: ErrorBody
 
@@ -160,27 +174,37 @@ class Error(BaseModel):
 def error_json(
     message: str, kind: str, code: str | int | None = None, param: str | None = None
 ) -> dict[str, Any]:
-    """An error in OpenAI's shape."""
+    """Return the body of an error response, in the form of `Error`.
+
+    `kind` becomes the field `type`, e.g. `invalid_request_error`; `code` is a constant that clients
+    can test; `param` names the key of the request that is wrong.
+    """
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, Any]:
-    """Answers by task, each as its column of a part, and why where there is none."""
-    told = {}
+    """Return the answers by task name as JSON, with the fields of their columns in a job's output.
+
+    `answers` are in the order of `tasks`. A task that failed has the reason as `message`.
+    """
+    cells = {}
     for task, answer in zip(tasks, answers, strict=True):
         cell = task.column.cell(answer)
         if answer.problem:
             cell["message"] = answer.problem.message
-        told[answer.task] = to_jsonable_python(cell)
-    return told
+        cells[answer.task] = to_jsonable_python(cell)
+    return cells
 
 
 def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
-    """What a chunk said, and where it stands."""
-    said = task.column.cell(Answer(task.spec.name, part.value)) if part.value else {}
-    value = {name: said[name] for name in said if name in ("text", "label", "quotes", "confidence")}
+    """Return the data of a `part` event: the task's result for one chunk of the document.
+
+    `start` and `end` are the chunk's character offsets; `value` is None if the chunk had no result.
+    """
+    cell = task.column.cell(Answer(task.spec.name, part.value)) if part.value else {}
+    value = {name: cell[name] for name in cell if name in ("text", "label", "quotes", "confidence")}
     if task.schema is not None and part.value:
-        value = {name: said[name] for name in (*task.schema["properties"], "quotes")}
+        value = {name: cell[name] for name in (*task.schema["properties"], "quotes")}
     return {
         "task": part.task,
         "start": part.start,
@@ -190,6 +214,7 @@ def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
 
 
 def usage_json(usage: Usage) -> dict[str, int]:
+    """Return token counts as JSON, in the form of `Usages`."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": usage.cached_prompt_tokens,
@@ -198,5 +223,5 @@ def usage_json(usage: Usage) -> dict[str, int]:
 
 
 def task_schema() -> Mapping[str, Any]:
-    """The JSON Schema of a task's definition."""
+    """Return the JSON Schema of a task's definition, for /openapi.json."""
     return TypeAdapter(TaskSpec).json_schema(ref_template="#/components/schemas/{model}")

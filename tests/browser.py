@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages: headless, as any user, asking nobody but the page."""
+"""A real browser for tests of pages, without a window, that sends no requests of its own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from needs import BROWSERS, first_installed
 from playwright.sync_api import Browser, expect, sync_playwright
 
-# A busy machine may take long; Playwright itself waits as long for what is clicked.
+# Enough for a busy machine, and Playwright's own timeout of a click.
 WAIT_SECONDS = 30
 FLAGS = [
     # the browser's own sandbox cannot be set up by root, nor in most containers
     "--no-sandbox",
     "--disable-gpu",
-    # nothing is asked of anyone but the page
+    # no requests except those of the page
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-quic",
@@ -25,10 +25,10 @@ FLAGS = [
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A browser with a profile of its own, gone at the end of the block."""
+    """Run a browser with an empty profile during the block, and yield it."""
     expect.set_options(timeout=WAIT_SECONDS * 1000)
     with sync_playwright() as playwright:
-        # Playwright makes an empty --user-data-dir for each
+        # Playwright gives each browser an empty --user-data-dir
         browser = playwright.chromium.launch(executable_path=first_installed(*BROWSERS), args=FLAGS)
         yield browser
         browser.close()

@@ -1,4 +1,4 @@
-"""HAProxy as Ray Serve starts it, before a small backend: Ray's own template and its own binary."""
+"""HAProxy with Ray Serve's configuration and binary, in front of a small HTTP server."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ import httpx
 from pipelines.run.ports import free_port
 
 LATE_SECONDS = 4
-# Connections, more than HAProxy holds as Ray starts it.
-SLOW = 4_200
+"""The time before each part of a late answer."""
+# More connections than HAProxy accepts with Ray's default.
+SLOW_CONNECTIONS = 4_200
 HALF_A_HEADER = b"POST /v1/chat/completions HTTP/1.1\r\nHost: endpoint\r\nX-Slow: "
-# The magic of HTTP/2 without a request, and with the first half of one.
+# The preface of an HTTP/2 connection and an empty settings frame.
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+# Beginnings of a connection after which its client sends nothing more.
 HALVES = {
     "nothing": b"",
     "half a header": HALF_A_HEADER,
@@ -36,7 +38,7 @@ HALVES = {
 
 
 class _Backend(BaseHTTPRequestHandler):
-    """Answers everything, and lets in who has a key. What is posted is answered late, in parts."""
+    """Answers any GET, with 401 if the key is wrong, and any POST slowly, in parts."""
 
     protocol_version = "HTTP/1.1"
 
@@ -60,12 +62,12 @@ class _Backend(BaseHTTPRequestHandler):
             time.sleep(LATE_SECONDS)
 
     def log_message(self, *_: Any) -> None:
-        """Who asks is nobody's."""
+        """Log nothing."""
 
 
 @dataclass
 class Proxied:
-    """A started HAProxy: where it takes requests and tells of itself, and its configuration."""
+    """A running HAProxy: its ports for requests, statistics and metrics, and its configuration."""
 
     port: int
     stats: int
@@ -78,8 +80,11 @@ class Proxied:
         return f"http://127.0.0.1:{self.port}"
 
 
-def written(directory: Path, **more: Any) -> Path:
-    """A configuration as Ray Serve writes it; `more` has some of its values."""
+def write_configuration(directory: Path, **options: Any) -> Path:
+    """Write a configuration as Ray Serve does, into `directory`; return the file.
+
+    `options` are `host`, `port`, `backend` (the front's port) and fields of Ray's HAProxyConfig.
+    """
     from ray.serve._private.haproxy import (
         BackendConfig,
         HAProxyApi,
@@ -89,17 +94,17 @@ def written(directory: Path, **more: Any) -> Path:
     from ray.serve.config import HTTPOptions
 
     directory.mkdir(exist_ok=True)
-    more.setdefault("timeout_client_s", 690)
-    port, backend = more.pop("port", 8000), more.pop("backend", 30_000)
+    options.setdefault("timeout_client_s", 690)
+    port, backend = options.pop("port", 8000), options.pop("backend", 30_000)
     config = HAProxyConfig(
-        http_options=HTTPOptions(host=more.pop("host", "127.0.0.1"), port=port),
+        http_options=HTTPOptions(host=options.pop("host", "127.0.0.1"), port=port),
         socket_path=str(directory / "admin.sock"),
         server_state_base=str(directory),
         server_state_file=str(directory / "server-state"),
         metrics_socket_path=str(directory / "metrics.sock"),
         has_received_routes=True,
         is_head=True,
-        **more,
+        **options,
     )
     servers = [ServerConfig(name="front", host="127.0.0.1", port=backend)]
     app = BackendConfig(name="app", path_prefix="/", app_name="app", servers=servers)
@@ -110,42 +115,48 @@ def written(directory: Path, **more: Any) -> Path:
 
 @contextmanager
 def proxied(
-    command: Path, directory: Path, environment: Mapping[str, str] = {}, **more: Any
+    command: Path, directory: Path, environment: Mapping[str, str] = {}, **options: Any
 ) -> Iterator[Proxied]:
-    """HAProxy, started by this command with what Ray writes, before a backend of ours or that at
-    the port `backend`."""
-    own = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
-    threading.Thread(target=own.serve_forever, daemon=True).start()
-    backend = more.pop("backend", own.server_port)
-    told = Proxied(free_port(), free_port(), free_port(), directory / "haproxy.cfg")
-    written(
+    """Run HAProxy during the block, and yield its addresses.
+
+    It is started by `command` with the configuration of `write_configuration`. Its backend is a
+    small server of this module, or the one at the port `backend`.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    backend = options.pop("backend", server.server_port)
+    proxy = Proxied(free_port(), free_port(), free_port(), directory / "haproxy.cfg")
+    write_configuration(
         directory,
-        port=told.port, stats_port=told.stats, metrics_port=told.metrics,
-        backend=backend, **more,
+        port=proxy.port, stats_port=proxy.stats, metrics_port=proxy.metrics,
+        backend=backend, **options,
     )  # fmt: skip
     with (directory / "stderr").open("w") as errors:
         process = subprocess.Popen(
-            [command, "-db", "-f", told.file], stderr=errors, env={**os.environ, **environment}
+            [command, "-db", "-f", proxy.file], stderr=errors, env={**os.environ, **environment}
         )
     try:
-        wait_for(lambda: answers(told.port), f"{directory}/stderr")
-        yield told
+        wait_for(lambda: is_answered(proxy.port), f"{directory}/stderr")
+        yield proxy
     finally:
         process.terminate()
         process.wait(30)
-        own.shutdown()
-        own.server_close()
+        server.shutdown()
+        server.server_close()
 
 
-def wait_for(true: Any, what: str, seconds: float = 60) -> None:
+def wait_for(condition: Any, description: str, seconds: float = 60) -> None:
+    """Call `condition` until it is true; fail with `description` after `seconds`."""
     until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, what
+    while not condition():
+        assert time.monotonic() < until, description
         time.sleep(0.1)
 
 
-def answers(port: int, source: str = "127.0.0.1", path: str = "/healthz", key: str = "key") -> bool:
-    """Whether a client at this address, with a key, is answered before long."""
+def is_answered(
+    port: int, source: str = "127.0.0.1", path: str = "/healthz", key: str = "key"
+) -> bool:
+    """Return whether a request with `key` from the address `source` is answered within 30 s."""
     transport = httpx.HTTPTransport(local_address=source)
     with httpx.Client(transport=transport, timeout=30) as client, suppress(httpx.TransportError):
         headers = {"authorization": f"Bearer {key}"}
@@ -154,18 +165,20 @@ def answers(port: int, source: str = "127.0.0.1", path: str = "/healthz", key: s
 
 
 def reply(port: int, sent: bytes, seconds: float = 60) -> bytes:
-    """All that comes until the other side closes, though nothing more is sent. Raises TimeoutError
-    where it does not close."""
+    """Send `sent` on a new connection, and return all that is received until the server closes it.
+
+    Raises TimeoutError if nothing is received for `seconds`.
+    """
     with socket.create_connection(("127.0.0.1", port), seconds) as connection:
         connection.sendall(sent)
         received = bytearray()
-        while came := connection.recv(65_536):
-            received += came
+        while data := connection.recv(65_536):
+            received += data
         return bytes(received)
 
 
 def status(port: int, sent: bytes) -> str:
-    """The status that is answered first."""
+    """Send `sent` on a new connection, and return the status line of the response."""
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(sent)
         with connection.makefile("rb") as received:
@@ -173,7 +186,7 @@ def status(port: int, sent: bytes) -> str:
 
 
 def handshake(key: str | None) -> bytes:
-    """What a client sends that wants a WebSocket."""
+    """Return the request with which a client opens a WebSocket."""
     lines = [
         "GET /v1/chat/completions HTTP/1.1", "Host: endpoint", "Connection: Upgrade",
         "Upgrade: websocket", "Sec-WebSocket-Version: 13",
@@ -186,12 +199,12 @@ def handshake(key: str | None) -> bytes:
 
 @contextmanager
 def held_open(port: int, number: int, sent: bytes = HALF_A_HEADER) -> Iterator[list[socket.socket]]:
-    """So many connections from 127.0.0.1, each of which sends this and then nothing."""
+    """Open `number` connections from 127.0.0.1 that each send `sent` and then nothing."""
     with ExitStack() as stack:
-        stack.enter_context(_all_files())
+        stack.enter_context(_maximum_of_files())
         connections = []
         for _ in range(number):
-            # what is refused is one that sends no more, too
+            # a connection that is closed at once sends nothing more, either
             with suppress(OSError):
                 connections.append(
                     stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
@@ -201,8 +214,8 @@ def held_open(port: int, number: int, sent: bytes = HALF_A_HEADER) -> Iterator[l
 
 
 @contextmanager
-def _all_files() -> Iterator[None]:
-    """As many open files as this process may have: connections are files."""
+def _maximum_of_files() -> Iterator[None]:
+    """Raise the soft limit of open files to the hard one, because connections are open files."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield
@@ -210,9 +223,9 @@ def _all_files() -> Iterator[None]:
 
 
 def still_open(connections: list[socket.socket]) -> int:
-    """How many of them the other side has not closed."""
+    """Return the number of connections that the server has not closed."""
     poll = select.poll()
-    for each in connections:
-        poll.register(each, select.POLLIN | select.POLLRDHUP)
+    for connection in connections:
+        poll.register(connection, select.POLLIN | select.POLLRDHUP)
     closed = select.POLLRDHUP | select.POLLHUP | select.POLLERR
     return len(connections) - sum(bool(event & closed) for _, event in poll.poll(0))

@@ -1,4 +1,4 @@
-"""An endpoint as a user starts it, for the tests that ask it."""
+"""An endpoint in a process of its own, started with `phifleet serve`, for tests over HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TASKS: list[dict[str, Any]] = [
 
 @dataclass
 class Served:
-    """A started endpoint: where it and its metrics are, the file of keys, its process."""
+    """A running endpoint: its URL, a key, the file of keys, its process, and the metrics' URL."""
 
     url: str
     key: str
@@ -40,16 +40,18 @@ class Served:
     metrics: str
 
     def client(self, key: str | None = None) -> openai.OpenAI:
+        """Return OpenAI's client for the endpoint, without retries."""
         return openai.OpenAI(
             base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0, timeout=60
         )
 
     def post(self, path: str, body: Any, key: str | None = None) -> httpx.Response:
+        """Send a JSON body to a path of the endpoint."""
         headers = {"authorization": f"Bearer {key or self.key}"}
         return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=300)
 
     def measured(self, name: str, **labels: str) -> float:
-        """The sum of a metric over all labels but these, at Ray's endpoint of this node."""
+        """Return the sum of a metric's samples with these labels, from Ray's endpoint."""
         text = httpx.get(self.metrics, timeout=30).text
         values = [
             sample.value
@@ -60,11 +62,11 @@ class Served:
         return sum(values)
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
-        """The processes of a deployment's replicas."""
-        mine = psutil.Process(self.process.pid).children(recursive=True)
-        # each pool is an application of its own
+        """Return the processes of a deployment's replicas."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        # the application is `tested`, or `tested-POOL` of a pool
         title = rf"ServeReplica:tested(-\w+)?:{deployment}"
-        return [each for each in mine if re.search(title, _title(each))]
+        return [child for child in children if re.search(title, _title(child))]
 
 
 def _title(process: psutil.Process) -> str:
@@ -74,8 +76,11 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def start(directory: Path, **more: Any) -> Served:
-    """`phifleet serve` with one engine, and a file of keys."""
+def start(directory: Path, **sections: Any) -> Served:
+    """Start `phifleet serve` with one engine and a file of keys, and wait until it answers.
+
+    The serve file, the keys and the log are in `directory`; `sections` replace those of the file.
+    """
     key = new_key()
     (directory / "keys.yaml").write_text("keys:\n" + key_line("tested", key) + "\n")
     spec = {
@@ -85,7 +90,7 @@ def start(directory: Path, **more: Any) -> Served:
         "keys": {"file": "keys.yaml"},
         "http": {"port": free_port()},
         "feedback": {"path": str(directory / "feedback")},
-        **more,
+        **sections,
     }
     (directory / "serve.yaml").write_text(yaml.safe_dump(spec))
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
@@ -93,18 +98,19 @@ def start(directory: Path, **more: Any) -> Served:
         process = subprocess.Popen(
             [sys.executable, "-m", "jobs.cli", "serve", directory / "serve.yaml", "--json"],
             stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-            process_group=0,  # as a shell gives it
+            process_group=0,  # as a shell does
         )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, (directory / "log").read_text()[-5000:]
-    told = json.loads(line)
-    assert told["key"] is None
-    (metrics,) = told["metrics"]
-    return Served(told["url"], key, directory / "keys.yaml", process, metrics)
+    announced = json.loads(line)
+    assert announced["key"] is None
+    (metrics,) = announced["metrics"]
+    return Served(announced["url"], key, directory / "keys.yaml", process, metrics)
 
 
 def stop(served: Served, seconds: float = 60) -> int:
+    """Send SIGTERM, wait until the process ends, and return its exit code."""
     served.process.send_signal(signal.SIGTERM)
     code = served.process.wait(seconds)
     assert served.process.stdout is not None

@@ -15,7 +15,7 @@ MODULES = sorted(
 )
 # Top to bottom: a package imports only those of lower lines, never another of its own line.
 LAYERS = """
-serve.app serve.local serve.cli
+serve.app serve.local serve.startup serve.announcement serve.cli
 serve.routes
 serve.access serve.engines
 serve.wire serve.errors serve.events serve.spec serve.metrics serve.environment serve.haproxy

@@ -1,4 +1,5 @@
-"""Engine replicas behind the front: deployment, routing, scaling, load, documents and completions.
+"""Engine replicas: their deployment, routing, autoscaling and load limit, and what they answer.
 
-Depends on `pipelines` and on `spec`, `wire`, `events`; knows no HTTP. Start at `replica.py`.
+Depends on `pipelines` and on `serve`'s `spec`, `wire` and `events`; knows no HTTP. Start reading at
+`replica.py`.
 """

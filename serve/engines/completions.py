@@ -1,8 +1,8 @@
-"""OpenAI's chat and text completions: vLLM's own, over phifleet's engine and phifleet's tokens.
+"""OpenAI's chat and text completions: vLLM's implementation, with phifleet's engine and prompts.
 
-The one file of `serve` that imports vllm, and parts of it that are not public: what an answer looks
-like, streamed or not, is what `vllm serve` sends. What differs is how a prompt becomes ids: text
-never becomes a control token.
+An answer, streamed or not, is what `vllm serve` would send. Only the prompt differs: it arrives as
+token ids, in which a client's text is never a control token. This is the only module of `serve`
+that imports vllm, and it uses parts of it that are not public.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from serve.errors import EngineRejected
 
 _DATA = "data: "
 _ERROR, _NO_CHOICES = 'data: {"error"', '"choices":[]'
-# From here on a code says that it was not the client's fault.
-_OURS = 500
+# The lowest HTTP code of an error that is not the client's.
+_SERVER_ERROR = 500
 _LOGGER = logging.getLogger("ray.serve")
 Body = Mapping[str, Any]
+"""OpenAI's request as plain data."""
 PromptIds = Sequence[Sequence[int]]
+"""The token ids of each prompt of a request."""
 
 
 class Completions:
-    """Completes chats and texts with one engine, which is called `name`."""
+    """Answers chat and text completions with one engine."""
 
     def __init__(self, engine: VllmEngine, name: str) -> None:
+        """Set vLLM's OpenAI handlers up for `engine`. `name` is the model's name in answers."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -56,7 +59,7 @@ class Completions:
             "enable_prompt_tokens_details": True,
         }
 
-        # vllm ships no types
+        # they return our token ids instead of rendering the request; vllm has no type hints
         class Chat(OpenAIServingChat):  # type: ignore[misc]
             async def render_chat_request(self, request: Any) -> Any:
                 return [], [_prompt(request.phifleet_ids)]
@@ -76,28 +79,34 @@ class Completions:
         )
         self._text = Text(client, models, **shared)
         self._requests = {CHAT: ChatCompletionRequest, TEXT: CompletionRequest}
-        self._refusals = self._chat.create_error_response
+        self._error_response = self._chat.create_error_response
 
     async def answer(self, kind: str, body: Body, ids: PromptIds) -> dict[str, Any]:
-        """The whole answer. Raises EngineRejected, EngineDied."""
+        """Return the complete answer to `ids`, the prompts of `body`; `kind` is CHAT or TEXT.
+
+        Raises EngineRejected if vLLM returns an error, EngineDied if the engine died.
+        """
         async with self._engine.under_watchdog():
-            made = await self._create(kind, body, ids)
-        answer: dict[str, Any] = made.model_dump(mode="json")
+            response = await self._create(kind, body, ids)
+        answer: dict[str, Any] = response.model_dump(mode="json")
         return answer
 
     async def events(self, kind: str, body: Body, ids: PromptIds) -> AsyncIterator[str | Usage]:
-        """The answer as server-sent events, and what it took when that is known. Raises
-        EngineRejected, EngineDied."""
-        wanted = (body.get("stream_options") or {}).get("include_usage")
+        """Yield the answer as server-sent events, and its token counts when they are known.
+
+        The event with the token counts is yielded only if the client asked for it. Raises
+        EngineRejected if vLLM returns an error, EngineDied if the engine died.
+        """
+        include_usage = (body.get("stream_options") or {}).get("include_usage")
         body = {**body, "stream_options": {"include_usage": True}}
         async with self._engine.under_watchdog():
             async for event in await self._create(kind, body, ids):
                 if event.startswith(_ERROR):
                     raise self._failure(json.loads(event.removeprefix(_DATA)))
-                used = _usage(event)
-                if used is not None:
-                    yield used
-                if used is None or wanted:
+                usage = _usage(event)
+                if usage is not None:
+                    yield usage
+                if usage is None or include_usage:
                     yield event
 
     async def _create(self, kind: str, body: Body, ids: PromptIds) -> Any:
@@ -107,38 +116,40 @@ class Completions:
         try:
             request = self._requests[kind].model_validate(dict(body))
             request.phifleet_ids = ids[0] if kind == CHAT else ids
-            made = await create(request, None)
+            response = await create(request, None)
         except Exception as error:
             if self._engine.dead:
                 raise
-            made = self._refusals(error)
-        if isinstance(made, ErrorResponse):
-            raise self._failure(json.loads(made.model_dump_json()))
-        return made
+            response = self._error_response(error)
+        if isinstance(response, ErrorResponse):
+            raise self._failure(json.loads(response.model_dump_json()))
+        return response
 
-    def _failure(self, told: dict[str, Any]) -> Exception:
-        """vLLM tells of every failure as of the client's, also where its engine died meanwhile."""
+    def _failure(self, body: dict[str, Any]) -> Exception:
+        """Return the exception for an error response of vLLM, which reports any failure as one,
+        even if it failed because the engine died."""
         if self._engine.dead:
-            return EngineDied(f"the engine died: {told['error']['message']}")
-        code = int(told["error"]["code"])
-        if code >= _OURS:
-            _LOGGER.error("a completion failed: %s", told["error"]["type"])
-        return EngineRejected(code, told)
+            return EngineDied(f"the engine died: {body['error']['message']}")
+        code = int(body["error"]["code"])
+        if code >= _SERVER_ERROR:
+            _LOGGER.error("a completion failed: %s", body["error"]["type"])
+        return EngineRejected(code, body)
 
 
-def parse_usage(told: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage as ours."""
-    details = told.get("prompt_tokens_details") or {}
+def parse_usage(usage: Mapping[str, Any]) -> Usage:
+    """Return the token counts in the field `usage` of an OpenAI answer."""
+    details = usage.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens") or 0
-    return Usage(told["prompt_tokens"], cached, told.get("completion_tokens") or 0)
+    return Usage(usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
 
 
 def _usage(event: str) -> Usage | None:
-    """What the event tells that comes last, with no choice in it; None of the others."""
+    """Return the token counts of the last event of a stream, which has no choices; None for other
+    events."""
     if _NO_CHOICES not in event:
         return None
-    told = json.loads(event.removeprefix(_DATA))
-    return parse_usage(told["usage"]) if not told["choices"] and told.get("usage") else None
+    data = json.loads(event.removeprefix(_DATA))
+    return parse_usage(data["usage"]) if not data["choices"] and data.get("usage") else None
 
 
 def _prompt(ids: Sequence[int]) -> Any:

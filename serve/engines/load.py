@@ -1,6 +1,6 @@
-"""How much an engine has to do, in prompt tokens, and who must come again later.
+"""The load limit of an engine in prompt tokens, and when a rejected client should retry.
 
-Knows no engine and no HTTP: tokens that come, and tokens that are done.
+Counts tokens that are accepted and finished; knows no engine and no HTTP.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from contextlib import contextmanager
 
 from serve.errors import Overloaded
 
+# The window over which the rate of finished tokens is measured.
 _MEASURED_SECONDS = 30.0
-# Before anything was measured, and at most.
-_FIRST_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2, 300
+# The retry delay before a rate is known, and the maximum.
+_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS = 2, 300
 
 
 class LoadLimiter:
-    """The prompt tokens that were let in and are not done. Where they reach `limit`, whoever comes
-    is refused; below it whoever comes is let in, large or small: none has a better chance.
+    """Counts the outstanding prompt tokens of an engine: accepted and not yet finished.
 
-    One request counts as half of the limit at most: a long document is read a passage at a time,
-    and leaves room for others however long it is.
+    A request is rejected if `limit` is reached, and accepted below it, whatever its size, so that
+    small requests have no better chance than large ones. A request counts as at most half of the
+    limit: a long document is read one passage at a time, and never fills the engine alone.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`limit` is in prompt tokens; `clock` returns seconds."""
         self.limit = limit
         self.outstanding = 0
         self._clock = clock
@@ -35,7 +37,8 @@ class LoadLimiter:
 
     @contextmanager
     def hold(self, tokens: int) -> Iterator[None]:
-        """Be counted for the time of the block. Raises Overloaded."""
+        """Count a request with `tokens` prompt tokens as outstanding during the block. Raises
+        Overloaded if the limit is reached."""
         counted = min(tokens, max(1, self.limit // 2))
         if self.full:
             raise Overloaded(self._retry_after(counted))
@@ -52,27 +55,27 @@ class LoadLimiter:
 
     @property
     def full(self) -> bool:
-        """Whether whoever comes is refused."""
+        """True if the limit is reached, so that further requests are rejected."""
         return self.outstanding >= self.limit
 
     def drain_rate(self) -> float | None:
-        """Tokens a second that were done of late, None where none were."""
+        """Return the tokens finished per second in the last 30 s, None if there were none."""
         since = self._forget()
         seconds = self._clock() - since
         done = sum(tokens for _, tokens in self._done)
         return done / seconds if done and seconds > 0 else None
 
     def _forget(self) -> float:
-        """Drop what was done too long ago; returns since when it is known what was done."""
+        """Drop finished requests from before the measured window; return the window's start."""
         since = max(self._began, self._clock() - _MEASURED_SECONDS)
         while self._done and self._done[0][0] < since:
             self._done.popleft()
         return since
 
     def _retry_after(self, tokens: int) -> int:
-        """Seconds until so many more will be within the limit."""
+        """Return the seconds after which `tokens` more will probably be within the limit."""
         rate = self.drain_rate()
         if rate is None:
             return _FIRST_RETRY_SECONDS
-        over = self.outstanding + tokens - self.limit
-        return min(_MOST_RETRY_SECONDS, max(1, math.ceil(over / rate)))
+        excess = self.outstanding + tokens - self.limit
+        return min(_MAX_RETRY_SECONDS, max(1, math.ceil(excess / rate)))

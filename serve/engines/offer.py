@@ -1,6 +1,7 @@
-"""What an endpoint offers: its model, its named tasks, and which pool reads what.
+"""A serve file with its model and tokenizer: named tasks, limits, and the pool of each request.
 
-Made from the serve file alike in front of the engines and behind. Knows no HTTP and no Ray.
+The front and the engine replicas each prepare the same serve file, so that both derive the same
+prompts and the same pool. This module knows no HTTP and no Ray.
 """
 
 from __future__ import annotations
@@ -27,63 +28,75 @@ from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
 from serve.spec import ServeSpec
 
+# The context of the long pool is rounded up to a multiple of this many tokens.
 _LEN_STEP = 1024
-# What an answer is taken to need where a request does not say.
+# The assumed length of an answer, for choosing a pool, if a request sets no maximum.
 _USUAL_ANSWER_TOKENS = 256
-# Tasks of so many requests are kept ready; ready they are a hundred times as large as written.
-_TASKS_KEPT, _KEPT_CHARACTERS = 256, 8192
-_MOST_PARTS = 1000
-# Of the patterns that an engine decodes by: its grammars take about a millisecond for each.
-_MOST_POSITIONS = 1000
+# The number of task lists that are cached. A prepared task takes about a hundred times the memory
+# of its definition, so only those with short definitions are.
+_CACHED_TASK_LISTS, _CACHED_CHARACTERS = 256, 8192
+_MAX_PARTS = 1000
+# Positions in the patterns of a schema; compiling a grammar takes the engine about 1 ms for each.
+_MAX_POSITIONS = 1000
 
 TaskReference = str | Mapping[str, Any]
-"""A task of a request: a name of the serve file, or a definition."""
+"""A task in a request: the name of a task in the serve file, or a definition."""
 
 
-class Inline(Section):
+class _InlineTasks(Section):
     """The tasks that a request defines itself."""
 
     tasks: Annotated[tuple[TaskSpec, ...], Field(strict=False)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Tasks as a key: they hold mappings."""
+class _TaskKey:
+    """The key of a task list in the cache: TaskSpec contains mappings and cannot be hashed."""
 
-    written: tuple[str, ...]
+    definitions: tuple[str, ...]
     specs: tuple[TaskSpec, ...] = field(compare=False)
 
 
 class PreparedEndpoint:
-    """A serve file with its model, `weights` only where an engine reads them. Raises SpecError,
-    ModelError."""
+    """A serve file with its model, tokenizer and chat template.
+
+    It checks requests, tokenizes their prompts, and chooses their pool. The front and the engine
+    replicas have one each.
+    """
 
     def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
+        """Resolve the model, which may download it, and load its tokenizer.
+
+        Only with `weights` are the model's weights made available; an engine needs them. Raises
+        SpecError if a task of the serve file is invalid for this model, ModelError if the model
+        cannot be found.
+        """
         self.spec = spec
         self.model: Model = resolve(spec.model.name, spec.model.revision, weights=weights)
         self.tokenizer = load_tokenizer(self.model.path)
-        self.frame = ChatTemplate(self.model.path, self.tokenizer)
+        self._chat_template = ChatTemplate(self.model.path, self.tokenizer)
         self.tasks_by_name = {task.name: task for task in spec.tasks}
-        # what no pool holds whole is read in chunks
+        # of all pools: a longer document is read in chunks
         self._longest = max(self.longest(pool) for pool in self.pools)
-        self._kept = lru_cache(_TASKS_KEPT)(lambda asked: self._tasks(asked.specs))
+        self._cached_tasks = lru_cache(_CACHED_TASK_LISTS)(lambda key: self._prepare(key.specs))
         if spec.tasks:
-            # what is wrong with them is told when the endpoint starts
-            self._tasks(spec.tasks)
+            # so that an invalid task is an error when the endpoint starts
+            self._prepare(spec.tasks)
 
     @property
     def pinned(self) -> ServeSpec:
-        """The serve file with the model's revision: whoever starts later reads the same one."""
+        """The serve file with the model's current revision, so that an engine that starts later
+        loads the same weights."""
         model = self.spec.model.model_copy(update={"revision": self.model.revision})
         return self.spec.model_copy(update={"model": model})
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools that the serve file has."""
+        """The names of the pools in the serve file."""
         return tuple(self.spec.pools.by_name)
 
     def engine_config(self, pool: str, *, gpu: bool) -> EngineConfig:
-        """How the engine of a pool is started."""
+        """Return the configuration of the vLLM engine of a pool, on GPUs or on the CPU."""
         spec = self.spec
         return EngineConfig(
             model=self.model,
@@ -97,63 +110,82 @@ class PreparedEndpoint:
         )
 
     def longest(self, pool: str) -> int:
-        """Tokens of the longest prompt of a pool with its answer."""
-        most = self.model.max_model_len
-        short = min(most, self.model.short_rope_len or most)
+        """Return the context length of a pool's engine: the maximum of prompt and answer together,
+        in tokens."""
+        maximum = self.model.max_model_len
+        short = min(maximum, self.model.short_rope_len or maximum)
         if pool == SHORT:
             return short
         if self.spec.limits.long_model_len is not None:
-            return min(most, self.spec.limits.long_model_len)
-        whole = self.spec.long_documents.single_pass_tokens
-        whole = whole or effective_lengths(self.model).single_pass_tokens
-        needed = whole + self.spec.limits.output_tokens + _LEN_STEP
-        return min(most, max(short, -(-needed // _LEN_STEP) * _LEN_STEP))
+            return min(maximum, self.spec.limits.long_model_len)
+        single_pass = self.spec.long_documents.single_pass_tokens
+        single_pass = single_pass or effective_lengths(self.model).single_pass_tokens
+        needed = single_pass + self.spec.limits.output_tokens + _LEN_STEP
+        return min(maximum, max(short, -(-needed // _LEN_STEP) * _LEN_STEP))
 
-    def specs(self, wanted: Sequence[TaskReference]) -> tuple[TaskSpec, ...]:
-        """The tasks that a request wants, in its order. Raises SpecError."""
+    def specs(self, references: Sequence[TaskReference]) -> tuple[TaskSpec, ...]:
+        """Return the specs of a request's tasks, in the request's order.
+
+        Raises SpecError if there are none or too many, if a name is unknown or repeated, or if a
+        definition is invalid or has a form or schema that is too large.
+        """
         limits = self.spec.limits
-        if not wanted:
+        if not references:
             raise SpecError("tasks: missing, must be a list of at least one name or definition")
-        if len(wanted) > limits.tasks:
-            raise SpecError(f"tasks: {len(wanted)}, at most {limits.tasks} in one request")
-        own = [task for task in wanted if not isinstance(task, str)]
-        for task in own:
-            # the forms and schemas in it stand one level below
-            if fault := self.unfit(task, 1):
+        if len(references) > limits.tasks:
+            raise SpecError(
+                f"tasks: got {len(references)} tasks, at most {limits.tasks} are allowed in one "
+                "request"
+            )
+        definitions = [task for task in references if not isinstance(task, str)]
+        for task in definitions:
+            # a form or schema is one level below its task
+            if fault := self._schema_fault(task, 1):
                 raise SpecError(f"tasks: a form or schema {fault}")
-        data = {"tasks": own}
-        defined = iter(checked(Inline, data, data, None).tasks)
+        data = {"tasks": definitions}
+        defined = iter(checked(_InlineTasks, data, data, None).tasks)
         specs = tuple(
-            self._named(each) if isinstance(each, str) else next(defined) for each in wanted
+            self._named(task) if isinstance(task, str) else next(defined) for task in references
         )
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
-            raise SpecError(f"tasks: the same name twice: {', '.join(sorted(names))}")
+            raise SpecError(
+                f"tasks: a name occurs twice in {', '.join(sorted(names))}; give each task of a "
+                "request a name of its own"
+            )
         return specs
 
-    def unfit(self, schema: Any, below: int) -> str | None:
-        """Why a value with a schema `below` levels in it is none to decode by: one of some thousand
-        properties keeps the engine's grammars busy for minutes."""
-        shape = NestingShape.of(schema)
-        if shape.depth > self.spec.limits.schema_depth + below:
-            return f"nested deeper than {self.spec.limits.schema_depth}"
-        if shape.parts > _MOST_PARTS:
-            return f"of more than {_MOST_PARTS} parts"
-        return None if _is_utf8(schema) else "with a lone surrogate, which is no character"
+    def _schema_fault(self, value: Any, level: int) -> str | None:
+        """Return why a schema cannot be used for decoding, or None if it can.
+
+        The schema is `level` levels inside of `value`. The engine would take minutes to compile a
+        grammar of some thousand properties.
+        """
+        shape = NestingShape.of(value)
+        if shape.depth > self.spec.limits.schema_depth + level:
+            return f"nested deeper than {self.spec.limits.schema_depth} levels"
+        if shape.parts > _MAX_PARTS:
+            return f"of more than {_MAX_PARTS} parts (keys and list items)"
+        if not _is_utf8(value):
+            return "with a lone surrogate, which cannot be encoded as UTF-8"
+        return None
 
     def decodable(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """The schema of a response format as an engine may be given it: it refers to nothing but
-        itself, and its patterns are small. Raises RequestRejected with the path of the key."""
-        where = "response_format.json_schema.schema"
-        if fault := self.unfit(schema, 0):
-            raise RequestRejected(f"{where}: a schema {fault}")
+        """Return the schema of a `response_format` in the form in which an engine decodes by it.
+
+        Raises RequestRejected with the path of the wrong key if the schema is nested too deeply,
+        too large, refers to anything outside of itself, or has patterns that are too large.
+        """
+        key_path = "response_format.json_schema.schema"
+        if fault := self._schema_fault(schema, 0):
+            raise RequestRejected(f"{key_path}: a schema {fault}")
         try:
-            bare = self_contained(schema, where)
+            bare = self_contained(schema, key_path)
         except SpecError as error:
             raise RequestRejected(error.message) from error
-        if positions(bare) > _MOST_POSITIONS:
+        if positions(bare) > _MAX_POSITIONS:
             raise RequestRejected(
-                f"{where}: its patterns have more than {_MOST_POSITIONS} positions, repetitions "
+                f"{key_path}: its patterns have more than {_MAX_POSITIONS} positions, repetitions "
                 f"counted; use * or + in place of a large {{m,n}}, or fewer patterns"
             )
         return bare
@@ -162,26 +194,34 @@ class PreparedEndpoint:
         if name not in self.tasks_by_name:
             known = ", ".join(self.tasks_by_name) or "none"
             raise SpecError(
-                f"tasks: no task is called {name[:80]!r}; the endpoint's tasks: {known}"
+                f"tasks: no task is called {name[:80]!r}; tasks of this endpoint: {known}"
             )
         return self.tasks_by_name[name]
 
     def prompts(self, kind: str, body: Mapping[str, Any]) -> list[list[int]]:
-        """The prompts of a chat or completion as ids. Raises RequestRejected."""
-        return prompt_ids_of(kind, body, self.frame, self._longest)
+        """Return the token ids of each prompt of a chat or text completion.
+
+        `kind` is CHAT or TEXT, `body` is OpenAI's request. Raises RequestRejected if the chat
+        template rejects a message, or if a prompt is far longer than any pool's context.
+        """
+        return prompt_ids_of(kind, body, self._chat_template, self._longest)
 
     def tasks(self, specs: tuple[TaskSpec, ...]) -> TaskSet:
-        """Tasks made ready; kept where they are small, for most requests ask the same. Raises
-        SpecError."""
-        asked = _Asked(tuple(each.model_dump_json() for each in specs), specs)
-        small = sum(map(len, asked.written)) <= _KEPT_CHARACTERS
-        return self._kept(asked) if small else self._tasks(specs)
+        """Return the tasks prepared for this model: tokenized, with their schemas and limits.
 
-    def _tasks(self, specs: tuple[TaskSpec, ...]) -> TaskSet:
+        Small task lists are cached, because most requests have the same. Raises SpecError if a task
+        does not fit a prompt, or if its answer can be longer than `limits.output_tokens`.
+        """
+        key = _TaskKey(tuple(spec.model_dump_json() for spec in specs), specs)
+        small = sum(map(len, key.definitions)) <= _CACHED_CHARACTERS
+        return self._cached_tasks(key) if small else self._prepare(specs)
+
+    def _prepare(self, specs: tuple[TaskSpec, ...]) -> TaskSet:
         for spec in specs:
             if self.tokenizer.is_longer(spec.model_dump_json(), self._longest):
                 raise SpecError(
-                    f"tasks.{spec.name}: longer than {self._longest} tokens, a whole prompt"
+                    f"tasks.{spec.name}: longer than {self._longest} tokens, the maximum of a "
+                    "whole prompt; shorten the task"
                 )
         tasks = prepare_tasks(
             specs, self.spec.long_documents, self.model, self.tokenizer, self._longest
@@ -190,13 +230,17 @@ class PreparedEndpoint:
         for task in tasks.all:
             if task.question.sampling.max_tokens > limit:
                 raise SpecError(
-                    f"tasks.{task.spec.name}: its answer may take "
-                    f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed"
+                    f"tasks.{task.spec.name}: its answer can have "
+                    f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed "
+                    "(limits.output_tokens)"
                 )
         return tasks
 
     def pool_of_document(self, text: str, tasks: TaskSet) -> str:
-        """The pool that reads this text for these tasks, as a job would choose it."""
+        """Return the pool that answers `tasks` about a document, the same as in a job.
+
+        This takes about as long as tokenizing the text.
+        """
         reading = tasks.reading
         if LONG not in self.pools:
             return SHORT
@@ -205,13 +249,15 @@ class PreparedEndpoint:
         return LONG if bool(reading.long_pool(longest)[0]) else SHORT
 
     def pool_of_prompt(self, tokens: int, max_answer_tokens: int | None) -> str:
-        """The pool of a prompt of so many tokens. Raises RequestRejected where none holds it."""
-        wanted = max_answer_tokens or 1
-        if tokens + wanted > self._longest:
+        """Return the pool for a prompt of `tokens` tokens and an answer of at most
+        `max_answer_tokens`, None if the request sets no maximum. Raises RequestRejected if no pool
+        has a context that is long enough."""
+        answer_tokens = max_answer_tokens or 1
+        if tokens + answer_tokens > self._longest:
             raise RequestRejected(
                 f"This model's maximum context length is {self._longest} tokens. However, you "
-                f"requested {tokens + wanted} tokens ({tokens} in the prompt, {wanted} for the "
-                f"answer). Please shorten the prompt or the answer."
+                f"requested {tokens + answer_tokens} tokens ({tokens} in the prompt, "
+                f"{answer_tokens} for the answer). Please shorten the prompt or the answer."
             )
         needed = tokens + (max_answer_tokens or _USUAL_ANSWER_TOKENS)
         fits = LONG not in self.pools or needed <= self.longest(SHORT)
@@ -228,20 +274,21 @@ def _is_utf8(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NestingShape:
-    """How deep mappings and lists are nested, and of how many values they are made."""
+    """The size of a JSON value: the levels of its objects and lists, and the number of values."""
 
     depth: int
     parts: int
 
     @classmethod
     def of(cls, value: Any) -> NestingShape:
+        """Return the shape of `value`. Uses no recursion, so that its depth needs no limit."""
         depth, parts, level = 0, 1, [value]
-        while level := [each for each in level if isinstance(each, dict | list | tuple)]:
+        while level := [item for item in level if isinstance(item, dict | list | tuple)]:
             depth += 1
             level = [
                 child
-                for each in level
-                for child in (each.values() if isinstance(each, dict) else each)
+                for item in level
+                for child in (item.values() if isinstance(item, dict) else item)
             ]
             parts += len(level)
         return cls(depth, parts)

@@ -1,8 +1,8 @@
-"""One engine of a pool behind Ray Serve: what it answers, what it refuses, how full it is.
+"""A replica of a pool: one engine behind Ray Serve, which answers documents and completions.
 
-A request is a `ReplicaRequest`, an answer a tagged tuple, so that a refusal is no error in
-anybody's log. An
-engine that dies takes its replica with it: whoever waits is told at once and asks another.
+A replica receives a `ReplicaRequest` and replies with a tagged tuple, in which a rejected request
+is not an exception, because Ray Serve would log each as an error. If the engine dies, the replica's
+process ends: the fronts notice at once and send their requests to another replica.
 """
 
 from __future__ import annotations
@@ -32,27 +32,34 @@ from serve.engines.completions import parse_usage as completion_usage
 from serve.engines.load import LoadLimiter
 from serve.engines.offer import PreparedEndpoint
 from serve.errors import EngineRejected, Overloaded
-from serve.events import event, gathered
+from serve.events import batched_events, event
 from serve.spec import ServeSpec
 from serve.wire import answers_json, chunk_event, error_json, usage_json
 
 DOCUMENT = "document"
+"""The kind of a request for a document; completions have the kinds CHAT and TEXT."""
 OK, REFUSED, OVERLOADED = "ok", "refused", "overloaded"
+"""The tags of a `ReplicaReply`."""
 ReplicaReply = tuple[str, Any]
-"""A tag, and what goes with it: an answer or a `EventBatch`, a status with an error, or seconds to
-wait."""
+"""A tag and its content: OK with an answer or an `EventBatch`, REFUSED with an HTTP status and an
+error body, OVERLOADED with the seconds after which to retry."""
 
 FULLNESS = "fullness"
-"""What the autoscaler is told: how many engines the outstanding tokens would fill."""
+"""The key of the autoscaling metric: outstanding prompt tokens divided by an engine's capacity."""
 FULL = "full"
-"""What the router is told: whether whoever comes is refused."""
+"""The key of the routing metric: True if the replica rejects further requests."""
+# An estimate, to count a document's tokens without tokenizing it.
 _BYTES_PER_TOKEN = 4
 _LOGGER = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRequest:
-    """One request, checked: a document with its tasks, or prompts as ids with OpenAI's body."""
+    """A checked request to a replica.
+
+    With the kind DOCUMENT it has `text` and `specs`, the tasks; otherwise `prompt_ids` and `body`,
+    OpenAI's request.
+    """
 
     kind: str
     request_id: str
@@ -63,7 +70,7 @@ class ReplicaRequest:
 
     @property
     def prompt_tokens(self) -> int:
-        """What it asks an engine to read, about."""
+        """The number of prompt tokens; of a document an estimate from its bytes."""
         if self.kind == DOCUMENT:
             return max(1, len(self.text.encode()) // _BYTES_PER_TOKEN)
         return max(1, sum(map(len, self.prompt_ids)))
@@ -71,8 +78,12 @@ class ReplicaRequest:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Some server-sent events of an answer, and what the whole of it took, once that is known.
-    `answers`: they tell of the answer; else another replica can still give all of it."""
+    """One or more server-sent events of a streamed answer, as text.
+
+    `used` has the token counts of the whole answer, if they are known already. `has_answer` is
+    False for events without any part of the answer: if the replica dies after these, another one
+    can still send the complete answer.
+    """
 
     events: str
     used: Usage | None = None
@@ -80,12 +91,13 @@ class EventBatch:
 
 
 class EngineReplica:
-    """A deployment's class: starts the engine of `pool`, then answers."""
+    """The class of a pool's deployment: an engine, its load limit and its metrics."""
 
     async def __init__(self, spec: ServeSpec, pool: str, gpu: bool) -> None:  # type: ignore[misc]
-        # Ray Serve awaits it
-        self._offer = PreparedEndpoint(spec, weights=True)
-        config = self._offer.engine_config(pool, gpu=gpu)
+        """Start the engine of `pool`, on a GPU or on the CPU, and send it its first requests. Ray
+        Serve awaits this method. Raises SpecError, ModelError, EngineError."""
+        self._prepared = PreparedEndpoint(spec, weights=True)
+        config = self._prepared.engine_config(pool, gpu=gpu)
         self._engine, self._completions = self.start(config)
         self._load = LoadLimiter(
             max(1, int(self._engine.kv_cache_tokens * spec.limits.outstanding_share))
@@ -95,23 +107,26 @@ class EngineReplica:
         await self._warm_up()
 
     def start(self, config: EngineConfig) -> tuple[VllmEngine, Completions]:
-        """The engine, and OpenAI's completions over it. Raises EngineError."""
-        engine = VllmEngine(config, self._offer.tokenizer, ray_metrics=True)
-        return engine, Completions(engine, self._offer.spec.model.name)
+        """Start the engine, and return it with OpenAI's completions. Raises EngineError."""
+        engine = VllmEngine(config, self._prepared.tokenizer, ray_metrics=True)
+        return engine, Completions(engine, self._prepared.spec.model.name)
 
     def measure(self, tags: dict[str, str]) -> EngineMetrics:
+        """Return the replica's metrics, with `tags` as labels. Tests override it."""
         return EngineMetrics(tags)
 
     async def _warm_up(self) -> None:
-        """What vLLM loads and makes at its first requests would keep the first client waiting."""
-        (ids,) = self._offer.prompts(TEXT, {"prompt": "a"})
-        body = {"model": self._offer.spec.model.name, "prompt": "a", "max_tokens": 1}
+        """Send a completion and a decoding by a schema, for which vLLM loads and compiles code at
+        first: the first client is not to wait for that."""
+        (ids,) = self._prepared.prompts(TEXT, {"prompt": "a"})
+        body = {"model": self._prepared.spec.model.name, "prompt": "a", "max_tokens": 1}
         await self._completions.answer(TEXT, body, [ids])
         schema = json.dumps({"type": "object", "properties": {"a": {"type": "null"}}})
         await self._engine.generate(ids, Sampling(1, schema=schema))
 
     async def answer(self, work: ReplicaRequest) -> ReplicaReply:
-        """A whole answer."""
+        """Return the complete answer to a request, or the reason why there is none. Called by the
+        front, through Ray Serve."""
         try:
             with self._held(work), _ending_with_the_engine():
                 return OK, await self._answer(work)
@@ -121,16 +136,17 @@ class EngineReplica:
             return REFUSED, (error.status, error.body)
 
     async def stream(self, work: ReplicaRequest) -> AsyncIterator[ReplicaReply]:
-        """An answer as server-sent events, some at a time."""
+        """Yield the answer to a request in batches of server-sent events, or the reason why there
+        is none. Called by the front, through Ray Serve."""
         self._streams += 1
         used: list[Usage] = []
         try:
             with self._held(work), _ending_with_the_engine():
-                events = gathered(self._events(work, used.append), lambda: self._streams)
-                begun = _progress(work, 0)
+                events = batched_events(self._events(work, used.append), lambda: self._streams)
+                first = _progress(work, 0)
                 async with aclosing(events):
-                    async for together in events:
-                        yield OK, EventBatch(together, used[0] if used else None, together != begun)
+                    async for batch in events:
+                        yield OK, EventBatch(batch, used[0] if used else None, batch != first)
         except Overloaded as error:
             yield OVERLOADED, error.retry_after
         except EngineRejected as error:
@@ -140,7 +156,7 @@ class EngineReplica:
 
     @contextmanager
     def _held(self, work: ReplicaRequest) -> Iterator[None]:
-        """Be counted as outstanding. Raises Overloaded."""
+        """Count the request as outstanding during the block. Raises Overloaded."""
         try:
             with self._load.hold(work.prompt_tokens):
                 self._metrics.in_flight(self._load.outstanding)
@@ -158,55 +174,58 @@ class EngineReplica:
         return answer
 
     async def _tasks(self, work: ReplicaRequest) -> TaskSet:
-        # other answers go on while these are made ready
-        return await asyncio.to_thread(self._offer.tasks, work.specs)
+        # in a thread, because it can take long enough to stop the other answers
+        return await asyncio.to_thread(self._prepared.tasks, work.specs)
 
     async def _read(
         self, work: ReplicaRequest, tasks: TaskSet, watch: ProgressCallback | None = None
     ) -> DocumentResult:
         began = time.monotonic()
         document = Document(work.request_id, work.text)
-        outcome = await answer_document(document, tasks, self._engine, watch)
-        self._metrics.document(outcome, time.monotonic() - began)
-        return outcome
+        result = await answer_document(document, tasks, self._engine, watch)
+        self._metrics.document(result, time.monotonic() - began)
+        return result
 
     def _events(self, work: ReplicaRequest, note: Callable[[Usage], None]) -> AsyncIterator[str]:
-        return (self._document_events if work.kind == DOCUMENT else self._completed)(work, note)
+        """Return the events of an answer. `note` is called with its token counts."""
+        events = self._document_events if work.kind == DOCUMENT else self._completion_events
+        return events(work, note)
 
-    async def _completed(
+    async def _completion_events(
         self, work: ReplicaRequest, note: Callable[[Usage], None]
     ) -> AsyncIterator[str]:
         assert work.body is not None
-        async for each in self._completions.events(work.kind, work.body, work.prompt_ids):
-            if isinstance(each, Usage):
-                self._metrics.tokens(each)
-                note(each)
+        async for item in self._completions.events(work.kind, work.body, work.prompt_ids):
+            if isinstance(item, Usage):
+                self._metrics.tokens(item)
+                note(item)
             else:
-                yield each
+                yield item
 
     async def _document_events(
         self, work: ReplicaRequest, note: Callable[[Usage], None]
     ) -> AsyncIterator[str]:
-        """`part` and `progress` for every chunk, `answer` for every task, `done` with them all."""
+        """Yield `part` and `progress` for each chunk, `answer` for each task, and `done` with all
+        answers."""
         tasks = await self._tasks(work)
         names = {task.spec.name: task for task in tasks.all}
-        told: asyncio.Queue[ChunkResult | Answer | None] = asyncio.Queue()
-        reading = asyncio.create_task(self._read(work, tasks, told.put_nowait))
-        reading.add_done_callback(lambda _: told.put_nowait(None))
+        results: asyncio.Queue[ChunkResult | Answer | None] = asyncio.Queue()
+        reading = asyncio.create_task(self._read(work, tasks, results.put_nowait))
+        reading.add_done_callback(lambda _: results.put_nowait(None))
         read = 0
         try:
             yield _progress(work, 0)
-            while (each := await told.get()) is not None:
-                if isinstance(each, Answer):
-                    yield event("answer", answers_json([names[each.task]], [each]))
+            while (item := await results.get()) is not None:
+                if isinstance(item, Answer):
+                    yield event("answer", answers_json([names[item.task]], [item]))
                     continue
-                yield event("part", chunk_event(names[each.task], each))
-                if each.end > read:
-                    read = each.end
+                yield event("part", chunk_event(names[item.task], item))
+                if item.end > read:
+                    read = item.end
                     yield _progress(work, read)
-            outcome = await reading
-            body = _body(work, tasks, outcome)
-            note(_used(outcome))
+            result = await reading
+            body = _body(work, tasks, result)
+            note(_total_usage(result))
             yield event("done", body)
         finally:
             reading.cancel()
@@ -214,16 +233,18 @@ class EngineReplica:
                 await reading
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """How many engines the outstanding tokens would fill."""
-        full = min(self._load.limit, self._engine.kv_cache_tokens)
-        return {FULLNESS: self._load.outstanding / full}
+        """Return the fullness for the autoscaler: the outstanding prompt tokens divided by the KV
+        cache's capacity, so 2 means that they would fill two engines. Called by Ray Serve."""
+        capacity = min(self._load.limit, self._engine.kv_cache_tokens)
+        return {FULLNESS: self._load.outstanding / capacity}
 
     def record_routing_stats(self) -> dict[str, bool]:
-        """Whether it refuses whoever comes: then another is asked."""
+        """Return whether the replica rejects further requests, for the router. Called by Ray
+        Serve."""
         return {FULL: self._load.full}
 
     async def check_health(self) -> None:
-        """Raises where the engine will answer nothing any more."""
+        """Raise RuntimeError if the engine is dead, so that Ray Serve replaces the replica."""
         if self._engine.dead:
             raise RuntimeError("the engine is dead")
 
@@ -235,8 +256,10 @@ class EngineReplica:
 
 @contextmanager
 def _ending_with_the_engine() -> Iterator[None]:
-    """End this process where the engine dies within the block: nobody is served by one that is
-    dead, who waits is told at once, and Ray starts another."""
+    """End this process if the engine dies during the block.
+
+    The fronts see at once that the replica has ended, and Ray Serve starts another one.
+    """
     try:
         yield
     except* EngineDied as errors:
@@ -245,20 +268,21 @@ def _ending_with_the_engine() -> Iterator[None]:
 
 
 def _progress(work: ReplicaRequest, read: int) -> str:
+    """Return a `progress` event: `read` of the text's characters have been read."""
     return event("progress", {"read_characters": read, "characters": len(work.text)})
 
 
-def _body(work: ReplicaRequest, tasks: TaskSet, outcome: DocumentResult) -> dict[str, Any]:
-    """Raises EngineRejected where the document as a whole has no answer."""
-    if outcome.problem:
-        told = error_json(outcome.problem.message, "invalid_request_error", outcome.problem.reason)
-        raise EngineRejected(422, told)
+def _body(work: ReplicaRequest, tasks: TaskSet, result: DocumentResult) -> dict[str, Any]:
+    """Return the answer's body. Raises EngineRejected if the document was not read at all."""
+    if result.problem:
+        body = error_json(result.problem.message, "invalid_request_error", result.problem.reason)
+        raise EngineRejected(422, body)
     return {
         "id": work.request_id,
-        "answers": answers_json(tasks.all, outcome.answers),
-        "usage": usage_json(_used(outcome)),
+        "answers": answers_json(tasks.all, result.answers),
+        "usage": usage_json(_total_usage(result)),
     }
 
 
-def _used(outcome: DocumentResult) -> Usage:
-    return sum((answer.usage for answer in outcome.answers), start=Usage())
+def _total_usage(result: DocumentResult) -> Usage:
+    return sum((answer.usage for answer in result.answers), start=Usage())

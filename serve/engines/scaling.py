@@ -1,4 +1,4 @@
-"""How many engines a pool should have: by the tokens that wait for them, not by requests."""
+"""The autoscaling policy of a pool: engines by waiting prompt tokens, not by requests."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from typing import Any
 
 from serve.engines.replica import FULLNESS
 
-# An engine is meant to be filled so far; what comes above it has room in the next one.
 TARGET_FULLNESS = 0.7
+"""The targeted fullness of an engine (see `replica.FULLNESS`); above it, another is started."""
 
 
 def scale_by_tokens(context: Any) -> tuple[float, dict[str, Any]]:
-    """A policy of Ray Serve's autoscaler. Ray itself keeps the bounds and the delays, and starts
-    the first replica where somebody waits and there is none."""
-    told = context.aggregated_metrics.get(FULLNESS, {})
-    running = {replica: told[replica] for replica in context.running_replicas if replica in told}
+    """Return the number of engines that a pool needs, and an empty state for the next call.
+
+    An autoscaling policy as Ray Serve calls it, with the deployment's metrics as `context`. Keeps
+    the current number while no replica has reported its fullness. Ray Serve applies the minimum,
+    the maximum and the delays, and starts the first replica of an idle pool for a request.
+    """
+    reported = context.aggregated_metrics.get(FULLNESS, {})
+    running = {
+        replica: reported[replica] for replica in context.running_replicas if replica in reported
+    }
     if not running:
         return context.target_num_replicas, {}
     return sum(running.values()) / TARGET_FULLNESS, {}

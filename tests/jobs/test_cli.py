@@ -56,8 +56,8 @@ def _show(job: Path, doc_id: str, capsys: pytest.CaptureFixture[str]) -> dict[st
 
 
 def test_the_help_of_serve_shows_a_whole_file_and_the_defaults() -> None:
-    file, _, after = EXAMPLE.partition("these are the defaults of what else there is:\n")
-    defaults = yaml.safe_load(after.partition("\nthe file of keys")[0])
+    file, _, after = EXAMPLE.partition("other sections and their defaults:\n")
+    defaults = yaml.safe_load(after.partition("\nthe file of API keys")[0])
     shown = {**yaml.safe_load(file.partition("\n")[2]), **defaults}
     spec = parse_serve(shown).model_dump(mode="json")
     assert spec.keys() == shown.keys()

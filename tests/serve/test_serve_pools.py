@@ -1,5 +1,5 @@
-"""Both pools with nothing to do, and so with no engine: a request starts the one that it needs.
-What is accepted is finished, and what comes too late is stopped. Minutes."""
+"""Tests of pools that scale to zero engines, of finishing accepted requests, and of the deadline.
+They take minutes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     endpoint = start(
         tmp_path_factory.mktemp("serve"),
         pools={"short": idle, "long": idle},
-        # what is longer than 4,096 tokens with its answer is of the long pool
+        # a document that has more than 4,096 tokens with its answer belongs to the long pool
         long_documents={"single_pass_tokens": 8000},
         limits={"request_seconds": 240, "long_model_len": 12_288},
     )
@@ -36,10 +36,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         stop(endpoint)
 
 
-def within(seconds: float, reached: Callable[[], bool]) -> bool:
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Return whether `condition` becomes true within `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if reached():
+        if condition():
             return True
         time.sleep(1)
     return False
@@ -71,8 +72,8 @@ def test_a_long_document_is_read_in_one_pass_by_the_long_pool(served: Served) ->
     assert len(served.replicas("long")) == 1
 
 
-def test_a_long_chat_is_of_the_long_pool(served: Served) -> None:
-    said = (
+def test_a_long_chat_is_answered_by_the_long_pool(served: Served) -> None:
+    answer = (
         served.client()
         .with_options(timeout=240)
         .chat.completions.create(
@@ -81,30 +82,30 @@ def test_a_long_chat_is_of_the_long_pool(served: Served) -> None:
             max_tokens=4,
         )
     )
-    assert said.usage is not None and said.usage.prompt_tokens > 4096
+    assert answer.usage is not None and answer.usage.prompt_tokens > 4096
 
 
-def test_engines_with_nothing_to_do_are_ended_and_started_again(served: Served) -> None:
+def test_idle_engines_end_and_are_started_again(served: Served) -> None:
     assert within(_ENDS_WITHIN, lambda: not served.replicas("short") + served.replicas("long"))
     assert ask(served, REPORT)["text"] == "Smith Sons"
 
 
-def test_who_stops_the_endpoint_waits_for_what_it_accepted(served: Served) -> None:
+def test_stopping_waits_for_accepted_requests(served: Served) -> None:
     assert ask(served, REPORT)["text"] == "Smith Sons"
-    # no passage is in a cache
+    # all passages differ, so that none is in the prefix cache
     text = "".join(f"{number}: {_HARBOUR}" for number in range(10_000))
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(ask, served, text + REPORT, "summary")
+        request = threads.submit(ask, served, text + REPORT, "summary")
         time.sleep(2)
-        assert not asked.done()
+        assert not request.done()
         code = stop(served, 200)
-        answer = asked.result()
+        answer = request.result()
     assert code == 0
     assert answer["status"] == "answered"
     assert answer["chunks"] > 50
 
 
-def test_who_stops_the_endpoint_waits_for_what_no_engine_has_yet(tmp_path: Path) -> None:
+def test_stopping_waits_for_accepted_requests_that_no_engine_has_yet(tmp_path: Path) -> None:
     served = start(tmp_path, pools={"short": {"min": 0, "max": 1}}, limits={"request_seconds": 120})
     body = json.dumps({"text": REPORT, "tasks": ["auditor"]}).encode()
     headers = {"authorization": f"Bearer {served.key}", "content-type": "application/json"}
@@ -122,22 +123,22 @@ def test_who_stops_the_endpoint_waits_for_what_no_engine_has_yet(tmp_path: Path)
         return text
 
     with ThreadPoolExecutor(2) as threads:
-        asked = [threads.submit(send, content) for content in (body, slowly())]
+        requests = [threads.submit(send, content) for content in (body, slowly())]
         time.sleep(2)
-        assert not any(each.done() for each in asked)
+        assert not any(request.done() for request in requests)
         code = stop(served, 200)
-        answers = [each.result() for each in asked]
+        answers = [request.result() for request in requests]
     assert code == 0
     assert answers == ["Smith Sons"] * 2
 
 
-# by HAProxy, and at an address that it would not find the front at
+# with HAProxy, and without: it cannot be used with the second address
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_what_comes_too_late_is_stopped_in_the_engine(host: str, tmp_path: Path) -> None:
+def test_a_request_past_its_deadline_is_stopped_in_the_engine(host: str, tmp_path: Path) -> None:
     http = {"host": host, "port": free_port()}
     served = start(tmp_path, http=http, limits={"request_seconds": 2})
     pool = {"app": "tested", "pool": "short"}
-    # no passage is in a cache, and it is larger than a message of gRPC is by default
+    # no passage is in the prefix cache, and the text exceeds gRPC's default message size
     text = "".join(f"{number} – the harbour – the ships lay still.\n" for number in range(91_000))
     assert len(text.encode()) > 4 * 2**20
     try:
@@ -153,5 +154,5 @@ def test_what_comes_too_late_is_stopped_in_the_engine(host: str, tmp_path: Path)
     assert still.status_code == 200
     assert counted
     assert outstanding == 0
-    # a token is four characters at the most, and what was read of them is a part
+    # a token has at most four characters, so the engine has read less than half of the text
     assert 0 < read < len(text) / 4 / 2

@@ -1,4 +1,4 @@
-"""What a serve file may say, and what is said of one that is wrong."""
+"""Tests of serve files: valid ones, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serve.spec import parse_serve
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ({"feedback": "f/"}, "feedback: got 'f/', must be a mapping with the keys path"),
         ({"feedback": {"pth": "f/"}}, "feedback.pth: no such key; did you mean 'path'?"),
@@ -28,13 +28,13 @@ from serve.spec import parse_serve
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_path_and_the_remedy(data: Any, told: str) -> None:
-    with pytest.raises(SpecError) as refused:
+def test_an_error_names_the_key_path_and_the_remedy(data: Any, message: str) -> None:
+    with pytest.raises(SpecError) as error:
         parse_serve(data)
-    assert told in refused.value.message
+    assert message in error.value.message
 
 
-def test_a_pool_may_be_left_out_or_be_without_engines() -> None:
+def test_the_long_pool_is_optional_and_may_have_no_engine() -> None:
     assert list(parse_serve({}).pools.by_name) == ["short"]
     pools = parse_serve({"pools": {"long": {"min": 0}}}).pools
     assert pools.by_name["long"].min == 0

@@ -1,4 +1,4 @@
-"""An endpoint whose process group gets a signal: how it ends, and that nothing of it is left."""
+"""Tests of an endpoint whose process group gets a signal: it ends and leaves no process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from served import Served, start
 pytestmark = pytest.mark.slow
 
 MARK = "STARTED_BY"
-# Moments, but for agents of Ray's, which wait a minute for a GCS that was killed.
+# Usually seconds, but Ray's agents wait a minute for a GCS that was killed.
 ENDS_WITHIN = 120
 
 
@@ -25,22 +25,22 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     yield served
     served.process.kill()
     served.process.communicate()
-    for each in marked(MARK, str(tmp_path)):
-        each.kill()
+    for process in marked(MARK, str(tmp_path)):
+        process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
-def test_an_endpoint_whose_group_is_stopped_ends_as_one_that_is_stopped(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_to_the_process_group_stops_the_endpoint_normally(
     number: signal.Signals, served: Served, tmp_path: Path
 ) -> None:
-    # as GNU timeout does it: the command, then its group
+    # like GNU timeout, which signals the command and then its process group
     served.process.send_signal(number)
     os.killpg(served.process.pid, number)
     assert served.process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
     assert none_after(ENDS_WITHIN, lambda: marked(MARK, str(tmp_path))) == []
 
 
-def test_an_endpoint_that_is_killed_with_its_group_leaves_no_process(
+def test_an_endpoint_killed_with_its_process_group_leaves_no_process(
     served: Served, tmp_path: Path
 ) -> None:
     os.killpg(served.process.pid, signal.SIGKILL)

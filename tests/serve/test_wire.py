@@ -1,4 +1,4 @@
-"""What requests may look like."""
+"""Tests of the limits of requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def chat(**keys: Any) -> tuple[type[BaseModel], dict[str, Any]]:
     return ChatRequest, {"model": "m", "messages": [{"role": "user", "content": "a"}], **keys}
 
 
-def said(**keys: Any) -> tuple[type[BaseModel], dict[str, Any]]:
+def chat_message(**keys: Any) -> tuple[type[BaseModel], dict[str, Any]]:
     return chat(messages=[{"role": "user", "content": "a", **keys}])
 
 
@@ -39,21 +39,23 @@ def completion(prompt: Any) -> tuple[type[BaseModel], dict[str, Any]]:
         chat(messages=[dict(list(KEYS.items())[:60])] * 1000),
         chat(stop=[1] * MANY),
         chat(metadata=KEYS),
-        said(content=[1] * MANY),
-        said(tool_calls=[1] * MANY),
+        chat_message(content=[1] * MANY),
+        chat_message(tool_calls=[1] * MANY),
         completion(["a"] * MANY),
         completion([-1] * MANY),
         completion([[]] * MANY),
         completion([[-1] * MANY] * 64),
     ],
 )
-def test_of_many_faults_few_are_told(kind: type[BaseModel], body: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError) as found:
+def test_a_request_with_many_errors_reports_few(
+    kind: type[BaseModel], body: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError) as invalid:
         kind.model_validate(body)
-    assert found.value.error_count() < 100
+    assert invalid.value.error_count() < 100
 
 
-def test_metadata_has_as_many_pairs_as_openais() -> None:
+def test_metadata_is_limited_to_16_pairs_as_in_openais_api() -> None:
     kind, body = chat(metadata={str(number): "a" for number in range(16)})
     kind.model_validate(body)
     with pytest.raises(ValidationError, match="at most 16"):

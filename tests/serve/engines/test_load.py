@@ -1,4 +1,4 @@
-"""How full an engine is, and who comes again when."""
+"""Tests of the load limit of an engine, the retry delay, and autoscaling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-def test_at_the_limit_all_are_refused_and_what_is_done_makes_room() -> None:
+def test_requests_are_rejected_at_the_limit_and_accepted_when_others_finish() -> None:
     load = LoadLimiter(100, Clock())
     with load.hold(50):
         with load.hold(50), pytest.raises(Overloaded), load.hold(1):
@@ -30,14 +30,14 @@ def test_at_the_limit_all_are_refused_and_what_is_done_makes_room() -> None:
     assert load.outstanding == 0
 
 
-def test_a_request_larger_than_everything_leaves_room_for_others() -> None:
+def test_a_request_larger_than_the_limit_does_not_fill_it_alone() -> None:
     load = LoadLimiter(100, Clock())
     with load.hold(1000), load.hold(1), load.hold(48):
         assert load.outstanding == 99
     assert load.outstanding == 0
 
 
-def test_a_large_request_is_not_kept_out_by_many_small_ones() -> None:
+def test_a_large_request_is_accepted_below_the_limit() -> None:
     load = LoadLimiter(100, Clock())
     with ExitStack() as small:
         for _ in range(99):
@@ -46,7 +46,7 @@ def test_a_large_request_is_not_kept_out_by_many_small_ones() -> None:
             assert load.outstanding == 149
 
 
-def test_what_was_done_is_not_kept_for_ever_where_nobody_is_refused() -> None:
+def test_finished_requests_are_forgotten_even_if_none_is_rejected() -> None:
     clock = Clock()
     load = LoadLimiter(1000, clock)
     with load.hold(1):
@@ -57,7 +57,7 @@ def test_what_was_done_is_not_kept_for_ever_where_nobody_is_refused() -> None:
         assert len(load._done) <= 31
 
 
-def test_what_fails_is_done_too() -> None:
+def test_a_failed_request_is_no_longer_outstanding() -> None:
     load = LoadLimiter(100, Clock())
     with pytest.raises(ZeroDivisionError), load.hold(80):
         raise ZeroDivisionError
@@ -75,7 +75,7 @@ def test_retry_after_follows_the_measured_rate() -> None:
         assert unknown.value.retry_after == 2
         clock.now = 10
         held.close()
-        # 500 tokens in 10 s; 200 of 700 have no room
+        # 500 tokens in 10 s; of 700 + 500 tokens, 200 are above the limit
         later.enter_context(load.hold(500))
         with pytest.raises(Overloaded) as known, load.hold(200):
             raise AssertionError
@@ -83,7 +83,7 @@ def test_retry_after_follows_the_measured_rate() -> None:
         assert known.value.retry_after == 4
 
 
-def test_old_rates_are_forgotten() -> None:
+def test_the_rate_is_measured_over_the_last_30_seconds() -> None:
     clock = Clock()
     load = LoadLimiter(1000, clock)
     with load.hold(10):
@@ -104,18 +104,18 @@ def context(**fullness: float) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("fullness", "wanted"),
+    ("fullness", "engines"),
     [({"a": 0.0}, 0.0), ({"a": 0.7}, 1.0), ({"a": 1.4}, 2.0), ({"a": 1.4, "b": 0.7}, 3.0)],
 )
-def test_engines_are_wanted_by_the_tokens_that_wait(
-    fullness: dict[str, float], wanted: float
+def test_the_number_of_engines_follows_the_waiting_tokens(
+    fullness: dict[str, float], engines: float
 ) -> None:
-    assert scale_by_tokens(context(**fullness))[0] == pytest.approx(wanted)
+    assert scale_by_tokens(context(**fullness))[0] == pytest.approx(engines)
 
 
-def test_a_replica_that_is_gone_counts_no_more_and_none_known_changes_nothing() -> None:
-    known = context(a=1.4, b=1.4)
-    known.running_replicas = ["a"]
-    assert scale_by_tokens(known)[0] == pytest.approx(2.0)
-    known.running_replicas = ["c"]
-    assert scale_by_tokens(known)[0] == 1
+def test_ended_replicas_do_not_count_and_without_reports_nothing_changes() -> None:
+    reported = context(a=1.4, b=1.4)
+    reported.running_replicas = ["a"]
+    assert scale_by_tokens(reported)[0] == pytest.approx(2.0)
+    reported.running_replicas = ["c"]
+    assert scale_by_tokens(reported)[0] == 1

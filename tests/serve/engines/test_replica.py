@@ -1,4 +1,4 @@
-"""One engine behind Ray Serve, without Ray: what it asks the engine, and what it tells."""
+"""Tests of a replica without Ray: the prompts for its engine, its replies, and its load."""
 
 from __future__ import annotations
 
@@ -39,51 +39,51 @@ from serve.events import read_events
 from serve.spec import parse_serve
 from serve.wire import usage_json
 
-WHOLE, LONG_TEXT = "A short text.", "\n".join(pydoc_data.topics.topics.values())[:300_000]
+SHORT_TEXT, LONG_TEXT = "A short text.", "\n".join(pydoc_data.topics.topics.values())[:300_000]
 
 
 @dataclass
-class Counted:
-    """What a replica counts."""
+class RecordedMetrics:
+    """Records a replica's metrics."""
 
     tags: dict[str, str]
     answered: list[bool] = field(default_factory=list)
     outstanding: list[int] = field(default_factory=list)
 
-    def document(self, outcome: DocumentResult, seconds: float) -> None:
+    def document(self, result: DocumentResult, seconds: float) -> None:
         assert seconds > 0
-        self.answered.append(outcome.answered)
+        self.answered.append(result.answered)
 
     def in_flight(self, tokens: int) -> None:
         self.outstanding.append(tokens)
 
 
 class FakeReplica(EngineReplica):
-    """A replica whose engine keeps what it was asked."""
+    """A replica whose engine records its prompts."""
 
     engine: FakeEngine
-    counted: Counted
+    metrics: RecordedMetrics
 
     def measure(self, tags: dict[str, str]) -> Any:
-        self.counted = Counted(tags)
-        return self.counted
+        self.metrics = RecordedMetrics(tags)
+        return self.metrics
 
     def start(self, config: EngineConfig) -> Any:
-        self.engine = FakeEngine(self._offer.tokenizer, max_model_len=config.max_model_len)
+        self.engine = FakeEngine(self._prepared.tokenizer, max_model_len=config.max_model_len)
         return self.engine, None
 
     @property
-    def offer(self) -> PreparedEndpoint:
-        return self._offer
+    def prepared(self) -> PreparedEndpoint:
+        return self._prepared
 
     async def _warm_up(self) -> None: ...
 
 
 async def replica_of(**spec: Any) -> FakeReplica:
-    made = FakeReplica.__new__(FakeReplica)
+    replica = FakeReplica.__new__(FakeReplica)
     parsed = parse_serve({"model": {"name": "tiny-random"}, "tasks": TASKS, **spec})
-    await made.__init__(parsed, SHORT, False)  # type: ignore[misc]  # as Ray Serve awaits it
-    return made
+    await replica.__init__(parsed, SHORT, False)  # type: ignore[misc]  # Ray Serve awaits it, too
+    return replica
 
 
 @pytest.fixture
@@ -93,20 +93,20 @@ async def replica(tiny_model: Model) -> FakeReplica:
 
 
 @pytest.fixture(scope="module")
-def offer(tiny_model: Model) -> Iterator[PreparedEndpoint]:
+def prepared(tiny_model: Model) -> Iterator[PreparedEndpoint]:
     assert tiny_model
     yield prepared_endpoint()
 
 
-def work_of(offer: PreparedEndpoint, text: str, *names: str) -> ReplicaRequest:
+def request_of(prepared: PreparedEndpoint, text: str, *names: str) -> ReplicaRequest:
     return ReplicaRequest(
-        DOCUMENT, "d", text=text, specs=offer.specs(names or ["summary", "auditor"])
+        DOCUMENT, "d", text=text, specs=prepared.specs(names or ["summary", "auditor"])
     )
 
 
-@pytest.mark.parametrize("text", [WHOLE, LONG_TEXT], ids=["whole", "300,000 characters"])
-async def test_the_engine_is_asked_exactly_what_a_job_asks(
-    replica: FakeReplica, offer: PreparedEndpoint, tmp_path: Path, text: str
+@pytest.mark.parametrize("text", [SHORT_TEXT, LONG_TEXT], ids=["whole", "300,000 characters"])
+async def test_the_engine_gets_the_same_prompts_as_in_a_job(
+    replica: FakeReplica, prepared: PreparedEndpoint, tmp_path: Path, text: str
 ) -> None:
     pq.write_table(pa.table({"id": ["d"], "text": [text]}), tmp_path / "corpus.parquet")
     job = {
@@ -117,34 +117,36 @@ async def test_the_engine_is_asked_exactly_what_a_job_asks(
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
     shown = preview_document(prepare_job(load_job(tmp_path / "job.yaml")), "d")
-    tag, _ = await replica.answer(work_of(offer, text))
+    tag, _ = await replica.answer(request_of(prepared, text))
     assert tag == OK
-    # beside those about passages the engine is asked to combine what they said
-    asked = {tuple(ids) for ids in replica.engine.asked}
-    wanted = {tuple(prompt["token_ids"]) for prompt in shown["prompts"]}
-    assert wanted <= asked
+    # besides prompts about passages there are prompts that combine their results
+    prompts = {tuple(ids) for ids in replica.engine.asked}
+    job_prompts = {tuple(prompt["token_ids"]) for prompt in shown["prompts"]}
+    assert job_prompts <= prompts
     combining = [prompt for prompt in replica.engine.prompts if "These notes" in prompt]
-    assert len(asked - wanted) <= len(combining)
+    assert len(prompts - job_prompts) <= len(combining)
     assert bool(combining) == (len(shown["chunks"]) > 1)
 
 
-async def test_what_only_a_long_pool_would_read_whole_is_read_in_chunks_where_there_is_none(
-    replica: FakeReplica, offer: PreparedEndpoint
+async def test_without_a_long_pool_a_longer_document_is_read_in_chunks(
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
     text = LONG_TEXT[:30_000]
-    _, body = await replica.answer(work_of(offer, text))
+    _, body = await replica.answer(request_of(prepared, text))
     assert {answer["status"] for answer in body["answers"].values()} == {"answered"}
     assert {answer["strategy"] for answer in body["answers"].values()} == {"map_reduce"}
     both = prepared_endpoint(pools={"long": {}})
     tasks = both.tasks(both.specs(["summary"]))
     assert both.pool_of_document(text, tasks) == LONG
-    assert both.pool_of_document(WHOLE, tasks) == both.pool_of_document(LONG_TEXT, tasks) == SHORT
+    assert (
+        both.pool_of_document(SHORT_TEXT, tasks) == both.pool_of_document(LONG_TEXT, tasks) == SHORT
+    )
 
 
 async def test_an_answer_has_the_columns_of_a_part(
-    replica: FakeReplica, offer: PreparedEndpoint
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
-    _, body = await replica.answer(work_of(offer, WHOLE))
+    _, body = await replica.answer(request_of(prepared, SHORT_TEXT))
     assert body["id"] == "d"
     summary, auditor = body["answers"]["summary"], body["answers"]["auditor"]
     assert summary["text"] == "an answer"
@@ -153,36 +155,36 @@ async def test_an_answer_has_the_columns_of_a_part(
     assert body["usage"]["output_tokens"] == 6
 
 
-async def test_a_task_that_fails_says_why_and_the_others_are_kept(
-    replica: FakeReplica, offer: PreparedEndpoint
+async def test_a_failed_task_has_the_reason_and_the_others_are_answered(
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
     replica.engine.rejects = "Who audited"
-    _, body = await replica.answer(work_of(offer, WHOLE))
+    _, body = await replica.answer(request_of(prepared, SHORT_TEXT))
     assert body["answers"]["summary"]["status"] == "answered"
     assert body["answers"]["auditor"]["status"] == "rejected"
     assert "refused because" in body["answers"]["auditor"]["message"]
 
 
-async def test_a_document_that_is_not_read_at_all_is_refused_with_the_reason(
+async def test_a_document_that_is_not_read_at_all_is_rejected_with_the_reason(
     tiny_model: Model,
 ) -> None:
     assert tiny_model
-    made = await replica_of(long_documents={"strategy": "reject", "single_pass_tokens": 16})
-    work = work_of(made.offer, LONG_TEXT)
-    tag, (status, error) = await made.answer(work)
+    replica = await replica_of(long_documents={"strategy": "reject", "single_pass_tokens": 16})
+    request = request_of(replica.prepared, LONG_TEXT)
+    tag, (status, error) = await replica.answer(request)
     assert (tag, status, error["error"]["code"]) == (REFUSED, 422, "too_long")
-    told = [each async for each in made.stream(work)]
-    assert told[-1] == (REFUSED, (422, error))
+    replies = [reply async for reply in replica.stream(request)]
+    assert replies[-1] == (REFUSED, (422, error))
 
 
-async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
-    replica: FakeReplica, offer: PreparedEndpoint
+async def test_a_stream_reports_progress_and_ends_with_the_complete_answer(
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
-    work = work_of(offer, LONG_TEXT)
-    told = [each async for each in replica.stream(work)]
-    assert {tag for tag, _ in told} == {OK}
-    sent: list[EventBatch] = [content for _, content in told]
-    events = read_events("".join(each.events for each in sent))
+    request = request_of(prepared, LONG_TEXT)
+    replies = [reply async for reply in replica.stream(request)]
+    assert {tag for tag, _ in replies} == {OK}
+    batches: list[EventBatch] = [content for _, content in replies]
+    events = read_events("".join(batch.events for batch in batches))
     names = [name for name, _ in events]
     assert names[0] == "progress"
     assert names[-1] == "done"
@@ -193,80 +195,80 @@ async def test_a_stream_tells_how_far_it_is_and_ends_with_the_whole_answer(
     parts = [data for name, data in events if name == "part"]
     assert len(parts) > 20
     assert parts[0]["value"] == {"text": "an answer"}
-    _, whole = await replica.answer(work)
+    _, whole = await replica.answer(request)
     assert events[-1][1]["answers"] == whole["answers"]
-    # another replica could still tell all that comes after the first
-    assert [each.has_answer for each in sent] == [False, *[True] * (len(sent) - 1)]
-    assert sent[0].used is None
-    assert sent[-1].used is not None
-    assert usage_json(sent[-1].used) == events[-1][1]["usage"] == whole["usage"]
+    # after the first batch another replica could still send the complete answer
+    assert [batch.has_answer for batch in batches] == [False, *[True] * (len(batches) - 1)]
+    assert batches[0].used is None
+    assert batches[-1].used is not None
+    assert usage_json(batches[-1].used) == events[-1][1]["usage"] == whole["usage"]
 
 
-async def test_whoever_comes_to_a_full_engine_is_told_when_to_come_again(
-    replica: FakeReplica, offer: PreparedEndpoint
+async def test_a_request_to_a_full_engine_is_rejected_with_a_retry_delay(
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
-    big = work_of(offer, "word " * 200_000)
+    big = request_of(prepared, "word " * 200_000)
     first = asyncio.create_task(replica.answer(big))
     await asyncio.sleep(0.01)
     assert replica.record_autoscaling_stats()[FULLNESS] == 1
-    other = asyncio.create_task(replica.answer(big))
+    second = asyncio.create_task(replica.answer(big))
     await asyncio.sleep(0.01)
     assert replica.record_autoscaling_stats()[FULLNESS] == 2
     assert replica.record_routing_stats() == {FULL: True}
-    tag, seconds = await replica.answer(work_of(offer, WHOLE))
+    tag, seconds = await replica.answer(request_of(prepared, SHORT_TEXT))
     assert tag == OVERLOADED
     assert seconds >= 1
-    told = [each async for each in replica.stream(work_of(offer, WHOLE))]
-    assert [tag for tag, _ in told] == [OVERLOADED]
-    for each in (first, other):
-        each.cancel()
-    await asyncio.gather(first, other, return_exceptions=True)
+    replies = [reply async for reply in replica.stream(request_of(prepared, SHORT_TEXT))]
+    assert [tag for tag, _ in replies] == [OVERLOADED]
+    for task in (first, second):
+        task.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
     assert replica.record_autoscaling_stats()[FULLNESS] == 0
     assert replica.record_routing_stats() == {FULL: False}
 
 
-async def test_who_stops_listening_stops_the_engines_work(
-    replica: FakeReplica, offer: PreparedEndpoint
+async def test_closing_a_stream_stops_the_engines_work(
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
-    stream = replica.stream(work_of(offer, LONG_TEXT))
+    stream = replica.stream(request_of(prepared, LONG_TEXT))
     await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
     await asyncio.sleep(0.05)
-    asked = len(replica.engine.prompts)
+    before = len(replica.engine.prompts)
     await asyncio.sleep(0.1)
-    assert len(replica.engine.prompts) == asked
+    assert len(replica.engine.prompts) == before
     assert replica.record_autoscaling_stats()[FULLNESS] == 0
     assert replica.engine.kv_tokens_in_flight == 0
 
 
-async def test_a_dead_engine_takes_its_replica_along(
+async def test_a_replica_ends_when_its_engine_dies(
     replica: FakeReplica,
-    offer: PreparedEndpoint,
+    prepared: PreparedEndpoint,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ends: list[int] = []
+    exit_codes: list[int] = []
 
     def end(code: int) -> None:
-        ends.append(code)
+        exit_codes.append(code)
         raise SystemExit
 
     monkeypatch.setattr("serve.engines.replica.os._exit", end)
     replica.engine.dead = True
     with pytest.raises(SystemExit):
-        await replica.answer(work_of(offer, WHOLE))
+        await replica.answer(request_of(prepared, SHORT_TEXT))
     with pytest.raises(RuntimeError, match="dead"):
         await replica.check_health()
-    assert ends == [1]
+    assert exit_codes == [1]
     assert caplog.messages == ["this replica ends: the engine died"]
 
 
 async def test_documents_and_outstanding_tokens_are_counted_by_app_and_pool(
-    replica: FakeReplica, offer: PreparedEndpoint
+    replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
-    await replica.answer(work_of(offer, "word " * 1000))
-    assert [tag async for tag, _ in replica.stream(work_of(offer, WHOLE))][-1] == OK
-    counted = replica.counted
-    assert counted.tags == {"app": "phifleet", "pool": SHORT}
-    assert counted.answered == [True, True]
-    assert counted.outstanding == [1250, 0, 3, 0]
+    await replica.answer(request_of(prepared, "word " * 1000))
+    assert [tag async for tag, _ in replica.stream(request_of(prepared, SHORT_TEXT))][-1] == OK
+    metrics = replica.metrics
+    assert metrics.tags == {"app": "phifleet", "pool": SHORT}
+    assert metrics.answered == [True, True]
+    assert metrics.outstanding == [1250, 0, 3, 0]
