@@ -22,8 +22,9 @@ _SUFFIXES = (".parquet", ".jsonl")
 class SourceFile:
     """One file of the corpus.
 
-    `version` changes when the file's content changes: an ETag, a time of change, or another value
-    that the store gives; "" if it gives none.
+    `path` is the file's path on the filesystem of `input.path`, without a protocol. `version`
+    changes when the file's content changes: an ETag, a time of change, or another value that the
+    store gives; "" if it gives none.
     """
 
     path: str
@@ -32,13 +33,15 @@ class SourceFile:
 
 
 def list_files(path: str, exclude: str = "") -> list[SourceFile]:
-    """Return the .parquet and .jsonl files of a file's path, a directory or a glob, sorted by path.
+    """Return the .parquet and .jsonl files at `path`, sorted by path.
 
+    `path` is a path or URL of a file, of a directory (with all directories below it), or a glob.
     Files and directories whose names begin with `_` or `.` are skipped, as by other Parquet
-    readers, unless `path` itself names them. `exclude` is a directory below `path` to skip: the
-    OUTPUT of the run. Local links are followed.
+    readers, unless `path` itself names them. `exclude` is a directory below `path` to skip, the
+    OUTPUT of the run; "" skips none. Local links are followed.
 
-    Raises InputError if no file matches, and StorageError if the filesystem fails.
+    Raises InputError if no file matches or the URL is wrong, and StorageError if the filesystem
+    fails.
     """
     local = is_local(path)
     try:
@@ -48,7 +51,8 @@ def list_files(path: str, exclude: str = "") -> list[SourceFile]:
     except filesystem_errors(ValueError) as error:
         missing = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
         kind = InputError if missing else StorageError
-        raise kind(f"input.path: cannot list {path}: {error}") from error
+        remedy = "check the path" if missing else "check the connection and the permissions"
+        raise kind(f"input.path: cannot list {path}: {error}; {remedy}") from error
     sources = [_source_file(name, info) for name, info in sorted(files.items())]
     sources = [file for file in sources if _is_data(file.path, top)]
     # compared as real paths: links and `..` can spell one directory in several ways
@@ -59,8 +63,8 @@ def list_files(path: str, exclude: str = "") -> list[SourceFile]:
         ]
     if not sources:
         raise InputError(
-            f"input.path: no .parquet or .jsonl file at {path}; check the path (names that begin "
-            "with _ or . are skipped)"
+            f"input.path: no .parquet or .jsonl file at {path}; check the path (files and "
+            "directories whose names begin with _ or . are skipped)"
         )
     return sources
 

@@ -19,6 +19,7 @@ from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage
 
 ID_HASH = "id_hash"
+"""The column of `rows-*.parquet` with the hash of each id."""
 MAX_REPORTED = 10
 """The maximum number of ids, or rows, that an error message names."""
 # Bytes of an invalid id that a message shows.
@@ -28,7 +29,10 @@ _SHOWN_ROWS = 3
 
 
 def invalid_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a boolean array: true for ids that are null, empty or not UTF-8."""
+    """Return a boolean array with a value for each id: true if it is null, empty or not UTF-8.
+
+    `ids` is a column of strings or integers. An integer is invalid only if it is null.
+    """
     if not pa.types.is_string(ids.type):
         return pc.is_null(ids)
     raw = pc.cast(ids, pa.binary())
@@ -42,7 +46,8 @@ def invalid_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def describe_ids(ids: pa.ChunkedArray) -> list[str]:
-    """Return invalid ids as an error message shows them: "null", "empty", or the bytes."""
+    """Return a text for each of these invalid ids, for an error message: "null", "empty", or the
+    first 40 bytes of an id that is not UTF-8. Other integers are given in digits."""
     if not pa.types.is_string(ids.type):
         return [f"{value}" if value is not None else "null" for value in ids.to_pylist()]
     return [_describe(raw) for raw in pc.cast(ids, pa.binary()).to_pylist()]
@@ -63,14 +68,15 @@ def _is_utf8(raw: bytes | None) -> bool:
 
 
 def hash_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit hash of each id, in their order. It is the same in every process, and the
-    same for an integer and its digits."""
+    """Return a 64-bit hash of each id, in their order. The hash is the same in every process, and
+    the same for an integer and the string of its digits. A null is hashed as an empty string."""
     values = pc.fill_null(ids.cast(pa.string()).cast(pa.binary()), b"").to_numpy()
     return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
 
 
 def digest_ids(hashes: npt.NDArray[np.uint64]) -> str:
-    """Return a digest of a set of documents, given the hashes of their ids in any order."""
+    """Return a digest, 32 hex digits, of a set of documents, given the hashes of their ids in any
+    order."""
     ordered = np.sort(hashes).astype("<u8")
     return hashlib.blake2b(ordered.tobytes(), digest_size=16).hexdigest()
 
@@ -80,9 +86,10 @@ def accounted_hashes(
 ) -> npt.NDArray[np.uint64]:
     """Return the sorted hashes of the ids that a unit's part and its dead letters account for.
 
-    These are the documents of the part (its first column holds the ids), those with a dead letter
-    of the whole document (`task` is null), and those of which every task has a dead letter. A
-    document that occurs twice is returned twice. None stands for a file that does not exist.
+    These are the documents of `part`, whose first column holds the ids; the documents with a dead
+    letter of the whole document (its `task` is null); and documents that have dead letters of
+    single tasks, but are not in the part because no task has an answer. An id that occurs in two
+    rows of the first two kinds is returned twice. None stands for a file that does not exist.
     """
     whole = [hash_ids(part.column(0))] if part is not None else []
     failed_tasks = np.empty(0, np.uint64)
@@ -101,11 +108,11 @@ def join_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint
 
 
 def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:
-    """Return descriptions of ids that occur more than once in these `rows-*.parquet`: at most
-    `MAX_REPORTED`, each with up to three of its rows.
+    """Return a text for each id that occurs more than once in `files`, names of `rows-*.parquet`
+    in `storage`: at most `MAX_REPORTED` texts, each with the id and up to three of its rows.
 
-    Looks only at ids whose hash modulo `shares` is `share`. This bounds the memory to 8 bytes for
-    each id of the share. Raises StorageError.
+    Looks only at ids whose hash modulo `shares` is `share`. Thus it needs 8 bytes of memory for
+    each id of the share, besides one file's hashes. Raises StorageError.
     """
     hashes = [_hash_share(storage, name, share, shares) for name in files]
     values, counts = np.unique(
@@ -116,7 +123,8 @@ def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: 
 
 
 def read_hashes(storage: Storage, name: str) -> npt.NDArray[np.uint64]:
-    """Return the hashes of all ids of one `rows-*.parquet`, in its order. Raises StorageError."""
+    """Return the hashes of all ids in the file `name`, one of `rows-*.parquet`, in the order of its
+    rows. Raises StorageError."""
     with storage.open(name) as handle:
         column = pq.read_table(handle, columns=[ID_HASH]).column(0)
     return np.asarray(column.to_numpy(), dtype=np.uint64)

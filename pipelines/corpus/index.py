@@ -52,10 +52,17 @@ _INDEX_COLUMNS = (
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """All that indexing a span needs; sent once to every Ray task.
+    """The settings of indexing, the same for all spans of a corpus.
 
-    `unit_seconds` is the engine time that a unit should take. The index's files are written to
-    `directory` of `storage`.
+    Attributes:
+        input: the job's section `input`.
+        layout: the types of the columns in all files of the corpus.
+        tokenizer: the model's tokenizer, to count tokens.
+        reading: how documents of each length are read; decides pools and what is too long.
+        cost: estimates the engine time of a document.
+        unit_seconds: the engine time that a unit should take, in seconds.
+        storage: OUTPUT.
+        directory: the directory in `storage` to which the index's files are written.
     """
 
     input: InputSpec
@@ -72,9 +79,10 @@ class IndexConfig:
 class SpanIndex:
     """The result of indexing one span.
 
-    The `units` are not numbered yet (-1). `rows` and `tokens` are counts, `problems` the number of
-    documents without an answer by reason, and `bad_ids` descriptions of the first invalid ids with
-    file and row.
+    The `units` are not numbered yet: their number is -1. `rows` is the number of the span's
+    documents, and `tokens` that of the tokens in their texts. `problems` has, by reason, the number
+    of documents that cannot be answered. `bad_ids` are texts with file and row of invalid ids, the
+    first ten.
     """
 
     units: tuple[Unit, ...]
@@ -85,8 +93,11 @@ class SpanIndex:
 
 
 def cut_spans(fragments: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
-    """Group consecutive fragments into spans of at most 256 MiB (or one larger fragment), and small
-    enough that each of `cpus` CPUs has about four spans."""
+    """Group consecutive fragments into spans, the parts of a corpus that are indexed concurrently.
+
+    A span is at most so large that each of `cpus` CPUs gets about four of them, but this limit is
+    at least 1 MiB and at most 256 MiB. A fragment above the limit is a span by itself.
+    """
     total = sum(fragment.size_bytes for fragment in fragments)
     max_bytes = min(_MAX_SPAN_BYTES, max(2**20, total // max(1, 4 * cpus)))
     spans: list[list[Fragment]] = []
@@ -101,7 +112,8 @@ def cut_spans(fragments: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
 
 
 def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
-    """Index one span: read its rows and write `text-NUMBER.parquet` and `rows-NUMBER.parquet`.
+    """Index one span: read its fragments, write `text-NUMBER.parquet` and `rows-NUMBER.parquet` to
+    `config.directory`, and return the span's units and counts.
 
     Raises InputError (UnreadableFile if a file is damaged) naming the file, and StorageError.
     """

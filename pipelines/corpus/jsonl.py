@@ -27,7 +27,8 @@ def find_schema(handle: Any, needed: Collection[str], *, whole: bool) -> pa.Sche
 
     Reads until every column in `needed` has had a value that is not null, or the whole file if
     `whole` is true: any later line may add a key to an object, or a fraction to whole numbers.
-    `handle` is a binary file at its start. Raises ArrowException for a line that is not JSON.
+    Strings that look like dates are strings. `handle` is a binary file at its start. Raises
+    ArrowException for a line that is not JSON, or if two lines have incompatible types.
     """
     schema: pa.Schema | None = None
     for _, table in _tables(handle):
@@ -40,13 +41,17 @@ def find_schema(handle: Any, needed: Collection[str], *, whole: bool) -> pa.Sche
 
 
 def merge_schemas(schemas: Collection[pa.Schema]) -> pa.Schema:
-    """Return a schema under which lines of all these schemas can be read: numbers and objects
-    widen, as JSON omits keys and decimal points freely. Raises ArrowException."""
+    """Return a schema under which lines of all these schemas can be read.
+
+    Whole numbers and fractions become floats, and an object has the keys of all: JSON omits keys
+    and decimal points freely. Raises ArrowException if a column's types are incompatible.
+    """
     return pa.unify_schemas(list(schemas), promote_options="permissive")
 
 
 def read_tables(handle: Any, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield a file's rows with the columns of `schema`, null where a line lacks one.
+    """Yield a file's rows as tables with the columns of `schema`; a value is null if its line lacks
+    the column. `handle` is a binary file at its start.
 
     Raises ArrowException for a line that is not JSON or has another type, and InputError for a
     whole number that its column's type, a 64-bit float, would round.
@@ -72,7 +77,7 @@ def _check_rounding(block: bytes, name: str) -> None:
         if isinstance(number, int) and float(number) != number:
             raise InputError(
                 f"column {name!r}: {number} would be rounded to {float(number):.0f}, because the "
-                "column also has numbers that are no 64-bit integers; write its numbers as strings"
+                "column also has fractions or larger numbers; write all its numbers as strings"
             )
 
 

@@ -46,7 +46,7 @@ class Layout:
         return pa.schema([*fields, *(field.with_name(KEPT + field.name) for field in self.kept)])
 
     def to_text(self) -> str:
-        """Return the layout as base64 text, for a plan's record."""
+        """Return the layout as base64 text, for a plan's record; `from_text` reads it."""
         return base64.b64encode(self.schema.serialize().to_pybytes()).decode()
 
     @classmethod
@@ -62,20 +62,24 @@ class Layout:
 
 
 def columns_of(spec: InputSpec) -> tuple[str, ...]:
-    """Return the columns that the job names: id, text, and those to keep."""
+    """Return the names of the columns that the job reads: the id, the text, and those to keep."""
     return (spec.id_column, spec.text_column, *spec.keep_columns)
 
 
 def layout_of(schema: pa.Schema, path: str, spec: InputSpec) -> Layout:
-    """Return the layout of one file with this schema. A kept column may also come from a Hive
-    partition in the file's path. Raises InputError naming file and column."""
+    """Return the layout of the file at `path`, whose columns are those of `schema`.
+
+    A column of `input.keep_columns` may also be a Hive partition in the file's path; it is then a
+    string. Raises InputError naming file and column if a column is missing, occurs more than once,
+    or has a type that an id or a text cannot have.
+    """
     partitions = partition_values(path)
     required = (spec.id_column, spec.text_column)
     for column in columns_of(spec):
         if column not in schema.names and (column in required or column not in partitions):
             raise InputError(
-                f"{path}: no column {column!r}, which {_key(column, spec)} names; it "
-                f"has {', '.join(schema.names) or 'none'}"
+                f"{path}: no column {column!r}, which {_key(column, spec)} names; it has "
+                f"{', '.join(schema.names) or 'none'}. Correct {_key(column, spec)} or the file"
             )
         if schema.names.count(column) > 1:
             raise InputError(
@@ -168,8 +172,10 @@ def common_layout(
 ) -> Layout:
     """Return the layout that the files at `paths` share; None stands for a file without rows.
 
-    Types may differ only as `_common_field` allows. Raises InputError naming the first file and
-    column that differ.
+    `layouts` and `paths` have an entry for each file. The types of a kept column may differ if one
+    of them is null, or if all files are JSONL and one type can be widened to the other, such as
+    integers to floats. If no file has rows, ids are strings and kept columns null. Raises
+    InputError naming the first file and column that differ.
     """
     present = [
         (layout, path) for layout, path in zip(layouts, paths, strict=True) if layout is not None
@@ -191,10 +197,11 @@ def common_layout(
 
 
 def later_layout(earlier: Layout, later: Layout, path: str, spec: InputSpec) -> Layout:
-    """Return the layout in which new files, one of them at `path`, are read: that of the files
-    that the run has already indexed, because all parts of OUTPUT form one table.
+    """Check that new files can be read in the layout `earlier` of the files that the run has
+    already indexed, and return `earlier`: all parts of OUTPUT form one table.
 
-    Raises InputError if the new files' layout `later` cannot be read as `earlier`.
+    `later` is the layout of the new files, and `path` is one of them, for messages. Raises
+    InputError if the new files cannot be read in the layout `earlier`.
     """
     if later.id_type != earlier.id_type:
         raise _differs(spec.id_column, path, later.id_type, _EARLIER, earlier.id_type)
@@ -226,13 +233,13 @@ def _differs(
     column: str, path: str, kind: pa.DataType, first_path: str, first_kind: pa.DataType
 ) -> InputError:
     return InputError(
-        f"{path}: column {column!r} is {kind}, but {first_kind} in {first_path}; convert one of "
-        "them, or run each into its own OUTPUT"
+        f"{path}: column {column!r} is {kind}, but {first_kind} in {first_path}; convert the "
+        "column in one of them, or run a job for each with its own output.path"
     )
 
 
 def partition_values(path: str) -> dict[str, str | None]:
-    """Return the Hive partition columns of a path by name: `year=2024` in a directory's name; None
-    for Hive's name of a null."""
+    """Return the Hive partition columns of a path: for a directory `year=2024`, the key `year` with
+    the string `2024`. The value is None for Hive's name of a null."""
     parts = [part.partition("=") for part in path.split("/")[:-1] if "=" in part]
     return {name: None if value == _HIVE_NULL else unquote(value) for name, _, value in parts}

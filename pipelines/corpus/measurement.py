@@ -29,8 +29,9 @@ class MeasuredRows:
 
     `longest` is the length in tokens of the longest prompt about the row's document with its
     answer, `prompt_tokens` the length of all its prompts, `seconds` the expected engine time, and
-    `long_pool` whether the document needs the long pool. All are 0 if the document cannot be read.
-    `size_bytes` is the size of the text and, as a mean of the rows, of the other columns.
+    `long_pool` whether the document needs the long pool. These four are 0 or False if the document
+    gets no answer, because it cannot be read or is too long. `size_bytes` is the row's size: that
+    of its text, plus the mean size of the other columns.
     """
 
     table: pa.Table
@@ -49,7 +50,11 @@ class MeasuredRows:
         reading: ReadingPlan,
         cost: CostModel,
     ) -> MeasuredRows:
-        """Return the rows of a table, given the tokens and problems that `measure_texts` found."""
+        """Return the measured rows of `table`, which has the columns of `Layout.schema`.
+
+        `tokens` and `problems` are the results of `measure_texts` for its texts. `reading` decides
+        how a document is read, and `cost` estimates its engine time.
+        """
         readable = np.array([problem is None for problem in problems], dtype=bool)
         lengths = reading.lengths(tokens)
         longest = np.where(readable, lengths.longest, 0)
@@ -65,7 +70,7 @@ class MeasuredRows:
         )
 
     def take(self, positions: npt.NDArray[np.int64]) -> MeasuredRows:
-        """Return the rows at these positions, in that order."""
+        """Return the rows at these positions, counted from 0, in the order of `positions`."""
         return MeasuredRows(
             self.table.take(positions),
             self.longest[positions],
@@ -91,8 +96,8 @@ class MeasuredRows:
 def measure_texts(
     texts: pa.ChunkedArray, tokenizer: ChatTokenizer, reading: ReadingPlan
 ) -> tuple[npt.NDArray[np.int64], list[str | None]]:
-    """Return the number of tokens of each text (0 if it cannot be read), and the reason why a
-    document has no answer (None if it can have one). `texts` is a column of bytes."""
+    """Return two values for each text: its number of tokens, 0 if it cannot be read; and the reason
+    why its document cannot be answered, or None if it can. `texts` is a column of bytes."""
     decoded = [decode_text(raw) for raw in texts.to_pylist()]
     readable = [text for text in decoded if isinstance(text, str)]
     lengths = _lengths(readable, tokenizer)

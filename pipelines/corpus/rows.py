@@ -56,7 +56,10 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The files of one job's input, their fragments in order, and the columns common to all."""
+    """The files of one job's input, their fragments in order, and the layout common to all files.
+
+    `spec` is the job's section `input`.
+    """
 
     spec: InputSpec
     files: tuple[SourceFile, ...]
@@ -70,7 +73,8 @@ def open_corpus(
     """Read the schema of every file and check its columns against the job and the other files.
 
     `earlier` is the layout of the files that the run has already indexed, if there are any; the new
-    files must agree with it. Raises InputError naming file and column, and StorageError.
+    files must agree with it. Raises InputError naming file and column, UnreadableFile if a file is
+    damaged, and StorageError.
     """
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
@@ -129,8 +133,11 @@ def _row_groups(metadata: Any, path: str) -> list[Fragment]:
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
-    """Yield the rows of a fragment in order, as tables of a few MB with the schema
-    `layout.schema`. Raises InputError naming file and row, and StorageError."""
+    """Yield the rows of a fragment in order, as tables of a few MB with the schema `layout.schema`.
+
+    Raises InputError naming the file and the value if a number would be rounded, UnreadableFile
+    naming the file and the row from which it is damaged, and StorageError.
+    """
     filesystem = filesystem_of(spec)
     row = fragment.first_row
     try:
@@ -152,13 +159,15 @@ def _read_error(message: str, error: Exception) -> PhifleetError:
     the filesystem's: the file may be intact, and a later attempt may succeed.
     """
     without_errno = type(error) is OSError and error.errno is None
-    damaged = without_errno or isinstance(error, pa.ArrowException)
-    return (UnreadableFile if damaged else StorageError)(f"{message}: {error}")
+    if without_errno or isinstance(error, pa.ArrowException):
+        # the planner names the remedy, or lists the file as skipped
+        return UnreadableFile(f"{message}: {error}")
+    return StorageError(f"{message}: {error}; check the connection and the permissions")
 
 
 def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
-    """Return why a file is damaged, or None if it can be read to its end. Reads every row and
-    column that a run would read.
+    """Return a message why a file is damaged, or None if it can be read to its end. Reads every row
+    and column that a run would read.
 
     Raises InputError if the file's columns are not as the job requires, and StorageError.
     """

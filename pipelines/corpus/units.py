@@ -13,10 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 SHORT, LONG = "short", "long"
+"""The names of the pools: engines for prompts within the reach of the model's short rope factors,
+and engines for longer prompts."""
 
-# Bounds in addition to the cost, so that a unit's rows fit a worker's memory with every model.
 MAX_UNIT_ROWS = 20_000
 MAX_UNIT_BYTES = 256 * 2**20
+"""Limits of a unit in addition to its cost, so that its rows fit a worker's memory with every
+model: a unit ends with the row that reaches one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,10 @@ class Unit:
     """Documents of one pool that are answered, committed and retried together: one row group of a
     file that the index wrote.
 
-    `number` is unique within a run. `pool` is SHORT or LONG. `file` and `row_group` locate the
-    rows, relative to OUTPUT. `prompt_tokens` is the sum over its prompts, `longest` the tokens of
-    its longest prompt with its answer, `seconds` the expected engine time, and `ids` the digest of
-    its documents' ids.
+    `number` is unique within a run. `pool` is SHORT or LONG. `file` is the name of that file below
+    OUTPUT, and `rows` the number of documents. `prompt_tokens` is the sum over all prompts,
+    `longest` the length in tokens of the longest prompt with its answer, `seconds` the expected
+    engine time, and `ids` the digest of the documents' ids (`digest_ids`).
     """
 
     number: int
@@ -54,6 +57,7 @@ UNIT_SCHEMA = pa.schema(
         ("ids", pa.string()),
     ]
 )
+"""The columns of a table of units: the attributes of `Unit`."""
 
 
 @dataclass
@@ -66,17 +70,19 @@ class UnitSplitter:
     def add(
         self, seconds: npt.NDArray[np.float64], size_bytes: npt.NDArray[np.int64]
     ) -> Iterator[int]:
-        """Take the next rows and yield the positions among them before which a unit ends.
+        """Take the next rows and yield the positions among them, counted from 0, before which a
+        unit ends.
 
-        A unit ends when its seconds, its bytes or its number of rows reach their bound. Rows after
-        the last cut count towards the first unit of the next call.
+        `seconds` is the engine time and `size_bytes` the size of each row. A unit ends with the row
+        with which its seconds, its bytes or its number of rows reach their limit. Rows after the
+        last cut count towards the first unit of the next call.
         """
         rows = np.column_stack([seconds, size_bytes, np.ones(len(seconds))])
-        bounds = np.array([self.target_seconds, MAX_UNIT_BYTES, MAX_UNIT_ROWS])
+        limits = np.array([self.target_seconds, MAX_UNIT_BYTES, MAX_UNIT_ROWS])
         start = 0
         while start < len(rows):
             filled = self._filled + np.cumsum(rows[start:], axis=0)
-            full = np.flatnonzero((filled >= bounds).any(axis=1))
+            full = np.flatnonzero((filled >= limits).any(axis=1))
             if not len(full):
                 self._filled = filled[-1]
                 return
@@ -99,11 +105,12 @@ def costliest_first(units: Iterable[Unit]) -> list[Unit]:
 
 
 def units_table(units: Sequence[Unit], metadata: Mapping[str, str]) -> pa.Table:
-    """Return a table with a row for every unit, and `metadata` in its schema."""
+    """Return a table with a row for every unit and the columns of UNIT_SCHEMA; `metadata` becomes
+    the key-value metadata of its schema."""
     rows = [{name: getattr(unit, name) for name in UNIT_SCHEMA.names} for unit in units]
     return pa.Table.from_pylist(rows, schema=UNIT_SCHEMA.with_metadata(dict(metadata)))
 
 
 def units_of(table: pa.Table) -> list[Unit]:
-    """Return the units of a table that `units_table` made."""
+    """Return the units of a table that `units_table` returned, in its order."""
     return [Unit(**row) for row in table.select(UNIT_SCHEMA.names).to_pylist()]

@@ -43,10 +43,12 @@ def test_row_numbers_count_through_row_groups_and_batches(tmp_path: Path) -> Non
 def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet")
     key = "which input.keep_columns names"
-    assert refused(path, "title") == f"{path}: no column 'title', {key}; it has id, text"
+    remedy = "Correct input.keep_columns or the file"
+    assert refused(path, "title") == f"{path}: no column 'title', {key}; it has id, text. {remedy}"
     write(path, pa.table({"id": ["a"]}))
     key = "which input.text_column names"
-    assert refused(path) == f"{path}: no column 'text', {key}; it has id"
+    remedy = "Correct input.text_column or the file"
+    assert refused(path) == f"{path}: no column 'text', {key}; it has id. {remedy}"
 
 
 @pytest.mark.parametrize(
@@ -76,10 +78,10 @@ def test_a_column_that_occurs_twice_is_named(tmp_path: Path) -> None:
 def test_files_of_different_schemas_are_refused_with_file_and_column(tmp_path: Path) -> None:
     first = write(tmp_path / "a.parquet", pa.table({"id": ["a"], "text": ["t"], "n": [1]}))
     second = write(tmp_path / "b.parquet", pa.table({"id": [1], "text": ["t"], "n": [1]}))
-    expected = f"{second}: column 'id' is int64, but string in {first}; convert one "
+    expected = f"{second}: column 'id' is int64, but string in {first}; convert the column "
     assert refused(tmp_path).startswith(expected)
     write(second, pa.table({"id": ["b"], "text": ["t"], "n": [1.5]}))
-    expected = f"{second}: column 'n' is double, but int64 in {first}; convert one "
+    expected = f"{second}: column 'n' is double, but int64 in {first}; convert the column "
     assert refused(tmp_path, "n").startswith(expected)
 
 
@@ -160,7 +162,8 @@ def test_hive_partitions_can_be_kept(tmp_path: Path) -> None:
 def test_a_partition_cannot_be_the_id(tmp_path: Path) -> None:
     path = write(tmp_path / "id=7" / "a.parquet", pa.table({"text": ["t"]}))
     key = "which input.id_column names"
-    assert refused(tmp_path) == f"{path}: no column 'id', {key}; it has text"
+    remedy = "Correct input.id_column or the file"
+    assert refused(tmp_path) == f"{path}: no column 'id', {key}; it has text. {remedy}"
 
 
 def test_empty_files_have_no_rows(tmp_path: Path) -> None:
