@@ -34,18 +34,20 @@ from pipelines.stores.protocols import (
 _CONFLICTS = 8
 # The errors of a filesystem that has no hard links or does not let this user make them.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_REMEDY = "Check that the store is reachable, has free space and permits this, then try again"
 
 
 @contextmanager
 def storage_errors(action: str, where: str) -> Iterator[None]:
     """Turn errors of a filesystem within the block into StorageError.
 
-    The message reads "WHERE: cannot ACTION: the filesystem's error".
+    The message begins "WHERE: cannot ACTION: the filesystem's error" and ends with what to check.
+    `where` is a path or URL, and `action` a verb that completes the sentence.
     """
     try:
         yield
     except filesystem_errors() as error:
-        raise StorageError(f"{where}: cannot {action}: {error}") from error
+        raise StorageError(f"{where}: cannot {action}: {error}. {_REMEDY}") from error
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Storage:
     """A directory on a disk, or a prefix in a bucket, in which named files are read and written.
 
     `url` is a path or a URL; `key` is the key of the job or serve file that holds it, for error
-    messages. Small to pickle: the filesystem is opened in the process that uses it. Every method
-    raises StorageError if the filesystem fails, and OutputError if the store cannot be used.
+    messages. A `name` or `directory` is a path below it, such as `_run/job.json`; "" is the root.
+    Small to pickle: the filesystem is opened in the process that uses it. Every method raises
+    StorageError if the filesystem fails, and OutputError if the store cannot be used.
     """
 
     url: str
@@ -81,7 +84,8 @@ class Storage:
         return is_local(self.url)
 
     def connect(self) -> None:
-        """Open the filesystem, so that a store that cannot be used is reported now."""
+        """Open the filesystem, so that an error in the URL or a missing package is reported now.
+        Does not check that the directory exists or can be written."""
         self._split()
 
     def _split(self) -> tuple[Any, str]:
@@ -105,7 +109,7 @@ class Storage:
         except FileNotFoundError:
             raise
         except filesystem_errors() as error:
-            raise StorageError(f"{self.path(name)}: cannot read: {error}") from error
+            raise StorageError(f"{self.path(name)}: cannot read: {error}. {_REMEDY}") from error
         return data
 
     def write(self, name: str, data: bytes) -> None:
@@ -189,8 +193,9 @@ class Storage:
 
     @contextmanager
     def new_file(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write a file to. At the end of the block the file is moved or
-        uploaded to `name`, atomically; if the block raises, nothing is written."""
+        """Yield a local path at which the block must write a file. At its end the file is moved or
+        uploaded to `name`, atomically; if the block raises, nothing is written, and an OSError
+        becomes a StorageError."""
         with storage_errors("write", self.path(name)), self._temporary(name) as temporary:
             yield temporary
             self._put(temporary, name)
@@ -204,8 +209,8 @@ class Storage:
             self.filesystem.put_file(str(finished), self.path(name))
 
     def copy(self, source: str, target: str) -> None:
-        """Copy one file to another name; `target` is created or replaced atomically. Raises
-        FileNotFoundError if `source` does not exist."""
+        """Copy the file named `source` to the name `target`, which is created or replaced
+        atomically. Raises FileNotFoundError if `source` does not exist."""
         # Azure may report a copy before it is complete
         if self.local or protocol_of(self.url) in AZURE:
             self.write(target, self.read(source))
@@ -224,7 +229,7 @@ class Storage:
         return [name for name, kind in self._list(directory) if kind == "file"]
 
     def entries(self, directory: str) -> list[str]:
-        """Return the names of the files and directories directly in a directory, as `names`."""
+        """Return the names that `names` returns, together with those of directories."""
         return [name for name, _ in self._list(directory)]
 
     def _list(self, directory: str) -> list[tuple[str, str]]:
@@ -281,8 +286,11 @@ class Storage:
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
-        """Yield a seekable file to read from, closed at the end of the block. On a bucket each read
-        fetches only the requested range, without read-ahead."""
+        """Yield a seekable binary file to read from, closed at the end of the block.
+
+        On a bucket each read fetches only the requested range. Raises StorageError also if the file
+        does not exist.
+        """
         where = self.path(name)
         with (
             storage_errors("read", where),

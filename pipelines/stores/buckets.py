@@ -23,8 +23,10 @@ def delete_files(
 ) -> None:
     """Delete files of a bucket.
 
-    Raises PermissionError if the first or last of several files still exists afterwards: a request
-    that deletes many files does not report which of them failed.
+    `protocol` is that of the bucket's URL, such as `s3`, and `paths` are full paths on
+    `filesystem`. Raises what the filesystem raises, and PermissionError if the first or last of
+    several files still exists afterwards: a request that deletes many files does not report which
+    of them failed.
     """
     if len(paths) == 1:
         filesystem.rm_file(paths[0])
@@ -37,7 +39,7 @@ def delete_files(
         filesystem.invalidate_cache()
         ends = (paths[0], paths[-1])
         if remaining := [path for path in ends if filesystem.exists(path)]:
-            message = "the store did not delete it: it still exists; check the permissions"
+            message = "the store reported no error, but it still exists; check the permissions"
             raise PermissionError(errno.EACCES, message, remaining[0])
 
 

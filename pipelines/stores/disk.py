@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 def take_name(finished: Path, path: str) -> None:
-    """Rename the finished file to `path`, atomically replacing a file of that name, and sync the
-    directory. Raises OSError."""
+    """Rename the file `finished`, whose content is synced already, to `path`, and sync the
+    directory. A file at `path` is replaced atomically. Raises OSError."""
     os.replace(finished, path)
     keep_names(Path(path).parent)
 

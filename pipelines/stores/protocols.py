@@ -17,6 +17,7 @@ from pipelines.errors import InputError, OutputError, PhifleetError, StorageErro
 S3 = frozenset({"s3", "s3a"})
 GOOGLE = frozenset({"gs", "gcs"})
 AZURE = frozenset({"abfs", "abfss", "az"})
+"""The protocols of URLs of Amazon S3 and compatible stores, Google Cloud Storage, and Azure."""
 WRITABLE = "a local directory, or a URL that begins with s3://, gs:// or abfs://"
 """The stores that can be written, as error messages name them."""
 # Environment variables that the clients read when they are imported or opened. A value that the
@@ -57,7 +58,8 @@ def is_writable(url: str) -> bool:
 
 
 def protocol_of(url: str) -> str:
-    """Return the part of a URL before `://`, chained protocols included; "" for a plain path."""
+    """Return the part of a URL before `://`, such as `s3` or the chain `simplecache::s3`; "" for a
+    plain path."""
     return url.partition("://")[0] if "://" in url else ""
 
 
@@ -66,8 +68,9 @@ def open_store(
 ) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URL, and the URL's path on it.
 
-    Messages name `key`, the key of the job or serve file that holds the URL; by default it follows
-    from `kind`. `options` go to the filesystem's client.
+    `kind` is the class of errors in the URL. Messages name `key`, the key of the job or serve file
+    that holds the URL; None stands for `input.path` if `kind` is InputError, and for `output.path`
+    if it is OutputError. `options` go to the filesystem's client.
 
     Raises `kind` if the URL is wrong or this installation lacks a package that the URL needs, and
     StorageError if the server returns an error.
@@ -82,11 +85,15 @@ def open_store(
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        remedy = f"pip install 'phifleet[{extra}]'" if extra else "install it on every node"
-        raise kind(f"{where}: a package is missing here: {error}; {remedy}") from error
+        install = f"run pip install 'phifleet[{extra}]'" if extra else "install it"
+        raise kind(
+            f"{where}: a package is missing here: {error}; {install} on every node"
+        ) from error
     except Exception as error:
         if isinstance(error, filesystem_errors()) and protocol not in _NEEDS_JAVA:
-            raise StorageError(f"{where}: cannot be opened: {error}") from error
+            raise StorageError(
+                f"{where}: cannot be opened: {error}; check the connection and the credentials"
+            ) from error
         raise kind(f"{where}: cannot be opened: {_first_line(error)}{_hint(protocol)}") from error
     return filesystem, str(path)
 
@@ -96,7 +103,8 @@ def open_output(
 ) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URL that is to be written, and the URL's path on it.
 
-    Raises as `open_store` does, and `kind` if the store cannot be written (see `is_writable`).
+    `kind` and `key` are those of `open_store`. Raises as `open_store` does, and `kind` if the store
+    cannot be written (see `is_writable`).
     """
     if is_local(url):
         return open_store(url, kind, key)
@@ -150,8 +158,8 @@ def filesystem_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def creating(url: str) -> Mapping[str, Any]:
-    """Return the arguments of fsspec's `pipe_file` that create a name only if it does not exist,
-    in one request."""
+    """Return the keyword arguments with which `pipe_file` of a bucket's fsspec filesystem creates a
+    name in one request, and only if the name does not exist. `url` is a URL in that bucket."""
     if protocol_of(url) in AZURE:
         # the request that joins separately uploaded parts has the same condition
         return {"mode": "create"}
@@ -159,8 +167,8 @@ def creating(url: str) -> Mapping[str, Any]:
 
 
 def is_conflict(error: OSError) -> bool:
-    """Return whether S3 answered that another request is creating the same name at this moment, so
-    that the outcome is open and the request must be sent again."""
+    """Return whether the error is S3's answer that another request is creating the same name at
+    this moment, so that the outcome is open and the request must be sent again."""
     return _code(error) == "ConditionalRequestConflict"
 
 
