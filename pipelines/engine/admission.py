@@ -32,7 +32,8 @@ class Admission:
 
     @asynccontextmanager
     async def hold(self, tokens: int) -> AsyncIterator[None]:
-        """Wait until `tokens` tokens are free, and reserve them until the block ends."""
+        """Wait until `tokens` tokens are free, and reserve them until the block ends. More than
+        `capacity_tokens` counts as `capacity_tokens`."""
         tokens = min(tokens, self.capacity_tokens)
         await self._enter(tokens)
         try:

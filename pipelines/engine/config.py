@@ -31,16 +31,17 @@ class EngineConfig:
 
     Attributes:
         model: the resolved model; engines read its weights from `model.path`.
-        max_model_len: most tokens of one prompt with its answer.
-        gpu: run on GPUs; False runs on the CPU.
-        quantization: vLLM's name of a quantization method, or None for the model's own.
+        max_model_len: the maximum length in tokens of one prompt with its answer.
+        gpu: True for an engine on GPUs, False for one on the CPU.
+        quantization: vLLM's name of a quantization method, or None for that of the weights.
         kv_cache_dtype: vLLM's name of the KV cache's data type.
         tensor_parallel: number of GPUs that one engine spans.
-        gpu_share: fraction of a GPU that the engine may use, over 0 and at most 1.
+        gpu_share: fraction of a GPU that the engine may use, over 0 and at most 1; no effect on a
+            CPU.
         hangs_after: seconds without a step after which the engine counts as hanging, or None for
             the default of its device; see `hang_seconds`.
-        online: a client waits for each answer: long prompts then leave a part of every step to
-            other requests.
+        online: True if a client waits for each answer (HTTP endpoint): a long prompt then leaves a
+            part of every step to other requests. False for a batch run.
     """
 
     model: Model
@@ -61,7 +62,8 @@ class EngineConfig:
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:
-    """Return keyword arguments of vLLM's `EngineArgs` for this configuration.
+    """Return the keyword arguments of vLLM's `EngineArgs` for this configuration. The CPU's data
+    type is chosen for this machine.
 
     `max_model_len` chooses Phi-3's rope factors (short up to 4,096). Phi-3 counts as a
     sliding-window model, and vLLM then keeps nothing, or only a window, in the prefix cache. If the
@@ -122,8 +124,9 @@ def cpu_dtype(parameters: int, memory_bytes: int, capability: str) -> str:
 
 
 def set_environment(config: EngineConfig) -> None:
-    """Set the environment variables that vLLM reads to this project's defaults. Variables that the
-    user has set keep their values."""
+    """Set environment variables of this process that vLLM reads to this project's defaults: no
+    usage reports, and on a CPU the size of the KV cache and no compilation. Variables that are set
+    already keep their values. Call it before vLLM is imported."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not config.gpu:
@@ -134,9 +137,11 @@ def set_environment(config: EngineConfig) -> None:
 
 
 def cpu_cache_gib(config: EngineConfig) -> int:
-    """Return the size of a CPU engine's KV cache in GiB: eight sequences of `max_model_len` tokens,
-    limited to 8 GiB because the cache shares the machine's memory, but always at least one whole
-    sequence and at least 1 GiB."""
+    """Return the size of a CPU engine's KV cache in whole GiB, rounded up.
+
+    It holds eight sequences of `max_model_len` tokens, but takes at most 8 GiB, because the cache
+    shares the machine's memory. It is always large enough for one sequence, and at least 1 GiB.
+    """
     widening = FLOAT32_BYTES / BF16_BYTES if _cpu_dtype(config) == "float32" else 1
     sequence_gib = config.max_model_len * config.model.kv_bytes_per_token * widening / GIB
     return max(1, math.ceil(sequence_gib), min(8, math.ceil(8 * sequence_gib)))

@@ -15,16 +15,16 @@ from pipelines.documents import Usage
 from pipelines.errors import EngineDied, EngineError
 
 MOST_DEATHS_IN_A_ROW = 10
-"""Engines that may die one after the other without an answered document in between, before the run
-ends: that many deaths are the machine's fault, not a document's."""
+"""The number of engines of a worker that die in a row, without an answered document in between, at
+which the run fails: so many deaths are the machine's fault, not a document's."""
 
 
 class SupervisedEngine(Engine, Protocol):
-    """An engine that can be replaced.
+    """An engine that can be shut down, to be replaced by another one.
 
     Attributes:
         used: tokens of its finished requests.
-        dead: whether it has died and can answer no more requests.
+        dead: True if it has died and can answer no more requests.
         kv_tokens_in_flight: KV cache tokens that admitted requests reserve now.
     """
 
@@ -68,13 +68,13 @@ class EngineSupervisor:
         return self._used_before + self.engine.used
 
     def record_answer(self) -> None:
-        """Record that an engine has answered a document: the count of deaths in a row starts at
-        zero again."""
+        """Set the count of deaths in a row back to zero. Call it when an engine has answered a
+        document."""
         self._deaths_in_a_row = 0
 
     async def running_engine(self) -> SupervisedEngine:
-        """Return the engine, replaced if it died while it was idle. Raises EngineError if no engine
-        can be started."""
+        """Return the engine; if it has died since its last use, replace it first and return the new
+        one. Raises EngineError as `replace` does."""
         if self.engine.dead:
             await self.replace(self.engine, EngineDied("the engine died while it was idle"))
         return self.engine
@@ -93,7 +93,7 @@ class EngineSupervisor:
                 raise EngineError(
                     f"{self._deaths_in_a_row} engines in a row died without answering a document; "
                     f"the last error: {died.message}. Check the run's log and the node's kernel "
-                    "log for driver errors and out-of-memory kills, then run the same command again"
+                    "log for driver errors and out-of-memory kills, and remove the cause"
                 )
             self._used_before += dead.used
             await asyncio.to_thread(dead.shutdown)
@@ -120,8 +120,9 @@ class EngineSupervisor:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Hold exclusive access to the engine during the block. Waits until no unit shares it;
-        units that ask for shared access later must wait."""
+        """Hold exclusive access to the engine during the block. Waits until no other block holds
+        access; calls of `shared` that come later wait until the block ends. In the block,
+        `running_engine` returns the engine."""
         async with self._access:
             self._waiting_exclusive += 1
             try:

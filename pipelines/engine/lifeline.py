@@ -25,11 +25,12 @@ class Lifeline:
     """
 
     def __init__(self, client: int | None = None) -> None:
-        """`client` is the process id of the engine's user; None stands for this process."""
+        """`client` is the id of the process that uses the engine; None stands for this process."""
         self._client = client or os.getpid()
 
     def compute_hash(self) -> str:
-        """Return a constant: vLLM names its caches by the hash, and a Lifeline changes none."""
+        """Return a constant. vLLM names its caches by a hash of the configuration, and a Lifeline
+        changes nothing that is cached."""
         return "lifeline"
 
     def __reduce__(self) -> tuple[Callable[[int, int], Lifeline], tuple[int, int]]:
@@ -56,7 +57,11 @@ def end_with(parent: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"prctl(PR_SET_PDEATHSIG): {os.strerror(number)}")
+        raise OSError(
+            number,
+            f"the kernel rejected prctl(PR_SET_PDEATHSIG): {os.strerror(number)}; allow this call "
+            "in the container's seccomp profile",
+        )
     if os.getppid() != parent:
         # the parent ended before the request to the kernel
         os.kill(os.getpid(), signal.SIGKILL)

@@ -17,7 +17,9 @@ _SCHEDULER_NICENESS, _FRONT_NICENESS = 5, 12
 
 
 def lower_priorities(schedulers: Iterable[int]) -> None:
-    """Rank CPU time: first vLLM's worker that computes the model, then its scheduler, then us.
+    """Lower the CPU priority of vLLM's schedulers, and still more that of this process.
+
+    The process that computes the model keeps its priority and is served first.
 
     While the model computes, the scheduler's process spins: to the kernel it is always busy, and at
     equal priority the kernel would put other threads on the cores that compute. This process comes

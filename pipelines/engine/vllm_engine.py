@@ -51,8 +51,8 @@ class VllmEngine:
     ) -> None:
         """Start the engine, which takes tens of seconds.
 
-        With `ray_metrics`, vLLM records its own metrics through Ray. Raises EngineError with vLLM's
-        reason if the engine does not start.
+        `tokenizer` must be that of `config.model`. With `ray_metrics`, vLLM records its own metrics
+        through Ray. Raises EngineError with vLLM's reason if the engine does not start.
         """
         self.config = config
         self.tokenizer = tokenizer
@@ -77,7 +77,7 @@ class VllmEngine:
 
     @property
     def dead(self) -> bool:
-        """Whether the engine has died and can answer no more requests."""
+        """True if the engine has died and can answer no more requests."""
         return bool(self._llm.errored) or not all(p.is_alive() for p in self._processes)
 
     @property
@@ -86,7 +86,8 @@ class VllmEngine:
         return self._admission.in_flight_tokens
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
-        """Wait until `tokens` of KV cache are free, and reserve them until the block ends."""
+        """Wait until `tokens` tokens of KV cache are free, first come, first served, and reserve
+        them until the block ends."""
         return self._admission.hold(tokens)
 
     async def generate(
@@ -95,10 +96,11 @@ class VllmEngine:
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
-        """Complete one prompt of token ids, and call `on_first_token` once at its first token.
+        """Complete one prompt, given as token ids, as `sampling` states, and return the completion.
 
-        Raises RequestRejected if vLLM rejects the request, such as a prompt that is too long, and
-        EngineDied if the engine dies or hangs.
+        `on_first_token` is called once, when the first token is generated. The caller reserves the
+        prompt's KV cache with `admit`. Raises RequestRejected if vLLM rejects the request, such as
+        a prompt that is too long, and EngineDied if the engine dies or hangs.
         """
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineGenerateError
@@ -110,7 +112,8 @@ class VllmEngine:
             raise RequestRejected(error_summary(error)) from error
 
     def under_watchdog(self) -> AbstractAsyncContextManager[None]:
-        """Watch the engine while the block waits for it. Raises EngineDied if it dies or hangs."""
+        """Watch the engine while the block waits for it. Raises EngineDied if the engine dies, and
+        its subclass EngineHung if it made no step for `config.hang_seconds` and was killed."""
         return self._watchdog.watch()
 
     async def _generate(
@@ -242,7 +245,10 @@ def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, 
         )
     except Exception as error:
         raise EngineError(
-            f"the engine for {config.model.name} did not start: {error_summary(error)}"
+            f"the engine for {config.model.name} did not start: {error_summary(error)}. vLLM's "
+            "own output names the cause: see the run's log, or for an endpoint Ray's logs on the "
+            "engine's node, in /tmp/ray/session_latest/logs. Correct the cause, such as a setting "
+            "that it names, before you start again"
         ) from error
     processes = [p for p in multiprocessing.active_children() if p not in other_processes]
     if not config.gpu:

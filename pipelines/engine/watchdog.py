@@ -23,6 +23,7 @@ class Pulse:
     """The time of an engine's latest step."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count the creation as the first step. `clock` returns seconds."""
         self._clock = clock
         self.beat()
 
@@ -42,7 +43,7 @@ class WatchedEngine:
 
     Attributes:
         is_dead: returns whether the engine can answer no more requests.
-        is_death: returns whether this error reports the engine's death.
+        is_death: returns whether an error that a request raised reports the engine's death.
         kill: kills the engine's processes.
     """
 
@@ -54,7 +55,8 @@ class WatchedEngine:
 class Watchdog:
     """Watches one engine, from the event loop of its requests.
 
-    An engine that makes no step in `hang_seconds` while a request waits for it is killed.
+    An engine that makes no step in `hang_seconds` while a request waits for it is killed. `pulse`
+    must have a beat for each step of the engine; `sleep` pauses for a number of seconds.
     """
 
     def __init__(
@@ -94,8 +96,8 @@ class Watchdog:
             self._waiting.discard(scope)
 
     def stop(self) -> asyncio.AbstractEventLoop | None:
-        """Stop watching and return the event loop that was used, or None if there was none. May be
-        called from any thread."""
+        """Stop watching, and return the event loop in which the engine was watched, or None if
+        `watch` was never used. May be called from any thread."""
         if self._task is None:
             return None
         loop = self._task.get_loop()
@@ -131,8 +133,8 @@ class Watchdog:
 
 
 def error_summary(error: BaseException) -> str:
-    """Return an error's text on one line of at most 400 characters and an ellipsis, or the name of
-    its class if it has no text."""
+    """Return an error's text on one line, or the name of its class if it has no text. Of a text
+    over 400 characters, the first 400 and an ellipsis are returned."""
     text = " ".join(str(error).split()) or type(error).__name__
     shortened = f"{text[:_MAX_REASON_CHARACTERS]}..."
     return text if len(text) <= _MAX_REASON_CHARACTERS else shortened
