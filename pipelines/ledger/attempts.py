@@ -27,12 +27,15 @@ from dataclasses import dataclass
 from pipelines.storage import Storage
 
 ATTEMPTS = "_run/attempts"
+"""The directory of the records, below OUTPUT."""
 ISOLATE_AFTER = 2
 """Attempts without a commit after which a unit is read in isolation mode."""
 DEAD_LETTER_AFTER = 2
-"""Attempts that died with the same document in flight, after which it becomes a dead letter."""
+"""Attempts that died with the same document in flight, after which this document becomes a dead
+letter."""
 MAX_ATTEMPTS = 20
-"""Attempts at one unit whose workers died, after which the driver gives up."""
+"""Attempts at one unit by the workers of one driver that ended with the death of the worker or its
+engine, after which the run fails."""
 _DOCUMENT = ".document"
 
 
@@ -54,7 +57,7 @@ class Attempt:
 
     @property
     def number(self) -> int:
-        """The number of this attempt; 1 is the first."""
+        """Which attempt at the unit this is, by any driver; 1 is the first."""
         return len(self.before) + 1
 
     @property
@@ -65,15 +68,18 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The attempts at the units of one OUTPUT, made by the workers of one driver, whose lease has
-    this generation."""
+    """Creates, reads and deletes the records of attempts at the units of the OUTPUT in `storage`.
+
+    `generation` is that of the driver's lease, and part of the name of each record that the
+    driver's workers create.
+    """
 
     storage: Storage
     generation: int
 
     def begin(self, unit: int) -> Attempt:
-        """Create the record of a new attempt at a unit, and return the attempt with what is known
-        of earlier ones. Raises StorageError."""
+        """Create the record of a new attempt at the unit number `unit`, and return the attempt with
+        what the records of earlier attempts tell. Raises StorageError."""
         records = [name for name in self.storage.names(ATTEMPTS) if _unit(name) == unit]
         before = [name for name in records if not name.endswith(_DOCUMENT)]
         # a record may have been deleted since it was listed
@@ -90,22 +96,24 @@ class Attempts:
         return Attempt(unit, record, before, own_before, in_flight)
 
     def record_document(self, attempt: Attempt, position: int, doc_id: str | int) -> None:
-        """Record that an isolated attempt is about to read the document at `position` in the unit,
-        and no other. Raises StorageError."""
+        """Record that an isolated attempt is about to send the document at `position` in the unit,
+        counted from 0, to the engine, and no other. Replaces the attempt's earlier record of a
+        document. Raises StorageError."""
         document = json.dumps({"place": position, "doc_id": doc_id}).encode()
         self.storage.write(f"{ATTEMPTS}/{attempt.record}{_DOCUMENT}", document)
 
     def end(self, attempt: Attempt, *, committed: bool) -> None:
-        """Delete the record of an attempt that has ended. If its unit is committed, delete the
-        records of the earlier attempts too. Raises StorageError."""
+        """Delete the record of an attempt that has ended without a death. With `committed`, the
+        unit is committed by some worker: delete the records of its earlier attempts too. Raises
+        StorageError."""
         for record in (attempt.record, *(attempt.before if committed else ())):
             self.storage.remove(f"{ATTEMPTS}/{record}")
             if attempt.isolated:
                 self.storage.remove(f"{ATTEMPTS}/{record}{_DOCUMENT}")
 
     def end_all(self) -> None:
-        """Delete all records of this generation: the driver stopped its workers, so that no
-        document is to blame. Raises StorageError."""
+        """Delete all records of this generation. Called after the driver itself has ended its
+        workers, so no document is to blame for their attempts. Raises StorageError."""
         for name in self.storage.names(ATTEMPTS):
             if _generation(name) == self.generation:
                 self.storage.remove(f"{ATTEMPTS}/{name}")

@@ -27,12 +27,12 @@ _REMEDY = (
 
 
 def check_exclusive_creation(storage: Storage) -> None:
-    """Create one new name from eight threads concurrently and a ninth time afterwards, compare the
-    results and the content, and delete the name.
+    """Check that of several writers of one new name in `storage` exactly one succeeds.
 
-    Raises OutputError if more than one of the writers succeeded, if the content is not the
-    winner's, or if the store does not support conditional writes; StorageError if the store cannot
-    be written.
+    Creates the name from eight threads concurrently and a ninth time afterwards, compares the
+    results and the content, and deletes the name. Raises OutputError if more than one of the
+    writers succeeded, if the content is not the winner's, or if the store does not support
+    conditional writes; StorageError if the store cannot be written.
     """
     name = f"_run/exclusive-{uuid.uuid4().hex}"
     contents = [f"writer {number} of {name}".encode() for number in range(_WRITERS + 1)]

@@ -30,6 +30,7 @@ from pipelines.errors import Fenced
 from pipelines.storage import Storage
 
 DIRECTORY = "_run/lease"
+"""The directory of the leases' records, below OUTPUT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Lease:
     generation: int
 
     def check(self) -> None:
-        """Raise Fenced if another driver has taken the lease since; it names that driver's process,
-        host and time. Raises StorageError."""
+        """Raise Fenced if another driver has taken the lease since. The message names that driver's
+        process and host, and when it took the lease. Raises StorageError."""
         newest = self.generation
         while self.storage.exists(_name(newest + 1)):
             newest += 1

@@ -43,12 +43,21 @@ from pipelines.ledger.records import Commit, Plan, StagedFile, readable, sha256
 from pipelines.storage import Storage
 
 JOB = "_run/job.json"
+"""The record of the job: its source, the digests of its keys, and the model's revision."""
 COMMITS = "_run/commits"
+"""The directory of commit records, `UNIT.json`."""
 STAGING = "_run/staging"
+"""The directory of finished files that are not published yet."""
 INDEX = "_run/index"
+"""The directory of the indexes, each in a directory of its own."""
 MANIFEST = "_manifest.json"
+"""The file that states the results of a finished run."""
 DEAD_LETTERS = "_errors"
-RESTORE = "its staged copy is gone too: restore the file from a backup, or run into a new OUTPUT"
+"""The directory of published dead letters."""
+RESTORE = (
+    "its staged copy is gone too: restore the file from a backup, or set output.path to a new "
+    "directory and run again"
+)
 """The remedy if both a published file and its staged copy are lost."""
 _PARALLEL = 32
 _UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
@@ -56,12 +65,12 @@ _INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 
 
 def part_name(unit: int) -> str:
-    """Return the name of a unit's published part."""
+    """Return the name, below OUTPUT, of the published part of the unit number `unit`."""
     return f"part-{unit:06d}.parquet"
 
 
 def dead_letters_name(unit: int) -> str:
-    """Return the name of a unit's published dead letters."""
+    """Return the name, below OUTPUT, of the published dead letters of the unit number `unit`."""
     return f"{DEAD_LETTERS}/{part_name(unit)}"
 
 
@@ -73,8 +82,8 @@ class Ledger:
     storage: Storage
 
     def open_job(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Record the job of a new run and return it, or return the recorded job if OUTPUT has a
-        run already."""
+        """Record `job`, JSON values by key, as the job of a new run and return it; if OUTPUT has a
+        recorded job already, return that one and write nothing."""
         if self.storage.create(JOB, json.dumps(job, indent=2, sort_keys=True).encode()):
             return job
         recorded = self.job()
@@ -82,16 +91,17 @@ class Ledger:
         return recorded
 
     def check_output_is_ours(self) -> None:
-        """Raise OutputError if OUTPUT contains anything but a phifleet run."""
+        """Raise OutputError if OUTPUT contains files or directories, but no recorded job. Hidden
+        ones and `_run` do not count."""
         others = [name for name in self.storage.entries("") if name != "_run"]
         if others and self.job() is None:
             raise OutputError(
                 f"output.path: {self.storage.url} contains {others[0]}, but no phifleet run; "
-                "choose an empty or new directory"
+                "set output.path to an empty or new directory"
             )
 
     def job(self) -> Mapping[str, Any] | None:
-        """Return the recorded job, or None if there is no run."""
+        """Return the recorded job as JSON values by key, or None if OUTPUT has no run."""
         return self._json(JOB)
 
     def plans(self) -> list[Plan]:
@@ -102,8 +112,8 @@ class Ledger:
         return plans
 
     def add_plan(self, number: int, plan: Plan) -> bool:
-        """Record a plan under its number, counted from 0, or return False if another driver has
-        recorded that number: its plan is the valid one."""
+        """Record a plan under its number, counted from 0, and return True; or return False if
+        another driver has recorded a plan with that number, which is then the valid one."""
         return self._record(_plan_name(number), plan.to_bytes())
 
     def _read_plan(self, number: int) -> Plan | None:
@@ -118,7 +128,8 @@ class Ledger:
         return {int(name.removesuffix(".json")) for name in self.storage.names(COMMITS)}
 
     def commit(self, record: Commit) -> bool:
-        """Commit a unit, or return False if another worker has committed it."""
+        """Commit the record's unit and return True, or return False if another worker has committed
+        it. Does not publish its files."""
         return self._record(_commit_name(record.unit), record.to_json())
 
     def _record(self, name: str, data: bytes) -> bool:
@@ -127,8 +138,8 @@ class Ledger:
         return self.storage.create(name, data) or self.storage.read_if_exists(name) == data
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
-        """Return the records of these units, in order. Raises FileNotFoundError if a unit is not
-        committed."""
+        """Return the commit records of the units with these numbers, in the order of `units`.
+        Raises FileNotFoundError if a unit is not committed."""
         with ThreadPoolExecutor(_PARALLEL) as pool:
             return list(pool.map(self._read_commit, units))
 
@@ -216,12 +227,14 @@ class Ledger:
 
 
 def new_index(plan: int) -> str:
-    """Return an unused name for the directory of an index that is to become plan number `plan`."""
+    """Return an unused name, below OUTPUT, for the directory of an index that is to become plan
+    number `plan`. Creates nothing."""
     return f"{INDEX}/{plan:04d}-{uuid.uuid4().hex[:8]}"
 
 
 def new_staged(kind: str, unit: int) -> str:
-    """Return an unused name in staging for a unit's file; `kind` is `part` or `errors`."""
+    """Return an unused name in STAGING for a file of the unit number `unit`; `kind` is `part` or
+    `errors`. Creates nothing."""
     return f"{STAGING}/{kind}-{unit:06d}-{uuid.uuid4().hex}.parquet"
 
 
@@ -244,7 +257,8 @@ def _lost(record: Commit, target: str) -> Incomplete:
 
 
 def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
-    """Return the final name of each file of a commit, and the staged file that it is a copy of."""
+    """Return a pair for each file of a commit, at most its part and its dead letters: the file's
+    final name below OUTPUT, and the staged file of which it is a copy."""
     files = [
         (part_name(record.unit), record.part),
         (dead_letters_name(record.unit), record.errors),

@@ -36,8 +36,11 @@ _LAYOUT_KEY = b"phifleet.layout"
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A finished file in staging. `staged` is its name, and `sha256` the checksum of its bytes,
-    which the published copy must have too."""
+    """A finished file in staging.
+
+    `staged` is its name below OUTPUT. `sha256` is the checksum of its bytes in hex, which the
+    published copy must have too.
+    """
 
     staged: str
     rows: int
@@ -49,10 +52,13 @@ class StagedFile:
 class Commit:
     """The record that makes a unit done.
 
-    `plan` is the digest of the unit's plan, and `ids` the digest of all documents in `part` and
-    `errors`. These are None if they would have no rows. `rows` is the number of documents,
-    `answered` plus `dead_letters`. `reasons` counts dead letters by reason, those of single tasks
-    included. `seconds` is the time that the worker took, and `committed_at` an ISO 8601 time.
+    `plan` is the digest of the unit's plan. `part` is the file of answers, and `errors` that of
+    dead letters; each is None if it would have no rows. `ids` is the digest of the documents in
+    both. `rows` is the number of documents, `answered` plus `dead_letters`. `reasons` counts dead
+    letters by reason, those of single tasks included. The numbers of tokens are sums over all
+    answers; `prompt_tokens` includes `cached_prompt_tokens`, which came from the prefix cache.
+    `seconds` is the time that answering took, `host` the worker's machine, and `committed_at` an
+    ISO 8601 time.
     """
 
     unit: int
@@ -72,13 +78,13 @@ class Commit:
     committed_at: str
 
     def to_json(self) -> bytes:
-        """Return the record as JSON."""
+        """Return the record as JSON in UTF-8; `from_json` reads it."""
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Commit:
-        """Return the commit that `to_json` wrote. Raises an exception that `readable` names if the
-        data has another format."""
+        """Return the commit that `to_json` wrote. Call it inside `readable`, which turns the
+        various errors of data in another format into OutputError."""
         fields: dict[str, Any] = json.loads(data)
         for name in ("part", "errors"):
             if fields[name] is not None:
@@ -88,11 +94,12 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The result of indexing the corpus, or the files that were added to it later.
+    """The result of indexing: the units of the corpus, or of files that were added to it later.
 
-    `rows_files` are the index's files that list every row, `problems` the number of documents that
-    will have no answer by reason, and `layout` is `Layout.to_text` of the rows, None if there are
-    none. `digest` is the checksum of the plan's record, "" for a plan that was not read from one.
+    `files` are the indexed input files. `rows_files` are the names of the index's files that list
+    every row, below OUTPUT. `problems` has, by reason, the number of documents that cannot be
+    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `digest` is the
+    checksum of the plan's record, "" for a plan that was not read from one.
     """
 
     files: tuple[SourceFile, ...]
@@ -116,8 +123,8 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Plan:
-        """Return the plan that `to_bytes` wrote. Raises an exception that `readable` names if the
-        data has another format."""
+        """Return the plan that `to_bytes` wrote, with its digest. Call it inside `readable`, which
+        turns the various errors of data in another format into OutputError."""
         table = pq.read_table(io.BytesIO(data), thrift_string_size_limit=_MAX_METADATA_BYTES)
         metadata = table.schema.metadata
         return cls(
@@ -131,7 +138,8 @@ class Plan:
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return the sums by reason of several plans' or commits' counts, sorted by reason."""
+    """Return the sums of several counts by reason, such as those of all commits, sorted by
+    reason."""
     total: Counter[str] = Counter()
     for by_reason in counts:
         total.update(by_reason)
@@ -163,8 +171,8 @@ def plan_digests(plans: Sequence[Plan]) -> dict[int, str]:
 
 
 def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[str]:
-    """Return a line for each planned unit whose commit belongs to another plan or accounts for
-    other documents than the plan's."""
+    """Return a line for each planned unit whose commit belongs to another plan, or accounts for
+    other documents than the plan's. Commits of units that are in no plan are ignored."""
     planned = {unit.number: (plan, unit) for plan in plans for unit in plan.units}
     return [
         f"unit {commit.unit}: {difference}"

@@ -25,6 +25,8 @@ from pipelines.storage import Storage
 
 # Files read at the same time; each is held in memory whole.
 _PARALLEL = 4
+_RESUME = "run the job again (phifleet run)"
+_START_OVER = "set output.path to a new directory and run the job again"
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -32,9 +34,10 @@ Hashes = npt.NDArray[np.uint64]
 class VerifyReport:
     """The result of verifying one OUTPUT.
 
-    `documents` is the number of documents in the index; `answered` and `dead_letters` are those of
-    the commits. `problems` are messages, one per fault. `skipped_files` are the damaged input files
-    that the run skipped, each with its reason.
+    `documents` is the number of documents in the index, and `units` that of planned units.
+    `answered` and `dead_letters` are the numbers of documents that the commits state. `problems`
+    are messages, one per fault, each with a remedy. `skipped_files` has a message for each damaged
+    input file that the run skipped, with the reason.
     """
 
     documents: int
@@ -52,8 +55,8 @@ class VerifyReport:
 
 
 def verify(storage: Storage) -> VerifyReport:
-    """Compare OUTPUT with its index and ledger. Raises StorageError, and OutputError for a record
-    that is damaged."""
+    """Compare the OUTPUT in `storage` with its index and ledger, and return what was found. Raises
+    StorageError, and OutputError for a record that is damaged."""
     ledger = Ledger(storage)
     plans = ledger.plans()
     units = [unit for plan in plans for unit in plan.units]
@@ -64,17 +67,15 @@ def verify(storage: Storage) -> VerifyReport:
     planned = {unit.number for unit in units}
     missing = planned - committed
     if missing:
-        problems.append(
-            f"{len(missing)} of {len(units)} units are not committed; run the same command again"
-        )
+        problems.append(f"{len(missing)} of {len(units)} units are not committed; {_RESUME}")
     if unplanned := sorted(committed - planned):
         problems.append(
             f"{len(unplanned)} commits belong to no planned unit, first {COMMITS}/"
-            f"{unplanned[0]:06d}.json; run into a new OUTPUT"
+            f"{unplanned[0]:06d}.json; {_START_OVER}"
         )
     commits = ledger.commits(sorted(committed))
     problems += _unknown_files(storage, commits)
-    problems += differing_units(plans, commits)
+    problems += [f"{line}; {_START_OVER}" for line in differing_units(plans, commits)]
     checked = _check_units(storage, commits)
     problems += [problem for unit in checked for problem in unit.problems]
     rows_files = [name for plan in plans for name in plan.rows_files]
@@ -98,13 +99,13 @@ def _manifest_problems(
     manifest: Mapping[str, Any] | None, commits: Sequence[Commit]
 ) -> Iterator[str]:
     if manifest is None:
-        yield "_manifest.json does not exist; run the same command again to finish"
+        yield f"_manifest.json does not exist; {_RESUME} to finish it"
         return
     documents = sum(commit.rows for commit in commits)
     if manifest["documents"] != documents:
         yield (
             f"_manifest.json states {manifest['documents']} documents, but {documents} are "
-            "committed; run the same command again to finish"
+            f"committed; {_RESUME} to finish it"
         )
 
 
@@ -148,15 +149,15 @@ def _check_unit(storage: Storage, commit: Commit) -> _CheckedUnit:
     ids = accounted_hashes(tables.get(False), tables.get(True))
     if not problems and digest_ids(ids) != commit.ids:
         problems.append(
-            f"unit {commit.unit}: its files contain other documents than its commit states; run "
-            "into a new OUTPUT"
+            f"unit {commit.unit}: its files contain other documents than its commit states; "
+            f"{_START_OVER}"
         )
     return _CheckedUnit(tuple(problems), ids)
 
 
 def _remedy(storage: Storage, staged: StagedFile) -> str:
     if storage.exists(staged.staged):
-        return "run the same command again to publish it"
+        return f"{_RESUME} to publish it"
     return RESTORE
 
 
@@ -167,11 +168,11 @@ def _id_problems(expected: Hashes, actual: Hashes) -> Iterator[str]:
     if lost:
         yield (
             f"{lost} documents of the input are in no part and in no dead letter; if no file above "
-            "is missing or damaged, run into a new OUTPUT"
+            f"is missing or damaged, {_START_OVER}"
         )
     unknown = len(np.setdiff1d(actual, expected))
     if unknown:
-        yield f"{unknown} documents of the output are not in the input; run into a new OUTPUT"
+        yield f"{unknown} documents of the output are not in the input; {_START_OVER}"
     duplicates = len(actual) - len(np.unique(actual))
     if duplicates:
-        yield f"{duplicates} documents occur more than once in the output; run into a new OUTPUT"
+        yield f"{duplicates} documents occur more than once in the output; {_START_OVER}"

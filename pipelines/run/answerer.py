@@ -47,6 +47,8 @@ class EngineLost:
 class DocumentAnswerer:
     """Answers documents and counts them in a worker's progress and metrics.
 
+    `metrics` is None if no metrics are recorded.
+
     Attributes:
         progress: running totals of this worker.
     """
@@ -65,10 +67,10 @@ class DocumentAnswerer:
     async def answer(
         self, documents: Sequence[Document], engine: SupervisedEngine
     ) -> UnitResults | EngineLost:
-        """Answer documents concurrently with `engine`.
+        """Answer documents concurrently with `engine`, and return a result for each.
 
-        If the engine dies, those already answered are subtracted from the progress again, because
-        they must be answered again.
+        If the engine dies, return EngineLost: the documents already answered are subtracted from
+        the progress, because all must be answered again.
         """
         answers: list[asyncio.Task[DocumentResult]] = []
         try:
@@ -87,7 +89,8 @@ class DocumentAnswerer:
     def record_dead_letter(
         self, document: Document, problem: Problem, attempts: int
     ) -> DocumentResult:
-        """Count a document that is not sent to an engine (again), and return its result.
+        """Count a document that gets no answer because of `problem`, and return its result, without
+        the text. Sends nothing to an engine.
 
         `attempts` is the number of attempts at its unit so far, this one included.
         """

@@ -40,7 +40,7 @@ from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0
-"""Estimated engine time of one unit, in seconds, if the caller sets no other."""
+"""The default of `BatchRun.unit_seconds`."""
 _MAX_UNITS_IN_MESSAGE = 10
 
 
@@ -68,8 +68,11 @@ class BatchRun:
     Attributes:
         prepared: the job with its model and tasks.
         unit_seconds: estimated engine time of one unit, in seconds.
-        skip_bad_files: skip input files that cannot be read, instead of failing.
+        skip_bad_files: True to skip input files that are damaged; False to fail at the first one.
         state: the run's state for display; other threads may read it.
+        storage: OUTPUT.
+        ledger: the ledger in OUTPUT.
+        timing: the times of this session.
     """
 
     prepared: PreparedJob
@@ -85,8 +88,9 @@ class BatchRun:
     def check(self) -> None:
         """Check that the job may run into its OUTPUT. Needs no cluster and writes nothing.
 
-        Raises OutputError if OUTPUT contains a run that would give other answers, InputError if a
-        file that it has indexed has changed or is missing, StorageError.
+        Raises OutputError if OUTPUT contains a run that would give other answers, InputError if no
+        input file is found or a file that the run has indexed has changed or is missing, and
+        StorageError.
         """
         self._check_job(self.ledger.job() or self._job_record())
         self._read_plans()
@@ -104,9 +108,10 @@ class BatchRun:
         return Claim(lease, resources, *self._read_plans())
 
     def execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
-        """Run the claimed job, or resume it, and return the manifest.
+        """Index new files, run the units that are not committed, and return the manifest.
 
-        Raises InputError, OutputError, StorageError, ClusterError, EngineError, Fenced, Incomplete.
+        `claim` is the result of `claim` with the same cluster. Raises InputError, OutputError,
+        StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
         self._lease = claim.lease
         try:

@@ -52,7 +52,11 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class EngineResources:
-    """The CPUs and GPUs of one engine, and the number of engines that fit the cluster."""
+    """The CPUs and GPUs that Ray reserves for one engine, and the most engines to start at a time.
+
+    `max_engines` is the number that fits the cluster now. If the job sets `gpus_per_replica` to a
+    number above 0, it is the job's `compute.replicas.max`, since an autoscaler may add nodes.
+    """
 
     cpus: float
     gpus: float
@@ -77,12 +81,21 @@ def join_cluster() -> Cluster:
             _take_back_signals()
     # Ray raises a bare Exception if a node does not start in time
     except Exception as error:
-        address = os.environ.get("RAY_ADDRESS") or "a new cluster on this machine"
-        raise ClusterError(
-            f"Ray did not start ({address}): {error}. Check RAY_ADDRESS and the log"
-        ) from error
+        raise ClusterError(_start_failure(os.environ.get("RAY_ADDRESS"), error)) from error
     _set_up_ray_data()
     return _resources()
+
+
+def _start_failure(address: str | None, error: Exception) -> str:
+    if address:
+        return (
+            f"cannot join the Ray cluster at {address}: {error}. Set the environment variable "
+            "RAY_ADDRESS to a running cluster, or unset it to start Ray on this machine"
+        )
+    return (
+        f"Ray did not start on this machine: {error}. For the cause, see Ray's logs in the "
+        "directory /tmp/ray/session_latest/logs"
+    )
 
 
 def _take_back_signals() -> None:
@@ -128,8 +141,8 @@ def leave_cluster() -> None:
 
 
 def metrics_addresses() -> list[str]:
-    """Return the URL of each node's Prometheus endpoint, which serves the metrics of its workers,
-    its engines and Ray."""
+    """Return the URL of the Prometheus endpoint of each running node. It serves the metrics of the
+    node's workers, its engines and Ray. Call it after `join_cluster`."""
     nodes = [node for node in _nodes() if node["Alive"] and node["MetricsExportPort"] > 0]
     return [
         f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes
@@ -160,9 +173,10 @@ def _set_up_ray_data() -> None:
 def engine_resources(cluster: Cluster, compute: Compute) -> EngineResources:
     """Return the resources of each engine under a job's `compute` section.
 
-    Without GPUs, or with `gpus_per_replica: 0`, an engine takes two CPUs, or the only one. A number
-    of GPUs is not checked against the cluster, whose autoscaler may add nodes. Raises ClusterError
-    if not even one engine fits.
+    With `gpus_per_replica: auto` on a cluster with GPUs, an engine takes `tensor_parallel` GPUs and
+    one CPU; with a number above 0, so many GPUs and one CPU. Without GPUs, or with 0, it takes two
+    CPUs, or the only one. A number of GPUs is not checked against the cluster, whose autoscaler may
+    add nodes. Otherwise, raises ClusterError if not even one engine fits.
     """
     requested = compute.gpus_per_replica
     if requested == "auto" and cluster.gpus:

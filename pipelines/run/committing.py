@@ -30,7 +30,11 @@ _RETRY_SECONDS = (1.0, 5.0, 20.0)
 
 @dataclass(frozen=True)
 class UnitRows:
-    """A unit's number, the digest of its plan, and its rows of the index."""
+    """A unit to answer: its number, the digest of the plan that it belongs to, and its documents.
+
+    `rows` has one row per document, with the columns of `Layout.schema`, read from the file that
+    indexing wrote below OUTPUT.
+    """
 
     number: int
     plan: str
@@ -39,7 +43,8 @@ class UnitRows:
 
 @dataclass(frozen=True)
 class AnsweredUnit:
-    """A unit with one result for each of its rows, and the seconds that answering took."""
+    """A unit with one result for each of its rows, in the order of the rows, and the seconds that
+    answering took."""
 
     unit: UnitRows
     results: Sequence[DocumentResult]
@@ -55,10 +60,11 @@ class Committer:
         self._ledger = Ledger(config.storage)
 
     def commit(self, answered: AnsweredUnit) -> bool:
-        """Stage, commit and publish a unit; return False if another worker committed it first.
+        """Stage, commit and publish a unit, and return True; return False if another worker
+        committed it first, and delete the staged files.
 
-        Retries for about half a minute if the storage fails: the answers have cost an engine's
-        time. Raises Fenced, StorageError.
+        Blocks the thread. Retries for about half a minute if the storage fails: the answers have
+        cost an engine's time. Raises Fenced, StorageError.
         """
         for pause in _RETRY_SECONDS:
             try:

@@ -35,11 +35,13 @@ class IsolatedReader:
         self._tasks = tasks
 
     async def answer(self, attempt: Attempt, documents: Sequence[Document]) -> UnitResults:
-        """Answer all documents, those first during which earlier attempts died.
+        """Answer all documents of the unit, and return a result for each, in their order.
 
-        A document is recorded as a dead letter if the engine crashes on it (`engine_crash`) or
-        hangs at it (`timeout`), or, without being sent again, if two earlier attempts died at it.
-        Raises EngineError if engines crash on a test prompt too, or do not start; StorageError.
+        Starts with the documents that were in flight when earlier attempts died. A document is
+        recorded as a dead letter if the engine crashes on it (`engine_crash`) or hangs at it
+        (`timeout`), or, without being sent again, if it was in flight when two earlier attempts
+        died (`engine_crash`). Waits for exclusive access to the engine. Raises EngineError if
+        engines crash on a test prompt too, or do not start; StorageError.
         """
         async with self._supervisor.exclusive():
             results = {
@@ -53,7 +55,7 @@ class IsolatedReader:
     ) -> DocumentResult:
         deaths = attempt.deaths_by_position.get(position, 0)
         if deaths >= DEAD_LETTER_AFTER:
-            message = f"{deaths} workers died while they read this document alone"
+            message = f"{deaths} workers died while they read only this document"
             problem = Problem(ENGINE_CRASH, message)
             return self._answerer.record_dead_letter(document, problem, attempt.number)
         engine = await self._supervisor.running_engine()
@@ -76,7 +78,7 @@ class IsolatedReader:
                 f"{document.row}, id {document.doc_id!r}"
             ) from error
         reason = TIMEOUT if isinstance(died, EngineHung) else ENGINE_CRASH
-        return Problem(reason, f"{died.message} while it read this document alone")
+        return Problem(reason, f"{died.message} while it read only this document")
 
     async def _probe(self) -> None:
         """Send a test prompt without a document to the engine, and to its replacements if it dies,

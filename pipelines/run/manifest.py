@@ -13,7 +13,8 @@ from pipelines.ledger.records import Commit, Plan, sum_counts
 from pipelines.run.prepared import PreparedJob
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
-"""Values of the manifest's `status`."""
+"""The values of the manifest's `status`: DONE, or TOO_MANY_DEAD_LETTERS if the fraction of dead
+letters exceeds the job's limit."""
 TIMES = ("engine_start_seconds", "steady_seconds", "wall_seconds", "tokens_per_second")
 """The manifest's keys of times; see `Timing` in progress.py."""
 

@@ -33,8 +33,8 @@ class EngineMetrics:
     """
 
     def __init__(self, tags: dict[str, str]) -> None:
-        """Create the metrics. `tags` are labels of all of them: the `run` or `app`, and the
-        `pool`."""
+        """Create the metrics. `tags` are labels of all metrics
+        and their values: the `run` or `app`, and the `pool`."""
         from ray.util.metrics import Counter, Gauge, Histogram
 
         keys = tuple(tags)
@@ -72,7 +72,8 @@ class EngineMetrics:
     def document(self, result: DocumentResult, seconds: float | None = None) -> None:
         """Count one finished document, its dead letters and its tokens.
 
-        `seconds` is the time from its admission to its answers, or None if no engine finished it.
+        `seconds` is the time from its admission to its answers, or None if no engine answered it:
+        the time is then not recorded.
         """
         self._documents.inc(tags={"status": "answered" if result.answered else "dead_letter"})
         for dead_letter in result.dead_letters():
@@ -112,10 +113,10 @@ class RunTotals:
         dead_letters: documents without an answer, in this session.
         reasons: dead letters by reason.
         prompt_tokens: prompt tokens of finished requests.
-        cached_prompt_tokens: the part of them found in the prefix cache.
+        cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens.
-        units_done: committed units.
-        units_left: units to run.
+        units_done: committed units, also those of earlier sessions.
+        units_left: units that are not committed yet.
         kv_tokens_in_flight: KV cache tokens reserved on all engines.
         engine_restarts: engines started again after a death.
         eta_seconds: estimated seconds to the end, or None if unknown.
@@ -143,7 +144,7 @@ class RunCollector(Collector):
     """
 
     def __init__(self, totals: Callable[[], RunTotals]) -> None:
-        """Call `totals` at each scrape."""
+        """`totals` is called at each scrape, in the thread that serves it."""
         self._totals = totals
         self._highest: dict[tuple[str, str], int] = {}
 
@@ -212,8 +213,11 @@ def _gauge(name: str, text: str, run: str, value: float) -> GaugeMetricFamily:
 
 
 def serve_totals(port: int, totals: Callable[[], RunTotals]) -> tuple[WSGIServer, Thread]:
-    """Serve a run's metrics over HTTP on `port` of every interface, until the process ends; return
-    the server and its thread. Raises OSError if the port is in use."""
+    """Serve a run's metrics over HTTP on `port` of every interface, and return the server and its
+    thread. They end with the process, or if the caller shuts the server down.
+
+    `totals` is called at each scrape. Raises OSError if the port cannot be used.
+    """
     registry = CollectorRegistry()
     registry.register(RunCollector(totals))
     return start_http_server(port, registry=registry)

@@ -31,8 +31,8 @@ from pipelines.storage import Storage
 # Ids that one task on Ray compares at a time, to bound its memory.
 _IDS_PER_SHARE = 20_000_000
 SMALL_CORPUS_BYTES = 4 * 2**20
-"""Files of at most this many bytes together are read in this process: that takes less time than the
-start of a process on Ray."""
+"""A corpus of at most this many bytes is read in this process: that takes less time than the start
+of a process on Ray."""
 _FEW_IDS = 100_000
 T = TypeVar("T")
 
@@ -47,7 +47,8 @@ class Planner:
         cluster: the cluster's resources; they decide how many spans are indexed concurrently.
         unit_seconds: estimated engine time of one unit, in seconds.
         state: the run's state for display, updated while the corpus is indexed.
-        skip_bad_files: skip files that cannot be read, instead of failing.
+        skip_bad_files: True to skip files that are damaged, and list them in the state; False to
+            fail at the first one.
     """
 
     prepared: PreparedJob
@@ -58,10 +59,11 @@ class Planner:
     skip_bad_files: bool = False
 
     def extend(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
-        """Index the files `new` and record their plan; return all plans.
+        """Index the files `new` and record their plan; return all plans, `plans` first.
 
-        Raises InputError, or its subclass UnreadableFile, if the files are not a valid corpus;
-        StorageError.
+        If another driver records a plan at the same time, its plan is used, and files that it lacks
+        are indexed again. If `new` is empty, return `plans`. Raises InputError, or its subclass
+        UnreadableFile, if the files are not a valid corpus; StorageError.
         """
         self.state.phase = "indexing"
         if self.skip_bad_files:
@@ -69,7 +71,7 @@ class Planner:
             if not new and not plans and self.state.skipped_files:
                 raise UnreadableFile(
                     "input.path: none of the files can be read to its end; the first: "
-                    f"{self.state.skipped_files[0]}"
+                    f"{self.state.skipped_files[0]}; replace the files with intact copies"
                 )
         while new:
             plans = self._add_plan(plans, new)
@@ -153,14 +155,17 @@ def _id_error(column: str, fault: str, ids: Sequence[str]) -> InputError:
 
 
 def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[SourceFile]:
-    """Return the files that no plan contains. Raises InputError if a planned file has changed or is
-    missing."""
+    """Return the files among `files`, all input files that exist now, that no plan contains.
+
+    Raises InputError if a file of a plan is not among `files`, or has another size or version than
+    when it was indexed.
+    """
     present = {file.path: file for file in files}
     planned = [file for plan in plans for file in plan.files]
     for file in planned:
         if file.path not in present:
             raise InputError(
-                f"{file.path}: was part of this run and is missing; restore the file, or set "
+                f"{file.path}: was indexed by this run and is missing; restore the file, or set "
                 "output.path to a new directory"
             )
         if present[file.path] != file:
@@ -216,8 +221,11 @@ def _wait_for(task: Any) -> Any:
 
 
 def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
-    """Read each file to its end; return why the unreadable ones cannot be read, by path. Many files
-    are read on Ray's CPUs."""
+    """Read each file to its end, and return a message for each damaged one, by its path.
+
+    Files of more than SMALL_CORPUS_BYTES together are read in tasks on Ray's CPUs. Raises
+    InputError if a file's columns are not as the job requires, and StorageError.
+    """
     if sum(file.size_bytes for file in files) <= SMALL_CORPUS_BYTES:
         reasons = [unreadable_reason(spec, file) for file in files]
     else:
@@ -228,10 +236,11 @@ def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, 
 
 
 def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> list[str]:
-    """Return descriptions of ids that occur more than once in the index, at most ten from each
-    share.
+    """Return a text for each id that occurs more than once in the index, with the id and some of
+    its rows: at most ten texts from each share of the ids.
 
-    More than 100,000 ids are compared on Ray, in shares of about 20 million, one after the other.
+    Raises StorageError. More than 100,000 ids are compared on Ray, in shares of about 20 million,
+    one after the other.
 
     Args:
         storage: OUTPUT.

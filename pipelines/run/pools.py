@@ -41,7 +41,8 @@ class PoolWorkers:
     def map_units(
         self, worker: Callable[..., Any], plans: Mapping[int, str], progress_actor: Any
     ) -> Dataset:
-        """Return a lazy dataset of the rows that workers return, one for each unit.
+        """Return a lazy dataset of the rows that workers return, one for each unit (see
+        `Worker.__call__`). The units run when the dataset is read.
 
         Args:
             worker: the actor class, `pipelines.run.worker.Worker`.
@@ -75,20 +76,26 @@ class PoolWorkers:
 
 
 def run_concurrently(datasets: Sequence[Dataset]) -> Iterator[Mapping[str, Any]]:
-    """Execute datasets at the same time, and yield their rows as they are finished."""
+    """Execute datasets, at least one, at the same time, and yield the rows of all as they are
+    finished."""
     first, *others = datasets
     yield from first.union(*others).iter_rows() if others else first.iter_rows()
 
 
 def split_by_pool(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Return the units of each pool that has any, the costliest units of a pool first."""
+    """Return a list of units for each pool that has any, the short pool first. The costliest units
+    of a pool come first."""
     pools = [[unit for unit in units if unit.pool == name] for name in (SHORT, LONG)]
     return [costliest_first(pool) for pool in pools if pool]
 
 
 def share_engines(pools: Sequence[Sequence[Unit]], engines: int) -> list[int]:
-    """Return the number of engines of each pool, in proportion to the estimated seconds of its
-    units. Each pool gets at least one; `engines` is the number of all."""
+    """Return the number of engines for each pool, in proportion to the estimated seconds of its
+    units.
+
+    Each pool gets at least one engine. The sum is `engines`, or the number of pools if `engines` is
+    less or all estimates are 0.
+    """
     seconds = [sum(unit.seconds for unit in pool) for pool in pools]
     shares = [1] * len(pools)
     while sum(shares) < engines and any(seconds):

@@ -25,10 +25,11 @@ _reservations: list[socket.socket] = []
 
 
 def free_port(ports: Iterable[int] = ()) -> int:
-    """Return a TCP port on which nothing listens, the first such of `ports` or else any in PORTS.
+    """Return a TCP port on which nothing listens, and reserve it for this process.
 
-    No later call returns the same port while this process runs, in any process on this machine.
-    Raises ClusterError if no port is free.
+    The port is the first free one of `ports`; if `ports` is empty, a random one in PORTS. No later
+    call in any process on this machine returns it while this process runs. Raises ClusterError if
+    no port is free.
     """
     candidates = list(ports) or random.sample(PORTS, _MAX_TRIES)
     for port in candidates:
@@ -40,8 +41,8 @@ def free_port(ports: Iterable[int] = ()) -> int:
             return port
         holder.close()
     raise ClusterError(
-        f"all {len(candidates)} tried ports from {min(candidates)} to {max(candidates)} of this "
-        "machine are in use; stop a process that listens on one of them"
+        f"no port is free: all {len(candidates)} tried from {min(candidates)} to "
+        f"{max(candidates)} of this machine are in use; stop a process that listens on one of them"
     )
 
 

@@ -29,7 +29,7 @@ _LEN_STEP = 1024
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job with its resolved model.
+    """A job with its model resolved to one revision, and its tasks tokenized for it.
 
     Attributes:
         job: the job file's content.
@@ -66,15 +66,15 @@ class PreparedJob:
         }
 
     def cost(self, device: Device) -> CostModel:
-        """Return the cost model of this job's documents on a device."""
+        """Return the model that estimates engine time for this job's documents on a device."""
         return CostModel(self.model, device, self.tasks.reading)
 
     def engine_config(self, pool: str, longest: int, *, gpu: bool) -> EngineConfig:
         """Return the configuration of a pool's engines.
 
-        In the short pool, `max_model_len` is the length up to which the model's short rope factors
-        hold, if it has any. Otherwise it is `longest` rounded up, and no more, because vLLM needs
-        KV cache for one sequence of that length.
+        In the short pool of a model with short rope factors, `max_model_len` is the length up to
+        which these hold. Otherwise it is `longest` rounded up to a multiple of 1,024, at most the
+        model's limit, and no more, because vLLM needs KV cache for one sequence of that length.
 
         Args:
             pool: `short` or `long`.
@@ -105,10 +105,11 @@ class PreparedJob:
 
 
 def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> PreparedJob:
-    """Resolve the job's model and tokenize its tasks.
+    """Resolve the job's model to a revision, and tokenize its tasks. Fetches no weights.
 
-    `recorded` is the job record in OUTPUT, if there is one: its revision of the model is used
-    again. Raises SpecError, ModelError.
+    `recorded` is the job record in OUTPUT, or None if there is none. If the job still requests the
+    same model and revision of the hub, the recorded revision is used again. Raises SpecError,
+    ModelError.
     """
     spec = job.spec
     # workers fetch the weights on their own nodes
@@ -149,13 +150,13 @@ def prepare_tasks(
 
     Args:
         specs: the tasks as the job or serve file defines them.
-        long_documents: that section of the file.
+        long_documents: the section `long_documents` of the file.
         model: the resolved model.
         tokenizer: the model's tokenizer.
-        longest: most tokens of a prompt with its answer for which there is an engine, or None for
-            the model's own limit.
+        longest: the maximum length in tokens of a prompt with its answer, if the engines have less
+            than the model's context, or None for the model's limit.
 
-    Raises SpecError if a question and its answer do not fit.
+    Raises SpecError if a question and its answer do not fit that length.
     """
     tasks = tokenize_tasks(specs, tokenizer)
     prompts = Prompts(tokenizer)

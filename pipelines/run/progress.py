@@ -25,7 +25,7 @@ class Progress:
         dead_letters: documents without any answer.
         reasons: dead letters by reason, including those of single tasks.
         prompt_tokens: prompt tokens of finished requests.
-        cached_prompt_tokens: the part of them found in the prefix cache.
+        cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens of finished requests.
         kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
         workers: number of workers counted here.
@@ -55,8 +55,11 @@ class Progress:
         self.reasons -= Counter(letter.problem.reason for letter in result.dead_letters())
 
     def note_engine(self, used: Usage, kv_tokens_in_flight: int, restarts: int) -> None:
-        """Set the totals of a worker's engines so far: `used` includes requests of documents that
-        are not finished yet."""
+        """Replace the totals of a worker's engines by the current ones.
+
+        `used` are the tokens of all finished requests so far, also those of documents that are not
+        finished yet. `restarts` is the number of engines started again after a death.
+        """
         self.prompt_tokens = used.prompt_tokens
         self.cached_prompt_tokens = used.cached_prompt_tokens
         self.output_tokens = used.output_tokens
@@ -90,9 +93,9 @@ class Timing:
     """Times of this session of a run: one call of `run`, not the sessions before it.
 
     Attributes:
-        started: the session's start, on the monotonic clock.
-        engine_start_seconds: the slowest start of a worker's engine.
-        spans: start and end of each unit, in Unix seconds.
+        started: the session's start, in seconds of the monotonic clock.
+        engine_start_seconds: the seconds of the slowest start of a worker's engine.
+        spans: start and end of each unit, in Unix seconds, which cannot be compared with `started`.
     """
 
     started: float = field(default_factory=time.monotonic)

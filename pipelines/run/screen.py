@@ -23,7 +23,7 @@ _FRAMES_PER_SECOND = 2
 
 
 class Terminal(Console):
-    """A rich console on `file` that takes its size from that terminal.
+    """A rich console that prints to `file` and, if that is a terminal, takes its size from it.
 
     Rich would ask descriptors 0 to 2, none of which need be the terminal while output is
     redirected. Text is printed verbatim, because paths and names may look like rich's markup.
@@ -51,7 +51,10 @@ class Terminal(Console):
 
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
-        raise AttributeError("the size of a Terminal cannot be set: it is read from the terminal")
+        raise AttributeError(
+            "the size of a Terminal cannot be set: it is read from the terminal; set the "
+            "environment variables COLUMNS and LINES instead"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ class Screen:
             self._views.remove(live)
 
     def end_views(self) -> None:
-        """Stop all live views and show the cursor again. Call it before the process ends without
-        leaving their blocks."""
+        """Stop all live views and show the cursor again. Call it before the process is ended inside
+        a `live_view` block, whose end is then skipped."""
         for live in self._views:
             live.stop()
 

@@ -28,10 +28,11 @@ class StopRequests:
         self._called: float | None = None
 
     def handle(self, handler: Callable[[signal.Signals], None]) -> None:
-        """Call `handler` for both signals from now on, instead of the handler before.
+        """Call `handler` with the signal for SIGINT and SIGTERM from now on, instead of the earlier
+        handler.
 
-        A request that the handler before was called for still counts: a signal within a second
-        after it does not call the new one.
+        A signal within a second after the last call of the earlier handler belongs to the same
+        request, and does not call the new one.
         """
 
         def on_signal(number: int, frame: FrameType | None) -> None:
@@ -45,7 +46,8 @@ class StopRequests:
 
 
 def end_at_once(number: signal.Signals) -> None:
-    """End this process with the default action of the signal."""
+    """End this process by the signal's default action, as a handler for StopRequests: no clean-up
+    runs."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 

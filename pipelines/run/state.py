@@ -49,7 +49,8 @@ class ProgressActor:
         self._workers[worker] = (life, progress)
 
     def report_failure(self, message: str) -> None:
-        """Record why a worker fails: Ray may report to the driver only that the worker died."""
+        """Record `message`, the reason why a worker fails: Ray may report to the driver only that
+        the worker died."""
         self._failures.append(message)
 
     def failures(self) -> list[str]:
@@ -99,8 +100,8 @@ class RunState:
     _latest: Progress = field(default_factory=Progress, init=False)
 
     def progress(self) -> Progress:
-        """Return the sum of all workers' progress, or the latest known if the progress actor does
-        not answer within 10 seconds."""
+        """Return the sum of all workers' progress, or the last known sum if the progress actor does
+        not answer within 10 seconds or is not started yet."""
         self._latest = self._call("read", self._latest)
         return self._latest
 
@@ -118,6 +119,11 @@ class RunState:
                 getattr(self.progress_actor, method).remote(), timeout=_ACTOR_SECONDS
             )
         except ray.exceptions.RayError as error:
-            _LOGGER.warning("the progress actor did not answer %r: %s", method, error)
+            _LOGGER.warning(
+                "the progress actor did not answer %r: %s. The run continues; its progress may be "
+                "shown late",
+                method,
+                error,
+            )
             return default
         return value

@@ -27,7 +27,9 @@ from pipelines.storage import Storage
 
 
 class UnitRunner:
-    """Runs the units of one worker, several of them concurrently.
+    """Runs the units of one worker; several calls of `run` may be in progress at a time.
+
+    `metrics` is None if no metrics are recorded.
 
     Attributes:
         progress: running totals of this worker's documents.
@@ -46,10 +48,11 @@ class UnitRunner:
         self.progress: Progress = self._answerer.progress
 
     async def run(self, number: int, file: str, row_group: int, plan: str) -> bool:
-        """Answer one unit, stage its part, commit and publish it.
+        """Answer the documents of one unit, commit the unit and publish its files; return True, or
+        False if another worker committed it first.
 
-        If the engine dies, the unit starts again with the next engine. Returns False if another
-        worker committed the unit first. Raises Fenced, EngineError, StorageError.
+        If the engine dies, the unit starts again with the next engine. Raises Fenced, EngineError,
+        StorageError.
 
         Args:
             number: the unit's number.
@@ -86,9 +89,9 @@ class UnitRunner:
         attempt = self._attempts.begin(number)
         if attempt.own_before >= MAX_ATTEMPTS:
             raise EngineError(
-                f"unit {number}: {attempt.own_before} attempts of this run died with their worker "
-                "process, the limit. Check the run's log and the nodes' kernel logs for "
-                "out-of-memory kills, then run the same command again"
+                f"unit {number}: the worker or its engine died in {attempt.own_before} attempts of "
+                f"this run, and {MAX_ATTEMPTS} is the limit. Check the run's log and the nodes' "
+                "kernel logs for out-of-memory kills, and remove the cause"
             )
         return attempt
 

@@ -21,7 +21,7 @@ class WorkerConfig:
         storage: OUTPUT.
         lease: the driver's lease on OUTPUT; a worker checks it before each commit.
         engine: the configuration of the pool's engines.
-        tasks: the job's tasks.
+        tasks: the job's tokenized tasks.
         id_column: name of the id column in the input and in parts.
         metadata: key-value metadata of every Parquet file that a worker writes.
     """

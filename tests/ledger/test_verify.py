@@ -138,13 +138,13 @@ def swap_ids(storage: Storage) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (remove_part, "part-000001.parquet: missing; run the same command again to publish"),
+        (remove_part, "part-000001.parquet: missing; run the job again (phifleet run) to publish"),
         (remove_part_with_its_copy, "part-000001.parquet: missing; its staged copy is gone too"),
         (damage_part, "part-000001.parquet: its content is not what was committed"),
         (add_unknown_part, "part-000009.parquet: no commit names this file"),
         (add_unknown_dead_letters, "_errors/other.parquet: no commit names this file"),
         (drop_commit, "1 of 2 units are not committed"),
-        (drop_manifest, "_manifest.json does not exist; run the same command again"),
+        (drop_manifest, "_manifest.json does not exist; run the job again"),
         (write_older_manifest, "_manifest.json states 3 documents, but 6 are committed"),
         (recommit(["d3"], ["d5"]), "1 documents of the input are in no part"),
         (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents occur more than once in the output"),

@@ -112,7 +112,7 @@ async def test_a_document_that_ends_the_engine_is_a_dead_letter_and_the_next_is_
     isolation.engine_options = {option: "bad"}
     results = await isolation.read("one", "a bad text", "two")
     assert problems(results) == [None, reason, None]
-    assert results[1].problem and "while it read this document alone" in results[1].problem.message
+    assert results[1].problem and "while it read only this document" in results[1].problem.message
     assert results[1].attempts == 3
     assert len(isolation.engines) == 2
 
