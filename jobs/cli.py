@@ -28,10 +28,11 @@ UNEXPECTED = "unexpected error in phifleet"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.
+    """Run one command and return its exit code, 3 for a KeyboardInterrupt.
 
-    `arguments` are those of the process by default. Errors are printed, not raised; only wrong
-    arguments and `--help` raise SystemExit.
+    `arguments` are those after the program's name; None stands for the process's own. Errors are
+    printed to standard error, not raised; only wrong arguments, `--help` and `--version` raise
+    SystemExit.
     """
     options = _parser().parse_args(arguments)
     try:

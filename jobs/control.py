@@ -21,7 +21,7 @@ from pipelines.ledger.lease import Lease
 from pipelines.run.signals import STOPPING, StopRequests, end_at_once
 
 LEASE_POLL_SECONDS = 2.0
-"""Time between two checks of whether another driver has acquired the lease."""
+"""Seconds between two checks of whether another driver has acquired the lease."""
 Result = TypeVar("Result")
 
 
@@ -39,14 +39,19 @@ class Notices(Protocol):
         """Report that a signal stops the run; called before the clean-up, which takes seconds."""
 
     def print_log_not_stored(self, log: Path, error: PhifleetError) -> None:
-        """Report that the log could not be copied to OUTPUT and remains at `log`."""
+        """Report that `error` kept the log from being copied to OUTPUT; it remains at `log`."""
 
 
 @dataclass
 class CleanUp:
     """The clean-up of one run: releases the cluster, the attempts and the log.
 
-    Set `lease` once the run holds one: without it, no attempts or log belong to the run.
+    Attributes:
+        leave_cluster: leaves the Ray cluster, which ends this driver's workers.
+        log: the local file with the log.
+        notices: receives what the clean-up reports.
+        lease: the run's lease; set it once the run holds one. While it is None, no attempts are
+            deleted and no log is copied.
     """
 
     leave_cluster: Callable[[], None]
@@ -58,9 +63,10 @@ class CleanUp:
     def at_end(self) -> Iterator[None]:
         """Clean up when the block ends, whether it returned or raised.
 
-        The steps, in order: report a stop by a signal; leave the cluster and then, if the block
-        raised, delete the records of attempts; copy the log to a remote OUTPUT. Each runs once,
-        even if an earlier one raises; attempts are kept if the cluster could not be left.
+        The steps, in order: if the block raised Stopped, report it; leave the cluster and then, if
+        the block raised, delete the records of attempts; copy the log to OUTPUT if OUTPUT is
+        remote. Each step runs once, even if an earlier one raises; attempts are kept if the cluster
+        could not be left.
         """
         with ExitStack() as steps:
             # an ExitStack runs its steps in reverse order
@@ -105,7 +111,7 @@ class CleanUp:
 def in_background(compute: Callable[[], Result]) -> Iterator[Future[Result]]:
     """Call `compute` in another thread during the block and yield the future of its result.
 
-    Does not wait for `compute` if the block ends first.
+    If the block ends first, `compute` is not waited for, but continues.
     """
     executor = ThreadPoolExecutor(1, "background")
     try:

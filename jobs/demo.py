@@ -61,13 +61,14 @@ class CheckedAnswer:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is the fact, or None for a fact that is not in the text."""
+        """True if the answer equals the fact, or if both are None: the fact is not in the text and
+        the answer reports that."""
         return self.answer == self.planted
 
 
 def demo_job(directory: Path) -> Job:
-    """Write the corpus to `directory`/corpus, unless it exists, and return the job, whose OUTPUT is
-    `directory`/output.
+    """Write the corpus to `directory`/corpus, unless it exists, and return the job of the demo,
+    whose OUTPUT is `directory`/output. Runs nothing.
 
     Raises StorageError, and ClusterError if no port for metrics is free.
     """
@@ -121,9 +122,10 @@ def _row(topic: str, text: str) -> dict[str, Any]:
 
 
 def show_answers(output: str, console: Console) -> None:
-    """Print the answers about the first documents in OUTPUT, and how many of all are correct.
+    """Print the answers about the first three documents in OUTPUT, and how many of all are correct.
 
-    `output` is a local directory. The column `at` is the character offset of the quote.
+    `output` is the local directory of a finished demo run. The column `at` is the character offset
+    of the quote.
     """
     rows = pq.read_table(output).to_pylist()
     answers = [answer for row in rows for answer in checked_answers(row)]
@@ -166,7 +168,8 @@ def checked_answers(row: Mapping[str, Any]) -> Iterator[CheckedAnswer]:
 
 
 def score_lines(answers: Sequence[CheckedAnswer]) -> list[str]:
-    """Return lines with the number of correct answers and of quotes found in the texts."""
+    """Return two lines for people: the numbers of correct answers about facts that are in the texts
+    and about absent ones, and the number of quotes found in the texts."""
     present = [answer.correct for answer in answers if answer.planted is not None]
     absent = [answer.correct for answer in answers if answer.planted is None]
     verified = [answer.quote["verified"] for answer in answers if answer.quote]

@@ -41,7 +41,8 @@ class _RayProcesses:
     @property
     def reason(self) -> str:
         return (
-            f"Ray's process {self.dead()[0]} on this machine died. Committed work is kept; run the "
+            f"Ray's process {self.dead()[0]} on this machine died. For the cause, see the kernel "
+            "log, and Ray's logs in /tmp/ray/session_latest/logs. Committed work is kept; run the "
             "same command again to resume"
         )
 

@@ -31,7 +31,9 @@ _RATE_WINDOW_SECONDS = 30.0
 class View:
     """The progress of a run as shown to people and to metrics: totals, rates and the ETA.
 
-    `poll` brings it up to date. `run` is the job's name; the rates are over the last 30 s.
+    `poll` updates `progress`, the sum of all workers' progress in this session, and the rates in
+    tokens per second over the last 30 s. `run` is the job's name, and `started` the start in
+    seconds of the monotonic clock.
     """
 
     run: str
@@ -43,7 +45,8 @@ class View:
     _samples: deque[tuple[float, Progress]] = field(default_factory=deque)
 
     def poll(self) -> None:
-        """Read the workers' progress, which may wait for Ray for seconds, and update the rates."""
+        """Read the workers' progress and update the rates. Blocks until Ray answers, up to 10
+        seconds."""
         self.progress = self.state.progress()
         now = time.monotonic()
         self._samples.append((now, self.progress))
@@ -60,13 +63,13 @@ class View:
     def documents(self) -> int:
         """Documents answered or recorded as dead letters, also by earlier runs into OUTPUT.
 
-        At most the number of documents: workers also count those of units that are repeated.
+        Limited to the number of all documents, because workers count those of repeated units twice.
         """
         return min(self.state.documents, self.state.documents_before + self.progress.documents)
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds until all prompts are processed at the current rate; None without a rate."""
+        """Seconds until all prompts are processed at the current rate; None if the rate is 0."""
         remaining = max(0, self.state.tokens_to_run - self.progress.prompt_tokens)
         return remaining / self.prompt_tokens_per_second if self.prompt_tokens_per_second else None
 
@@ -94,7 +97,7 @@ class View:
         )
 
     def line(self) -> str:
-        """Return the progress as one line of text."""
+        """Return the progress as one line of text for people, without a line break."""
         state = self.state
         if state.phase == "indexing":
             return (
@@ -155,16 +158,17 @@ class View:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in seconds as `h:mm:ss`."""
+    """Return a duration in seconds, rounded to whole ones, as `h:mm:ss`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 @contextmanager
 def show_view(view: View, screen: Screen) -> Iterator[None]:
-    """Poll the view and show it until the block ends.
+    """Poll the view every second and show it on `screen` until the block ends.
 
-    On a terminal it is a table that is redrawn; else a line is printed every 30 s and at the end.
+    On a terminal it is a table that is redrawn; otherwise a line is printed every 30 s and, if the
+    block does not raise, at the end.
     """
     stop = threading.Event()
     console = None if screen.console.is_interactive else screen.console

@@ -33,13 +33,14 @@ _NOT_ENFORCED = {
     "metrics": ("pushgateway",),
 }
 EXIT_DONE, EXIT_TOO_MANY_DEAD_LETTERS, EXIT_STOPPED = 0, 1, 3
-"""Exit codes of a run that raised no error; a PhifleetError has its own in `exit_code`."""
+"""The exit codes of a run that raised no error: done, done with more dead letters than the job
+allows, and stopped by a signal. A PhifleetError has its own in `exit_code`."""
 ExitProcess = Callable[[int], object]
-"""Ends this process with an exit code: `os._exit`, or a recorder in tests."""
+"""A function that ends this process with an exit code: `os._exit`, or a recorder in tests."""
 
 
 class ClusterAccess(Protocol):
-    """What a run needs of the cluster: the functions of `pipelines.run.cluster`."""
+    """The functions of `pipelines.run.cluster` that a run calls."""
 
     def join_cluster(self) -> Cluster:
         """Join or start the cluster. Raises ClusterError."""
@@ -53,7 +54,8 @@ class ClusterAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of a run: its exit code, and its manifest if the run was not stopped."""
+    """The end of a run that raised no error: its exit code, and its manifest, or None if a signal
+    stopped the run."""
 
     exit_code: int
     manifest: dict[str, Any] | None
@@ -67,11 +69,17 @@ def run_job(
     exit_process: ExitProcess,
     skip_bad_files: bool = False,
 ) -> Finished:
-    """Run a job with a live view and return how it ended.
+    """Run a job, or resume it, with a live view on standard error, and return how it ended.
 
-    `unit_seconds` is the planned engine time of a unit. `exit_process` ends this process with an
-    exit code, from any thread, if Ray dies: the main thread may then wait for Ray for ever. Raises
-    PhifleetError.
+    Raises PhifleetError. Use it in the main thread: it handles SIGINT and SIGTERM.
+
+    Args:
+        job: the job file's content.
+        as_json: print the result to standard output as one JSON object instead of a summary.
+        unit_seconds: the planned engine time of a unit, in seconds.
+        exit_process: called with an exit code, from any thread, to end this process if Ray dies:
+            the main thread may then wait for Ray for ever.
+        skip_bad_files: skip damaged input files and list them, instead of failing.
     """
     _check_supported(job.spec)
     # fail before Ray starts if the URL is wrong or its client is not installed
@@ -110,8 +118,14 @@ def execute(
 ) -> dict[str, Any]:
     """Join the cluster, execute the prepared run there, clean up, and return the manifest.
 
-    `prepare` is called in another thread while the cluster starts. `log` is the local file that
-    output of libraries goes to. Raises PhifleetError, and Stopped inside `stop_on_signals`.
+    Raises PhifleetError. Call it inside `stop_on_signals`: it then raises Stopped after a signal.
+
+    Args:
+        prepare: returns a checked run; called in another thread while the cluster starts.
+        cluster_access: joins and leaves the cluster.
+        printer: prints notices, the live view and failures.
+        log: the local file to which the output of libraries goes.
+        exit_process: called with an exit code, from any thread, to end this process if Ray dies.
     """
 
     def end(message: str) -> None:
@@ -160,7 +174,7 @@ def _serve_metrics(port: int | None, totals: Callable[[], RunTotals], printer: R
         serve_totals(port, totals)
     except OSError as error:
         raise ClusterError(
-            f"metrics.port: cannot listen on port {port}: {error}. Stop the process that uses the "
-            "port, or set metrics.port to another one"
+            f"metrics.port: cannot listen on port {port}: {error}. Set metrics.port to a free port "
+            "above 1023, or stop the process that uses this one"
         ) from error
     printer.print_run_metrics(port)

@@ -20,9 +20,10 @@ from pipelines.text.lengths import MAP_REDUCE
 
 
 def find_document(corpus: Corpus, doc_id: str) -> Document:
-    """Return the first document with this id; an integer id is given in decimal digits.
+    """Return the first document in `corpus` with the id `doc_id`; an integer id is given in decimal
+    digits. Reads the corpus up to that document.
 
-    Raises InputError if no document has it.
+    Raises InputError if no document has the id, UnreadableFile, StorageError.
     """
     for fragment in corpus.fragments:
         for rows in read_rows(corpus.spec, corpus.layout, fragment):
@@ -31,16 +32,20 @@ def find_document(corpus: Corpus, doc_id: str) -> Document:
                 return documents_of(rows.slice(ids.index(doc_id), 1))[0]
     raise InputError(
         f"--id {doc_id}: no document in {corpus.spec.path} has this id in column "
-        f"{corpus.spec.id_column!r}"
+        f"{corpus.spec.id_column!r}; check the id and input.id_column"
     )
 
 
 def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
-    """Return how a document would be read: what `phifleet show --json` prints.
+    """Return, as JSON values, how the document with the id `doc_id` would be read.
 
-    The keys are `id`, `tokens` (of the whole text), `strategy`, `pool`, `chunks` (character offsets
-    `start` and `end`, and `tokens`; one chunk for a single pass) and `prompts`, one for each task
-    and chunk. Raises InputError if the document does not exist or cannot be read.
+    The keys are `id`, `tokens` (the number in the whole text), `strategy`, `pool`, `chunks` (with
+    character offsets `start` and `end`, and the number of `tokens`; one chunk for a single pass,
+    none for a text that is too long) and `prompts`, one for each task and chunk, with `task`,
+    `chunk` (from 0), `document_span` (the range of the document's tokens), `token_ids` and `text`.
+
+    Raises InputError if the document does not exist or cannot be read, UnreadableFile,
+    StorageError.
     """
     spec = prepared.spec.input
     files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
@@ -48,8 +53,8 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     if document.text is None:
         assert document.problem is not None
         raise InputError(
-            f"--id {doc_id}: a run would record this document as a dead letter: "
-            f"{document.problem.message}"
+            f"--id {doc_id}: nothing to show, because a run would record this document as a dead "
+            f"letter: {document.problem.message}. Correct the document, or choose another one"
         )
     text, tasks = document.text, prepared.tasks
     (count,) = tasks.tokenizer.count_all([text])
@@ -96,7 +101,8 @@ def _prompts(
 
 
 def preview_text(preview: Mapping[str, Any]) -> str:
-    """Return a preview as text for people: a line about the document, then every prompt."""
+    """Return the result of `preview_document` as text for people: a line about the document, then
+    every prompt."""
     count = len(preview["chunks"])
     lines = [
         f"document {preview['id']}: {preview['tokens']:,} tokens, strategy {preview['strategy']}, "

@@ -12,8 +12,9 @@ from pipelines.storage import Storage
 def run_status(output: str) -> dict[str, Any]:
     """Return what `phifleet status` prints about the run in `output`, a directory or URL.
 
-    `documents` and `units` count what is planned so far, `documents_done` and `units_done` what is
-    committed. Raises OutputError if there is no run, StorageError.
+    `status` is `done` or `unfinished`. `documents` and `units` count what is planned so far,
+    `documents_done` and `units_done` what is committed. `model`, `revision` and `fingerprint` are
+    those of the recorded job. Raises OutputError if there is no run, StorageError.
     """
     ledger = Ledger(Storage(output))
     job = ledger.job()

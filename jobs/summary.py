@@ -24,50 +24,58 @@ from pipelines.run.screen import Screen
 
 @dataclass(frozen=True, slots=True)
 class RunPrinter:
-    """Prints for people to standard error; with `as_json`, one JSON object to standard output."""
+    """Prints what a run reports besides its live view, as text for people to standard error.
+
+    With `as_json`, it also prints the result as one JSON object to standard output, and no summary.
+    """
 
     screen: Screen
     spec: JobSpec
     as_json: bool
 
     def print_start(self, log: Path) -> None:
-        """Name the run and its log file, relative to the working directory if it is below it."""
+        """Print the run's name and the path of its log file, relative to the working directory if
+        the file is below it."""
         shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
         self._notice(f"phifleet run {self.spec.name}; the log is {shown}", one_line=True)
 
     def print_model(self, model: Model) -> None:
-        """Warn of a model whose answers mean nothing."""
+        """Print a warning if the model has random weights; print nothing for any other model."""
         if model.random_weights:
             self._notice(
-                f"model {model.name!r} has random weights: its answers mean nothing",
+                f"model {model.name!r} has random weights: its answers mean nothing. Set "
+                "model.name to another model for real answers",
                 style="yellow",
             )
 
     def print_node_metrics(self, address: str) -> None:
-        """Name the Prometheus endpoint of a node of the cluster."""
+        """Print `address`, the URL of the Prometheus endpoint of a node of the cluster."""
         self._notice(f"metrics of workers and engines: {address}", one_line=True)
 
     def print_run_metrics(self, port: int) -> None:
-        """Name the Prometheus endpoint of this run's totals."""
+        """Print the URL of the Prometheus endpoint of this run's totals, on `port` of this
+        machine."""
         self._notice(f"metrics of the run: http://127.0.0.1:{port}/metrics")
 
     def print_stopped(self, stopped: Stopped) -> None:
-        """Report the signal that stops the run."""
+        """Print which signal stops the run, and how to resume the run."""
         self._notice(
             f"stopped by {stopped}. Committed work is kept; run the same command to resume",
             style="yellow",
         )
 
     def print_log_not_stored(self, log: Path, error: PhifleetError) -> None:
-        """Report that the log could not be copied to OUTPUT and remains at `log`."""
+        """Print that `error` kept the log from being copied to OUTPUT, and that it remains at
+        `log`."""
         self._notice(
-            f"the log is not copied to OUTPUT and remains at {log}: {error}",
+            f"the log was not copied to OUTPUT; read it at {log}. The cause: {error}",
             style="yellow",
             one_line=True,
         )
 
     def print_failure(self, message: str) -> None:
-        """Report an error after which the process ends without leaving its blocks."""
+        """End the live views and print an error; with `as_json`, also as the JSON result. Call it
+        before the process is ended inside its `with` blocks."""
         self.screen.end_views()
         self._result({"status": "failed", "error": message})
         self._notice(f"phifleet: {message}", one_line=True)
@@ -77,7 +85,8 @@ class RunPrinter:
         self._result({"run": self.spec.name, "status": "stopped"})
 
     def print_finished(self, manifest: Mapping[str, Any]) -> None:
-        """Print the summary of a finished run, or its manifest without the files as JSON."""
+        """Print the summary of a finished run, or with `as_json` its manifest without the key
+        `files`."""
         if self.as_json:
             self._result({key: value for key, value in manifest.items() if key != "files"})
         else:
@@ -93,7 +102,8 @@ class RunPrinter:
 
 
 def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
-    """Return the summary of a finished run: a label and a text in each row."""
+    """Return the summary of a finished run as a table for the terminal, with a label and a text in
+    each row. `manifest` is the run's manifest, and `spec` its job."""
     reuse = manifest["cached_prompt_tokens"] / max(1, manifest["prompt_tokens"])
     reasons = ", ".join(f"{n} {why}" for why, n in manifest["dead_letter_reasons"].items())
     table = Table.grid(padding=(0, 2))
