@@ -19,6 +19,7 @@ from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
 
 JSONL = ".jsonl"
+"""The suffix of files of JSON lines."""
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _EARLIER = "the files that this run has read before"
 

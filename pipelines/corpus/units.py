@@ -16,8 +16,7 @@ SHORT, LONG = "short", "long"
 """The names of the pools: engines for prompts within the reach of the model's short rope factors,
 and engines for longer prompts."""
 
-MAX_UNIT_ROWS = 20_000
-MAX_UNIT_BYTES = 256 * 2**20
+MAX_UNIT_ROWS, MAX_UNIT_BYTES = 20_000, 256 * 2**20
 """Limits of a unit in addition to its cost, so that its rows fit a worker's memory with every
 model: a unit ends with the row that reaches one of them."""
 

@@ -14,7 +14,9 @@ from typing import Any
 from pipelines.models.resolve import BF16_BYTES, Model
 
 GIB = 2**30
+"""Bytes in one GiB."""
 FLOAT32_BYTES = 4
+"""Bytes of one 32-bit floating-point number."""
 # vLLM's default share of a GPU's memory, for an engine that has the GPU to itself.
 _GPU_MEMORY_SHARE = 0.92
 # Seconds without a step, with requests outstanding, after which an engine counts as hanging: many

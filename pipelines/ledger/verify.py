@@ -28,6 +28,7 @@ _PARALLEL = 4
 _RESUME = "run the job again (phifleet run)"
 _START_OVER = "set output.path to a new directory and run the job again"
 Hashes = npt.NDArray[np.uint64]
+"""The 64-bit hashes of document ids."""
 
 
 @dataclass(frozen=True, slots=True)

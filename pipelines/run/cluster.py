@@ -174,9 +174,9 @@ def engine_resources(cluster: Cluster, compute: Compute) -> EngineResources:
     """Return the resources of each engine under a job's `compute` section.
 
     With `gpus_per_replica: auto` on a cluster with GPUs, an engine takes `tensor_parallel` GPUs and
-    one CPU; with a number above 0, so many GPUs and one CPU. Without GPUs, or with 0, it takes two
-    CPUs, or the only one. A number of GPUs is not checked against the cluster, whose autoscaler may
-    add nodes. Otherwise, raises ClusterError if not even one engine fits.
+    one CPU; with a number above 0, that number of GPUs and one CPU. Without GPUs, or with 0, it
+    takes two CPUs, or the only one. A number of GPUs is not checked against the cluster, whose
+    autoscaler may add nodes. Otherwise, raises ClusterError if not even one engine fits.
     """
     requested = compute.gpus_per_replica
     if requested == "auto" and cluster.gpus:

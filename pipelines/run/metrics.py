@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
-# Upper bounds of histogram buckets, in seconds.
 UNIT_SECONDS_BOUNDARIES = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800)
 DOCUMENT_SECONDS_BOUNDARIES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+"""Upper bounds of the buckets of the histograms of units and documents, in seconds."""
 
 
 class EngineMetrics:
