@@ -151,7 +151,7 @@ async def test_a_schema_that_expands_to_too_many_places_is_rejected(
     task = {"name": "wide", "kind": "extract", "schema": schema}
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
     assert response.status_code == 422
-    assert "more than 2000 places" in error_of(response)["message"]
+    assert "more than 2000 subschemas" in error_of(response)["message"]
 
 
 async def test_a_schema_of_too_many_parts_is_rejected(client: httpx.AsyncClient) -> None:
