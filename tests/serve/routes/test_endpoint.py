@@ -151,7 +151,7 @@ async def test_a_schema_that_expands_to_too_many_places_is_rejected(
     task = {"name": "wide", "kind": "extract", "schema": schema}
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
     assert response.status_code == 422
-    assert "more than 2000 places" in error_of(response)["message"]
+    assert "more than 2000 subschemas" in error_of(response)["message"]
 
 
 async def test_a_schema_of_too_many_parts_is_rejected(client: httpx.AsyncClient) -> None:
@@ -182,10 +182,10 @@ def format_of(schema: dict[str, Any]) -> dict[str, Any]:
     [
         ({"$ref": "http://127.0.0.1:1/a.json"}, ".a.$ref: 'http://127.0.0.1:1/a.json', must be"),
         ({"$ref": "file:///etc/hostname"}, ".a.$ref: 'file:///etc/hostname', must be"),
-        ({"$dynamicRef": "#a"}, ".a.$dynamicRef: not followed"),
+        ({"$dynamicRef": "#a"}, ".a.$dynamicRef: got '#a', but $dynamicRef is not supported"),
         ({"$id": "http://127.0.0.1:1/", **FIELD}, ".a.$id: allowed at the root"),
         ({"$anchor": "a", **FIELD}, ".a.$anchor: allowed at the root"),
-        ({**FIELD, "pattern": "(a{1,500}){1,500}"}, ".a.pattern: '(a{1,500}){1,500}': more than"),
+        ({**FIELD, "pattern": "(a{1,500}){1,500}"}, ".a.pattern: '(a{1,500}){1,500}': has 500500"),
         ({**FIELD, "pattern": r"(a)\1"}, ".a.pattern: "),
         ({**FIELD, "pattern": "("}, ".a.pattern: "),
     ],
