@@ -14,13 +14,21 @@ import pyarrow as pa
 
 # Reasons of a `Problem`: why a document or a task has no answer. They are written to dead letters.
 EMPTY = "empty"
+"""The document has no text, or only white space."""
 NOT_TEXT = "not_text"
+"""The text is not valid UTF-8."""
 TOO_LARGE = "too_large"
+"""The text has more than MAX_TEXT_BYTES."""
 TOO_LONG = "too_long"
+"""The text has more tokens than the job's `long_documents` reads."""
 INVALID_ANSWER = "invalid_answer"
+"""The model's answer to a task cannot be used."""
 REJECTED = "rejected"
+"""The engine rejected a prompt."""
 ENGINE_CRASH = "engine_crash"
+"""An engine crashed while it read only this document, or earlier attempts at it died."""
 TIMEOUT = "timeout"
+"""An engine made no progress while it read only this document."""
 
 ANSWERED = "answered"
 """The status of an answer without a problem; with one, the status is the problem's reason."""
@@ -40,7 +48,7 @@ class Document:
     """One row of the corpus.
 
     `text` is None if and only if `problem` gives the reason why the row cannot be read. `source` is
-    the input file and `row` the number of the row in it, from 0.
+    the path of the input file, "" if there is none, and `row` the number of the row in it, from 0.
     """
 
     doc_id: str | int
@@ -67,7 +75,8 @@ class Chunk:
 class Problem:
     """The reason why a document, or one task of it, has no answer.
 
-    `reason` is one of the constants above, `message` a sentence with the details and a remedy.
+    `reason` is one of this module's constants from EMPTY to TIMEOUT, `message` a sentence with the
+    details and, if there is one, a remedy.
     """
 
     reason: str
@@ -78,9 +87,9 @@ class Problem:
 class Quote:
     """A passage that the model quotes as evidence for its answer.
 
-    `start` and `end` are its character offsets in the document's text, both None if the quote was
-    not found there; `verified` says whether it was found. `field` is the extracted field that the
-    quote supports, None for an answer in free text.
+    `text` has the model's words. `start` and `end` are the character offsets of the passage in the
+    document's text, both None if it was not found there; `verified` says whether it was found.
+    `field` is the extracted field that the quote supports, None for an answer in free text.
     """
 
     text: str
@@ -101,7 +110,8 @@ class Summary:
 class Label:
     """The answer to a `classify` task.
 
-    `confidence` is the label's probability, from 0 to 1, or None if it is not known.
+    `confidence` is the label's probability among all labels, or its share of the chunks' votes,
+    from 0 to 1. It is None if the probability is not known.
     """
 
     label: str
@@ -126,7 +136,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The answer to an `extract` task: JSON values by field name, valid under the task's schema."""
+    """The answer to an `extract` task: `values` has a JSON value by field name.
+
+    `quotes` support the values, at most one for each field and chunk.
+    """
 
     values: Mapping[str, Any]
     quotes: tuple[Quote, ...] = ()
@@ -137,7 +150,7 @@ AnswerValue = Summary | Label | Reply | Fields
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Numbers of tokens that one task of one document used, over all its requests.
+    """Numbers of tokens of one request to an engine, or of several added up.
 
     `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache.
     """
@@ -158,9 +171,12 @@ class Usage:
 class Answer:
     """The result of one task for one document: a value, or the problem that prevented it.
 
-    `strategy` is how the document was read (`single`, `map_reduce` or `truncate`) and `chunks` the
-    number of passages that were read. `finish_reason` is that of the last request, `length` if a
-    chunk's answer was cut off, or `partial` if some chunks have no answer; None if there was none.
+    `task` is the task's name. `strategy` is how the document was read (`single`, `map_reduce` or
+    `truncate`) and `chunks` the number of passages that were read, with or without success. `usage`
+    counts the tokens of all requests for the task. `finish_reason` is `partial` if some chunks have
+    no answer, otherwise that of the last request; if chunks were combined without a request, it is
+    `length` if the answer about any of them was cut off, else `stop`. It is None if no request
+    succeeded.
     """
 
     task: str
@@ -181,7 +197,8 @@ class Answer:
 class DeadLetter:
     """The record of a document (`task` is None), or of one task of it, that was not answered.
 
-    `attempts` is the number of attempts at the document's unit.
+    `source` and `row` are the document's. `attempts` is the number of attempts at the unit of work
+    that the document is in, which is more than 1 if workers or engines died.
     """
 
     doc_id: str | int
@@ -196,7 +213,8 @@ class DeadLetter:
 class DocumentResult:
     """The result of one document: an answer per task, or the problem of the whole document.
 
-    `attempts` is the number of attempts at the document's unit.
+    `answers` are in the job's order of tasks, and empty if there is a `problem`. `attempts` is the
+    number of attempts at the unit of work that the document is in.
     """
 
     document: Document
@@ -210,7 +228,10 @@ class DocumentResult:
         return any(answer.problem is None for answer in self.answers)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """Return one dead letter if the whole document failed, else one for each failed task."""
+        """Return one dead letter if the whole document failed, else one for each failed task.
+
+        Empty if all tasks have an answer.
+        """
         if self.problem:
             return [self._dead_letter(None, self.problem)]
         return [
@@ -229,7 +250,8 @@ class DocumentResult:
 def decode_text(raw: bytes | None) -> str | Problem:
     """Return the text of one row, or the Problem why it cannot be read.
 
-    `raw` is the stored value, expected to be UTF-8; it need not be valid.
+    `raw` is the stored value: the bytes of the text in UTF-8, or None for null. A value that is
+    null, blank, larger than MAX_TEXT_BYTES or not valid UTF-8 is a Problem.
     """
     if raw is None:
         return Problem(EMPTY, f"the text is null: {_FILL}")
@@ -253,7 +275,8 @@ def decode_text(raw: bytes | None) -> str | Problem:
 def documents_of(rows: pa.Table) -> list[Document]:
     """Return the documents in a table of a unit's rows, in order.
 
-    `rows` has the columns source, row, doc_id and text; text is binary.
+    `rows` has the columns `source`, `row`, `doc_id` and `text`, the last as binary. A row whose
+    text cannot be read becomes a Document with a problem (see `decode_text`).
     """
     columns = (rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW))
     return [_document(*values) for values in zip(*columns, strict=True)]

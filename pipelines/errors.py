@@ -14,7 +14,8 @@ E = TypeVar("E", bound=Exception)
 class PhifleetError(Exception):
     """Base class of errors whose message is shown to the user without a traceback.
 
-    `message` is that text. `exit_code` is the exit code of the command line for the error's class.
+    `message` is that text. `exit_code` is the exit code of a command that ends with the error; each
+    subclass sets its own.
     """
 
     exit_code = 4
@@ -44,7 +45,7 @@ class UnreadableFile(InputError):
 
 
 class OutputError(PhifleetError):
-    """The output directory contains other files, or a run of a different job."""
+    """The output directory cannot be used: it has other files, or a run of a different job."""
 
     exit_code = 2
 
@@ -56,13 +57,16 @@ class ModelError(PhifleetError):
 
 
 class StorageError(PhifleetError):
-    """An operation on a disk or an object store failed, retries included."""
+    """An operation on a disk or an object store failed, and so did its retries, if any."""
 
     exit_code = 4
 
 
 class ClusterError(PhifleetError):
-    """The Ray cluster does not have the resources that the run needs, or has lost them."""
+    """The Ray cluster cannot be used: it did not start, lacks resources, or lost them.
+
+    Also raised if Ray Serve does not start, or if a port is not free.
+    """
 
     exit_code = 4
 
@@ -78,7 +82,7 @@ class EngineDied(EngineError):
 
 
 class EngineHung(EngineDied):
-    """A running engine made no progress, so its watchdog killed it."""
+    """A running engine made no progress for too long, so its watchdog killed it."""
 
 
 class Fenced(PhifleetError):
@@ -101,9 +105,10 @@ class InvalidAnswer(PhifleetError):
 
 
 class RequestRejected(PhifleetError):
-    """The engine rejected one request.
+    """One request to an engine cannot be carried out, for example because its prompt is too long.
 
-    Fails one task of one document, never the run.
+    In a run, it fails one task of one document, never the run. Over HTTP, it becomes an error
+    response.
     """
 
 

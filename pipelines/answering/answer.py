@@ -34,8 +34,9 @@ async def answer_document(
     """Answer every task of one document, of any length.
 
     The answer of a task that fails has a problem instead of a value. A document without text, or
-    too long for the job, is returned with its problem and without answers. `on_progress` receives
-    every chunk's value and every answer. Raises EngineError if the engine itself fails.
+    too long for the job, is returned with its problem and without answers. `on_progress` is called
+    with every chunk's value (None if it failed) and every task's answer, each once it is known.
+    Raises EngineError if the engine itself fails, in an ExceptionGroup.
     """
     text = document.text
     if text is None:

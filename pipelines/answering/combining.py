@@ -54,7 +54,7 @@ Raises RequestRejected.
 """
 
 Note = tuple[int, ...]
-"""The token ids of one note: what a chunk gave, as shown in a combining prompt."""
+"""The token ids of one note: the answer about a chunk, as it is in a combining prompt."""
 _NUMBER_TOKENS = 6
 # A rough upper estimate: tokenizing more characters than a prompt holds would be wasted work.
 _CHARACTERS_PER_TOKEN = 4
@@ -87,10 +87,11 @@ class Combiner:
     ask: AskModel
 
     async def combine(self, task: Task, findings: Sequence[Finding]) -> AnswerValue:
-        """Return the document's answer from those of its chunks, at least one, in document order.
+        """Return the answer of `task` about the whole document.
 
-        Raises RequestRejected, and InvalidAnswer if the engine's answer to a combining prompt
-        cannot be used; either may be wrapped in an ExceptionGroup.
+        `findings` are those of the document's chunks, at least one, in document order. Raises
+        RequestRejected, or InvalidAnswer if the engine's answer to a combining prompt cannot be
+        used; either may be in an ExceptionGroup.
         """
         values = [finding.value for finding in findings]
         match values[0]:
@@ -233,7 +234,8 @@ class Combiner:
         if answer not in numbers:
             raise InvalidAnswer(
                 f"{'.'.join(conflict.path)}: the answer {answer[:80]!r} is not the number of one "
-                f"of the {len(numbers)} values that the document's chunks state"
+                f"of the {len(numbers)} values that the chunks state, although the engine may "
+                "generate nothing else; use the version of vLLM that phifleet requires"
             )
         return conflict.path, candidates[int(answer) - 1].value
 

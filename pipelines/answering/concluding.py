@@ -12,7 +12,7 @@ from pipelines.answering.combining import Combiner
 from pipelines.answering.protocols import Engine, ProgressCallback
 from pipelines.answering.reading import LENGTH, TaskRecord, problem_of
 from pipelines.documents import Answer
-from pipelines.errors import InvalidAnswer, RequestRejected
+from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
 from pipelines.tasks.kinds import Completion, Question, TaskSet
 
 PARTIAL = "partial"
@@ -27,10 +27,11 @@ async def conclude(
     engine: Engine,
     on_progress: ProgressCallback | None,
 ) -> Answer:
-    """Return a task's answer to the whole document, and report it to `on_progress`.
+    """Return a task's answer about the whole document, and call `on_progress` with it.
 
-    A task that no passage answered, or whose findings cannot be combined, is returned with its
-    problem. Raises EngineError.
+    `record` has the task and the findings of all passages, and `text` is the document. If no
+    passage gave a finding, or they cannot be combined, the answer has a problem instead of a value.
+    Raises EngineError if the engine itself fails.
     """
     answer = await _answer(record, text, tasks, engine)
     if on_progress is not None:
@@ -56,7 +57,7 @@ async def _answer(record: TaskRecord, text: str, tasks: TaskSet, engine: Engine)
     try:
         value = await combiner.combine(record.task, findings)
     except* (RequestRejected, InvalidAnswer) as errors:
-        problem = problem_of(errors.exceptions[0])
+        problem = problem_of(flatten_errors(errors)[0])
     return record.answer(value, problem, _finish_reason(record))
 
 

@@ -20,7 +20,7 @@ from pipelines.text.prompts import PromptPrefix, context_span
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a document that questions are asked about.
+    """A part of a document that the questions of all tasks are asked about.
 
     Attributes:
         number: the passage's position in the document, from 0.
@@ -40,7 +40,7 @@ class Passage:
 class SplitText:
     """A text's reading strategy (`single`, `map_reduce` or `truncate`), and its passages in order.
 
-    The passages are cut as the iterator is consumed.
+    `passages` can be read once; each passage is cut and tokenized when it is read.
     """
 
     strategy: str
@@ -61,7 +61,7 @@ def split_into_passages(text: str, tasks: TaskSet) -> SplitText | None:
 
 
 def single_pass_ids(text: str, tasks: TaskSet) -> list[int] | None:
-    """Return the token ids of a text, or None if it is too long to be read in one pass."""
+    """Return the token ids of a text, or None if the job does not read a text so long whole."""
     max_tokens = tasks.reading.max_single_pass_tokens
     # saves tokenizing a text that is certainly too long
     if tasks.tokenizer.is_longer(text, max_tokens):
@@ -75,7 +75,8 @@ def passages(
 ) -> Iterator[Passage]:
     """Yield the passages of a text in order: the whole text, its beginning, or its chunks.
 
-    `ids` are the token ids of the whole text, or None if it is too long to be read in one pass.
+    `strategy` is `single`, `truncate` or `map_reduce`. `ids` are the token ids of the whole text,
+    or None if it is too long to be read whole (see `single_pass_ids`).
     """
     prompts, reading = tasks.prompts, tasks.reading
     if strategy != MAP_REDUCE:

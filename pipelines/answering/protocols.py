@@ -20,8 +20,8 @@ class Engine(Protocol):
     Attributes:
         kv_cache_tokens: capacity of its KV cache, in tokens.
         max_batched_tokens: tokens that it prefills in one step.
-        min_request_tokens: the least KV cache that one request is counted as, in tokens, so that no
-            more requests are admitted than it can run or start next.
+        min_request_tokens: the KV cache tokens to reserve for a request that needs fewer, so that
+            no more requests are admitted than the engine can run or start next.
     """
 
     kv_cache_tokens: int
@@ -29,7 +29,10 @@ class Engine(Protocol):
     min_request_tokens: int
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
-        """Wait until `tokens` of KV cache are free, and reserve them until the block ends."""
+        """Return a context manager that reserves `tokens` of the KV cache during its block.
+
+        Entering it waits until so many are free.
+        """
 
     async def generate(
         self,
@@ -37,16 +40,20 @@ class Engine(Protocol):
         sampling: Sampling,
         on_first_token: Callable[[], None] | None = None,
     ) -> Completion:
-        """Complete one prompt of token ids.
+        """Generate the answer to one prompt, given as token ids, and return it when complete.
 
-        `on_first_token` is called once, when the first token is generated. Raises RequestRejected
-        if the engine rejects this prompt, and EngineError if the engine itself failed.
+        The caller has reserved KV cache with `admit`. `on_first_token` is called once, when the
+        first token is generated. Raises RequestRejected if the engine rejects this prompt, and
+        EngineError if the engine itself failed.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """One task's value for one chunk, text[start:end]; None if the chunk's answer failed."""
+    """One task's value for one chunk of a document, text[start:end] in characters.
+
+    `task` is the task's name. `value` is None if the chunk's answer failed.
+    """
 
     task: str
     start: int

@@ -56,16 +56,16 @@ class TaskRecord:
 
     @property
     def question(self) -> Question:
-        """The question that is asked about each passage."""
+        """Return the question of the task that is asked about each passage."""
         return question_for(self.task, chunk=self.in_chunks)
 
     @property
     def in_chunks(self) -> bool:
-        """True if the document is read in chunks, whose findings are combined."""
+        """Return True if the document is read in chunks, whose findings are then combined."""
         return self.strategy == MAP_REDUCE
 
     def count(self, completion: Completion) -> Completion:
-        """Add a completion's tokens, and keep its finish reason."""
+        """Add a completion's tokens to `usage`, keep its finish reason, and return it unchanged."""
         self.usage += completion.usage
         self.last_reason = completion.finish_reason
         return completion
@@ -73,14 +73,21 @@ class TaskRecord:
     def answer(
         self, value: AnswerValue | None, problem: Problem | None, reason: str | None
     ) -> Answer:
-        """Return the task's answer, with the strategy, passages and tokens recorded here."""
+        """Return the task's answer, with the strategy, passages and tokens recorded here.
+
+        Either `value` or `problem` is None. `reason` is the finish reason, None if there is none.
+        """
         name = self.task.spec.name
         return Answer(name, value, problem, self.strategy, self.passages, self.usage, reason)
 
 
 @dataclass(frozen=True)
 class PassageReader:
-    """Asks all tasks' questions about the passages of one document and records the answers."""
+    """Asks all tasks' questions about the passages of one document and records the answers.
+
+    `text` is the document, and `records` has one record per task, in the order of `tasks.all`.
+    `on_progress`, if not None, is called with every chunk's value.
+    """
 
     text: str
     tasks: TaskSet
@@ -89,9 +96,11 @@ class PassageReader:
     on_progress: ProgressCallback | None
 
     async def read(self, passage: Passage, admitted: asyncio.Event) -> None:
-        """Read one passage; set `admitted` once its KV cache is reserved.
+        """Ask all tasks' questions about a passage, and record their findings or problems.
 
-        A task that fails leaves a problem in its record. Raises EngineError.
+        Sets `admitted` once KV cache is reserved, so that the caller can start the next passage. An
+        answer that violates its schema is asked for a second time. Raises EngineError, also in an
+        ExceptionGroup.
         """
         shared = passage.prefix.token_ids
         questions = [record.question for record in self.records]
@@ -148,8 +157,8 @@ class PassageReader:
         return parse_answer(record.task, counted, self.text, passage.span, chunk=record.in_chunks)
 
 
-def problem_of(error: BaseException) -> Problem:
-    """Return the problem that a rejected request or an invalid answer leaves for its task."""
+def problem_of(error: RequestRejected | InvalidAnswer) -> Problem:
+    """Return the problem to record for a task that failed with `error`, with its message."""
     reason = REJECTED if isinstance(error, RequestRejected) else INVALID_ANSWER
     return Problem(reason, str(error))
 
@@ -162,8 +171,9 @@ def kv_tokens_needed(
 ) -> int:
     """Return the KV cache tokens to reserve for the prompts about one passage.
 
-    Every prompt begins with the same `shared_tokens`, which are cached once; each adds its own
-    question and the longest answer that it may get. Never less than `min_request_tokens` a prompt.
+    The first `shared_tokens` tokens of all prompts are the same, and are cached once. To them each
+    prompt adds the rest of its length in `prompt_tokens`, and its answer's maximum length. The
+    result is at least `min_request_tokens` for each prompt.
     """
     unshared_tokens = sum(
         prompt - shared_tokens + answer

@@ -13,11 +13,14 @@ from pipelines.job.spec import JobSpec
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
-    """Return a short hash of each value that changes an answer or the columns, by the key's path.
+    """Return the hash of each value in a job that changes an answer or an output column.
 
-    `revision` is the pinned revision of the model. The order of labels, fields and a schema's
-    properties counts, because the model answers in that order. A task's path has its name
-    (`tasks.NAME.KEY`), so the order of tasks does not count.
+    The result maps a key path, such as `model.revision` or `tasks.NAME.labels`, to the first 16 hex
+    digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
+    in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
+
+    The order of labels, fields and a schema's properties counts, because the model answers in that
+    order. A task's path has its name, so the order of tasks does not count.
     """
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
@@ -36,12 +39,18 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
 
 
 def fingerprint(digests: Mapping[str, str]) -> str:
-    """Return the SHA-256 of all digests, in hex: it identifies the answers that a run gives."""
+    """Return one SHA-256, as 64 hex digits, of the result of `answer_digests`.
+
+    Runs with the same fingerprint answer the same documents in the same way.
+    """
     return _sha256(sorted(digests.items()))
 
 
 def differing_keys(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return the paths, sorted, whose digests differ between two runs or that only one has."""
+    """Return the key paths, sorted, that differ between two results of `answer_digests`.
+
+    A path differs if its digests do, or if only one of the results has it.
+    """
     return sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
 
 

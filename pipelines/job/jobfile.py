@@ -20,8 +20,9 @@ from pipelines.errors import SpecError
 KeyPath = tuple[str | int, ...]
 """The mapping keys and list indexes that lead to a value, for example ("tasks", 0, "name")."""
 KeysAt = Callable[[object, KeyPath], tuple[str, ...] | None]
-"""Returns the keys that are allowed at a path of some data, or None if any key is allowed there or
-the value is not a mapping."""
+"""A function of data and a path that returns the keys which the mapping at this path may have.
+
+It returns None if any key is allowed there, or if no mapping is."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
@@ -40,10 +41,11 @@ def _tag(name: str) -> str:
 
 
 class StrictYamlLoader(yaml.SafeLoader):
-    """A YAML loader that accepts only JSON's types and only YAML 1.2's core scalars.
+    """A YAML loader, used through `parse_yaml`, that returns only values which JSON has.
 
-    `yes`, `1:30` and dates are strings. Repeated keys, keys that are not strings, and values that
-    contain themselves are errors.
+    Unquoted scalars are null, true, false, decimal numbers, or else strings: so are `yes`, `1:30`
+    and dates. Anchors and merge keys (`<<`) work. Other tags, a repeated key, a key that is not a
+    string, and a value that contains itself raise yaml.YAMLError.
     """
 
     yaml_implicit_resolvers = {None: [(_tag(name), re.compile(it)) for name, it in _PLAIN]}  # noqa: RUF012 (as PyYAML has it)
@@ -54,7 +56,11 @@ class StrictYamlLoader(yaml.SafeLoader):
     } | {_tag("map"): lambda loader, node: loader.construct_mapping(node, deep=True)}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping. Raises ConstructorError if a key is repeated or is not a string."""
+        """Return the mapping of a YAML node; with `deep`, its values are complete on return.
+
+        PyYAML calls this. Raises yaml.constructor.ConstructorError if a key is repeated or is not a
+        string.
+        """
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag not in (_tag("str"), _tag("merge")):
@@ -70,10 +76,12 @@ def _error_at(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorErro
 
 
 def read_mapping(path: Path, required: Sequence[str]) -> dict[str, object]:
-    """Read a YAML file with one document, which must be a mapping.
+    """Return the mapping in a YAML file with one document.
 
-    `required` are the keys that the error message names if it is not. They are not checked here. An
-    empty file is an empty mapping if no keys are required. Raises SpecError.
+    `required` are the keys that the mapping needs. They are not checked here: they are only named
+    in the message about a file that is empty or holds no mapping. An empty file is an empty mapping
+    if `required` is empty. Raises SpecError, naming the file, if it cannot be read, is not UTF-8,
+    is not valid YAML, or does not hold a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -82,36 +90,46 @@ def read_mapping(path: Path, required: Sequence[str]) -> dict[str, object]:
             f"{path}: not valid UTF-8: {error.reason} at byte {error.start}; save the file as UTF-8"
         ) from error
     except OSError as error:
-        raise SpecError(f"{path}: cannot read the file: {error.strerror}") from error
+        raise SpecError(
+            f"{path}: cannot read the file: {error.strerror}; check its path and its permissions"
+        ) from error
     data = parse_yaml(text, str(path))
     if data is None and not required:
         return {}
     if not isinstance(data, dict):
         got = "the file is empty" if data is None else f"got {format_value(data)}"
         keys = f" with the keys {', '.join(required)}" if required else ""
-        raise SpecError(f"{path}: {got}, must be a YAML mapping{keys}")
+        raise SpecError(f"{path}: {got}, must be a YAML mapping{keys}; write lines of KEY: VALUE")
     return data
 
 
 def parse_yaml(text: str, where: str) -> object:
-    """Return the data of one YAML document.
+    """Return the data of `text`, one YAML document; None if it is empty.
 
-    Raises SpecError, whose message starts with `where` (a file's path, for example) and the line.
+    `where` says in messages where the text is from, for example a file's path. Raises SpecError,
+    with `where` and the line, if the text is not YAML as StrictYamlLoader accepts it.
     """
     try:
         return yaml.load(text, StrictYamlLoader)  # noqa: S506 (StrictYamlLoader builds only plain data)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{where}, line {line}: not valid YAML: {error.problem}") from error
+        raise SpecError(
+            f"{where}, line {line}: not valid YAML: {error.problem}; correct this line"
+        ) from error
     except yaml.YAMLError as error:
-        raise SpecError(f"{where}: not valid YAML: {error}") from error
+        raise SpecError(
+            f"{where}: not valid YAML: {error}; remove this character, or write it as an escape in "
+            "double quotes"
+        ) from error
 
 
 def override(data: dict[str, object], assignment: str, keys_at: KeysAt) -> dict[str, object]:
-    """Return a copy of `data` with the override `path.to.key=value` applied.
+    """Return a copy of `data` with the value at one path replaced.
 
-    The value is parsed as YAML. Keys that are missing in `data` are added. Raises SpecError if
-    `assignment` has another form, or if `keys_at` does not allow the key.
+    `assignment` is `PATH=VALUE`, as in the option `--set`: PATH consists of mapping keys and list
+    indexes, joined by dots, and VALUE is parsed as YAML. Keys that are missing in `data` are added,
+    list items are not. Raises SpecError if `assignment` has another form, VALUE is not YAML, the
+    path leads through a value that is not a mapping or a list, or `keys_at` does not allow a key.
     """
     where, equals, text = assignment.partition("=")
     if not where or not equals:
@@ -145,17 +163,19 @@ def _part(section: object, path: KeyPath, key: str, known: Sequence[str] | None)
         return int(key)
     if not isinstance(section, dict):
         value = f"{dotted(path)} is {format_value(section)}, not a mapping or a list"
-        raise SpecError(f"--set {dotted((*path, key))}: no such key; {value}")
+        remedy = f"to replace it, use --set {dotted(path)}=VALUE"
+        raise SpecError(f"--set {dotted((*path, key))}: no such key; {value}; {remedy}")
     if known is not None and key not in known:
         raise SpecError(f"--set {no_such_key((*path, key), known)}")
     return key
 
 
 def expand(data: object, environ: Mapping[str, str], path: KeyPath = ()) -> object:
-    """Return a copy of `data` with each `${NAME}` in its strings replaced from `environ`.
+    """Return a copy of `data` with each `${NAME}` in its strings replaced by `environ[NAME]`.
 
-    `$${` is an escaped `${`. A replaced value stays a string. `path` is where `data` is in the job
-    file. Raises SpecError if a variable is not set or a reference is malformed.
+    `$${` becomes `${`. A string stays a string, also if it then looks like a number. Mapping keys
+    are not expanded. `path` is the key path of `data` in its file, for messages. Raises SpecError
+    if a variable is not set, or if `${` does not begin a reference.
     """
 
     def replace(reference: re.Match[str]) -> str:
@@ -185,7 +205,10 @@ def expand(data: object, environ: Mapping[str, str], path: KeyPath = ()) -> obje
 
 
 def value_at(data: object, path: KeyPath) -> object:
-    """Return the value at `path`. Raises LookupError if the path does not exist."""
+    """Return the value at `path` in nested mappings and lists; the empty path is `data` itself.
+
+    Raises LookupError if there is no such path.
+    """
     for part in path:
         if not isinstance(data, Mapping if isinstance(part, str) else list | tuple):
             raise LookupError(dotted(path))
@@ -194,19 +217,25 @@ def value_at(data: object, path: KeyPath) -> object:
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a path as messages write it, for example `tasks.0.max_words`."""
+    """Return a key path with dots between its parts, as messages show it: `tasks.0.max_words`."""
     return ".".join(map(str, path))
 
 
 def format_value(value: object) -> str:
-    """Return a value as messages show it: YAML's null, true and false, at most 60 characters."""
+    """Return a value as messages show it: null, true and false as in YAML, else Python's repr.
+
+    More than 60 characters are cut off after 57, and "..." follows.
+    """
     words = {None: "null", True: "true", False: "false"}
     text = words[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def no_such_key(path: KeyPath, known: Sequence[object]) -> str:
-    """Return the message for an unknown key: the most similar key, and all `known` ones."""
+    """Return the message that there is no key or index `path[-1]` at `path[:-1]`.
+
+    It names the most similar of the `known` keys, if one is similar, and then all of them.
+    """
     names = [str(key) for key in known]
     similar = difflib.get_close_matches(str(path[-1]), names, n=1)
     hint = f"did you mean '{similar[0]}'? " if similar else ""

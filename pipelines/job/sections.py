@@ -40,7 +40,7 @@ _MAPPING = "a mapping with at least one key, such as {key: value}"
 
 @dataclass(frozen=True, slots=True)
 class MustBe:
-    """An annotation that replaces pydantic's messages about an invalid value.
+    """An annotation of a type that replaces all of pydantic's messages about an invalid value.
 
     `phrase` describes a valid value and follows "must be" in the message, for example "a whole
     number of at least 1".
@@ -53,7 +53,9 @@ class MustBe:
 
 
 NonEmptyStr = Annotated[str, Field(pattern=r"\S"), MustBe("a non-empty string")]
+"""A string with at least one character that is not white space."""
 NonEmptyStrs = Annotated[tuple[NonEmptyStr, ...], Field(strict=False)]
+"""A list, possibly empty, of strings as NonEmptyStr; read as a tuple."""
 PositiveInt = Annotated[int, Field(ge=1), MustBe("a whole number of at least 1")]
 PositiveFloat = Annotated[
     float, Field(gt=0, allow_inf_nan=False), MustBe("a number greater than 0")
@@ -63,12 +65,14 @@ Time = Annotated[
     BeforeValidator(lambda given: datetime.fromisoformat(given) if type(given) is str else given),
     MustBe("a time with a time zone, such as 2030-01-31T18:00:00Z"),
 ]
+"""A point in time, given as a string in ISO 8601 with a time zone; read as a datetime."""
 
 
 def raise_violations(faults: Iterable[Violation]) -> None:
-    """Raise one ValidationError with all `faults`, or nothing if there are none.
+    """Raise one pydantic ValidationError with all `faults`; do nothing if there are none.
 
-    To be called inside a pydantic validator.
+    Call it only inside a pydantic validator: pydantic then puts the section's own path before the
+    path of each fault.
     """
     details: list[InitErrorDetails] = [
         {
@@ -83,9 +87,11 @@ def raise_violations(faults: Iterable[Violation]) -> None:
 
 
 def known(key: str, values: Collection[object]) -> BeforeValidator:
-    """Return a validator that rejects a mapping whose `key` is not one of `values`.
+    """Return a pydantic validator that rejects a mapping if its value of `key` is not in `values`.
 
-    It runs before pydantic selects the member of a union by that key.
+    A mapping without `key` is rejected too; anything that is not a mapping is left to pydantic. The
+    validator runs before pydantic selects the member of a union by that key, whose messages about
+    an unknown value it replaces.
     """
 
     def check(given: object) -> object:
@@ -97,9 +103,10 @@ def known(key: str, values: Collection[object]) -> BeforeValidator:
 
 
 class Section(pydantic.BaseModel):
-    """Base class of the mappings in a job file.
+    """Base class of the mappings (sections) in a job file, a serve file or a request.
 
-    Instances are immutable. Unknown keys are errors, and values are not converted between types.
+    Its attributes are the section's keys. Instances are immutable. Unknown keys are errors, and
+    values are not converted between types. `violations` adds checks of several keys together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
@@ -110,7 +117,11 @@ class Section(pydantic.BaseModel):
         return self
 
     def violations(self) -> Iterable[Violation]:
-        """Return the faults in the combination of keys; each key by itself is valid already."""
+        """Return the faults that no key has by itself, such as a minimum above its maximum.
+
+        Called when each key by itself is valid. A section with such rules overrides it; this method
+        returns none. The paths begin below this section.
+        """
         return ()
 
 
@@ -131,15 +142,19 @@ JsonSchemaInput = Annotated[
     MustBe("a JSON Schema (a mapping), or the path of a JSON file with one, such as facts.json"),
     BeforeValidator(_read_schema),
 ]
+"""A JSON Schema, or the path of a JSON file with one, which is then read.
+
+The path is relative to the `directory` of `checked`; without one, a path is an error."""
 
 
 def violation_lines(
     error: ValidationError, data: object, shown: object, keys_at: KeysAt
 ) -> Iterator[str]:
-    """Yield one message for each fault in pydantic's `error` about `data`.
+    """Yield one message for each fault in `error`, which pydantic raised about `data`.
 
-    `shown` is `data` before environment variables were expanded: its values are shown, so that no
-    secret is.
+    A message has the key path, the value and what it must be. The value is taken from `shown`,
+    which is `data` before environment variables were expanded, so that no secret is shown.
+    `keys_at` returns the allowed keys at a path (see `keys_under`).
     """
     for details in error.errors():
         path, phrase = details["loc"], details["msg"]
@@ -182,10 +197,12 @@ def load(
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[S, dict[str, object]]:
-    """Read and validate a YAML file, with `overrides` (`path.to.key=value`) applied.
+    """Read the YAML file `path`, apply `overrides`, and validate it as a section of type `kind`.
 
-    `kind` is the section that the whole file is. Returns it with `${NAME}` expanded from `environ`,
-    and the file's plain data without that expansion, so without secrets. Raises SpecError.
+    An override is `PATH=VALUE` (see `override`). Returns the section, with `${NAME}` replaced from
+    `environ`, and the file's plain data with the overrides but without that replacement, so without
+    secrets. Raises SpecError if the file cannot be read, an override cannot be applied, a variable
+    is not set, or with one line per fault in the data.
     """
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     source = read_mapping(Path(path), required)
@@ -195,11 +212,11 @@ def load(
 
 
 def checked(kind: type[S], data: object, shown: object, directory: Path | None) -> S:
-    """Validate plain data as a section of type `kind`.
+    """Validate plain data, and return it as a section of type `kind`.
 
-    `shown` is `data` before environment variables were expanded; messages show its values. With a
-    `directory`, a task's schema may be the path of a file in it. Raises SpecError with one line per
-    fault.
+    `shown` is `data` before environment variables were expanded; messages show its values. A task's
+    schema may be the path of a file, relative to `directory`; if that is None, it may not. Raises
+    SpecError with one line per fault.
     """
     try:
         return kind.model_validate(data, context=directory and {"directory": directory})
@@ -209,7 +226,11 @@ def checked(kind: type[S], data: object, shown: object, directory: Path | None) 
 
 
 def keys_under(kind: type[Section]) -> KeysAt:
-    """Return a function that returns the allowed keys at a path of a file of type `kind`."""
+    """Return the function that knows the keys of a file whose root is a section of type `kind`.
+
+    For some data and a path in it, the function returns the keys that the mapping at this path may
+    have. It returns None if no section belongs there, so that any key or none is allowed.
+    """
 
     def keys_at(data: object, path: KeyPath) -> tuple[str, ...] | None:
         section: object = kind

@@ -35,18 +35,22 @@ RunName = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"),
     MustBe("1 to 63 letters, digits, '.', '-' or '_', starting with a letter or digit"),
 ]
+"""The name of a run, as a label of its metrics: 1 to 63 ASCII characters."""
 TaskName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"),
     MustBe("letters, digits and underscores that do not start with a digit, such as risk_factors"),
 ]
+"""The name of a task, which is also the name of its output column."""
 GpuCount = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"],
     MustBe("a whole number, a fraction of one GPU such as 0.5, or auto"),
 ]
+"""GPUs of one engine: 0 for none, a whole number, a fraction of one, or "auto"."""
 Fraction = Annotated[float, Field(ge=0, le=1), MustBe("a number from 0 to 1")]
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("a port number from 1 to 65535")]
 TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
+"""A length in tokens: at least 16, the minimum length of a chunk."""
 FieldType = TypeAliasType(
     "FieldType",
     """Annotated[
@@ -63,7 +67,12 @@ CANNOT_TELL = "cannot tell"
 
 
 class InputSpec(Section):
-    """The corpus: its path, and the columns to read; `keep_columns` are copied to the output."""
+    """The section `input`: the corpus and its columns.
+
+    `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
+    bucket. `id_column` identifies a document, `text_column` has its text, and `keep_columns` are
+    copied to the output.
+    """
 
     path: NonEmptyStr
     id_column: NonEmptyStr = "id"
@@ -71,23 +80,24 @@ class InputSpec(Section):
     keep_columns: NonEmptyStrs = ()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield each column in keep_columns that is repeated or is the id column."""
+        """Yield each entry of `keep_columns` that repeats an earlier one or is `id_column`."""
         for index, column in enumerate(self.keep_columns):
             if column in (self.id_column, *self.keep_columns[:index]):
                 yield ("keep_columns", index), "a column listed only once, and not id_column"
 
 
 class OutputSpec(Section):
-    """The directory or bucket prefix that the run writes to."""
+    """The section `output`: `path` is the directory or bucket prefix that the run writes to."""
 
     path: NonEmptyStr
 
 
 class ModelSpec(Section):
-    """The model and how the engine loads it.
+    """The section `model`: the model and how the engine loads it.
 
-    `name` is a Hugging Face name, a directory or a built-in model. If `revision` is None, the run
-    pins the current one. `quantization` and `kv_cache_dtype` are passed to vLLM.
+    `name` is a Hugging Face name, a directory or a built-in model. `revision` is a branch, tag or
+    commit; if it is None, the run pins the revision that is current when it starts. `quantization`
+    (None: as the model's own config says) and `kv_cache_dtype` are passed to vLLM.
     """
 
     name: NonEmptyStr = "microsoft/Phi-3-mini-128k-instruct"
@@ -97,7 +107,10 @@ class ModelSpec(Section):
 
 
 class SummarizeTask(Section):
-    """A task that summarizes the document in at most `max_words` words."""
+    """A task that asks for a summary of the document in at most `max_words` words.
+
+    The model is told this number; the answer is cut off only after 2 * max_words + 16 tokens.
+    """
 
     name: TaskName
     kind: Literal["summarize"] = "summarize"
@@ -105,14 +118,18 @@ class SummarizeTask(Section):
 
 
 class ClassifyTask(Section):
-    """A task that assigns one of `labels` to the document."""
+    """A task that assigns one of `labels`, at least two, to the document."""
 
     name: TaskName
     kind: Literal["classify"] = "classify"
     labels: NonEmptyStrs
 
     def violations(self) -> Iterator[Violation]:
-        """Yield labels that are too few, repeated, reserved, or padded with white space."""
+        """Yield `labels` if there are fewer than two, and each label that is not allowed.
+
+        A label is not allowed if it repeats an earlier one, begins or ends with white space, or is
+        CANNOT_TELL.
+        """
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
         for index, label in enumerate(self.labels):
@@ -125,10 +142,10 @@ class ClassifyTask(Section):
 
 
 class AskTask(Section):
-    """A task that answers a question in free text, with quotes from the document.
+    """A task that answers `question` in free text, with quotes from the document.
 
-    `max_tokens` limits the answer. With `only_verified`, an answer is null if none of its quotes is
-    found in the document.
+    The answer and its quotes together have at most `max_tokens` tokens. With `only_verified`, the
+    answer is null if none of its quotes is found in the document.
     """
 
     name: TaskName
@@ -139,11 +156,12 @@ class AskTask(Section):
 
 
 class ExtractTask(Section):
-    """A task that extracts fields, defined either by `fields` or by a JSON Schema.
+    """A task that extracts fields, defined either by `fields` or by `schema`, a JSON Schema.
 
-    If `schema` is the path of a file, the file is read when the job file is validated. Only
-    `load_job` and `parse_job` accept a path; a request over HTTP must contain the schema itself.
-    With `only_verified`, a field is null if its quote is not found in the document.
+    `fields` maps names to types (FieldType). The key `schema` is the attribute `json_schema`. If it
+    is the path of a file, the file is read when the job file is validated; in a request over HTTP
+    it must be the schema itself. With `only_verified`, a field is null, or an empty list, if its
+    quote is not found in the document.
     """
 
     name: TaskName
@@ -153,7 +171,7 @@ class ExtractTask(Section):
     only_verified: bool = False
 
     def violations(self) -> Iterator[Violation]:
-        """Yield a fault unless exactly one of `fields` and `schema` is set."""
+        """Yield `fields` if neither it nor `schema` is set, and `schema` if both are."""
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "a mapping such as {company: string}, unless schema is set"
         elif self.fields is not None and self.json_schema is not None:
@@ -164,6 +182,7 @@ TASK_KINDS: dict[object, type[Section]] = {
     kind.model_fields["kind"].default: kind
     for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask)
 }
+"""The section of each kind of task, by the value of its key `kind`."""
 TaskSpec = Annotated[
     SummarizeTask | ClassifyTask | AskTask | ExtractTask,
     Field(discriminator="kind"),
@@ -172,10 +191,19 @@ TaskSpec = Annotated[
 
 
 class LongDocuments(Section):
-    """How documents are read that are longer than `single_pass_tokens`.
+    """The section `long_documents`: how documents of any length are read.
 
-    Lengths are in tokens. None selects the length at which the model reads well. Chunks have
-    `chunk_tokens` and repeat the last `overlap_tokens` of the chunk before.
+    | strategy | read whole, up to | longer documents |
+    |---|---|---|
+    | `auto` | `single_pass_tokens` | in chunks |
+    | `map_reduce` | `chunk_tokens` | in chunks |
+    | `single` | the model's context | a dead letter |
+    | `reject` | `single_pass_tokens` | a dead letter |
+    | `truncate` | `single_pass_tokens` | only the beginning, of that length |
+
+    All lengths are in tokens; None selects the length up to which the model reads well. A chunk has
+    at most `chunk_tokens`, and repeats about the last `overlap_tokens` of the chunk before it, but
+    at most half of a chunk. Shorter lengths are used if the prompts would not fit the model.
     """
 
     strategy: Literal["auto", "single", "map_reduce", "truncate", "reject"] = "auto"
@@ -184,28 +212,29 @@ class LongDocuments(Section):
     overlap_tokens: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 128
 
     def violations(self) -> Iterator[Violation]:
-        """Yield chunk_tokens if it is not greater than overlap_tokens."""
+        """Yield `chunk_tokens` if it is set and not greater than `overlap_tokens`."""
         if self.chunk_tokens is not None and self.chunk_tokens <= self.overlap_tokens:
             yield ("chunk_tokens",), f"greater than overlap_tokens, which is {self.overlap_tokens}"
 
 
 class Replicas(Section):
-    """The minimum and maximum number of engines that run concurrently."""
+    """The section `compute.replicas`: the minimum and maximum number of concurrent engines."""
 
     min: PositiveInt = 1
     max: PositiveInt = 8
 
     def violations(self) -> Iterator[Violation]:
-        """Yield min if it is greater than max."""
+        """Yield `min` if it is greater than `max`."""
         if self.min > self.max:
             yield ("min",), f"at most max, which is {self.max}"
 
 
 class EngineCompute(Section):
-    """The cluster resources of one engine.
+    """The cluster resources of one engine, in a job file or a serve file.
 
     `gpus_per_replica` is a number of GPUs, or a fraction of one that several engines share; with 0,
-    engines run on CPUs.
+    engines run on CPUs. "auto" takes `tensor_parallel` GPUs if the cluster has GPUs, else CPUs.
+    `tensor_parallel` is the number of GPUs that vLLM splits the model's weights over.
     """
 
     gpus_per_replica: GpuCount = "auto"
@@ -213,25 +242,32 @@ class EngineCompute(Section):
 
     @property
     def gpu_share(self) -> float:
-        """Return the fraction of each of its GPUs that one engine may use, from 0 to 1."""
+        """Return the fraction of each of its GPUs that one engine may use, above 0.
+
+        It is `gpus_per_replica` if that is a fraction, and 1.0 otherwise, also without GPUs.
+        """
         gpus = self.gpus_per_replica
         return 1.0 if gpus == "auto" else min(1.0, gpus or 1.0)
 
     def violations(self) -> Iterator[Violation]:
-        """Yield tensor_parallel if it is greater than the number of GPUs."""
+        """Yield `tensor_parallel` if it is above 1 and greater than the number of GPUs given."""
         gpus = self.gpus_per_replica
         if self.tensor_parallel > 1 and gpus != "auto" and gpus < self.tensor_parallel:
             yield ("tensor_parallel",), f"at most gpus_per_replica, which is {gpus}, or 1"
 
 
 class Compute(EngineCompute):
-    """The cluster resources of all engines of a run."""
+    """The section `compute`: the cluster resources of each engine, and the number of engines."""
 
     replicas: Replicas = Replicas()
 
 
 class Limits(Section):
-    """Limits of a run: its fraction of dead letters, GPU hours, cost, and the time to stop."""
+    """The section `limits`: limits of a run, where None means no limit.
+
+    A run with more than `max_dead_letter_fraction` of its documents as dead letters ends with exit
+    code 1. The other limits are not supported yet: a run rejects a job that sets one.
+    """
 
     max_dead_letter_fraction: Fraction = 0.05
     max_gpu_hours: PositiveFloat | None = None
@@ -240,14 +276,17 @@ class Limits(Section):
 
 
 class Metrics(Section):
-    """The port on which the run serves its metrics, and the Pushgateway that it pushes them to."""
+    """The section `metrics`: `port` is where the run serves its metrics; None serves none.
+
+    `pushgateway` is not supported yet: a run rejects a job that sets it.
+    """
 
     port: Port | None = None
     pushgateway: NonEmptyStr | None = None
 
 
 class JobSpec(Section):
-    """A complete job file."""
+    """A complete job file; `name` is the run's name, as messages and metrics show it."""
 
     name: RunName = "phifleet"
     input: InputSpec
@@ -260,7 +299,10 @@ class JobSpec(Section):
     metrics: Metrics = Metrics()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield tasks if there are none, and each task name that is not unique."""
+        """Yield the key `tasks` if the list is empty, and each task name that is not allowed.
+
+        A name is not allowed if an earlier task or a column of `input` has it.
+        """
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
         columns = {self.input.id_column, self.input.text_column, *self.input.keep_columns}
@@ -273,10 +315,10 @@ class JobSpec(Section):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A validated job file.
+    """A validated job file, as `spec` and as plain data.
 
-    `source` is the file's plain data with overrides applied. `spec` also has environment variables
-    expanded, so only `spec` may contain secrets.
+    `source` is the file's plain data with the overrides applied. In `spec`, environment variables
+    are replaced by their values too, so `spec` may contain secrets and `source` does not.
     """
 
     spec: JobSpec
@@ -288,12 +330,16 @@ def load_job(
 ) -> Job:
     """Read a YAML job file, apply overrides, expand `${NAME}` from `environ`, and validate it.
 
-    An override is `key.path=value`. Relative paths stay as written, except for a schema's, which is
-    relative to the job file's directory. Raises SpecError with one line per fault.
+    An override is `PATH=VALUE`, such as `tasks.0.max_words=80`. Relative paths stay as written, and
+    so are relative to the working directory; a schema's file is read at once, relative to the job
+    file's directory. Raises SpecError with one line per fault.
     """
     return Job(*load(JobSpec, path, overrides, environ))
 
 
 def parse_job(data: Mapping[str, object], directory: Path = Path(".")) -> JobSpec:
-    """Validate plain data; schema files are relative to `directory`. Raises SpecError."""
+    """Validate the plain data of a job file, in which environment variables are not expanded.
+
+    Paths of schema files are relative to `directory`. Raises SpecError with one line per fault.
+    """
     return checked(JobSpec, data, data, directory)

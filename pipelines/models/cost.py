@@ -16,7 +16,11 @@ from pipelines.text.lengths import ReadingPlan
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The hardware of one engine: prefill's FLOP/s and decode's memory bytes/s, as reached."""
+    """The hardware of one engine, with the speeds that it reaches in practice.
+
+    `flops_per_second` is the speed of prefill, and `bytes_per_second` that of reading memory, which
+    bounds decode.
+    """
 
     name: str
     flops_per_second: float
@@ -43,9 +47,9 @@ _DECODE_BATCH = 32
 
 
 def device_named(name: str | None) -> Device:
-    """Return the device of a Ray accelerator type such as "A100-80G"; None stands for a CPU.
+    """Return the device of a Ray accelerator type such as "A100-80G"; None means a CPU.
 
-    An unknown GPU is treated as an L4.
+    A GPU of an unknown type keeps its name, and gets the speeds of an L4.
     """
     if name is None:
         return CPU
@@ -62,9 +66,10 @@ class CostModel:
     reading: ReadingPlan
 
     def seconds(self, document_tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return the engine seconds of each document, given the documents' lengths in tokens.
+        """Return the estimated engine seconds of each document, given the lengths in tokens.
 
-        All passages, questions and answers of the document are counted.
+        All passages, questions and answers of a document are counted, but not the prompts that
+        combine chunks' answers. A document that is too long for the plan takes 0 seconds.
         """
         lengths = self.reading.lengths(document_tokens)
         return lengths.passages * self._passage_seconds(lengths.shared.astype(np.float64))

@@ -29,8 +29,9 @@ FETCHED_FILES = [WEIGHTS, "*.json", "tokenizer.model", "*.jinja"]
 class EffectiveLengths:
     """Lengths in tokens up to which a model's answers are good, often below its context length.
 
-    `single_pass_tokens` is for a document read whole, `chunk_tokens` for one chunk, `notes_tokens`
-    for chunks' answers that one prompt combines (None: as `single_pass_tokens`).
+    Each counts text only, not question and answer: `single_pass_tokens` of a document read whole,
+    `chunk_tokens` of a chunk, `notes_tokens` of the chunks' answers (notes) that one prompt
+    combines; None means as `single_pass_tokens`.
     """
 
     single_pass_tokens: int
@@ -96,10 +97,11 @@ class Model:
 def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> Model:
     """Find, build or download the model `name`, and read its shape. Raises ModelError.
 
-    `tiny` is part of phifleet, and `tiny-random` is built into the cache once. A directory is used
-    in place. Any other name is downloaded from the Hugging Face hub, or taken from the hub's cache
-    if there is no network. Without `weights`, a model's weights are not downloaded, only the files
-    for its tokenizer and shape.
+    `tiny` is part of phifleet; `tiny-random` is built into the cache once. They have one revision:
+    any other is an error. A directory is used in place, and takes `revision` as a mere label (None:
+    see `content_revision`). Any other name is downloaded from the Hugging Face hub at `revision`, a
+    branch, tag or commit, or found in the hub's cache if there is no network. Without `weights`,
+    only the files for the tokenizer and the shape are downloaded.
     """
     if name == TRAINED:
         return _trained(revision)
@@ -113,12 +115,12 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
 
 
 def on_hub(name: str) -> bool:
-    """Return True if `name` is neither a built-in model nor a local directory."""
+    """Return True if `name` must be a model of the hub: no built-in model or local directory."""
     return name not in BUILT_IN and not Path(name).expanduser().is_dir()
 
 
 def effective_lengths(model: Model) -> EffectiveLengths:
-    """Return the lengths measured for this model, or conservative ones within its context."""
+    """Return the lengths known for this model, else conservative ones within half its context."""
     if model.name == TRAINED:
         return TRAINED_LENGTHS
     for family, lengths in KNOWN_LENGTHS.items():

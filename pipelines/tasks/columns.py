@@ -85,7 +85,10 @@ class AnswerColumn:
 
     @property
     def type(self) -> pa.DataType:
-        """Return the Arrow struct type: the value's fields, then those common to all answers."""
+        """Return the column's Arrow type: a struct of the value's fields, then those of any answer.
+
+        The latter are status, strategy, chunks, the token counts and finish_reason.
+        """
         return pa.struct([*self._value_fields(), *_COMMON_FIELDS])
 
     def _value_fields(self) -> Sequence[tuple[str, pa.DataType]]:
@@ -95,7 +98,10 @@ class AnswerColumn:
         return [*((field.name, field.type) for field in fields), ("quotes", _FIELD_QUOTES)]
 
     def cell(self, answer: Answer) -> dict[str, object]:
-        """Convert an answer to a value of the struct; fields of a missing value are left out."""
+        """Return an answer as a mapping that Arrow converts to a value of `type`.
+
+        If the answer has no value, the value's fields are left out, and so are null in the table.
+        """
         return {
             **self._value_cell(answer.value),
             "status": answer.status,
@@ -171,7 +177,7 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], id_type: pa.DataType)
 
 
 def arrow_type(schema: JsonSchema) -> pa.DataType:
-    """Return the Arrow type of the column of a normalized schema."""
+    """Return the Arrow type of a column with values of a normalized schema."""
     kind = json_type(schema)
     if kind == "object":
         fields = schema["properties"].items()
@@ -184,9 +190,10 @@ def arrow_type(schema: JsonSchema) -> pa.DataType:
 
 
 def column_error(value: Any, schema: JsonSchema) -> str | None:
-    """Return why a JSON value that satisfies its schema does not fit its column, or None.
+    """Return Arrow's message if a JSON value does not fit the column of its schema, else None.
 
-    Such a value is an integer of more than 64 bits, or a string that cannot be encoded as UTF-8.
+    A value that satisfies its schema may not fit: an integer of more than 64 bits, for example, or
+    a string that cannot be encoded as UTF-8.
     """
     try:
         pa.array([to_arrow_value(value, schema)], arrow_type(schema))
@@ -199,7 +206,8 @@ def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
     """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
 
     Strings with format `date` and `date-time` become `date` and `datetime`; a time without a zone
-    is taken as UTC.
+    is taken as UTC. Numbers become float or int, as the schema says. A property that an object
+    lacks becomes null, and one that the schema does not have is dropped.
     """
     if value is None:
         return None

@@ -25,7 +25,7 @@ def choice_logprob(
     choice is left, later steps cannot change the result.
 
     Args:
-        ids: the generated token ids, which decode to one of `choices`.
+        ids: the generated token ids, which decode to the generated choice, one of `choices`.
         steps: for each generated token, the log-probabilities of the most likely allowed tokens
             at that position, by token id.
         choices: all texts that the answer may be.

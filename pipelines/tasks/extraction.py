@@ -38,7 +38,7 @@ _DECODED_FORMATS = ("date", "date-time")
 
 
 def schema_of(task: ExtractTask) -> dict[str, Any]:
-    """Return the normalized JSON Schema of a task's fields, from its `fields` or its `schema`.
+    """Return the normalized JSON Schema of an extraction, from the task's `fields` or `schema`.
 
     Raises SpecError, with the key path, if the schema is not supported or if a field has one of
     the RESERVED_FIELDS names.
@@ -59,7 +59,10 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
 
 
 def form_template(schema: JsonSchema) -> str:
-    """Return the form as shown to the model: JSON with type names in place of values."""
+    """Return the form that the model is asked to fill in: JSON with type names for values.
+
+    `schema` is normalized, or a part of a normalized schema.
+    """
     kind = json_type(schema)
     if kind == "object":
         inner = ", ".join(
@@ -80,9 +83,11 @@ def form_template(schema: JsonSchema) -> str:
 
 
 def answer_schema(schema: JsonSchema) -> dict[str, Any]:
-    """Return the JSON Schema under which the engine decodes the answer.
+    """Return the JSON Schema under which the engine decodes the answer to a form.
 
-    It has the fields of `schema`, and `quotes` with a string or null for each field.
+    It has the fields of `schema`, which is normalized, and `quotes` with a string or null for each
+    field. Keywords that not every decoder supports are left out, such as `pattern`: they are
+    checked when the answer is read.
     """
     quote = {"anyOf": [{"type": "string", "maxLength": _QUOTE_CHARACTERS}, {"type": "null"}]}
     names = list(schema["properties"])
@@ -128,8 +133,8 @@ def _decodable(schema: JsonSchema) -> dict[str, Any]:
 def max_answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
     """Return the maximum length of an answer to this form, in tokens.
 
-    It is estimated from the form's keys, types and quotes, and lies between 64 and 1,024. `count`
-    returns the number of tokens of a text.
+    It is estimated from the keys, types and quotes of `schema`, which is normalized, and limited to
+    64 at least and 1,024 at most. `count` returns the number of tokens of a text.
     """
     skeleton = count(json.dumps(_skeleton(schema))) + count(json.dumps(list(schema["properties"])))
     quotes = _QUOTE_TOKENS * len(schema["properties"])
@@ -198,7 +203,9 @@ def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
         violations = schema_violations(values, schema)
         unfit = None if violations else column_error(values, schema)
     except Exception as error:
-        raise InvalidAnswer(f"cannot be checked: {type(error).__name__}: {error}") from error
+        raise InvalidAnswer(
+            f"the answer cannot be checked with its schema: {type(error).__name__}: {error}"
+        ) from error
     if violations:
         raise InvalidAnswer(
             "; ".join(
@@ -211,7 +218,7 @@ def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
 
 def _parse_json(answer: str) -> dict[str, Any]:
     def reject(constant: str) -> NoReturn:
-        raise InvalidAnswer(f"{constant} is no number of JSON")
+        raise InvalidAnswer(f"not JSON: {constant} is not a JSON number, write null instead")
 
     def finite(number: str) -> float:
         return float(number) if math.isfinite(float(number)) else reject(number)
@@ -221,7 +228,7 @@ def _parse_json(answer: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     except RecursionError as error:
-        raise InvalidAnswer("not JSON: too deep") from error
+        raise InvalidAnswer("not JSON: nested too deeply") from error
     if not isinstance(values, dict):
         raise InvalidAnswer("not a JSON object")
     return values

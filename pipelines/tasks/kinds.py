@@ -145,13 +145,13 @@ def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple
 
 
 def make_question(text: str, sampling: Sampling, tokenizer: ChatTokenizer) -> Question:
-    """Return a tokenized question, with the heading that questions have in every prompt."""
+    """Return a tokenized question: `text` after the word that begins every question in a prompt."""
     full_text = f"Question: {text}\n"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling)
 
 
 def question_for(task: Task, *, chunk: bool) -> Question:
-    """Return the task's question about a chunk, or about a whole document."""
+    """Return the task's question about a chunk if `chunk`, else the one about a whole document."""
     return task.chunk_question if chunk else task.question
 
 
@@ -173,7 +173,10 @@ def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
 
 
 def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
-    """Return the question which of these labels fits; the answer is one of them."""
+    """Return the question "Which label fits this best?", which lists `labels`.
+
+    Its sampling lets the engine generate only one of them.
+    """
     listed = "\n".join(f"- {label}" for label in labels)
     text = f"Which label fits this best?\n{listed}\nAnswer with one label."
     # a label has at most as many tokens as bytes
@@ -220,9 +223,9 @@ def _form_question(schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
 
 
 def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
-    """Return the question again, followed by the error in the first answer.
+    """Return a question that repeats `question` and adds what was wrong with the first answer.
 
-    The addition is cut off after REPAIR_TOKENS tokens.
+    `error` is the message of the InvalidAnswer. The addition is cut off after REPAIR_TOKENS tokens.
     """
     addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
     added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
@@ -259,13 +262,17 @@ def parse_answer(
 
 
 def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
-    """Return the label in an answer, with its probability among the labels as confidence.
+    """Return the label that an engine generated, with its probability as confidence.
 
-    Raises InvalidAnswer if the text is not one of the labels.
+    The confidence is None if the completion has no logprob. Raises InvalidAnswer if the text is not
+    one of `labels`.
     """
     label = completion.text.strip()
     if label not in labels:
-        raise InvalidAnswer(f"the answer {label[:80]!r} is not one of the labels")
+        raise InvalidAnswer(
+            f"the answer {label[:80]!r} is not one of the labels, although the engine may generate "
+            "nothing else; use the version of vLLM that phifleet requires"
+        )
     logprob = completion.logprob
     return Label(label, None if logprob is None else min(1.0, math.exp(logprob)))
 
@@ -276,10 +283,10 @@ def _parse_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -
 
 
 def normalize_reply(spec: TaskSpec, text: str, quotes: tuple[Quote, ...]) -> Reply:
-    """Return the reply of an `ask` task from its text and its located quotes.
+    """Return the Reply of an `ask` task with this text and these located quotes.
 
-    Any spelling of "not stated" becomes NOT_STATED without quotes. If the task has `only_verified`
-    and no quote is verified, the text becomes None.
+    A text that says "not stated", in upper or lower case or in quotation marks, becomes NOT_STATED
+    without quotes. If the task has `only_verified` and no quote is verified, the text is None.
     """
     if text and is_not_stated(text):
         return Reply(NOT_STATED)
@@ -290,7 +297,11 @@ def normalize_reply(spec: TaskSpec, text: str, quotes: tuple[Quote, ...]) -> Rep
 
 
 def split_reply(answer: str) -> tuple[str, list[str]]:
-    """Split an answer into its text and its quotes, without QUOTE_PREFIX and quotation marks."""
+    """Split an answer to an `ask` question into its text and its quotes.
+
+    A quote is a line that begins with QUOTE_PREFIX; it is returned without the prefix and quotation
+    marks, and left out if it is empty. The text is all other lines.
+    """
     lines = [line.strip() for line in answer.strip().splitlines()]
     reply = [line for line in lines if not line.startswith(QUOTE_PREFIX)]
     quoted = [line[len(QUOTE_PREFIX) :] for line in lines if line.startswith(QUOTE_PREFIX)]
@@ -299,7 +310,7 @@ def split_reply(answer: str) -> tuple[str, list[str]]:
 
 
 def is_not_stated(answer: str | None) -> bool:
-    """Return whether a reply is missing, empty, or says that the document does not state it."""
+    """Return whether a reply's text is None, blank, or some spelling of NOT_STATED."""
     return answer is None or normalize_text(answer.strip("'\"‘’“”")) in (
         "",
         normalize_text(NOT_STATED),

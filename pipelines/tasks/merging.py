@@ -50,7 +50,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Merged values by field, with null for each field in conflict, and the conflicts."""
+    """The merged values by field name, with None for each field in conflict, and the conflicts."""
 
     values: dict[str, Any]
     conflicts: tuple[Conflict, ...]
@@ -59,12 +59,13 @@ class Merged:
 def merge(
     findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[FieldPath, Any] | None = None
 ) -> Merged:
-    """Merge the fields that chunks state.
+    """Merge the fields that chunks state; fields on which they disagree become conflicts.
 
     Args:
         findings: the fields of each chunk, in document order.
         schema: the normalized schema of the fields.
-        choices: values of fields that were in conflict, by path; they are not compared again.
+        choices: the decided values of fields that were in conflict in an earlier call, by path.
+            They are taken as they are, and those fields are not in conflict again.
     """
     merging = _Merging(choices or {})
     values = merging.fields([(finding.values, finding) for finding in findings], schema, ())
@@ -164,15 +165,16 @@ def _plain(value: Any) -> Any:
 
 
 def normalize_text(text: str) -> str:
-    """Return a text in lower case, with single spaces and without full stops at its end."""
+    """Return a text for comparison: in lower case, with single spaces, without final full stops."""
     return " ".join(text.casefold().split()).rstrip(".")
 
 
 def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tuple[Quote, ...]:
-    """Return the quotes that support merged values.
+    """Return the quotes of the chunks that support merged values, in the order of the fields.
 
-    A single value gets one quote, of a chunk that states this value. A list or an object gets all
-    different quotes. Verified quotes come first.
+    `findings` are the fields of each chunk, and `values` the result of merging them. A single value
+    gets at most one quote, of a chunk that states this value, and a verified one if there is one. A
+    list or an object gets all different quotes of its field, verified ones first.
     """
     result: list[Quote] = []
     for name, value in values.items():
@@ -202,19 +204,23 @@ class Vote:
 
     @property
     def tied(self) -> tuple[str, ...]:
-        """The labels within TIE_SHARE of the largest share: a single label if the vote decides."""
+        """Return the labels whose share is within TIE_SHARE of the largest, at least one.
+
+        It is a single label if the vote is decided.
+        """
         min_share = self.shares[0][1] - TIE_SHARE
         return tuple(label for label, share in self.shares if share >= min_share)
 
     def share(self, label: str) -> float:
-        """Return the share of the votes for a label, from 0 to 1."""
+        """Return the share of the votes for a label that has votes, from 0 to 1."""
         return dict(self.shares)[label]
 
 
 def vote(labels: Sequence[Label]) -> Vote:
-    """Count the labels of chunks, at least one, each weighted by its confidence.
+    """Count the labels of chunks, at least one, each weighted by its confidence, as a Vote.
 
-    A label without a confidence has weight 1.
+    A label without a confidence has weight 1. Shares are of the number of labels, so they add up to
+    less than 1 if chunks are not certain.
     """
     shares: dict[str, float] = {}
     for label in labels:

@@ -101,15 +101,15 @@ def compile_pattern(pattern: str) -> Pattern:
     """Compile an ECMA-262 pattern. Raises PatternError if it is too large or not supported."""
     if len(pattern) > _MAX_CHARACTERS:
         raise PatternError(
-            f"longer than {_MAX_CHARACTERS} characters ({len(pattern)}); shorten the pattern"
+            f"has {len(pattern)} characters, more than {_MAX_CHARACTERS}, the limit; shorten it"
         )
     tokens = [_token(match) for match in _TOKEN.finditer(pattern)]
     size = _positions(tokens)
     if size > _MAX_PATTERN_POSITIONS:
         raise PatternError(
-            f"more than {_MAX_PATTERN_POSITIONS} characters and classes, each counted as often as "
-            f"it is repeated; replace a large {{m,n}} by * or +, and limit the length with "
-            f"minLength and maxLength"
+            f"has {size} characters and classes, each counted as often as it is repeated, more "
+            f"than {_MAX_PATTERN_POSITIONS}, the limit; replace a large {{m,n}} by * or +, and "
+            f"limit the length with minLength and maxLength"
         )
     remainder, required, forbidden = _split_lookaheads(tokens)
     return Pattern(

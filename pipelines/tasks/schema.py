@@ -30,7 +30,7 @@ _EXPANDED = ("properties", "items")
 
 
 def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of the job file's shorthand, as `{company: string, risks: [string]}`.
+    """Return the normalized schema of a task's `fields`, as `{company: string, risks: [string]}`.
 
     Every value that is not a list may be null, since a document need not state it; a list may be
     empty.
@@ -62,12 +62,12 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
-    """Return a job file's or request's JSON Schema in the form that this module's functions take.
+    """Check a JSON Schema from a job file or a request, and return it normalized.
 
-    References are replaced by the schema's own definitions. `anyOf` with null becomes a type with
-    null. Optional properties become required ones that may be null, and no others are allowed.
-    `where` is the key path of the schema. Raises SpecError with the key path of what is not
-    supported.
+    In a normalized schema every value has one type besides null, and so a column. References are
+    replaced by the schema's own definitions. `anyOf` with null becomes a type with null. Optional
+    properties become required ones that may be null, and no others are allowed. `where` is the key
+    path of the schema. Raises SpecError with the key path of what is not supported.
     """
     schema = self_contained(schema, where)
     try:
@@ -87,7 +87,7 @@ def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
     normalized = _normalized(schema, _Expansion(schema), where, ())
     if normalized["type"] != "object":
         raise SpecError(
-            f"{where}.type: {' or '.join(json_types(normalized))}, must be object: an extraction "
+            f"{where}.type: got {normalized['type']!r}, must be object: an extraction "
             f"fills in an object. Use {{type: object, properties: {{NAME: ...}}}}"
         )
     return normalized
@@ -120,7 +120,8 @@ def _normalized(
     expansion.count(where)
     if not isinstance(schema, Mapping):
         raise SpecError(
-            f"{where}: {schema}, must be a schema with a type, such as {{type: string}}"
+            f"{where}: got {shorten(schema)}, must be a schema with a type, such as "
+            "{type: string}"
         )
     if reference := schema.get("$ref"):
         target = _definition(str(reference), expansion.root, where, followed)
@@ -165,7 +166,7 @@ def _items(
 ) -> dict[str, Any]:
     items = schema.get("items")
     if not isinstance(items, Mapping):
-        value = "missing" if items is None else shorten(items)
+        value = "missing" if items is None else f"got {shorten(items)}"
         raise SpecError(
             f"{where}.items: {value}, must be the schema of all items, such as {{type: string}}"
         )
@@ -233,9 +234,9 @@ def _or_null(schema: JsonSchema) -> dict[str, Any]:
 
 
 def nullable(schema: JsonSchema) -> dict[str, Any]:
-    """Return a normalized object schema in which every field may be null, at every depth.
+    """Return a copy of a normalized object schema in which every field may be null.
 
-    Items of arrays stay as they are.
+    So may the fields of nested objects, but items of arrays stay as they are.
     """
     properties = {
         name: _or_null(nullable(subschema) if json_type(subschema) == "object" else subschema)
@@ -249,16 +250,21 @@ def _one_type(schema: JsonSchema, where: str) -> str:
     kinds = [kind for kind in json_types(schema) if kind != "null"]
     if len(kinds) != 1 or kinds[0] not in _TYPES:
         raise SpecError(
-            f"{where}.type: {' or '.join(kinds) or 'missing'}, must be one of {', '.join(_TYPES)}, "
-            f"optionally with null, as [string, 'null']"
+            f"{where}.type: {_listed(kinds)}, must be one of {', '.join(_TYPES)}, optionally with "
+            f"null, as [string, 'null']"
         )
     return str(kinds[0])
 
 
-def json_types(schema: JsonSchema) -> list[str]:
-    """Return the JSON types that a schema allows.
+def _listed(kinds: list[str]) -> str:
+    return f"got {' and '.join(kinds)}" if kinds else "missing"
 
-    Without a `type`, these are the types of the values of its `enum` and `const`.
+
+def json_types(schema: JsonSchema) -> list[str]:
+    """Return the names of the JSON types that a schema allows, such as ["string", "null"].
+
+    They are those in `type`. Without it, they are the types of the values in `enum` and `const`, so
+    there are none if the schema has none of the three.
     """
     given = schema.get("type")
     if isinstance(given, str):
@@ -271,5 +277,5 @@ def json_types(schema: JsonSchema) -> list[str]:
 
 
 def json_type(schema: JsonSchema) -> str:
-    """Return the one JSON type other than null that a normalized schema allows."""
+    """Return the JSON type of a normalized schema, e.g. "string" for `type: [string, "null"]`."""
     return next(kind for kind in json_types(schema) if kind != "null")

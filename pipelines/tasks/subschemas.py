@@ -33,14 +33,17 @@ _REMEDY = "put the definition under $defs and refer to it as #/$defs/NAME"
 
 @dataclass(frozen=True, slots=True)
 class Subschema:
-    """A schema within a schema, and the keys that lead to it from the root."""
+    """A schema within a root schema, and the keys and list indexes that lead to it from the root.
+
+    The root itself has no keys.
+    """
 
     keys: tuple[str, ...]
     schema: Mapping[str, Any]
 
     @property
     def pointer(self) -> str | None:
-        """The JSON pointer to this schema, as `#/$defs/NAME`.
+        """Return the JSON pointer to this schema from the root, such as `#/$defs/NAME`.
 
         None if a key would have to be escaped: such a schema cannot be referred to.
         """
@@ -107,7 +110,8 @@ def _check_references(subschema: Subschema, pointers: set[str | None], where: st
     for key in _DYNAMIC:
         if key in schema:
             raise SpecError(
-                f"{place}.{key}: not followed ({shorten(schema[key])}); use $ref instead: {_REMEDY}"
+                f"{place}.{key}: got {shorten(schema[key])}, but {key} is not supported; use $ref "
+                f"instead: {_REMEDY}"
             )
     for key in _NAMES:
         if key in schema:
@@ -141,15 +145,15 @@ def _check_patterns(checked: list[Subschema], where: str) -> None:
                 raise SpecError(f"{place}: {shorten(pattern)}: {error}") from error
             if total > MAX_POSITIONS:
                 raise SpecError(
-                    f"{place}: {shorten(pattern)}: up to this pattern, the patterns of the schema "
-                    f"have {total} characters and classes, each counted as often as it is "
-                    f"repeated, more than {MAX_POSITIONS}, the limit. Use minLength and maxLength "
-                    f"for lengths, or fewer patterns"
+                    f"{place}: {shorten(pattern)}: with this pattern, the schema's patterns have "
+                    f"{total} characters and classes, each counted as often as it is repeated, "
+                    f"more than {MAX_POSITIONS}, the limit. Use minLength and maxLength for "
+                    f"lengths, or fewer patterns"
                 )
 
 
 def positions(schema: Mapping[str, Any]) -> int:
-    """Return the size of all patterns of a checked schema together (see `Pattern.positions`)."""
+    """Return the sum of `Pattern.positions` over all patterns in a schema, which is checked."""
     return sum(
         compile_pattern(pattern).positions
         for subschema in subschemas(schema)
@@ -166,6 +170,6 @@ def _patterns(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]
 
 
 def shorten(value: object) -> str:
-    """Return the repr of a value for an error message, cut off after 200 characters."""
+    """Return Python's repr of a value for an error message, of at most 200 characters and "..."."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -45,20 +45,27 @@ _Validator = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: 
 
 @dataclass(frozen=True, slots=True)
 class SchemaViolation:
-    """A violation of a schema: the path of the value, as `parties.2.name`, and a message."""
+    """A violation of a schema: the path of the wrong value, and a message about it.
+
+    `path` is such as `parties.2.name`, and "" for the whole value.
+    """
 
     path: str
     message: str
 
 
 def schema_violations(value: Any, schema: JsonSchema) -> list[SchemaViolation]:
-    """Return all violations of the schema by a JSON value.
+    """Return all violations of the schema by a JSON value; an empty list if it is valid.
 
-    Raises ValueError if the value's strings are too long for the schema's patterns.
+    Raises ValueError if the value's strings are too long to be matched with the schema's patterns.
     """
-    steps = positions(schema) * _characters(value)
-    if steps > _MAX_STEPS:
-        raise ValueError("its texts are too long to be matched with the schema's patterns")
+    pattern_positions, characters = positions(schema), _characters(value)
+    if pattern_positions * characters > _MAX_STEPS:
+        raise ValueError(
+            f"the answer's texts have {characters} characters, too long to be matched with the "
+            f"schema's patterns: at most {_MAX_STEPS // pattern_positions} are allowed. Set "
+            "maxLength for the fields, or use fewer or shorter patterns"
+        )
     validator = _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
     return [
         SchemaViolation(".".join(str(part) for part in error.absolute_path), error.message)

@@ -22,6 +22,7 @@ from pipelines.text.tokens import ChatTokenizer, segments
 # The number of tokens of a piece of text depends a little on the text around it.
 _SLACK_TOKENS = 2
 MIN_CHUNK_TOKENS = 16
+"""Minimum of `ChunkSize.chunk_tokens`."""
 # Segments that are tokenized in one call, on several threads.
 _SEGMENTS_AT_ONCE = 8
 # Where a chunk may end, best first: at the end of a match of the pattern, if the chunk is filled at
@@ -40,7 +41,8 @@ _WORD = re.compile(r"\s(?=\S)")
 class ChunkSize:
     """The maximum length of a chunk and of its overlap with the previous chunk, in tokens.
 
-    Raises ValueError if the chunk is shorter than 16 tokens, or the overlap exceeds half of it.
+    Raises ValueError if `chunk_tokens` is less than MIN_CHUNK_TOKENS, or if `overlap_tokens` is
+    negative or more than half of `chunk_tokens`.
     """
 
     chunk_tokens: int
@@ -49,17 +51,23 @@ class ChunkSize:
     def __post_init__(self) -> None:
         if self.chunk_tokens < MIN_CHUNK_TOKENS:
             raise ValueError(
-                f"chunk_tokens is {self.chunk_tokens}, must be at least {MIN_CHUNK_TOKENS}"
+                f"chunk_tokens: got {self.chunk_tokens}, must be at least {MIN_CHUNK_TOKENS}; use "
+                "longer chunks"
             )
         if not 0 <= self.overlap_tokens <= self.chunk_tokens // 2:
             raise ValueError(
-                f"overlap_tokens is {self.overlap_tokens}, must be from 0 to half of chunk_tokens, "
-                f"which is {self.chunk_tokens}"
+                f"overlap_tokens: got {self.overlap_tokens}, must be from 0 to half of "
+                f"chunk_tokens, which is {self.chunk_tokens}; lower it, or use longer chunks"
             )
 
 
 def cut(text: str, size: ChunkSize, tokenizer: ChatTokenizer) -> Iterator[Chunk]:
-    """Yield the chunks of `text` in order, each with at most `size.chunk_tokens` token ids."""
+    """Yield the chunks of `text` in order, each with at most `size.chunk_tokens` token ids.
+
+    Together they cover the text. Except for the first, a chunk begins at a word within about the
+    last `size.overlap_tokens` tokens of the chunk before it, or where that ends. An empty text has
+    no chunks.
+    """
     outline = Outline(text)
     edges = _TokenEdges(text, tokenizer)
     start = covered = 0

@@ -40,10 +40,13 @@ _RE2_MEMORY_BYTES = 2**25
 
 
 def locate(quote: str, text: str, start: int = 0, end: int | None = None) -> Quote:
-    """Return the quote with the character offsets of its first match in text[start:end].
+    """Search text[start:end] for the words `quote`, and return them with their offsets.
 
-    The offsets count from the start of `text`. Without a match, the quote is returned unverified,
-    with None as offsets.
+    The span is that of the first exact match, else of the first that differs only in white space,
+    hyphenation and the shape of marks, else of the most similar passage if its similarity is at
+    least MIN_SIMILARITY. Offsets are characters from the start of `text`; `end` None means its end.
+    The result's text is `quote` as given. If nothing matches, it is unverified, with None as
+    offsets.
     """
     end = len(text) if end is None else end
     span = (

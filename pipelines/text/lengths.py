@@ -16,6 +16,7 @@ from pipelines.job.spec import LongDocuments
 from pipelines.text.chunking import MIN_CHUNK_TOKENS, ChunkSize
 
 SINGLE, MAP_REDUCE, TRUNCATE = "single", "map_reduce", "truncate"
+"""How one document is read: whole, in chunks whose answers are combined, or only its beginning."""
 # A prompt that combines notes has space for at least this many, each as long as the longest answer
 # plus some tokens, because a note has a list mark and is tokenized again.
 _NOTES_TOGETHER, _NOTE_SLACK_TOKENS = 2, 16
@@ -23,16 +24,19 @@ _NOTES_TOGETHER, _NOTE_SLACK_TOKENS = 2, 16
 _ONE_POOL_TOKENS = 4096
 
 IntArray = npt.NDArray[np.int64]
+"""One whole number per document."""
 BoolArray = npt.NDArray[np.bool_]
+"""One truth value per document."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptShape:
-    """Lengths of the parts of prompts of one kind, in tokens.
+    """Lengths, in tokens, of all parts but the text of the prompts of one kind.
 
-    `overhead` is the chat frame, the instruction and the carried context. `questions` are the
-    lengths of the tasks' questions and `answers` the maximum lengths of their answers, in the
-    tasks' order.
+    A kind is the prompts about whole documents, about chunks, or about notes. `overhead` is the
+    chat frame, the instruction and, for chunks, the context carried with the chunk. `questions` are
+    the lengths of the tasks' questions and `answers` the maximum lengths of their answers, both in
+    the tasks' order.
     """
 
     overhead: int
@@ -41,13 +45,17 @@ class PromptShape:
 
     @property
     def around(self) -> int:
-        """Return the length of the longest prompt and answer, without the document's tokens."""
+        """Return the length in tokens of the longest prompt with its answer, without the text.
+
+        The text is the document, chunk or notes that the prompt is about.
+        """
         return self.with_answers(1)
 
     def with_answers(self, count: int) -> int:
-        """Return the length of the longest prompt: overhead, one question, and `count` answers.
+        """Return the maximum over the tasks of overhead, question and `count` answers, in tokens.
 
-        The answers are those of the question's own task; the document's tokens are not counted.
+        Each answer has the maximum length for its task. The text that the prompt is about is not
+        counted.
         """
         tails = zip(self.questions, self.answers, strict=True)
         longest = max((question + count * answer for question, answer in tails), default=0)
@@ -58,10 +66,10 @@ class PromptShape:
 class ModelLengths:
     """Limits of a model, in tokens.
 
-    `max_model_len` is the maximum length of a prompt with its answer, and `short_rope_len` the
-    length up to which the model uses its short rope factors, None if it has one set of factors. Up
-    to `single_pass_tokens` of a document, `chunk_tokens` of a chunk and `notes_tokens` of notes,
-    the model reads well.
+    `max_model_len` is the maximum length of a prompt with its answer. `short_rope_len` is the
+    length up to which the model uses its short rope factors; None if it has one set of factors. The
+    others are lengths of text up to which the model answers well: `single_pass_tokens` of a whole
+    document, `chunk_tokens` of a chunk, and `notes_tokens` of all notes in one prompt.
     """
 
     max_model_len: int
@@ -75,10 +83,10 @@ class ModelLengths:
 class PromptLengths:
     """Lengths of the prompts about documents: arrays of the same length, one entry per document.
 
-    `passages` is the number of passages (chunks, or 1 for a whole document), `shared` the tokens of
-    the prefix that all prompts about one passage share, `longest` the tokens of the longest prompt
-    with its answer, and `prompt_tokens` the total of all prompts. All are 0 for a document that is
-    too long to be read.
+    `passages` is the number of passages (chunks, or 1 for a document read whole or truncated),
+    `shared` the tokens of the prefix that all prompts about one passage share, `longest` the tokens
+    of the longest prompt with its answer, and `prompt_tokens` the tokens of all prompts together,
+    without answers. All are 0 for a document that is too long to be read.
     """
 
     passages: IntArray
@@ -91,12 +99,15 @@ class PromptLengths:
 class ReadingPlan:
     """How a job reads documents of any length with its model; all lengths in tokens.
 
-    `policy` is the job's `long_documents.strategy`. `document_shape` describes prompts about a
-    whole document, `chunk_shape` prompts about a chunk. The limits are the maximum length of a
-    prompt with its answer: `limit` about a whole document, `chunk_prompt_limit` about a chunk,
-    `combine_prompt_limit` for combining chunks' answers, and `short_limit` in the short pool, None
-    if the model needs only one pool. Combining prompts fit the pool of the chunks' prompts, and
-    hold no more notes than the model reads well.
+    `policy` is the job's `long_documents.strategy`. `single_pass_tokens` is the length up to which
+    the policies other than `single` and `map_reduce` read a document whole. `document_shape`
+    describes prompts about a whole document, `chunk_shape` prompts about a chunk.
+
+    Each limit is the maximum length of a prompt with its answer: `limit` about a whole document,
+    `chunk_prompt_limit` about a chunk, `combine_prompt_limit` for combining chunks' answers, and
+    `short_limit` in the pool of engines for short prompts, None if the model needs only one pool.
+    Combining prompts fit the pool of the chunks' prompts, and hold no more notes than the model
+    reads well.
     """
 
     policy: str
@@ -111,7 +122,11 @@ class ReadingPlan:
 
     @property
     def max_single_pass_tokens(self) -> int:
-        """Return the length of the longest document that is read whole."""
+        """Return the length in tokens of the longest document that is read whole.
+
+        It depends on the policy, and is at most what fits a prompt with the longest question and
+        answer.
+        """
         fitting = max(0, self.limit - self.document_shape.around)
         match self.policy:
             case "single":
@@ -121,27 +136,28 @@ class ReadingPlan:
         return min(fitting, self.single_pass_tokens)
 
     def strategy(self, tokens: int) -> str | None:
-        """Return how a document of `tokens` tokens is read, or None if it is too long to be read.
+        """Return how a document of `tokens` tokens is read: SINGLE, MAP_REDUCE or TRUNCATE.
 
-        One of SINGLE, MAP_REDUCE and TRUNCATE.
+        Returns None if the policy (`single` or `reject`) reads no document of this length.
         """
         if tokens <= self.max_single_pass_tokens:
             return SINGLE
         return {"auto": MAP_REDUCE, "map_reduce": MAP_REDUCE, "truncate": TRUNCATE}.get(self.policy)
 
     def too_long(self, tokens: IntArray) -> BoolArray:
-        """Return a mask of the documents that are too long to be read under the policy.
+        """Return, for documents of `tokens` tokens each, whether each is too long to be read.
 
-        `tokens` are the documents' lengths.
+        Only the policies `single` and `reject` reject documents for their length.
         """
         if self.policy in ("single", "reject"):
             return tokens > self.max_single_pass_tokens
         return np.zeros(len(tokens), dtype=bool)
 
     def lengths(self, tokens: IntArray) -> PromptLengths:
-        """Return the prompts' lengths for documents of `tokens` tokens each.
+        """Return the lengths of the prompts about documents of `tokens` tokens each.
 
-        For documents read in chunks they are estimates, except `longest`, which is the maximum.
+        For a document read in chunks, all are estimates but `longest`, which is the upper bound
+        `chunk_prompt_limit`. Combining prompts are not counted.
         """
         if self.policy in ("auto", "map_reduce"):
             in_chunks = self._in_chunks(tokens)
@@ -159,9 +175,10 @@ class ReadingPlan:
         )
 
     def long_pool(self, longest: IntArray) -> BoolArray:
-        """Return a mask of the documents that belong to the long pool.
+        """Return, for each document, whether an engine of the long pool must read it.
 
-        `longest` are the lengths of their longest prompts with answers.
+        `longest` are the lengths of the documents' longest prompts with answers (see `lengths`).
+        All are False if the model needs only one pool.
         """
         if self.short_limit is None:
             return np.zeros(len(longest), dtype=bool)
@@ -190,11 +207,11 @@ def plan_reading(
     part: PromptShape,
     notes: PromptShape,
 ) -> ReadingPlan:
-    """Return the reading plan for the job's `long_documents` section and the model's limits.
+    """Return the reading plan for `spec`, the job's `long_documents`, and the model's limits.
 
-    A length that the job does not set is the one that the model reads well. `whole`, `part` and
-    `notes` are the shapes of prompts about a document, about a chunk, and of those that combine
-    notes.
+    A length that the job does not set is the model's. `whole`, `part` and `notes` are the shapes of
+    the prompts about a whole document, about a chunk, and about notes, which combine chunks'
+    answers.
 
     Prompts about chunks fit the short pool if that has space for half of the requested chunk with
     the questions, and for combining two notes. Otherwise chunks keep the requested length, and the

@@ -44,9 +44,9 @@ class _Heading:
 
 
 class Outline:
-    """The headings, tables and code blocks of one text.
+    """Finds the headings, tables and code blocks of one text, and answers for offsets in it.
 
-    Construction takes time linear in the text's length.
+    The constructor reads the whole text, in time linear in its length.
     """
 
     def __init__(self, text: str) -> None:
@@ -56,21 +56,29 @@ class Outline:
         self._path_starts = [start for start, _ in self._paths]
 
     def headings_at(self, offset: int) -> tuple[str, ...]:
-        """Return the heading path at character `offset`: the titles above it, outermost first."""
+        """Return the titles of the sections that contain character `offset`, outermost first.
+
+        Empty before the first heading. A heading belongs to its own section. A title has at most
+        120 characters.
+        """
         position = bisect_right(self._path_starts, offset)
         return self._paths[position - 1][1] if position else ()
 
     def block_around(self, offset: int) -> Block | None:
-        """Return the table or code block that a cut at `offset` would split, or None."""
+        """Return the table or code block that a cut before character `offset` would split.
+
+        Returns None if the offset is in no block, or at the start or end of one.
+        """
         position = bisect_right(self._block_starts, offset)
         block = self._blocks[position - 1] if position else None
         return block if block and block.start < offset < block.end else None
 
     def fitting_block(self, offset: int, start: int, limit: int) -> Block | None:
-        """Return the block that a cut at `offset` would split, if it fits in one chunk, or None.
+        """Return the block that a cut before character `offset` would split, if it fits a chunk.
 
-        It fits if it begins after `start`, where the current chunk begins, and is not longer than
-        `limit - start` characters.
+        `start` is where the current chunk begins and `limit` its maximum end. Returns None if there
+        is no such block, if it is longer than `limit - start` characters, or if it does not begin
+        after `start`, so that moving it to the next chunk would not help.
         """
         block = self.block_around(offset)
         fits = block and start < block.start and block.end - block.start <= limit - start
@@ -148,9 +156,10 @@ def _paths(headings: Iterator[_Heading]) -> Iterator[tuple[int, tuple[str, ...]]
 
 
 def opening(text: str) -> str:
-    """Return the first line with text, at most 200 characters of it: often the title.
+    """Return the first line of a text that is not blank, cut off after 200 characters.
 
-    Empty if the text starts with 20,000 characters of white space.
+    It is often the title; `#` and blanks at its ends are removed. Empty if the text is blank, or
+    begins with 20,000 characters of white space.
     """
     beginning = text[: 100 * _OPENING_CHARACTERS].lstrip()
     return beginning.partition("\n")[0][:_OPENING_CHARACTERS].strip("# \t\r")

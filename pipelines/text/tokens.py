@@ -33,7 +33,8 @@ _MARKER = "PHIFLEETMARKER"
 def segments(text: str) -> Iterator[tuple[int, int]]:
     """Yield the (start, end) character offsets of consecutive segments that cover `text`.
 
-    A segment has at most 65,536 characters and ends after a newline if one is near that length.
+    A segment has at most 65,536 characters. Each but the last ends after a newline, if there is one
+    in its last 1,024 characters. An empty text has none.
     """
     start = 0
     while start < len(text):
@@ -52,7 +53,7 @@ class ChatTokenizer:
     `tokenizer_json` is the tokenizer in the format of the tokenizers library. `prefix_ids` and
     `suffix_ids` are the ids of the chat template before and after the user's message; the suffix
     includes the generation prompt. `control_tokens` are the strings of the added tokens and of bos,
-    eos and unk, by id. Can be pickled, as a few MB of JSON.
+    eos and unk, by id. `load_tokenizer` creates it. It can be pickled, as a few MB of JSON.
     """
 
     tokenizer_json: str = field(repr=False)
@@ -85,10 +86,11 @@ class ChatTokenizer:
         ]
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text, in bounded memory.
+        """Return the number of tokens of each text.
 
-        The count is exact up to 2**20 characters. For a longer text it may be off by a token or two
-        per 65,536 characters.
+        The count is exact up to 2**20 characters. A longer text is counted in segments, which
+        bounds the memory, and its count may be off by a token or two per 65,536 characters. The
+        other texts are encoded in one call: the caller limits how many they are.
         """
         whole = iter(self.encode_all([text for text in texts if len(text) <= _WHOLE_CHARACTERS]))
         return [
@@ -99,10 +101,12 @@ class ChatTokenizer:
         ]
 
     def is_longer(self, text: str, max_tokens: int) -> bool:
-        """Return True if `text` certainly has more than `max_tokens` tokens.
+        """Return True only if `text` certainly has more than `max_tokens` tokens.
 
-        Stops reading as soon as that is known. True always agrees with `count_all`. False may be
-        wrong, except for a text over 2**20 characters, for which it agrees with `count_all` too.
+        A quick check that saves encoding: it stops reading as soon as that is known, and returns
+        False at once for a text of up to 65,536 characters. So False does not mean that the text
+        is short enough, except for a text over 2**20 characters. True, and False for such a text,
+        agree with `count_all`.
         """
         if len(text) <= _SEGMENT_CHARACTERS:
             # callers encode such a text next anyway, which takes no longer than counting it here
@@ -137,14 +141,14 @@ class ChatTokenizer:
         return self._encode_split(text[:middle]) + self._encode_split(text[middle:])
 
     def decode_output(self, ids: Iterable[int]) -> str:
-        """Return the text of generated ids, without control tokens."""
+        """Return the text of generated token ids, leaving out control tokens such as `<|end|>`."""
         text: str = self._plain.decode([token for token in ids if token not in self.control_ids])
         return text
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids, with control tokens as strings such as `<|end|>`.
+        """Return the text of token ids, with control tokens as strings such as `<|end|>`.
 
-        For people to read: encoding the text again does not give these ids.
+        For people to read: if there are control tokens, encoding the text gives other ids.
         """
         runs = groupby(ids, key=self.control_ids.__contains__)
         return "".join(self._spell(list(run), control=control) for control, run in runs)
@@ -168,7 +172,7 @@ class ChatTokenizer:
 
     @property
     def frame_tokens(self) -> int:
-        """Return the number of tokens of the chat frame."""
+        """Return the number of tokens that `build_prompt` adds around the message."""
         return len(self.prefix_ids) + len(self.suffix_ids)
 
 
@@ -182,10 +186,14 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
     tokenizer = AutoTokenizer.from_pretrained(str(path))
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
-            f"model {path}: the directory has no tokenizer.json; use a model with a fast tokenizer"
+            f"model {path}: the directory has no tokenizer.json; set model.name to a model that "
+            "has this file (a fast tokenizer)"
         )
     if not tokenizer.chat_template:
-        raise ModelError(f"model {path}: the tokenizer has no chat template; use an instruct model")
+        raise ModelError(
+            f"model {path}: the tokenizer has no chat template; set model.name to a model that was "
+            "trained for chat (an instruct model)"
+        )
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": _MARKER}], add_generation_prompt=True, tokenize=False
     )
@@ -193,7 +201,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
     if not marker or _MARKER in after:
         raise ModelError(
             f"model {path}: the chat template does not contain the user's message exactly once; "
-            "use a model with an ordinary chat template"
+            "set model.name to a model with an ordinary chat template"
         )
     return ChatTokenizer(
         tokenizer_json=_without_added_tokens(tokenizer.backend_tokenizer.to_str()),

@@ -99,11 +99,11 @@ def test_a_schema_written_by_pydantic_is_supported() -> None:
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"type": "string"}, r"schema\.type: string, must be object"),
+        ({"type": "string"}, r"schema\.type: got 'string', must be object"),
         ({"type": "objekt"}, r"schema\.type: not a valid JSON Schema .*'objekt'"),
         (
             {"type": "object", "properties": {"a": {"type": ["string", "number"]}}},
-            r"schema\.properties\.a\.type: string or number, must be one of",
+            r"schema\.properties\.a\.type: got string and number, must be one of",
         ),
         ({"type": "object", "properties": {"a": {}}}, r"properties\.a\.type: missing, must be"),
         (
@@ -137,7 +137,10 @@ def test_a_schema_written_by_pydantic_is_supported() -> None:
             {"type": "object", "properties": {"a": {"anyOf": [True, {"type": "null"}]}}},
             r"\.a\.anyOf: \[.*a column has one type",
         ),
-        ({"type": "object", "properties": {"a": True}}, r"properties\.a: True, must be a schema"),
+        (
+            {"type": "object", "properties": {"a": True}},
+            r"properties\.a: got True, must be a schema",
+        ),
         (
             {
                 "$defs": {"b": {"pattern": "^[A-Z]"}},

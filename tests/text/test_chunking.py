@@ -108,7 +108,7 @@ def test_a_chunk_knows_the_titles_above_it(tiny_tokenizer: ChatTokenizer) -> Non
 
 
 def test_invalid_sizes_are_rejected() -> None:
-    with pytest.raises(ValueError, match="chunk_tokens is 4"):
+    with pytest.raises(ValueError, match="chunk_tokens: got 4"):
         ChunkSize(4)
-    with pytest.raises(ValueError, match="overlap_tokens is 40"):
+    with pytest.raises(ValueError, match="overlap_tokens: got 40"):
         ChunkSize(64, 40)

@@ -182,10 +182,10 @@ def format_of(schema: dict[str, Any]) -> dict[str, Any]:
     [
         ({"$ref": "http://127.0.0.1:1/a.json"}, ".a.$ref: 'http://127.0.0.1:1/a.json', must be"),
         ({"$ref": "file:///etc/hostname"}, ".a.$ref: 'file:///etc/hostname', must be"),
-        ({"$dynamicRef": "#a"}, ".a.$dynamicRef: not followed"),
+        ({"$dynamicRef": "#a"}, ".a.$dynamicRef: got '#a', but $dynamicRef is not supported"),
         ({"$id": "http://127.0.0.1:1/", **FIELD}, ".a.$id: allowed at the root"),
         ({"$anchor": "a", **FIELD}, ".a.$anchor: allowed at the root"),
-        ({**FIELD, "pattern": "(a{1,500}){1,500}"}, ".a.pattern: '(a{1,500}){1,500}': more than"),
+        ({**FIELD, "pattern": "(a{1,500}){1,500}"}, ".a.pattern: '(a{1,500}){1,500}': has 500500"),
         ({**FIELD, "pattern": r"(a)\1"}, ".a.pattern: "),
         ({**FIELD, "pattern": "("}, ".a.pattern: "),
     ],
