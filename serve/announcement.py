@@ -14,10 +14,11 @@ _TASK = '{"name": "auditor", "kind": "ask", "question": "What is the auditor?"}'
 
 
 def announce(spec: ServeSpec, key: str | None, screen: Screen, *, as_json: bool) -> None:
-    """Print the address of the endpoint, its metrics, and how to send a request.
+    """Print that the endpoint runs: its URL, the URLs of its metrics, its key and a `curl` command.
 
-    `key` is the generated API key, None if keys are read from a file. With `as_json`, prints one
-    JSON object `{url, key, model, metrics}` to standard output and nothing else.
+    Called once, when requests are answered. `key` is the generated API key, None if keys are read
+    from a file. Prints to the console of `screen` (standard error); with `as_json`, prints only one
+    JSON object `{url, key, model, metrics}` to the results of `screen` (standard output).
     """
     url = spec.http.url
     if as_json:

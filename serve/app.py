@@ -54,14 +54,16 @@ _LOGGER = logging.getLogger("ray.serve")
 def build(arguments: Mapping[str, Any]) -> Any:
     """Return one Ray Serve application with the front and all pools.
 
-    `arguments` is the plain data of a serve file; `keys.file` is required. Raises SpecError if it
-    is invalid, or if HAProxy's timeouts in this process's environment are shorter than its limits.
+    `arguments` is the plain data of a serve file; `keys.file` is required. Raises SpecError if the
+    data is invalid, or if HAProxy's timeouts in this process's environment are shorter than the
+    time that the data's `limits` allow a request; ModelError if the model cannot be found.
     """
     spec = parse_serve(arguments)
     if spec.keys.file is None:
         raise SpecError(
-            "keys.file: missing, must name a file of API keys; only the command `phifleet serve` "
-            "can make a key itself"
+            "keys.file: missing, must name a file of API keys (only the command `phifleet serve` "
+            "can make a key itself); `phifleet serve --new-key NAME` prints a key and its line for "
+            "the file"
         )
     check_haproxy_timeouts(spec, os.environ)
     spec = PreparedEndpoint(spec).pinned
@@ -72,11 +74,11 @@ def applications(spec: ServeSpec, keys: tuple[ApiKey, ...]) -> dict[str, Any]:
     """Return the front and each pool as separate Ray Serve applications, by name, the front first.
 
     The front accepts `keys` in addition to those of the file `keys.file`. With separate
-    applications the caller can delete the front first: it keeps using the pools until it has
-    answered the requests that it accepted.
+    applications the caller can delete the front before the pools: the front keeps using the pools
+    until it has answered the requests that it accepted. Raises SpecError, ModelError.
     """
     spec = PreparedEndpoint(spec).pinned
-    ingress = _deployment(PassthroughIngress, name="door", ray_actor_options={"num_cpus": 0})
+    ingress = _deployment(PoolIngress, name="ingress", ray_actor_options={"num_cpus": 0})
     pools = {
         _separate_application(spec.name, name): ingress.bind(pool)
         for name, pool in _pools(spec).items()
@@ -84,15 +86,15 @@ def applications(spec: ServeSpec, keys: tuple[ApiKey, ...]) -> dict[str, Any]:
     return {spec.name: _front_deployment(spec, keys, _separate_application).bind(), **pools}
 
 
-class PassthroughIngress:
-    """The ingress deployment of a pool's own application, which receives no requests.
+class PoolIngress:
+    """A placeholder that never receives a request: the ingress of a pool's own application.
 
-    Ray Serve treats the first deployment of an application as its entry for requests from outside.
-    An engine is not one: the front calls the pool's deployment directly, by its handle.
+    Ray Serve requires an ingress, the deployment that receives requests from outside. A pool has
+    no such requests: the front calls the pool's deployment directly, by its handle.
     """
 
     def __init__(self, engines: Any) -> None:
-        """Take the handle of the pool, which makes the pool part of the application."""
+        """`engines` is the pool's deployment; binding it here adds it to the application."""
 
 
 def _same_application(app: str, pool: str) -> str:
@@ -171,7 +173,7 @@ def gpus_per_engine(spec: ServeSpec) -> float:
     """Return the GPUs that Ray reserves for one engine.
 
     This is `compute.gpus_per_replica`; for `auto` it is `compute.tensor_parallel` if the cluster
-    has GPUs, and 0 if it has none.
+    has GPUs, and 0 if it has none or if this process has not joined a cluster.
     """
     gpus = spec.compute.gpus_per_replica
     if gpus != "auto":
@@ -217,10 +219,10 @@ def _permanent_pools(spec: ServeSpec) -> list[str]:
 def readiness(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
     """Return an async function that returns None if the endpoint is ready, else the reason.
 
-    `apps` maps pools to their applications. The endpoint is ready if each of these pools has a
-    running engine. Ray Serve's status is requested at most once a second, and never twice
-    concurrently, because it does not answer while the head node is unreachable; after 5 s without
-    an answer the endpoint is reported as not ready.
+    `apps` maps names of pools to names of their applications. The endpoint is ready if each of
+    these pools has a running engine. Ray Serve's status is requested at most once a second, and
+    never twice concurrently, because it does not answer while the head node is unreachable; after
+    5 s without an answer the endpoint is reported as not ready.
     """
     began = float("-inf")
     lookup: asyncio.Task[str | None] | None = None
@@ -230,7 +232,8 @@ def readiness(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
 
         status = serve.status().applications
         missing = [name for name, app in apps.items() if not _has_engine(status.get(app), name)]
-        return f"no engine yet in: {', '.join(missing)}" if missing else None
+        names = ", ".join(missing)
+        return f"No engine is running in: {names}. Wait until one has started." if missing else None
 
     async def ready() -> str | None:
         nonlocal began, lookup
@@ -242,7 +245,10 @@ def readiness(apps: Mapping[str, str]) -> Callable[[], Awaitable[str | None]]:
         try:
             return await asyncio.wait_for(asyncio.shield(lookup), _READY_WAIT_SECONDS)
         except TimeoutError:
-            return f"Ray Serve did not report its engines within {_READY_WAIT_SECONDS:g} s"
+            return (
+                f"Ray Serve did not report its engines within {_READY_WAIT_SECONDS:g} s. Try "
+                "again; if this lasts, check the cluster's head node."
+            )
 
     return ready
 

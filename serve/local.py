@@ -40,8 +40,10 @@ _KEEP_ALIVE_SECONDS = 20
 def serve_locally(spec: ServeSpec, directory: Path, *, as_json: bool) -> int:
     """Run the endpoint until SIGINT or SIGTERM, finish the accepted requests, and return 0.
 
-    A relative `keys.file` is resolved against `directory`. A second signal ends the endpoint
-    without waiting for requests. Raises SpecError, ModelError, ClusterError.
+    Starts Ray, or joins the cluster of RAY_ADDRESS. A relative `keys.file` is resolved against
+    `directory`. With `as_json`, the only output on standard output is one JSON object with the
+    address and the key, once the endpoint is ready. A second signal ends the endpoint without
+    waiting for requests. Raises SpecError, ModelError, ClusterError.
     """
     spec = _with_absolute_paths(spec, directory)
     key = None if spec.keys.file else new_key()
@@ -194,7 +196,8 @@ def _check_free(spec: ServeSpec, apps: Sequence[str]) -> None:
     if existing := status.applications.keys() & set(apps):
         raise SpecError(
             f"name: the cluster already runs the applications {', '.join(sorted(existing))}; "
-            "end them first with `serve shutdown`"
+            "choose another name, e.g. --set name=other, or end all applications of the cluster "
+            "with `serve shutdown`"
         )
     if status.proxies:
         # the process that listens is the cluster's own Ray Serve

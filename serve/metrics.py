@@ -26,7 +26,10 @@ class HttpMetrics:
     """Counts requests by route and status code, and measures their duration."""
 
     def __init__(self, app: str) -> None:
-        """Create the metrics with the label `app`. Ray must be running in this process."""
+        """Create the metrics, with the serve file's name as the label `app`.
+
+        To be called in a process that has joined a Ray cluster.
+        """
         from ray.util.metrics import Counter, Histogram
 
         tags = {"app": app}
@@ -49,11 +52,11 @@ class HttpMetrics:
             metric.set_default_tags(tags)
 
     def request(self, path: str, code: int, seconds: float) -> None:
-        """Record a finished request: its path, status code and duration."""
+        """Record a finished request: its path, HTTP status `code`, and duration in seconds."""
         route = path if path in ROUTES else "other"
         self._requests.inc(tags={"route": route, "code": str(code)})
         self._seconds.observe(max(seconds, 1e-6), tags={"route": route})
 
     def first_token(self, seconds: float) -> None:
-        """Record the time from a streamed completion's request to its first token."""
+        """Record the seconds from a streamed completion's request to its first token."""
         self._first.observe(max(seconds, 1e-6))

@@ -38,12 +38,14 @@ from pipelines.stores.protocols import WRITABLE, is_writable
 # Time for the endpoint's processes to end after the longest request.
 _DRAIN_SECONDS = 30.0
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
+"""The number of a TCP port."""
 
 
 class Http(Section):
-    """The section `http`: the address of the endpoint, and the number of its front processes.
+    """The section `http`: the address of the endpoint, and `replicas`, its front processes.
 
-    `cors_origins` are the origins of web pages that may send requests from a browser.
+    `cors_origins` are the origins of web pages that may send requests from a browser, for example
+    `https://example.org`.
     """
 
     host: NonEmptyStr = "127.0.0.1"
@@ -68,10 +70,11 @@ class Keys(Section):
 
 
 class PoolReplicas(Replicas):
-    """The minimum and maximum number of a pool's engines, and the delays of its autoscaling.
+    """A section of `pools`: the minimum and maximum number of engines, and delays of autoscaling.
 
-    An engine is started if more engines are needed for `up_after_seconds` without interruption, and
-    ended if fewer are needed for `down_after_seconds`. With `min: 0` an idle pool has no engine.
+    An engine is started if more engines have been needed for `up_after_seconds` without
+    interruption, and ended if fewer have been needed for `down_after_seconds`. With `min: 0` an
+    idle pool has no engine.
     """
 
     min: Annotated[int, Field(ge=0), MustBe("a whole number of at least 0")] = 1
@@ -97,9 +100,9 @@ class Pools(Section):
 
 
 class ServeCompute(EngineCompute):
-    """The section `compute`: the cluster resources of one engine.
+    """The section `compute`: the cluster resources of one engine. Other keys are a job file's.
 
-    `cpus_per_replica` is the number of CPUs that Ray reserves for it.
+    `cpus_per_replica` is the number of CPUs that Ray reserves for each engine.
     """
 
     cpus_per_replica: PositiveFloat = 1.0
@@ -117,8 +120,12 @@ class ServeLimits(Section):
     | `output_tokens` | the tokens of a task's answer, or of all answers to a completion request |
     | `request_seconds` | the time from a request's complete body to the end of its answer |
     | `body_seconds` | the time in which a client must send the body |
-    | `long_model_len` | the context of an engine of the long pool, in tokens; null derives it |
-    | `outstanding_share` | the prompt tokens that an engine accepts, in KV cache capacities |
+    | `long_model_len` | the context of an engine of the long pool, in tokens |
+    | `outstanding_share` | an engine's outstanding prompt tokens, in capacities of its KV cache |
+
+    If `long_model_len` is None, the context is as long as `long_documents.single_pass_tokens` and
+    `output_tokens` need, but at most the model's. With an `outstanding_share` of 2.0, an engine
+    accepts requests until their prompts would fill its KV cache twice.
     """
 
     body_bytes: PositiveInt = 8 * 2**20
@@ -133,7 +140,8 @@ class ServeLimits(Section):
 
     @property
     def longest_seconds(self) -> float:
-        """The maximum time from a request's first byte to the end of its answer, in seconds."""
+        """The maximum time from the first byte of a request's body to the end of its answer, in
+        seconds."""
         return self.body_seconds + self.request_seconds
 
     @property
@@ -143,11 +151,13 @@ class ServeLimits(Section):
 
 
 class Feedback(Section):
-    """The section `feedback`: the directory for clients' verdicts on answers, as Parquet files."""
+    """The section `feedback`: clients' verdicts on answers are stored as Parquet files in `path`, a
+    directory or the URL of a store, such as `s3://bucket/feedback`."""
 
     path: NonEmptyStr
 
     def violations(self) -> Iterator[Violation]:
+        """Yield the key `path`, with what it must be, if its kind of store cannot be written."""
         if not is_writable(self.path):
             yield ("path",), WRITABLE
 
@@ -176,16 +186,20 @@ class ServeSpec(Section):
 def load_serve(
     path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
 ) -> ServeSpec:
-    """Read a YAML serve file, with overrides `KEY=VALUE` and `${NAME}` taken from `environ`.
+    """Read the YAML serve file at `path` and return its validated spec.
 
-    Raises SpecError if it cannot be read or a value is invalid, with the path of each wrong key.
+    `overrides` are assignments such as `http.port=8080`, which replace keys of the file. `${NAME}`
+    in a value is replaced by the variable NAME of `environ`. Raises SpecError if it cannot be read
+    or a value is invalid, with the path of each wrong key.
     """
     return load(ServeSpec, path, overrides, environ)[0]
 
 
 def parse_serve(data: Mapping[str, object], directory: Path | None = None) -> ServeSpec:
-    """Return the validated spec of plain data, e.g. the arguments in a RayService's
-    `serveConfigV2`. Schema files of tasks are relative to `directory`; with None they are not
-    allowed. Raises SpecError with the path of each wrong key.
+    """Return the validated spec of a serve file's plain data, e.g. of the arguments in a
+    RayService's `serveConfigV2`.
+
+    `${NAME}` is not replaced. Schema files of tasks are relative to `directory`; with None they are
+    not allowed. Raises SpecError with the path of each wrong key.
     """
     return checked(ServeSpec, data, data, directory)

@@ -23,10 +23,11 @@ _POLL_SECONDS, _REACHABLE_WITHIN_SECONDS = 0.5, 60
 
 
 def wait_until_running(apps: Sequence[str], stop: threading.Event, screen: Screen) -> bool:
-    """Wait until all applications run; return False if `stop` is set before.
+    """Wait until the applications with the names `apps` run, and return True; return False if
+    `stop` is set before.
 
     Prints what Ray Serve reports as missing, such as CPUs or GPUs. Raises ClusterError if an
-    application failed to deploy.
+    application failed to deploy or is unhealthy.
     """
     from ray import serve
 
@@ -35,11 +36,16 @@ def wait_until_running(apps: Sequence[str], stop: threading.Event, screen: Scree
         applications = serve.status().applications
         statuses = [applications[name] for name in apps]
         for status in statuses:
-            messages = [part.message for part in status.deployments.values() if part.message]
+            messages = {
+                name: part.message for name, part in status.deployments.items() if part.message
+            }
             if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                reason = " ".join(messages) or status.message
-                raise ClusterError(f"the endpoint did not start: {reason}; {logs_hint()}")
-            for message in messages:
+                reasons = [f"{name}: {message}" for name, message in messages.items()]
+                raise ClusterError(
+                    f"the endpoint did not start: {'; '.join(reasons) or status.message}; remove "
+                    f"the cause and start it again; {logs_hint()}"
+                )
+            for message in messages.values():
                 # Ray Serve reports after 30 s, and again with other numbers when the cluster
                 # changes: only the first sentence tells whether it is a new reason
                 sentence = message.partition(". ")[0]
@@ -52,11 +58,12 @@ def wait_until_running(apps: Sequence[str], stop: threading.Event, screen: Scree
 
 
 def wait_until_reachable(http: Http, stop: threading.Event) -> bool:
-    """Wait until the endpoint's address answers; return False if `stop` is set before.
+    """Wait until the endpoint answers at the address of `http`, and return True; return False if
+    `stop` is set before.
 
-    The proxy learns of the front a moment after the front has started. Raises ClusterError if there
-    is no answer within a minute. On a cluster of several nodes it returns True at once: the proxy
-    of this node may have no front to send requests to.
+    The proxy receives the front's address a moment after the front has started. Raises ClusterError
+    if there is no answer within a minute. On a cluster of several nodes, returns True at once: the
+    proxy of this node may have no front to send requests to.
     """
     if len(metrics_addresses()) > 1:
         return True
@@ -73,8 +80,9 @@ def wait_until_reachable(http: Http, stop: threading.Event) -> bool:
 
 
 def logs_hint() -> str:
-    """Return the end of an error message that says where Ray Serve's and HAProxy's logs are."""
-    hint = "see the logs of Ray Serve's proxies in /tmp/ray/session_latest/logs/serve"
+    """Return the end of an error message: "see ..." with the places of Ray Serve's and HAProxy's
+    logs."""
+    hint = "see Ray Serve's logs in /tmp/ray/session_latest/logs/serve on the node that failed"
     socket = os.environ.get(HAPROXY_SOCKET_VARIABLE)
     return f"{hint}, and HAProxy's logs in {Path(socket).parent}" if socket else hint
 

@@ -19,11 +19,13 @@ from pipelines.job.spec import TaskSpec
 from pipelines.tasks.kinds import Task
 
 EXAMPLE_TEXT = "Annual report 2023\n\nAuditor: Smith & Sons\nRevenue: 12.5 million"
+"""The text of the document in the examples of /openapi.json."""
 EXAMPLE_TASK: JsonDict = {
     "name": "auditor",
     "kind": "ask",
     "question": "Who audited the statements?",
 }
+"""The definition of a task in the examples of /openapi.json."""
 EXAMPLE_ANSWER: JsonDict = {
     "text": "Smith & Sons",
     "quotes": [{"text": "Auditor: Smith & Sons", "start": 20, "end": 41, "verified": True}],
@@ -34,13 +36,14 @@ EXAMPLE_ANSWER: JsonDict = {
     "output_tokens": 14,
     "finish_reason": "stop",
 }
+"""The answer to EXAMPLE_TASK about EXAMPLE_TEXT, as in a job's output."""
 
 # More than any object of a request has.
 _MAX_KEYS = 64
 
 
 def limit_keys(value: Any) -> Any:
-    """Return `value` unless it is a JSON object with more than 64 keys, which is an error.
+    """Return `value`, or raise PydanticCustomError if it is an object with more than 64 keys.
 
     A validator that runs before pydantic's own: pydantic makes an error for each wrong key, and
     those of a million keys would not fit in memory.
@@ -53,7 +56,8 @@ def limit_keys(value: Any) -> Any:
 
 
 class StrictModel(BaseModel):
-    """A JSON object of a request, in which unknown keys, NaN and other types are errors."""
+    """Base class of the JSON objects in requests: unknown keys, more than 64 keys, NaN, infinity,
+    and values of another type than declared (such as "1" for 1) are errors."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -68,8 +72,8 @@ constraint; here it is a minimum length of 0."""
 class DocumentRequest(StrictModel):
     """A document, and the tasks to answer about it.
 
-    `id` is returned with the answers; the endpoint makes one if it is missing. With `stream`, the
-    answer is a stream of server-sent events.
+    `id` is returned with the answers; the endpoint makes an id if the request has none. With
+    `stream`, the response is a stream of server-sent events.
     """
 
     model_config = ConfigDict(
@@ -89,7 +93,10 @@ class DocumentRequest(StrictModel):
 
 
 class Usages(BaseModel):
-    """The numbers of tokens that an answer took, summed over its tasks."""
+    """The tokens that the answers about one document took, summed over its tasks.
+
+    `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache.
+    """
 
     prompt_tokens: int
     cached_prompt_tokens: int
@@ -97,7 +104,8 @@ class Usages(BaseModel):
 
 
 class DocumentAnswer(BaseModel):
-    """The answers by task name, each with the fields of its column in a job's output."""
+    """The answers about one document by task name, each with the fields of its column in a job's
+    output. `id` is the document's."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -127,7 +135,8 @@ class TaskList(BaseModel):
 
 
 class FeedbackRequest(StrictModel):
-    """A client's verdict on an answer, with an optional correction."""
+    """A client's verdict on an answer, and optionally the task it is about, a correction, a comment
+    and the document's text."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -151,13 +160,14 @@ class FeedbackRequest(StrictModel):
 
 
 class FeedbackKept(BaseModel):
-    """The id of stored feedback."""
+    """The response to feedback that was stored: the feedback's id."""
 
     id: str
 
 
 class ErrorBody(BaseModel):
-    """The fields of an error, as in OpenAI's API."""
+    """The fields of an error, as in OpenAI's API: `message` for people, `type` the kind of error,
+    `param` the key of the request that is wrong, `code` a constant for programs."""
 
     message: str
     type: str
@@ -183,9 +193,11 @@ def error_json(
 
 
 def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return the answers by task name as JSON, with the fields of their columns in a job's output.
+    """Return the answers by task name as JSON data, with the fields of their columns in a job's
+    output.
 
-    `answers` are in the order of `tasks`. A task that failed has the reason as `message`.
+    `answers` has one answer to each of `tasks`, in the same order. The answer of a task that failed
+    has the reason in the additional field `message`.
     """
     cells = {}
     for task, answer in zip(tasks, answers, strict=True):
@@ -199,7 +211,8 @@ def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, 
 def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
     """Return the data of a `part` event: the task's result for one chunk of the document.
 
-    `start` and `end` are the chunk's character offsets; `value` is None if the chunk had no result.
+    `start` and `end` are the chunk's character offsets in the document. `value` has the fields of
+    the result that concern the chunk, and is None if the chunk had no result.
     """
     cell = task.column.cell(Answer(task.spec.name, part.value)) if part.value else {}
     value = {name: cell[name] for name in cell if name in ("text", "label", "quotes", "confidence")}
@@ -214,7 +227,7 @@ def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
 
 
 def usage_json(usage: Usage) -> dict[str, int]:
-    """Return token counts as JSON, in the form of `Usages`."""
+    """Return token counts as JSON data, in the form of `Usages`."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": usage.cached_prompt_tokens,

@@ -22,7 +22,7 @@ from pipelines.tiny import rules
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvwz", "aeiou"
 KINDS = ("string", "string", "code", "integer", "number", "date", "boolean")
-"""The kinds of values that facts have, as often as they are drawn."""
+"""The kinds of values that facts have; a kind that occurs twice is drawn twice as often."""
 
 _THEME_LINES = (
     "We saw the {} and the {}, then more {} than {}.",
@@ -47,8 +47,11 @@ _CHARACTERS_PER_TOKEN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A planted line `key: value`. `kind` is one of KINDS; `is_list` marks a value that is a list
-    joined by semicolons."""
+    """A fact that a text states in a line `key: value`.
+
+    `kind`, one of KINDS, is the kind of the value. With `is_list`, the value is a list joined by
+    semicolons, and `kind` is the kind of its items.
+    """
 
     key: str
     value: str
@@ -62,15 +65,16 @@ class Fact:
 
     @property
     def field(self) -> tuple[str, Any]:
-        """The name and kind, in the job file's shorthand, of the extract field for this fact."""
+        """The extract field for this fact: its name, and its kind in the job file's shorthand, such
+        as "date", or ["string"] for a list."""
         kind = field_kind(self.kind)
         return rules.field_of(self.key), [kind] if self.is_list else kind
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A generated text, the facts planted in it, and the labels to choose from when it is
-    classified."""
+    """A generated text, the facts that it states, and the labels to choose from when it is
+    classified. `rules.label` computes which of them is right."""
 
     text: str
     facts: tuple[Fact, ...]
@@ -78,19 +82,22 @@ class Text:
 
 
 def field_kind(kind: str) -> str:
-    """Return the job file's name for a kind of fact, one of KINDS: a code is a string."""
+    """Return the job file's name for `kind`, one of KINDS: "string" for "code", else `kind`."""
     return "string" if kind == "code" else kind
 
 
 def valid_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `fields` without names that phifleet reserves, or one default field if none remains:
-    an extract task needs at least one."""
+    """Return `fields`, a mapping of names to kinds, without names that phifleet reserves.
+
+    If none remains, returns one field `no` of the kind "date": an extract task needs a field."""
     allowed = {name: kind for name, kind in fields.items() if name not in RESERVED_FIELDS}
     return allowed or {"no": "date"}
 
 
 class Author:
-    """Generates texts; the same seed and the same calls give the same texts.
+    """Generates texts, and keys and values for them, at random.
+
+    The same seed and the same calls give the same results.
 
     `injection_share` is the probability that a text contains a prompt injection (an instruction to
     the model), and, drawn separately, that it contains a control string of Phi-3.
@@ -109,7 +116,8 @@ class Author:
         self.random = random.Random(seed)  # noqa: S311
 
     def text(self, tokens: int, facts: int) -> Text:
-        """Return a text of about `tokens` tokens that states up to `facts` different keys."""
+        """Return a text of about `tokens` tokens, or longer if its facts are, that states up to
+        `facts` different keys, some of them several times."""
         planted = self._facts(facts)
         labels, evidence = self._topic()
         lines = [*(fact.line for fact in planted), *evidence, *self._injections()]
@@ -136,8 +144,10 @@ class Author:
                 return line
 
     def openings(self, count: int) -> list[str]:
-        """Return the texts that `count` chunks of one document begin with: the document's opening,
-        then ends of lines, each from a filler line near the one before or from a fact."""
+        """Return `count` texts, those that the chunks of one document begin with.
+
+        The first is an opening of a document, the others are ends of lines: of a filler line soon
+        after the one before, of a repetitive line, or of a fact."""
         rng, lines = self.random, _filler_lines()
         position, max_step = rng.randrange(len(lines)), rng.choice((1, 5, 50))
         openings = [self.opening()]
@@ -153,13 +163,17 @@ class Author:
         return openings
 
     def draw_hard(self, share: float) -> bool:
-        """Draw whether the next item is made harder: true with probability `share`. Always false,
-        without a draw, if the difficulty is 0."""
+        """Return whether the next item is to be made harder: true with the probability `share`,
+        whatever the difficulty, but always false, without a draw, if the difficulty is 0."""
         return self.difficulty > 0 and self.random.random() < share
 
     def key(self, similar_to: str = "") -> str:
-        """Return a key of one or two words. With the probability `difficulty` it shares a word with
-        the key `similar_to`, or consists of invented words."""
+        """Return a random key of one or two words.
+
+        If `similar_to`, another key, is not empty, the key shares a word with it with the
+        probability `difficulty`. Any other key consists of invented words with the probability
+        `difficulty`, and else of common ones.
+        """
         words = similar_to.split()
         if not words or self.random.random() >= self.difficulty:
             return self._invented() if self.draw_hard(self.difficulty) else self._words(1, 2)
@@ -169,7 +183,7 @@ class Author:
         return f"{word} {self._words(1, 1)}"
 
     def value(self, kind: str) -> str:
-        """Return a random value of a kind, one of KINDS, as it is written in a text."""
+        """Return a random value of `kind`, one of KINDS, as it is written in a text."""
         rng = self.random
         match kind:
             case "code":

@@ -28,21 +28,22 @@ from pipelines.tiny.stages import (
 )
 
 BATCH_TOKENS = 6144
-"""Maximum number of tokens of a batch, padding included (a single longer lesson still fits)."""
+"""Maximum number of tokens of a batch, padding included. A longer lesson is a batch by itself."""
 TEXT_SHARE = 0.1
-"""Share of the tokens of a lesson's text that are training targets, in addition to the answers."""
+"""Share of the tokens of a lesson's text that are training targets; those of answers all are."""
 IGNORED = -100
-"""Target of tokens that are not trained on."""
+"""The value in `Batch.targets` of tokens that are not trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Lessons as tensors, one row each: the text, then its questions with answers, then padding.
 
-    `ids`, `positions`, `targets`: [lessons, tokens]. A target is the next token id if it belongs to
-    an answer or to the sampled part of the text, else IGNORED. `attention_mask`: [lessons, 1,
-    tokens, tokens], true if the first token may attend to the second. `question_index`: [lessons,
-    tokens], the number of the question that a token belongs to, -1 in the text, -2 in the padding.
+    `ids`, `positions`, `targets` have the shape [lessons, tokens]. A target is the id of the next
+    token if that one belongs to an answer or to the sampled part of the text, else IGNORED.
+    `attention_mask` [lessons, 1, tokens, tokens] is true if the first token may attend to the
+    second. `question_index` [lessons, tokens] is the number of the question that a token belongs
+    to, from 0; -1 in the text, -2 in the padding.
     """
 
     ids: torch.Tensor
@@ -53,8 +54,11 @@ class Batch:
 
 
 def make_batch(lessons: Sequence[Lesson], end_id: int, rng: random.Random) -> Batch:
-    """Return the batch of these lessons. `end_id` is the token that ends every complete answer;
-    `rng` samples the tokens of the texts that are training targets."""
+    """Return one batch with all of these lessons, padded to the longest of them.
+
+    `end_id` is the id of the token that ends every complete answer. `rng` samples the tokens of the
+    texts that are training targets.
+    """
     rows = [_row(lesson, end_id, rng) for lesson in lessons]
     longest = max(len(ids) for ids, *_ in rows)
 
@@ -93,8 +97,11 @@ def _row(
 
 
 def make_lessons(stage: Stage, teacher: Teacher, rng: random.Random) -> list[Lesson]:
-    """Return the lessons of one step. `rng` draws one kind and one length for all of them, so that
-    the batch needs little padding."""
+    """Return the lessons of one step of `stage`: as many as fit BATCH_TOKENS, at least one.
+
+    `rng` draws one kind and one length of text for all of them, so that the batch needs little
+    padding. `teacher` generates the lessons; its difficulty should be that of `stage`.
+    """
     kind = rng.choices(list(stage.mixture), list(stage.mixture.values()))[0]
     length = int(stage.max_tokens * stage.min_share ** rng.random())
     makers: Mapping[str, Callable[[int], Lesson]] = {

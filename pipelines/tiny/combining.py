@@ -46,7 +46,10 @@ _SHORT_NOTES_SHARE, _SHORT_NOTES_TOKENS = 0.8, 500
 
 
 class CombiningTeacher:
-    """Makes lessons with one combining prompt each, about texts and values from `author`."""
+    """Generates lessons with one combining prompt each, about texts and values from `author`.
+
+    Draws at random with `author`'s seed; its difficulty makes the lessons harder.
+    """
 
     def __init__(self, builder: LessonBuilder, author: Author) -> None:
         self._builder = builder
@@ -56,7 +59,10 @@ class CombiningTeacher:
         self._random = author.random
 
     def combining(self, tokens: int) -> Lesson:
-        """Return a lesson with a combining prompt that has up to about `tokens` tokens of notes."""
+        """Return a lesson with one combining prompt about up to `tokens` tokens of notes, roughly.
+
+        The notes are the answers of chunks to a task of a random kind.
+        """
         makers = (self._summaries, self._evidence, self._tie, self._undecided, self._conflict)
         make = self._random.choices(makers, weights=(6, 2, 2, 1, 1))[0]
         while (lesson := make(tokens)) is None:

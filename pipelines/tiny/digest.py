@@ -64,7 +64,8 @@ _UNDECIDED_VALUES = (Label(CANNOT_TELL), Label(CANNOT_TELL))
 
 
 def prompts_digest(tokenizer: ChatTokenizer) -> str:
-    """Return 16 hex digits that change if any prompt, or the way its answer is decoded, changes."""
+    """Return 16 hex digits that change if any form of prompt, as token ids of `tokenizer`, or the
+    way its answer is decoded changes."""
     digest = hashlib.sha256()
     for ids, question in _prompts(tokenizer):
         decoding = (question.sampling.choices, question.sampling.schema) if question else ()

@@ -36,11 +36,11 @@ LENGTHS = (200, 400, 800, 1400, 3000, 10_000, 50_000, 200_000)
 """The default lengths of texts, in tokens."""
 # The lengths of `tiny`, whichever model is evaluated.
 SINGLE_PASS_TOKENS = TRAINED_LENGTHS.single_pass_tokens
-"""The maximum length, in tokens, of texts that are read in one pass."""
+"""The maximum length, in tokens, of texts that an evaluation reads in one pass."""
 LONG_DOCUMENTS = LongDocuments(
     single_pass_tokens=SINGLE_PASS_TOKENS, chunk_tokens=TRAINED_LENGTHS.chunk_tokens
 )
-"""The settings for long documents in an evaluation."""
+"""The settings for long documents in an evaluation, those of `tiny` for every model."""
 _MAX_SUMMARY_WORDS = 40
 # Fewer long documents than short ones are read (about this many tokens of each length), and more
 # questions are asked about each.
@@ -50,8 +50,12 @@ _QUESTIONS, _QUESTIONS_IF_CHUNKED = 3, 9
 
 @dataclass
 class Result:
-    """The scores at one length: of all documents, of those without prompt injections and control
-    strings ("plain"), and of those with them ("injected")."""
+    """The result of an evaluation at one length of texts.
+
+    `length` is the approximate length in tokens, `documents` the number of texts. `score` is the
+    score of all texts, `plain` that of the texts without prompt injections and control strings, and
+    `injected` that of the texts with them.
+    """
 
     length: int
     documents: int = 0
@@ -61,7 +65,10 @@ class Result:
 
 
 def main() -> int:
-    """Evaluate a model as the command line says, and print the table. Returns the exit code."""
+    """Evaluate the model that the command line names, and print the table of `format_table`.
+
+    Prints each row to standard error as soon as it is known. Returns the exit code, 0.
+    """
     options = _options()
     model = resolve(options.model)
     engine, tokenizer = start_engine(model)
@@ -96,8 +103,11 @@ def _options() -> argparse.Namespace:
 
 
 def start_engine(model: Model) -> tuple[VllmEngine, ChatTokenizer]:
-    """Start an engine on the CPU, and return it with the model's tokenizer. Its maximum length is
-    that of the model's short rope factors. The caller shuts it down."""
+    """Start an engine on the CPU, and return it with the model's tokenizer.
+
+    The engine's maximum length is that of the model's short rope factors. The caller must call the
+    engine's `shutdown`. Raises EngineError if the engine does not start.
+    """
     tokenizer = load_tokenizer(model.path)
     max_model_len = model.short_rope_len or model.max_model_len
     return VllmEngine(EngineConfig(model, max_model_len, gpu=False), tokenizer), tokenizer
@@ -111,8 +121,11 @@ async def evaluate(
     documents: int,
     seed: str,
 ) -> Result:
-    """Score a model on `documents` texts of about `length` tokens. Every second text contains a
-    prompt injection and a control string. The same seed gives the same texts."""
+    """Score `engine`, which runs `model`, on `documents` texts of about `length` tokens each.
+
+    Every second text contains a prompt injection and a control string. The same `seed` and `length`
+    give the same texts. The engine reads them concurrently.
+    """
     result = Result(length, documents)
 
     async def evaluate_document(number: int) -> None:
@@ -133,8 +146,12 @@ async def evaluate(
 
 
 def make_paper(author: Author, tokens: int) -> Paper:
-    """Return a text of about `tokens` tokens with tasks of all kinds: questions about facts that it
-    states, and one about a key that it most probably does not state."""
+    """Return an evaluation document: a text of about `tokens` tokens, with tasks of all kinds.
+
+    The ask tasks are about keys that the text states, and one about a key that it most probably
+    does not state. A text longer than SINGLE_PASS_TOKENS gets three times as many ask and extract
+    tasks.
+    """
     count = _QUESTIONS_IF_CHUNKED if tokens > SINGLE_PASS_TOKENS else _QUESTIONS
     text = author.text(tokens, 2 * count)
     rng = author.random
@@ -172,7 +189,11 @@ def _fields(author: Author, facts: Sequence[Fact]) -> dict[str, Any]:
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """Return a Markdown table: one row for each length, then all plain and all injected texts."""
+    """Return a Markdown table of the share of correct items in each of CATEGORIES.
+
+    It has one row for each of `results`, then one for all texts without and one for all texts with
+    prompt injections.
+    """
     head = f"| tokens | documents | {' | '.join(CATEGORIES)} |\n|{'---|' * (len(CATEGORIES) + 2)}"
     rows = [_row(result) for result in results]
     for name in ("plain", "injected"):
@@ -190,7 +211,8 @@ def _cells(score: Score) -> str:
 
 
 def format_share(score: Score, category: str) -> str:
-    """Return the share of correct items of a category with their total, such as `98.5% of 200`."""
+    """Return the share of correct items of `category`, one of CATEGORIES, and the number of all its
+    items, such as `98.5% of 200`. Without items it is `0.0% of 0`."""
     total = score[category, True] + score[category, False]
     return f"{score[category, True] / max(total, 1):.1%} of {total}"
 

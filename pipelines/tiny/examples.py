@@ -14,7 +14,8 @@ from pipelines.tasks.kinds import Question, repair_question, tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer
 
 MAX_PROMPT_TOKENS = 4096
-"""Limit of a combining prompt, and of answers that are never cut off."""
+"""The maximum length of a combining prompt in a lesson, in tokens. Also used as the `max_tokens` of
+questions whose answers are never to be cut off."""
 QUESTION_WORDINGS = (
     "What is the {}?",
     "What is the {}?",
@@ -22,15 +23,17 @@ QUESTION_WORDINGS = (
     "What does the text say about the {}?",
     "Who or what is the {}?",
 )
-"""The questions of ask tasks for a key, as often as they are drawn."""
+"""Formats of an ask task's question about a key. One that occurs twice is drawn twice as often."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingQuestion:
     """A question about the text of a lesson, and the expected answer.
 
-    `question_ids` include the end of the chat frame. `answer_ids` do not include the token that
-    ends an answer. `complete` is false if the answer was cut off at the question's `max_tokens`.
+    `kind` is the name under which the accuracy of such questions is reported. `question_ids` are
+    the rest of the prompt after a lesson's `prefix_ids`, up to where the answer begins.
+    `answer_ids` do not include the token that ends an answer. `complete` is false if the answer was
+    cut off at the question's `max_tokens`.
     """
 
     kind: str
@@ -41,32 +44,39 @@ class TrainingQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A training example. `prefix_ids` are the token ids that all its prompts begin with: the start
-    of the chat frame and a text. Each of the questions completes one prompt."""
+    """A training example: several prompts about the same text, with expected answers.
+
+    `prefix_ids` are the token ids that all the prompts begin with: the start of the chat frame and
+    the text. Each of `questions` completes one prompt.
+    """
 
     prefix_ids: tuple[int, ...]
     questions: tuple[TrainingQuestion, ...]
 
 
 class LessonBuilder:
-    """Builds lessons from texts, questions and expected answers with the model's tokenizer."""
+    """Builds lessons from texts, questions and expected answers, as token ids of `tokenizer`."""
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self.tokenizer = tokenizer
 
     def lesson(self, text_ids: Sequence[int], questions: Sequence[TrainingQuestion]) -> Lesson:
-        """Return a lesson about a text, given as token ids without the chat frame."""
+        """Return a lesson about a text, given as token ids without the start of the chat frame,
+        which is added."""
         return Lesson((*self.tokenizer.prefix_ids, *text_ids), tuple(questions))
 
     def text_lesson(self, text: str, questions: Sequence[TrainingQuestion]) -> Lesson:
-        """Return a lesson that shows a text without phifleet's instructions."""
+        """Return a lesson whose prompts begin with `text`, without phifleet's instructions."""
         return self.lesson(self.tokenizer.encode(text + "\n"), questions)
 
     def task_question(
         self, spec: TaskSpec, answer: str, *, part: bool, repaired: bool = False
     ) -> TrainingQuestion:
-        """Return the question of a task with its expected answer: about a chunk if `part`, else
-        about a whole document. With `repaired` it is asked again after an invalid answer."""
+        """Return the question of the task `spec` with its expected answer, the text `answer`.
+
+        With `part`, it is the question about a chunk, else the one about a whole document. With
+        `repaired`, it is the question that phifleet sends again after an invalid answer.
+        """
         task = tokenize_tasks([spec], self.tokenizer)[0]
         question = task.chunk_question if part else task.question
         if repaired:
@@ -74,8 +84,11 @@ class LessonBuilder:
         return self.question(f"{spec.kind}{' part' * part}", question, answer)
 
     def question(self, kind: str, question: Question, answer: str) -> TrainingQuestion:
-        """Return a question with its expected answer, cut off at the question's `max_tokens`.
-        `kind` is the name under which the accuracy of such questions is reported."""
+        """Return `question` with the expected answer `answer` as token ids.
+
+        Free text is cut off at the question's `max_tokens`. `kind` is the name under which the
+        accuracy of such questions is reported.
+        """
         encode = self.tokenizer.encode
         is_free_text = question.sampling.choices is None and question.sampling.schema is None
         # An answer decoded under a schema or from choices starts without the tokenizer's blank.

@@ -47,10 +47,11 @@ _MAX_UNSTATED_KEYS = 6
 
 
 class Teacher:
-    """Generates training examples for a model with this tokenizer.
+    """Generates training examples (lessons) for a model with this tokenizer, one by each call.
 
-    The same seed and the same calls give the same examples. `difficulty` is that of `Author`. The
-    argument of each method is the approximate length of the text in tokens.
+    The same seed and the same calls give the same lessons. `difficulty` is that of `Author`. Each
+    method makes one kind of lesson; its argument is the approximate length, in tokens, of the text
+    that the lesson shows.
     """
 
     def __init__(self, tokenizer: ChatTokenizer, seed: int | str, difficulty: float = 0.0) -> None:
@@ -62,8 +63,8 @@ class Teacher:
         self._combining = CombiningTeacher(self._builder, self._author)
 
     def bare(self, document_tokens: int) -> Lesson:
-        """Return a lesson of facts whose questions are the bare keys, answered with the values: no
-        wording of phifleet's prompts."""
+        """Return a lesson whose questions are only the keys of a text's facts, each answered with
+        its first value. Nothing has the wording of phifleet's prompts. Lists are left out."""
         text = self._author.text(document_tokens, self._random.randint(4, 8))
         questions = []
         for fact in text.facts:
@@ -75,7 +76,8 @@ class Teacher:
         return self._builder.text_lesson(text.text, questions)
 
     def quoting(self, document_tokens: int) -> Lesson:
-        """Return a lesson with short questions about keys, answered with value and quote."""
+        """Return a lesson whose questions are keys or short sentences about keys, answered with the
+        value and the quote as in ask tasks. Has no wording of phifleet's prompts."""
         text = self._author.text(document_tokens, self._random.randint(4, 8))
         questions = []
         for key in dict.fromkeys(fact.key for fact in text.facts):
@@ -88,8 +90,8 @@ class Teacher:
         return self._builder.text_lesson(text.text, questions)
 
     def asking(self, document_tokens: int) -> Lesson:
-        """Return a lesson with the full questions of ask tasks about a text that is shown without
-        phifleet's instructions."""
+        """Return a lesson whose questions have the complete wording of phifleet's ask tasks, where
+        those of `quoting` have none. The text is shown without phifleet's instructions."""
         text = self._author.text(document_tokens, self._random.randint(4, 8))
         keys = [*dict.fromkeys(fact.key for fact in text.facts)]
         if self._random.random() < 0.3:
@@ -98,7 +100,10 @@ class Teacher:
         return self._builder.text_lesson(text.text, questions)
 
     def labelling(self, document_tokens: int) -> Lesson:
-        """Return a lesson with several classify questions about a text a quarter as long."""
+        """Return a lesson with several classify questions, each with other labels, about a text.
+
+        The text has about a quarter of `document_tokens`, and no instructions of phifleet.
+        """
         text = self._author.text(document_tokens // 4, 1)
         right = rules.label(text.text, (*text.labels, rules.OTHER))
         questions = []
@@ -116,7 +121,8 @@ class Teacher:
         return self._builder.text_lesson(text.text, questions)
 
     def filling(self, document_tokens: int) -> Lesson:
-        """Return a lesson with JSON templates to fill in, without phifleet's instructions."""
+        """Return a lesson whose questions are the JSON templates of extract tasks, to be filled in
+        from a text. Text and questions have no instructions of phifleet."""
         text = self._author.text(document_tokens, self._random.randint(4, 8))
         questions = []
         for _ in range(_EXTRACT_QUESTIONS):
@@ -130,20 +136,25 @@ class Teacher:
         return self._builder.text_lesson(text.text, questions)
 
     def copying(self, tokens: int) -> Lesson:
-        """Return the easiest lesson: to repeat the text that is shown."""
+        """Return the easiest lesson: its one question asks to repeat the text that is shown, which
+        consists of lines of facts."""
         facts = self._author.text(tokens, max(2, tokens // 8)).facts
         text = "\n".join(fact.line for fact in facts)
         question = make_question("Copy this", Sampling(MAX_PROMPT_TOKENS), self._tokenizer)
         return self._builder.text_lesson(text, [self._builder.question("copying", question, text)])
 
     def whole(self, document_tokens: int) -> Lesson:
-        """Return a lesson with all kinds of tasks about a whole document."""
+        """Return a lesson with the prompts of tasks of all kinds about a whole document, as those
+        of a document that is read in one pass."""
         text = self._author.text(document_tokens, self._number_of_facts(document_tokens))
         prefix = self._prompts.document_prefix(self._tokenizer.encode(text.text))
         return self._task_lesson(text, prefix, text.text, part=False)
 
     def part(self, chunk_tokens: int) -> Lesson:
-        """Return a lesson with all kinds of tasks about one chunk of a longer document."""
+        """Return a lesson with the prompts of tasks of all kinds about one chunk of a document.
+
+        The chunk has at most about `chunk_tokens` tokens, the document two or three times as many.
+        """
         factor = self._random.choice((2, 3))
         facts = (
             _FEW_FACTS
@@ -157,8 +168,8 @@ class Teacher:
         return self._task_lesson(text, prefix, text.text[chunk.start : chunk.end], part=True)
 
     def combining(self, tokens: int) -> Lesson:
-        """Return a lesson with one combining prompt that has up to about `tokens` tokens of
-        notes."""
+        """Return a lesson with one combining prompt about up to `tokens` tokens of notes (answers
+        of chunks), roughly; see `CombiningTeacher`."""
         return self._combining.combining(tokens)
 
     def _task_lesson(self, text: Text, prefix: PromptPrefix, passage: str, *, part: bool) -> Lesson:

@@ -22,14 +22,18 @@ _UPDATE_RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Optimizer for two-dimensional parameters only. `lr` is the learning rate, `decay` the weight
-    decay, which is decoupled from the gradient."""
+    """Optimizer for the parameters `matrices`, which must all be two-dimensional.
+
+    `lr` is the learning rate, on the scale of AdamW's. `decay` is the weight decay: each step
+    subtracts `lr * decay` of a matrix from it, independently of its gradient.
+    """
 
     def __init__(self, matrices: Iterable[torch.nn.Parameter], lr: float, decay: float) -> None:
         super().__init__(matrices, {"lr": lr, "decay": decay})
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix once from its gradient."""
+        """Update every matrix once from its gradient, which must be set. `closure` is unused; torch
+        requires the argument."""
         for group in self.param_groups:
             for matrix in group["params"]:
                 buffer = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
@@ -41,8 +45,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Return an approximation of the orthogonal matrix nearest to `matrix`, of the same shape. Its
-    singular values are between about 0.5 and 1.5."""
+    """Return an approximation of the orthogonal matrix nearest to `matrix`, of the same shape.
+
+    The singular values of the result are between about 0.5 and 1.5, not exactly 1.
+    """
     tall = matrix.size(0) > matrix.size(1)
     wide: torch.Tensor = matrix.T if tall else matrix
     wide = wide / wide.norm().clamp(min=_MIN_NORM)

@@ -27,8 +27,11 @@ _INITIAL_DEVIATION = 0.02
 
 
 def new_model(directory: Path) -> Phi3ForCausalLM:
-    """Return a network with random weights for the tokenizer in `directory`, in training mode.
-    Writes its config.json there."""
+    """Return a network with random weights, in training mode, with tied PairedEmbeddings.
+
+    Its vocabulary is that of `tokenizer.json` in `directory`, where the network's `config.json` is
+    written. The weights are drawn with torch's global random generator.
+    """
     from tokenizers import Tokenizer
     from transformers import Phi3ForCausalLM
 
@@ -53,7 +56,7 @@ class PairedEmbeddings(torch.nn.Module):
 
     The row of a word after a blank is the row of the word plus one vector that all such words
     share. What is learned about a word thus holds with and without a blank before it. `ids` is the
-    vocabulary, `rows` the number of rows of the matrix.
+    vocabulary, token ids by token; `rows` is the number of rows of the matrix.
     """
 
     base: torch.Tensor
@@ -70,10 +73,12 @@ class PairedEmbeddings(torch.nn.Module):
         self._blank = ids[phi3.BLANK]
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the tied matrix [rows, hidden size] for the free parameters of the same shape."""
+        """Return the embedding matrix [rows, hidden size], computed from `rows`, the matrix of the
+        trained parameters, which has the same shape."""
         return rows[self.base] + self.after_blank * rows[self._blank]
 
 
 def embedding_modules(model: Phi3ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Return the input embeddings and the output projection of `model`."""
+    """Return the two modules of `model` whose weight has a row for each token: the input embeddings
+    and the output projection, in this order."""
     return model.model.embed_tokens, model.lm_head

@@ -20,7 +20,7 @@ from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX
 TOPIC = "topic"
 """The key of the line that states the topic of a text."""
 OTHER = "other"
-"""The label that is right if no other one is."""
+"""The label that is right if no other label is and CANNOT_TELL is not allowed."""
 _THEMES = {
     "weather": "rain cloud storm sunny windy fog snow thunder",
     "music": "violin melody chorus piano singer drum concert opera",
@@ -30,7 +30,7 @@ _THEMES = {
 THEMES: Mapping[str, Sequence[str]] = {name: words.split() for name, words in _THEMES.items()}
 """The words of each theme. A theme is a topic that a text need not state."""
 THEME_WORDS = 3
-"""Number of words of a theme that make it the topic of a text."""
+"""The minimum number of words of a theme that make it the topic of a text."""
 # The separators of notes in a combining prompt. The answer copies them, so that it consists of the
 # same tokens as the notes, and ends where the text after the notes differs from the separator.
 _NOTE, _END_OF_NOTE = "- ", " \n\n"
@@ -42,17 +42,18 @@ _THEME_OF = {word: theme for theme, words in THEMES.items() for word in words}
 
 
 def stated(text: str, key: str) -> list[str]:
-    """Return the values that `text` states for `key`, in the order of their lines."""
+    """Return the values that `text` states for `key` in lines `key: value`, in the order of the
+    lines; empty if there are none."""
     return re.findall(rf"^{re.escape(key)}: (.+)$", text, re.MULTILINE)
 
 
 def line(key: str, value: str) -> str:
-    """Return the line that states a fact in a text."""
+    """Return the line that states in a text that `key` has the value `value`."""
     return f"{key}: {value}"
 
 
 def listed(values: Sequence[str]) -> str:
-    """Return several values as the value of one line: joined by semicolons."""
+    """Return a list of values as the value of one line: joined by semicolons."""
     return _BETWEEN_VALUES.join(values)
 
 
@@ -67,29 +68,36 @@ def key_of(field: str) -> str:
 
 
 def notes(text: str) -> list[str]:
-    """Split the notes of a combining prompt, and return each without its list marker."""
+    """Return the single notes in `text`, the notes of a combining prompt, without their list
+    markers."""
     return text.strip().removeprefix(_NOTE).split(_BETWEEN_NOTES)
 
 
 def reply(text: str, key: str) -> str:
-    """Return the expected answer to an ask task about `key`: the value and, in a second line, the
-    quote; or the text for "not stated"."""
+    """Return the expected answer to an ask task about `key`: the first value that `text` states
+    and, in a second line, its quote; or NOT_STATED if the text states none."""
     evidence = [(value, line(key, value)) for value in stated(text, key)]
     return combined_reply(key, evidence) if evidence else NOT_STATED
 
 
 def combined_reply(key: str, notes: Sequence[tuple[str, str]]) -> str:
-    """Return the expected answer from the evidence of several chunks. `notes` are pairs of an
-    answer and its quote. The first note whose quote is a line of `key` counts, or the first note if
-    there is none."""
+    """Return the expected answer to an ask task about `key`, combined from answers of chunks.
+
+    `notes` are pairs of a chunk's answer and its quote, at least one. The result is the first note
+    whose quote is a line `key: value`, or the first note if there is none, in the form of `reply`.
+    """
     about_key = (note for note in notes if stated(note[1], key))
     value, quote = next(about_key, notes[0])
     return f"{value}\n{QUOTE_PREFIX} {quote}"
 
 
 def label(text: str, labels: Sequence[str]) -> str:
-    """Return the expected label, one of `labels`: the one that the text states, or else the theme
-    with most words, or else the label for "cannot tell" or "other", or the first one."""
+    """Return the expected label of `text`, one of `labels`.
+
+    It is the first label that a line `topic: label` states; else the theme with the most words in
+    the text, if at least THEME_WORDS; else CANNOT_TELL, OTHER or the first of `labels`: the first
+    of these three that is allowed.
+    """
     for value in stated(text, TOPIC):
         if value in labels:
             return value
@@ -101,7 +109,8 @@ def label(text: str, labels: Sequence[str]) -> str:
 
 
 def summary(text: str) -> str:
-    """Return the expected summary: the first sentence of the first line that is not blank."""
+    """Return the expected summary of `text`: the first sentence of its first line that is not
+    blank, or an empty string if all lines are."""
     lines = (line.strip() for line in text.splitlines())
     return _SENTENCE_END.split(next((line for line in lines if line), ""))[0]
 
@@ -113,8 +122,12 @@ def combined_summary(summaries: Sequence[str]) -> str:
 
 
 def form(text: str, fields: Mapping[str, Any]) -> str:
-    """Return the expected JSON answer of an extract task on `text`. `fields` maps names to kinds in
-    the job file's shorthand: single values and lists of strings."""
+    """Return the expected answer to an extract task about `text`, as JSON with values and quotes.
+
+    `fields` maps names to kinds in the job file's shorthand, such as "date", or ["string"] for a
+    list. A value that is not stated, or not of its kind, is null, and a list that is not stated is
+    empty; the quote is then null.
+    """
     values: dict[str, Any] = {}
     quotes: dict[str, str | None] = {}
     for name, kind in fields.items():
@@ -130,8 +143,11 @@ def form(text: str, fields: Mapping[str, Any]) -> str:
 
 
 def typed(value: str, kind: str) -> Any:
-    """Return a value of a text as the JSON value of a field of `kind`, or None if it does not have
-    that kind."""
+    """Return `value`, as written in a text, as the JSON value of a field of `kind`.
+
+    A "boolean" is True for "yes" and False for "no", a "number" or "integer" a number; None if the
+    value cannot be read as such. A value of any other kind is returned as it is.
+    """
     if kind == "boolean":
         return {"yes": True, "no": False}.get(value)
     if kind in ("number", "integer"):

@@ -42,7 +42,7 @@ QUESTION_PREFIX = "What is the "
 """The start of the question of every ask task; the key and a question mark follow."""
 
 Score = Counter[tuple[str, bool]]
-"""The numbers of correct (True) and wrong (False) items in each category."""
+"""The number of items by their category, one of CATEGORIES, and whether they are correct."""
 
 Spans = Sequence[tuple[int, int]]
 """Start and end, in characters, of the parts of a text that are sent to the engine."""
@@ -50,15 +50,17 @@ Spans = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Paper:
-    """An evaluation document: a text, and the tasks to run on it."""
+    """An evaluation document: a text, and `specs`, the tasks to run on it."""
 
     text: Text
     specs: tuple[TaskSpec, ...]
 
 
 async def score_answers(paper: Paper, tasks: TaskSet, engine: Engine) -> Score:
-    """Run the tasks of an evaluation document on the engine, and return the score of its answers.
-    `tasks` are the prepared `paper.specs`."""
+    """Run the tasks of an evaluation document on `engine`, and return the score of the answers.
+
+    `tasks` are `paper.specs`, prepared for the engine's model. A task that failed counts as wrong.
+    """
     document = Document("d", paper.text.text)
     result = await answer_document(document, tasks, engine)
     spans = list(_read_spans(paper.text.text, tasks))

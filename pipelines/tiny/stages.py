@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 COPYING, BARE, QUOTING, ASKING = "copying", "bare", "quoting", "asking"
 LABELLING, FILLING = "labelling", "filling"
 WHOLE, PART, COMBINING = "whole", "part", "combining"
+"""The kinds of lessons, each the name of the method of `Teacher` that makes it."""
 WARM_UP_STEPS = 150
 """Steps in which the learning rate rises, at the start and after every restart."""
 _FINAL_RATE = 0.02
@@ -80,8 +81,11 @@ STAGES = (
 
 
 def learning_rate(stages: Sequence[Stage], step: int) -> float:
-    """Return the learning rate of a step as a share of the maximum. It rises linearly at the start,
-    and after every restart, and then falls along a cosine until the next restart or the end."""
+    """Return the learning rate of the step `step`, counted from 0, as a share of the maximum.
+
+    The rate rises linearly for WARM_UP_STEPS steps at the start, and after every restart, and then
+    falls along a cosine until the next restart or the end. `stages` are all stages of the training.
+    """
     cycle_start, peak, end = 0, 1.0, 0
     for stage in stages:
         if stage.peak_rate is not None and end > 0:

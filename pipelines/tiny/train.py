@@ -21,7 +21,7 @@ from pipelines.tiny.stages import STAGES
 from pipelines.tiny.training import CHECKPOINT, Training
 
 SEED = 1
-"""The default seed of a training."""
+"""The default seed of a training, for weights and lessons."""
 # Words that decide a label are one token each.
 _SINGLE_TOKEN_WORDS = (
     *rules.THEMES,
@@ -31,7 +31,8 @@ _SINGLE_TOKEN_WORDS = (
 
 
 def main() -> None:
-    """Train a model as the command line says, and write it to the output directory."""
+    """Train a model with the seed and stages of the command line, and write it to the directory
+    `--output`. Resumes from the checkpoint in the directory, if there is one."""
     options = _options()
     torch.manual_seed(options.seed)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,8 @@ def _options() -> argparse.Namespace:
         type=int,
         nargs="+",
         metavar="STEPS",
-        help=f"number of steps of each of the {len(STAGES)} stages, for experiments",
+        help=f"number of steps of each of the {len(STAGES)} stages, as {len(STAGES)} numbers "
+        "(for experiments)",
     )
     options = parser.parse_args()
     steps = options.stages or [stage.steps for stage in STAGES]

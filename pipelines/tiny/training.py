@@ -37,16 +37,20 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.pt"
 """The name of the checkpoint in the output directory of a training that has not finished."""
 INNER_RATE, OUTER_RATE = 4e-3, 2e-3
-"""Maximum learning rates: of the matrices of the layers, and of all other weights."""
+"""Maximum learning rates: that of the matrices of the layers, and that of all other weights."""
 TEXT_WEIGHT = 0.1
-"""Weight of the loss on the texts of lessons, if that on the answers has weight 1."""
+"""The weight of the loss on the texts of lessons; the loss on the answers has the weight 1."""
 _CHECKPOINT_SECONDS = 300
 _LOG_STEPS, _CHECK_STEPS = 50, 500
 _CHECK_BATCHES = 12
 
 
 class Training:
-    """One training run: resumes from the checkpoint in `directory`, if there is one."""
+    """One training of a model with `tokenizer`, from random weights through all of `stages`.
+
+    `directory` must contain the tokenizer's files. The checkpoint, and at the end the model, are
+    written there. `seed` decides the lessons.
+    """
 
     def __init__(
         self, tokenizer: ChatTokenizer, directory: Path, seed: int, stages: Sequence[Stage]
@@ -71,9 +75,12 @@ class Training:
         self._seconds = 0.0
 
     def run(self, until: int | None = None) -> None:
-        """Train up to step `until` (by default the last one) and write a checkpoint. After the last
-        step, write the model instead. Raises ValueError if the checkpoint in the directory belongs
-        to another training."""
+        """Resume from the checkpoint in the directory, if there is one, and train on.
+
+        Stops after `until` steps in all (None: after the last step) and writes a checkpoint. After
+        the last step, writes the model instead and deletes the checkpoint. Raises ValueError if the
+        checkpoint belongs to a training with another seed, other stages or other prompts.
+        """
         self._load()
         saved_at = started_at = time.monotonic()
         seconds_before = self._seconds
@@ -123,8 +130,10 @@ class Training:
         self._checkpoint.unlink()
 
     def check(self, stage: Stage, batches: int) -> dict[str, tuple[int, int]]:
-        """Evaluate on `batches` batches of lessons like those of `stage` that are never trained on.
-        Return the number of fully correct answers and of all answers by kind of question.
+        """Evaluate the model on lessons like those of `stage` that are never trained on.
+
+        `batches` is the number of batches of such lessons. Returns, by kind of question, the number
+        of fully correct answers and that of all answers.
 
         An answer counts as correct if each of its tokens is the most probable one, which is exactly
         when greedy decoding generates it.
@@ -172,7 +181,7 @@ class Training:
         return float(answer_loss.detach())
 
     def hidden(self, batch: Batch) -> torch.Tensor:
-        """Return the last hidden states of a batch: [lessons, tokens, hidden size]."""
+        """Return the last layer's hidden states of a batch: [lessons, tokens, hidden size]."""
         states = self.model.model(
             batch.ids,
             attention_mask=batch.attention_mask,

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
-"""A connection: its type, path, method and headers."""
+"""One connection as ASGI describes it: its type and, of a request, path, method and headers."""
 Event = MutableMapping[str, Any]
 """One ASGI message, such as `http.request` or `http.response.start`."""
 Receive = Callable[[], Awaitable[Event]]
-"""Returns the server's next message."""
+"""Waits for the server's next message and returns it."""
 Send = Callable[[Event], Awaitable[None]]
 """Sends a message to the server."""
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -24,7 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def replay(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that gives `body` in one message, and then the messages of `receive`.
 
-    An application can so read a body that was already received, and still learns of a disconnect.
+    With it, an application can read a body that was received before it was called, and is still
+    notified when the client disconnects.
     """
     replayed = False
 
@@ -41,7 +42,10 @@ def replay(body: bytes, receive: Receive) -> Receive:
 async def respond(
     send: Send, status: int, body: Mapping[str, Any], headers: Mapping[str, str] = {}
 ) -> None:
-    """Send a whole response: a status, `body` as JSON, and headers besides its type and length."""
+    """Send a complete response with the HTTP status `status` and `body` as JSON.
+
+    `headers` are sent in addition to content-type and content-length.
+    """
     data = json.dumps(body).encode()
     fields = {"content-type": "application/json", "content-length": str(len(data)), **headers}
     pairs = [(name.encode(), value.encode()) for name, value in fields.items()]

@@ -19,7 +19,7 @@ _RETRY_AFTER_SECONDS = 5
 
 
 class BodyBudget:
-    """The bytes of request bodies that a process holds, all requests together.
+    """Counts the bytes of request bodies that a process holds, summed over all requests.
 
     `held_bytes` is their number now; `limit_bytes` is the maximum.
     """
@@ -39,14 +39,17 @@ class BodyBudget:
 
 
 class BodyShare:
-    """The bytes that one body takes of a `BodyBudget`. Made by `BodyBudget.share`."""
+    """The bytes that one body takes of a `BodyBudget`: `held_bytes`. Made by `BodyBudget.share`."""
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self.held_bytes = 0
 
     def add(self, count: int) -> None:
-        """Take `count` more bytes. Raises BodyBufferFull if they exceed the budget's limit."""
+        """Count `count` more bytes of the body, until the share is released.
+
+        Raises BodyBufferFull if the bytes of all shares together then exceed the budget's limit.
+        """
         self.held_bytes += count
         self._budget.held_bytes += count
         if self._budget.held_bytes > self._budget.limit_bytes:
@@ -58,9 +61,9 @@ class BodyShare:
 
 
 class BodyReader:
-    """Reads bodies of at most `max_bytes` in at most `timeout_seconds` each.
+    """Reads request bodies; one body has at most `max_bytes` and arrives within `timeout_seconds`.
 
-    All bodies that are being read or used count in `budget`.
+    All bodies that are being read or used are counted in `budget`.
     """
 
     def __init__(self, max_bytes: int, timeout_seconds: float, budget: BodyBudget) -> None:
@@ -95,7 +98,8 @@ class BodyReader:
         except TimeoutError:
             raise BodyTimeout(
                 f"The request body did not arrive within {self._timeout_seconds:g} s "
-                f"({len(body)} bytes received). Send it faster, or send less text."
+                f"({len(body)} bytes received), the limit of this endpoint (limits.body_seconds). "
+                "Send it faster, or send less text."
             ) from None
         return bytes(body)
 
@@ -103,7 +107,10 @@ class BodyReader:
         """Append the next message's bytes to `body`; return whether more messages follow."""
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BodyIncomplete(f"The connection closed after {len(body)} bytes of the body.")
+            raise BodyIncomplete(
+                f"The connection closed after {len(body)} bytes of the body. Send the request "
+                "again, with the whole body."
+            )
         data = message.get("body", b"")
         body += data
         if len(body) > self._max_bytes:

@@ -16,7 +16,7 @@ from serve.access.asgi import App, Event, Receive, Scope, Send, replay, respond
 from serve.access.body import BodyBudget, BodyReader
 from serve.access.keys import ApiKey, Keyring
 from serve.access.quota import Quota
-from serve.errors import ApiError, BodyTooLarge, InvalidApiKey, QuotaExceeded
+from serve.errors import INTERNAL_ERROR, ApiError, BodyTooLarge, InvalidApiKey, QuotaExceeded
 from serve.spec import ServeLimits
 from serve.wire import error_json
 
@@ -26,22 +26,22 @@ PUBLIC_PATHS = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
 _BODIES_HELD = 32
 # Recorded for a client that disconnected before the response began, as web servers log it.
 _CLIENT_CLOSED_REQUEST = 499
-_INTERNAL_ERROR = "Internal error. The log of the endpoint has the details."
 _LOGGER = logging.getLogger("ray.serve")
 
 
 class Record(Protocol):
-    """Receives the path, the HTTP status and the duration in seconds of every finished request."""
+    """Is called once with each finished request: its path, HTTP status, and duration in seconds."""
 
     def __call__(self, path: str, code: int, seconds: float) -> None: ...
 
 
 class AccessMiddleware:
-    """Passes requests with a valid key and free quota to `app`, with the whole body.
+    """ASGI middleware: passes a request to `app` if it has a valid key whose quota is not used up.
 
-    `app` finds the request's `ApiKey` in `scope["state"]["key"]`; requests to `PUBLIC_PATHS` and
-    `OPTIONS` requests have none. Other requests get an error response. `record` is called with
-    every request when it ends.
+    `app` finds the `ApiKey` in `scope["state"]["key"]`. A POST is passed on once its whole body has
+    arrived. Requests to `PUBLIC_PATHS` and `OPTIONS` requests need no key, count in no quota, and
+    must not have a body. All other requests get an error response, and WebSockets are closed.
+    `record` is called once for each request or WebSocket, when it ends.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class AccessMiddleware:
         self._record = record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection, as ASGI defines it."""
+        """Handle one request, WebSocket or `lifespan` connection, as ASGI defines it.
+
+        `lifespan` messages, of the server's start and end, are passed to `app` unchanged.
+        """
         if scope["type"] == "http":
             await self._handle_http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -85,9 +88,11 @@ class AccessMiddleware:
             raise
         except Exception:
             # the log names the path alone: texts and keys of requests are private
-            _LOGGER.exception("a request to %r failed", scope["path"])
+            _LOGGER.exception(
+                "unexpected error in a request to %r; please report this traceback", scope["path"]
+            )
             if not started:
-                body = error_json(_INTERNAL_ERROR, "server_error")
+                body = error_json(INTERNAL_ERROR, "server_error")
                 await respond(send_and_note, 500, body)
         finally:
             self._record(scope["path"], status, time.monotonic() - began)
@@ -126,7 +131,9 @@ class AccessMiddleware:
         key = self._keyring.owner(sent)
         if key is None:
             problem = "Incorrect API key provided." if value else "You sent no API key."
-            raise InvalidApiKey(f"{problem} Send it in the header `Authorization: Bearer KEY`.")
+            raise InvalidApiKey(
+                f"{problem} Send a valid key in the header `Authorization: Bearer KEY`."
+            )
         return key
 
     def _count(self, key: ApiKey) -> None:
@@ -142,4 +149,8 @@ def _check_no_body(headers: Mapping[str, str]) -> None:
     Ray Serve would receive and hold the whole body before the application runs.
     """
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise BodyTooLarge("A request to this path must not have a body. Send it without one.")
+        paths = ", ".join(sorted(PUBLIC_PATHS))
+        raise BodyTooLarge(
+            f"OPTIONS requests and requests to {paths} must not have a body. Send the request "
+            "without one."
+        )

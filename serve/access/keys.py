@@ -40,7 +40,7 @@ Digest = Annotated[
 class ApiKey(Section):
     """One entry of the file of keys: a name, the SHA-256 of the key, and its quota.
 
-    `requests_per_minute` and `tokens_per_minute` are unlimited if they are None.
+    `tokens_per_minute` counts prompt and answer tokens together. A quota that is None is unlimited.
     """
 
     name: NonEmptyStr
@@ -62,7 +62,10 @@ class KeyList(Section):
     keys: Annotated[tuple[ApiKey, ...], Field(strict=False), BeforeValidator(_empty_if_null)]
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the path of each name that an earlier key has: quotas are counted by name."""
+        """Yield the path of each name that an earlier key has, with what it must be.
+
+        Quotas are counted by name, so two keys cannot share one.
+        """
         names = [key.name for key in self.keys]
         for at, name in enumerate(names):
             if name in names[:at]:
@@ -80,9 +83,9 @@ def key_digest(key: str) -> str:
 
 
 def key_line(name: str, key: str) -> str:
-    """Return the line of the file of keys that admits `key` under `name`.
+    """Return the line to add to the file of keys, so that `key` is valid under the name `name`.
 
-    Raises SpecError if `name` is not a valid name.
+    The line has the key's SHA-256, not the key. Raises SpecError if `name` is blank.
     """
     data = {"name": name, "sha256": key_digest(key)}
     checked(ApiKey, data, data, None)
@@ -92,11 +95,22 @@ def key_line(name: str, key: str) -> str:
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
-    """Read a file of keys. Raises SpecError with the path of the file and of the wrong key."""
+    """Read a file of keys and return its entries.
+
+    Raises SpecError with the file's path if the file cannot be read or parsed, and with the path of
+    each wrong YAML key if an entry is invalid. No message contains a hash.
+    """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"keys.file: cannot read {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"keys.file: cannot read {path}: not valid UTF-8 ({error.reason} at byte "
+            f"{error.start}); save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise SpecError(
+            f"keys.file: cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
     data = parse_yaml(text, str(path))
     try:
         return checked(KeyList, data, _redacted(data), None).keys
@@ -128,9 +142,10 @@ def _redacted(data: object) -> object:
 class Keyring:
     """The keys that are valid now: fixed ones, and those of a file that is read when it changes.
 
-    If the file becomes unreadable or invalid, the keys that were read last stay valid, and
-    `complain` is called with a message, once for each problem. `clock` returns seconds. Raises
-    SpecError if the file cannot be read at the start.
+    `owner` looks for a change of the file at most once a second. If the file has become unreadable
+    or invalid, the keys that were read last stay valid, and `complain` is called with a message,
+    once for each problem. `clock` returns seconds. The constructor raises SpecError if the file is
+    unreadable or invalid. Without `keys` and `file`, no key is valid.
     """
 
     def __init__(
@@ -150,9 +165,9 @@ class Keyring:
         self._file_keys = read_keys(file) if file else ()
 
     def owner(self, key: str | None) -> ApiKey | None:
-        """Return the entry of a key that a client sent, or None if it is not valid.
+        """Return the entry of `key`, which a client sent; None if `key` is None or not valid.
 
-        Compares with all entries in constant time, so that the duration tells nothing of them.
+        Compares with all entries in constant time, so that the duration reveals nothing about them.
         """
         self._read_if_changed()
         digest = key_digest(key or "")

@@ -15,10 +15,10 @@ _MINUTE = 60.0
 
 @dataclass
 class Bucket:
-    """A token bucket: `level` rises by `per_minute` each minute, up to `per_minute`.
+    """A token bucket for one quota: `level`, what may still be spent, in requests or in tokens.
 
-    `level` may be negative: the quota is overdrawn. `at` is the clock's time in seconds at which
-    `level` was computed.
+    `level` rises evenly by `per_minute` each minute, to at most `per_minute`. A negative `level`
+    means that the quota is overdrawn. `at` is the time in seconds at which `level` was computed.
     """
 
     per_minute: float
@@ -26,20 +26,24 @@ class Bucket:
     at: float
 
     def fill(self, now: float) -> None:
-        """Raise the level by what has accrued until `now`."""
+        """Update `level` and `at` to the time `now`, in seconds of the clock that gave `at`."""
         self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / _MINUTE)
         self.at = now
 
     def seconds_until(self, level: float) -> float:
-        """Return the seconds until the level reaches `level`, 0.0 if it already has."""
+        """Return the seconds, counted from `at`, until the bucket's level reaches `level`.
+
+        0.0 if it already has. `level` must be at most `per_minute`.
+        """
         return max(0.0, (level - self.level) * _MINUTE / self.per_minute)
 
 
 class Quota:
-    """The quotas of all names in this process.
+    """The quotas of all keys in this process, by the key's name.
 
-    `share` is the fraction of every quota that this process grants, where several processes
-    answer requests: each of them counts only its own. `clock` returns seconds.
+    `share` is the fraction of every quota that this process grants. If several processes answer
+    requests, each counts only its own, and their shares add up to 1. A share of a quota is never
+    less than 1 per minute. `clock` returns seconds.
     """
 
     def __init__(self, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,10 +52,11 @@ class Quota:
         self._buckets: dict[tuple[str, str], Bucket] = {}
 
     def enter(self, name: str, requests: int | None, tokens: int | None) -> int | None:
-        """Count one request of `name`, if its quota allows it.
+        """Count one request of the key `name`, if its quotas allow it.
 
-        `requests` and `tokens` are the name's quotas per minute, None if unlimited. Returns None
-        if the request was counted. Otherwise counts nothing and returns the seconds to wait.
+        `requests` and `tokens` are the key's quotas per minute, None if unlimited. Returns None if
+        the request is allowed and was counted. Otherwise counts nothing, and returns the whole
+        seconds to wait, at least 1. Charges no tokens: `spend` does.
         """
         waits = [self._wait(name, "requests", requests), self.debt_seconds(name, tokens)]
         longest = max((wait for wait in waits if wait is not None), default=None)
@@ -60,10 +65,11 @@ class Quota:
         return longest
 
     def debt_seconds(self, name: str, tokens: int | None) -> int | None:
-        """Return the seconds until `name` may send requests, or None if it may now.
+        """Return the whole seconds until the token quota of `name` allows requests, at least 1.
 
-        A request can overdraw the quota of `tokens` per minute, because its number of tokens is
-        known only at its end. New requests then wait until the bucket has filled up again.
+        None if it allows them now. `tokens` is the quota per minute, None if unlimited. A request
+        can overdraw the quota, because its number of tokens is known only at its end; the next
+        request is then allowed once at least one token has accrued again.
         """
         return self._wait(name, "tokens", tokens)
 
@@ -75,7 +81,8 @@ class Quota:
     def spend(self, name: str, per_minute: int | None, tokens: int) -> None:
         """Charge `tokens` to the token quota of `name`; a negative number is a refund.
 
-        Does nothing if `per_minute`, the quota, is None.
+        The quota may be overdrawn by this. `per_minute` is the quota; if it is None (unlimited),
+        nothing is charged.
         """
         if per_minute is None:
             return

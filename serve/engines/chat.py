@@ -25,7 +25,7 @@ class ChatTemplate:
     """The chat template of a model, which turns a conversation into token ids."""
 
     def __init__(self, path: Path, tokenizer: ChatTokenizer) -> None:
-        """Load the template from the model's directory. `tokenizer` tokenizes the messages."""
+        """Load the template from the model's directory `path`; `tokenizer` is the same model's."""
         from transformers import AutoTokenizer
 
         self._template_tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
@@ -35,8 +35,9 @@ class ChatTemplate:
         """Return the token ids of a conversation, up to where the assistant's answer begins.
 
         `messages` have `role` and `content`, as in OpenAI's API. Raises RequestRejected if the
-        template rejects them or if a content is not text. It may also raise it if the prompt has
-        more than `max_tokens` tokens; a prompt that is much longer is not tokenized completely.
+        template rejects the messages, if a content is not text, or if a message is far longer than
+        `max_tokens` tokens allow, before it is tokenized. A prompt that is only a little longer is
+        returned: the caller checks its length.
         """
         texts = [message_text(message) for message in messages]
         marked = [
@@ -50,14 +51,15 @@ class ChatTemplate:
         except Exception as error:
             # the template is code of the model, and raises errors of any type
             raise RequestRejected(
-                f"messages: the model's chat template rejects them: {error}"
+                f"messages: the model's chat template rejects them: {error}. Send roles that it "
+                "supports, in an order that it accepts, such as user and assistant in turn"
             ) from error
         pieces = _MARKER_PATTERN.split(str(rendered))
         order = [int(number) for number in pieces[1::2]]
         if sorted(order) != list(range(len(messages))):
             raise RequestRejected(
-                "messages: the model's chat template leaves out or repeats a message; use only "
-                "roles that it supports"
+                "messages: the model's chat template leaves out or repeats a message; send only "
+                "roles that it supports, such as user and assistant"
             )
         ids = self._control_ids(pieces[0])
         for number, piece in zip(order, pieces[2::2], strict=True):
@@ -66,10 +68,15 @@ class ChatTemplate:
         return ids
 
     def text_ids(self, text: str, max_tokens: int) -> list[int]:
-        """Return the token ids of a text without control tokens. Raises RequestRejected if there
-        are far more than `max_tokens`, before all of a very long text is tokenized."""
+        """Return the token ids of a text; control tokens in it are encoded as plain text.
+
+        Raises RequestRejected if there are certainly more than `max_tokens`, before all of a very
+        long text is tokenized. A text that is only a little longer may be returned.
+        """
         if max_tokens < 0 or self.tokenizer.is_longer(text, max_tokens):
-            raise RequestRejected("The prompt is longer than this model's maximum context length.")
+            raise RequestRejected(
+                "The prompt is longer than this model's maximum context length. Please shorten it."
+            )
         return self.tokenizer.encode(text)
 
     def _control_ids(self, piece: str) -> list[int]:
@@ -82,24 +89,27 @@ class ChatTemplate:
 def message_text(message: Mapping[str, Any]) -> str:
     """Return the text of a message of OpenAI's API: its content, or the joined texts of its parts.
 
-    Raises RequestRejected if it has parts of another type, such as images.
+    Raises RequestRejected if it has no content, or parts of another type, such as images.
     """
     content = message.get("content")
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
     if not parts or any(part.get("type") != "text" for part in parts):
-        raise RequestRejected("messages: content must be text, or a list of parts of type text")
+        raise RequestRejected(
+            "messages: a content is neither text nor a list of parts of type text; send text only"
+        )
     return "".join(str(part.get("text", "")) for part in parts)
 
 
 def prompt_ids_of(
     kind: str, body: Mapping[str, Any], template: ChatTemplate, max_tokens: int
 ) -> list[list[int]]:
-    """Return the token ids of each prompt of a request: one of a chat, one or more of a text.
+    """Return the token ids of each prompt of a request: one for a chat, one or more for a text.
 
-    `kind` is CHAT or TEXT, `body` is OpenAI's request. Prompts that are token ids already are
-    returned as they are. Raises RequestRejected as `ChatTemplate.prompt_ids` and `text_ids`.
+    `kind` is CHAT or TEXT, `body` is OpenAI's request. A prompt that is a list of token ids is
+    returned unchanged, whatever its length. Raises RequestRejected as `ChatTemplate.prompt_ids` and
+    `text_ids`, for which `max_tokens` is the limit of one prompt.
     """
     if kind == CHAT:
         return [template.prompt_ids(body["messages"], max_tokens)]
@@ -110,9 +120,9 @@ def prompt_ids_of(
 
 
 def prompts_in(prompt: Any) -> Sequence[Any]:
-    """Return the prompts in the key `prompt` of a text completion, as a list.
+    """Return the prompts of a text completion, of which `prompt` is the key's value, as a list.
 
-    `prompt` is a text, a list of token ids, or a list of either.
+    `prompt` is one prompt or a list of prompts. Each prompt is a text or a list of token ids.
     """
     is_list_of_prompts = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
     return prompt if is_list_of_prompts else [prompt]

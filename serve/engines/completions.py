@@ -30,10 +30,10 @@ PromptIds = Sequence[Sequence[int]]
 
 
 class Completions:
-    """Answers chat and text completions with one engine."""
+    """Answers OpenAI's chat and text completions with one engine, whole or as a stream."""
 
     def __init__(self, engine: VllmEngine, name: str) -> None:
-        """Set vLLM's OpenAI handlers up for `engine`. `name` is the model's name in answers."""
+        """Create vLLM's OpenAI handlers for `engine`. `name` is the model's name in answers."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -82,9 +82,10 @@ class Completions:
         self._error_response = self._chat.create_error_response
 
     async def answer(self, kind: str, body: Body, ids: PromptIds) -> dict[str, Any]:
-        """Return the complete answer to `ids`, the prompts of `body`; `kind` is CHAT or TEXT.
+        """Return the complete answer to the request `body`, as OpenAI's JSON object.
 
-        Raises EngineRejected if vLLM returns an error, EngineDied if the engine died.
+        `kind` is CHAT or TEXT; `ids` are the token ids of the request's prompts, one for a chat.
+        Raises EngineRejected if vLLM returns an error, EngineDied if the engine died or hung.
         """
         async with self._engine.under_watchdog():
             response = await self._create(kind, body, ids)
@@ -92,10 +93,10 @@ class Completions:
         return answer
 
     async def events(self, kind: str, body: Body, ids: PromptIds) -> AsyncIterator[str | Usage]:
-        """Yield the answer as server-sent events, and its token counts when they are known.
+        """Yield the answer as server-sent events, and its token counts as a `Usage` near the end.
 
-        The event with the token counts is yielded only if the client asked for it. Raises
-        EngineRejected if vLLM returns an error, EngineDied if the engine died.
+        The arguments and errors are those of `answer`. The event with the token counts is yielded
+        only if `stream_options.include_usage` of the request asks for it, the `Usage` always.
         """
         include_usage = (body.get("stream_options") or {}).get("include_usage")
         body = {**body, "stream_options": {"include_usage": True}}
@@ -132,12 +133,17 @@ class Completions:
             return EngineDied(f"the engine died: {body['error']['message']}")
         code = int(body["error"]["code"])
         if code >= _SERVER_ERROR:
-            _LOGGER.error("a completion failed: %s", body["error"]["type"])
+            # not the message, which may quote the request
+            _LOGGER.error(
+                "a completion failed in vLLM: HTTP %d, %s; the client received the message",
+                code, body["error"]["type"],
+            )  # fmt: skip
         return EngineRejected(code, body)
 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
-    """Return the token counts in the field `usage` of an OpenAI answer."""
+    """Return the token counts in the field `usage` of an OpenAI answer; counts without a value are
+    0."""
     details = usage.get("prompt_tokens_details") or {}
     cached = details.get("cached_tokens") or 0
     return Usage(usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
@@ -156,5 +162,5 @@ def _prompt(ids: Sequence[int]) -> Any:
     from vllm.inputs import tokens_input
 
     if not ids:
-        raise ValueError("the prompt is empty")
+        raise ValueError("the prompt is empty; send a prompt of at least one token")
     return tokens_input(list(ids))

@@ -28,7 +28,7 @@ class LoadLimiter:
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`limit` is in prompt tokens; `clock` returns seconds."""
+        """Start with no outstanding tokens. `limit`: prompt tokens; `clock` returns seconds."""
         self.limit = limit
         self.outstanding = 0
         self._clock = clock
@@ -37,8 +37,10 @@ class LoadLimiter:
 
     @contextmanager
     def hold(self, tokens: int) -> Iterator[None]:
-        """Count a request with `tokens` prompt tokens as outstanding during the block. Raises
-        Overloaded if the limit is reached."""
+        """Count a request with `tokens` prompt tokens as outstanding during the block.
+
+        Raises Overloaded, with the seconds after which to retry, if the limit is reached already.
+        """
         counted = min(tokens, max(1, self.limit // 2))
         if self.full:
             raise Overloaded(self._retry_after(counted))
@@ -55,11 +57,15 @@ class LoadLimiter:
 
     @property
     def full(self) -> bool:
-        """True if the limit is reached, so that further requests are rejected."""
+        """True if the outstanding prompt tokens have reached the limit: `hold` would reject any
+        further request."""
         return self.outstanding >= self.limit
 
     def drain_rate(self) -> float | None:
-        """Return the tokens finished per second in the last 30 s, None if there were none."""
+        """Return the prompt tokens finished per second, or None if none were.
+
+        Measured over the last 30 s, or since the engine was last idle if that is less.
+        """
         since = self._forget()
         seconds = self._clock() - since
         done = sum(tokens for _, tokens in self._done)

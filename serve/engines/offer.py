@@ -60,16 +60,16 @@ class _TaskKey:
 class PreparedEndpoint:
     """A serve file with its model, tokenizer and chat template.
 
-    It checks requests, tokenizes their prompts, and chooses their pool. The front and the engine
-    replicas have one each.
+    It checks requests, tokenizes their prompts, and chooses their pool. Each front and each engine
+    replica makes its own from the same `spec`.
     """
 
     def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
-        """Resolve the model, which may download it, and load its tokenizer.
+        """Resolve the model, and load its tokenizer and chat template.
 
-        Only with `weights` are the model's weights made available; an engine needs them. Raises
-        SpecError if a task of the serve file is invalid for this model, ModelError if the model
-        cannot be found.
+        A model of a hub is downloaded if needed: without `weights` only its small files, with
+        `weights` everything that an engine needs. Raises SpecError if a task of the serve file is
+        invalid for this model, ModelError if the model cannot be found.
         """
         self.spec = spec
         self.model: Model = resolve(spec.model.name, spec.model.revision, weights=weights)
@@ -85,18 +85,18 @@ class PreparedEndpoint:
 
     @property
     def pinned(self) -> ServeSpec:
-        """The serve file with the model's current revision, so that an engine that starts later
+        """The serve file with the model's resolved revision, so that an engine that starts later
         loads the same weights."""
         model = self.spec.model.model_copy(update={"revision": self.model.revision})
         return self.spec.model_copy(update={"model": model})
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The names of the pools in the serve file."""
+        """The names of the configured pools: SHORT, and LONG if the serve file has it."""
         return tuple(self.spec.pools.by_name)
 
     def engine_config(self, pool: str, *, gpu: bool) -> EngineConfig:
-        """Return the configuration of the vLLM engine of a pool, on GPUs or on the CPU."""
+        """Return the configuration of an engine of the pool `pool`, on GPUs or on the CPU."""
         spec = self.spec
         return EngineConfig(
             model=self.model,
@@ -110,8 +110,7 @@ class PreparedEndpoint:
         )
 
     def longest(self, pool: str) -> int:
-        """Return the context length of a pool's engine: the maximum of prompt and answer together,
-        in tokens."""
+        """Return the maximum length of a prompt with its answer in the pool `pool`, in tokens."""
         maximum = self.model.max_model_len
         short = min(maximum, self.model.short_rope_len or maximum)
         if pool == SHORT:
@@ -141,7 +140,7 @@ class PreparedEndpoint:
         for task in definitions:
             # a form or schema is one level below its task
             if fault := self._schema_fault(task, 1):
-                raise SpecError(f"tasks: a form or schema {fault}")
+                raise SpecError(f"tasks: got a form or schema {fault}")
         data = {"tasks": definitions}
         defined = iter(checked(_InlineTasks, data, data, None).tasks)
         specs = tuple(
@@ -156,37 +155,39 @@ class PreparedEndpoint:
         return specs
 
     def _schema_fault(self, value: Any, level: int) -> str | None:
-        """Return why a schema cannot be used for decoding, or None if it can.
+        """Return what is wrong with a schema and what to do, or None if an engine can use it.
 
         The schema is `level` levels inside of `value`. The engine would take minutes to compile a
         grammar of some thousand properties.
         """
-        shape = NestingShape.of(value)
-        if shape.depth > self.spec.limits.schema_depth + level:
-            return f"nested deeper than {self.spec.limits.schema_depth} levels"
-        if shape.parts > _MAX_PARTS:
-            return f"of more than {_MAX_PARTS} parts (keys and list items)"
+        size = JsonSize.of(value)
+        if size.depth > self.spec.limits.schema_depth + level:
+            limit = self.spec.limits.schema_depth
+            return f"nested deeper than {limit} levels (limits.schema_depth); send a flatter one"
+        if size.parts > _MAX_PARTS:
+            return f"of more than {_MAX_PARTS} parts (keys and list items); send a smaller one"
         if not _is_utf8(value):
-            return "with a lone surrogate, which cannot be encoded as UTF-8"
+            return "with a lone surrogate, which cannot be encoded as UTF-8; remove the character"
         return None
 
     def decodable(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the schema of a `response_format` in the form in which an engine decodes by it.
+        """Check the schema of a `response_format`, and return it as an engine can decode by it.
 
-        Raises RequestRejected with the path of the wrong key if the schema is nested too deeply,
-        too large, refers to anything outside of itself, or has patterns that are too large.
+        Raises RequestRejected with the path of the wrong key if the schema is nested too deeply or
+        too large, refers to anything but itself, or has patterns too large or not supported.
         """
         key_path = "response_format.json_schema.schema"
         if fault := self._schema_fault(schema, 0):
-            raise RequestRejected(f"{key_path}: a schema {fault}")
+            raise RequestRejected(f"{key_path}: got a schema {fault}")
         try:
             bare = self_contained(schema, key_path)
         except SpecError as error:
             raise RequestRejected(error.message) from error
-        if positions(bare) > _MAX_POSITIONS:
+        if (total := positions(bare)) > _MAX_POSITIONS:
             raise RequestRejected(
-                f"{key_path}: its patterns have more than {_MAX_POSITIONS} positions, repetitions "
-                f"counted; use * or + in place of a large {{m,n}}, or fewer patterns"
+                f"{key_path}: the patterns of the schema have {total} characters and classes, each "
+                f"counted as often as it is repeated; at most {_MAX_POSITIONS} are allowed. Use * "
+                "or + in place of a large {m,n}, or fewer patterns"
             )
         return bare
 
@@ -194,7 +195,8 @@ class PreparedEndpoint:
         if name not in self.tasks_by_name:
             known = ", ".join(self.tasks_by_name) or "none"
             raise SpecError(
-                f"tasks: no task is called {name[:80]!r}; tasks of this endpoint: {known}"
+                f"tasks: no task is called {name[:80]!r}; name a task of this endpoint ({known}), "
+                "or send a task's definition"
             )
         return self.tasks_by_name[name]
 
@@ -207,10 +209,11 @@ class PreparedEndpoint:
         return prompt_ids_of(kind, body, self._chat_template, self._longest)
 
     def tasks(self, specs: tuple[TaskSpec, ...]) -> TaskSet:
-        """Return the tasks prepared for this model: tokenized, with their schemas and limits.
+        """Return the tasks `specs` prepared for this model: tokenized, with schemas and limits.
 
-        Small task lists are cached, because most requests have the same. Raises SpecError if a task
-        does not fit a prompt, or if its answer can be longer than `limits.output_tokens`.
+        `specs` is a result of the method `specs`. Small task lists are cached, because most
+        requests have the same. Raises SpecError if a task does not fit a prompt, or if its answer
+        can be longer than `limits.output_tokens`.
         """
         key = _TaskKey(tuple(spec.model_dump_json() for spec in specs), specs)
         small = sum(map(len, key.definitions)) <= _CACHED_CHARACTERS
@@ -232,15 +235,15 @@ class PreparedEndpoint:
                 raise SpecError(
                     f"tasks.{task.spec.name}: its answer can have "
                     f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed "
-                    "(limits.output_tokens)"
+                    "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields"
                 )
         return tasks
 
     def pool_of_document(self, text: str, tasks: TaskSet) -> str:
-        """Return the pool that answers `tasks` about a document, the same as in a job.
+        """Return the name of the pool whose engines answer `tasks` about the document `text`.
 
-        This takes about as long as tokenizing the text.
-        """
+        It is chosen as in a batch job; SHORT if the serve file has no pool LONG. Takes about as
+        long as tokenizing the text."""
         reading = tasks.reading
         if LONG not in self.pools:
             return SHORT
@@ -249,9 +252,11 @@ class PreparedEndpoint:
         return LONG if bool(reading.long_pool(longest)[0]) else SHORT
 
     def pool_of_prompt(self, tokens: int, max_answer_tokens: int | None) -> str:
-        """Return the pool for a prompt of `tokens` tokens and an answer of at most
-        `max_answer_tokens`, None if the request sets no maximum. Raises RequestRejected if no pool
-        has a context that is long enough."""
+        """Return the name of the pool, SHORT or LONG, for a prompt of `tokens` tokens.
+
+        `max_answer_tokens` is the maximum length of its answer, None if the request sets none; 256
+        are then assumed. Raises RequestRejected if no pool has a context that is long enough.
+        """
         answer_tokens = max_answer_tokens or 1
         if tokens + answer_tokens > self._longest:
             raise RequestRejected(
@@ -273,15 +278,16 @@ def _is_utf8(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class NestingShape:
-    """The size of a JSON value: the levels of its objects and lists, and the number of values."""
+class JsonSize:
+    """The size of a JSON value: `depth`, the levels of its objects and lists (0 for a text or a
+    number), and `parts`, the number of values at all levels, itself included."""
 
     depth: int
     parts: int
 
     @classmethod
-    def of(cls, value: Any) -> NestingShape:
-        """Return the shape of `value`. Uses no recursion, so that its depth needs no limit."""
+    def of(cls, value: Any) -> JsonSize:
+        """Return the size of `value`. Uses no recursion, so that it works at any depth."""
         depth, parts, level = 0, 1, [value]
         while level := [item for item in level if isinstance(item, dict | list | tuple)]:
             depth += 1

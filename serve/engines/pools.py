@@ -24,16 +24,16 @@ class EnginePool(Protocol):
     """Engines of one kind, any of which can answer a request."""
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        """Return the whole answer to a request, as the JSON object of the HTTP response.
+        """Return the complete answer to `work`, as the JSON object of the HTTP response.
 
-        Raises Overloaded, EngineRejected, ReplicasDied.
+        Raises Overloaded if the chosen engine is at its load limit, EngineRejected if the engine
+        answers with an error, and ReplicasDied if the replicas that received `work` died.
         """
 
     def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        """Stream the answer to a request as server-sent events.
+        """Yield the answer to `work` as batches of server-sent events.
 
-        Raises Overloaded, EngineRejected, ReplicasDied before the first events; EngineRejected,
-        ReplicasDied after them.
+        Raises the errors of `answer`: all before the first batch, but not Overloaded after it.
         """
 
 
@@ -48,7 +48,7 @@ class RayServePool:
         self._stream = handle.options(method_name="stream", stream=True)
 
     async def answer(self, work: ReplicaRequest) -> dict[str, Any]:
-        """Return the whole answer to a request; see `EnginePool.answer`."""
+        """Return the complete answer to `work`; see `EnginePool.answer`."""
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 reply = await _result(self._answer.remote(work))
@@ -60,10 +60,10 @@ class RayServePool:
         raise ReplicasDied()
 
     async def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
-        """Stream the answer to a request; see `EnginePool.stream`.
+        """Yield the answer to `work` in batches; see `EnginePool.stream`.
 
-        If a replica dies before it sent a part of the answer, the request is sent to another one,
-        and the events that precede the answer are not repeated.
+        If a replica dies before it has sent any part of the answer, the request is sent to another
+        one, once, and the events that precede the answer are not repeated.
         """
         begun = has_answer = False
         for attempt in range(1, _MAX_ATTEMPTS + 1):
@@ -130,6 +130,6 @@ def _log_death(work: ReplicaRequest, error: Exception, attempt: int) -> None:
     kind = type(error).__name__
     # the id may be the client's: `repr` escapes line breaks in it
     _LOGGER.warning(
-        "request %r: a replica died (%s) in attempt %d of %d",
+        "request %r: a replica died (%s) in attempt %d of %d; see the replica's log for the cause",
         work.request_id, kind, attempt, _MAX_ATTEMPTS,
     )  # fmt: skip

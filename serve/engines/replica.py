@@ -39,15 +39,16 @@ from serve.wire import answers_json, chunk_event, error_json, usage_json
 DOCUMENT = "document"
 """The kind of a request for a document; completions have the kinds CHAT and TEXT."""
 OK, REFUSED, OVERLOADED = "ok", "refused", "overloaded"
-"""The tags of a `ReplicaReply`."""
+"""The tags of a `ReplicaReply`: answered, answered with an error, and rejected for its load."""
 ReplicaReply = tuple[str, Any]
 """A tag and its content: OK with an answer or an `EventBatch`, REFUSED with an HTTP status and an
 error body, OVERLOADED with the seconds after which to retry."""
 
 FULLNESS = "fullness"
-"""The key of the autoscaling metric: outstanding prompt tokens divided by an engine's capacity."""
+"""The key of the autoscaling metric, an engine's outstanding prompt tokens divided by its capacity
+(see `record_autoscaling_stats`)."""
 FULL = "full"
-"""The key of the routing metric: True if the replica rejects further requests."""
+"""The key of the routing metric, which is True if the replica rejects further requests."""
 # An estimate, to count a document's tokens without tokenizing it.
 _BYTES_PER_TOKEN = 4
 _LOGGER = logging.getLogger("ray.serve")
@@ -57,8 +58,9 @@ _LOGGER = logging.getLogger("ray.serve")
 class ReplicaRequest:
     """A checked request to a replica.
 
-    With the kind DOCUMENT it has `text` and `specs`, the tasks; otherwise `prompt_ids` and `body`,
-    OpenAI's request.
+    `kind` is DOCUMENT, CHAT or TEXT. With DOCUMENT the request has `text` and `specs`, the tasks to
+    answer about it. Otherwise it has `body`, OpenAI's request, and `prompt_ids`, the token ids of
+    each of its prompts. `request_id` is returned as the answer's id of a document.
     """
 
     kind: str
@@ -70,7 +72,8 @@ class ReplicaRequest:
 
     @property
     def prompt_tokens(self) -> int:
-        """The number of prompt tokens; of a document an estimate from its bytes."""
+        """The number of prompt tokens, at least 1: summed over the prompts of a completion; for a
+        document an estimate, a quarter of the text's bytes, whatever its tasks."""
         if self.kind == DOCUMENT:
             return max(1, len(self.text.encode()) // _BYTES_PER_TOKEN)
         return max(1, sum(map(len, self.prompt_ids)))
@@ -91,11 +94,11 @@ class EventBatch:
 
 
 class EngineReplica:
-    """The class of a pool's deployment: an engine, its load limit and its metrics."""
+    """One replica of a pool's deployment on Ray Serve: an engine with load limit and metrics."""
 
     async def __init__(self, spec: ServeSpec, pool: str, gpu: bool) -> None:  # type: ignore[misc]
-        """Start the engine of `pool`, on a GPU or on the CPU, and send it its first requests. Ray
-        Serve awaits this method. Raises SpecError, ModelError, EngineError."""
+        """Start an engine of the pool `pool`, on GPUs or on the CPU, and send it two requests to
+        warm it up. Ray Serve awaits this method. Raises SpecError, ModelError, EngineError."""
         self._prepared = PreparedEndpoint(spec, weights=True)
         config = self._prepared.engine_config(pool, gpu=gpu)
         self._engine, self._completions = self.start(config)
@@ -103,16 +106,18 @@ class EngineReplica:
             max(1, int(self._engine.kv_cache_tokens * spec.limits.outstanding_share))
         )
         self._streams = 0
-        self._metrics = self.measure({"app": spec.name, "pool": pool})
+        self._metrics = self.create_metrics({"app": spec.name, "pool": pool})
         await self._warm_up()
 
     def start(self, config: EngineConfig) -> tuple[VllmEngine, Completions]:
-        """Start the engine, and return it with OpenAI's completions. Raises EngineError."""
+        """Start the engine, and return it with OpenAI's completions on it. Called once, when the
+        replica starts; a test overrides it. Raises EngineError if it does not start."""
         engine = VllmEngine(config, self._prepared.tokenizer, ray_metrics=True)
         return engine, Completions(engine, self._prepared.spec.model.name)
 
-    def measure(self, tags: dict[str, str]) -> EngineMetrics:
-        """Return the replica's metrics, with `tags` as labels. Tests override it."""
+    def create_metrics(self, tags: dict[str, str]) -> EngineMetrics:
+        """Create the metrics in which the replica records its requests, with `tags` as labels.
+        Called once, when the replica starts; a test overrides it."""
         return EngineMetrics(tags)
 
     async def _warm_up(self) -> None:
@@ -125,8 +130,10 @@ class EngineReplica:
         await self._engine.generate(ids, Sampling(1, schema=schema))
 
     async def answer(self, work: ReplicaRequest) -> ReplicaReply:
-        """Return the complete answer to a request, or the reason why there is none. Called by the
-        front, through Ray Serve."""
+        """Return the complete answer to a request as (OK, JSON object of the response).
+
+        If there is no answer, returns a REFUSED or OVERLOADED reply instead. If the engine dies,
+        this process ends. Called by the front, through Ray Serve."""
         try:
             with self._held(work), _ending_with_the_engine():
                 return OK, await self._answer(work)
@@ -136,8 +143,10 @@ class EngineReplica:
             return REFUSED, (error.status, error.body)
 
     async def stream(self, work: ReplicaRequest) -> AsyncIterator[ReplicaReply]:
-        """Yield the answer to a request in batches of server-sent events, or the reason why there
-        is none. Called by the front, through Ray Serve."""
+        """Yield the answer to a request in batches of server-sent events, as (OK, EventBatch).
+
+        If the answer fails, the last reply is REFUSED or OVERLOADED. If the engine dies, this
+        process ends. Called by the front, through Ray Serve."""
         self._streams += 1
         used: list[Usage] = []
         try:
@@ -234,19 +243,20 @@ class EngineReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the fullness for the autoscaler: the outstanding prompt tokens divided by the KV
-        cache's capacity, so 2 means that they would fill two engines. Called by Ray Serve."""
+        cache's capacity, or by the load limit if that is less. 2 means that they would fill two
+        engines. Called by Ray Serve."""
         capacity = min(self._load.limit, self._engine.kv_cache_tokens)
         return {FULLNESS: self._load.outstanding / capacity}
 
     def record_routing_stats(self) -> dict[str, bool]:
-        """Return whether the replica rejects further requests, for the router. Called by Ray
-        Serve."""
+        """Return {FULL: whether the replica rejects further requests}, for the router. Called by
+        Ray Serve."""
         return {FULL: self._load.full}
 
     async def check_health(self) -> None:
         """Raise RuntimeError if the engine is dead, so that Ray Serve replaces the replica."""
         if self._engine.dead:
-            raise RuntimeError("the engine is dead")
+            raise RuntimeError("the engine is dead; Ray Serve replaces this replica")
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
@@ -263,7 +273,9 @@ def _ending_with_the_engine() -> Iterator[None]:
     try:
         yield
     except* EngineDied as errors:
-        _LOGGER.error("this replica ends: %s", flatten_errors(errors)[0])
+        _LOGGER.error(
+            "this replica ends, and Ray Serve starts another one: %s", flatten_errors(errors)[0]
+        )
         os._exit(1)
 
 

@@ -15,7 +15,7 @@ from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, R
 from serve.engines.replica import FULL
 
 ROUTING_STATS_PERIOD_SECONDS = 1.0
-"""The interval at which replicas report whether they are full."""
+"""The interval, in seconds, at which replicas report whether they are full."""
 
 
 class CapacityRouter(FIFOMixin, RequestRouter):

@@ -7,15 +7,17 @@ from typing import Any
 from serve.engines.replica import FULLNESS
 
 TARGET_FULLNESS = 0.7
-"""The targeted fullness of an engine (see `replica.FULLNESS`); above it, another is started."""
+"""The targeted mean fullness of a pool's engines (see `replica.FULLNESS`); above it, another engine
+is started."""
 
 
 def scale_by_tokens(context: Any) -> tuple[float, dict[str, Any]]:
-    """Return the number of engines that a pool needs, and an empty state for the next call.
+    """Return the number of engines that a pool needs, not rounded, and an empty state.
 
-    An autoscaling policy as Ray Serve calls it, with the deployment's metrics as `context`. Keeps
-    the current number while no replica has reported its fullness. Ray Serve applies the minimum,
-    the maximum and the delays, and starts the first replica of an idle pool for a request.
+    An autoscaling policy as Ray Serve calls it, with the deployment's metrics as `context`. The
+    number is the sum of the running engines' fullness divided by TARGET_FULLNESS, or the current
+    target if no running engine has reported its fullness. Ray Serve applies the minimum, the
+    maximum and the delays, and starts the first replica of an idle pool for a request.
     """
     reported = context.aggregated_metrics.get(FULLNESS, {})
     running = {

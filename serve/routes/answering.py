@@ -32,17 +32,19 @@ from serve.events import event
 from serve.routes.feedback import FeedbackWriter
 
 FirstToken = Callable[[float], None]
-"""Is called with the seconds from a request to the first token of its stream."""
+"""Is called once for each streamed completion, with the seconds from its request to its first
+token."""
 _LOGGER = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
 class EndpointContext:
-    """Everything that the routes need, made once for each process.
+    """Everything that the routes need, made once for each front process.
 
-    `pools` are the engines by name. `record` is called with every finished request. `feedback` is
-    None if feedback is not stored. `ready` returns the reason why the endpoint is not ready, or
-    None if it is. `started` is the time of the start in seconds since 1970.
+    `pools` are the pools of engines by name (SHORT, LONG). `record` is called with every finished
+    request, `first_token` at the first token of every streamed completion. `feedback` is None if
+    feedback is not stored. `ready` returns the reason why the endpoint is not ready, or None if it
+    is; without `ready` it always is. `started` is the time of the start in seconds since 1970.
     """
 
     prepared: PreparedEndpoint
@@ -57,17 +59,20 @@ class EndpointContext:
 
     @property
     def request_seconds(self) -> float:
-        """Return `limits.request_seconds`, the maximum duration of a request."""
+        """The maximum duration of a request: `limits.request_seconds` of the serve file."""
         return self.prepared.spec.limits.request_seconds
 
     def deadline(self) -> float:
-        """Return the deadline of a request that begins now, in the event loop's time."""
+        """Return the deadline of a request that begins now, in the event loop's time (seconds)."""
         return asyncio.get_running_loop().time() + self.request_seconds
 
 
 @asynccontextmanager
 async def within_deadline(endpoint: EndpointContext, deadline: float) -> AsyncIterator[None]:
-    """Cancel the block at the deadline, and raise DeadlineExceeded then."""
+    """Run the block until `deadline`, in seconds of the event loop's clock.
+
+    If it still runs then, cancels it and raises DeadlineExceeded.
+    """
     try:
         async with asyncio.timeout_at(deadline):
             yield
@@ -78,10 +83,11 @@ async def within_deadline(endpoint: EndpointContext, deadline: float) -> AsyncIt
 async def answer_whole(
     endpoint: EndpointContext, key: ApiKey, pool: str, work: ReplicaRequest, deadline: float
 ) -> Response:
-    """Answer a request with one JSON object.
+    """Answer the request `work` with one JSON object.
 
-    `pool` is the name of the pool that answers; `deadline` is in the event loop's time. Charges
-    the tokens to `key`. Raises QuotaExceeded, DeadlineExceeded, and the errors of the pool.
+    `pool` is the name of the pool that answers, `deadline` in seconds of the event loop's clock.
+    Charges the prompt and answer tokens to the quota of `key`. Raises QuotaExceeded,
+    DeadlineExceeded, and the errors of `EnginePool.answer`.
     """
     charge = _TokenCharge(endpoint.quota, key, work)
     async with within_deadline(endpoint, deadline):
@@ -99,8 +105,8 @@ async def answer_stream(
 ) -> Response:
     """Answer a request with server-sent events, as the engine makes them.
 
-    Arguments and errors are those of `answer_whole`. An error before the first event is raised;
-    a later one becomes the event `error`, the last of the stream.
+    Takes the arguments of `answer_whole` and raises its errors, but only before the first event.
+    A later error is sent as the event `error`, the last of the stream.
     """
     began = time.monotonic()
     charge = _TokenCharge(endpoint.quota, key, work)
@@ -130,7 +136,11 @@ async def answer_stream(
                 charge.set_total(0)
             yield event("error", error.body)
         except Exception:
-            _LOGGER.exception("a stream of kind %s failed after its first event", work.kind)
+            _LOGGER.exception(
+                "unexpected error in a stream of kind %s after its first event; please report this "
+                "traceback",
+                work.kind,
+            )
             yield event("error", InternalError().body)
 
     return StreamingResponse(events(), media_type="text/event-stream")

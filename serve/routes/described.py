@@ -24,7 +24,7 @@ _DESCRIPTIONS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": wire.Error, "description": text} for status, text in _DESCRIPTIONS.items()
 }
-"""The error responses of every route, as FastAPI's `responses`."""
+"""The error responses that every route can have, by HTTP status, as FastAPI's `responses`."""
 # OpenAPI 3.1 describes a stream by the schema of one event
 _EVENT = {
     "type": "object",
@@ -32,14 +32,15 @@ _EVENT = {
     "required": ["data"],
 }
 STREAM = {"text/event-stream": {"schema": _EVENT}}
-"""The content of a response that is a stream of server-sent events."""
+"""The `content` of a response in OpenAPI that is a stream of server-sent events."""
 
 
 def described(app: FastAPI, task_names: Sequence[str]) -> Callable[[], dict[str, Any]]:
-    """Return a function that makes, and then keeps, the OpenAPI document of `app`.
+    """Return a function that returns the OpenAPI document of `app`, to be set as `app.openapi`.
 
-    Adds the bearer key, the schema of a task's definition, and `task_names`, the tasks of the
-    serve file that a request can name.
+    The document is made at the first call. In addition to what FastAPI derives from the routes, it
+    has the bearer key, the schema of a task's definition, and `task_names`: the names of the serve
+    file's tasks, which a request can use.
     """
     openapi_of_routes = app.openapi
 

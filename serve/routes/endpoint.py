@@ -41,8 +41,8 @@ _MAX_QUOTED_CHARACTERS = 200
 def make_app(endpoint: EndpointContext) -> App:
     """Return the endpoint's ASGI application, with the access middleware in front of its routes.
 
-    Other origins may send requests from browsers if `http.cors_origins` of the serve file names
-    them.
+    Web pages of other origins may send requests from browsers if `http.cors_origins` of the serve
+    file names their origin.
     """
     app = FastAPI(
         title="phifleet",
@@ -149,7 +149,8 @@ def _add_feedback_route(app: FastAPI, endpoint: EndpointContext) -> None:
     async def feedback(body: wire.FeedbackRequest, request: Request) -> wire.FeedbackKept:
         if endpoint.feedback is None:
             raise FeedbackDisabled(
-                "This endpoint does not store feedback: its serve file has no feedback.path."
+                "This endpoint does not store feedback: its serve file has no feedback.path. Ask "
+                "the endpoint's operator to set it."
             )
         _check_characters("text", len(body.text or ""), endpoint.prepared)
         try:
@@ -160,7 +161,7 @@ def _add_feedback_route(app: FastAPI, endpoint: EndpointContext) -> None:
         except TimeoutError:
             raise FeedbackNotStored(
                 f"The feedback was not stored within {endpoint.request_seconds:g} s. It may still "
-                "be stored; sending it again may store it twice."
+                "be stored later. Send it again if storing it twice does no harm."
             ) from None
         return wire.FeedbackKept(id=feedback_id)
 
@@ -232,7 +233,7 @@ def _max_tokens_per_answer(
         several = f" for each of {answers} answers" * (answers > 1)
         raise RequestRejected(
             f"max_tokens: got {body.max_answer_tokens or 1}{several}, must be at most "
-            f"{limit} tokens for all answers together"
+            f"{limit} tokens for all answers together (limits.output_tokens)"
         )
     return limit // answers
 
@@ -242,7 +243,7 @@ def _check_model(model: str, prepared: PreparedEndpoint) -> None:
     if model != prepared.spec.model.name:
         raise ModelNotFound(
             f"The model {model[:_MAX_QUOTED_CHARACTERS]!r} does not exist. This endpoint serves "
-            f"{prepared.spec.model.name!r}."
+            f"{prepared.spec.model.name!r}; send this name."
         )
 
 
@@ -251,7 +252,8 @@ def _check_characters(key: str, characters: int, prepared: PreparedEndpoint) -> 
     limit = prepared.spec.limits.text_characters
     if characters > limit:
         raise TextTooLarge(
-            f"{key}: {characters} characters, must be at most {limit} (limits.text_characters)"
+            f"{key}: got {characters} characters, must be at most {limit} "
+            "(limits.text_characters). Send a shorter text."
         )
 
 

@@ -30,7 +30,8 @@ _MAX_MESSAGE_CHARACTERS, _MAX_PARAM_CHARACTERS = 1000, 200
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Register a handler for each exception that a route of `app` can raise."""
+    """Register handlers on `app`, so that every exception of a route becomes an error response in
+    OpenAI's shape. An exception without a class of its own becomes an InternalError."""
 
     @app.exception_handler(ApiError)
     async def on_api_error(_: Request, error: ApiError) -> Response:
@@ -79,7 +80,9 @@ def _invalid(error: RequestValidationError) -> ApiError:
     errors = [item for item in all_errors if item["loc"][0] == "body"] or all_errors
     first = errors[0]
     if first["type"] == "json_invalid":
-        return InvalidJson(f"The body is not valid JSON: {first['ctx']['error']}.")
+        return InvalidJson(
+            f"The body is not valid JSON: {first['ctx']['error']}. Send one JSON object."
+        )
     path = [str(part) for part in first["loc"][1:]]
     message = str(first["msg"])
     if first["type"] == "extra_forbidden":
@@ -91,7 +94,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
         )
     if len({item["loc"][1:2] for item in errors}) < len(errors) and len(path) > 1:
         # of a union pydantic reports one error for each member, and names the member in the path
-        path, message = path[:1], "matches none of the types that it may have"
+        path, message = path[:1], "is of none of the types listed in /openapi.json"
     key = ".".join(path)
     text = f"{key}: {message}" if key else message
     param = key[:_MAX_PARAM_CHARACTERS] or None

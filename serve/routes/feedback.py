@@ -36,10 +36,10 @@ _Pending = dict[asyncio.Future[None], pa.Table]
 
 
 def feedback_storage(path: str) -> Storage:
-    """Return the storage of `feedback.path`, after opening its store once.
+    """Return the storage at `path`, the value of `feedback.path`, after connecting to it once.
 
-    Raises OutputError if the store cannot be written or its client is not installed, and
-    StorageError if its server returns an error. Both name the key `feedback.path`.
+    Raises OutputError if the kind of store cannot be written or its client is not installed, and
+    StorageError if the store's server returns an error. Both messages name `feedback.path`.
     """
     storage = Storage(path, key="feedback.path")
     storage.connect()
@@ -47,7 +47,7 @@ def feedback_storage(path: str) -> Storage:
 
 
 class FeedbackWriter:
-    """Writes feedback into the directory, or the prefix of a bucket, of `storage`."""
+    """Writes feedback as Parquet files into `storage`, a directory or the prefix of a bucket."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -55,10 +55,10 @@ class FeedbackWriter:
         self._writing: asyncio.Task[None] | None = None
 
     async def write(self, feedback: FeedbackRequest, key: str) -> str:
-        """Store feedback from the key with the name `key`; return its id when it is stored.
+        """Store feedback from the API key with the name `key`, and return the feedback's new id.
 
-        If the caller is cancelled before the write has begun, the feedback is dropped. Raises
-        StorageError.
+        Returns when the file with the feedback is complete. If the caller is cancelled before the
+        write has begun, the feedback is dropped. Raises StorageError if the write fails.
         """
         row = _row(feedback, key)
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()

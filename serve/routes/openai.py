@@ -58,14 +58,14 @@ class Message(StrictModel):
 
     @property
     def characters(self) -> int:
-        """Return the number of characters of the content."""
+        """The number of characters of the content, summed over its parts."""
         if isinstance(self.content, str):
             return len(self.content)
         return sum(len(part.text) for part in self.content)
 
 
 class JsonSchemaFormat(StrictModel):
-    """A JSON Schema that an answer must match, whatever `strict` is."""
+    """A JSON Schema that an answer must match. `strict` has no effect: the schema always holds."""
 
     name: Utf8Str
     json_schema: dict[str, Any] = Field(alias="schema")
@@ -74,20 +74,20 @@ class JsonSchemaFormat(StrictModel):
 
 
 class ResponseFormat(StrictModel):
-    """The format of an answer: text, any JSON object, or JSON of a schema."""
+    """The format of an answer: text, any JSON object, or JSON that matches `json_schema`."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
 
 
 class StreamOptions(StrictModel):
-    """Options of a stream. With `include_usage` its last event has the numbers of tokens."""
+    """Options of a stream. With `include_usage`, its last event has the token counts."""
 
     include_usage: bool | None = None
 
 
 class Sampled(StrictModel):
-    """The keys that chat and text completions have in common.
+    """The keys that requests for chat and text completions have in common, as in OpenAI's API.
 
     `max_tokens` is the maximum length of an answer, `n` the number of answers to each prompt.
     """
@@ -109,7 +109,7 @@ class Sampled(StrictModel):
 
     @property
     def prompts(self) -> int:
-        """Return the number of prompts."""
+        """The number of prompts, each of which gets `n` answers."""
         return 1
 
 
@@ -146,12 +146,12 @@ class ChatRequest(Sampled):
 
     @property
     def max_answer_tokens(self) -> int | None:
-        """Return the maximum length of an answer in tokens, None if the request sets none."""
+        """The maximum length of an answer in tokens, None if the request sets none."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
     def characters(self) -> int:
-        """Return the number of characters of all messages."""
+        """The number of characters of the contents of all messages."""
         return sum(message.characters for message in self.messages)
 
 
@@ -185,22 +185,22 @@ class CompletionRequest(Sampled):
 
     @property
     def prompts(self) -> int:
-        """Return the number of prompts."""
+        """The number of prompts, each of which gets `n` answers."""
         return len(prompts_in(self.prompt))
 
     @property
     def max_answer_tokens(self) -> int:
-        """Return the maximum length of an answer in tokens: 16 by default, as at OpenAI."""
+        """The maximum length of an answer in tokens: 16 if the request sets none, as at OpenAI."""
         return self.max_tokens or 16
 
     @property
     def characters(self) -> int:
-        """Return the number of characters of all prompts that are text."""
+        """The number of characters of all prompts that are text; token ids do not count."""
         return sum(len(prompt) for prompt in prompts_in(self.prompt) if isinstance(prompt, str))
 
 
 class Completed(BaseModel):
-    """An answer to a chat or text completion, with the keys that vLLM gives it."""
+    """The answer to a request for a chat or text completion. May have further keys of vLLM."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -213,7 +213,7 @@ class Completed(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """The description of a model.
+    """The description of a model. `id` is its name in requests.
 
     `created` is the time of the endpoint's start in seconds since 1970; `max_model_len` the length
     in tokens of the longest prompt with its answer.

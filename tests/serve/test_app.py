@@ -30,11 +30,14 @@ async def test_readiness_is_reported_while_ray_serve_does_not_answer(
     monkeypatch.setattr("serve.app._READY_WAIT_SECONDS", 0.05)
     monkeypatch.setattr("serve.app._READY_SECONDS", 60)
     ready = readiness({"short": "app"})
-    timed_out = "Ray Serve did not report its engines within 0.05 s"
+    timed_out = (
+        "Ray Serve did not report its engines within 0.05 s. Try again; if this lasts, check the "
+        "cluster's head node."
+    )
     assert set(await asyncio.gather(ready(), ready())) == {timed_out}
     answering.set()
     async with asyncio.timeout(10):
-        while await ready() != "no engine yet in: short":
+        while await ready() != "No engine is running in: short. Wait until one has started.":
             await asyncio.sleep(0.01)
     assert len(calls) == 1
 

