@@ -12,7 +12,7 @@ from pipelines.answering.passages import Passage, split_into_passages
 from pipelines.corpus.files import list_files
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
 from pipelines.documents import TOO_LONG, Document, documents_of
-from pipelines.errors import InputError
+from pipelines.errors import InputError, UnreadableFile
 from pipelines.run.prepared import PreparedJob
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import question_for
@@ -49,7 +49,12 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     """
     spec = prepared.spec.input
     files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
-    document = find_document(open_corpus(spec, files), doc_id)
+    try:
+        document = find_document(open_corpus(spec, files), doc_id)
+    except UnreadableFile as error:
+        raise UnreadableFile(
+            f"{error.message.rstrip('. ')}; replace the file with an intact copy"
+        ) from error
     if document.text is None:
         assert document.problem is not None
         raise InputError(

@@ -58,7 +58,7 @@ class RunPrinter:
         self._notice(f"metrics of the run: http://127.0.0.1:{port}/metrics")
 
     def print_stopped(self, stopped: Stopped) -> None:
-        """Print which signal stops the run, and how to resume the run."""
+        """Print which signal stops the run, and how to resume it; called before the clean-up."""
         self._notice(
             f"stopped by {stopped}. Committed work is kept; run the same command to resume",
             style="yellow",

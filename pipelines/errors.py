@@ -65,7 +65,8 @@ class StorageError(PhifleetError):
 class ClusterError(PhifleetError):
     """The Ray cluster cannot be used: it did not start, lacks resources, or lost them.
 
-    Also raised if Ray Serve does not start, or if a port is not free.
+    Also raised if Ray Serve does not start, if the port `metrics.port` cannot be listened on, or if
+    `run.ports.free_port` finds no port.
     """
 
     exit_code = 4

@@ -160,7 +160,7 @@ def _read_error(message: str, error: Exception) -> PhifleetError:
     """
     without_errno = type(error) is OSError and error.errno is None
     if without_errno or isinstance(error, pa.ArrowException):
-        # the planner names the remedy, or lists the file as skipped
+        # callers name the remedy, or list the file as skipped
         return UnreadableFile(f"{message}: {error}")
     return StorageError(f"{message}: {error}; check the connection and the permissions")
 

@@ -143,7 +143,8 @@ def _normalizer() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's dimensions, and its LongRoPE factors.
+    """The dimensions and LongRoPE factors of a built-in model, from which `phi3_config` makes its
+    config.
 
     `short_factors` and `long_factors` divide the rotary frequencies, `HEAD_SIZE // 2` factors each.
     """

@@ -42,7 +42,8 @@ def free_port(ports: Iterable[int] = ()) -> int:
         holder.close()
     raise ClusterError(
         f"no port is free: all {len(candidates)} tried from {min(candidates)} to "
-        f"{max(candidates)} of this machine are in use; stop a process that listens on one of them"
+        f"{max(candidates)} of this machine are in use, or reserved by other phifleet processes; "
+        "stop one of the processes that hold them"
     )
 
 

@@ -24,7 +24,8 @@ class ProgressActor:
     """The Ray actor that keeps each worker's latest progress and the failures that they report.
 
     If its process dies, Ray restarts it without state. Workers report running totals, so that their
-    next reports restore it.
+    next reports restore their progress; failures, and the totals of worker processes that have
+    ended, are lost.
     """
 
     def __init__(self) -> None:

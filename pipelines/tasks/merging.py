@@ -194,10 +194,13 @@ def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The result of a vote of chunks on a label.
+    """The result of a vote of chunks on a label, as `vote` counts it.
+
+    The first label wins if `tied` has no other one.
 
     Attributes:
-        shares: each label with its share of the votes, from 0 to 1, in descending order.
+        shares: each label that has votes, with its share of them, weighted by confidence, from 0 to
+            1, in descending order.
     """
 
     shares: tuple[tuple[str, float], ...]

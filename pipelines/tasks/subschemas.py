@@ -78,7 +78,8 @@ def _children(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], obje
 
 
 def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check a schema from a job file or a request, and return it without the names at its root.
+    """Check a schema from a job file or a request, and return a copy without the keywords at its
+    root that name it, such as `$schema`, `$id` and `$anchor`; they have no effect.
 
     The schema may refer to its own definitions only, may be nested at most 64 levels deep, and its
     patterns must be supported and small. Raises SpecError with the key path, which begins with

@@ -61,7 +61,7 @@ def test_processes_get_different_ports_and_free_them_when_they_end() -> None:
     for process in processes:
         assert process.stdout is not None
         taken += process.stdout.readline().split()
-    with pytest.raises(ClusterError, match="are in use; stop a process that listens"):
+    with pytest.raises(ClusterError, match="in use, or reserved by other phifleet processes; stop"):
         free_port(ports)
     for process in processes:
         process.communicate()
