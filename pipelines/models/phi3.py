@@ -157,9 +157,10 @@ class Shape:
 
 
 def paired_words(ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:
-    """Yield the ids of each word that has two entries: with a blank before it, and without.
+    """Yield a pair of ids for each word that has two entries: with a blank before it, and without.
 
-    `ids` is the vocabulary: ids by entry.
+    `ids` is the vocabulary: ids by entry. The training of `tiny` ties the embeddings of such a
+    pair, so that what is learned about a word holds with and without a blank.
     """
     for entry, number in ids.items():
         word = entry.removeprefix(BLANK)

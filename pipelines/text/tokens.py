@@ -121,7 +121,9 @@ class ChatTokenizer:
     def starts(self, texts: Sequence[str]) -> list[list[int]]:
         """Return, for each text, the character offset at which each of its tokens begins.
 
-        Control strings in the text are not split as `encode` splits them.
+        For counting tokens from one offset to another, as chunking does. If a text contains a
+        control string or an unknown character, its offsets may be more or fewer than the ids of
+        `encode`, which contain no control token.
         """
         encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
         return [[start for start, _ in encoding.offsets] for encoding in encodings]
