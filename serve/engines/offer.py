@@ -23,7 +23,8 @@ from pipelines.job.spec import TaskSpec
 from pipelines.models.resolve import Model, effective_lengths, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
-from pipelines.tasks.subschemas import positions, self_contained
+from pipelines.tasks.schema import valid_schema
+from pipelines.tasks.subschemas import positions
 from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
 from serve.spec import ServeSpec
@@ -173,14 +174,14 @@ class PreparedEndpoint:
     def decodable(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return the schema of a `response_format` in the form in which an engine decodes by it.
 
-        Raises RequestRejected with the path of the wrong key if the schema is nested too deeply,
-        too large, refers to anything outside of itself, or has patterns that are too large.
+        Raises RequestRejected with the path of the wrong key if the schema is invalid, nested too
+        deeply, too large, refers to anything outside of itself, or has patterns that are too large.
         """
         key_path = "response_format.json_schema.schema"
         if fault := self._schema_fault(schema, 0):
             raise RequestRejected(f"{key_path}: a schema {fault}")
         try:
-            bare = self_contained(schema, key_path)
+            bare = valid_schema(schema, key_path)
         except SpecError as error:
             raise RequestRejected(error.message) from error
         if positions(bare) > _MAX_POSITIONS:
