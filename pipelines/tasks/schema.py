@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 
 from pipelines.errors import SpecError
+from pipelines.tasks.limits import check_literals, check_satisfiable
 from pipelines.tasks.subschemas import self_contained, shorten, subschemas
 from pipelines.tasks.validation import JsonSchema
 
@@ -87,7 +88,7 @@ def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
 
 
 def valid_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
-    """Check that a schema is valid JSON Schema, and all that `self_contained` checks.
+    """Check that a schema is valid, satisfiable, not too large, and that it is self-contained.
 
     Returns it without the names at its root. Raises SpecError with the key path.
     """
@@ -99,6 +100,8 @@ def valid_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
         raise SpecError(
             f"{place}: not a valid JSON Schema (draft 2020-12): {error.message}. Correct this key"
         ) from error
+    check_satisfiable(schema, where)
+    check_literals(schema, where)
     return schema
 
 

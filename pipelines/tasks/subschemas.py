@@ -141,9 +141,7 @@ def _check_cycles(checked: list[Subschema], where: str) -> None:
     referenced = {subschema.pointer: subschema for subschema in checked if subschema.pointer}
     followed: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for keys, schema in ((subschema.keys, subschema.schema) for subschema in checked):
-        followed[keys] = [
-            (*keys, *path) for path, _ in _children(schema) if path[0] in _SAME_VALUE
-        ]
+        followed[keys] = [(*keys, *path) for path, _ in _children(schema) if path[0] in _SAME_VALUE]
         if "$ref" in schema:
             followed[keys].append(referenced[schema["$ref"]].keys)
     try:

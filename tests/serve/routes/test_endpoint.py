@@ -209,6 +209,8 @@ async def test_a_schema_with_remote_references_or_slow_patterns_never_reaches_th
         ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, ".$defs.a.$ref: "),
         ({"type": "object", "properties": {"a": {"format": []}}}, ".properties.a.format: not a"),
         ({"type": "object", "properties": {"a": {"anyOf": []}}}, ".properties.a.anyOf: not a"),
+        ({"type": "object", "properties": {"a": {"enum": []}}}, ".properties.a.enum: empty"),
+        ({"enum": ["x" * 2000]}, ".enum.0: 'xxx"),
     ],
 )
 async def test_an_invalid_format_never_reaches_the_engine(
