@@ -16,6 +16,9 @@ from pipelines.tasks.subschemas import Subschema, shorten, subschemas
 # Bytes of texts in a grammar; an engine takes about a second to compile one of 20,000, and the
 # time grows with the square.
 _MAX_BYTES, _MAX_LITERAL_BYTES = 20_000, 1000
+# For each object, the number of optional properties squared times the mean bytes of a property; an
+# engine takes about a second for a million.
+_MAX_OPTIONAL_STEPS, _PROPERTY_BYTES = 2_000_000, 10
 _NAME_CHARACTERS = 80
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _COUNTS = (
@@ -66,6 +69,20 @@ def _literals(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]
 def _place(where: str, keys: tuple[str, ...]) -> str:
     cut = (f"{key[:_NAME_CHARACTERS]}..." if len(key) > _NAME_CHARACTERS else key for key in keys)
     return ".".join((where, *cut))
+
+
+def check_optional(schema: Mapping[str, Any], where: str) -> None:
+    """Raise SpecError if an object has too many optional properties to build a grammar soon."""
+    for subschema in subschemas(schema):
+        required = subschema.schema.get("required", ())
+        names = [name for name in subschema.schema.get("properties", ()) if name not in required]
+        size = sum(_PROPERTY_BYTES + len(str(name).encode("utf-8", "replace")) for name in names)
+        if len(names) * size > _MAX_OPTIONAL_STEPS:
+            place = _place(where, (*subschema.keys, "properties"))
+            raise SpecError(
+                f"{place}: {len(names)} optional properties; with names as long as these at most "
+                f"{_MAX_OPTIONAL_STEPS // size} can be optional. List more of them in required"
+            )
 
 
 def check_satisfiable(schema: Mapping[str, Any], where: str) -> None:

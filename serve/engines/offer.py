@@ -23,6 +23,7 @@ from pipelines.job.spec import TaskSpec
 from pipelines.models.resolve import Model, effective_lengths, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
+from pipelines.tasks.limits import check_optional
 from pipelines.tasks.schema import valid_schema
 from pipelines.tasks.subschemas import positions
 from pipelines.text.tokens import load_tokenizer
@@ -182,6 +183,7 @@ class PreparedEndpoint:
             raise RequestRejected(f"{key_path}: a schema {fault}")
         try:
             bare = valid_schema(schema, key_path)
+            check_optional(bare, key_path)
         except SpecError as error:
             raise RequestRejected(error.message) from error
         if positions(bare) > _MAX_POSITIONS:

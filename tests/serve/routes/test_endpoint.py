@@ -210,6 +210,7 @@ async def test_a_schema_with_remote_references_or_slow_patterns_never_reaches_th
         ({"type": "object", "properties": {"a": {"format": []}}}, ".properties.a.format: not a"),
         ({"type": "object", "properties": {"a": {"anyOf": []}}}, ".properties.a.anyOf: not a"),
         ({"type": "object", "properties": {"a": {"enum": []}}}, ".properties.a.enum: empty"),
+        ({"properties": {f"p{at}": True for at in range(900)}}, ".properties: 900 optional"),
         ({"enum": ["x" * 2000]}, ".enum.0: 'xxx"),
     ],
 )
