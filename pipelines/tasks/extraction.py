@@ -19,6 +19,7 @@ from pipelines.documents import Fields, Quote
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.columns import RESERVED_FIELDS, column_error
+from pipelines.tasks.limits import check_literals
 from pipelines.tasks.schema import from_shorthand, json_type, json_types, normalize_schema
 from pipelines.tasks.validation import JsonSchema, schema_violations
 from pipelines.text.grounding import locate
@@ -48,6 +49,8 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
         schema = normalize_schema(task.json_schema, f"{where}.schema")
     else:
         schema = from_shorthand(task.fields or {})
+    # references that have been replaced can have made it longer
+    check_literals(schema, f"{where}.{'fields' if task.json_schema is None else 'schema'}")
     for name in schema["properties"]:
         if name in RESERVED_FIELDS:
             raise SpecError(

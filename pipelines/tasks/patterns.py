@@ -65,7 +65,7 @@ class Pattern:
     """A compiled regular expression, searched for in texts.
 
     Attributes:
-        positions: the pattern's size: its characters and character classes, each counted as often
+        positions: the pattern's size: its characters, classes and lookaheads, each counted as often
             as it is repeated. For each character of a text RE2 visits every position at most once,
             which takes at most 0.1 microseconds each.
     """
@@ -134,7 +134,7 @@ def _token(match: re.Match[str]) -> _Token:
 
 
 def _positions(tokens: Sequence[_Token]) -> int:
-    """Count the characters and classes of a pattern, each as often as it is repeated.
+    """Count the characters, classes and lookaheads of a pattern, each as often as it is repeated.
 
     Each open group has two counts: of its elements before the last one, and of the last one, which
     a repetition that follows multiplies.
@@ -146,7 +146,7 @@ def _positions(tokens: Sequence[_Token]) -> int:
             group[1] = (group[1] + token.optional) * token.times
         elif token.kind == "close" and len(groups) > 1:
             groups.pop()
-            groups[-1][1] = sum(group)
+            groups[-1][1] += sum(group)
         else:
             # the element before this one is complete: no repetition can follow it any more
             group[:] = sum(group), _token_positions(token)
@@ -156,7 +156,7 @@ def _positions(tokens: Sequence[_Token]) -> int:
 
 
 def _token_positions(token: _Token) -> int:
-    if token.kind not in ("escape", "class", "character"):
+    if token.kind not in ("escape", "class", "character") and token.text not in _LOOKAHEADS:
         return 0
     return max(1, _UNICODE_POSITIONS * len(_UNICODE.findall(token.text)))
 

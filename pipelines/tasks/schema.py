@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 
 from pipelines.errors import SpecError
+from pipelines.tasks.limits import check_literals, check_satisfiable
 from pipelines.tasks.subschemas import self_contained, shorten, subschemas
 from pipelines.tasks.validation import JsonSchema
 
@@ -69,14 +70,7 @@ def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
     properties become required ones that may be null, and no others are allowed. `where` is the key
     path of the schema. Raises SpecError with the key path of what is not supported.
     """
-    schema = self_contained(schema, where)
-    try:
-        Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
-    except SchemaError as error:
-        place = ".".join((where, *map(str, error.absolute_path)))
-        raise SpecError(
-            f"{place}: not a valid JSON Schema (draft 2020-12): {error.message}. Correct this key"
-        ) from error
+    schema = valid_schema(schema, where)
     for subschema in subschemas(schema):
         if "patternProperties" in subschema.schema:
             place = ".".join((where, *subschema.keys, "patternProperties"))
@@ -91,6 +85,24 @@ def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
             f"fills in an object. Use {{type: object, properties: {{NAME: ...}}}}"
         )
     return normalized
+
+
+def valid_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
+    """Check that a schema is valid, satisfiable, not too large, and that it is self-contained.
+
+    Returns it without the names at its root. Raises SpecError with the key path.
+    """
+    schema = self_contained(schema, where)
+    try:
+        Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
+    except SchemaError as error:
+        place = ".".join((where, *map(str, error.absolute_path)))
+        raise SpecError(
+            f"{place}: not a valid JSON Schema (draft 2020-12): {error.message}. Correct this key"
+        ) from error
+    check_satisfiable(schema, where)
+    check_literals(schema, where)
+    return schema
 
 
 class _Expansion:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from pipelines.errors import SpecError
@@ -23,6 +24,10 @@ _SINGLE = (
 )  # fmt: skip
 _LISTS = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
 _BY_NAME = (*_DEFINITIONS, "dependencies", "dependentSchemas", "patternProperties", "properties")
+# Keywords whose schemas apply to the same value as the schema that holds them.
+_SAME_VALUE = (
+    "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then",
+)  # fmt: skip
 # Keywords that name a schema. No schema is looked up by name, so at the root they have no effect.
 _NAMES = ("$schema", "$id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary")
 _DYNAMIC = ("$dynamicRef", "$recursiveRef")
@@ -90,6 +95,7 @@ def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
     pointers = {subschema.pointer for subschema in checked}
     for subschema in checked:
         _check_references(subschema, pointers, where)
+    _check_cycles(checked, where)
     _check_patterns(checked, where)
     return unnamed
 
@@ -133,6 +139,26 @@ def _check_references(subschema: Subschema, pointers: set[str | None], where: st
             f"{place}.$ref: {shorten(reference)} is not a definition of this schema; add it under "
             f"$defs, or correct the name"
         )
+
+
+def _check_cycles(checked: list[Subschema], where: str) -> None:
+    """Raise SpecError if references lead back to themselves without going into the value."""
+    referenced = {subschema.pointer: subschema for subschema in checked if subschema.pointer}
+    followed: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for keys, schema in ((subschema.keys, subschema.schema) for subschema in checked):
+        followed[keys] = [(*keys, *path) for path, _ in _children(schema) if path[0] in _SAME_VALUE]
+        if "$ref" in schema:
+            followed[keys].append(referenced[schema["$ref"]].keys)
+    try:
+        TopologicalSorter(followed).prepare()
+    except CycleError as error:
+        schemas = {subschema.keys: subschema.schema for subschema in checked}
+        keys = next(keys for keys in error.args[1] if "$ref" in schemas[keys])
+        place = ".".join((where, *keys))
+        raise SpecError(
+            f"{place}.$ref: {shorten(schemas[keys]['$ref'])} leads back to itself, and never to a "
+            f"property or an item. Remove this reference, or put it under properties or items"
+        ) from None
 
 
 def _check_patterns(checked: list[Subschema], where: str) -> None:

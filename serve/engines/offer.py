@@ -23,7 +23,9 @@ from pipelines.job.spec import TaskSpec
 from pipelines.models.resolve import Model, effective_lengths, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
-from pipelines.tasks.subschemas import positions, self_contained
+from pipelines.tasks.limits import check_optional
+from pipelines.tasks.schema import valid_schema
+from pipelines.tasks.subschemas import positions
 from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
 from serve.spec import ServeSpec
@@ -173,14 +175,16 @@ class PreparedEndpoint:
     def decodable(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Check the schema of a `response_format`, and return it as an engine can decode by it.
 
-        Raises RequestRejected with the path of the wrong key if the schema is nested too deeply or
-        too large, refers to anything but itself, or has patterns too large or not supported.
+        Raises RequestRejected with the path of the wrong key if the schema is invalid, nested too
+        deeply or too large, refers to anything but itself, or has patterns too large or not
+        supported.
         """
         key_path = "response_format.json_schema.schema"
         if fault := self._schema_fault(schema, 0):
             raise RequestRejected(f"{key_path}: got a schema {fault}")
         try:
-            bare = self_contained(schema, key_path)
+            bare = valid_schema(schema, key_path)
+            check_optional(bare, key_path)
         except SpecError as error:
             raise RequestRejected(error.message) from error
         if (total := positions(bare)) > _MAX_POSITIONS:

@@ -101,6 +101,7 @@ def test_a_text_with_a_lone_surrogate_is_matched() -> None:
         ("a{2,5}", 10),
         ("(?i)ab?", 3),
         (r"\p{L}", 20),
+        ("^(?=)(?!ab)(?=.*z)c", 9),
     ],
 )
 def test_the_size_of_a_pattern_counts_repetitions(pattern: str, positions: int) -> None:

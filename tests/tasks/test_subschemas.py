@@ -140,6 +140,30 @@ def test_other_references_and_names_are_rejected_with_their_key_path(
         self_contained(schema, "s")
 
 
+@pytest.mark.parametrize(
+    ("definitions", "place"),
+    [
+        ({"a": {"$ref": "#/$defs/a"}}, r"\$defs\.a"),
+        ({"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, r"\$defs\.[ab]"),
+        ({"a": {"anyOf": [{"$ref": "#/$defs/a"}, TEXT]}}, r"\$defs\.a\.anyOf\.0"),
+        ({"a": {"if": {"$ref": "#/$defs/a"}}}, r"\$defs\.a\.if"),
+        ({"a": {"dependentSchemas": {"x/y": {"$ref": "#/$defs/a"}}}}, r"\$defs\.a\.depend.*x/y"),
+    ],
+)
+def test_a_reference_that_leads_back_to_itself_is_rejected(
+    definitions: dict[str, Any], place: str
+) -> None:
+    schema = {"$ref": "#/$defs/a", "$defs": definitions}
+    with pytest.raises(SpecError, match=rf"s\.{place}\.\$ref: .* leads back to itself"):
+        self_contained(schema, "s")
+
+
+def test_a_reference_may_lead_back_to_itself_through_properties_and_items() -> None:
+    lists = {"type": "array", "items": {"$ref": "#/$defs/a"}}
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [lists, field({"$ref": "#/$defs/a"})]}}}
+    assert self_contained(schema, "s") == schema
+
+
 @pytest.mark.parametrize("key", ["$defs", "definitions"])
 def test_references_to_own_definitions_are_followed(key: str) -> None:
     schema = field({"$ref": f"#/{key}/b"}, **{key: {"b": {"type": "integer"}}})

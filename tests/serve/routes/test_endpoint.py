@@ -203,6 +203,26 @@ async def test_a_schema_with_remote_references_or_slow_patterns_never_reaches_th
     assert not pool.works
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, ".$defs.a.$ref: "),
+        ({"type": "object", "properties": {"a": {"format": []}}}, ".properties.a.format: not a"),
+        ({"type": "object", "properties": {"a": {"anyOf": []}}}, ".properties.a.anyOf: not a"),
+        ({"type": "object", "properties": {"a": {"enum": []}}}, ".properties.a.enum: empty"),
+        ({"properties": {f"p{at}": True for at in range(900)}}, ".properties: 900 optional"),
+        ({"enum": ["x" * 2000]}, ".enum.0: 'xxx"),
+    ],
+)
+async def test_an_invalid_format_never_reaches_the_engine(
+    client: httpx.AsyncClient, pool: ScriptedPool, schema: dict[str, Any], message: str
+) -> None:
+    response = await client.post(CHATS, json={**CHAT_BODY, "response_format": format_of(schema)})
+    assert response.status_code == 400
+    assert f"response_format.json_schema.schema{message}" in error_of(response)["message"]
+    assert not pool.works
+
+
 async def test_a_format_of_too_many_patterns_never_reaches_the_engine(
     client: httpx.AsyncClient, pool: ScriptedPool
 ) -> None:

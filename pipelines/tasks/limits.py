@@ -1,0 +1,183 @@
+"""Checks that values can satisfy a schema, and that an engine can build a grammar from it soon.
+
+They apply to schemas that are valid JSON Schema. Knows no tasks, no engine and no validator.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.errors import SpecError
+from pipelines.tasks.subschemas import Subschema, shorten, subschemas
+
+# Bytes of texts in a grammar; an engine takes about a second to compile one of 20,000, and the
+# time grows with the square.
+_MAX_BYTES, _MAX_LITERAL_BYTES = 20_000, 1000
+# For each object, the number of optional properties squared times the mean bytes of a property; an
+# engine takes about a second for a million.
+_MAX_OPTIONAL_STEPS, _PROPERTY_BYTES = 2_000_000, 10
+_NAME_CHARACTERS = 80
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_COUNTS = (
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+    ("minContains", "maxContains"),
+    ("minProperties", "maxProperties"),
+)
+_LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
+
+
+def check_literals(schema: Mapping[str, Any], where: str) -> None:
+    """Raise SpecError if the texts from which a grammar is built are too long.
+
+    They are the property names and the values of `enum` and `const`, as JSON. `where` is the key
+    path of the schema.
+    """
+    total = 0
+    for subschema in subschemas(schema):
+        for keys, literal in _literals(subschema.schema):
+            text = json.dumps(literal, ensure_ascii=False, default=str)
+            size = len(text.encode("utf-8", "replace"))
+            total += size
+            place = _place(where, (*subschema.keys, *keys))
+            if size > _MAX_LITERAL_BYTES:
+                raise SpecError(
+                    f"{place}: {shorten(literal)} has {size} bytes as JSON, more than "
+                    f"{_MAX_LITERAL_BYTES}, the limit of a name or value. Shorten it"
+                )
+            if total > _MAX_BYTES:
+                raise SpecError(
+                    f"{place}: up to this one, the names and enum and const values of the schema "
+                    f"have {total} bytes as JSON, more than {_MAX_BYTES}, the limit. Use fewer or "
+                    f"shorter ones"
+                )
+
+
+def _literals(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the names and values of this schema itself, not of those within it, with their keys."""
+    for name in schema.get("properties", ()):
+        yield ("properties", str(name)), str(name)
+    for at, value in enumerate(schema.get("enum", ())):
+        yield ("enum", str(at)), value
+    if "const" in schema:
+        yield ("const",), schema["const"]
+
+
+def _place(where: str, keys: tuple[str, ...]) -> str:
+    cut = (f"{key[:_NAME_CHARACTERS]}..." if len(key) > _NAME_CHARACTERS else key for key in keys)
+    return ".".join((where, *cut))
+
+
+def check_optional(schema: Mapping[str, Any], where: str) -> None:
+    """Raise SpecError if an object has too many optional properties to build a grammar soon."""
+    for subschema in subschemas(schema):
+        required = subschema.schema.get("required", ())
+        names = [name for name in subschema.schema.get("properties", ()) if name not in required]
+        size = sum(_PROPERTY_BYTES + len(str(name).encode("utf-8", "replace")) for name in names)
+        if len(names) * size > _MAX_OPTIONAL_STEPS:
+            place = _place(where, (*subschema.keys, "properties"))
+            raise SpecError(
+                f"{place}: {len(names)} optional properties; with names as long as these at most "
+                f"{_MAX_OPTIONAL_STEPS // size} can be optional. List more of them in required"
+            )
+
+
+def check_satisfiable(schema: Mapping[str, Any], where: str) -> None:
+    """Raise SpecError if a schema has an empty `enum` or range, or a number that is too large."""
+    for keys, number in _numbers(schema):
+        if not _is_finite(number):
+            raise SpecError(
+                f"{_place(where, keys)}: must be a finite number of at most about 1.8e308; "
+                f"correct or remove it"
+            )
+    for subschema in subschemas(schema):
+        _check_enum(subschema, where)
+        _check_counts(subschema, where)
+        _check_range(subschema, where)
+
+
+def _numbers(value: Any) -> Iterator[tuple[tuple[str, ...], int | float]]:
+    """Yield all numbers in a JSON value with the keys that lead to them."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    while waiting:
+        keys, item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting += [((*keys, str(key)), child) for key, child in item.items()]
+        elif isinstance(item, list | tuple):
+            waiting += [((*keys, str(at)), child) for at, child in enumerate(item)]
+        elif isinstance(item, int | float):
+            yield keys, item
+
+
+def _is_finite(number: int | float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def _check_enum(subschema: Subschema, where: str) -> None:
+    schema = subschema.schema
+    if "enum" in schema and not schema["enum"]:
+        place = _place(where, (*subschema.keys, "enum"))
+        raise SpecError(f"{place}: empty, so no value is valid; add a value, or remove enum")
+    values = {key: schema[key] for key in ("enum", "const") if key in schema}
+    for keys, number in _numbers(values):
+        if isinstance(number, int):
+            _check_int64(number, _place(where, (*subschema.keys, *keys)))
+
+
+def _check_int64(number: int | float, place: str) -> None:
+    if not _INT64_MIN <= number <= _INT64_MAX:
+        raise SpecError(
+            f"{place}: {shorten(number)} does not fit 64 bits; use a number from {_INT64_MIN} to "
+            f"{_INT64_MAX}, or remove it"
+        )
+
+
+def _check_counts(subschema: Subschema, where: str) -> None:
+    schema = subschema.schema
+    for pair in _COUNTS:
+        for key in pair:
+            place = _place(where, (*subschema.keys, key))
+            if isinstance(schema.get(key), float):
+                raise SpecError(
+                    f"{place}: {schema[key]}, must be a whole number without a decimal point"
+                )
+            _check_int64(schema.get(key, 0), place)
+        least, most = pair
+        if least in schema and most in schema and schema[least] > schema[most]:
+            raise _empty_range(subschema, where, least, most)
+
+
+def _check_range(subschema: Subschema, where: str) -> None:
+    schema = subschema.schema
+    whole = "integer" in (schema.get("type") or ())
+    if whole:
+        for key in (*_LOWER, *_UPPER, "multipleOf"):
+            _check_int64(schema.get(key, 0), _place(where, (*subschema.keys, key)))
+    for low_key in (key for key in _LOWER if key in schema):
+        for high_key in (key for key in _UPPER if key in schema):
+            if _is_empty(schema, low_key, high_key, whole=whole):
+                raise _empty_range(subschema, where, low_key, high_key)
+
+
+def _is_empty(schema: Mapping[str, Any], low_key: str, high_key: str, *, whole: bool) -> bool:
+    low, high = schema[low_key], schema[high_key]
+    open_low, open_high = low_key == "exclusiveMinimum", high_key == "exclusiveMaximum"
+    if whole:
+        low = math.floor(low) + 1 if open_low else math.ceil(low)
+        high = math.ceil(high) - 1 if open_high else math.floor(high)
+        return bool(low > high)
+    return bool(low >= high if open_low or open_high else low > high)
+
+
+def _empty_range(subschema: Subschema, where: str, low_key: str, high_key: str) -> SpecError:
+    schema = subschema.schema
+    return SpecError(
+        f"{_place(where, (*subschema.keys, low_key))}: no value is valid between {low_key} "
+        f"({schema[low_key]}) and {high_key} ({schema[high_key]}); correct one of them"
+    )
