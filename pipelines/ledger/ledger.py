@@ -32,14 +32,22 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import Incomplete, OutputError
 from pipelines.ledger.attempts import ATTEMPTS as ATTEMPTS
-from pipelines.ledger.records import Commit, Plan, StagedFile, readable, sha256
+from pipelines.ledger.records import (
+    Commit,
+    Plan,
+    StagedFile,
+    check_job,
+    check_manifest,
+    readable,
+    sha256,
+)
 from pipelines.storage import Storage
 
 JOB = "_run/job.json"
@@ -61,6 +69,7 @@ RESTORE = (
 """The remedy if both a published file and its staged copy are lost."""
 _PARALLEL = 32
 _UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
+_COMMIT_NAME = re.compile(r"(\d{6,})\.json")
 _INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 
 
@@ -102,7 +111,7 @@ class Ledger:
 
     def job(self) -> Mapping[str, Any] | None:
         """Return the recorded job as JSON values by key, or None if OUTPUT has no run."""
-        return self._json(JOB)
+        return self._json(JOB, check_job)
 
     def plans(self) -> list[Plan]:
         """Return all plans in order: the first, and one for each time that files were added."""
@@ -125,7 +134,8 @@ class Ledger:
 
     def committed(self) -> set[int]:
         """Return the numbers of all committed units, by one listing."""
-        return {int(name.removesuffix(".json")) for name in self.storage.names(COMMITS)}
+        units = map(unit_of_commit, self.storage.names(COMMITS))
+        return {unit for unit in units if unit is not None}
 
     def commit(self, record: Commit) -> bool:
         """Commit the record's unit and return True, or return False if another worker has committed
@@ -198,14 +208,18 @@ class Ledger:
 
     def manifest(self) -> Mapping[str, Any] | None:
         """Return the content of `_manifest.json`, or None if it does not exist."""
-        return self._json(MANIFEST)
+        return self._json(MANIFEST, check_manifest)
 
-    def _json(self, name: str) -> Mapping[str, Any] | None:
+    def _json(
+        self, name: str, check: Callable[[Mapping[str, Any]], None]
+    ) -> Mapping[str, Any] | None:
         data = self.storage.read_if_exists(name)
         if data is None:
             return None
         with readable(self.storage.path(name)):
-            return dict(json.loads(data))
+            record = dict(json.loads(data))
+            check(record)
+            return record
 
     def sweep(self, plans: Sequence[Plan]) -> None:
         """Delete what a finished run with these plans does not need any more: staged files and
@@ -250,6 +264,13 @@ def _plan_name(number: int) -> str:
 
 def _commit_name(unit: int) -> str:
     return f"{COMMITS}/{unit:06d}.json"
+
+
+def unit_of_commit(name: str) -> int | None:
+    """Return the unit whose commit has this name in COMMITS, or None for any other name."""
+    match = _COMMIT_NAME.fullmatch(name)
+    unit = int(match[1]) if match else None
+    return unit if unit is not None and _commit_name(unit) == f"{COMMITS}/{name}" else None
 
 
 def _lost(record: Commit, target: str) -> Incomplete:

@@ -33,6 +33,10 @@ _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
 
+# The keys that are read from the record of a job and from a manifest.
+_JOB_TYPES = {"source": dict, "digests": dict, "fingerprint": str, "model": str, "revision": str}
+_MANIFEST_TYPES = {"documents": int, "skipped_files": list}
+
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
@@ -135,6 +139,22 @@ class Plan:
             layout=json.loads(metadata[_LAYOUT_KEY]),
             digest=sha256(data),
         )
+
+
+def check_job(record: Mapping[str, Any]) -> None:
+    """Raise an exception that `readable` names if the record of a job has another format."""
+    _check_types(record, _JOB_TYPES)
+
+
+def check_manifest(record: Mapping[str, Any]) -> None:
+    """Raise an exception that `readable` names if a manifest has another format."""
+    _check_types({"skipped_files": [], **record}, _MANIFEST_TYPES)
+
+
+def _check_types(record: Mapping[str, Any], types: Mapping[str, type]) -> None:
+    for name, kind in types.items():
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} is {record[name]!r}, expected {kind.__name__}")
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
 from pipelines.documents import DOC_ID
-from pipelines.ledger.ledger import COMMITS, DEAD_LETTERS, RESTORE, Ledger, published_files
+from pipelines.ledger.ledger import (
+    COMMITS,
+    DEAD_LETTERS,
+    RESTORE,
+    Ledger,
+    published_files,
+    unit_of_commit,
+)
 from pipelines.ledger.records import Commit, StagedFile, differing_units, sha256
 from pipelines.storage import Storage
 
@@ -112,10 +119,12 @@ def _manifest_problems(
 
 def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
     """Yield a problem for each file that a reader of the answers or of the dead letters would read
-    though no commit names it."""
+    though no commit names it, and for each file among the commits that is none."""
     known = {name for commit in commits for name, _ in published_files(commit)}
     present = [name for name in storage.entries("") if not name.startswith("_")]
     present += [f"{DEAD_LETTERS}/{name}" for name in storage.entries(DEAD_LETTERS)]
+    names = storage.entries(COMMITS)
+    present += [f"{COMMITS}/{name}" for name in names if unit_of_commit(name) is None]
     for name in sorted(set(present) - known):
         yield f"{name}: no commit names this file; move it out of OUTPUT"
 

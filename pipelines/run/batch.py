@@ -26,10 +26,10 @@ from pipelines.errors import (
 )
 from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
-from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.records import Plan, differing_units, plan_digests
+from pipelines.ledger.ledger import MANIFEST, Ledger
+from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
-from pipelines.run.manifest import build_manifest
+from pipelines.run.manifest import TIMES, build_manifest
 from pipelines.run.planner import Planner, new_files
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
@@ -240,9 +240,9 @@ class BatchRun:
 
     def _times(self) -> Mapping[str, float]:
         """Return this session's times, or those in the manifest if this session ran no unit."""
-        earlier = self.ledger.manifest()
-        if earlier and not self.timing.spans:
-            return earlier
+        if not self.timing.spans and (earlier := self.ledger.manifest()):
+            with readable(self.storage.path(MANIFEST)):
+                return {name: earlier[name] for name in TIMES}
         progress = self.state.progress()
         return self.timing.seconds(progress.prompt_tokens + progress.output_tokens)
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import signal
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +31,11 @@ _ACCELERATOR = "accelerator_type:"
 # Ray's processes end with the thread that started them.
 _STARTER = ThreadPoolExecutor(1, "ray")
 _THREAD = threading.local()
+_HOST_AND_PORT = re.compile(r"\[?([^/]+?)\]?:(\d+)")
+REACHABLE_WITHIN = 30.0
+"""Seconds in which a head node that may be starting must accept a connection."""
+_CONNECT_SECONDS = 5.0
+_RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,15 @@ class EngineResources:
     max_engines: int
 
 
-def join_cluster() -> Cluster:
+def join_cluster(reachable_within: float = REACHABLE_WITHIN) -> Cluster:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine, and return its
-    resources. Raises ClusterError.
+    resources. Raises ClusterError, also if the head node at RAY_ADDRESS does not accept a
+    connection within `reachable_within` seconds.
 
     An exception that a signal handler raises during the start is raised after it, so that the
     caller can call `leave_cluster`.
     """
+    await_head(os.environ.get("RAY_ADDRESS", ""), reachable_within)
     # by default Ray gives its workers, engines among them, a lower priority than its own daemons
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
@@ -96,6 +106,36 @@ def _start_failure(address: str | None, error: Exception) -> str:
         f"Ray did not start on this machine: {error}. For the cause, see Ray's logs in the "
         "directory /tmp/ray/session_latest/logs"
     )
+
+
+def await_head(address: str, within: float) -> None:
+    """Wait until the head node at `address` accepts a connection. Raises ClusterError if it does
+    not within `within` seconds.
+
+    Returns at once if `address` is not of the form HOST:PORT. Ray retries such an address for
+    minutes, and cannot be interrupted meanwhile.
+    """
+    match = _HOST_AND_PORT.fullmatch(address)
+    if match is None:
+        return
+    deadline = time.monotonic() + within
+    while (error := _connection_error(match[1], int(match[2]))) is not None:
+        if time.monotonic() >= deadline:
+            raise ClusterError(
+                f"RAY_ADDRESS: no Ray cluster can be reached at {address} after {within:g} s: "
+                f"{error}; start its head node, correct RAY_ADDRESS, or unset it to start Ray here"
+            ) from error
+        time.sleep(_RETRY_SECONDS)
+
+
+def _connection_error(host: str, port: int) -> Exception | None:
+    """Return why a connection cannot be made, or None if it can."""
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    # OverflowError: no such port; UnicodeError: not a name of a host
+    except (OSError, OverflowError, UnicodeError) as error:
+        return error
+    return None
 
 
 def _take_back_signals() -> None:

@@ -63,6 +63,15 @@ def protocol_of(url: str) -> str:
     return url.partition("://")[0] if "://" in url else ""
 
 
+def _lacks_bucket(url: str) -> bool:
+    """Return whether a URL of an object store names no bucket, or on Azure no container."""
+    if protocol_of(url) not in S3 | GOOGLE | AZURE:
+        return False
+    # Azure also has the form abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH
+    bucket = url.partition("://")[2].partition("/")[0].partition("@")[0]
+    return not bucket.strip()
+
+
 def open_store(
     url: str, kind: type[PhifleetError], key: str | None = None, **options: Any
 ) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -76,7 +85,12 @@ def open_store(
     StorageError if the server returns an error.
     """
     protocol = protocol_of(url)
-    where = f"{key or _KEYS.get(kind, 'path')}: {url}"
+    key = key or _KEYS.get(kind, "path")
+    where = f"{key}: {url}"
+    if "\0" in url:
+        raise kind(f"{key}: {url!r}: a path cannot contain a null character; remove it")
+    if _lacks_bucket(url):
+        raise kind(f"{where}: the URL has no bucket; write {protocol}://BUCKET/PATH")
     if why := _OF_NO_USE.get(protocol):
         raise kind(f"{where}: {protocol}:// {why}; use a shared disk or a bucket")
     for name, value in _SETTINGS.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -57,6 +59,22 @@ def test_a_signal_during_rays_start_is_raised_after_it(monkeypatch: pytest.Monke
     with pytest.raises(Stopped, match="SIGTERM"), stop_on_signals():
         join_cluster()
     assert steps == ["started"]
+
+
+def test_a_signal_while_the_cluster_is_unreachable_is_raised_before_rays_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would retry for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match="SIGTERM"), stop_on_signals():
+        timer.start()
+        try:
+            join_cluster()
+        finally:
+            timer.cancel()
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from pipelines.storage import Storage
 UNITS = tuple(Unit(number, "short", "text", number, 3, 90, 40, 1.5, "ids") for number in range(3))
 PLAN = Plan((SourceFile("a.parquet", 9, "v1"),), UNITS, ("rows",), {"empty": 2})
 
+JOB_RECORD = {"source": {}, "digests": {}, "fingerprint": "one", "model": "m", "revision": "r"}
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
@@ -54,9 +56,25 @@ def _staged_part(record: Commit) -> str:
 
 def test_the_first_job_is_recorded_and_later_drivers_read_it(ledger: Ledger) -> None:
     assert ledger.job() is None
-    assert ledger.open_job({"fingerprint": "one"}) == {"fingerprint": "one"}
-    assert ledger.open_job({"fingerprint": "two"}) == {"fingerprint": "one"}
-    assert ledger.job() == {"fingerprint": "one"}
+    assert ledger.open_job(JOB_RECORD) == JOB_RECORD
+    assert ledger.open_job({**JOB_RECORD, "fingerprint": "two"}) == JOB_RECORD
+    assert ledger.job() == JOB_RECORD
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *({key: JOB_RECORD[key] for key in JOB_RECORD if key != name} for name in JOB_RECORD),
+        {**JOB_RECORD, "digests": 5},
+        {**JOB_RECORD, "source": None},
+        [],
+        5,
+    ],
+)
+def test_a_job_of_another_format_is_an_error_that_names_it(ledger: Ledger, record: object) -> None:
+    ledger.storage.write("_run/job.json", json.dumps(record).encode())
+    with pytest.raises(OutputError, match=r"/_run/job\.json: the record is damaged"):
+        ledger.job()
 
 
 def test_an_output_that_contains_other_files_is_refused(ledger: Ledger) -> None:
@@ -64,7 +82,7 @@ def test_an_output_that_contains_other_files_is_refused(ledger: Ledger) -> None:
     ledger.storage.write("notes.txt", b"mine")
     with pytest.raises(OutputError, match=r"contains notes\.txt, but no phifleet run"):
         ledger.check_output_is_ours()
-    ledger.open_job({})
+    ledger.open_job(JOB_RECORD)
     ledger.check_output_is_ours()
 
 

@@ -13,6 +13,7 @@ import pytest
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.ids import accounted_hashes, digest_ids, hash_ids
 from pipelines.corpus.units import Unit
+from pipelines.errors import OutputError
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit, Plan, StagedFile, sha256
 from pipelines.ledger.verify import VerifyReport, verify
@@ -175,3 +176,23 @@ def test_documents_that_two_units_exchanged_are_named_by_unit(storage: Storage) 
 def test_a_directory_without_a_run_is_not_complete(tmp_path: Path) -> None:
     report = verify(Storage(str(tmp_path / "empty")))
     assert "empty contains no plan" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"{}", b'{"docs": 6}', b'{"documents": 6, "skipped_files": 5}', b"[]", b"5"]
+)
+def test_a_manifest_of_another_format_is_an_error_that_names_it(
+    storage: Storage, manifest: bytes
+) -> None:
+    storage.write("_manifest.json", manifest)
+    with pytest.raises(OutputError, match=r"/_manifest\.json: the record is damaged"):
+        verify(storage)
+
+
+@pytest.mark.parametrize("name", ["000001.json.bak", "copy.json", "1.json", "000001"])
+def test_a_file_among_the_commits_that_is_none_is_reported(storage: Storage, name: str) -> None:
+    storage.write(f"_run/commits/{name}", b"{}")
+    report = verify(storage)
+    assert report.units_committed == 2
+    (problem,) = report.problems
+    assert problem.startswith(f"_run/commits/{name}: ")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 
@@ -14,6 +16,7 @@ from pipelines.errors import ClusterError
 from pipelines.job.spec import Compute, Replicas
 from pipelines.run.cluster import (
     Cluster,
+    await_head,
     engine_resources,
     join_cluster,
     leave_cluster,
@@ -39,6 +42,46 @@ def test_workers_of_a_local_cluster_have_the_drivers_priority(
         return os.nice(0)
 
     assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """Return a port of the loopback interface where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def test_an_unreachable_cluster_is_an_error_that_names_ray_address(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would retry for minutes"))
+    with pytest.raises(ClusterError, match=f"RAY_ADDRESS: .*127.0.0.1:{closed_port}.*refused"):
+        join_cluster(reachable_within=0.0)
+
+
+def test_a_head_that_starts_later_is_reached(closed_port: int) -> None:
+    servers: list[socket.socket] = []
+    starter = threading.Timer(
+        0.3, lambda: servers.append(socket.create_server(("127.0.0.1", closed_port)))
+    )
+    starter.start()
+    await_head(f"127.0.0.1:{closed_port}", within=60.0)
+    starter.join()
+    (server,) = servers
+    server.close()
+
+
+@pytest.mark.parametrize("address", ["", "auto", "local", "ray://127.0.0.1:1", "127.0.0.1"])
+def test_only_an_address_with_a_host_and_a_port_is_awaited(address: str) -> None:
+    await_head(address, within=0.0)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "[::1]:1", f"{'x' * 64}:1"])
+def test_an_address_that_cannot_be_connected_to_is_an_error(address: str) -> None:
+    with pytest.raises(ClusterError, match="RAY_ADDRESS: "):
+        await_head(address, within=0.0)
 
 
 def test_a_local_cluster_serves_metrics_and_no_dashboard(local_cluster: None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from here import InProcessRun, in_process_run
 
 from pipelines.corpus.ids import digest_ids, hash_ids
-from pipelines.errors import Incomplete
+from pipelines.errors import Incomplete, OutputError
 from pipelines.models.resolve import Model
 
 
@@ -60,4 +60,10 @@ def test_commits_of_other_documents_are_reported_by_unit_even_if_their_number_is
 def test_a_commit_of_another_plan_is_reported_by_unit(finished: Path) -> None:
     _change_commit(finished, 3, plan="another", host="elsewhere")
     with pytest.raises(Incomplete, match=r"unit 3: its commit, made on elsewhere, is of a plan"):
+        _run(finished)()
+
+
+def test_a_manifest_without_times_is_an_error_that_names_it(finished: Path) -> None:
+    (finished / "out/_manifest.json").write_text('{"documents": 4}')
+    with pytest.raises(OutputError, match=r"/_manifest\.json: the record is damaged"):
         _run(finished)()

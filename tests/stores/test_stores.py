@@ -75,6 +75,33 @@ def test_an_input_that_cannot_be_opened_is_refused_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
+NO_BUCKET = [
+    "s3://", "s3:///corpus", "s3a:///corpus", "gs://", "gcs:///corpus", "abfs://", "az:///corpus",
+    "abfs://@account.dfs.core.windows.net/corpus",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", NO_BUCKET)
+def test_a_url_without_a_bucket_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    job = _job(tmp_path, source=str(tmp_path), output=url)
+    assert f"phifleet: output.path: {url}: " in _error_line(capsys, "run", job)
+    job = _job(tmp_path, source=url, output=str(tmp_path / "out"))
+    line = _error_line(capsys, "run", job)
+    assert f"phifleet: input.path: {url}: " in line and "has no bucket" in line
+
+
+def test_a_path_with_a_null_character_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = _job(tmp_path, source=str(tmp_path), output="\0x")
+    line = _error_line(capsys, "run", job)
+    assert "output.path: " in line and "\\x00x': a path cannot contain a null" in line
+    job = _job(tmp_path, source="\0x", output=str(tmp_path / "out"))
+    assert "input.path: '\\x00x': " in _error_line(capsys, "run", job)
+
+
 def test_azure_without_credentials_is_refused_naming_the_variable_to_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
