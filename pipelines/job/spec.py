@@ -138,7 +138,8 @@ class ClassifyTask(Section):
             if label in self.labels[:index]:
                 yield ("labels", index), "a label that is listed only once"
             if label == CANNOT_TELL:
-                yield ("labels", index), f"a label other than {CANNOT_TELL!r}, which is reserved"
+                wanted = f"a label other than {CANNOT_TELL!r}: it means that a chunk shows no label"
+                yield ("labels", index), wanted
 
 
 class AskTask(Section):

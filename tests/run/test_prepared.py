@@ -76,5 +76,5 @@ def test_an_engine_has_its_share_of_a_gpu(gpus: str | float, share: float) -> No
 
 @pytest.mark.usefixtures("tiny_model")
 def test_a_label_that_means_no_label_in_chunks_is_an_error() -> None:
-    with pytest.raises(SpecError, match=r"labels\.1: .*a chunk that speaks for no label"):
+    with pytest.raises(SpecError, match=r"labels\.1: .*it means that a chunk shows no label"):
         prepared(label="cannot tell")
