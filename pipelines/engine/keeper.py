@@ -31,10 +31,14 @@ class SupervisedEngine(Engine, Protocol):
     used: Usage
 
     @property
-    def dead(self) -> bool: ...
+    def dead(self) -> bool:
+        """Whether it has died: it answers no more requests, and must be replaced."""
+        ...
 
     @property
-    def kv_tokens_in_flight(self) -> int: ...
+    def kv_tokens_in_flight(self) -> int:
+        """KV cache tokens that admitted requests reserve now."""
+        ...
 
     def shutdown(self) -> None:
         """End the engine and its processes, even if it hangs."""

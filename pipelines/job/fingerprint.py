@@ -41,7 +41,9 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
 def fingerprint(digests: Mapping[str, str]) -> str:
     """Return one SHA-256, as 64 hex digits, of the result of `answer_digests`.
 
-    Runs with the same fingerprint answer the same documents in the same way.
+    Runs with the same fingerprint answer the same documents in the same way. It is written into the
+    metadata of the run's files, to tell outputs of different jobs apart. Whether a job may continue
+    a run is decided with `differing_keys`, which can name the changed keys.
     """
     return _sha256(sorted(digests.items()))
 

@@ -89,10 +89,11 @@ class DocumentAnswerer:
     def record_dead_letter(
         self, document: Document, problem: Problem, attempts: int
     ) -> DocumentResult:
-        """Count a document that gets no answer because of `problem`, and return its result, without
-        the text. Sends nothing to an engine.
+        """Count a document that gets no answer because of `problem` in the progress and the
+        metrics, and return its result, without the text. Sends nothing to an engine.
 
-        `attempts` is the number of attempts at its unit so far, this one included.
+        Call it in isolation, for a document on which engines or workers died. `attempts` is the
+        number of attempts at its unit so far, this one included.
         """
         result = self._count(DocumentResult(document, problem=problem, attempts=attempts))
         if self._metrics:

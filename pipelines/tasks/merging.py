@@ -196,7 +196,8 @@ def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tupl
 class Vote:
     """The result of a vote of chunks on a label, as `vote` counts it.
 
-    The first label wins if `tied` has no other one.
+    The first label wins if it is the only one in `tied`. Otherwise no label wins: the caller has
+    the model choose among the labels in `tied`.
 
     Attributes:
         shares: each label that has votes, with its share of them, weighted by confidence, from 0 to

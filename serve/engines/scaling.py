@@ -16,8 +16,9 @@ def scale_by_tokens(context: Any) -> tuple[float, dict[str, Any]]:
 
     An autoscaling policy as Ray Serve calls it, with the deployment's metrics as `context`. The
     number is the sum of the running engines' fullness divided by TARGET_FULLNESS, or the current
-    target if no running engine has reported its fullness. Ray Serve applies the minimum, the
-    maximum and the delays, and starts the first replica of an idle pool for a request.
+    target if no running engine has reported its fullness. An engine's fullness is its outstanding
+    prompt tokens divided by its capacity in tokens (see `replica.FULLNESS`). Ray Serve applies the
+    minimum, the maximum and the delays, and starts the first replica of an idle pool for a request.
     """
     reported = context.aggregated_metrics.get(FULLNESS, {})
     running = {
