@@ -15,7 +15,7 @@ from pipelines.models.resolve import Model
 STARTED = "phifleet      tested - starting engines"
 # The beginnings of all lines that a run may print on a terminal: notices, the view, the summary.
 OURS = re.compile(
-    r"phifleet|metrics of|model 'tiny-random' has random|"
+    r"phifleet|metrics of|model 'tiny-random' has random|to another model|"
     r"time |indexed|documents|units|tokens|ETA|prefix cache|workers|dead letters|answered|answers|"
     r" +[━╸╺]+$| {14}\S|stopped by SIGINT|resume$|\^C"
 )
