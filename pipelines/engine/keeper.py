@@ -24,15 +24,13 @@ class SupervisedEngine(Engine, Protocol):
 
     Attributes:
         used: tokens of its finished requests.
-        dead: True if it has died and can answer no more requests.
-        kv_tokens_in_flight: KV cache tokens that admitted requests reserve now.
     """
 
     used: Usage
 
     @property
     def dead(self) -> bool:
-        """Whether it has died: it answers no more requests, and must be replaced."""
+        """True once it has died: it answers no more requests, and must be replaced."""
         ...
 
     @property

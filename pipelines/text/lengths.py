@@ -16,7 +16,7 @@ from pipelines.job.spec import LongDocuments
 from pipelines.text.chunking import MIN_CHUNK_TOKENS, ChunkSize
 
 SINGLE, MAP_REDUCE, TRUNCATE = "single", "map_reduce", "truncate"
-"""How one document is read: whole, in chunks whose answers are combined, or only its beginning."""
+"""Ways to read a document: whole, in chunks whose answers are combined, or only its beginning."""
 # A prompt that combines notes has space for at least this many, each as long as the longest answer
 # plus some tokens, because a note has a list mark and is tokenized again.
 _NOTES_TOGETHER, _NOTE_SLACK_TOKENS = 2, 16
@@ -97,7 +97,7 @@ class PromptLengths:
 
 @dataclass(frozen=True, slots=True)
 class ReadingPlan:
-    """How a job reads documents of any length with its model; all lengths in tokens.
+    """The plan by which a job reads documents of any length; all lengths in tokens.
 
     `policy` is the job's `long_documents.strategy`. `single_pass_tokens` is the length up to which
     the policies other than `single` and `map_reduce` read a document whole. `document_shape`
