@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -99,6 +100,46 @@ class Quote:
     field: str | None = None
 
 
+class EvidenceStatus(StrEnum):
+    """How the document supports one value of an answer.
+
+    - SHOWN: a verified quote contains the value.
+    - FOUND: the value stands in the text, and is of a kind that does so rarely by chance: a full
+      date, a name, a number of 4 or more significant digits, a text of two or more words.
+    - NEAR: a passage is similar to the quote, or the value stands in the text but proves little.
+    - ABSENT: neither the quote nor the value was found.
+    - NOT_APPLICABLE: the text need not contain the value: a label, a boolean without a quote, a
+      computed value.
+    """
+
+    SHOWN = "shown"
+    FOUND = "found"
+    NEAR = "near"
+    ABSENT = "absent"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A passage of the document that supports one value of an answer, or the lack of one.
+
+    Attributes:
+        path: the value's path in an extraction, such as `parties[2].name`; "" for a reply.
+        status: how the document supports the value.
+        text: the document's own words in the passage; None if there is no passage.
+        start: the passage's first character in the document's text; None if there is no passage.
+        end: the character after its last one, likewise.
+        quote: the model's quote, if its words differ from `text`; else None.
+    """
+
+    path: str
+    status: EvidenceStatus
+    text: str | None = None
+    start: int | None = None
+    end: int | None = None
+    quote: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The answer to a `summarize` task."""
@@ -132,6 +173,7 @@ class Reply:
 
     text: str | None
     quotes: tuple[Quote, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +185,7 @@ class Fields:
 
     values: Mapping[str, Any]
     quotes: tuple[Quote, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 AnswerValue = Summary | Label | Reply | Fields
