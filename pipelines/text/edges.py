@@ -30,17 +30,13 @@ _UNIT_BEFORE = re.compile(r"\d\s?[^\W\d_]{1,4}$")
 _REACH = 64
 
 
-def is_whole(text: str, start: int, end: int) -> bool:
-    """Return whether text[start:end] begins and ends at the borders of words and numbers.
+def starts_whole(text: str, start: int) -> bool:
+    """Return whether a passage that begins at `start` begins a word or a number.
 
-    Both ends are letters, digits or symbols that count. A digit or letter beside the passage, a
-    mark that continues a number, half a hyphenated word and a mark that belongs to the last letter
-    make it a part of something longer. In scripts without blanks, letters may stand beside it.
+    The character there is a letter, a digit or a symbol that counts. A letter or digit beside it, a
+    mark that continues a number and the hyphen of a prefix make the passage a part of something
+    longer. In scripts without blanks, letters may stand beside it.
     """
-    return _starts_well(text, start) and _ends_well(text, end)
-
-
-def _starts_well(text: str, start: int) -> bool:
     before = _skip_formats(text[max(0, start - _REACH) : start][::-1])
     if not before:
         return True
@@ -54,7 +50,8 @@ def _starts_well(text: str, start: int) -> bool:
     return not (first.isalpha() and _ends_in_prefix(before[::-1]))
 
 
-def _ends_well(text: str, end: int) -> bool:
+def ends_whole(text: str, end: int) -> bool:
+    """Return whether a passage before `end` ends a word or a number; see `starts_whole`."""
     behind = _skip_formats(text[end : end + _REACH])
     if not behind:
         return True

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipelines.text.edges import is_whole
+from pipelines.text.edges import ends_whole, starts_whole
 from pipelines.text.facts import MAX_LIGHT_SHARE, Reading, light_differences, read
 from pipelines.text.folding import FoldedText, bare, bare_character, plain
 from pipelines.text.furniture import without_interruptions
@@ -24,6 +24,7 @@ _MAX_PLACES = 300
 """Places that are compared before a quote counts as absent: a bound for short words."""
 _MAX_VERBATIM_PLACES = 10_000
 _MAX_VERBATIM_CHARACTERS = 16
+_CONTEXT = 16
 _MIN_LETTERS = 4
 _ARTICLES = frozenset(
     "a an the der die das den dem des ein eine einen einem einer eines le la les un une des du el "
@@ -90,7 +91,7 @@ class QuoteFinder:
         end = len(self.text) if end is None else min(end, len(self.text))
         quote = _Quote(words)
         passages: list[Passage] = []
-        if not quote.reading.bare:
+        if not quote.bare:
             return ()
         for passage in self._source.places(quote, max(0, start), end, max_share=0.0):
             if len(passages) == limit:
@@ -126,13 +127,39 @@ class QuoteFinder:
 
 
 class _Quote:
-    """A quote, prepared for comparison with passages."""
+    """A quote, prepared for comparison with passages. Its outer marks count for nothing."""
 
     def __init__(self, words: str) -> None:
         self.words = words.strip()
-        self.reading: Reading = read(self.words)
         self.bare = bare(self.words)
-        self.marks_before, self.marks_behind = _outer_marks(self.words)
+
+    @cached_property
+    def outer_sizes(self) -> tuple[int, int]:
+        """The numbers of characters at the beginning and at the end that count for nothing."""
+        size = len(self.words)
+        before = next((i for i in range(size) if bare_character(self.words[i])), size)
+        behind = next((i for i in range(size) if bare_character(self.words[size - 1 - i])), size)
+        return before, behind
+
+    @cached_property
+    def marks(self) -> tuple[str, str]:
+        """The marks before and behind it."""
+        before, behind = self.outer_sizes
+        return self.words[:before], self.words[len(self.words) - behind :]
+
+    @cached_property
+    def core(self) -> str:
+        before, behind = self.outer_sizes
+        return self.words[before : len(self.words) - behind]
+
+    @cached_property
+    def written(self) -> str:
+        """The core in its plain form, with single blanks."""
+        return _written(self.core)
+
+    @cached_property
+    def reading(self) -> Reading:
+        return read(self.core, self.marks[0])
 
 
 class _Source:
@@ -179,14 +206,14 @@ class _Source:
 
     def _verbatim(self, quote: _Quote, start: int, end: int) -> Iterator[Passage]:
         """Yield the places of a short quote in the text as it is, without looking at its folds."""
-        before, behind = _outer_sizes(quote.words)
+        before, behind = quote.outer_sizes
         position = start
         for _ in range(_MAX_VERBATIM_PLACES):
             position = self._text.find(quote.words, position, end)
             if position < 0:
                 return
             span = position + before, position + len(quote.words) - behind
-            if is_whole(self._text, *span) and self._differences(quote, span) == 0:
+            if self._is_whole(span) and self._differences(quote, span) == 0:
                 yield self._passage(quote, span, end)
             position += 1
 
@@ -199,15 +226,23 @@ class _Source:
             position = folded.bare.find(quote.bare, position, last)
             if position < 0:
                 return
-            first, behind = folded.start(position), folded.end(position + len(quote.bare))
-            if first is not None and behind is not None and is_whole(self._text, first, behind):
+            first = folded.start(position)
+            behind = None if first is None else folded.end(position + len(quote.bare))
+            if first is not None and behind is not None and self._is_whole((first, behind)):
                 yield first, behind
             position += 1
 
+    def _is_whole(self, span: tuple[int, int]) -> bool:
+        return starts_whole(self._text, span[0]) and ends_whole(self._text, span[1])
+
     def _differences(self, quote: _Quote, span: tuple[int, int]) -> int | None:
         start, end = span
-        context = self._text[max(0, start - 16) : start]
-        passage = read(self._text[start:end], context)
+        words, context = self._text[start:end], self._text[max(0, start - _CONTEXT) : start]
+        if _written(words) == quote.written:
+            # only what stands before it can differ
+            ours, theirs = read(quote.written[:2], quote.marks[0]), read(quote.written[:2], context)
+            return light_differences(ours, theirs)
+        passage = read(words, context)
         if len(passage.gaps) != len(quote.reading.gaps):
             return None
         return light_differences(quote.reading, passage)
@@ -215,10 +250,9 @@ class _Source:
     def _passage(self, quote: _Quote, span: tuple[int, int], limit: int) -> Passage:
         """Return the passage with those outer marks that the quote has too."""
         start, end = span
-        start -= _common_marks(
-            quote.marks_before[::-1], self._text[max(0, start - 16) : start][::-1]
-        )
-        end += _common_marks(quote.marks_behind, self._text[end : min(limit, end + 16)])
+        before, behind = quote.marks
+        start -= _common_marks(before[::-1], self._text[max(0, start - _CONTEXT) : start][::-1])
+        end += _common_marks(behind, self._text[end : min(limit, end + _CONTEXT)])
         return Passage(start, end, verified=True)
 
     def similar(self, folded_quote: str, start: int, end: int) -> Passage | None:
@@ -246,17 +280,8 @@ def _proves_something(words: str) -> bool:
     return len(letters) >= _MIN_LETTERS or (len(letters) > 1 and all(map(str.isupper, letters)))
 
 
-def _outer_sizes(words: str) -> tuple[int, int]:
-    """Return how many characters at the beginning and at the end count for nothing."""
-    size = len(words)
-    before = next((i for i in range(size) if bare_character(words[i])), size)
-    behind = next((i for i in range(size) if bare_character(words[size - 1 - i])), size)
-    return before, behind
-
-
-def _outer_marks(words: str) -> tuple[str, str]:
-    before, behind = _outer_sizes(words)
-    return words[:before], words[len(words) - behind :]
+def _written(words: str) -> str:
+    return " ".join(plain(words).split())
 
 
 def _common_marks(marks: str, text: str) -> int:
