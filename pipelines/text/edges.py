@@ -26,6 +26,14 @@ _PARTICLES = re.compile(
     "(?:들)?(?:은|는|이|가|을|를|의|에|에서|에게|께|와|과|도|로|으로|만|까지|부터|보다|처럼|이나|나|"
     "이며|며|이고|고|이다|다|입니다|이었다|였다|인|이라|라|라고|이라고)"
 )
+# 12 500: a group of three digits belongs to the digits before it. In a table it may be a cell of its
+# own, so that behind a passage the number must go on with its unit.
+_GROUP = re.compile(r"[0-9]{3}(?![0-9])")
+_DIGITS_BEFORE_GROUP = re.compile(r"(?<![\d.,:/])[0-9]{1,3}[ \xa0]$")
+_FIRST_GROUP = re.compile(r"(?<![\d.,:/])[0-9]{1,3}$")
+_GROUPS_BEHIND = re.compile(
+    r"(?:[ \xa0][0-9]{3}(?![0-9]))+(?:(?<=\xa0[0-9]{3})|,[0-9]+|[ \xa0]?(?:[^\W\d_]|[$€£¥%₽₹]))"
+)
 _UNIT_BEFORE = re.compile(r"\d\s?[^\W\d_]{1,4}$")
 _REACH = 64
 
@@ -44,6 +52,8 @@ def starts_whole(text: str, start: int) -> bool:
     if _is_mark(first) or _joined(neighbour, first):
         return False
     if _continues_number(before, first, text[start + 1 : start + 2]):
+        return False
+    if _GROUP.match(text, start) and _DIGITS_BEFORE_GROUP.search(text[max(0, start - 8) : start]):
         return False
     if first.isalpha() and before[::-1].endswith(_NEGATED_BEFORE):
         return False
@@ -65,6 +75,8 @@ def ends_whole(text: str, end: int) -> bool:
     if _joined(last, neighbour) and not _is_particle(last, text[end : end + _REACH]):
         return False
     if _continues_number(behind, last, text[end - 2 : end - 1]):
+        return False
+    if _GROUPS_BEHIND.match(text, end) and _FIRST_GROUP.search(text[max(0, end - 8) : end]):
         return False
     return not (last.isalpha() and (_goes_on(behind) or behind.startswith(_NEGATED_BEHIND)))
 

@@ -26,6 +26,8 @@ _MAX_VERBATIM_PLACES = 10_000
 _MAX_VERBATIM_CHARACTERS = 16
 _CONTEXT = 16
 _MIN_LETTERS = 4
+_MAX_WORD_CHARACTERS = 200
+_ONE_DASH = str.maketrans("−—", "--")
 _ARTICLES = frozenset(
     "a an the der die das den dem des ein eine einen einem einer eines le la les un une des du el "
     "los las uno una unos unas il lo gli i o os as um uma de het een en ett den det".split()
@@ -105,7 +107,8 @@ class QuoteFinder:
             return None
         quote = _Quote(words)
         passage = self._source.first(quote, start, end)
-        if passage or self._without_interruptions is None:
+        is_word = len(quote.words) <= _MAX_VERBATIM_CHARACTERS and len(quote.words.split()) == 1
+        if passage or is_word or self._without_interruptions is None:
             return passage
         return self._without_interruptions.first(quote, start, end)
 
@@ -196,13 +199,13 @@ class _Source:
         for span in self._spans(quote, start, end):
             differences = self._differences(quote, span)
             if differences == 0:
-                yield self._passage(quote, span, end)
+                yield self._passage(quote, span, start, end)
                 later.clear()
                 max_share = 0.0
             elif differences and differences <= max_share * len(quote.bare):
                 later.append(span)
         if later:
-            yield self._passage(quote, later[0], end)
+            yield self._passage(quote, later[0], start, end)
 
     def _verbatim(self, quote: _Quote, start: int, end: int) -> Iterator[Passage]:
         """Yield the places of a short quote in the text as it is, without looking at its folds."""
@@ -214,7 +217,7 @@ class _Source:
                 return
             span = position + before, position + len(quote.words) - behind
             if self._is_whole(span) and self._differences(quote, span) == 0:
-                yield self._passage(quote, span, end)
+                yield self._passage(quote, span, start, end)
             position += 1
 
     def _spans(self, quote: _Quote, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -247,12 +250,13 @@ class _Source:
             return None
         return light_differences(quote.reading, passage)
 
-    def _passage(self, quote: _Quote, span: tuple[int, int], limit: int) -> Passage:
-        """Return the passage with those outer marks that the quote has too."""
+    def _passage(self, quote: _Quote, span: tuple[int, int], first: int, last: int) -> Passage:
+        """Return the passage with those outer marks in text[first:last] that the quote has too."""
         start, end = span
         before, behind = quote.marks
-        start -= _common_marks(before[::-1], self._text[max(0, start - _CONTEXT) : start][::-1])
-        end += _common_marks(behind, self._text[end : min(limit, end + _CONTEXT)])
+        text_before = self._text[max(first, start - _CONTEXT) : start]
+        start -= _common_marks(before[::-1], text_before[::-1])
+        end += _common_marks(behind, self._text[end : min(last, end + _CONTEXT)])
         return Passage(start, end, verified=True)
 
     def similar(self, folded_quote: str, start: int, end: int) -> Passage | None:
@@ -270,7 +274,8 @@ def _proves_something(words: str) -> bool:
 
     It has a digit, a word of some length, or an abbreviation in capital letters.
     """
-    if any(character.isdigit() for character in words):
+    words = words.strip()[:_MAX_WORD_CHARACTERS]
+    if any(map(str.isdigit, words)):
         return True
     letters = [character for character in words if character.isalpha()]
     if any(_IDEOGRAPHS_OR_SYLLABLES.match(letter) for letter in letters):
@@ -299,7 +304,7 @@ def _common_marks(marks: str, text: str) -> int:
 
 def _mark(character: str) -> str:
     """Return a mark in its plain form, "" for a blank."""
-    return plain(character).strip().replace("−", "-")
+    return plain(character).strip().translate(_ONE_DASH)
 
 
 def _widen(text: str, start: int, end: int, first: int, last: int) -> tuple[int, int]:

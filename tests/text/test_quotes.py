@@ -90,9 +90,7 @@ def test_true_quotes_are_verified_whatever_the_extractor_does() -> None:
     for _ in range(2_000):
         sample = rng.choice(SAMPLES)
         habit = rng.choice([*HABITS, "pages"])
-        text, span = (
-            over_pages(sample, rng) if habit == "pages" else written(sample, habit, rng)
-        )
+        text, span = over_pages(sample, rng) if habit == "pages" else written(sample, habit, rng)
         if QuoteFinder(text).find(sample.sentence) != (Passage(*span, verified=True),):
             wrong.append((habit, sample.language, text))
     assert len(wrong) <= 20, wrong[:3]
@@ -141,6 +139,14 @@ def test_a_text_of_words_is_found_at_one_of_its_places(text: str, data: st.DataO
         ("6' tall", 'he is 6" tall'),
         ("二〇年", "二〇二〇年"),
         ("五百元", "二千五百元"),
+        ("500 EUR", "a fee of 12 500 EUR"),
+        ("fee of 12", "a fee of 12 500 EUR"),
+        ("fee of 12", "a fee of 12\u00a0500"),
+        ("a change of 4.1 %", "a change of - 4.1 %"),
+        ("a change of 4.1 %", "a change of – 4.1 %"),
+        ("a change of 4.1 %", "a change of —4.1 %"),
+        ("10 K", "10 k here"),
+        ("3 of 4 units", "3 of (4) units"),
     ],
 )
 def test_a_part_of_a_number_or_another_number_does_not_verify(quote: str, text: str) -> None:
@@ -159,6 +165,11 @@ def test_a_part_of_a_number_or_another_number_does_not_verify(quote: str, text: 
         ("5mW of power", "5 mW of power", "5 mW of power"),
         ("2019-2020", "in 2019–2020", "2019–2020"),
         ("costs 5.", "costs 5 millions", "costs 5"),
+        ("- 5 kg of flour", "5 kg of flour", "5 kg of flour"),
+        ("5 million", "the price – 5 million – is due", "5 million"),
+        ("Net sales 54 59", "Net sales 54 59 719", "Net sales 54 59"),
+        ("2020 500 people", "in 2020 500 people", "2020 500 people"),
+        ("Nil (373,445)", "Nil — (373,445)", "Nil — (373,445)"),
         ("2023 سنة", "في ٢٠٢٣ سنة", "٢٠٢٣ سنة"),
     ],
 )
@@ -203,7 +214,11 @@ def test_a_part_of_a_word_or_another_word_does_not_verify(quote: str, text: str)
         ("\ud800abc def", "x \ud800abc def", "\ud800abc def"),
         ("Acme, Inc. signed", "Acme Inc. signed", "Acme Inc. signed"),
         ("'Hello', he said", "“Hello,” he said", "Hello,” he said"),
-        ("Hello world is here", "Hello <b>world</b> {12} is here", "Hello <b>world</b> {12} is here"),
+        (
+            "Hello world is here",
+            "Hello <b>world</b> {12} is here",
+            "Hello <b>world</b> {12} is here",
+        ),
     ],
 )
 def test_the_same_words_verify_in_another_writing(quote: str, text: str, words: str) -> None:
@@ -230,7 +245,9 @@ def test_abbreviations_prove_something() -> None:
 
 
 def test_quotes_of_many_ideographs() -> None:
-    clause = "甲方应当在本合同签订之日起三十日内向乙方支付全部价款，逾期不支付的，应当承担违约责任。"
+    clause = (
+        "甲方应当在本合同签订之日起三十日内向乙方支付全部价款，逾期不支付的，应当承担违约责任。"
+    )
     text = f"前言。{clause * 8}后记。"
     quote = (clause * 8)[:300]
     assert _find(quote, text) == [quote]
