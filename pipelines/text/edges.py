@@ -26,8 +26,8 @@ _PARTICLES = re.compile(
     "(?:들)?(?:은|는|이|가|을|를|의|에|에서|에게|께|와|과|도|로|으로|만|까지|부터|보다|처럼|이나|나|"
     "이며|며|이고|고|이다|다|입니다|이었다|였다|인|이라|라|라고|이라고)"
 )
-# 12 500: a group of three digits belongs to the digits before it. In a table it may be a cell of its
-# own, so that behind a passage the number must go on with its unit.
+# 12 500: a group of three digits belongs to the digits before it. In a table it may be a cell of
+# its own, so that behind a passage the number must go on with its unit.
 _GROUP = re.compile(r"[0-9]{3}(?![0-9])")
 _DIGITS_BEFORE_GROUP = re.compile(r"(?<![\d.,:/])[0-9]{1,3}[ \xa0]$")
 _FIRST_GROUP = re.compile(r"(?<![\d.,:/])[0-9]{1,3}$")

@@ -60,8 +60,8 @@ def plain(text: str) -> str:
     """Return `text` with case and punctuation, and each of them in one form.
 
     Compatibility forms and digits of other scripts are unified, blanks and column rules become
-    blanks, dashes "-" or "—" (the minus sign stays), quotation marks ' or ", characters without a meaning
-    U+FFFD. Format characters are dropped.
+    blanks, dashes "-" or "—" (the minus sign stays), quotation marks ' or ", characters without a
+    meaning U+FFFD. Format characters are dropped.
     """
     return text.translate(_PLAIN)
 
@@ -170,7 +170,7 @@ def _plain(character: str) -> str:
         return "'"
     if character in _DOUBLE_QUOTES:
         return '"'
-    if category in ("Co", "Cn") or category == "Sk" and character not in "^＾":
+    if category in ("Co", "Cn") or (category == "Sk" and character not in "^＾"):
         return "\ufffd"
     return _unified(character)
 

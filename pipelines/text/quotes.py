@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipelines.text.edges import ends_whole, starts_whole
-from pipelines.text.facts import MAX_LIGHT_SHARE, Reading, light_differences, read
-from pipelines.text.folding import FoldedText, bare, bare_character, plain
+from pipelines.text.facts import MAX_LIGHT_SHARE, light_differences, read
+from pipelines.text.folding import FoldedText, bare
 from pipelines.text.furniture import without_interruptions
+from pipelines.text.quotation import Quotation, common_marks, written
 from pipelines.text.similarity import find_similar
 
 _ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
@@ -25,14 +26,6 @@ _MAX_PLACES = 300
 _MAX_VERBATIM_PLACES = 10_000
 _MAX_VERBATIM_CHARACTERS = 16
 _CONTEXT = 16
-_MIN_LETTERS = 4
-_MAX_WORD_CHARACTERS = 200
-_ONE_DASH = str.maketrans("−—", "--")
-_ARTICLES = frozenset(
-    "a an the der die das den dem des ein eine einen einem einer eines le la les un une des du el "
-    "los las uno una unos unas il lo gli i o os as um uma de het een en ett den det".split()
-)
-_IDEOGRAPHS_OR_SYLLABLES = re.compile("[\u0e00-\u0fff\u1780-\u17ff\u2e80-\ud7a3\uf900-\ufaff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +59,10 @@ class QuoteFinder:
     def find(self, quote: str, start: int = 0, end: int | None = None) -> tuple[Passage, ...]:
         """Return the passage of text[start:end] that `quote` stands for, the first in the text.
 
-        For one or two words it is the first that is written exactly so, if there is one. A quote of which something is left out ("a ... b") has one passage for each part, in their
-        order; they are verified only if all parts are. Returns () if the text has nothing like the
-        quote, and for a quote that proves nothing: no digits and not one word of some length.
+        One or two words are looked for first as they are written. A quote of which something is
+        left out ("a ... b") has one passage for each part, in their order; they are verified only
+        if all parts are. Returns () if the text has nothing like the quote, and for a quote that
+        proves nothing: it has no digit and not one word of some length.
         """
         end = len(self.text) if end is None else min(end, len(self.text))
         start = max(0, start)
@@ -91,7 +85,7 @@ class QuoteFinder:
         The checks are those of `find`, but any word may be looked for, also a letter.
         """
         end = len(self.text) if end is None else min(end, len(self.text))
-        quote = _Quote(words)
+        quote = Quotation(words)
         passages: list[Passage] = []
         if not quote.bare:
             return ()
@@ -103,9 +97,9 @@ class QuoteFinder:
         return tuple(passages)
 
     def _verify(self, words: str, start: int, end: int) -> Passage | None:
-        if not _proves_something(words):
+        quote = Quotation(words)
+        if not quote.proves_something():
             return None
-        quote = _Quote(words)
         passage = self._source.first(quote, start, end)
         is_word = len(quote.words) <= _MAX_VERBATIM_CHARACTERS and len(quote.words.split()) == 1
         if passage or is_word or self._without_interruptions is None:
@@ -113,9 +107,8 @@ class QuoteFinder:
         return self._without_interruptions.first(quote, start, end)
 
     def _approximate(self, words: str, start: int, end: int) -> Passage | None:
-        if not _proves_something(words):
-            return None
-        return self._source.similar(bare(words), start, end)
+        quote = Quotation(words)
+        return self._source.similar(quote.bare, start, end) if quote.proves_something() else None
 
     def _find_parts(self, parts: list[str], start: int, end: int) -> tuple[Passage, ...]:
         passages: list[Passage] = []
@@ -129,42 +122,6 @@ class QuoteFinder:
         return tuple(Passage(passage.start, passage.end, False) for passage in passages)
 
 
-class _Quote:
-    """A quote, prepared for comparison with passages. Its outer marks count for nothing."""
-
-    def __init__(self, words: str) -> None:
-        self.words = words.strip()
-        self.bare = bare(self.words)
-
-    @cached_property
-    def outer_sizes(self) -> tuple[int, int]:
-        """The numbers of characters at the beginning and at the end that count for nothing."""
-        size = len(self.words)
-        before = next((i for i in range(size) if bare_character(self.words[i])), size)
-        behind = next((i for i in range(size) if bare_character(self.words[size - 1 - i])), size)
-        return before, behind
-
-    @cached_property
-    def marks(self) -> tuple[str, str]:
-        """The marks before and behind it."""
-        before, behind = self.outer_sizes
-        return self.words[:before], self.words[len(self.words) - behind :]
-
-    @cached_property
-    def core(self) -> str:
-        before, behind = self.outer_sizes
-        return self.words[before : len(self.words) - behind]
-
-    @cached_property
-    def written(self) -> str:
-        """The core in its plain form, with single blanks."""
-        return _written(self.core)
-
-    @cached_property
-    def reading(self) -> Reading:
-        return read(self.core, self.marks[0])
-
-
 class _Source:
     """A text in which quotes are looked for, with its folded form."""
 
@@ -172,7 +129,7 @@ class _Source:
         self._text = text
         self._folded = FoldedText(text)
 
-    def first(self, quote: _Quote, start: int, end: int) -> Passage | None:
+    def first(self, quote: Quotation, start: int, end: int) -> Passage | None:
         """Return the first passage with the quote's punctuation, else the first with most of it."""
         if len(quote.words) <= _MAX_VERBATIM_CHARACTERS:
             passage = next(self._verbatim(quote, start, end), None)
@@ -181,7 +138,7 @@ class _Source:
         return next(self.places(quote, start, end, MAX_LIGHT_SHARE, verbatim=False), None)
 
     def places(
-        self, quote: _Quote, start: int, end: int, max_share: float, verbatim: bool = True
+        self, quote: Quotation, start: int, end: int, max_share: float, verbatim: bool = True
     ) -> Iterator[Passage]:
         """Yield the passages for a quote.
 
@@ -195,7 +152,7 @@ class _Source:
                 yield passage
             if found:
                 return
-        later = []
+        later: list[tuple[int, int]] = []
         for span in self._spans(quote, start, end):
             differences = self._differences(quote, span)
             if differences == 0:
@@ -207,7 +164,7 @@ class _Source:
         if later:
             yield self._passage(quote, later[0], start, end)
 
-    def _verbatim(self, quote: _Quote, start: int, end: int) -> Iterator[Passage]:
+    def _verbatim(self, quote: Quotation, start: int, end: int) -> Iterator[Passage]:
         """Yield the places of a short quote in the text as it is, without looking at its folds."""
         before, behind = quote.outer_sizes
         position = start
@@ -220,7 +177,7 @@ class _Source:
                 yield self._passage(quote, span, start, end)
             position += 1
 
-    def _spans(self, quote: _Quote, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def _spans(self, quote: Quotation, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the whole words with the same characters that count, without those marks that
         stand before and behind them."""
         folded = self._folded
@@ -238,10 +195,10 @@ class _Source:
     def _is_whole(self, span: tuple[int, int]) -> bool:
         return starts_whole(self._text, span[0]) and ends_whole(self._text, span[1])
 
-    def _differences(self, quote: _Quote, span: tuple[int, int]) -> int | None:
+    def _differences(self, quote: Quotation, span: tuple[int, int]) -> int | None:
         start, end = span
         words, context = self._text[start:end], self._text[max(0, start - _CONTEXT) : start]
-        if _written(words) == quote.written:
+        if written(words) == quote.written:
             # only what stands before it can differ
             ours, theirs = read(quote.written[:2], quote.marks[0]), read(quote.written[:2], context)
             return light_differences(ours, theirs)
@@ -250,13 +207,13 @@ class _Source:
             return None
         return light_differences(quote.reading, passage)
 
-    def _passage(self, quote: _Quote, span: tuple[int, int], first: int, last: int) -> Passage:
+    def _passage(self, quote: Quotation, span: tuple[int, int], first: int, last: int) -> Passage:
         """Return the passage with those outer marks in text[first:last] that the quote has too."""
         start, end = span
         before, behind = quote.marks
         text_before = self._text[max(first, start - _CONTEXT) : start]
-        start -= _common_marks(before[::-1], text_before[::-1])
-        end += _common_marks(behind, self._text[end : min(last, end + _CONTEXT)])
+        start -= common_marks(before[::-1], text_before[::-1])
+        end += common_marks(behind, self._text[end : min(last, end + _CONTEXT)])
         return Passage(start, end, verified=True)
 
     def similar(self, folded_quote: str, start: int, end: int) -> Passage | None:
@@ -267,44 +224,6 @@ class _Source:
             return None
         first, last = folded.offset(span[0]), folded.offset(span[1] - 1) + 1
         return Passage(*_widen(self._text, first, last, start, end), verified=False)
-
-
-def _proves_something(words: str) -> bool:
-    """Return whether a quote is more than a letter, an article or a mark.
-
-    It has a digit, a word of some length, or an abbreviation in capital letters.
-    """
-    words = words.strip()[:_MAX_WORD_CHARACTERS]
-    if any(map(str.isdigit, words)):
-        return True
-    letters = [character for character in words if character.isalpha()]
-    if any(_IDEOGRAPHS_OR_SYLLABLES.match(letter) for letter in letters):
-        return len(letters) > 1
-    if "".join(letters).lower() in _ARTICLES:
-        return False
-    return len(letters) >= _MIN_LETTERS or (len(letters) > 1 and all(map(str.isupper, letters)))
-
-
-def _written(words: str) -> str:
-    return " ".join(plain(words).split())
-
-
-def _common_marks(marks: str, text: str) -> int:
-    """Return how many characters of `text` have the same marks as the quote, one after another."""
-    size = 0
-    wanted = "".join(map(_mark, marks))
-    for index, character in enumerate(text):
-        mark = _mark(character)
-        if not wanted or not wanted.startswith(mark):
-            break
-        if mark:
-            wanted, size = wanted[len(mark) :], index + 1
-    return size
-
-
-def _mark(character: str) -> str:
-    """Return a mark in its plain form, "" for a blank."""
-    return plain(character).strip().translate(_ONE_DASH)
 
 
 def _widen(text: str, start: int, end: int, first: int, last: int) -> tuple[int, int]:

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipelines.text.quotes import Passage, QuoteFinder
 from needs import CASES, needs_cases
 from quote_samples import (
     CHANGES,
@@ -23,6 +21,8 @@ from quote_samples import (
     with_ligatures,
     written,
 )
+
+from pipelines.text.quotes import Passage, QuoteFinder
 
 
 def _find(quote: str, text: str, start: int = 0, end: int | None = None) -> list[str]:
@@ -267,41 +267,6 @@ def test_a_quote_with_an_omission_is_verified_only_if_all_parts_are_in_order() -
     text = "The lessee pays the rent in advance to the lessor."
     assert _find("The lessee ... bananas and apples", text) == ["(The lessee)"]
     assert not _is_verified(QuoteFinder(text).find("to the lessor ... pays the rent"))
-
-
-PAGES = (
-    "Opening words.\n\n{0}\n\nThe tenant pays the rent to\n\n{1}\n\nthe landlord each month.\n\n{2}"
-)
-
-
-@pytest.mark.parametrize(
-    "furniture",
-    [
-        ("Lease of Oslo, page 1", "Lease of Oslo, page 2", "Lease of Oslo, page 3"),
-        ("1 of 3", "2 of 3", "3 of 3"),
-        ("Confidential Draft", "Confidential Draft", "Confidential Draft"),
-        ("\f", "12\n\f", "13\n\f"),
-        ("A. Lease\n\nPage 7", "A. Lease\n\nPage 8", "A. Lease\n\nPage 9"),
-    ],
-)
-def test_a_quote_may_run_over_a_page_border(furniture: tuple[str, ...]) -> None:
-    text = PAGES.format(*furniture)
-    words = _find("The tenant pays the rent to the landlord each month.", text)
-    assert words == [text[text.index("The tenant") : text.index("each month.") + 11]]
-
-
-@pytest.mark.parametrize(
-    "lines", [("1", "12", "13"), ("no", "no", "no"), ("One line", "Another", "A third")]
-)
-def test_other_lines_in_between_belong_to_the_sentence(lines: tuple[str, ...]) -> None:
-    passages = QuoteFinder(PAGES.format(*lines)).find("pays the rent to the landlord each month")
-    assert passages and not _is_verified(passages)
-
-
-def test_table_rows_in_between_are_no_page_furniture() -> None:
-    text = "Total\n\n5\n\n6\n\nNet sales\n\n5\n\n7\n\nTotal\n\n8\n\n9\n\nNet sales\n\n1"
-    assert not _is_verified(QuoteFinder(text).find("Total 5 Net sales"))
-    assert not _is_verified(QuoteFinder(text).find("Total 5 6 5 7"))
 
 
 def test_the_search_can_be_limited_to_a_span_of_the_text() -> None:
