@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.corpus.units import LONG, SHORT
+from pipelines.job.resources import EngineCompute, Replicas
 from pipelines.job.sections import (
     MustBe,
     NonEmptyStr,
@@ -26,10 +27,8 @@ from pipelines.job.sections import (
     load,
 )
 from pipelines.job.spec import (
-    EngineCompute,
     LongDocuments,
     ModelSpec,
-    Replicas,
     RunName,
     TaskSpec,
 )
