@@ -20,7 +20,8 @@ from pipelines.engine.config import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
 from pipelines.job.sections import Section, checked
 from pipelines.job.spec import TaskSpec
-from pipelines.models.resolve import Model, effective_lengths, resolve
+from pipelines.models.effective_lengths import effective_lengths
+from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
 from pipelines.tasks.limits import check_optional
@@ -28,6 +29,7 @@ from pipelines.tasks.schema import valid_schema
 from pipelines.tasks.subschemas import positions
 from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
+from serve.engines.json_size import JsonSize
 from serve.spec import ServeSpec
 
 # The context of the long pool is rounded up to a multiple of this many tokens.
@@ -64,6 +66,12 @@ class PreparedEndpoint:
 
     It checks requests, tokenizes their prompts, and chooses their pool. Each front and each engine
     replica makes its own from the same `spec`.
+
+    Attributes:
+        spec: the serve file.
+        model: the resolved model.
+        tokenizer: the model's tokenizer.
+        tasks_by_name: the tasks that the serve file defines, by name.
     """
 
     def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
@@ -279,26 +287,3 @@ def _is_utf8(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class JsonSize:
-    """The size of a JSON value: `depth`, the levels of its objects and lists (0 for a text or a
-    number), and `parts`, the number of values at all levels, itself included."""
-
-    depth: int
-    parts: int
-
-    @classmethod
-    def of(cls, value: Any) -> JsonSize:
-        """Return the size of `value`. Uses no recursion, so that it works at any depth."""
-        depth, parts, level = 0, 1, [value]
-        while level := [item for item in level if isinstance(item, dict | list | tuple)]:
-            depth += 1
-            level = [
-                child
-                for item in level
-                for child in (item.values() if isinstance(item, dict) else item)
-            ]
-            parts += len(level)
-        return cls(depth, parts)
