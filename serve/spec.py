@@ -29,6 +29,7 @@ from pipelines.job.sections import (
 from pipelines.job.spec import (
     LongDocuments,
     ModelSpec,
+    Port,
     RunName,
     TaskSpec,
 )
@@ -36,8 +37,6 @@ from pipelines.stores.protocols import WRITABLE, is_writable
 
 # Time for the endpoint's processes to end after the longest request.
 _DRAIN_SECONDS = 30.0
-Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
-"""The number of a TCP port."""
 
 
 class Http(Section):
@@ -162,7 +161,11 @@ class Feedback(Section):
 
 
 class ServeSpec(Section):
-    """A complete, validated serve file. Every section is optional."""
+    """A complete, validated serve file. Every section is optional.
+
+    `name` is that of the endpoint's Ray Serve application, and a label of its metrics. `tasks` are
+    the tasks that requests may send by name instead of a definition.
+    """
 
     name: RunName = "phifleet"
     model: ModelSpec = ModelSpec()

@@ -31,8 +31,7 @@ async def conclude(
 
     `record` has the task and the findings of all passages, a single one if the document was read
     whole, and `text` is the document. If no passage gave a finding, or they cannot be combined, the
-    answer has a problem instead of a value.
-    Raises EngineError if the engine itself fails.
+    answer has a problem instead of a value. Raises EngineError if the engine itself fails.
     """
     answer = await _answer(record, text, tasks, engine)
     if on_progress is not None:

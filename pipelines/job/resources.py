@@ -1,6 +1,6 @@
 """The job file's sections `compute` and `limits`: what the engines of a run may use.
 
-Whether a cluster has these resources is not looked at.
+Does not know which resources a cluster has.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ GpuCount = Annotated[
 ]
 """GPUs of one engine: 0 for none, a whole number, a fraction of one, or "auto"."""
 Fraction = Annotated[float, Field(ge=0, le=1), MustBe("a number from 0 to 1")]
+"""A number from 0 to 1, both included."""
 
 
 class Replicas(Section):

@@ -42,6 +42,7 @@ TaskName = Annotated[
 ]
 """The name of a task, which is also the name of its output column."""
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("a port number from 1 to 65535")]
+"""The number of a TCP port."""
 TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
 """A length in tokens: at least 16, the minimum length of a chunk."""
 FieldType = TypeAliasType(
@@ -63,8 +64,8 @@ class InputSpec(Section):
     """The section `input`: the corpus and its columns.
 
     `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
-    bucket. `id_column` identifies a document, `text_column` has its text, and `keep_columns` are
-    copied to the output.
+    bucket. `id_column` names the column with a document's unique id, `text_column` the one with its
+    text, and `keep_columns` those to copy to the output.
     """
 
     path: NonEmptyStr
@@ -182,6 +183,7 @@ TaskSpec = Annotated[
     Field(discriminator="kind"),
     known("kind", TASK_KINDS),
 ]
+"""A task of any kind; its key `kind`, which is required, selects the section."""
 
 
 class LongDocuments(Section):
@@ -212,7 +214,8 @@ class LongDocuments(Section):
 
 
 class Metrics(Section):
-    """The section `metrics`: `port` is where the run serves its metrics; None serves none.
+    """The section `metrics`: `port` is the TCP port at which the run serves its metrics in the
+    format of Prometheus; None serves none.
 
     `pushgateway` is not supported yet: a run rejects a job that sets it.
     """

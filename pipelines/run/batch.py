@@ -50,7 +50,7 @@ class Claim:
 
     Attributes:
         lease: the lease under which this run's workers may commit.
-        resources: the CPUs and GPUs of each engine.
+        resources: the CPUs and GPUs of each engine, and the most engines to start at a time.
         plans: the plans recorded so far.
         new_files: input files that no plan contains.
     """
