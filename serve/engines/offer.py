@@ -47,8 +47,8 @@ TaskReference = str | Mapping[str, Any]
 """A task in a request: the name of a task in the serve file, or a definition."""
 
 
-class _InlineTasks(Section):
-    """The tasks that a request defines itself."""
+class _RequestTasks(Section):
+    """The tasks of a request, all as definitions."""
 
     tasks: Annotated[tuple[TaskSpec, ...], Field(strict=False)]
 
@@ -144,18 +144,20 @@ class PreparedEndpoint:
         if len(references) > limits.tasks:
             raise SpecError(
                 f"tasks: got {len(references)} tasks, at most {limits.tasks} are allowed in one "
-                "request"
+                "request (limits.tasks); send the others in another request"
             )
-        definitions = [task for task in references if not isinstance(task, str)]
-        for task in definitions:
+        for index, task in enumerate(references):
             # a form or schema is one level below its task
-            if fault := self._schema_fault(task, 1):
-                raise SpecError(f"tasks: got a form or schema {fault}")
-        data = {"tasks": definitions}
-        defined = iter(checked(_InlineTasks, data, data, None).tasks)
-        specs = tuple(
-            self._named(task) if isinstance(task, str) else next(defined) for task in references
-        )
+            if not isinstance(task, str) and (fault := self._schema_fault(task, 1)):
+                raise SpecError(f"tasks.{index}: got a form or schema {fault}")
+        # named tasks are validated again, so that a message has the task's index in the request
+        data = {
+            "tasks": [
+                self._named(task).model_dump() if isinstance(task, str) else task
+                for task in references
+            ]
+        }
+        specs = checked(_RequestTasks, data, data, None).tasks
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
             raise SpecError(

@@ -102,6 +102,7 @@ async def test_a_document_without_an_id_gets_one(
         ({"tasks": ["summary", "summary"]}, "twice"),
         ({"tasks": ["summary"] * 4}, "at most 3"),
         ({"tasks": [{"name": "a", "kind": "ask"}]}, "tasks.0.question: missing"),
+        ({"tasks": ["summary", {"name": "a", "kind": "ask"}]}, "tasks.1.question: missing"),
         ({"tasks": [{"name": "a", "kind": "sing"}]}, "tasks.0.kind"),
         ({"tasks": [{"name": "a", "kind": "ask", "question": "q", "x": 1}]}, "no such key"),
         ({"tasks": [{"name": "a", "kind": "summarize", "max_words": 300}]}, "at most 300"),
