@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from workloads import Case, read_case
 
 OFFLINE_LIMITS = {"max_num_batched_tokens": 4096, "max_num_seqs": 256}
-"""vLLM's defaults for its LLM class on a CPU, which other engines must be given explicitly."""
+"""Limits that vLLM's LLM class has by default on a CPU. Other engines are started with the same, so
+that the sides are comparable."""
 RAY_CPUS = 8
-"""CPUs that Ray is told it has. With two, the Parquet source and the actors of the stages wait for
-each other's CPUs for ever."""
+"""Number of CPUs with which Ray is started, whatever the machine has. With two, the Parquet source
+and the actors of the stages would wait for each other's CPUs for ever."""
 
 
 def run_chat(case: Case) -> dict[str, Any]:

@@ -32,8 +32,9 @@ class View:
     """The progress of a run as shown to people and to metrics: totals, rates and the ETA.
 
     `poll` updates `progress`, the sum of all workers' progress in this session, and the rates in
-    tokens per second over the last 30 s. `run` is the job's name, and `started` the start in
-    seconds of the monotonic clock.
+    tokens per second over the last 30 s: of prompts and answers, and of prompts alone. `run` is the
+    job's name, `state` the state that the run updates, and `started` the time at which the view was
+    made, in seconds of the monotonic clock.
     """
 
     run: str

@@ -76,7 +76,8 @@ def run_job(
     Args:
         job: the job file's content.
         as_json: print the result to standard output as one JSON object instead of a summary.
-        unit_seconds: the planned engine time of a unit, in seconds.
+        unit_seconds: engine time, by the cost estimate, for which the planner cuts units, in
+            seconds.
         exit_process: called with an exit code, from any thread, to end this process if Ray dies:
             the main thread may then wait for Ray for ever.
         skip_bad_files: skip damaged input files and list them, instead of failing.

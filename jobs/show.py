@@ -39,10 +39,12 @@ def find_document(corpus: Corpus, doc_id: str) -> Document:
 def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     """Return, as JSON values, how the document with the id `doc_id` would be read.
 
-    The keys are `id`, `tokens` (the number in the whole text), `strategy`, `pool`, `chunks` (with
-    character offsets `start` and `end`, and the number of `tokens`; one chunk for a single pass,
-    none for a text that is too long) and `prompts`, one for each task and chunk, with `task`,
-    `chunk` (from 0), `document_span` (the range of the document's tokens), `token_ids` and `text`.
+    The keys are `id`, `tokens` (the number in the whole text), `strategy` (`single`, `map_reduce`,
+    `truncate`, or `too_long` for a text that the job rejects), `pool` (`short` or `long`), `chunks`
+    (with character offsets `start` and `end`, and the number of `tokens`; one chunk for a single
+    pass, none for a text that is too long) and `prompts`, one for each task and chunk, with `task`,
+    `chunk` (from 0), `document_span` (start and end of the document's own text in `token_ids`),
+    `token_ids` and `text`, the prompt as token ids and as text.
 
     Raises InputError if the document does not exist or cannot be read, UnreadableFile,
     StorageError.

@@ -14,7 +14,8 @@ def run_status(output: str) -> dict[str, Any]:
 
     `status` is `done` or `unfinished`. `documents` and `units` count what is planned so far,
     `documents_done` and `units_done` what is committed. `model`, `revision` and `fingerprint` are
-    those of the recorded job. Raises OutputError if there is no run, StorageError.
+    those of the recorded job, and `run` is its name. Raises OutputError if there is no run or one
+    of its records is damaged, StorageError.
     """
     ledger = Ledger(Storage(output))
     job = ledger.job()

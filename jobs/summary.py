@@ -1,4 +1,4 @@
-"""What a run prints besides its live view: notices, the summary, and the JSON result.
+"""Prints a run's notices, its summary and its JSON result; the live view is in `live.py`.
 
 Knows the screen and the manifest; nothing of Ray, signals or storage.
 """

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.corpus.units import LONG, SHORT
+from pipelines.job.resources import EngineCompute, Replicas
 from pipelines.job.sections import (
     MustBe,
     NonEmptyStr,
@@ -26,10 +27,9 @@ from pipelines.job.sections import (
     load,
 )
 from pipelines.job.spec import (
-    EngineCompute,
     LongDocuments,
     ModelSpec,
-    Replicas,
+    Port,
     RunName,
     TaskSpec,
 )
@@ -37,8 +37,6 @@ from pipelines.stores.protocols import WRITABLE, is_writable
 
 # Time for the endpoint's processes to end after the longest request.
 _DRAIN_SECONDS = 30.0
-Port = Annotated[int, Field(ge=1, le=65535), MustBe("from 1 to 65535")]
-"""The number of a TCP port."""
 
 
 class Http(Section):
@@ -163,7 +161,11 @@ class Feedback(Section):
 
 
 class ServeSpec(Section):
-    """A complete, validated serve file. Every section is optional."""
+    """A complete, validated serve file. Every section is optional.
+
+    `name` is that of the endpoint's Ray Serve application, and a label of its metrics. `tasks` are
+    the tasks that requests may send by name instead of a definition.
+    """
 
     name: RunName = "phifleet"
     model: ModelSpec = ModelSpec()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.job.spec import LongDocuments
-from pipelines.models.resolve import TRAINED_LENGTHS
+from pipelines.models.effective_lengths import TRAINED_LENGTHS
 from pipelines.tasks.kinds import NOT_STATED
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.tokens import ChatTokenizer

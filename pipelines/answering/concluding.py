@@ -29,9 +29,9 @@ async def conclude(
 ) -> Answer:
     """Return a task's answer about the whole document, and call `on_progress` with it.
 
-    `record` has the task and the findings of all passages, and `text` is the document. If no
-    passage gave a finding, or they cannot be combined, the answer has a problem instead of a value.
-    Raises EngineError if the engine itself fails.
+    `record` has the task and the findings of all passages, a single one if the document was read
+    whole, and `text` is the document. If no passage gave a finding, or they cannot be combined, the
+    answer has a problem instead of a value. Raises EngineError if the engine itself fails.
     """
     answer = await _answer(record, text, tasks, engine)
     if on_progress is not None:

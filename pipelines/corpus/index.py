@@ -60,7 +60,7 @@ class IndexConfig:
         tokenizer: the model's tokenizer, to count tokens.
         reading: how documents of each length are read; decides pools and what is too long.
         cost: estimates the engine time of a document.
-        unit_seconds: the engine time that a unit should take, in seconds.
+        unit_seconds: engine time, by the cost estimate, for which units are cut, in seconds.
         storage: OUTPUT.
         directory: the directory in `storage` to which the index's files are written.
     """

@@ -38,8 +38,8 @@ class EngineConfig:
         quantization: vLLM's name of a quantization method, or None for that of the weights.
         kv_cache_dtype: vLLM's name of the KV cache's data type.
         tensor_parallel: number of GPUs that one engine spans.
-        gpu_share: fraction of a GPU that the engine may use, over 0 and at most 1; no effect on a
-            CPU.
+        gpu_share: fraction of each of its GPUs that the engine may use, above 0 and at most 1; no
+            effect on a CPU.
         hangs_after: seconds without a step after which the engine counts as hanging, or None for
             the default of its device; see `hang_seconds`.
         online: True if a client waits for each answer (HTTP endpoint): a long prompt then leaves a

@@ -1,4 +1,5 @@
 """The job file: its sections, types and defaults, and errors that name the key at fault.
 
-Pure: reads no file but the job file itself, and depends on `errors` alone. Start at `spec.py`.
+Reads no file but the job file and the schemas that it names, and depends on `errors` alone. Start
+at `spec.py`.
 """

@@ -1,7 +1,7 @@
 """Validation of plain data as sections of a job file: types of values, and messages about faults.
 
 A section is a pydantic model. `load` validates a file, `checked` plain data. This module does not
-know which sections there are; `spec.py` and the endpoint's configuration define them.
+know which sections there are; `spec.py`, `resources.py` and the serve file's `spec.py` define them.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ NonEmptyStr = Annotated[str, Field(pattern=r"\S"), MustBe("a non-empty string")]
 NonEmptyStrs = Annotated[tuple[NonEmptyStr, ...], Field(strict=False)]
 """A list, possibly empty, of strings as NonEmptyStr; read as a tuple."""
 PositiveInt = Annotated[int, Field(ge=1), MustBe("a whole number of at least 1")]
+"""A whole number of at least 1; neither a fraction nor true."""
 PositiveFloat = Annotated[
     float, Field(gt=0, allow_inf_nan=False), MustBe("a number greater than 0")
 ]
+"""A finite number greater than 0, whole or not; read as a float."""
 Time = Annotated[
     pydantic.AwareDatetime,
     BeforeValidator(lambda given: datetime.fromisoformat(given) if type(given) is str else given),
@@ -119,8 +121,8 @@ class Section(pydantic.BaseModel):
     def violations(self) -> Iterable[Violation]:
         """Return the faults that no key has by itself, such as a minimum above its maximum.
 
-        Called when each key by itself is valid. A section with such rules overrides it; this method
-        returns none. The paths begin below this section.
+        Called by the validation of a section once each key by itself is valid. A section with such
+        rules overrides it; this method returns none. The paths begin below this section.
         """
         return ()
 

@@ -15,15 +15,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
+from pipelines.job.resources import Compute, Limits
 from pipelines.job.sections import (
     JsonSchemaInput,
     MustBe,
     NonEmptyStr,
     NonEmptyStrs,
-    PositiveFloat,
     PositiveInt,
     Section,
-    Time,
     Violation,
     checked,
     known,
@@ -42,13 +41,8 @@ TaskName = Annotated[
     MustBe("letters, digits and underscores that do not start with a digit, such as risk_factors"),
 ]
 """The name of a task, which is also the name of its output column."""
-GpuCount = Annotated[
-    Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"],
-    MustBe("a whole number, a fraction of one GPU such as 0.5, or auto"),
-]
-"""GPUs of one engine: 0 for none, a whole number, a fraction of one, or "auto"."""
-Fraction = Annotated[float, Field(ge=0, le=1), MustBe("a number from 0 to 1")]
 Port = Annotated[int, Field(ge=1, le=65535), MustBe("a port number from 1 to 65535")]
+"""The number of a TCP port."""
 TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16")]
 """A length in tokens: at least 16, the minimum length of a chunk."""
 FieldType = TypeAliasType(
@@ -70,8 +64,8 @@ class InputSpec(Section):
     """The section `input`: the corpus and its columns.
 
     `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
-    bucket. `id_column` identifies a document, `text_column` has its text, and `keep_columns` are
-    copied to the output.
+    bucket. `id_column` names the column with a document's unique id, `text_column` the one with its
+    text, and `keep_columns` those to copy to the output.
     """
 
     path: NonEmptyStr
@@ -189,6 +183,7 @@ TaskSpec = Annotated[
     Field(discriminator="kind"),
     known("kind", TASK_KINDS),
 ]
+"""A task of any kind; its key `kind`, which is required, selects the section."""
 
 
 class LongDocuments(Section):
@@ -218,66 +213,9 @@ class LongDocuments(Section):
             yield ("chunk_tokens",), f"greater than overlap_tokens, which is {self.overlap_tokens}"
 
 
-class Replicas(Section):
-    """The section `compute.replicas`: the minimum and maximum number of concurrent engines."""
-
-    min: PositiveInt = 1
-    max: PositiveInt = 8
-
-    def violations(self) -> Iterator[Violation]:
-        """Yield `min` if it is greater than `max`."""
-        if self.min > self.max:
-            yield ("min",), f"at most max, which is {self.max}"
-
-
-class EngineCompute(Section):
-    """The cluster resources of one engine, in a job file or a serve file.
-
-    `gpus_per_replica` is a number of GPUs, or a fraction of one that several engines share; with 0,
-    engines run on CPUs. "auto" takes `tensor_parallel` GPUs if the cluster has GPUs, else CPUs.
-    `tensor_parallel` is the number of GPUs that vLLM splits the model's weights over.
-    """
-
-    gpus_per_replica: GpuCount = "auto"
-    tensor_parallel: PositiveInt = 1
-
-    @property
-    def gpu_share(self) -> float:
-        """Return the fraction of each of its GPUs that one engine may use, above 0.
-
-        It is `gpus_per_replica` if that is a fraction, and 1.0 otherwise, also without GPUs.
-        """
-        gpus = self.gpus_per_replica
-        return 1.0 if gpus == "auto" else min(1.0, gpus or 1.0)
-
-    def violations(self) -> Iterator[Violation]:
-        """Yield `tensor_parallel` if it is above 1 and greater than the number of GPUs given."""
-        gpus = self.gpus_per_replica
-        if self.tensor_parallel > 1 and gpus != "auto" and gpus < self.tensor_parallel:
-            yield ("tensor_parallel",), f"at most gpus_per_replica, which is {gpus}, or 1"
-
-
-class Compute(EngineCompute):
-    """The section `compute`: the cluster resources of each engine, and the number of engines."""
-
-    replicas: Replicas = Replicas()
-
-
-class Limits(Section):
-    """The section `limits`: limits of a run, where None means no limit.
-
-    A run with more than `max_dead_letter_fraction` of its documents as dead letters ends with exit
-    code 1. The other limits are not supported yet: a run rejects a job that sets one.
-    """
-
-    max_dead_letter_fraction: Fraction = 0.05
-    max_gpu_hours: PositiveFloat | None = None
-    max_cost_usd: PositiveFloat | None = None
-    deadline: Time | None = None
-
-
 class Metrics(Section):
-    """The section `metrics`: `port` is where the run serves its metrics; None serves none.
+    """The section `metrics`: `port` is the TCP port at which the run serves its metrics in the
+    format of Prometheus; None serves none.
 
     `pushgateway` is not supported yet: a run rejects a job that sets it.
     """

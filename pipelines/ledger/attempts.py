@@ -57,7 +57,8 @@ class Attempt:
 
     @property
     def number(self) -> int:
-        """Which attempt at the unit this is, by any driver; 1 is the first."""
+        """The number of this attempt among the attempts at the unit, by any driver, that have a
+        record; 1 is the first."""
         return len(self.before) + 1
 
     @property

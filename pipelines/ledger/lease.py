@@ -1,8 +1,8 @@
 """The lease of a run: which of several drivers on one OUTPUT may commit.
 
-A driver is the process of one `phifleet run`. A driver takes the lease when it starts, and each
-taking has a generation number: 1, 2, 3, ... The record of a generation, `_run/lease/000002.json`,
-is created exclusively, so that no two drivers have the same number.
+A driver is the process of one `phifleet run`. A driver acquires the lease when it starts, and
+each acquisition has a generation number: 1, 2, 3, ... The record of a generation,
+`_run/lease/000002.json`, is created exclusively, so that no two drivers have the same number.
 
 Only the newest generation may commit. As soon as a newer record exists, all older drivers are
 fenced: every worker calls `Lease.check` before it commits, the driver before it finishes, and
@@ -42,8 +42,8 @@ class Lease:
     generation: int
 
     def check(self) -> None:
-        """Raise Fenced if another driver has taken the lease since. The message names that driver's
-        process and host, and when it took the lease. Raises StorageError."""
+        """Raise Fenced if another driver has acquired the lease since. The message names that
+        driver's process and host, and when it acquired the lease. Raises StorageError."""
         newest = self.generation
         while self.storage.exists(_name(newest + 1)):
             newest += 1
@@ -60,8 +60,8 @@ class Lease:
 
 
 def take_lease(storage: Storage) -> Lease:
-    """Take the lease of an OUTPUT as its newest generation; this fences all other drivers at once.
-    Raises StorageError."""
+    """Acquire the lease of an OUTPUT as its newest generation, which fences all other drivers at
+    once. Raises StorageError."""
     taken = [int(name.removesuffix(".json")) for name in storage.names(DIRECTORY)]
     generation = max(taken, default=0) + 1
     # a listing may not show a record that was created a moment ago

@@ -142,12 +142,14 @@ class Plan:
 
 
 def check_job(record: Mapping[str, Any]) -> None:
-    """Raise an exception that `readable` names if the record of a job has another format."""
+    """Raise KeyError or TypeError if the record of a job has another format. Call it inside
+    `readable`, which turns these into OutputError."""
     _check_types(record, _JOB_TYPES)
 
 
 def check_manifest(record: Mapping[str, Any]) -> None:
-    """Raise an exception that `readable` names if a manifest has another format."""
+    """Raise KeyError or TypeError if a manifest has another format. Call it inside `readable`,
+    which turns these into OutputError."""
     _check_types({"skipped_files": [], **record}, _MANIFEST_TYPES)
 
 

@@ -1,5 +1,5 @@
-"""Verification: does OUTPUT account for every document of the input exactly once, and does every
-file match its commit record?
+"""Verifies that OUTPUT accounts for every document of the input exactly once, and that every file
+matches its commit record.
 
 Reads the rows of the index, every commit, every part and every dead letter, and reports what is
 wrong; changes nothing. Needs 8 bytes of memory per document. Knows nothing of models or Ray.
@@ -45,7 +45,7 @@ class VerifyReport:
     `documents` is the number of documents in the index, and `units` that of planned units.
     `answered` and `dead_letters` are the numbers of documents that the commits state. `problems`
     are messages, one per fault, each with a remedy. `skipped_files` has a message for each damaged
-    input file that the run skipped, with the reason.
+    input file that the run skipped, with the reason; it is empty until the run has finished.
     """
 
     documents: int
@@ -63,8 +63,11 @@ class VerifyReport:
 
 
 def verify(storage: Storage) -> VerifyReport:
-    """Compare the OUTPUT in `storage` with its index and ledger, and return what was found. Raises
-    StorageError, and OutputError for a record that is damaged."""
+    """Compare the OUTPUT in `storage` with its index and ledger, and return the report.
+
+    A fault becomes a problem in the report. Raises StorageError, and OutputError if a record of the
+    ledger is damaged, without which nothing can be compared.
+    """
     ledger = Ledger(storage)
     plans = ledger.plans()
     units = [unit for plan in plans for unit in plan.units]
@@ -118,8 +121,8 @@ def _manifest_problems(
 
 
 def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]:
-    """Yield a problem for each file that a reader of the answers or of the dead letters would read
-    though no commit names it, and for each file among the commits that is none."""
+    """Yield a problem for each file that no commit names although it lies where readers expect
+    answers or dead letters, and for each file in COMMITS whose name is not that of a commit."""
     known = {name for commit in commits for name, _ in published_files(commit)}
     present = [name for name in storage.entries("") if not name.startswith("_")]
     present += [f"{DEAD_LETTERS}/{name}" for name in storage.entries(DEAD_LETTERS)]
@@ -131,8 +134,8 @@ def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]
 
 @dataclass(frozen=True, slots=True)
 class _CheckedUnit:
-    """What is wrong with a unit's published files, and the id hashes of the documents that the
-    intact files account for."""
+    """The result of checking one unit: the problems of its published files, and the id hashes of
+    the documents that its intact files account for."""
 
     problems: tuple[str, ...]
     ids: Hashes

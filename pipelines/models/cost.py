@@ -94,9 +94,10 @@ class CostModel:
     def prefill_flops(
         self, shared: npt.NDArray[np.float64], questions: float
     ) -> npt.NDArray[np.float64]:
-        """Return the FLOPs to prefill passages of `shared` tokens, each with `questions` tokens.
+        """Return the FLOPs to prefill each passage with all questions about it.
 
-        `questions` is the total over all questions.
+        `shared` are the lengths of the passages in tokens, computed once each; `questions` is the
+        length of all questions together in tokens.
         """
         pairs = shared**2 / 2 + questions * shared
         attention = 4.0 * self.model.hidden_size * self.model.layers * pairs

@@ -1,4 +1,4 @@
-"""Resolves a model's name to a directory, a revision, and the model's shape and lengths.
+"""Resolves a model's name to a directory, a revision, and the model's shape.
 
 A name is a built-in model's, a local directory's, or a Hugging Face name. This module does not load
 weights, and does not know vLLM or the memory of a GPU.
@@ -19,36 +19,15 @@ from pipelines.errors import ModelError
 from pipelines.models import noise
 
 TRAINED, RANDOM = BUILT_IN = ("tiny", "tiny-random")
+"""The names of the built-in models: one that is trained, and one with random weights."""
 TRAINED_PATH = Path(__file__).with_name("trained")
+"""The directory with the files of the model TRAINED."""
 BF16_BYTES = 2
+"""Bytes of one number in the data type bfloat16."""
 WEIGHTS = "*.safetensors"
+"""The pattern of the names of files with weights."""
 FETCHED_FILES = [WEIGHTS, "*.json", "tokenizer.model", "*.jinja"]
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveLengths:
-    """Lengths in tokens up to which a model's answers are good, often below its context length.
-
-    Each counts text only, not question and answer: `single_pass_tokens` of a document read whole,
-    `chunk_tokens` of a chunk, `notes_tokens` of the chunks' answers (notes) that one prompt
-    combines; None means as `single_pass_tokens`.
-    """
-
-    single_pass_tokens: int
-    chunk_tokens: int
-    notes_tokens: int | None = None
-
-
-# Phi-3-mini-128k: the RULER score falls from 91 at 16k to 88 at 32k and 66 at 128k. A chunk leaves
-# space for question, carried context and answer within the 4,096 tokens of the short rope factors.
-KNOWN_LENGTHS = {
-    "phi-3-mini-128k": EffectiveLengths(16_384, 3_072),
-    "phi-3.5-mini": EffectiveLengths(16_384, 3_072),
-    "phi-3-mini-4k": EffectiveLengths(3_072, 3_072),
-}
-UNKNOWN_LENGTHS = EffectiveLengths(16_384, 3_072)
-# Maximum lengths in the training examples of `tiny`.
-TRAINED_LENGTHS = EffectiveLengths(1_400, 1_000, 400)
+"""The patterns of the names of all files that are downloaded from the hub, weights included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +96,6 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
 def on_hub(name: str) -> bool:
     """Return True if `name` must be a model of the hub: no built-in model or local directory."""
     return name not in BUILT_IN and not Path(name).expanduser().is_dir()
-
-
-def effective_lengths(model: Model) -> EffectiveLengths:
-    """Return the lengths known for this model, else conservative ones within half its context."""
-    if model.name == TRAINED:
-        return TRAINED_LENGTHS
-    for family, lengths in KNOWN_LENGTHS.items():
-        if family in model.name.lower():
-            return lengths
-    single_pass = min(UNKNOWN_LENGTHS.single_pass_tokens, model.max_model_len // 2)
-    return EffectiveLengths(single_pass, min(UNKNOWN_LENGTHS.chunk_tokens, single_pass))
 
 
 def read_model(name: str, revision: str, path: Path, *, random_weights: bool = False) -> Model:

@@ -50,7 +50,7 @@ class Claim:
 
     Attributes:
         lease: the lease under which this run's workers may commit.
-        resources: the CPUs and GPUs of each engine.
+        resources: the CPUs and GPUs of each engine, and the most engines to start at a time.
         plans: the plans recorded so far.
         new_files: input files that no plan contains.
     """
@@ -67,7 +67,8 @@ class BatchRun:
 
     Attributes:
         prepared: the job with its model and tasks.
-        unit_seconds: estimated engine time of one unit, in seconds.
+        unit_seconds: engine time, by the cost estimate, for which the planner cuts units, in
+            seconds.
         skip_bad_files: True to skip input files that are damaged; False to fail at the first one.
         state: the run's state for display; other threads may read it.
         storage: OUTPUT.

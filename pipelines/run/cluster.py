@@ -21,7 +21,7 @@ import ray
 from ray.data import DataContext
 
 from pipelines.errors import ClusterError
-from pipelines.job.spec import Compute
+from pipelines.job.resources import Compute
 from pipelines.models.cost import Device, device_named
 from pipelines.run.signals import STOPPING
 

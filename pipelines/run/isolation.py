@@ -74,8 +74,8 @@ class IsolatedReader:
             await self._probe()
         except EngineError as error:
             raise EngineError(
-                f"{error.message}\nThe last document before an engine died: {document.source} row "
-                f"{document.row}, id {document.doc_id!r}"
+                f"{error.message}\nNo engine has answered a test prompt since one died while it "
+                f"read {document.source} row {document.row}, id {document.doc_id!r}"
             ) from error
         reason = TIMEOUT if isinstance(died, EngineHung) else ENGINE_CRASH
         return Problem(reason, f"{died.message} while it read only this document")

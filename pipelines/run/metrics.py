@@ -33,8 +33,8 @@ class EngineMetrics:
     """
 
     def __init__(self, tags: dict[str, str]) -> None:
-        """Create the metrics. `tags` are labels of all metrics
-        and their values: the `run` or `app`, and the `pool`."""
+        """Create the metrics. `tags` are labels of all metrics and their values: the `run` or
+        `app`, and the `pool`."""
         from ray.util.metrics import Counter, Gauge, Histogram
 
         keys = tuple(tags)

@@ -45,7 +45,7 @@ class Planner:
         prepared: the job with its model and tasks.
         ledger: the ledger of OUTPUT.
         cluster: the cluster's resources; they decide how many spans are indexed concurrently.
-        unit_seconds: estimated engine time of one unit, in seconds.
+        unit_seconds: engine time, by the cost estimate, for which units are cut, in seconds.
         state: the run's state for display, updated while the corpus is indexed.
         skip_bad_files: True to skip files that are damaged, and list them in the state; False to
             fail at the first one.

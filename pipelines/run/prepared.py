@@ -1,6 +1,6 @@
 """A prepared job: the model resolved, the tasks tokenized, token limits and fingerprint computed.
 
-`show`, `run` and `verify` prepare a job before they read input or join a cluster. Knows no Ray.
+The commands `show` and `run` prepare a job before they read input or join a cluster. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pipelines.engine.config import EngineConfig
 from pipelines.job.fingerprint import answer_digests, fingerprint
 from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec
 from pipelines.models.cost import CostModel, Device
-from pipelines.models.resolve import Model, effective_lengths, on_hub, resolve
+from pipelines.models.effective_lengths import effective_lengths
+from pipelines.models.resolve import Model, on_hub, resolve
 from pipelines.tasks.kinds import REPAIR_TOKENS, Question, TaskSet, tokenize_tasks
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
 from pipelines.text.prompts import PROMPT_VERSION, Prompts

@@ -226,9 +226,10 @@ def plan_reading(
     chunk_tokens = min(chunk_tokens, chunk_prompt_limit - around)
     if chunk_tokens < MIN_CHUNK_TOKENS:
         raise SpecError(
-            f"tasks: the longest question and its answer need {around} tokens of the model's "
-            f"{model.max_model_len}, which leaves no space for a document; shorten the question, "
-            "lower its max_tokens or max_words, or split the task"
+            f"{_longest_task(part, notes)}: the question, its longest answer and the instructions "
+            f"need {around} of the {model.max_model_len} tokens that a prompt and its answer may "
+            f"have together, which leaves no space for a document (at least {MIN_CHUNK_TOKENS} "
+            "tokens); shorten the question, lower its max_tokens or max_words, or split the task"
         )
     return ReadingPlan(
         policy=spec.strategy,
@@ -243,3 +244,12 @@ def plan_reading(
         ),
         short_limit=model.short_rope_len,
     )
+
+
+def _longest_task(part: PromptShape, notes: PromptShape) -> str:
+    """Return the key path of the task with the longest prompts, or `tasks` if the longest prompt
+    combines notes, whose shape has no entry for some tasks."""
+    tails = [sum(tail) for tail in zip(part.questions, part.answers, strict=True)]
+    if not tails or notes.around > part.around:
+        return "tasks"
+    return f"tasks.{tails.index(max(tails))}"

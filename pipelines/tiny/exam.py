@@ -25,7 +25,8 @@ from pipelines.job.spec import (
     LongDocuments,
     SummarizeTask,
 )
-from pipelines.models.resolve import TRAINED_LENGTHS, Model, resolve
+from pipelines.models.effective_lengths import TRAINED_LENGTHS
+from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 from pipelines.tiny import rules

@@ -70,6 +70,9 @@ class Quota:
         None if it allows them now. `tokens` is the quota per minute, None if unlimited. A request
         can overdraw the quota, because its number of tokens is known only at its end; the next
         request is then allowed once at least one token has accrued again.
+
+        Counts no request: call it again before tokens of a counted request are charged, because
+        other requests may have overdrawn the quota since `enter`.
         """
         return self._wait(name, "tokens", tokens)
 

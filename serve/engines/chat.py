@@ -63,19 +63,21 @@ class ChatTemplate:
             )
         ids = self._control_ids(pieces[0])
         for number, piece in zip(order, pieces[2::2], strict=True):
-            ids += self.text_ids(texts[number], max_tokens - len(ids))
+            ids += self.text_ids(texts[number], max_tokens, used=len(ids))
             ids += self._control_ids(piece)
         return ids
 
-    def text_ids(self, text: str, max_tokens: int) -> list[int]:
+    def text_ids(self, text: str, max_tokens: int, *, used: int = 0) -> list[int]:
         """Return the token ids of a text; control tokens in it are encoded as plain text.
 
-        Raises RequestRejected if there are certainly more than `max_tokens`, before all of a very
-        long text is tokenized. A text that is only a little longer may be returned.
+        `used` is the number of tokens of the prompt before the text, which are not returned. Raises
+        RequestRejected if these and the text's are certainly more than `max_tokens`, before all of
+        a very long text is tokenized. A text that is only a little longer may be returned.
         """
-        if max_tokens < 0 or self.tokenizer.is_longer(text, max_tokens):
+        if used > max_tokens or self.tokenizer.is_longer(text, max_tokens - used):
             raise RequestRejected(
-                "The prompt is longer than this model's maximum context length. Please shorten it."
+                f"This model's maximum context length is {max_tokens} tokens, and the prompt alone "
+                "is longer. Please shorten the prompt, so that the answer fits too."
             )
         return self.tokenizer.encode(text)
 

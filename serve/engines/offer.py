@@ -20,7 +20,8 @@ from pipelines.engine.config import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
 from pipelines.job.sections import Section, checked
 from pipelines.job.spec import TaskSpec
-from pipelines.models.resolve import Model, effective_lengths, resolve
+from pipelines.models.effective_lengths import effective_lengths
+from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
 from pipelines.tasks.limits import check_optional
@@ -28,6 +29,7 @@ from pipelines.tasks.schema import valid_schema
 from pipelines.tasks.subschemas import positions
 from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
+from serve.engines.json_size import JsonSize
 from serve.spec import ServeSpec
 
 # The context of the long pool is rounded up to a multiple of this many tokens.
@@ -45,8 +47,8 @@ TaskReference = str | Mapping[str, Any]
 """A task in a request: the name of a task in the serve file, or a definition."""
 
 
-class _InlineTasks(Section):
-    """The tasks that a request defines itself."""
+class _RequestTasks(Section):
+    """The tasks of a request, all as definitions."""
 
     tasks: Annotated[tuple[TaskSpec, ...], Field(strict=False)]
 
@@ -64,6 +66,12 @@ class PreparedEndpoint:
 
     It checks requests, tokenizes their prompts, and chooses their pool. Each front and each engine
     replica makes its own from the same `spec`.
+
+    Attributes:
+        spec: the serve file.
+        model: the resolved model.
+        tokenizer: the model's tokenizer.
+        tasks_by_name: the tasks that the serve file defines, by name.
     """
 
     def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
@@ -136,18 +144,20 @@ class PreparedEndpoint:
         if len(references) > limits.tasks:
             raise SpecError(
                 f"tasks: got {len(references)} tasks, at most {limits.tasks} are allowed in one "
-                "request"
+                "request (limits.tasks); send the others in another request"
             )
-        definitions = [task for task in references if not isinstance(task, str)]
-        for task in definitions:
+        for index, task in enumerate(references):
             # a form or schema is one level below its task
-            if fault := self._schema_fault(task, 1):
-                raise SpecError(f"tasks: got a form or schema {fault}")
-        data = {"tasks": definitions}
-        defined = iter(checked(_InlineTasks, data, data, None).tasks)
-        specs = tuple(
-            self._named(task) if isinstance(task, str) else next(defined) for task in references
-        )
+            if not isinstance(task, str) and (fault := self._schema_fault(task, 1)):
+                raise SpecError(f"tasks.{index}: got a form or schema {fault}")
+        # named tasks are validated again, so that a message has the task's index in the request
+        data = {
+            "tasks": [
+                self._named(task).model_dump() if isinstance(task, str) else task
+                for task in references
+            ]
+        }
+        specs = checked(_RequestTasks, data, data, None).tasks
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
             raise SpecError(
@@ -279,26 +289,3 @@ def _is_utf8(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class JsonSize:
-    """The size of a JSON value: `depth`, the levels of its objects and lists (0 for a text or a
-    number), and `parts`, the number of values at all levels, itself included."""
-
-    depth: int
-    parts: int
-
-    @classmethod
-    def of(cls, value: Any) -> JsonSize:
-        """Return the size of `value`. Uses no recursion, so that it works at any depth."""
-        depth, parts, level = 0, 1, [value]
-        while level := [item for item in level if isinstance(item, dict | list | tuple)]:
-            depth += 1
-            level = [
-                child
-                for item in level
-                for child in (item.values() if isinstance(item, dict) else item)
-            ]
-            parts += len(level)
-        return cls(depth, parts)

@@ -33,7 +33,7 @@ class EnginePool(Protocol):
     def stream(self, work: ReplicaRequest) -> AsyncGenerator[EventBatch, None]:
         """Yield the answer to `work` as batches of server-sent events.
 
-        Raises the errors of `answer`: all before the first batch, but not Overloaded after it.
+        Raises the errors of `answer`. Overloaded is raised only before the first batch.
         """
 
 

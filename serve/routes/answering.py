@@ -41,10 +41,12 @@ _LOGGER = logging.getLogger("ray.serve")
 class EndpointContext:
     """Everything that the routes need, made once for each front process.
 
-    `pools` are the pools of engines by name (SHORT, LONG). `record` is called with every finished
-    request, `first_token` at the first token of every streamed completion. `feedback` is None if
-    feedback is not stored. `ready` returns the reason why the endpoint is not ready, or None if it
-    is; without `ready` it always is. `started` is the time of the start in seconds since 1970.
+    `prepared` is the serve file with its model, `keyring` the valid keys, and `quota` what remains
+    of their quotas. `pools` are the pools of engines by name (SHORT, LONG). `record` is called with
+    every finished request, `first_token` at the first token of every streamed completion.
+    `feedback` is None if feedback is not stored. `ready` returns the reason why the endpoint is not
+    ready, or None if it is; without `ready` it always is. `started` is the time of the start in
+    seconds since 1970.
     """
 
     prepared: PreparedEndpoint

@@ -132,7 +132,7 @@ def _add_document_route(app: FastAPI, endpoint: EndpointContext) -> None:
         key, deadline = request.state.key, endpoint.deadline()
         _check_characters("text", len(body.text), prepared)
         if body.text.isspace():
-            raise SpecError("text: only white space, must be a text to read")
+            raise SpecError("text: got only white space, must have at least one other character")
         specs = prepared.specs(body.tasks)
         _check_characters("tasks", sum(len(spec.model_dump_json()) for spec in specs), prepared)
         async with within_deadline(endpoint, deadline):

@@ -1,5 +1,5 @@
-"""What a finished run leaves and reports: answers, dead letters, manifest, log and metrics. One
-real run with Ray and vLLM on the CPU, over both pools."""
+"""Tests of a finished run's answers, dead letters, manifest, log and metrics: one real run with Ray
+and vLLM on the CPU, over both pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run prints: notices, the summary, and exactly one JSON object with --json."""
+"""Tests that a run prints notices and the summary, and exactly one JSON object with --json."""
 
 from __future__ import annotations
 

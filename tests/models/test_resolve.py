@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -178,25 +177,6 @@ def test_directory_without_a_usable_config_is_rejected(tmp_path: Path, content: 
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(ModelError, match=r"config\.json"):
         models.resolve(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "max_model_len", "expected"),
-    [
-        ("microsoft/Phi-3-mini-128k-instruct", 131_072, (16_384, 3_072)),
-        ("microsoft/Phi-3.5-mini-instruct", 131_072, (16_384, 3_072)),
-        ("microsoft/Phi-3-mini-4k-instruct", 4_096, (3_072, 3_072)),
-        ("tiny", 131_072, (1_400, 1_000, 400)),
-        ("tinyllama", 131_072, (16_384, 3_072)),
-        ("some/model", 8_192, (4_096, 3_072)),
-        ("some/model", 2_048, (1_024, 1_024)),
-    ],
-)
-def test_effective_lengths_follow_the_model(
-    built: models.Model, name: str, max_model_len: int, expected: tuple[int, ...]
-) -> None:
-    model = replace(built, name=name, max_model_len=max_model_len)
-    assert models.effective_lengths(model) == models.EffectiveLengths(*expected)
 
 
 @pytest.fixture(scope="module")

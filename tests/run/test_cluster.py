@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from pipelines.errors import ClusterError
-from pipelines.job.spec import Compute, Replicas
+from pipelines.job.resources import Compute, Replicas
 from pipelines.run.cluster import (
     Cluster,
     await_head,

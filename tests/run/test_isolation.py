@@ -141,5 +141,5 @@ async def test_engines_that_die_of_the_test_prompt_end_the_run_and_name_the_docu
     isolation.engine_options = {"dies_of": "Question"}
     with pytest.raises(EngineError, match=f"^{MOST_DEATHS_IN_A_ROW} engines in a row") as raised:
         await isolation.read("one", "two")
-    assert raised.value.message.endswith("died: in.parquet row 0, id 'd0'")
+    assert raised.value.message.endswith("while it read in.parquet row 0, id 'd0'")
     assert len(isolation.engines) == MOST_DEATHS_IN_A_ROW

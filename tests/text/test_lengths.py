@@ -83,9 +83,13 @@ def test_chunks_with_questions_that_fill_the_short_pool_go_to_the_long_pool() ->
     assert reading.long_pool(reading.lengths(tokens).longest).tolist() == [True]
 
 
-def test_questions_that_leave_no_space_are_rejected_with_their_length() -> None:
-    with pytest.raises(SpecError, match=r"need 5350 tokens of the model's 4096"):
-        plan(ModelLengths(4096, None, 3072, 3072, 3072), PromptShape(350, (2500,), (2500,)))
+def test_questions_that_leave_no_space_are_rejected_with_their_task_and_length() -> None:
+    model = ModelLengths(4096, None, 3072, 3072, 3072)
+    with pytest.raises(SpecError, match=r"^tasks\.1: .* need 5350 of the 4096 tokens"):
+        plan(model, PromptShape(350, (30, 2500), (100, 2500)))
+    notes = PromptShape(70, (2500,), (2500,))
+    with pytest.raises(SpecError, match=r"^tasks: .* need 5070 of the 4096 tokens"):
+        plan_reading(LongDocuments(), model, SHAPE, PART, notes)
 
 
 def test_a_document_is_long_if_its_longest_prompt_with_answer_is() -> None:

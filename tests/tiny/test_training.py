@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -24,18 +25,81 @@ STAGES = (Stage(2, 40, {"bare": 1.0}), Stage(2, 60, {"whole": 0.4, "part": 0.3, 
 END_ID = 9
 
 
-@pytest.fixture
-def directory(paired_path: Path, tmp_path: Path) -> Path:
-    """A directory for trainings, which contains the tokenizer."""
-    (tmp_path / "tokenizer.json").write_bytes((paired_path / "tokenizer.json").read_bytes())
-    return tmp_path
+def _train(
+    tokenizer: ChatTokenizer,
+    directory: Path,
+    seed: int = 3,
+    until: int | None = None,
+    stages: Sequence[Stage] = STAGES,
+) -> Training:
+    """Train in a directory with the tokenizer up to a step, None for the last; return the training.
+
+    The weights before the first step are the same in each call.
+    """
+    torch.manual_seed(3)
+    training = Training(tokenizer, directory, seed, stages)
+    training.run(until)
+    return training
+
+
+def _weights(training: Training) -> torch.Tensor:
+    """Return all weights of a training's model as one vector."""
+    model = training.model.model
+    weights = [model.embed_tokens.weight, training.model.lm_head.weight, *model.layers.parameters()]
+    return torch.cat([weight.detach().flatten() for weight in weights])
+
+
+@dataclass
+class Interrupted:
+    """A training that was interrupted after two of four steps and resumed.
+
+    `before` is a copy of its directory at the interruption, and `after` its directory at the end;
+    `weights_before` and `weights` are the weights at these times.
+    """
+
+    before: Path
+    after: Path
+    weights_before: torch.Tensor
+    weights: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def new_directory(
+    paired_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """A function that returns a new directory for a training, which contains the tokenizer."""
+
+    def new() -> Path:
+        directory = tmp_path_factory.mktemp("training")
+        shutil.copy(paired_path / "tokenizer.json", directory)
+        return directory
+
+    return new
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(paired_tokenizer: ChatTokenizer, new_directory: Callable[[], Path]) -> Training:
+    """A finished training of four steps."""
+    return _train(paired_tokenizer, new_directory())
+
+
+@pytest.fixture(scope="module")
+def interrupted(paired_tokenizer: ChatTokenizer, new_directory: Callable[[], Path]) -> Interrupted:
+    """The same training, interrupted and resumed."""
+    directory = new_directory()
+    weights_before = _weights(_train(paired_tokenizer, directory, until=2))
+    before = directory / "before"
+    shutil.copytree(directory, before)
+    return Interrupted(
+        before, directory, weights_before, _weights(_train(paired_tokenizer, directory))
+    )
 
 
 def test_a_question_has_the_same_hidden_states_with_and_without_other_questions(
-    directory: Path, paired_tokenizer: ChatTokenizer
+    new_directory: Callable[[], Path], paired_tokenizer: ChatTokenizer
 ) -> None:
     torch.manual_seed(0)
-    training = Training(paired_tokenizer, directory, 0, STAGES)
+    training = Training(paired_tokenizer, new_directory(), 0, STAGES)
     first = TrainingQuestion("a", (20, 21, 22), (23, 24))
     second = TrainingQuestion("b", (30, 31), (32,))
     rng = Random(0)  # noqa: S311
@@ -69,68 +133,47 @@ def test_muon_updates_weights_like_torch_s_muon(shape: tuple[int, int]) -> None:
     assert float(difference.norm()) < 0.02 * float(update.norm())
 
 
-def _train(
-    tokenizer: ChatTokenizer,
-    output: Path,
-    seed: int,
-    steps: int,
-    stages: Sequence[Stage] = STAGES,
-) -> torch.Tensor:
-    """Train up to a step in `output`, a subdirectory of `directory`. Return all weights."""
-    output.mkdir(exist_ok=True)
-    tokenizer_file = output.parent / "tokenizer.json"
-    (output / "tokenizer.json").write_bytes(tokenizer_file.read_bytes())
-    torch.manual_seed(3)
-    training = Training(tokenizer, output, seed, stages)
-    training.run(steps)
-    model = training.model.model
-    weights = [model.embed_tokens.weight, training.model.lm_head.weight, *model.layers.parameters()]
-    return torch.cat([weight.detach().flatten() for weight in weights])
-
-
 def test_an_interrupted_training_gives_the_same_weights(
-    directory: Path, paired_tokenizer: ChatTokenizer
+    uninterrupted: Training, interrupted: Interrupted
 ) -> None:
-    once = _train(paired_tokenizer, directory / "once", 3, 4)
-    _train(paired_tokenizer, directory / "twice", 3, 2)
-    assert not (directory / "twice" / "model.safetensors").exists()
-    twice = _train(paired_tokenizer, directory / "twice", 3, 4)
+    assert not (interrupted.before / "model.safetensors").exists()
     # the last bits depend on the memory alignment of a matrix; one step changes a weight by 1e-5
-    assert float((once - twice).abs().mean()) < 1e-7
-    written = load_file(directory / "twice" / "model.safetensors")
+    assert float((_weights(uninterrupted) - interrupted.weights).abs().mean()) < 1e-7
+    written = load_file(interrupted.after / "model.safetensors")
     assert all(weight.dtype == torch.bfloat16 for weight in written.values())
-    assert not (directory / "twice" / CHECKPOINT).exists()
+    assert not (interrupted.after / CHECKPOINT).exists()
 
 
 def test_the_model_is_the_mean_of_the_weights_after_the_averaged_stages(
-    directory: Path, paired_tokenizer: ChatTokenizer
+    uninterrupted: Training,
+    interrupted: Interrupted,
+    paired_tokenizer: ChatTokenizer,
+    new_directory: Callable[[], Path],
 ) -> None:
-    first = _train(paired_tokenizer, directory / "first", 3, 2)
-    last = _train(paired_tokenizer, directory / "last", 3, 4)
+    first, last = interrupted.weights_before, _weights(uninterrupted)
     averaged = [replace(stage, averaged=True) for stage in STAGES]
-    _train(paired_tokenizer, directory / "mean", 3, 3, averaged)
-    mean = _train(paired_tokenizer, directory / "mean", 3, 4, averaged)
+    directory = new_directory()
+    _train(paired_tokenizer, directory, until=3, stages=averaged)
+    mean = _weights(_train(paired_tokenizer, directory, stages=averaged))
     assert float((mean - (first + last) / 2).abs().mean()) < 1e-7
     assert float((mean - last).abs().mean()) > 1e-6
 
 
 def test_embeddings_of_words_with_and_without_a_blank_differ_by_one_vector(
-    directory: Path, paired_tokenizer: ChatTokenizer
+    uninterrupted: Training, paired_path: Path
 ) -> None:
-    training = Training(paired_tokenizer, directory, 0, STAGES)
-    training.run()
-    ids = Tokenizer.from_file(str(directory / "tokenizer.json")).get_vocab()
+    ids = Tokenizer.from_file(str(paired_path / "tokenizer.json")).get_vocab()
     pairs = torch.tensor(list(paired_words(ids)))
     assert len(pairs) > 1000
-    for rows in (training.model.model.embed_tokens.weight, training.model.lm_head.weight):
+    model = uninterrupted.model
+    for rows in (model.model.embed_tokens.weight, model.lm_head.weight):
         differences = (rows[pairs[:, 0]] - rows[pairs[:, 1]]).detach()
         torch.testing.assert_close(differences, differences[:1].expand_as(differences))
         assert float(differences[0].abs().max()) > 0
 
 
 def test_a_training_does_not_resume_from_the_checkpoint_of_another_one(
-    directory: Path, paired_tokenizer: ChatTokenizer
+    interrupted: Interrupted, paired_tokenizer: ChatTokenizer
 ) -> None:
-    _train(paired_tokenizer, directory / "one", 3, 2)
     with pytest.raises(ValueError, match="another seed, other stages or other prompts"):
-        _train(paired_tokenizer, directory / "one", 4, 4)
+        _train(paired_tokenizer, interrupted.before, seed=4)

@@ -114,6 +114,6 @@ def test_a_much_too_long_chat_is_rejected_before_it_is_tokenized_completely(
     recording = copy.copy(template)
     recording.tokenizer = tokenizer
     long_chat = chat(*(("user", "word " * (length // 5)) for length in messages))
-    with pytest.raises(RequestRejected, match="context length"):
+    with pytest.raises(RequestRejected, match=f"context length is {MAX_TOKENS} tokens"):
         recording.prompt_ids(long_chat, MAX_TOKENS)
     assert sum(map(len, encoded)) <= 2**16

@@ -34,7 +34,7 @@ from pipelines.models.resolve import Model
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
 from serve.engines.chat import CHAT, TEXT
-from serve.engines.offer import JsonSize, PreparedEndpoint
+from serve.engines.offer import PreparedEndpoint
 from serve.engines.replica import DOCUMENT
 from serve.errors import EngineRejected, Overloaded, ReplicasDied
 from serve.routes.feedback import FeedbackWriter
@@ -93,7 +93,7 @@ async def test_a_document_without_an_id_gets_one(
     ("changed", "message"),
     [
         ({"text": ""}, "text"),
-        ({"text": " \n"}, "text: only white space, must be a text to read"),
+        ({"text": " \n"}, "text: got only white space, must have at least one other"),
         ({"text": 5}, "text"),
         ({"text": None}, "text"),
         ({"tasks": []}, "tasks"),
@@ -102,6 +102,7 @@ async def test_a_document_without_an_id_gets_one(
         ({"tasks": ["summary", "summary"]}, "twice"),
         ({"tasks": ["summary"] * 4}, "at most 3"),
         ({"tasks": [{"name": "a", "kind": "ask"}]}, "tasks.0.question: missing"),
+        ({"tasks": ["summary", {"name": "a", "kind": "ask"}]}, "tasks.1.question: missing"),
         ({"tasks": [{"name": "a", "kind": "sing"}]}, "tasks.0.kind"),
         ({"tasks": [{"name": "a", "kind": "ask", "question": "q", "x": 1}]}, "no such key"),
         ({"tasks": [{"name": "a", "kind": "summarize", "max_words": 300}]}, "at most 300"),
@@ -359,14 +360,6 @@ async def test_the_deadline_holds_while_a_request_is_prepared(
     assert response.status_code == 504
     assert seconds < 4
     assert not pool.works
-
-
-def test_a_nesting_shape_counts_mappings_and_lists() -> None:
-    assert [JsonSize.of(value) for value in (5, {}, {"a": [1, 2]})] == [
-        JsonSize(0, 1),
-        JsonSize(1, 1),
-        JsonSize(2, 4),
-    ]
 
 
 @pytest.mark.parametrize("stream", [False, True])
