@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.documents import AnswerValue, Label, Quote, Reply, Summary, Usage
+from pipelines.documents import AnswerValue, Label, Reply, Summary, Usage
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import (
     CANNOT_TELL,
@@ -31,7 +31,7 @@ from pipelines.tasks.extraction import (
     parse_fields,
     schema_of,
 )
-from pipelines.tasks.merging import normalize_text
+from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.schema import nullable
 from pipelines.tasks.validation import JsonSchema
 from pipelines.text.grounding import locate
@@ -39,10 +39,6 @@ from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 
-NOT_STATED = "Not stated"
-"""The reply to an `ask` task if the document does not contain the answer."""
-QUOTE_PREFIX = "Quote:"
-"""The beginning of a line of a reply that quotes the document."""
 REPAIR_TOKENS = 96
 """The maximum number of tokens by which a repair question is longer than the first question."""
 
@@ -280,38 +276,3 @@ def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
 def _parse_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
     reply, quoted = split_reply(answer)
     return normalize_reply(spec, reply, tuple(locate(words, text, *span) for words in quoted))
-
-
-def normalize_reply(spec: TaskSpec, text: str, quotes: tuple[Quote, ...]) -> Reply:
-    """Return the Reply of an `ask` task with this text and these located quotes.
-
-    A text that says "not stated", in upper or lower case or in quotation marks, becomes NOT_STATED
-    without quotes. If the task has `only_verified` and no quote is verified, the text is None.
-    """
-    if text and is_not_stated(text):
-        return Reply(NOT_STATED)
-    only_verified = isinstance(spec, AskTask) and spec.only_verified
-    if only_verified and not any(quote.verified for quote in quotes):
-        return Reply(None, quotes)
-    return Reply(text, quotes)
-
-
-def split_reply(answer: str) -> tuple[str, list[str]]:
-    """Split an answer to an `ask` question into its text and its quotes.
-
-    A quote is a line that begins with QUOTE_PREFIX; it is returned without the prefix and quotation
-    marks, and left out if it is empty. The text is all other lines.
-    """
-    lines = [line.strip() for line in answer.strip().splitlines()]
-    reply = [line for line in lines if not line.startswith(QUOTE_PREFIX)]
-    quoted = [line[len(QUOTE_PREFIX) :] for line in lines if line.startswith(QUOTE_PREFIX)]
-    quotes = [words.strip().strip('"“”') for words in quoted]
-    return "\n".join(reply).strip(), [words for words in quotes if words]
-
-
-def is_not_stated(answer: str | None) -> bool:
-    """Return whether a reply's text is None, blank, or some spelling of NOT_STATED."""
-    return answer is None or normalize_text(answer.strip("'\"‘’“”")) in (
-        "",
-        normalize_text(NOT_STATED),
-    )

@@ -17,7 +17,6 @@ from pipelines.job.spec import (
     TaskSpec,
 )
 from pipelines.tasks.kinds import (
-    NOT_STATED,
     REPAIR_TOKENS,
     Completion,
     Task,
@@ -26,6 +25,7 @@ from pipelines.tasks.kinds import (
     repair_question,
     tokenize_tasks,
 )
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.tokens import ChatTokenizer
 
 SUMMARIZE = SummarizeTask(name="summary", max_words=30)
