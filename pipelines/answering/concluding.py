@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from pipelines.answering.combining import Combiner
 from pipelines.answering.protocols import Engine, ProgressCallback
-from pipelines.answering.reading import LENGTH, TaskRecord, problem_of
+from pipelines.answering.reading import TaskRecord, problem_of
 from pipelines.documents import Answer
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
-from pipelines.tasks.kinds import Completion, Question, TaskSet
+from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
 
 PARTIAL = "partial"
 """The finish reason of an answer for which some chunks gave no finding."""

@@ -16,6 +16,7 @@ from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
 from pipelines.documents import INVALID_ANSWER, REJECTED, Answer, AnswerValue, Problem, Usage
 from pipelines.errors import InvalidAnswer, RequestRejected
 from pipelines.tasks.kinds import (
+    LENGTH,
     Completion,
     Question,
     Task,
@@ -25,9 +26,6 @@ from pipelines.tasks.kinds import (
     repair_question,
 )
 from pipelines.text.lengths import MAP_REDUCE
-
-LENGTH = "length"
-"""The finish reason of an answer that its token limit cut off."""
 
 
 @dataclass

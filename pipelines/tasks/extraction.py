@@ -20,7 +20,14 @@ from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.columns import RESERVED_FIELDS, column_error
 from pipelines.tasks.limits import check_literals
-from pipelines.tasks.schema import from_shorthand, json_type, json_types, normalize_schema
+from pipelines.tasks.schema import (
+    from_shorthand,
+    json_type,
+    json_types,
+    normalize_schema,
+    nullable,
+)
+from pipelines.tasks.truncated import complete_values
 from pipelines.tasks.validation import JsonSchema, schema_violations
 from pipelines.text.grounding import locate
 
@@ -169,7 +176,13 @@ def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
 
 
 def parse_fields(
-    answer: str, schema: JsonSchema, text: str, span: tuple[int, int], *, only_verified: bool
+    answer: str,
+    schema: JsonSchema,
+    text: str,
+    span: tuple[int, int],
+    *,
+    only_verified: bool,
+    cut_off: bool = False,
 ) -> Fields:
     """Parse the JSON that the model wrote, validate it, and locate its quotes in the text.
 
@@ -180,13 +193,18 @@ def parse_fields(
         span: start and end, in characters, of the part of `text` that the model was shown; quotes
             are looked for in it.
         only_verified: set fields without a verified quote to null, or to an empty list.
+        cut_off: the answer reached its limit of tokens; its complete values are kept, and all other
+            fields are null, or an empty list, whatever the schema requires.
 
     Raises InvalidAnswer, with a message that can be sent to the model, if the answer is not JSON or
     violates the schema.
     """
-    values = _parse_json(answer)
+    values = _parse_beginning(answer) if cut_off else _parse_json(answer)
     quoted_words = values.pop(QUOTES, None)
-    _check(values, schema)
+    if cut_off:
+        values = _valid_values(values, schema)
+    else:
+        _check(values, schema)
     quotes = tuple(_locate_quotes(quoted_words, values, text, span))
     if only_verified:
         verified = {quote.field for quote in quotes if quote.verified}
@@ -219,7 +237,76 @@ def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
         raise InvalidAnswer(unfit)
 
 
+def _valid_values(values: Mapping[str, Any], schema: JsonSchema) -> dict[str, Any]:
+    """Return a value for every field: the one in `values` if it is valid, else an empty one.
+
+    What is missing of an answer that was cut off is no violation: fields may be null, and lists too
+    short.
+    """
+    allowed = _without_min_items(nullable(schema))
+    kept: dict[str, Any] = {}
+    for name, field_schema in schema["properties"].items():
+        value = _completed(values.get(name), field_schema)
+        part = {**allowed, "properties": {name: allowed["properties"][name]}, "required": []}
+        try:
+            _check({name: value}, part)
+        except InvalidAnswer:
+            value = [] if json_type(field_schema) == "array" else None
+        kept[name] = value
+    return kept
+
+
+def _completed(value: Any, schema: JsonSchema) -> Any:
+    """Return a value with null, or an empty list, for all that a cut-off answer does not have."""
+    if json_type(schema) == "array":
+        return [] if value is None and "null" not in json_types(schema) else value
+    if json_type(schema) != "object" or not isinstance(value, Mapping):
+        return value
+    return {
+        **value,
+        **{
+            name: _completed(value.get(name), field_schema)
+            for name, field_schema in schema["properties"].items()
+        },
+    }
+
+
+def _without_min_items(schema: Any) -> Any:
+    """Return a copy of a schema without the keyword `minItems`, which is no property here."""
+    if isinstance(schema, list):
+        return [_without_min_items(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        key: part if key in ("enum", "const") else _without_min_items(part)
+        for key, part in schema.items()
+        if key != "minItems" or isinstance(part, Mapping)
+    }
+
+
+def _parse_beginning(answer: str) -> dict[str, Any]:
+    """Return the complete values of an answer that was cut off."""
+
+    def parse(part: str) -> Any:
+        try:
+            return _load_json(part)
+        except InvalidAnswer:
+            return None
+
+    try:
+        return complete_values(answer, parse)
+    except ValueError as error:
+        raise InvalidAnswer(f"not JSON: {error}") from error
+
+
 def _parse_json(answer: str) -> dict[str, Any]:
+    values = _load_json(answer)
+    if not isinstance(values, dict):
+        raise InvalidAnswer("not a JSON object")
+    return values
+
+
+def _load_json(text: str) -> Any:
     def reject(constant: str) -> NoReturn:
         raise InvalidAnswer(f"not JSON: {constant} is not a JSON number, write null instead")
 
@@ -227,14 +314,11 @@ def _parse_json(answer: str) -> dict[str, Any]:
         return float(number) if math.isfinite(float(number)) else reject(number)
 
     try:
-        values = json.loads(answer, parse_constant=reject, parse_float=finite, strict=False)
+        return json.loads(text, parse_constant=reject, parse_float=finite, strict=False)
     except ValueError as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidAnswer("not JSON: nested too deeply") from error
-    if not isinstance(values, dict):
-        raise InvalidAnswer("not a JSON object")
-    return values
 
 
 def _locate_quotes(

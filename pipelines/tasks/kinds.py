@@ -39,6 +39,8 @@ from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 
+LENGTH = "length"
+"""The finish reason of an answer that its token limit cut off."""
 REPAIR_TOKENS = 96
 """The maximum number of tokens by which a repair question is longer than the first question."""
 
@@ -241,7 +243,8 @@ def parse_answer(
             are looked for in it.
         chunk: whether the question was about a chunk, which need not state every field.
 
-    Raises InvalidAnswer if the text is not an answer to the question.
+    An answer to a form that its token limit cut off gives its complete values. Raises InvalidAnswer
+    if the text is not an answer to the question.
     """
     answer, spec = completion.text, task.spec
     match spec:
@@ -254,7 +257,14 @@ def parse_answer(
         case ExtractTask():
             schema = task.chunk_schema if chunk else task.schema
             assert schema is not None
-            return parse_fields(answer, schema, text, span, only_verified=spec.only_verified)
+            return parse_fields(
+                answer,
+                schema,
+                text,
+                span,
+                only_verified=spec.only_verified,
+                cut_off=completion.finish_reason == LENGTH,
+            )
 
 
 def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
