@@ -27,7 +27,6 @@ from pipelines.tasks.kinds import (
     Task,
     label_question,
     make_question,
-    parse_label,
 )
 from pipelines.tasks.merging import (
     Candidate,
@@ -40,6 +39,7 @@ from pipelines.tasks.merging import (
     vote,
 )
 from pipelines.tasks.not_stated import is_not_stated
+from pipelines.tasks.parsing import parse_label
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.text.grounding import locate
 from pipelines.text.prompts import Prompts, context_span

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from pipelines.documents import Fields, Quote
@@ -20,6 +20,7 @@ from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.columns import RESERVED_FIELDS, column_error
 from pipelines.tasks.limits import check_literals
+from pipelines.tasks.missing import completed, without_min_items
 from pipelines.tasks.schema import (
     from_shorthand,
     json_type,
@@ -34,11 +35,6 @@ from pipelines.text.grounding import locate
 QUOTES = "quotes"
 """The key of an answer under which the model puts its quotes, by field name."""
 _QUOTE_CHARACTERS = 300
-_MIN_ANSWER_TOKENS, _MAX_ANSWER_TOKENS = 64, 1024
-# Tokens reserved for one value, without the form's keys and punctuation around it.
-_VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
-_QUOTE_TOKENS = 48
-_LIST_ITEMS = 8
 # Keywords that constrain decoding. All other keywords are checked when the answer is read.
 _DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
 _DECODED_RANGES = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength")
@@ -140,41 +136,6 @@ def _decodable(schema: JsonSchema) -> dict[str, Any]:
     return {"anyOf": [kept, {"type": "null"}]} if "null" in json_types(schema) else kept
 
 
-def max_answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
-    """Return the maximum length of an answer to this form, in tokens.
-
-    It is estimated from the keys, types and quotes of `schema`, which is normalized, and limited to
-    64 at least and 1,024 at most. `count` returns the number of tokens of a text.
-    """
-    skeleton = count(json.dumps(_skeleton(schema))) + count(json.dumps(list(schema["properties"])))
-    quotes = _QUOTE_TOKENS * len(schema["properties"])
-    estimate = skeleton + _value_tokens(schema, count) + quotes
-    return max(_MIN_ANSWER_TOKENS, min(_MAX_ANSWER_TOKENS, estimate))
-
-
-def _skeleton(schema: JsonSchema) -> Any:
-    """Return a JSON value with all keys of the schema, empty lists, and null for all values."""
-    if json_type(schema) == "object":
-        return {
-            name: _skeleton(field_schema) for name, field_schema in schema["properties"].items()
-        }
-    return [] if json_type(schema) == "array" else None
-
-
-def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
-    """Estimate the tokens of all values of the schema, without its keys."""
-    kind = json_type(schema)
-    if kind == "object":
-        fields = schema["properties"].values()
-        return sum(_value_tokens(field_schema, count) for field_schema in fields)
-    if kind == "array":
-        items = schema["items"]
-        return _LIST_ITEMS * (_value_tokens(items, count) + count(json.dumps(_skeleton(items))))
-    if "enum" in schema:
-        return max(count(json.dumps(value)) for value in schema["enum"])
-    return _VALUE_TOKENS[kind]
-
-
 def parse_fields(
     answer: str,
     schema: JsonSchema,
@@ -243,10 +204,10 @@ def _valid_values(values: Mapping[str, Any], schema: JsonSchema) -> dict[str, An
     What is missing of an answer that was cut off is no violation: fields may be null, and lists too
     short.
     """
-    allowed = _without_min_items(nullable(schema))
+    allowed = without_min_items(nullable(schema))
     kept: dict[str, Any] = {}
     for name, field_schema in schema["properties"].items():
-        value = _completed(values.get(name), field_schema)
+        value = completed(values.get(name), field_schema)
         part = {**allowed, "properties": {name: allowed["properties"][name]}, "required": []}
         try:
             _check({name: value}, part)
@@ -254,34 +215,6 @@ def _valid_values(values: Mapping[str, Any], schema: JsonSchema) -> dict[str, An
             value = [] if json_type(field_schema) == "array" else None
         kept[name] = value
     return kept
-
-
-def _completed(value: Any, schema: JsonSchema) -> Any:
-    """Return a value with null, or an empty list, for all that a cut-off answer does not have."""
-    if json_type(schema) == "array":
-        return [] if value is None and "null" not in json_types(schema) else value
-    if json_type(schema) != "object" or not isinstance(value, Mapping):
-        return value
-    return {
-        **value,
-        **{
-            name: _completed(value.get(name), field_schema)
-            for name, field_schema in schema["properties"].items()
-        },
-    }
-
-
-def _without_min_items(schema: Any) -> Any:
-    """Return a copy of a schema without the keyword `minItems`, which is no property here."""
-    if isinstance(schema, list):
-        return [_without_min_items(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    return {
-        key: part if key in ("enum", "const") else _without_min_items(part)
-        for key, part in schema.items()
-        if key != "minItems" or isinstance(part, Mapping)
-    }
 
 
 def _parse_beginning(answer: str) -> dict[str, Any]:

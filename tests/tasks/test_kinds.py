@@ -20,11 +20,11 @@ from pipelines.tasks.kinds import (
     REPAIR_TOKENS,
     Completion,
     Task,
-    parse_answer,
     question_for,
     repair_question,
     tokenize_tasks,
 )
+from pipelines.tasks.parsing import parse_answer
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.tokens import ChatTokenizer
 

@@ -14,7 +14,8 @@ from pipelines.documents import Fields, Usage
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
-from pipelines.tasks.kinds import Completion, parse_answer, tokenize_tasks
+from pipelines.tasks.kinds import Completion, tokenize_tasks
+from pipelines.tasks.parsing import parse_answer
 from pipelines.tasks.truncated import complete_values
 from pipelines.text.tokens import ChatTokenizer
 
@@ -170,7 +171,7 @@ def test_an_answer_cut_off_at_any_character_is_never_wrong() -> None:
         fields = parse_fields(
             answer[:end], schema, text, (0, len(text)), only_verified=False, cut_off=True
         )
-        assert list(fields.values) == list(FORM["properties"])  # type: ignore[call-overload]
+        assert list(fields.values) == list(FORM["properties"])
         assert is_part(_stated(fields.values), {**ANSWER, "items": ANSWER["items"]})
         assert all(quote.text in ANSWER["quotes"].values() for quote in fields.quotes)
     assert fields.values == {name: ANSWER[name] for name in FORM["properties"]}
