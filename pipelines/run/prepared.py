@@ -28,6 +28,8 @@ from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 # Lengths of engines are rounded up to a multiple of this many tokens.
 _LEN_STEP = 1024
+# Tokens beyond the planned ones that an engine has for an answer with a long list.
+_LIST_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,17 @@ class PreparedJob:
         """Return the configuration of a pool's engines.
 
         In the short pool of a model with short rope factors, `max_model_len` is the length up to
-        which these hold. Otherwise it is `longest` rounded up to a multiple of 1,024, at most the
-        model's limit, and no more, because vLLM needs KV cache for one sequence of that length.
+        which these hold. Otherwise it is `longest`, with room for a long list if a form has one,
+        rounded up to a multiple of 1,024, at most the model's limit, and no more, because vLLM
+        needs KV cache for one sequence of that length.
 
         Args:
             pool: `short` or `long`.
             longest: tokens of the pool's longest prompt with its answer.
             gpu: whether the engines run on GPUs.
         """
-        rounded = -(-max(longest, 1) // _LEN_STEP) * _LEN_STEP
+        room = _LIST_TOKENS if any(_has_list(task) for task in self.tasks.all) else 0
+        rounded = -(-max(longest + room, 1) // _LEN_STEP) * _LEN_STEP
         length = min(rounded, self.model.max_model_len)
         short = self.tasks.reading.short_limit
         if pool == SHORT and short is not None:
@@ -184,6 +188,11 @@ def prepare_tasks(
         ),
     )
     return TaskSet(tasks, prompts, reading)
+
+
+def _has_list(task: Task) -> bool:
+    budget = task.question.budget
+    return isinstance(budget, FormBudget) and budget.growth > 0
 
 
 def _check_form_fits(task: Task, overhead: int, max_model_len: int) -> None:
