@@ -14,18 +14,23 @@ import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
+from pipelines.errors import SpecError
 from pipelines.job.fingerprint import answer_digests, fingerprint
 from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, on_hub, resolve
-from pipelines.tasks.kinds import REPAIR_TOKENS, Question, TaskSet, tokenize_tasks
+from pipelines.tasks.budgets import FormBudget
+from pipelines.tasks.kinds import REPAIR_TOKENS, Question, Task, TaskSet, tokenize_tasks
+from pipelines.text.chunking import MIN_CHUNK_TOKENS
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
 from pipelines.text.prompts import PROMPT_VERSION, Prompts
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 # Lengths of engines are rounded up to a multiple of this many tokens.
 _LEN_STEP = 1024
+# Tokens beyond the planned ones that an engine has for an answer with a long list.
+_LIST_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -74,15 +79,17 @@ class PreparedJob:
         """Return the configuration of a pool's engines.
 
         In the short pool of a model with short rope factors, `max_model_len` is the length up to
-        which these hold. Otherwise it is `longest` rounded up to a multiple of 1,024, at most the
-        model's limit, and no more, because vLLM needs KV cache for one sequence of that length.
+        which these hold. Otherwise it is `longest`, with room for a long list if a form has one,
+        rounded up to a multiple of 1,024, at most the model's limit, and no more, because vLLM
+        needs KV cache for one sequence of that length.
 
         Args:
             pool: `short` or `long`.
             longest: tokens of the pool's longest prompt with its answer.
             gpu: whether the engines run on GPUs.
         """
-        rounded = -(-max(longest, 1) // _LEN_STEP) * _LEN_STEP
+        room = _LIST_TOKENS if any(_has_list(task) for task in self.tasks.all) else 0
+        rounded = -(-max(longest + room, 1) // _LEN_STEP) * _LEN_STEP
         length = min(rounded, self.model.max_model_len)
         short = self.tasks.reading.short_limit
         if pool == SHORT and short is not None:
@@ -169,6 +176,8 @@ def prepare_tasks(
         chunk_tokens=effective.chunk_tokens,
         notes_tokens=effective.notes_tokens or effective.single_pass_tokens,
     )
+    for task in tasks:
+        _check_form_fits(task, prompts.chunk_overhead, lengths.max_model_len)
     reading = plan_reading(
         long_documents,
         lengths,
@@ -182,6 +191,28 @@ def prepare_tasks(
     return TaskSet(tasks, prompts, reading)
 
 
+def _has_list(task: Task) -> bool:
+    budget = task.question.budget
+    return isinstance(budget, FormBudget) and budget.growth > 0
+
+
+def _check_form_fits(task: Task, overhead: int, max_model_len: int) -> None:
+    """Raise SpecError if the form of an extraction and its smallest answer do not fit a prompt."""
+    question, budget = task.chunk_question, task.chunk_question.budget
+    if not isinstance(budget, FormBudget):
+        return
+    form = len(question.token_ids) + REPAIR_TOKENS
+    needed = overhead + form + budget.least_tokens + MIN_CHUNK_TOKENS
+    if needed > max_model_len:
+        raise SpecError(
+            f"tasks.{task.spec.name}: a prompt with this form needs {needed} tokens, more than the "
+            f"{max_model_len} of the model or its engines: {form} for the form, "
+            f"{budget.least_tokens} for its smallest answer, with null in every field, {overhead} "
+            f"for instructions and context, {MIN_CHUNK_TOKENS} for a chunk; split the form into "
+            "several tasks, or shorten its descriptions"
+        )
+
+
 def _shape(overhead: int, questions: Sequence[Question]) -> PromptShape:
     """Return the token counts of prompts with these questions. An answer under a schema may need a
     second prompt that repairs it."""
@@ -190,7 +221,7 @@ def _shape(overhead: int, questions: Sequence[Question]) -> PromptShape:
         overhead=overhead,
         questions=tuple(len(question.token_ids) for question in questions),
         answers=tuple(
-            question.sampling.max_tokens + repair
+            question.planned_tokens + repair
             for question, repair in zip(questions, repairs, strict=True)
         ),
     )

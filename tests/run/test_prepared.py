@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipelines.errors import ModelError, SpecError
@@ -65,6 +67,23 @@ def test_documents_go_to_the_pool_of_their_longest_prompt(tiny_model: Model) -> 
     assert [job.pool_of(tokens) for tokens in (3000, 10_000, 100_000)] == ["short", "long", "short"]
     assert job.engine_config("short", 900, gpu=False).max_model_len == tiny_model.short_rope_len
     assert job.engine_config("long", 5000, gpu=False).max_model_len == 5120
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_engines_of_the_long_pool_have_room_for_a_long_list() -> None:
+    def length(field: object, **more: object) -> int:
+        form = {"name": "facts", "kind": "extract", "fields": {"a": field}, **more}
+        source: dict[str, Any] = {
+            "input": {"path": "in"},
+            "output": {"path": "out"},
+            "model": {"name": "tiny-random"},
+            "tasks": [form],
+        }
+        job = prepare_job(Job(parse_job(source), source))
+        return job.engine_config("long", 5000, gpu=False).max_model_len
+
+    assert length("string") == length(["string"], max_tokens=500) == 5120
+    assert length(["string"]) == 5120 + 4096
 
 
 @pytest.mark.parametrize(("gpus", "share"), [("auto", 1), (0, 1), (2, 1), (0.25, 0.25)])
