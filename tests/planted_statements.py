@@ -101,7 +101,9 @@ def plant(dice: random.Random, filler: str, max_facts: int = 10) -> Planted:
     pieces: list[str] = []
     stated: dict[str, list[str]] = {}
     at = 0
-    positions = sorted(dice.randrange(len(filler) + 1) for _ in keys)
+    # not behind a hyphen, where the statement would be read as the rest of a divided word
+    places = [at for at in range(len(filler) + 1) if filler[at - 1 : at] != "-"]
+    positions = sorted(dice.choice(places) for _ in keys)
     for position, key in zip(positions, keys, strict=True):
         repeated = key in first_values and (key == "topic" or dice.random() < 0.5)
         value = first_values[key] if repeated else VALUES[key](dice)
