@@ -153,7 +153,10 @@ class PassageReader:
         return question.about(self.text[chunk.start : chunk.end], len(chunk.token_ids), free_tokens)
 
     def _free_tokens(self, prompt_tokens: int) -> int:
-        free_tokens = self.engine.max_model_len - prompt_tokens
+        limit = self.engine.max_model_len
+        if self.records[0].in_chunks:
+            limit = min(limit, self.tasks.reading.chunk_prompt_limit)
+        free_tokens = limit - prompt_tokens
         return min(free_tokens, self.tasks.max_answer_tokens or free_tokens)
 
     def _larger(
