@@ -1,0 +1,141 @@
+"""Checks that a passage does not begin or end inside a word, a number or a character."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from pipelines.text.folding import is_format
+
+_HYPHENS = "-‐‑"
+# between two digits, they continue a number, a time, a date or a ratio
+_NUMBER_JOINTS = ".,:/'’·٫٬．，：／'\u202f\u2009点"
+_HAN_NUMERALS = frozenset("〇零一二三四五六七八九十百千万萬亿億兆两兩")
+# Scripts without blanks: the beginning of a word cannot be seen.
+_WITHOUT_BLANKS = re.compile(
+    "[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u19e0-\u19ff\u2e80-\u312f\u3190-\ua4cf\uf900-\ufaff"
+    "\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+)
+_KATAKANA = re.compile("[\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f]")
+_HANGUL = re.compile("[\uac00-\ud7a3\u1100-\u11ff]")
+# A negation in these scripts is joined to its word without a blank.
+_NEGATED_BEFORE = ("不", "未", "非", "无", "無", "没", "沒", "勿", "毋", "否", "ไม่", "มิ")
+_NEGATED_BEHIND = ("ない", "なかっ", "なく", "ません", "ぬ", "ざる")
+# Korean particles and forms of the verb "to be", which are joined to a noun.
+_PARTICLES = re.compile(
+    "(?:들)?(?:은|는|이|가|을|를|의|에|에서|에게|께|와|과|도|로|으로|만|까지|부터|보다|처럼|이나|나|"
+    "이며|며|이고|고|이다|다|입니다|이었다|였다|인|이라|라|라고|이라고)"
+)
+_UNIT_BEFORE = re.compile(r"\d\s?[^\W\d_]{1,4}$")
+_REACH = 64
+
+
+def is_whole(text: str, start: int, end: int) -> bool:
+    """Return whether text[start:end] begins and ends at the borders of words and numbers.
+
+    Both ends are letters, digits or symbols that count. A digit or letter beside the passage, a
+    mark that continues a number, half a hyphenated word and a mark that belongs to the last letter
+    make it a part of something longer. In scripts without blanks, letters may stand beside it.
+    """
+    return _starts_well(text, start) and _ends_well(text, end)
+
+
+def _starts_well(text: str, start: int) -> bool:
+    before = _skip_formats(text[max(0, start - _REACH) : start][::-1])
+    if not before:
+        return True
+    first, neighbour = text[start], before[0]
+    if _is_mark(first) or _joined(neighbour, first):
+        return False
+    if _continues_number(before, first, text[start + 1 : start + 2]):
+        return False
+    if first.isalpha() and before[::-1].endswith(_NEGATED_BEFORE):
+        return False
+    return not (first.isalpha() and _ends_in_prefix(before[::-1]))
+
+
+def _ends_well(text: str, end: int) -> bool:
+    behind = _skip_formats(text[end : end + _REACH])
+    if not behind:
+        return True
+    last, neighbour = text[end - 1], behind[0]
+    if _is_mark(neighbour):
+        return not (last.isalnum() or _is_mark(last))
+    if _is_raised(neighbour):
+        return not (last.isdigit() or _UNIT_BEFORE.search(text[max(0, end - _REACH) : end]))
+    if _is_mark(last):
+        last = _base(text, end)
+    if _joined(last, neighbour) and not _is_particle(last, text[end : end + _REACH]):
+        return False
+    if _continues_number(behind, last, text[end - 2 : end - 1]):
+        return False
+    return not (last.isalpha() and (_goes_on(behind) or behind.startswith(_NEGATED_BEHIND)))
+
+
+def _base(text: str, end: int) -> str:
+    """Return the letter that the marks before `end` belong to."""
+    for character in reversed(text[max(0, end - _REACH) : end]):
+        if not _is_mark(character):
+            return character
+    return text[end - 1]
+
+
+def _skip_formats(characters: str) -> str:
+    for index, character in enumerate(characters):
+        if not is_format(character):
+            return characters[index:]
+    return ""
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M" and not is_format(character)
+
+
+def _is_raised(character: str) -> bool:
+    return unicodedata.decomposition(character).startswith(("<super>", "<sub>", "<fraction>"))
+
+
+def _joined(left: str, right: str) -> bool:
+    """Return whether two neighbours belong to one word or number."""
+    if not (left.isalnum() or _is_mark(left)) or not right.isalnum():
+        return False
+    if _is_digit(left) and _is_digit(right):
+        return True
+    if _KATAKANA.match(left) and _KATAKANA.match(right):
+        return True
+    return not (_WITHOUT_BLANKS.match(left) or _WITHOUT_BLANKS.match(right))
+
+
+def _is_digit(character: str) -> bool:
+    return character.isdigit() or character in _HAN_NUMERALS
+
+
+def _continues_number(outside: str, edge: str, inside: str) -> bool:
+    """Return whether a number goes on outside: 1|.5, 12|,500, and 5.|2 where the mark is inside."""
+    if _is_digit(edge):
+        return outside[0] in _NUMBER_JOINTS and outside[1:2] != "" and _is_digit(outside[1])
+    return edge in _NUMBER_JOINTS and _is_digit(outside[0]) and inside != "" and _is_digit(inside)
+
+
+def _ends_in_prefix(before: str) -> bool:
+    """Return whether the words before end in a hyphen that joins a prefix: non-compliance."""
+    stem = before.rstrip()
+    if stem != before and "\n" not in before[len(stem) :] and "\r" not in before[len(stem) :]:
+        return False
+    return stem[-1:] != "" and stem[-1] in _HYPHENS and stem[-2:-1].isalpha()
+
+
+def _goes_on(behind: str) -> bool:
+    """Return whether a word that is hyphenated at the end of a line goes on in the next."""
+    if behind[0] not in _HYPHENS:
+        return False
+    rest = behind[1:].lstrip()
+    broken = behind[1 : len(behind) - len(rest)]
+    return ("\n" in broken or "\r" in broken) and rest[:1].islower()
+
+
+def _is_particle(last: str, behind: str) -> bool:
+    if not _HANGUL.match(last):
+        return False
+    word = re.match("[\uac00-\ud7a3]+", behind)
+    return word is not None and _PARTICLES.fullmatch(word[0]) is not None

@@ -1,0 +1,174 @@
+"""Compares two passages with the same letters: do their numbers, signs, units and marks agree?
+
+Folding (folding.py) drops blanks, dashes and punctuation. Here they are looked at again where they
+matter: between, before and behind digits. Everywhere else a small part of the punctuation may
+differ.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from pipelines.text.folding import bare_character, plain
+
+MAX_LIGHT_SHARE = 0.15
+"""Maximum number of punctuation marks that differ, as a share of the quote's characters."""
+_UNIT_CHARACTERS = 4
+_NUMBER = re.compile(r"[0-9]+")
+_WITHOUT_MARKS = str.maketrans("", "", " -−'\"")
+_CONTEXT_CHARACTERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A passage, taken apart for comparison.
+
+    `letters` has its characters that count, in their own case; `gaps` what stands before each of
+    them and counts for nothing (as `plain` writes it); `before` the character that counts and
+    stands before the first gap, "" if there is none.
+    """
+
+    bare: str
+    letters: str
+    gaps: tuple[str, ...]
+    before: str
+
+    def amount_at(self, index: int) -> bool:
+        """Return whether a number begins here, with or without a currency sign before it."""
+        if _is_currency(self.bare[index]):
+            index += 1
+        return index < len(self.bare) and _is_digit(self.bare[index])
+
+    def neighbour(self, index: int) -> str:
+        """Return the character that counts before `index`, "" at the beginning of a document."""
+        return self.bare[index - 1] if index else self.before
+
+
+def read(words: str, context: str = "") -> Reading:
+    """Take `words` apart; `context` is the text before them, which decides about a minus sign."""
+    folded: list[str] = []
+    letters: list[str] = []
+    gaps: list[str] = []
+    before, gap = _context(context)
+    for character in plain(words):
+        form = bare_character(character)
+        for part in form:
+            folded.append(part)
+            letters.append(character)
+            gaps.append(gap)
+            gap = ""
+        if not form:
+            gap += character
+    return Reading("".join(folded), "".join(letters), tuple(gaps), before)
+
+
+def _context(text: str) -> tuple[str, str]:
+    """Return the last character of `text` that counts, and what stands behind it."""
+    characters = plain(text[-_CONTEXT_CHARACTERS:])
+    for index in range(len(characters) - 1, -1, -1):
+        if form := bare_character(characters[index]):
+            return form[-1], characters[index + 1 :]
+    return "", characters
+
+
+def light_differences(quote: Reading, passage: Reading) -> int | None:
+    """Return how many punctuation marks differ, or None if the two state different facts.
+
+    Both have the same characters that count, except that the marks of a letter may be in another
+    order. Punctuation before the first character is not counted.
+    """
+    count = 0
+    for index, (ours, theirs) in enumerate(zip(quote.gaps, passage.gaps, strict=True)):
+        if index and ours == theirs:
+            continue
+        if not _same_facts_at(index, quote, passage):
+            return None
+        if index:
+            marks = ours.translate(_WITHOUT_MARKS), theirs.translate(_WITHOUT_MARKS)
+            count += max(map(len, marks)) if marks[0] != marks[1] else 0
+    return count if _same_units(quote, passage) else None
+
+
+def _same_facts_at(index: int, quote: Reading, passage: Reading) -> bool:
+    ours, theirs = quote.gaps[index], passage.gaps[index]
+    digit_before = index > 0 and _is_digit(quote.bare[index - 1])
+    if digit_before and not _same_behind_number(ours, theirs):
+        return False
+    if digit_before and _is_digit(quote.bare[index]) and not _same_between_digits(ours, theirs):
+        return False
+    if not quote.amount_at(index):
+        return True
+    return _sign(quote, index) == _sign(passage, index) and _same_parenthesis(
+        index, quote, passage
+    )
+
+
+def _same_between_digits(ours: str, theirs: str) -> bool:
+    same_marks = ours.translate(_WITHOUT_MARKS) == theirs.translate(_WITHOUT_MARKS)
+    return same_marks and (ours == "") == (theirs == "")
+
+
+def _same_behind_number(ours: str, theirs: str) -> bool:
+    """Feet are not inches: a quotation mark behind a number is of the same kind in both."""
+    kinds = {gap[0] for gap in (ours, theirs) if gap[:1] in ("'", '"')}
+    return len(kinds) < 2
+
+
+def _sign(reading: Reading, index: int) -> tuple[bool, bool]:
+    """Return whether a minus sign, and whether a decimal point, stands before a number.
+
+    A hyphen is one if it touches the number and no letter or digit: neither 2019-2020 nor A-4.
+    A minus sign proper may stand apart from the number.
+    """
+    gap, before = reading.gaps[index], reading.neighbour(index)
+    is_decimal = gap.endswith(".") and gap[-2:-1] != "." and not (gap == "." and before.isalnum())
+    gap = gap.removesuffix(".") if is_decimal else gap
+    if gap.rstrip(" ").endswith("−"):
+        gap = gap.rstrip(" ")
+    is_minus = gap.endswith(("-", "−")) and not (len(gap) == 1 and before.isalnum())
+    return is_minus, is_decimal
+
+
+def _same_parenthesis(index: int, quote: Reading, passage: Reading) -> bool:
+    """Parentheses around a number may mean that it is negative.
+
+    Inside a quote they are the same in both. Before the first character, the quote may have left
+    them out if words stand before them, as in "twelve (12) months".
+    """
+    ours, theirs = (reading.gaps[index].rstrip(" -−").endswith("(") for reading in (quote, passage))
+    if ours == theirs:
+        return True
+    return index == 0 and not ours and passage.before.isalpha()
+
+
+def _same_units(quote: Reading, passage: Reading) -> bool:
+    """Compare the case of short words behind numbers: mW is not MW."""
+    if quote.letters == passage.letters:
+        return True
+    for number in _NUMBER.finditer(quote.bare):
+        start = number.end()
+        end = start + max(_unit_length(quote, start), _unit_length(passage, start))
+        if quote.letters[start:end] != passage.letters[start:end]:
+            return False
+    return True
+
+
+def _unit_length(reading: Reading, start: int) -> int:
+    """Return the length of the word behind a number, 0 if it is too long to be a unit."""
+    length = 0
+    for index in range(start, min(start + _UNIT_CHARACTERS + 1, len(reading.letters))):
+        gap = reading.gaps[index]
+        if not reading.letters[index].isalpha() or (gap.strip(" ") if index == start else gap):
+            break
+        length += 1
+    return length if length <= _UNIT_CHARACTERS else 0
+
+
+def _is_digit(character: str) -> bool:
+    return "0" <= character <= "9"
+
+
+def _is_currency(character: str) -> bool:
+    return unicodedata.category(character) == "Sc"

@@ -1,0 +1,286 @@
+"""Finds the passages of a document that a quote stands for, and says whether they verify it.
+
+A passage verifies a quote if all letters, digits, signs and units are the same, and if it begins
+and ends at the borders of words. Only white space, hyphenation, the shape of marks, a small part of
+the punctuation, and page furniture in between may differ. A passage that is merely similar is
+returned too, as one to look at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipelines.text.edges import is_whole
+from pipelines.text.facts import MAX_LIGHT_SHARE, Reading, light_differences, read
+from pipelines.text.folding import FoldedText, bare, bare_character, plain
+from pipelines.text.furniture import without_interruptions
+from pipelines.text.similarity import find_similar
+
+_ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
+_MAX_PLACES = 300
+"""Places that are compared before a quote counts as absent: a bound for short words."""
+_MAX_VERBATIM_PLACES = 10_000
+_MAX_VERBATIM_CHARACTERS = 16
+_MIN_LETTERS = 4
+_ARTICLES = frozenset(
+    "a an the der die das den dem des ein eine einen einem einer eines le la les un une des du el "
+    "los las uno una unos unas il lo gli i o os as um uma de het een en ett den det".split()
+)
+_IDEOGRAPHS_OR_SYLLABLES = re.compile("[\u0e00-\u0fff\u1780-\u17ff\u2e80-\ud7a3\uf900-\ufaff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The characters text[start:end] of a document.
+
+    `verified` says that they are what was quoted; without it they are only similar.
+    """
+
+    start: int
+    end: int
+    verified: bool
+
+
+class QuoteFinder:
+    """Finds quotes in one text. It folds the text when the first quote needs it, and once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def _source(self) -> _Source:
+        return _Source(self.text)
+
+    @cached_property
+    def _without_interruptions(self) -> _Source | None:
+        """The text without page furniture and tags, None if it has none."""
+        text = without_interruptions(self.text)
+        return None if text == self.text else _Source(text)
+
+    def find(self, quote: str, start: int = 0, end: int | None = None) -> tuple[Passage, ...]:
+        """Return the passage of text[start:end] that `quote` stands for, the first in the text.
+
+        For one or two words it is the first that is written exactly so, if there is one. A quote of which something is left out ("a ... b") has one passage for each part, in their
+        order; they are verified only if all parts are. Returns () if the text has nothing like the
+        quote, and for a quote that proves nothing: no digits and not one word of some length.
+        """
+        end = len(self.text) if end is None else min(end, len(self.text))
+        start = max(0, start)
+        passage = self._verify(quote, start, end)
+        if passage:
+            return (passage,)
+        parts = [part for part in _ELLIPSIS.split(quote) if bare(part)]
+        if len(parts) > 1:
+            return self._find_parts(parts, start, end)
+        passage = (self._verify(parts[0], start, end) if parts and parts[0] != quote else None) or (
+            self._approximate(quote, start, end)
+        )
+        return (passage,) if passage else ()
+
+    def find_all(
+        self, words: str, start: int = 0, end: int | None = None, limit: int = 8
+    ) -> tuple[Passage, ...]:
+        """Return the first `limit` places of `words` in text[start:end], with their punctuation.
+
+        The checks are those of `find`, but any word may be looked for, also a letter.
+        """
+        end = len(self.text) if end is None else min(end, len(self.text))
+        quote = _Quote(words)
+        passages: list[Passage] = []
+        if not quote.reading.bare:
+            return ()
+        for passage in self._source.places(quote, max(0, start), end, max_share=0.0):
+            if len(passages) == limit:
+                break
+            if not passages or passage.start >= passages[-1].end:
+                passages.append(passage)
+        return tuple(passages)
+
+    def _verify(self, words: str, start: int, end: int) -> Passage | None:
+        if not _proves_something(words):
+            return None
+        quote = _Quote(words)
+        passage = self._source.first(quote, start, end)
+        if passage or self._without_interruptions is None:
+            return passage
+        return self._without_interruptions.first(quote, start, end)
+
+    def _approximate(self, words: str, start: int, end: int) -> Passage | None:
+        if not _proves_something(words):
+            return None
+        return self._source.similar(bare(words), start, end)
+
+    def _find_parts(self, parts: list[str], start: int, end: int) -> tuple[Passage, ...]:
+        passages: list[Passage] = []
+        for part in parts:
+            passage = self._verify(part, start, end) or self._approximate(part, start, end)
+            if passage:
+                passages.append(passage)
+                start = passage.end
+        if len(passages) == len(parts) and all(passage.verified for passage in passages):
+            return tuple(passages)
+        return tuple(Passage(passage.start, passage.end, False) for passage in passages)
+
+
+class _Quote:
+    """A quote, prepared for comparison with passages."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words.strip()
+        self.reading: Reading = read(self.words)
+        self.bare = bare(self.words)
+        self.marks_before, self.marks_behind = _outer_marks(self.words)
+
+
+class _Source:
+    """A text in which quotes are looked for, with its folded form."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._folded = FoldedText(text)
+
+    def first(self, quote: _Quote, start: int, end: int) -> Passage | None:
+        """Return the first passage with the quote's punctuation, else the first with most of it."""
+        if len(quote.words) <= _MAX_VERBATIM_CHARACTERS:
+            passage = next(self._verbatim(quote, start, end), None)
+            if passage:
+                return passage
+        return next(self.places(quote, start, end, MAX_LIGHT_SHARE, verbatim=False), None)
+
+    def places(
+        self, quote: _Quote, start: int, end: int, max_share: float, verbatim: bool = True
+    ) -> Iterator[Passage]:
+        """Yield the passages for a quote.
+
+        `max_share` is the share of punctuation that may differ. The places of a short quote are
+        those where it stands exactly as it is written, if there are any (with `verbatim`).
+        """
+        if verbatim and len(quote.words) <= _MAX_VERBATIM_CHARACTERS:
+            found = False
+            for passage in self._verbatim(quote, start, end):
+                found = True
+                yield passage
+            if found:
+                return
+        later = []
+        for span in self._spans(quote, start, end):
+            differences = self._differences(quote, span)
+            if differences == 0:
+                yield self._passage(quote, span, end)
+                later.clear()
+                max_share = 0.0
+            elif differences and differences <= max_share * len(quote.bare):
+                later.append(span)
+        if later:
+            yield self._passage(quote, later[0], end)
+
+    def _verbatim(self, quote: _Quote, start: int, end: int) -> Iterator[Passage]:
+        """Yield the places of a short quote in the text as it is, without looking at its folds."""
+        before, behind = _outer_sizes(quote.words)
+        position = start
+        for _ in range(_MAX_VERBATIM_PLACES):
+            position = self._text.find(quote.words, position, end)
+            if position < 0:
+                return
+            span = position + before, position + len(quote.words) - behind
+            if is_whole(self._text, *span) and self._differences(quote, span) == 0:
+                yield self._passage(quote, span, end)
+            position += 1
+
+    def _spans(self, quote: _Quote, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the whole words with the same characters that count, without those marks that
+        stand before and behind them."""
+        folded = self._folded
+        position, last = folded.position(start), folded.position(end)
+        for _ in range(_MAX_PLACES):
+            position = folded.bare.find(quote.bare, position, last)
+            if position < 0:
+                return
+            first, behind = folded.start(position), folded.end(position + len(quote.bare))
+            if first is not None and behind is not None and is_whole(self._text, first, behind):
+                yield first, behind
+            position += 1
+
+    def _differences(self, quote: _Quote, span: tuple[int, int]) -> int | None:
+        start, end = span
+        context = self._text[max(0, start - 16) : start]
+        passage = read(self._text[start:end], context)
+        if len(passage.gaps) != len(quote.reading.gaps):
+            return None
+        return light_differences(quote.reading, passage)
+
+    def _passage(self, quote: _Quote, span: tuple[int, int], limit: int) -> Passage:
+        """Return the passage with those outer marks that the quote has too."""
+        start, end = span
+        start -= _common_marks(
+            quote.marks_before[::-1], self._text[max(0, start - 16) : start][::-1]
+        )
+        end += _common_marks(quote.marks_behind, self._text[end : min(limit, end + 16)])
+        return Passage(start, end, verified=True)
+
+    def similar(self, folded_quote: str, start: int, end: int) -> Passage | None:
+        folded = self._folded
+        window = folded.position(start), folded.position(end)
+        span = find_similar(folded_quote, folded.bare, *window)
+        if span is None:
+            return None
+        first, last = folded.offset(span[0]), folded.offset(span[1] - 1) + 1
+        return Passage(*_widen(self._text, first, last, start, end), verified=False)
+
+
+def _proves_something(words: str) -> bool:
+    """Return whether a quote is more than a letter, an article or a mark.
+
+    It has a digit, a word of some length, or an abbreviation in capital letters.
+    """
+    if any(character.isdigit() for character in words):
+        return True
+    letters = [character for character in words if character.isalpha()]
+    if any(_IDEOGRAPHS_OR_SYLLABLES.match(letter) for letter in letters):
+        return len(letters) > 1
+    if "".join(letters).lower() in _ARTICLES:
+        return False
+    return len(letters) >= _MIN_LETTERS or (len(letters) > 1 and all(map(str.isupper, letters)))
+
+
+def _outer_sizes(words: str) -> tuple[int, int]:
+    """Return how many characters at the beginning and at the end count for nothing."""
+    size = len(words)
+    before = next((i for i in range(size) if bare_character(words[i])), size)
+    behind = next((i for i in range(size) if bare_character(words[size - 1 - i])), size)
+    return before, behind
+
+
+def _outer_marks(words: str) -> tuple[str, str]:
+    before, behind = _outer_sizes(words)
+    return words[:before], words[len(words) - behind :]
+
+
+def _common_marks(marks: str, text: str) -> int:
+    """Return how many characters of `text` have the same marks as the quote, one after another."""
+    size = 0
+    wanted = "".join(map(_mark, marks))
+    for index, character in enumerate(text):
+        mark = _mark(character)
+        if not wanted or not wanted.startswith(mark):
+            break
+        if mark:
+            wanted, size = wanted[len(mark) :], index + 1
+    return size
+
+
+def _mark(character: str) -> str:
+    """Return a mark in its plain form, "" for a blank."""
+    return plain(character).strip().replace("−", "-")
+
+
+def _widen(text: str, start: int, end: int, first: int, last: int) -> tuple[int, int]:
+    """Return the span widened to the borders of words, but not over text[first:last]."""
+    while start > first and text[start].isalnum() and text[start - 1].isalnum():
+        start -= 1
+    while end < last and text[end - 1].isalnum() and text[end].isalnum():
+        end += 1
+    return start, end
