@@ -130,16 +130,3 @@ class _Pruning:
             if any(leaf.path in self.supported for leaf in leaves(item, {}, old)):
                 kept.append(self.value(item, old, f"{new_path}[{len(kept)}]"))
         return kept
-
-
-def evidence_of_reply(
-    text: str | None, quotes: Sequence[str], search: DocumentSearch, start: int, end: int
-) -> tuple[Evidence, ...]:
-    """Return the evidence of a reply in free text: a row for each quote.
-
-    If there are no quotes, the reply itself is looked for. `start` and `end` are those of the part
-    of the document that the model was shown.
-    """
-    grounds = Grounds(search, start, end)
-    quoted = [found for words in quotes if (found := grounds.quoted(words))]
-    return tuple(grounds.evidence_of_reply(text, quoted))

@@ -19,7 +19,8 @@ from pipelines.tasks.stated import (
 )
 from pipelines.tasks.validation import JsonSchema
 from pipelines.text.mentions import Place
-from pipelines.text.search import DocumentSearch, FoundPassage
+from pipelines.text.quotes import Passage
+from pipelines.text.search import DocumentSearch
 
 PLACES = 8
 """The largest number of places that are given for a value that is `found`."""
@@ -30,10 +31,10 @@ class Quoted:
     """A quote as the model wrote it, and its passages in the document; none if it is absent."""
 
     words: str
-    passages: tuple[FoundPassage, ...]
+    passages: tuple[Passage, ...]
 
     @property
-    def verified(self) -> Sequence[FoundPassage]:
+    def verified(self) -> Sequence[Passage]:
         """The passages that have the quote's words."""
         return [passage for passage in self.passages if passage.verified]
 
@@ -68,7 +69,7 @@ class Grounds:
             return [Evidence(path, EvidenceStatus.NOT_APPLICABLE)]
         return [self._weak(path, statement, quoted)]
 
-    def passage_of(self, statement: Statement, quoted: Quoted) -> FoundPassage | None:
+    def passage_of(self, statement: Statement, quoted: Quoted) -> Passage | None:
         """Return the first verified passage of a quote that contains a statement."""
         for passage in quoted.verified:
             if find_statement(
@@ -93,13 +94,13 @@ class Grounds:
         ]
         return is_computed(statement, numbers)
 
-    def row(
-        self, path: str, status: EvidenceStatus, passage: FoundPassage, quote: str
-    ) -> Evidence:
+    def row(self, path: str, status: EvidenceStatus, passage: Passage, quote: str) -> Evidence:
         """Return the evidence of a quote's passage."""
         row = self._row_of_place(path, status, (passage.start, passage.end))
-        return row if row.text == quote else Evidence(
-            path, status, row.text, row.start, row.end, quote
+        return (
+            row
+            if row.text == quote
+            else Evidence(path, status, row.text, row.start, row.end, quote)
         )
 
     def _row_of_place(self, path: str, status: EvidenceStatus, place: Place) -> Evidence:

@@ -16,12 +16,12 @@ from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
 from pipelines.text.mentions import DocumentMentions, Place
 from pipelines.text.names import is_name_like
-from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_number
+from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.search import DocumentSearch
 
 _MIDNIGHT = "00:00"
 _NUMBER_AROUND = re.compile(
-    r"[\s$€£¥₹()+−-]*(?:[A-Z]{2,3}\$?|Rs\.?)?[\s$€£¥₹()+−-]*", re.IGNORECASE  # noqa: RUF001
+    r"[\s$€£¥₹()+−-]*(?:[A-Z]{2,3}\$?|Rs\.?)?[\s$€£¥₹()+−-]*", re.IGNORECASE
 )  # fmt: skip
 _DATE_FORMATS = ("date", "date-time")
 
@@ -61,7 +61,10 @@ def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> 
         return moment
     plain = ascii_digits(text)
     dates = find_dates(plain, mentions.day_order)
-    if len(dates) == 1 and plain[: dates[0][0]].strip(" ") == plain[dates[0][1] :].strip(" .") == "":
+    if (
+        len(dates) == 1
+        and plain[: dates[0][0]].strip(" ") == plain[dates[0][1] :].strip(" .") == ""
+    ):
         return Moment(dates[0][2])
     # a date with an unclear order of day and month is compared by its words
     if (number := _number(plain, mentions)) is not None and not _is_digits_date(plain):
@@ -123,11 +126,9 @@ def _number(text: str, mentions: DocumentMentions) -> Decimal | None:
     matches = list(TOKEN.finditer(text))
     if len(matches) != 1:
         return None
-    number = read_number(text, *matches[0].span(), mentions.separators)
-    around = text[: number.start], text[number.end :]
-    if not number.values or not all(_NUMBER_AROUND.fullmatch(part) for part in around):
+    amount = read_amount(text, *matches[0].span(), mentions.separators)
+    if amount is None:
         return None
-    percent = any(character in "%％٪" for character in text) or "per" in text.casefold()
-    return (min if percent else max)(number.values, key=abs)
-
-
+    end, value = amount
+    around = text[: matches[0].start()], text[end:]
+    return value if all(_NUMBER_AROUND.fullmatch(part) for part in around) else None

@@ -51,17 +51,15 @@ _MONTHS = (
     "december dec dezember dez décembre déc decembre diciembre dic dicembre dezembro desember "
     "grudzień grudnia prosinec prosince joulukuuta joulukuu декабрь декабря aralık des",
 )
-_MONTH_NUMBERS = {
-    name: number for number, names in enumerate(_MONTHS, 1) for name in names.split()
-}
+_MONTH_NUMBERS = {name: number for number, names in enumerate(_MONTHS, 1) for name in names.split()}
 _MONTH = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _ORDINALS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
+)
 _ORDINAL_NUMBERS = {
-    **{word: number for number, word in enumerate(_ORDINALS, 1)},
-    **{f"twenty-{word}": 20 + number for number, word in enumerate(_ORDINALS[:9], 1)},
+    **{word: number for number, word in enumerate(_ORDINALS.split(), 1)},
+    **{f"twenty-{word}": 20 + number for number, word in enumerate(_ORDINALS.split()[:9], 1)},
     "thirtieth": 30,
     "thirty-first": 31,
 }
@@ -75,7 +73,8 @@ _WRITTEN = (
     rf"(?:\s+the\s+month\s+of)?[\s-]{{0,3}}(?P<month>{_MONTH})\.?(?![^\W\d_])"
     rf"(?:\s+(?:de|del|di|do))?[\s,./-]{{0,3}}(?:in\s+the\s+year\s+(?:of\s+)?)?{_YEAR}(?!\d)",
     # March 1, 2024
-    rf"(?<![^\W\d_])(?<!\d-)(?P<month>{_MONTH})\.?[\s-]{{1,3}}(?:the\s+)?(?:{_DAY}|(?P<word>{_DAY_WORD}))"
+    rf"(?<![^\W\d_])(?<!\d-)(?P<month>{_MONTH})\.?[\s-]{{1,3}}(?:the\s+)?"
+    rf"(?:{_DAY}|(?P<word>{_DAY_WORD}))"
     rf"(?![\d])[\s,.-]{{1,3}}{_YEAR}(?!\d)",
     # 2024-Mar-01, 2024 March 1
     rf"(?<!\d){_YEAR}[\s,./-]{{1,3}}(?P<month>{_MONTH})\.?[\s,./-]{{1,3}}{_DAY}(?!\d)",

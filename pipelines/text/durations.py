@@ -44,7 +44,7 @@ _ANNIVERSARY = re.compile(
     r"(?:\s+\([^()]{1,6}\))?(?:\s+\(?annual\)?)?\s+anniversary\b",
     re.IGNORECASE,
 )
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
 _ADJECTIVES = (
     r"(?:(?:full|consecutive|calendar|successive|additional|business|working|volle|"
     r"aufeinanderfolgende)\s+){0,2}"
@@ -83,7 +83,7 @@ def find_durations(text: str) -> Iterator[PlacedDuration]:
             start = match.start() - len(before) + number.start()
             yield start, match.end(), (name, count * factor)
     for match in _ANNIVERSARY.finditer(text):
-        years = int(match[2]) if match[2] else _ORDINALS.index(match[1].casefold()) + 1
+        years = int(match[2]) if match[2] else _ORDINALS.split().index(match[1].casefold()) + 1
         yield match.start(), match.end(), ("months", Fraction(12 * years))
     if not text.isascii():
         yield from _east_asian(text)
@@ -112,10 +112,6 @@ def _east_asian(text: str) -> Iterator[PlacedDuration]:
         _, name, factor = _HAN_UNITS[(match.lastindex or 1) - 1]
         before = text[max(0, match.start() - 8) : match.start()]
         number = _HAN_NUMBER_BEFORE.search(before)
-        if number and (count := _number(number[1])) is not None:
-            # a year of four digits is part of a date
-            if len(number[1]) < 4:
-                yield match.start() - len(before) + number.start(), match.end(), (
-                    name,
-                    count * factor,
-                )
+        # a year of four digits is part of a date
+        if number and len(number[1]) < 4 and (count := _number(number[1])) is not None:
+            yield match.start() - len(before) + number.start(), match.end(), (name, count * factor)

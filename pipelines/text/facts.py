@@ -100,9 +100,7 @@ def _same_facts_at(index: int, quote: Reading, passage: Reading) -> bool:
         return False
     if not quote.amount_at(index):
         return True
-    return _sign(quote, index) == _sign(passage, index) and _same_parenthesis(
-        index, quote, passage
-    )
+    return _sign(quote, index) == _sign(passage, index) and _same_parenthesis(index, quote, passage)
 
 
 def _same_between_digits(ours: str, theirs: str) -> bool:

@@ -167,7 +167,7 @@ def _plain(character: str) -> str:
         return "'"
     if character in _DOUBLE_QUOTES:
         return '"'
-    if category in ("Co", "Cn") or category == "Sk" and character not in "^＾":
+    if category in ("Co", "Cn") or (category == "Sk" and character not in "^＾"):
         return "\ufffd"
     return _unified(character)
 

@@ -26,12 +26,11 @@ from pipelines.text.numbers import (
     Number,
     ascii_digits,
     digits_key,
-    find_statements,
-    percent_length,
     read_number,
     value_key,
 )
 from pipelines.text.numerals import find_numerals
+from pipelines.text.scales import find_statements, is_percent
 from pipelines.text.separators import SAMPLE_CHARACTERS, Separators, separators_of
 
 Place = tuple[int, int]
@@ -41,7 +40,7 @@ T = TypeVar("T")
 # How far the statement "in thousands" above a table reaches, in characters.
 _STATEMENT_REACH = 10_000
 _WHOLE_DOCUMENT = re.compile(
-    r"unless otherwise|all (?:amounts|figures)|sofern nicht|soweit nicht|sauf (?:indication|mention)",
+    r"unless otherwise|all (?:amounts|figures)|sofern nicht|soweit nicht|sauf indication",
     re.IGNORECASE,
 )
 _AROUND_STATEMENT = (40, 120)
@@ -177,9 +176,9 @@ class SpanMentions:
 
     def _numeral(self, start: int, end: int, value: int) -> Number:
         values = {Decimal(value)}
-        if length := percent_length(self._text, end):
+        if is_percent(self._text, end):
             values.add(Decimal(value).scaleb(-2))
-        return Number(start, end + length, frozenset(values))
+        return Number(start, end, frozenset(values))
 
     @cached_property
     def _date_places(self) -> list[Place]:

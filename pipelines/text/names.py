@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 _TOKEN = re.compile(
-    r"[-−]?\d(?:[\d.,:/'’]*\d)?"  # noqa: RUF001
+    r"[-−]?\d(?:[\d.,:/'’]*\d)?"
     r"|(?:[^\W\d_]\.){2,}(?:[^\W\d_](?!\w))?"
     r"|[^\W\d_]+|[&%‰$€£¥₹°]"
 )
@@ -26,10 +26,8 @@ _LEGAL_FORMS = {
     "llp": "llp",
     "llc": "llc",
 }
-LEGAL_FORMS = frozenset(
-    {*_LEGAL_FORMS.values()}
-    | set("plc gmbh sa sas sarl srl spa nv bv ab as asa oy oyj kg kgaa se pte pty kk".split())
-)
+_OTHER_FORMS = "plc gmbh sa sas sarl srl spa nv bv ab as asa oy oyj kg kgaa se pte pty kk"
+LEGAL_FORMS = frozenset([*_LEGAL_FORMS.values(), *_OTHER_FORMS.split()])
 """The canonical spellings of legal forms at the end of a name."""
 _UNIT_LETTERS = 4
 _SPACED_SCRIPTS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -57,7 +55,9 @@ def is_name_like(text: str) -> bool:
     if len(words) >= 2 and letters >= 4:
         return True
     compact = "".join(text.split())
-    return len(compact) >= 6 and any(c.isdigit() for c in compact) and any(map(str.isalpha, compact))
+    return (
+        len(compact) >= 6 and any(c.isdigit() for c in compact) and any(map(str.isalpha, compact))
+    )
 
 
 class WordIndex:
@@ -131,7 +131,7 @@ def _tokens(text: str) -> Iterator[tuple[int, int, str]]:
         word = match[0]
         number = word[0].isdigit() or word[-1].isdigit()
         if number:
-            folded = word.replace("−", "-").replace("’", "'")  # noqa: RUF001
+            folded = word.replace("−", "-").replace("’", "'")
             if folded[0] == "-" and match.start() and text[match.start() - 1].isalnum():
                 folded = folded[1:]
         elif word == "&":

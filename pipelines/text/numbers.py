@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 
+from pipelines.text.scales import read_scale
 from pipelines.text.separators import Separators
 
 NO_VALUES: frozenset[Decimal] = frozenset()
@@ -24,41 +25,14 @@ SPACED_TOKEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ \u00a0]\d{3})+(?:[.,]\d+
 """A number whose thousands are separated by blanks, or several numbers side by side."""
 
 _CURRENCY = (
-    r"(?:[$€£¥₹₩₽₺₴₫฿¢￥]|US\$|\b(?:USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|BRL|"
+    r"(?:[$€£¥₹₩₽₺₴₫฿¢￥]|US\$|\b(?:USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|CAD|AUD|"
+    r"SEK|NOK|DKK|PLN|CZK|BRL|"
     r"MXN|KRW|RUB|HKD|SGD|Rs\.?|kr\.?|zł|Kč|Fr\.?|dollars?|euros?|pounds?)(?![^\W\d_]))"
 )
 _CURRENCY_BEFORE = re.compile(rf"{_CURRENCY}[ \u00a0]?\(?$", re.IGNORECASE)
 _CURRENCY_AFTER = re.compile(rf"[ \u00a0]?{_CURRENCY}|[元円원]", re.IGNORECASE)
-_SCALE_WORDS: dict[int, str] = {
-    3: "thousands?|tausend|tsd|mille|milliers|miles|mil|migliaia|duizend|tusen|tusind|tys|тыс|тысяч",
-    6: "millions?|mill?ionen|mio|mill|mln|millones|millón|milioni|milione|milhões|milhão|miljoen|"
-    "miljoner|miljoonaa|milj|mn|mln|млн|миллионов|миллиона",
-    9: "billions?|milliarden?|mrd|milliards?|miliardi|miljard|miljarder|mld|bn|bln|bil|млрд",
-    12: "trillions?|trn|billionen|трлн",
-    5: "lakhs?|lacs?",
-    7: "crores?|cr",
-}
-_WORD_SCALE = re.compile(
-    "[)]?[ \\s-]{0,2}(?:"
-    + "|".join(f"(?P<p{power}>{words})" for power, words in _SCALE_WORDS.items())
-    + r")(?![^\W\d_])",
-    re.IGNORECASE,
-)
-_HAN_POWERS = {
-    "十亿": 9, "十億": 9, "百万": 6, "百萬": 6, "千万": 7, "千萬": 7, "亿": 8, "億": 8, "兆": 12,
-    "万": 4, "萬": 4, "千": 3, "억": 8, "만": 4, "천": 3, "조": 12, "백만": 6,
-}  # fmt: skip
-_HAN_SCALE = re.compile("[ \\s]?(" + "|".join(sorted(_HAN_POWERS, key=len, reverse=True)) + ")")
-_LETTER_POWERS = {"k": 3, "K": 3, "M": 6, "MM": 6, "m": 6, "B": 9, "b": 9, "T": 12}
-_LETTER_SCALE = re.compile(r"[ \u00a0]?(MM|[kKMmBbT])(?![^\W_])")
-_PERCENT = re.compile(
-    r"\)?\s?(?:[%％٪]|(?:percent|per\s+cent|pct|prozent|pour\s?cent|por\s?cien?to|per\s?cento|procent)"
-    r"(?![^\W\d_]))",
-    re.IGNORECASE,
-)
-_BASIS_POINTS = re.compile(r"\s?-?(?:basis\s+points?|bps?|Basispunkte)\b", re.IGNORECASE)
 _LETTER_BEFORE = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u052f]$")
-_MINUS = "-−–－﹣"  # noqa: RUF001
+_MINUS = "-−–－﹣"
 _TRIANGLES = "△▲"
 _WORDS_AFTER = re.compile(r"[^\W\d_]{2,}")
 _LINE_CHARACTERS = 160
@@ -71,7 +45,7 @@ class Number:
 
     Attributes:
         start: its first character in the text.
-        end: the character after its last digit or letter.
+        end: the character after its last digit.
         values: its right values; empty if the text does not tell.
         scalable: whether a statement such as "in thousands" can apply to it: it stands in a table,
             without a scale of its own.
@@ -95,9 +69,26 @@ def read_number(text: str, start: int, end: int, separators: Separators) -> Numb
     if sign is None:
         return Number(start, end, NO_VALUES)
     signed = magnitude * sign
-    scaled, length = _scaled(signed, after, money)
-    scalable = row and len(scaled) == 1 and not _is_year(text[start:end])
-    return Number(start, end + length, scaled, scalable)
+    powers = read_scale(after, money).powers
+    scalable = row and powers == (0,) and not _is_year(text[start:end])
+    return Number(start, end, frozenset(signed.scaleb(power) for power in powers), scalable)
+
+
+def read_amount(
+    text: str, start: int, end: int, separators: Separators
+) -> tuple[int, Decimal] | None:
+    """Return the end of a number with its scale, and the value that is meant.
+
+    For `$72.5 million` it is 72500000, for `4.1%` 0.041. None if the number has no clear value.
+    """
+    number = read_number(text, start, end, separators)
+    if not number.values:
+        return None
+    before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+    money = bool(_CURRENCY_BEFORE.search(before) or _CURRENCY_AFTER.match(after))
+    scale = read_scale(after, money)
+    value = (min if scale.powers[-1] < 0 else max)(number.values, key=abs)
+    return end + scale.length, value
 
 
 def digits_key(token: str) -> str:
@@ -119,17 +110,11 @@ def is_telling(value: Decimal) -> bool:
     return significant >= 4 or (significant == 3 and abs(value) >= 1000)
 
 
-def percent_length(text: str, end: int) -> int:
-    """Return the length of a sign of or words for per cent at text[end:], 0 if there are none."""
-    match = _PERCENT.match(text, end)
-    return match.end() - end if match else 0
-
-
 def ascii_digits(text: str) -> str:
     """Return a text of the same length, with digits and some signs of other scripts replaced."""
     if text.isascii():
         return text
-    odd = {c for c in set(text) if not c.isascii() and (c.isdecimal() or c in "（）％－．￥")}  # noqa: RUF001
+    odd = {c for c in set(text) if not c.isascii() and (c.isdecimal() or c in "（）％－．￥")}
     return text.translate({ord(c): unicodedata.normalize("NFKC", str(_digit(c))) for c in odd})
 
 
@@ -199,8 +184,8 @@ def _is_part(before: str, after: str, token: str) -> bool:
         return True
     if re.search(r"\d[/:.,]$", before) or re.match(r"[/:]\d", after):
         return True
-    hyphens = len(re.findall(r"\d[-–](?=\d)", before[-8:] + token + after[:8]))  # noqa: RUF001
-    return hyphens > 1 or bool(re.search(r"[^\W\d_][-–]$", before))  # noqa: RUF001
+    hyphens = len(re.findall(r"\d[-–](?=\d)", before[-8:] + token + after[:8]))
+    return hyphens > 1 or bool(re.search(r"[^\W\d_][-–]$", before))
 
 
 def _is_year(token: str) -> bool:
@@ -232,9 +217,7 @@ def _sign_after_minus(before: str) -> int | None:
     return None if before.endswith(tuple(_MINUS)) else -1
 
 
-def _sign_in_parentheses(
-    before: str, after: str, token: str, money: bool, row: bool
-) -> int | None:
+def _sign_in_parentheses(before: str, after: str, token: str, money: bool, row: bool) -> int | None:
     """Return the sign of a number alone in parentheses, which are a minus in accounts."""
     words = before[:-1].rstrip()
     if re.search(r"[$€£¥₹]$", words):
@@ -270,53 +253,3 @@ def _in_row(text: str, end: int) -> bool:
             return False
         line_end = len(text)
     return not _WORDS_AFTER.search(text, end, line_end)
-
-
-def _scaled(value: Decimal, after: str, money: bool) -> tuple[frozenset[Decimal], int]:
-    """Return the values of a number with its scale or per cent, and the length of these words."""
-    if match := _PERCENT.match(after):
-        return frozenset({value, value.scaleb(-2)}), match.end()
-    if match := _BASIS_POINTS.match(after):
-        return frozenset({value, value.scaleb(-2), value.scaleb(-4)}), match.end()
-    if match := _WORD_SCALE.match(after):
-        power = int((match.lastgroup or "p0")[1:])
-        return frozenset({value, value.scaleb(power)}), match.end()
-    if match := _HAN_SCALE.match(after):
-        return frozenset({value, value.scaleb(_HAN_POWERS[match[1]])}), match.end()
-    letter = _LETTER_SCALE.match(after)
-    # "5 m" is a length, "$5 m" an amount
-    if letter and (money or (letter.start(1) == 0 and letter[1] in ("k", "K", "M", "MM"))):
-        return frozenset({value, value.scaleb(_LETTER_POWERS[letter[1]])}), letter.end()
-    return frozenset({value}), 0
-
-
-_STATEMENT = re.compile(
-    r"(?:\(|\b(?:amounts?|dollars|euros|figures|expressed|stated|presented|reported|shown|angaben|"
-    r"beträge|montants|importes|importi|valores)\b|[$€£]|\b(?:USD|EUR|GBP|CHF)\b)"
-    r"[^.()\n]{0,40}?\b(?:in|en|em|i)\s+(?:[A-Z]{0,3}\s?[$€£¥]\s?)?"
-    rf"(?:{'|'.join(f'(?P<s{power}>{words})' for power, words in _SCALE_WORDS.items())})(?![^\W\d_])"
-    r"|(?P<s30>\b(?:in\s+)?[$€£]?\s?['’]?000s?\b(?<![\d.,]000)|\bT(?:EUR|€|USD)\b)"
-    r"|(?P<h>[单單]位|単位)\s*[:：]?\s*(?:人民[币幣])?(?P<han>百万|百萬|千|万|萬|亿|億|十亿|十億)",
-    re.IGNORECASE,
-)
-_UNSCALED = re.compile(
-    r"\(\s*(?:in|amounts?\s+in)\s+(?:whole\s+|actual\s+)?(?:U\.?S\.?\s+)?(?:dollars|euros|units|US\$|\$)"
-    r"\s*[,)]|[单單]位\s*[:：]?\s*元",
-    re.IGNORECASE,
-)
-
-Statement = tuple[int, int]
-"""Where a statement such as "in thousands" stands, and its power of ten."""
-
-
-def find_statements(text: str) -> list[Statement]:
-    """Return the statements of scale in a text, in order; the power 0 ends the one before."""
-    found = [(match.start(), 0) for match in _UNSCALED.finditer(text)]
-    for match in _STATEMENT.finditer(text):
-        if match["han"]:
-            found.append((match.start(), _HAN_POWERS[match["han"]]))
-        elif match["s30"]:
-            found.append((match.start(), 3))
-        else:
-            found.append((match.start(), int((match.lastgroup or "s0")[1:])))
-    return sorted(found)

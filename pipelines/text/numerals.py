@@ -8,8 +8,8 @@ from collections.abc import Iterator
 _ENGLISH_UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen"
-).split()
-_ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+)
+_ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SCALES = {
     "hundred": 100,
     "thousand": 1000,
@@ -45,8 +45,8 @@ _OTHER_TENS = {
     "trettio": 30,
 }
 _ENGLISH = {
-    **{word: number for number, word in enumerate(_ENGLISH_UNITS)},
-    **{word: 10 * number for number, word in enumerate(_ENGLISH_TENS, 2)},
+    **{word: number for number, word in enumerate(_ENGLISH_UNITS.split())},
+    **{word: 10 * number for number, word in enumerate(_ENGLISH_TENS.split(), 2)},
 }
 _FOREIGN = {
     **_OTHER_TENS,
@@ -64,7 +64,7 @@ _FOREIGN = {word: number for word, number in _FOREIGN.items() if word not in _EN
 _ENGLISH_WORD = "|".join(sorted([*_ENGLISH, *_SCALES], key=len, reverse=True))
 _ANY_WORD = "|".join(sorted([*_ENGLISH, *_SCALES, *_FOREIGN], key=len, reverse=True))
 _WORDS = re.compile(
-    rf"\b(?:{_ANY_WORD})\b(?:(?:[-‐‑\s]{{1,3}}(?:and\s+)?)(?:{_ENGLISH_WORD})\b)*",  # noqa: RUF001
+    rf"\b(?:{_ANY_WORD})\b(?:(?:[-‐‑\s]{{1,3}}(?:and\s+)?)(?:{_ENGLISH_WORD})\b)*",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")

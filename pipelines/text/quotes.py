@@ -26,8 +26,53 @@ _MAX_VERBATIM_PLACES = 10_000
 _MAX_VERBATIM_CHARACTERS = 16
 _MIN_LETTERS = 4
 _ARTICLES = frozenset(
-    "a an the der die das den dem des ein eine einen einem einer eines le la les un une des du el "
-    "los las uno una unos unas il lo gli i o os as um uma de het een en ett den det".split()
+    [
+        "a",
+        "an",
+        "the",
+        "der",
+        "die",
+        "das",
+        "den",
+        "dem",
+        "des",
+        "ein",
+        "eine",
+        "einen",
+        "einem",
+        "einer",
+        "eines",
+        "le",
+        "la",
+        "les",
+        "un",
+        "une",
+        "des",
+        "du",
+        "el",
+        "los",
+        "las",
+        "uno",
+        "una",
+        "unos",
+        "unas",
+        "il",
+        "lo",
+        "gli",
+        "i",
+        "o",
+        "os",
+        "as",
+        "um",
+        "uma",
+        "de",
+        "het",
+        "een",
+        "en",
+        "ett",
+        "den",
+        "det",
+    ]
 )
 _IDEOGRAPHS_OR_SYLLABLES = re.compile("[\u0e00-\u0fff\u1780-\u17ff\u2e80-\ud7a3\uf900-\ufaff]")
 

@@ -32,7 +32,9 @@ _MIN_WORDS = 2
 # One number against many may be a misprint, or the number of a section.
 _MAJORITY = 3
 
-_GROUPED_THEN_DECIMAL = re.compile(r"(?<![\d.,])\d{1,3}(?:([.,' ’\u00a0\u2009\u202f])\d{3})+([.,])\d+\b")
+_GROUPED_THEN_DECIMAL = re.compile(
+    r"(?<![\d.,])\d{1,3}(?:([.,' ’\u00a0\u2009\u202f])\d{3})+([.,])\d+\b"
+)
 _GROUPED_TWICE = re.compile(r"(?<![\d.,])\d{1,3}([.,])\d{2,3}(?:\1\d{3})+(?![\d.,]\d)")
 _DECIMAL = re.compile(
     r"(?:(?<=[$€£¥])|(?<=[$€£¥] ))\d+([.,])\d{1,2}(?![\d.,]*\d)"
@@ -41,24 +43,22 @@ _DECIMAL = re.compile(
 _AMBIGUOUS_POINT = re.compile(r"(?<![\d.,])[1-9]\d{0,2}\.\d{3}(?![\d.,]*\d)")
 _SCRIPTS_WITH_POINT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 
-_WORDS_WITH_POINT = frozenset("the of and for with is are was by this which shall".split())
-# Spanish is in neither set: Mexico writes a point, Spain a comma.
-_WORDS_WITH_COMMA = frozenset(
-    (
-        "der die das und ist mit von nicht den dem "  # German
-        "les des est dans pour une aux avec "  # French
-        "il della gli sono che delle nel "  # Italian
-        "dos das não uma com pelo "  # Portuguese
-        "het een van voor niet zijn "  # Dutch
-        "och att som på är till "  # Swedish
-        "og af til på som ikke "  # Danish, Norwegian
-        "jest oraz się nie przez dla "  # Polish
-        "které jsou pro není "  # Czech
-        "ja on että sekä "  # Finnish
-        "и на не по для что "  # Russian
-        "ve bir için ile bu"  # Turkish
-    ).split()
-)
+_WORDS_WITH_POINT = "the of and for with are was by this which shall"
+# From German to Turkish. Spanish is in neither set: Mexico writes a point, Spain a comma.
+_WORDS_WITH_COMMA = """
+der die das und ist mit von nicht den dem
+les des est dans pour une aux avec
+il della gli sono che delle nel
+dos das não uma com pelo
+het een van voor niet zijn
+och att som på är till
+og af ikke
+jest oraz się nie przez dla
+které jsou pro není
+ja että sekä
+и на не по для что
+ve bir için ile bu
+"""
 
 
 def separators_of(text: str) -> Separators:
@@ -101,6 +101,6 @@ def _of_language(text: str) -> Separators | None:
     if len(_SCRIPTS_WITH_POINT.findall(sample)) * 4 > len(sample):
         return Separators.POINT
     words = Counter(re.findall(r"[^\W\d_]+", sample))
-    point = sum(words[word] for word in _WORDS_WITH_POINT)
-    comma = sum(words[word] for word in _WORDS_WITH_COMMA)
+    point = sum(words[word] for word in _WORDS_WITH_POINT.split())
+    comma = sum(words[word] for word in set(_WORDS_WITH_COMMA.split()))
     return _majority(point, comma) if max(point, comma) >= _MIN_WORDS else None
