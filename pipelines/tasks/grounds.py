@@ -25,6 +25,10 @@ from pipelines.text.search import DocumentSearch
 PLACES = 8
 """The largest number of places that are given for a value that is `found`."""
 
+# A search for something similar takes milliseconds, and a list may have a thousand items.
+_MAX_SIMILAR_SEARCHES = 32
+_MIN_WORDS_OF_SIMILAR = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
@@ -45,6 +49,7 @@ class Grounds:
     def __init__(self, search: DocumentSearch, start: int, end: int) -> None:
         self._search = search
         self._span = (start, min(end, len(search.text)))
+        self._similar_searches = 0
 
     def quoted(self, words: str) -> Quoted | None:
         """Return a quote with its passages; None if it has no words."""
@@ -127,12 +132,19 @@ class Grounds:
 
     def _weak_place(self, statement: Statement) -> Place | None:
         """Return the first place that may state a value: it proves little, or is only similar."""
-        if places := self.places(statement, 1):
+        # what proves something has been looked for before
+        if not proves(statement) and (places := self.places(statement, 1)):
             return places[0]
         if isinstance(statement, Decimal):
             mentions = self._search.mentions.span(*self._span)
             return next(iter(mentions.unclear_numbers(statement)), None)
-        if isinstance(statement, Words) and proves(statement):
+        if isinstance(statement, Words) and self._may_be_similar(statement):
+            self._similar_searches += 1
             similar = self._search.finder.find(statement.text, *self._span)
             return (similar[0].start, similar[0].end) if similar else None
         return None
+
+    def _may_be_similar(self, statement: Words) -> bool:
+        """Return whether to look for a passage like a text: it is long, and few were looked for."""
+        long = len(statement.text.split()) >= _MIN_WORDS_OF_SIMILAR
+        return long and self._similar_searches < _MAX_SIMILAR_SEARCHES

@@ -34,7 +34,10 @@ def evidence_of_reply(
     if not text or not text.strip():
         return tuple(_row(found, EvidenceStatus.NEAR, grounds) for found in quoted)
     if not any(found.verified for found in quoted):
-        return tuple(grounds.evidence("", text.strip(), {}, quoted[0] if quoted else None))
+        rows = grounds.evidence("", text.strip(), {}, None)
+        if rows[0].status is EvidenceStatus.FOUND or not quoted:
+            return tuple(rows)
+        return tuple(_row(found, EvidenceStatus.NEAR, grounds) for found in quoted)
     status = _status(text.strip(), quoted, search.mentions, grounds)
     return tuple(_row(found, status, grounds) for found in quoted)
 

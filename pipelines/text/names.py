@@ -46,7 +46,8 @@ def canonical_legal_form(word: str) -> str:
 def is_name_like(text: str) -> bool:
     """Return whether a text rarely stands elsewhere by chance: it has two or more words.
 
-    In scripts without blanks three characters are enough; a code needs a digit and six characters.
+    In scripts without blanks three characters are enough; a code needs six characters,
+    among them letters and digits, or five digits.
     """
     if len(_SPACED_SCRIPTS.findall(text)) >= 3:
         return True
@@ -55,9 +56,8 @@ def is_name_like(text: str) -> bool:
     if len(words) >= 2 and letters >= 4:
         return True
     compact = "".join(text.split())
-    return (
-        len(compact) >= 6 and any(c.isdigit() for c in compact) and any(map(str.isalpha, compact))
-    )
+    digits = sum(map(str.isdigit, compact))
+    return len(compact) >= 6 and digits > 0 and (digits >= 5 or any(map(str.isalpha, compact)))
 
 
 class WordIndex:
@@ -79,16 +79,16 @@ class WordIndex:
             joined.append(word)
             length += len(word) + 1
         self._joined = f" {' '.join(joined)} "
+        self._known = frozenset(joined)
 
     def find(
         self, name: str, limit: int, start: int = 0, end: int | None = None
     ) -> list[tuple[int, int]]:
         """Return up to `limit` places of a name within [start, end) of the text."""
         words = words_of(name)
-        if not words:
-            return []
         first, last = self._words_in(start, end)
-        if first >= last:
+        # without this, each absent name of a long list would be a search of the whole text
+        if not words or first >= last or not self._known.issuperset(words[:-1]):
             return []
         places = self._find(words, limit, first, last)
         if not places and len(words) > 2 and _is_form(words):
@@ -103,6 +103,8 @@ class WordIndex:
     def _find(
         self, words: list[str], limit: int, first: int, last: int, *, without_form: bool = False
     ) -> list[tuple[int, int]]:
+        if words[-1] not in self._known:
+            return []
         sought = f" {' '.join(words)} "
         at = self._joined_starts[first] - 1
         stop = self._joined_starts[last] if last < len(self._joined_starts) else len(self._joined)
