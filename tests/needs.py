@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 CRDS = Path(__file__).parents[2] / "shared/k8s-crds"
+CASES = Path(__file__).parents[2] / "shared/cases"
 # names of the same program on different systems; `.ci/install` installs the first
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -34,4 +35,7 @@ needs_promtool = needs_program("promtool")
 needs_crds = pytest.mark.skipif(
     not CRDS.is_dir(),
     reason="KubeRay's custom resource definitions are not in ../shared/k8s-crds beside the project",
+)
+needs_cases = pytest.mark.skipif(
+    not CASES.is_dir(), reason="the cases are not in ../shared/cases beside the project"
 )

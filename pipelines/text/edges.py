@@ -26,21 +26,25 @@ _PARTICLES = re.compile(
     "(?:들)?(?:은|는|이|가|을|를|의|에|에서|에게|께|와|과|도|로|으로|만|까지|부터|보다|처럼|이나|나|"
     "이며|며|이고|고|이다|다|입니다|이었다|였다|인|이라|라|라고|이라고)"
 )
+# 12 500: a group of three digits belongs to the digits before it. In a table it may be a cell of
+# its own, so that behind a passage the number must go on with its unit.
+_GROUP = re.compile(r"[0-9]{3}(?![0-9])")
+_DIGITS_BEFORE_GROUP = re.compile(r"(?<![\d.,:/])[0-9]{1,3}[ \xa0]$")
+_FIRST_GROUP = re.compile(r"(?<![\d.,:/])[0-9]{1,3}$")
+_GROUPS_BEHIND = re.compile(
+    r"(?:[ \xa0][0-9]{3}(?![0-9]))+(?:(?<=\xa0[0-9]{3})|,[0-9]+|[ \xa0]?(?:[^\W\d_]|[$€£¥%₽₹]))"
+)
 _UNIT_BEFORE = re.compile(r"\d\s?[^\W\d_]{1,4}$")
 _REACH = 64
 
 
-def is_whole(text: str, start: int, end: int) -> bool:
-    """Return whether text[start:end] begins and ends at the borders of words and numbers.
+def starts_whole(text: str, start: int) -> bool:
+    """Return whether a passage that begins at `start` begins a word or a number.
 
-    Both ends are letters, digits or symbols that count. A digit or letter beside the passage, a
-    mark that continues a number, half a hyphenated word and a mark that belongs to the last letter
-    make it a part of something longer. In scripts without blanks, letters may stand beside it.
+    The character there is a letter, a digit or a symbol that counts. A letter or digit beside it, a
+    mark that continues a number and the hyphen of a prefix make the passage a part of something
+    longer. In scripts without blanks, letters may stand beside it.
     """
-    return _starts_well(text, start) and _ends_well(text, end)
-
-
-def _starts_well(text: str, start: int) -> bool:
     before = _skip_formats(text[max(0, start - _REACH) : start][::-1])
     if not before:
         return True
@@ -49,12 +53,15 @@ def _starts_well(text: str, start: int) -> bool:
         return False
     if _continues_number(before, first, text[start + 1 : start + 2]):
         return False
+    if _GROUP.match(text, start) and _DIGITS_BEFORE_GROUP.search(text[max(0, start - 8) : start]):
+        return False
     if first.isalpha() and before[::-1].endswith(_NEGATED_BEFORE):
         return False
     return not (first.isalpha() and _ends_in_prefix(before[::-1]))
 
 
-def _ends_well(text: str, end: int) -> bool:
+def ends_whole(text: str, end: int) -> bool:
+    """Return whether a passage before `end` ends a word or a number; see `starts_whole`."""
     behind = _skip_formats(text[end : end + _REACH])
     if not behind:
         return True
@@ -68,6 +75,8 @@ def _ends_well(text: str, end: int) -> bool:
     if _joined(last, neighbour) and not _is_particle(last, text[end : end + _REACH]):
         return False
     if _continues_number(behind, last, text[end - 2 : end - 1]):
+        return False
+    if _GROUPS_BEHIND.match(text, end) and _FIRST_GROUP.search(text[max(0, end - 8) : end]):
         return False
     return not (last.isalpha() and (_goes_on(behind) or behind.startswith(_NEGATED_BEHIND)))
 

@@ -17,7 +17,7 @@ MAX_LIGHT_SHARE = 0.15
 """Maximum number of punctuation marks that differ, as a share of the quote's characters."""
 _UNIT_CHARACTERS = 4
 _NUMBER = re.compile(r"[0-9]+")
-_WITHOUT_MARKS = str.maketrans("", "", " -−'\"")
+_WITHOUT_MARKS = str.maketrans("", "", " -−—'\"")
 _CONTEXT_CHARACTERS = 8
 
 
@@ -117,15 +117,17 @@ def _same_behind_number(ours: str, theirs: str) -> bool:
 def _sign(reading: Reading, index: int) -> tuple[bool, bool]:
     """Return whether a minus sign, and whether a decimal point, stands before a number.
 
-    A hyphen is one if it touches the number and no letter or digit: neither 2019-2020 nor A-4.
-    A minus sign proper may stand apart from the number.
+    A dash is one unless it touches a letter or digit before it: neither 2019-2020 nor A-4. Before
+    the first character and as a long dash, it must touch the number: the minus sign proper need
+    not.
     """
     gap, before = reading.gaps[index], reading.neighbour(index)
     is_decimal = gap.endswith(".") and gap[-2:-1] != "." and not (gap == "." and before.isalnum())
     gap = gap.removesuffix(".") if is_decimal else gap
-    if gap.rstrip(" ").endswith("−"):
-        gap = gap.rstrip(" ")
-    is_minus = gap.endswith(("-", "−")) and not (len(gap) == 1 and before.isalnum())
+    apart = gap.rstrip(" ")
+    if apart.endswith("−" if index == 0 else ("-", "−")):
+        gap = apart
+    is_minus = gap.endswith(("-", "−", "—")) and not (len(gap) == 1 and before.isalnum())
     return is_minus, is_decimal
 
 
@@ -135,7 +137,9 @@ def _same_parenthesis(index: int, quote: Reading, passage: Reading) -> bool:
     Inside a quote they are the same in both. Before the first character, the quote may have left
     them out if words stand before them, as in "twelve (12) months".
     """
-    ours, theirs = (reading.gaps[index].rstrip(" -−").endswith("(") for reading in (quote, passage))
+    ours, theirs = (
+        reading.gaps[index].rstrip(" -−—").endswith("(") for reading in (quote, passage)
+    )
     if ours == theirs:
         return True
     return index == 0 and not ours and passage.before.isalpha()

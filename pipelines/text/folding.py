@@ -24,6 +24,7 @@ _INVISIBLE = frozenset("\u034f\u0640\u115f\u1160\u3164\uffa0\u180b\u180c\u180d")
 # ² is not 2, ½ is not 1/2, and ① is not 1
 _KEPT_FORMS = ("<super>", "<sub>", "<fraction>", "<circle>")
 _LINE = "|"
+_LONG_DASHES = "—―⸺⸻"
 
 
 class _Table(dict[int, str]):
@@ -59,8 +60,8 @@ def plain(text: str) -> str:
     """Return `text` with case and punctuation, and each of them in one form.
 
     Compatibility forms and digits of other scripts are unified, blanks and column rules become
-    blanks, dashes "-" (the minus sign stays), quotation marks ' or ", characters without a meaning
-    U+FFFD. Format characters are dropped.
+    blanks, dashes "-" or "—" (the minus sign stays), quotation marks ' or ", characters without a
+    meaning U+FFFD. Format characters are dropped.
     """
     return text.translate(_PLAIN)
 
@@ -161,6 +162,8 @@ def _plain(character: str) -> str:
         return " "
     if character == "−":
         return character
+    if character in _LONG_DASHES:
+        return "—"
     if category == "Pd" or character == "⁃":
         return "-"
     if character in _SINGLE_QUOTES:

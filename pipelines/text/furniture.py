@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
-_LINE = re.compile(r"[^\n\r\f\v\x85\u2028\u2029]+")
+_BLOCK_CHARACTERS = 65_536
 _MAX_LINE_CHARACTERS = 200
 _MAX_RUN_LINES = 12
 _DIGITS = re.compile(r"\d+")
@@ -22,15 +23,12 @@ _MIN_HEADING_CHARACTERS = 12
 _PAGE_BREAK = "\f"
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     start: int
     end: int
     form: str
-
-    @property
-    def has_letters(self) -> bool:
-        return any(character.isalpha() for character in self.form)
+    """The line without blanks at its ends, and with # for each number."""
+    has_letters: bool
 
 
 def without_interruptions(text: str) -> str:
@@ -54,42 +52,81 @@ def _marked_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _furniture_spans(text: str) -> Iterator[tuple[int, int]]:
-    recurring, page_numbers = _recurring_forms(text)
+    recurring = _recurring_forms(text)
     if not recurring and _PAGE_BREAK not in text:
         return
-    for run in _runs(text, recurring):
-        if _is_furniture(text, run, recurring, page_numbers):
+    runs = list(_runs(text, recurring))
+    page_numbers = _page_number_forms(text, runs)
+    for run in runs:
+        if _is_furniture(text, run, page_numbers):
             yield from ((line.start, line.end) for line in run)
 
 
-def _lines(text: str) -> Iterator[_Line]:
-    """Yield the lines that are not blank, without blanks at their ends, and digits as #."""
-    for match in _LINE.finditer(text):
-        words = match[0].strip()
-        if words:
-            start = match.start() + len(match[0]) - len(match[0].lstrip())
-            form = "" if len(words) > _MAX_LINE_CHARACTERS else _DIGITS.sub("#", words)
-            yield _Line(start, start + len(words), form)
+def _blocks(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the text in blocks of lines: offset, characters, the same with # for each number."""
+    start = 0
+    while start < len(text):
+        limit = start + 2 * _BLOCK_CHARACTERS
+        end = text.find("\n", start + _BLOCK_CHARACTERS, limit) + 1 or min(limit, len(text))
+        block = text[start:end]
+        yield start, block, _DIGITS.sub("#", block)
+        start = end
 
 
-def _recurring_forms(text: str) -> tuple[set[int], set[int]]:
-    """Return the hashes of lines that recur, and of those whose number rises by one each time."""
-    last_numbers: dict[int, tuple[int, ...]] = {}
+def _recurring_forms(text: str) -> set[int]:
+    """Return the hashes of the forms that more than one line has."""
+    seen: set[int] = set()
     recurring: set[int] = set()
-    rises: defaultdict[int, int] = defaultdict(int)
-    for line in _lines(text):
-        if not line.form:
-            continue
-        key = hash(line.form)
-        numbers: tuple[int, ...] = ()
-        if "#" in line.form:
-            found = _DIGITS.findall(text[line.start : line.end])
-            numbers = tuple(int(number) for number in found if len(number) < 6)
-        if key in last_numbers:
-            recurring.add(key)
-            rises[key] += 1 if _rises(last_numbers[key], numbers) else -1
-        last_numbers[key] = numbers
-    return recurring, {key for key, balance in rises.items() if balance > 0}
+    for _, _, forms in _blocks(text):
+        for form in map(str.strip, forms.splitlines()):
+            if form and len(form) <= _MAX_LINE_CHARACTERS:
+                key = hash(form)
+                (recurring if key in seen else seen).add(key)
+    return recurring
+
+
+def _runs(text: str, recurring: set[int]) -> Iterator[list[_Line]]:
+    """Yield groups of neighbouring lines that recur or have no letters."""
+    run: list[_Line] = []
+    for start, block, forms in _blocks(text):
+        offset = start
+        lines = zip(block.splitlines(keepends=True), forms.splitlines(), strict=True)
+        for characters, form in lines:
+            form = form.strip()
+            if form:
+                line = _line(characters, form, offset, recurring)
+                if line:
+                    run.append(line)
+                elif run:
+                    yield run
+                    run = []
+            offset += len(characters)
+    if run:
+        yield run
+
+
+def _line(characters: str, form: str, offset: int, recurring: set[int]) -> _Line | None:
+    """Return a line of a run, None if it belongs to the text."""
+    if len(form) > _MAX_LINE_CHARACTERS:
+        return None
+    has_letters = any(map(str.isalpha, form))
+    if has_letters and hash(form) not in recurring:
+        return None
+    start = offset + len(characters) - len(characters.lstrip())
+    return _Line(start, start + len(characters.strip()), form, has_letters)
+
+
+def _page_number_forms(text: str, runs: Iterable[Sequence[_Line]]) -> set[str]:
+    """Return the forms of lines of which a number rises by one, mostly, each time they recur."""
+    last_numbers: dict[str, list[int]] = {}
+    balance: defaultdict[str, int] = defaultdict(int)
+    for line in chain.from_iterable(runs):
+        if line.has_letters and "#" in line.form:
+            numbers = [int(digits[-6:]) for digits in _DIGITS.findall(text[line.start : line.end])]
+            if line.form in last_numbers:
+                balance[line.form] += 1 if _rises(last_numbers[line.form], numbers) else -1
+            last_numbers[line.form] = numbers
+    return {form for form, count in balance.items() if count > 0}
 
 
 def _rises(before: Sequence[int], now: Sequence[int]) -> bool:
@@ -100,23 +137,7 @@ def _rises(before: Sequence[int], now: Sequence[int]) -> bool:
     return sorted(steps) == [0] * (len(steps) - 1) + [1] if steps else False
 
 
-def _runs(text: str, recurring: set[int]) -> Iterator[list[_Line]]:
-    """Yield groups of neighbouring lines that recur or have only a number."""
-    run: list[_Line] = []
-    for line in _lines(text):
-        if line.form and (not line.has_letters or hash(line.form) in recurring):
-            run.append(line)
-            continue
-        if run:
-            yield run
-        run = []
-    if run:
-        yield run
-
-
-def _is_furniture(
-    text: str, run: Sequence[_Line], recurring: set[int], page_numbers: set[int]
-) -> bool:
+def _is_furniture(text: str, run: Sequence[_Line], page_numbers: set[str]) -> bool:
     """Return whether a run of lines that recur stands at a page border.
 
     It has a page break, a line with a page number that rises, or it interrupts a sentence and is a
@@ -131,7 +152,7 @@ def _is_furniture(
     worded = [line for line in run if line.has_letters]
     if not worded or len(run) - len(worded) > 1:
         return has_break and len(run) == 1
-    if has_break or any(hash(line.form) in page_numbers for line in worded):
+    if has_break or any(line.form in page_numbers for line in worded):
         return True
     return (
         len(run) == len(worded)

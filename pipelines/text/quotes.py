@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipelines.text.edges import is_whole
-from pipelines.text.facts import MAX_LIGHT_SHARE, Reading, light_differences, read
-from pipelines.text.folding import FoldedText, bare, bare_character, plain
+from pipelines.text.edges import ends_whole, starts_whole
+from pipelines.text.facts import MAX_LIGHT_SHARE, light_differences, read
+from pipelines.text.folding import FoldedText, bare
 from pipelines.text.furniture import without_interruptions
+from pipelines.text.quotation import Quotation, common_marks, written
 from pipelines.text.similarity import find_similar
 
 _ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
@@ -24,57 +25,7 @@ _MAX_PLACES = 300
 """Places that are compared before a quote counts as absent: a bound for short words."""
 _MAX_VERBATIM_PLACES = 10_000
 _MAX_VERBATIM_CHARACTERS = 16
-_MIN_LETTERS = 4
-_ARTICLES = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "der",
-        "die",
-        "das",
-        "den",
-        "dem",
-        "des",
-        "ein",
-        "eine",
-        "einen",
-        "einem",
-        "einer",
-        "eines",
-        "le",
-        "la",
-        "les",
-        "un",
-        "une",
-        "des",
-        "du",
-        "el",
-        "los",
-        "las",
-        "uno",
-        "una",
-        "unos",
-        "unas",
-        "il",
-        "lo",
-        "gli",
-        "i",
-        "o",
-        "os",
-        "as",
-        "um",
-        "uma",
-        "de",
-        "het",
-        "een",
-        "en",
-        "ett",
-        "den",
-        "det",
-    ]
-)
-_IDEOGRAPHS_OR_SYLLABLES = re.compile("[\u0e00-\u0fff\u1780-\u17ff\u2e80-\ud7a3\uf900-\ufaff]")
+_CONTEXT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +59,10 @@ class QuoteFinder:
     def find(self, quote: str, start: int = 0, end: int | None = None) -> tuple[Passage, ...]:
         """Return the passage of text[start:end] that `quote` stands for, the first in the text.
 
-        For one or two words it is the first that is written exactly so, if there is one. A quote of which something is left out ("a ... b") has one passage for each part, in their
-        order; they are verified only if all parts are. Returns () if the text has nothing like the
-        quote, and for a quote that proves nothing: no digits and not one word of some length.
+        One or two words are looked for first as they are written. A quote of which something is
+        left out ("a ... b") has one passage for each part, in their order; they are verified only
+        if all parts are. Returns () if the text has nothing like the quote, and for a quote that
+        proves nothing: it has no digit and not one word of some length.
         """
         end = len(self.text) if end is None else min(end, len(self.text))
         start = max(0, start)
@@ -133,9 +85,9 @@ class QuoteFinder:
         The checks are those of `find`, but any word may be looked for, also a letter.
         """
         end = len(self.text) if end is None else min(end, len(self.text))
-        quote = _Quote(words)
+        quote = Quotation(words)
         passages: list[Passage] = []
-        if not quote.reading.bare:
+        if not quote.bare:
             return ()
         for passage in self._source.places(quote, max(0, start), end, max_share=0.0):
             if len(passages) == limit:
@@ -145,18 +97,18 @@ class QuoteFinder:
         return tuple(passages)
 
     def _verify(self, words: str, start: int, end: int) -> Passage | None:
-        if not _proves_something(words):
+        quote = Quotation(words)
+        if not quote.proves_something():
             return None
-        quote = _Quote(words)
         passage = self._source.first(quote, start, end)
-        if passage or self._without_interruptions is None:
+        is_word = len(quote.words) <= _MAX_VERBATIM_CHARACTERS and len(quote.words.split()) == 1
+        if passage or is_word or self._without_interruptions is None:
             return passage
         return self._without_interruptions.first(quote, start, end)
 
     def _approximate(self, words: str, start: int, end: int) -> Passage | None:
-        if not _proves_something(words):
-            return None
-        return self._source.similar(bare(words), start, end)
+        quote = Quotation(words)
+        return self._source.similar(quote.bare, start, end) if quote.proves_something() else None
 
     def _find_parts(self, parts: list[str], start: int, end: int) -> tuple[Passage, ...]:
         passages: list[Passage] = []
@@ -170,16 +122,6 @@ class QuoteFinder:
         return tuple(Passage(passage.start, passage.end, False) for passage in passages)
 
 
-class _Quote:
-    """A quote, prepared for comparison with passages."""
-
-    def __init__(self, words: str) -> None:
-        self.words = words.strip()
-        self.reading: Reading = read(self.words)
-        self.bare = bare(self.words)
-        self.marks_before, self.marks_behind = _outer_marks(self.words)
-
-
 class _Source:
     """A text in which quotes are looked for, with its folded form."""
 
@@ -187,7 +129,7 @@ class _Source:
         self._text = text
         self._folded = FoldedText(text)
 
-    def first(self, quote: _Quote, start: int, end: int) -> Passage | None:
+    def first(self, quote: Quotation, start: int, end: int) -> Passage | None:
         """Return the first passage with the quote's punctuation, else the first with most of it."""
         if len(quote.words) <= _MAX_VERBATIM_CHARACTERS:
             passage = next(self._verbatim(quote, start, end), None)
@@ -196,7 +138,7 @@ class _Source:
         return next(self.places(quote, start, end, MAX_LIGHT_SHARE, verbatim=False), None)
 
     def places(
-        self, quote: _Quote, start: int, end: int, max_share: float, verbatim: bool = True
+        self, quote: Quotation, start: int, end: int, max_share: float, verbatim: bool = True
     ) -> Iterator[Passage]:
         """Yield the passages for a quote.
 
@@ -210,32 +152,32 @@ class _Source:
                 yield passage
             if found:
                 return
-        later = []
+        later: list[tuple[int, int]] = []
         for span in self._spans(quote, start, end):
             differences = self._differences(quote, span)
             if differences == 0:
-                yield self._passage(quote, span, end)
+                yield self._passage(quote, span, start, end)
                 later.clear()
                 max_share = 0.0
             elif differences and differences <= max_share * len(quote.bare):
                 later.append(span)
         if later:
-            yield self._passage(quote, later[0], end)
+            yield self._passage(quote, later[0], start, end)
 
-    def _verbatim(self, quote: _Quote, start: int, end: int) -> Iterator[Passage]:
+    def _verbatim(self, quote: Quotation, start: int, end: int) -> Iterator[Passage]:
         """Yield the places of a short quote in the text as it is, without looking at its folds."""
-        before, behind = _outer_sizes(quote.words)
+        before, behind = quote.outer_sizes
         position = start
         for _ in range(_MAX_VERBATIM_PLACES):
             position = self._text.find(quote.words, position, end)
             if position < 0:
                 return
             span = position + before, position + len(quote.words) - behind
-            if is_whole(self._text, *span) and self._differences(quote, span) == 0:
-                yield self._passage(quote, span, end)
+            if self._is_whole(span) and self._differences(quote, span) == 0:
+                yield self._passage(quote, span, start, end)
             position += 1
 
-    def _spans(self, quote: _Quote, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def _spans(self, quote: Quotation, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the whole words with the same characters that count, without those marks that
         stand before and behind them."""
         folded = self._folded
@@ -244,26 +186,34 @@ class _Source:
             position = folded.bare.find(quote.bare, position, last)
             if position < 0:
                 return
-            first, behind = folded.start(position), folded.end(position + len(quote.bare))
-            if first is not None and behind is not None and is_whole(self._text, first, behind):
+            first = folded.start(position)
+            behind = None if first is None else folded.end(position + len(quote.bare))
+            if first is not None and behind is not None and self._is_whole((first, behind)):
                 yield first, behind
             position += 1
 
-    def _differences(self, quote: _Quote, span: tuple[int, int]) -> int | None:
+    def _is_whole(self, span: tuple[int, int]) -> bool:
+        return starts_whole(self._text, span[0]) and ends_whole(self._text, span[1])
+
+    def _differences(self, quote: Quotation, span: tuple[int, int]) -> int | None:
         start, end = span
-        context = self._text[max(0, start - 16) : start]
-        passage = read(self._text[start:end], context)
+        words, context = self._text[start:end], self._text[max(0, start - _CONTEXT) : start]
+        if written(words) == quote.written:
+            # only what stands before it can differ
+            ours, theirs = read(quote.written[:2], quote.marks[0]), read(quote.written[:2], context)
+            return light_differences(ours, theirs)
+        passage = read(words, context)
         if len(passage.gaps) != len(quote.reading.gaps):
             return None
         return light_differences(quote.reading, passage)
 
-    def _passage(self, quote: _Quote, span: tuple[int, int], limit: int) -> Passage:
-        """Return the passage with those outer marks that the quote has too."""
+    def _passage(self, quote: Quotation, span: tuple[int, int], first: int, last: int) -> Passage:
+        """Return the passage with those outer marks in text[first:last] that the quote has too."""
         start, end = span
-        start -= _common_marks(
-            quote.marks_before[::-1], self._text[max(0, start - 16) : start][::-1]
-        )
-        end += _common_marks(quote.marks_behind, self._text[end : min(limit, end + 16)])
+        before, behind = quote.marks
+        text_before = self._text[max(first, start - _CONTEXT) : start]
+        start -= common_marks(before[::-1], text_before[::-1])
+        end += common_marks(behind, self._text[end : min(last, end + _CONTEXT)])
         return Passage(start, end, verified=True)
 
     def similar(self, folded_quote: str, start: int, end: int) -> Passage | None:
@@ -274,52 +224,6 @@ class _Source:
             return None
         first, last = folded.offset(span[0]), folded.offset(span[1] - 1) + 1
         return Passage(*_widen(self._text, first, last, start, end), verified=False)
-
-
-def _proves_something(words: str) -> bool:
-    """Return whether a quote is more than a letter, an article or a mark.
-
-    It has a digit, a word of some length, or an abbreviation in capital letters.
-    """
-    if any(character.isdigit() for character in words):
-        return True
-    letters = [character for character in words if character.isalpha()]
-    if any(_IDEOGRAPHS_OR_SYLLABLES.match(letter) for letter in letters):
-        return len(letters) > 1
-    if "".join(letters).lower() in _ARTICLES:
-        return False
-    return len(letters) >= _MIN_LETTERS or (len(letters) > 1 and all(map(str.isupper, letters)))
-
-
-def _outer_sizes(words: str) -> tuple[int, int]:
-    """Return how many characters at the beginning and at the end count for nothing."""
-    size = len(words)
-    before = next((i for i in range(size) if bare_character(words[i])), size)
-    behind = next((i for i in range(size) if bare_character(words[size - 1 - i])), size)
-    return before, behind
-
-
-def _outer_marks(words: str) -> tuple[str, str]:
-    before, behind = _outer_sizes(words)
-    return words[:before], words[len(words) - behind :]
-
-
-def _common_marks(marks: str, text: str) -> int:
-    """Return how many characters of `text` have the same marks as the quote, one after another."""
-    size = 0
-    wanted = "".join(map(_mark, marks))
-    for index, character in enumerate(text):
-        mark = _mark(character)
-        if not wanted or not wanted.startswith(mark):
-            break
-        if mark:
-            wanted, size = wanted[len(mark) :], index + 1
-    return size
-
-
-def _mark(character: str) -> str:
-    """Return a mark in its plain form, "" for a blank."""
-    return plain(character).strip().replace("−", "-")
 
 
 def _widen(text: str, start: int, end: int, first: int, last: int) -> tuple[int, int]:

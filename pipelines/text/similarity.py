@@ -15,7 +15,8 @@ MIN_SIMILARITY = 0.75
 _MIN_CHARACTERS = 10
 _MIN_IDEOGRAPHS = 5
 _MAX_CHARACTERS = 2000
-_PIECES = 16
+_PIECES = 8
+_ENOUGH_PIECES = 3
 _PLACES_OF_A_PIECE = 3
 _PIECE_CHARACTERS = 8
 _PIECE_IDEOGRAPHS = 4
@@ -47,20 +48,24 @@ def find_similar(quote: str, text: str, start: int, end: int) -> tuple[int, int]
 
 
 def _diagonals(quote: str, text: str, start: int, end: int, size: int) -> list[int]:
-    """Return where the quote would begin, by the places of most of its pieces."""
-    places = sorted(_places(quote, text, start, end, size))
+    """Return where the quote would begin by the places of its pieces, the most frequent first."""
     tolerance = len(quote) // 8 + size
     clusters: list[list[int]] = []
-    for place in places:
-        if clusters and place - clusters[-1][0] <= tolerance:
-            clusters[-1].append(place)
-        else:
+    for place in _places(quote, text, start, end, size):
+        near = (cluster for cluster in clusters if abs(place - cluster[0]) <= tolerance)
+        cluster = next(near, None)
+        if cluster is None:
             clusters.append([place])
+        else:
+            cluster.append(place)
+            if len(cluster) == _ENOUGH_PIECES:
+                return [sorted(cluster)[len(cluster) // 2]]
     clusters.sort(key=len, reverse=True)
-    return [cluster[len(cluster) // 2] for cluster in clusters[:_CANDIDATES]]
+    return [sorted(cluster)[len(cluster) // 2] for cluster in clusters[:_CANDIDATES]]
 
 
 def _places(quote: str, text: str, start: int, end: int, size: int) -> Iterator[int]:
+    """Yield where the quote would begin if a piece of it stands at its place."""
     last = len(quote) - size
     count = min(_PIECES, last // max(1, size // 2) + 1)
     for number in range(count):
