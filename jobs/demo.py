@@ -23,7 +23,7 @@ from rich.table import Table
 from pipelines.job.spec import Job, load_job
 from pipelines.run.ports import free_port
 from pipelines.storage import Storage
-from pipelines.tasks.kinds import NOT_STATED
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author
 

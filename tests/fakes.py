@@ -37,10 +37,12 @@ class FakeEngine:
     """An engine that answers at once by the rule `answers`, and records its prompts.
 
     A prompt longer than `max_model_len`, or whose text contains `rejects`, is rejected as by vLLM.
-    After a prompt that contains `dies_of`, the engine is dead; one that contains `hangs_at` ends it
-    as the watchdog does. `prompts` and `asked` are the prompts as text and ids, `events` the starts
-    and ends of requests in order, `longest` the maximum length of a prompt with its answer in
-    tokens, and `most_in_flight` the maximum of admitted tokens.
+    With `cuts`, an answer that has more tokens than its limit, or than the context leaves, is cut
+    off as by vLLM. After a prompt that contains `dies_of`, the engine is dead; one that contains
+    `hangs_at` ends it as the watchdog does. `prompts` and `asked` are the prompts as text and ids,
+    `limits` the token limits of their answers, `events` the starts and ends of requests in order,
+    `longest` the maximum length of a prompt with its answer in tokens, and `most_in_flight` the
+    maximum of admitted tokens.
     """
 
     tokenizer: ChatTokenizer
@@ -49,12 +51,14 @@ class FakeEngine:
     max_batched_tokens: int = 10
     min_request_tokens: int = 1
     answers: Rule = an_answer
+    cuts: bool = False
     rejects: str | None = None
     dies_of: str | None = None
     hangs_at: str | None = None
     prompts: list[str] = field(default_factory=list)
     asked: list[list[int]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.kv_cache_tokens)
@@ -89,6 +93,7 @@ class FakeEngine:
         text = self.tokenizer.decode(prompt)
         self.prompts.append(text)
         self.asked.append(list(prompt))
+        self.limits.append(sampling.max_tokens)
         number = len(self.prompts)
         self.events.append(f"start {number}")
         self.longest = max(self.longest, len(prompt) + sampling.max_tokens)
@@ -103,6 +108,11 @@ class FakeEngine:
         await asyncio.sleep(0.001)
         self.events.append(f"end {number}")
         answer, logprob = self.answers(text, sampling)
+        ids = self.tokenizer.encode(answer)
+        limit = min(sampling.max_tokens, self.max_model_len - len(prompt))
+        if self.cuts and len(ids) > limit:
+            cut_off = self.tokenizer.decode_output(ids[:limit])
+            return Completion(cut_off, Usage(len(prompt), 0, limit), "length", logprob)
         return Completion(answer, Usage(len(prompt), 0, 3), "stop", logprob)
 
     def _fail(self, text: str) -> None:

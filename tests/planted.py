@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines.job.spec import LongDocuments
 from pipelines.models.resolve import TRAINED_LENGTHS
-from pipelines.tasks.kinds import NOT_STATED
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules

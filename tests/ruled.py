@@ -9,7 +9,8 @@ from typing import Any
 from fakes import Rule
 from scripted import parse_shown
 
-from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX, Sampling
+from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.job.spec import CANNOT_TELL
-from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX, Sampling
+from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.text.prompts import (
     CHUNK_HEADER,
     END_OF_CHUNK,

@@ -21,18 +21,12 @@ from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summar
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import CANNOT_TELL
 from pipelines.tasks.kinds import (
-    NOT_STATED,
-    QUOTE_PREFIX,
     Completion,
     Question,
     Sampling,
     Task,
-    is_not_stated,
     label_question,
     make_question,
-    normalize_reply,
-    parse_label,
-    split_reply,
 )
 from pipelines.tasks.merging import (
     Candidate,
@@ -44,6 +38,9 @@ from pipelines.tasks.merging import (
     prefer_verified,
     vote,
 )
+from pipelines.tasks.not_stated import is_not_stated
+from pipelines.tasks.parsing import parse_label
+from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.text.grounding import locate
 from pipelines.text.prompts import Prompts, context_span
 

@@ -7,17 +7,21 @@ combined, which may send further prompts to the engine. Pure: no Ray, no vLLM, n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipelines.answering.combining import Combiner
 from pipelines.answering.protocols import Engine, ProgressCallback
-from pipelines.answering.reading import LENGTH, TaskRecord, problem_of
+from pipelines.answering.reading import TaskRecord, problem_of
 from pipelines.documents import Answer
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
-from pipelines.tasks.kinds import Completion, Question, TaskSet
+from pipelines.tasks.kinds import LENGTH, Completion, Question, Task, TaskSet
+from pipelines.text.lengths import NOTE_SLACK_TOKENS
 
 PARTIAL = "partial"
 """The finish reason of an answer for which some chunks gave no finding."""
 _STOP = "stop"
+# The beginning of a document, by which the script of its summary is told.
+_SAMPLED_CHARACTERS = 20_000
 
 
 async def conclude(
@@ -52,21 +56,40 @@ async def _answer(record: TaskRecord, text: str, tasks: TaskSet, engine: Engine)
         async with engine.admit(len(prompt) + question.sampling.max_tokens):
             return record.count(await engine.generate(prompt, question.sampling))
 
+    task = _sized(record, text, tasks)
     combiner = Combiner(text, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
     value, problem = None, None
     try:
-        value = await combiner.combine(record.task, findings)
+        value = await combiner.combine(task, findings)
     except* (RequestRejected, InvalidAnswer) as errors:
         problem = problem_of(flatten_errors(errors)[0])
     return record.answer(value, problem, _finish_reason(record))
+
+
+def _sized(record: TaskRecord, text: str, tasks: TaskSet) -> Task:
+    """Return the task with the limit of a combined answer about this text.
+
+    A combining prompt has space for the answer and for two notes as long.
+    """
+    task, question = record.task, record.task.combine_question
+    if question is None or question.budget is None:
+        return task
+    around = tasks.prompts.notes_overhead + len(question.token_ids) + 2 * NOTE_SLACK_TOKENS
+    free_tokens = (tasks.reading.combine_prompt_limit - around) // 3
+    sample = text[:_SAMPLED_CHARACTERS]
+    tokens = len(sample) * record.text_tokens // max(1, record.text_characters)
+    return replace(task, combine_question=question.about(sample, tokens, free_tokens))
 
 
 def _finish_reason(record: TaskRecord) -> str:
     """Return a combined answer's finish reason.
 
     It is `partial` if chunks are missing; otherwise that of the last combining prompt. If none was
-    needed, it is `length` if any chunk's answer was cut off, else `stop`.
+    needed, or values of a form are missing, it is `length` if any chunk's answer was cut off, else
+    `stop`.
     """
     if record.problems:
         return PARTIAL
+    if record.cut_off and record.task.schema is not None:
+        return LENGTH
     return record.last_reason or (LENGTH if record.cut_off else _STOP)

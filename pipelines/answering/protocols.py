@@ -20,12 +20,14 @@ class Engine(Protocol):
     Attributes:
         kv_cache_tokens: capacity of its KV cache, in tokens.
         max_batched_tokens: tokens that it prefills in one step.
+        max_model_len: the maximum length of a prompt with its answer, in tokens.
         min_request_tokens: the KV cache tokens to reserve for a request that needs fewer, so that
             no more requests are admitted than the engine can run or start next.
     """
 
     kv_cache_tokens: int
     max_batched_tokens: int
+    max_model_len: int
     min_request_tokens: int
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:

@@ -7,7 +7,7 @@ Pure: no Ray, no vLLM, no files.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.answering.combining import Finding
@@ -16,18 +16,16 @@ from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
 from pipelines.documents import INVALID_ANSWER, REJECTED, Answer, AnswerValue, Problem, Usage
 from pipelines.errors import InvalidAnswer, RequestRejected
 from pipelines.tasks.kinds import (
+    LENGTH,
     Completion,
     Question,
     Task,
     TaskSet,
-    parse_answer,
     question_for,
     repair_question,
 )
+from pipelines.tasks.parsing import parse_answer
 from pipelines.text.lengths import MAP_REDUCE
-
-LENGTH = "length"
-"""The finish reason of an answer that its token limit cut off."""
 
 
 @dataclass
@@ -43,6 +41,8 @@ class TaskRecord:
         usage: tokens of all prompts and answers so far.
         last_reason: the finish reason of the last answer counted.
         cut_off: whether any passage's answer reached its token limit.
+        text_characters: the length of all passages, without the words around them.
+        text_tokens: the same in tokens.
     """
 
     task: Task
@@ -53,6 +53,8 @@ class TaskRecord:
     usage: Usage = field(default_factory=Usage)
     last_reason: str | None = None
     cut_off: bool = False
+    text_characters: int = 0
+    text_tokens: int = 0
 
     @property
     def question(self) -> Question:
@@ -99,13 +101,18 @@ class PassageReader:
         """Ask all tasks' questions about a passage, and record their findings or problems.
 
         Sets `admitted` once KV cache is reserved, so that the caller can start the next passage. An
-        answer that violates its schema is asked for a second time. Raises EngineError, also in an
+        answer that violates its schema is asked for a second time, and so is one to a form that
+        reached its token limit, if a larger one fits. Raises EngineError, also in an
         ExceptionGroup.
         """
         shared = passage.prefix.token_ids
-        questions = [record.question for record in self.records]
         prompts = [
-            self.tasks.tokenizer.build_prompt(shared, question.token_ids) for question in questions
+            self.tasks.tokenizer.build_prompt(shared, record.question.token_ids)
+            for record in self.records
+        ]
+        questions = [
+            self._limited(record.question, passage, len(prompt))
+            for record, prompt in zip(self.records, prompts, strict=True)
         ]
         reserved = kv_tokens_needed(
             len(shared),
@@ -116,18 +123,66 @@ class PassageReader:
         async with self.engine.admit(reserved):
             admitted.set()
             completions = await _complete_all(prompts, questions, self.engine)
+            larger = [
+                self._larger(question, completion, passage, len(prompt))
+                for question, completion, prompt in zip(
+                    questions, completions, prompts, strict=True
+                )
+            ]
             async with asyncio.TaskGroup() as group:
-                for record, completion in zip(self.records, completions, strict=True):
-                    group.create_task(self._record(record, passage, completion))
+                for record, question, completion, retry in zip(
+                    self.records, questions, completions, larger, strict=True
+                ):
+                    if retry is None:
+                        value = self._value(record, passage, question, completion)
+                        group.create_task(self._record(record, passage, value))
+        # Outside, since passages that hold KV cache and wait for more could wait for each other.
+        async with asyncio.TaskGroup() as group:
+            for record, completion, retry in zip(self.records, completions, larger, strict=True):
+                if retry is not None and isinstance(completion, Completion):
+                    value = self._longer_value(record, passage, retry, completion)
+                    group.create_task(self._record(record, passage, value))
+
+    def _limited(self, question: Question, passage: Passage, prompt_tokens: int) -> Question:
+        """Return a question with the limit of its answer about a passage."""
+        chunk = passage.chunk
+        free_tokens = self._free_tokens(prompt_tokens)
+        if question.budget is None:
+            # vLLM shortens an answer to its context itself
+            return question
+        return question.about(self.text[chunk.start : chunk.end], len(chunk.token_ids), free_tokens)
+
+    def _free_tokens(self, prompt_tokens: int) -> int:
+        free_tokens = self.engine.max_model_len - prompt_tokens
+        return min(free_tokens, self.tasks.max_answer_tokens or free_tokens)
+
+    def _larger(
+        self,
+        question: Question,
+        completion: Completion | RequestRejected,
+        passage: Passage,
+        prompt_tokens: int,
+    ) -> Question | None:
+        """Return the question with a larger limit if its answer was cut off and one fits."""
+        if isinstance(completion, RequestRejected) or completion.finish_reason != LENGTH:
+            return None
+        if question.budget is None:
+            return None
+        limit = question.sampling.max_tokens
+        wanted = question.budget.after_a_cut(limit, len(passage.chunk.token_ids))
+        allowed = min(wanted, self._free_tokens(prompt_tokens))
+        return question.limited(allowed) if allowed > limit else None
 
     async def _record(
-        self, record: TaskRecord, passage: Passage, completion: Completion | RequestRejected
+        self, record: TaskRecord, passage: Passage, awaited: Awaitable[AnswerValue]
     ) -> None:
         record.passages += 1
         chunk = passage.chunk
+        record.text_characters += chunk.end - chunk.start
+        record.text_tokens += len(chunk.token_ids)
         value: AnswerValue | None = None
         try:
-            value = await self._value(record, passage, completion)
+            value = await awaited
         except (RequestRejected, InvalidAnswer) as error:
             record.problems.append(problem_of(error))
         else:
@@ -136,8 +191,28 @@ class PassageReader:
         if self.on_progress is not None and record.in_chunks:
             self.on_progress(ChunkResult(record.task.spec.name, chunk.start, chunk.end, value))
 
+    async def _longer_value(
+        self, record: TaskRecord, passage: Passage, question: Question, cut_off: Completion
+    ) -> AnswerValue:
+        """Ask again with the larger limit of `question`; return the complete values of the answer
+        that was cut off if that fails."""
+        record.count(cut_off)
+        prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, question.token_ids)
+        needed = max(len(prompt) + question.sampling.max_tokens, self.engine.min_request_tokens)
+        try:
+            async with self.engine.admit(needed):
+                second = await self.engine.generate(prompt, question.sampling)
+            return self._parse(record, passage, second)
+        except (RequestRejected, InvalidAnswer):
+            record.last_reason = cut_off.finish_reason
+            return self._parsed(record, passage, cut_off)
+
     async def _value(
-        self, record: TaskRecord, passage: Passage, completion: Completion | RequestRejected
+        self,
+        record: TaskRecord,
+        passage: Passage,
+        question: Question,
+        completion: Completion | RequestRejected,
     ) -> AnswerValue:
         """Return the value of a completion; ask once more if it violates the task's schema."""
         if isinstance(completion, RequestRejected):
@@ -147,14 +222,21 @@ class PassageReader:
         except InvalidAnswer as error:
             if record.task.schema is None:
                 raise
-            repair = repair_question(record.question, error.message, self.tasks.tokenizer)
+            repair = repair_question(question, error.message, self.tasks.tokenizer)
         prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, repair.token_ids)
+        if repair.budget is not None:
+            limit = min(repair.sampling.max_tokens, self._free_tokens(len(prompt)))
+            repair = repair.limited(limit)
         second = await self.engine.generate(prompt, repair.sampling)
         return self._parse(record, passage, second)
 
     def _parse(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
-        counted = record.count(completion)
-        return parse_answer(record.task, counted, self.text, passage.span, chunk=record.in_chunks)
+        return self._parsed(record, passage, record.count(completion))
+
+    def _parsed(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
+        return parse_answer(
+            record.task, completion, self.text, passage.span, chunk=record.in_chunks
+        )
 
 
 def problem_of(error: RequestRejected | InvalidAnswer) -> Problem:

@@ -41,6 +41,7 @@ class VllmEngine:
         tokenizer: the model's tokenizer.
         kv_cache_tokens: capacity of its KV cache, in tokens.
         max_batched_tokens: tokens that it computes in one step.
+        max_model_len: the maximum length of a prompt with its answer, in tokens.
         min_request_tokens: KV cache tokens that one request counts as at least, so that no more
             requests are admitted than it can run or schedule next.
         used: tokens of all its finished requests.
@@ -62,6 +63,7 @@ class VllmEngine:
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
         self.max_batched_tokens: int = settings.scheduler_config.max_num_batched_tokens
+        self.max_model_len: int = config.max_model_len
         max_requests = _REQUESTS_PER_SEQUENCE * settings.scheduler_config.max_num_seqs
         self.min_request_tokens = max(1, self.kv_cache_tokens // max_requests)
         self.used = Usage()

@@ -109,7 +109,8 @@ class ModelSpec(Section):
 class SummarizeTask(Section):
     """A task that asks for a summary of the document in at most `max_words` words.
 
-    The model is told this number; the answer is cut off only after 2 * max_words + 16 tokens.
+    The model is told this number. The answer is cut off only at the tokens that so many words need
+    in the document's script, with a margin.
     """
 
     name: TaskName
@@ -163,12 +164,17 @@ class ExtractTask(Section):
     is the path of a file, the file is read when the job file is validated; in a request over HTTP
     it must be the schema itself. With `only_verified`, a field is null, or an empty list, if its
     quote is not found in the document.
+
+    An answer has at most `max_tokens` tokens, its quotes included. Without this key, the limit
+    follows the form and the document, and is raised once if an answer reaches it; an answer that
+    reaches it still keeps its complete values.
     """
 
     name: TaskName
     kind: Literal["extract"] = "extract"
     fields: Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)] | None = None
     json_schema: JsonSchemaInput | None = Field(default=None, alias="schema")
+    max_tokens: PositiveInt | None = None
     only_verified: bool = False
 
     def violations(self) -> Iterator[Violation]:

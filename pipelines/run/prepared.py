@@ -14,11 +14,14 @@ import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
+from pipelines.errors import SpecError
 from pipelines.job.fingerprint import answer_digests, fingerprint
 from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.resolve import Model, effective_lengths, on_hub, resolve
-from pipelines.tasks.kinds import REPAIR_TOKENS, Question, TaskSet, tokenize_tasks
+from pipelines.tasks.budgets import FormBudget
+from pipelines.tasks.kinds import REPAIR_TOKENS, Question, Task, TaskSet, tokenize_tasks
+from pipelines.text.chunking import MIN_CHUNK_TOKENS
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
 from pipelines.text.prompts import PROMPT_VERSION, Prompts
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
@@ -168,6 +171,8 @@ def prepare_tasks(
         chunk_tokens=effective.chunk_tokens,
         notes_tokens=effective.notes_tokens or effective.single_pass_tokens,
     )
+    for task in tasks:
+        _check_form_fits(task, prompts.chunk_overhead, lengths.max_model_len)
     reading = plan_reading(
         long_documents,
         lengths,
@@ -181,6 +186,23 @@ def prepare_tasks(
     return TaskSet(tasks, prompts, reading)
 
 
+def _check_form_fits(task: Task, overhead: int, max_model_len: int) -> None:
+    """Raise SpecError if the form of an extraction and its smallest answer do not fit a prompt."""
+    question, budget = task.chunk_question, task.chunk_question.budget
+    if not isinstance(budget, FormBudget):
+        return
+    form = len(question.token_ids) + REPAIR_TOKENS
+    needed = overhead + form + budget.least_tokens + MIN_CHUNK_TOKENS
+    if needed > max_model_len:
+        raise SpecError(
+            f"tasks.{task.spec.name}: a prompt with this form needs {needed} tokens, more than the "
+            f"{max_model_len} of the model or its engines: {form} for the form, "
+            f"{budget.least_tokens} for its smallest answer, with null in every field, {overhead} "
+            f"for instructions and context, {MIN_CHUNK_TOKENS} for a chunk; split the form into "
+            "several tasks, or shorten its descriptions"
+        )
+
+
 def _shape(overhead: int, questions: Sequence[Question]) -> PromptShape:
     """Return the token counts of prompts with these questions. An answer under a schema may need a
     second prompt that repairs it."""
@@ -189,7 +211,7 @@ def _shape(overhead: int, questions: Sequence[Question]) -> PromptShape:
         overhead=overhead,
         questions=tuple(len(question.token_ids) for question in questions),
         answers=tuple(
-            question.sampling.max_tokens + repair
+            question.planned_tokens + repair
             for question, repair in zip(questions, repairs, strict=True)
         ),
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from pipelines.documents import Fields, Quote
@@ -20,18 +20,21 @@ from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.columns import RESERVED_FIELDS, column_error
 from pipelines.tasks.limits import check_literals
-from pipelines.tasks.schema import from_shorthand, json_type, json_types, normalize_schema
+from pipelines.tasks.missing import completed, without_min_items
+from pipelines.tasks.schema import (
+    from_shorthand,
+    json_type,
+    json_types,
+    normalize_schema,
+    nullable,
+)
+from pipelines.tasks.truncated import complete_values
 from pipelines.tasks.validation import JsonSchema, schema_violations
 from pipelines.text.grounding import locate
 
 QUOTES = "quotes"
 """The key of an answer under which the model puts its quotes, by field name."""
 _QUOTE_CHARACTERS = 300
-_MIN_ANSWER_TOKENS, _MAX_ANSWER_TOKENS = 64, 1024
-# Tokens reserved for one value, without the form's keys and punctuation around it.
-_VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
-_QUOTE_TOKENS = 48
-_LIST_ITEMS = 8
 # Keywords that constrain decoding. All other keywords are checked when the answer is read.
 _DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
 _DECODED_RANGES = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength")
@@ -133,43 +136,14 @@ def _decodable(schema: JsonSchema) -> dict[str, Any]:
     return {"anyOf": [kept, {"type": "null"}]} if "null" in json_types(schema) else kept
 
 
-def max_answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
-    """Return the maximum length of an answer to this form, in tokens.
-
-    It is estimated from the keys, types and quotes of `schema`, which is normalized, and limited to
-    64 at least and 1,024 at most. `count` returns the number of tokens of a text.
-    """
-    skeleton = count(json.dumps(_skeleton(schema))) + count(json.dumps(list(schema["properties"])))
-    quotes = _QUOTE_TOKENS * len(schema["properties"])
-    estimate = skeleton + _value_tokens(schema, count) + quotes
-    return max(_MIN_ANSWER_TOKENS, min(_MAX_ANSWER_TOKENS, estimate))
-
-
-def _skeleton(schema: JsonSchema) -> Any:
-    """Return a JSON value with all keys of the schema, empty lists, and null for all values."""
-    if json_type(schema) == "object":
-        return {
-            name: _skeleton(field_schema) for name, field_schema in schema["properties"].items()
-        }
-    return [] if json_type(schema) == "array" else None
-
-
-def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
-    """Estimate the tokens of all values of the schema, without its keys."""
-    kind = json_type(schema)
-    if kind == "object":
-        fields = schema["properties"].values()
-        return sum(_value_tokens(field_schema, count) for field_schema in fields)
-    if kind == "array":
-        items = schema["items"]
-        return _LIST_ITEMS * (_value_tokens(items, count) + count(json.dumps(_skeleton(items))))
-    if "enum" in schema:
-        return max(count(json.dumps(value)) for value in schema["enum"])
-    return _VALUE_TOKENS[kind]
-
-
 def parse_fields(
-    answer: str, schema: JsonSchema, text: str, span: tuple[int, int], *, only_verified: bool
+    answer: str,
+    schema: JsonSchema,
+    text: str,
+    span: tuple[int, int],
+    *,
+    only_verified: bool,
+    cut_off: bool = False,
 ) -> Fields:
     """Parse the JSON that the model wrote, validate it, and locate its quotes in the text.
 
@@ -180,13 +154,18 @@ def parse_fields(
         span: start and end, in characters, of the part of `text` that the model was shown; quotes
             are looked for in it.
         only_verified: set fields without a verified quote to null, or to an empty list.
+        cut_off: the answer reached its limit of tokens; its complete values are kept, and all other
+            fields are null, or an empty list, whatever the schema requires.
 
     Raises InvalidAnswer, with a message that can be sent to the model, if the answer is not JSON or
     violates the schema.
     """
-    values = _parse_json(answer)
+    values = _parse_beginning(answer) if cut_off else _parse_json(answer)
     quoted_words = values.pop(QUOTES, None)
-    _check(values, schema)
+    if cut_off:
+        values = _valid_values(values, schema)
+    else:
+        _check(values, schema)
     quotes = tuple(_locate_quotes(quoted_words, values, text, span))
     if only_verified:
         verified = {quote.field for quote in quotes if quote.verified}
@@ -219,7 +198,48 @@ def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
         raise InvalidAnswer(unfit)
 
 
+def _valid_values(values: Mapping[str, Any], schema: JsonSchema) -> dict[str, Any]:
+    """Return a value for every field: the one in `values` if it is valid, else an empty one.
+
+    What is missing of an answer that was cut off is no violation: fields may be null, and lists too
+    short.
+    """
+    allowed = without_min_items(nullable(schema))
+    kept: dict[str, Any] = {}
+    for name, field_schema in schema["properties"].items():
+        value = completed(values.get(name), field_schema)
+        part = {**allowed, "properties": {name: allowed["properties"][name]}, "required": []}
+        try:
+            _check({name: value}, part)
+        except InvalidAnswer:
+            value = [] if json_type(field_schema) == "array" else None
+        kept[name] = value
+    return kept
+
+
+def _parse_beginning(answer: str) -> dict[str, Any]:
+    """Return the complete values of an answer that was cut off."""
+
+    def parse(part: str) -> Any:
+        try:
+            return _load_json(part)
+        except InvalidAnswer:
+            return None
+
+    try:
+        return complete_values(answer, parse)
+    except ValueError as error:
+        raise InvalidAnswer(f"not JSON: {error}") from error
+
+
 def _parse_json(answer: str) -> dict[str, Any]:
+    values = _load_json(answer)
+    if not isinstance(values, dict):
+        raise InvalidAnswer("not a JSON object")
+    return values
+
+
+def _load_json(text: str) -> Any:
     def reject(constant: str) -> NoReturn:
         raise InvalidAnswer(f"not JSON: {constant} is not a JSON number, write null instead")
 
@@ -227,14 +247,11 @@ def _parse_json(answer: str) -> dict[str, Any]:
         return float(number) if math.isfinite(float(number)) else reject(number)
 
     try:
-        values = json.loads(answer, parse_constant=reject, parse_float=finite, strict=False)
+        return json.loads(text, parse_constant=reject, parse_float=finite, strict=False)
     except ValueError as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidAnswer("not JSON: nested too deeply") from error
-    if not isinstance(values, dict):
-        raise InvalidAnswer("not a JSON object")
-    return values
 
 
 def _locate_quotes(

@@ -1,4 +1,4 @@
-"""The four kinds of task: their questions, how the answers are decoded, and how they are parsed.
+"""The four kinds of task: their questions, and how the answers are decoded.
 
 `tokenize_tasks` tokenizes the questions of a job's tasks for one model. The prompt around a
 question is built by `text/prompts.py`. The wording of the questions is part of the prompts:
@@ -8,13 +8,12 @@ changing it requires a new PROMPT_VERSION. Knows no engine and no files.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.documents import AnswerValue, Label, Quote, Reply, Summary, Usage
-from pipelines.errors import InvalidAnswer
+from pipelines.documents import Usage
+from pipelines.errors import SpecError
 from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
@@ -23,26 +22,22 @@ from pipelines.job.spec import (
     SummarizeTask,
     TaskSpec,
 )
+from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
 from pipelines.tasks.columns import AnswerColumn
 from pipelines.tasks.extraction import (
     answer_schema,
     form_template,
-    max_answer_tokens,
-    parse_fields,
     schema_of,
 )
-from pipelines.tasks.merging import normalize_text
+from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import nullable
 from pipelines.tasks.validation import JsonSchema
-from pipelines.text.grounding import locate
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 
-NOT_STATED = "Not stated"
-"""The reply to an `ask` task if the document does not contain the answer."""
-QUOTE_PREFIX = "Quote:"
-"""The beginning of a line of a reply that quotes the document."""
+LENGTH = "length"
+"""The finish reason of an answer that its token limit cut off."""
 REPAIR_TOKENS = 96
 """The maximum number of tokens by which a repair question is longer than the first question."""
 
@@ -82,11 +77,33 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as text and as token ids, with the sampling parameters of its answer."""
+    """A question as text and as token ids, with the sampling parameters of its answer.
+
+    If the length of its answer follows the text that it is asked about, it has a `budget`. Then
+    `sampling` has the limit of a usual answer; `limited` sets another one.
+    """
 
     text: str
     token_ids: tuple[int, ...]
     sampling: Sampling
+    budget: Budget | None = None
+
+    @property
+    def planned_tokens(self) -> int:
+        """The tokens that a prompt with this question keeps free for its answer."""
+        return self.budget.planned_tokens if self.budget else self.sampling.max_tokens
+
+    def limited(self, max_tokens: int) -> Question:
+        """Return the question with another limit of its answer, at least 1 token."""
+        return replace(self, sampling=replace(self.sampling, max_tokens=max(1, max_tokens)))
+
+    def about(self, text: str, tokens: int, free_tokens: int) -> Question:
+        """Return the question with the limit for an answer about `text`, which has `tokens` tokens.
+
+        The limit is at most `free_tokens`, what the prompt leaves of the engine's context.
+        """
+        wanted = self.budget.wanted(text, tokens) if self.budget else self.sampling.max_tokens
+        return self.limited(min(wanted, free_tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +141,14 @@ class TaskSet:
         all: the tasks in the job's order.
         prompts: builds the part of a prompt before the question.
         reading: decides by a document's length whether it is read whole or in chunks.
+        max_answer_tokens: the maximum length of an answer, whatever its text needs; None if only
+            the engine's context limits it.
     """
 
     all: tuple[Task, ...]
     prompts: Prompts
     reading: ReadingPlan
+    max_answer_tokens: int | None = None
 
     @property
     def tokenizer(self) -> ChatTokenizer:
@@ -139,15 +159,18 @@ class TaskSet:
 def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple[Task, ...]:
     """Return the tasks with their questions tokenized, in the order of `specs`.
 
-    Raises SpecError if the schema of an extraction is not supported.
+    Raises SpecError if the schema of an extraction is not supported, or if its `max_tokens` are
+    fewer than the smallest answer needs.
     """
     return tuple(_task(spec, tokenizer) for spec in specs)
 
 
-def make_question(text: str, sampling: Sampling, tokenizer: ChatTokenizer) -> Question:
+def make_question(
+    text: str, sampling: Sampling, tokenizer: ChatTokenizer, budget: Budget | None = None
+) -> Question:
     """Return a tokenized question: `text` after the word that begins every question in a prompt."""
     full_text = f"Question: {text}\n"
-    return Question(full_text, tuple(tokenizer.encode(full_text)), sampling)
+    return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
 
 def question_for(task: Task, *, chunk: bool) -> Question:
@@ -158,11 +181,13 @@ def question_for(task: Task, *, chunk: bool) -> Question:
 def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
     match spec:
         case SummarizeTask():
-            sampling = Sampling(max_tokens=2 * spec.max_words + 16)
+            budget = SummaryBudget(spec.max_words)
+            sampling = Sampling(budget.least_tokens)
             text = f"Sum this up in at most {spec.max_words} words."
             combine_text = f"Write one summary of the document in at most {spec.max_words} words."
-            question = make_question(text, sampling, tokenizer)
-            return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
+            question = make_question(text, sampling, tokenizer, budget)
+            combine_question = make_question(combine_text, sampling, tokenizer, budget)
+            return Task(spec, question, question, combine_question)
         case ClassifyTask():
             question = label_question(spec.labels, tokenizer)
             return Task(spec, question, label_question((*spec.labels, CANNOT_TELL), tokenizer))
@@ -203,15 +228,22 @@ def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
     chunk_schema = nullable(schema)
     return Task(
         spec,
-        _form_question(schema, tokenizer),
-        _form_question(chunk_schema, tokenizer),
+        _form_question(spec, schema, tokenizer),
+        _form_question(spec, chunk_schema, tokenizer),
         schema=schema,
         chunk_schema=chunk_schema,
     )
 
 
-def _form_question(schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
-    max_tokens = max_answer_tokens(schema, lambda text: len(tokenizer.encode(text)))
+def _form_question(spec: ExtractTask, schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
+    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)))
+    max_tokens = spec.max_tokens or budget.planned_tokens
+    if max_tokens < budget.least_tokens:
+        raise SpecError(
+            f"tasks.{spec.name}.max_tokens: {max_tokens}, must be at least {budget.least_tokens}, "
+            "the length of the smallest answer to this form, with null in every field; leave "
+            "max_tokens out, or use fewer fields"
+        )
     sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
     text = (
         f"Fill in this form:\n{form_template(schema)}\n"
@@ -219,7 +251,7 @@ def _form_question(schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
         'not state. In "quotes", give for each field the words of the text that show it. Answer '
         "with JSON only."
     )
-    return make_question(text, sampling, tokenizer)
+    return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)
 
 
 def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
@@ -229,89 +261,5 @@ def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) ->
     """
     addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
     added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
-    return Question(question.text + addition, (*question.token_ids, *added_ids), question.sampling)
-
-
-def parse_answer(
-    task: Task, completion: Completion, text: str, span: tuple[int, int], *, chunk: bool = False
-) -> AnswerValue:
-    """Parse an engine's answer to a task's question about a document or a chunk.
-
-    Args:
-        task: the task that was asked.
-        completion: the engine's answer.
-        text: the document.
-        span: start and end, in characters, of the part of `text` that the model was shown; quotes
-            are looked for in it.
-        chunk: whether the question was about a chunk, which need not state every field.
-
-    Raises InvalidAnswer if the text is not an answer to the question.
-    """
-    answer, spec = completion.text, task.spec
-    match spec:
-        case SummarizeTask():
-            return Summary(answer.strip())
-        case ClassifyTask():
-            return parse_label(completion, (*spec.labels, CANNOT_TELL))
-        case AskTask():
-            return _parse_reply(spec, answer, text, span)
-        case ExtractTask():
-            schema = task.chunk_schema if chunk else task.schema
-            assert schema is not None
-            return parse_fields(answer, schema, text, span, only_verified=spec.only_verified)
-
-
-def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
-    """Return the label that an engine generated, with its probability as confidence.
-
-    The confidence is None if the completion has no logprob. Raises InvalidAnswer if the text is not
-    one of `labels`.
-    """
-    label = completion.text.strip()
-    if label not in labels:
-        raise InvalidAnswer(
-            f"the answer {label[:80]!r} is not one of the labels, although the engine may generate "
-            "nothing else; use the version of vLLM that phifleet requires"
-        )
-    logprob = completion.logprob
-    return Label(label, None if logprob is None else min(1.0, math.exp(logprob)))
-
-
-def _parse_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
-    reply, quoted = split_reply(answer)
-    return normalize_reply(spec, reply, tuple(locate(words, text, *span) for words in quoted))
-
-
-def normalize_reply(spec: TaskSpec, text: str, quotes: tuple[Quote, ...]) -> Reply:
-    """Return the Reply of an `ask` task with this text and these located quotes.
-
-    A text that says "not stated", in upper or lower case or in quotation marks, becomes NOT_STATED
-    without quotes. If the task has `only_verified` and no quote is verified, the text is None.
-    """
-    if text and is_not_stated(text):
-        return Reply(NOT_STATED)
-    only_verified = isinstance(spec, AskTask) and spec.only_verified
-    if only_verified and not any(quote.verified for quote in quotes):
-        return Reply(None, quotes)
-    return Reply(text, quotes)
-
-
-def split_reply(answer: str) -> tuple[str, list[str]]:
-    """Split an answer to an `ask` question into its text and its quotes.
-
-    A quote is a line that begins with QUOTE_PREFIX; it is returned without the prefix and quotation
-    marks, and left out if it is empty. The text is all other lines.
-    """
-    lines = [line.strip() for line in answer.strip().splitlines()]
-    reply = [line for line in lines if not line.startswith(QUOTE_PREFIX)]
-    quoted = [line[len(QUOTE_PREFIX) :] for line in lines if line.startswith(QUOTE_PREFIX)]
-    quotes = [words.strip().strip('"“”') for words in quoted]
-    return "\n".join(reply).strip(), [words for words in quotes if words]
-
-
-def is_not_stated(answer: str | None) -> bool:
-    """Return whether a reply's text is None, blank, or some spelling of NOT_STATED."""
-    return answer is None or normalize_text(answer.strip("'\"‘’“”")) in (
-        "",
-        normalize_text(NOT_STATED),
-    )
+    ids = (*question.token_ids, *added_ids)
+    return Question(question.text + addition, ids, question.sampling, question.budget)

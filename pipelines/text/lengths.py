@@ -17,9 +17,10 @@ from pipelines.text.chunking import MIN_CHUNK_TOKENS, ChunkSize
 
 SINGLE, MAP_REDUCE, TRUNCATE = "single", "map_reduce", "truncate"
 """Ways to read a document: whole, in chunks whose answers are combined, or only its beginning."""
-# A prompt that combines notes has space for at least this many, each as long as the longest answer
-# plus some tokens, because a note has a list mark and is tokenized again.
-_NOTES_TOGETHER, _NOTE_SLACK_TOKENS = 2, 16
+# A prompt that combines notes has space for at least this many, each as long as the longest answer.
+_NOTES_TOGETHER = 2
+NOTE_SLACK_TOKENS = 16
+"""Tokens of a note beyond those of its answer: it has a list mark and is tokenized again."""
 # Maximum length of a prompt about a chunk for a model with one set of rope factors.
 _ONE_POOL_TOKENS = 4096
 
@@ -219,7 +220,7 @@ def plan_reading(
     """
     around = max(part.around, notes.around)
     chunk_tokens = spec.chunk_tokens or model.chunk_tokens
-    combining = notes.with_answers(1 + _NOTES_TOGETHER) + _NOTES_TOGETHER * _NOTE_SLACK_TOKENS
+    combining = notes.with_answers(1 + _NOTES_TOGETHER) + _NOTES_TOGETHER * NOTE_SLACK_TOKENS
     chunk_prompt_limit = min(model.max_model_len, model.short_rope_len or _ONE_POOL_TOKENS)
     if chunk_prompt_limit < max(around + chunk_tokens // 2, combining):
         chunk_prompt_limit = min(model.max_model_len, max(around + chunk_tokens, combining))

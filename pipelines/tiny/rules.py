@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.job.spec import CANNOT_TELL
-from pipelines.tasks.kinds import NOT_STATED, QUOTE_PREFIX
+from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"
 """The key of the line that states the topic of a text."""

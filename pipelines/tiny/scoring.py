@@ -27,8 +27,9 @@ from pipelines.job.spec import (
     TaskSpec,
 )
 from pipelines.tasks.extraction import QUOTES
-from pipelines.tasks.kinds import NOT_STATED, Completion, Question, Task, TaskSet
+from pipelines.tasks.kinds import Completion, Question, Task, TaskSet
 from pipelines.tasks.merging import merge, vote
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.prompts import END_OF_NOTES, NOTES_INSTRUCTION
 from pipelines.tiny import rules
 from pipelines.tiny.author import Text

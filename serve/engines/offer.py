@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -241,7 +241,7 @@ class PreparedEndpoint:
                     f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed "
                     "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields"
                 )
-        return tasks
+        return replace(tasks, max_answer_tokens=limit)
 
     def pool_of_document(self, text: str, tasks: TaskSet) -> str:
         """Return the name of the pool whose engines answer `tasks` about the document `text`.

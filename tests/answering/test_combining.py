@@ -22,7 +22,8 @@ from pipelines.job.spec import (
     TaskSpec,
 )
 from pipelines.models.resolve import Model
-from pipelines.tasks.kinds import NOT_STATED, Completion, Question, Task, tokenize_tasks
+from pipelines.tasks.kinds import Completion, Question, Task, tokenize_tasks
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 

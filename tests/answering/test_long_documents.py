@@ -21,7 +21,8 @@ from pipelines.answering.passages import passages
 from pipelines.documents import Answer, Document, Fields, Label, Reply, Summary
 from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
-from pipelines.tasks.kinds import NOT_STATED, TaskSet
+from pipelines.tasks.kinds import TaskSet
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.tokens import ChatTokenizer
 
 SPECS: tuple[TaskSpec, ...] = (

@@ -74,6 +74,7 @@ class QuickEngine:
     """A fake engine with fixed answers, which fails once its process has been killed."""
 
     kv_cache_tokens, max_batched_tokens, min_request_tokens = 20_000, 4096, 100
+    max_model_len = 4096
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._log = RequestLog(tokenizer)

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from jobs.demo import PLANTED, checked_answers, demo_job, score_lines, show_answers, write_corpus
-from pipelines.tasks.kinds import NOT_STATED
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.tiny import rules
 
 

@@ -15,7 +15,6 @@ from pipelines.tasks.columns import AnswerColumn
 from pipelines.tasks.extraction import (
     answer_schema,
     form_template,
-    max_answer_tokens,
     parse_fields,
     schema_of,
 )
@@ -91,14 +90,6 @@ def test_ranges_are_decoded_and_a_length_with_a_format_is_not() -> None:
     fields = answer_schema(schema_of(task(schema)))["properties"]
     assert fields["n"] == {"type": "integer", "minimum": 1, "maximum": 5}
     assert fields["on"] == {"type": "string", "format": "date"}
-
-
-def test_a_larger_form_allows_a_longer_answer_within_bounds() -> None:
-    def tokens(**fields: Any) -> int:
-        return max_answer_tokens(schema_of(task(**fields)), lambda text: len(text) // 3 + 1)
-
-    assert 64 <= tokens(ok="boolean") < tokens(a="string", b=["string"]) <= 1024
-    assert tokens(**{f"field_{n}": ["string"] for n in range(50)}) == 1024
 
 
 def test_values_are_parsed_and_their_quotes_located() -> None:

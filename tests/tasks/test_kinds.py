@@ -17,15 +17,15 @@ from pipelines.job.spec import (
     TaskSpec,
 )
 from pipelines.tasks.kinds import (
-    NOT_STATED,
     REPAIR_TOKENS,
     Completion,
     Task,
-    parse_answer,
     question_for,
     repair_question,
     tokenize_tasks,
 )
+from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.tokens import ChatTokenizer
 
 SUMMARIZE = SummarizeTask(name="summary", max_words=30)

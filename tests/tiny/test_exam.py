@@ -15,7 +15,8 @@ from fakes import FakeEngine
 
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_tasks
-from pipelines.tasks.kinds import QUOTE_PREFIX, Sampling
+from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.replies import QUOTE_PREFIX
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny.author import Author
 from pipelines.tiny.exam import LONG_DOCUMENTS, format_share, make_paper

@@ -1,0 +1,181 @@
+"""How many tokens an answer may have: what a form or a summary needs, and what a prompt leaves.
+
+Three lengths: `least` is the smallest answer to a form, all of it null. A question's
+`planned_tokens` are kept free by every prompt, and decide in which pool a document is read. The
+limit of one prompt follows the text it is about, whose script may need many tokens a word, and is
+at most what the engine's context leaves. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.tasks.schema import json_type
+from pipelines.tasks.validation import JsonSchema
+
+_MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
+# Tokens reserved for one value, without the form's keys and punctuation around it.
+_VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
+_QUOTE_TOKENS = 48
+_LIST_ITEMS = 8
+# A tokenizer may spell what a grammar forces a little longer than its own best spelling.
+_SPELLING_SHARE = 16
+# Tokens per character of the English texts that the numbers above were chosen for.
+_ENGLISH_DENSITY = 0.26
+# Tokens of a summary beyond those of its words.
+_SUMMARY_SLACK_TOKENS = 16
+_LEAST_TOKENS_PER_WORD, _PLANNED_TOKENS_PER_WORD, _MOST_TOKENS_PER_WORD = 2, 4, 20
+# Characters of a word with the blank behind it: bounds of what is measured in a text, and what is
+# taken for scripts that put no blanks between words: ideographs, and others such as Thai.
+_SHORTEST_WORD, _LONGEST_WORD = 6.0, 12.0
+_IDEOGRAPHIC_WORD, _UNSPACED_WORD = 2.5, 6.0
+_WORD_MARGIN = 1.25
+_MEASURED_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryBudget:
+    """The limits of a summary of at most `words` words."""
+
+    words: int
+
+    @property
+    def least_tokens(self) -> int:
+        """Return the limit in a script that needs the fewest tokens a word."""
+        return _LEAST_TOKENS_PER_WORD * self.words + _SUMMARY_SLACK_TOKENS
+
+    @property
+    def planned_tokens(self) -> int:
+        """Return what every prompt keeps free: enough for most scripts."""
+        return _PLANNED_TOKENS_PER_WORD * self.words + _SUMMARY_SLACK_TOKENS
+
+    def wanted(self, text: str, tokens: int) -> int:
+        """Return the limit for a summary in the script of `text`, which has `tokens` tokens."""
+        return int(self.words * tokens_per_word(text, tokens)) + _SUMMARY_SLACK_TOKENS
+
+    def after_a_cut(self, limit: int, tokens: int) -> int:
+        """Return `limit`: a summary that is longer than it was asked to be stays cut off."""
+        del tokens
+        return limit
+
+
+@dataclass(frozen=True, slots=True)
+class FormBudget:
+    """The limits of an answer to a form.
+
+    Attributes:
+        least_tokens: the smallest answer: all values null or empty, without quotes.
+        planned_tokens: what every prompt keeps free.
+        fixed_tokens: keys, punctuation, numbers and the like of a usual answer.
+        text_tokens: texts and quotes of a usual answer, in English.
+        growth: tokens that an answer may have for each token of the text, if the form has a list.
+    """
+
+    least_tokens: int
+    planned_tokens: int
+    fixed_tokens: int
+    text_tokens: int
+    growth: float
+
+    def wanted(self, text: str, tokens: int) -> int:
+        """Return the limit for a usual answer about `text`, which has `tokens` tokens."""
+        density = tokens / max(1, len(text))
+        scaled = self.text_tokens * max(1.0, density / _ENGLISH_DENSITY)
+        return max(self.planned_tokens, self.fixed_tokens + int(scaled))
+
+    def after_a_cut(self, limit: int, tokens: int) -> int:
+        """Return the limit for a second try after an answer reached `limit`."""
+        return 2 * limit + int(self.growth * tokens)
+
+
+Budget = SummaryBudget | FormBudget
+
+
+def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
+    """Return the limits of an answer to a form; `count` returns the number of tokens of a text.
+
+    `schema` is normalized.
+    """
+    names = list(schema["properties"])
+    empty = {**_skeleton(schema), "quotes": dict.fromkeys(names)}
+    least = _spelled(count(json.dumps(empty, ensure_ascii=False)))
+    values, texts = _value_tokens(schema, count)
+    texts += _QUOTE_TOKENS * len(names)
+    planned = max(least, min(_MAX_PLANNED_TOKENS, max(_MIN_ANSWER_TOKENS, least + values + texts)))
+    return FormBudget(least, planned, least + values, texts, _growth(schema, count))
+
+
+def tokens_per_word(text: str, tokens: int) -> float:
+    """Return how many tokens a word needs in the script of `text`, which has `tokens` tokens.
+
+    It is between 2 and 20, with a margin, since words of a summary are longer than most.
+    """
+    needed = _WORD_MARGIN * _word_characters(text) * tokens / max(1, len(text))
+    return min(max(needed, _LEAST_TOKENS_PER_WORD), _MOST_TOKENS_PER_WORD)
+
+
+def _word_characters(text: str) -> float:
+    sample = text[:_MEASURED_CHARACTERS]
+    letters = [character for character in sample if character.isalpha()]
+    ideographs = sum("\u3040" <= c <= "\u9fff" or c >= "\U00020000" for c in letters)
+    if 2 * ideographs > len(letters):
+        return _IDEOGRAPHIC_WORD
+    length = len(sample) / max(1, len(sample.split()))
+    # a text with so few blanks does not put them between its words
+    if length > 2 * _LONGEST_WORD and not sample.isascii():
+        return _UNSPACED_WORD
+    return min(max(length, _SHORTEST_WORD), _LONGEST_WORD)
+
+
+def _spelled(tokens: int) -> int:
+    return tokens + tokens // _SPELLING_SHARE + 2
+
+
+def _skeleton(schema: JsonSchema) -> Any:
+    """Return the smallest JSON value of a schema: all keys, lists as short as they may be, null for
+    all other values."""
+    kind = json_type(schema)
+    if kind == "object":
+        return {name: _skeleton(field) for name, field in schema.get("properties", {}).items()}
+    if kind == "array":
+        items = schema.get("items")
+        fewest = int(schema.get("minItems", 0))
+        return [_skeleton(items) if items else None] * fewest
+    return None
+
+
+def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> tuple[int, int]:
+    """Estimate the tokens of all values of a schema, without its keys: of texts in English, and,
+    first, of all others."""
+    kind = json_type(schema)
+    if kind == "object":
+        fields = [_value_tokens(field, count) for field in schema.get("properties", {}).values()]
+        return sum(values for values, _ in fields), sum(texts for _, texts in fields)
+    if kind == "array" and schema.get("items"):
+        items = schema["items"]
+        values, texts = _value_tokens(items, count)
+        keys = count(json.dumps(_skeleton(items), ensure_ascii=False))
+        return _LIST_ITEMS * (values + keys), _LIST_ITEMS * texts
+    if "enum" in schema:
+        return max(count(json.dumps(value, ensure_ascii=False)) for value in schema["enum"]), 0
+    tokens = _VALUE_TOKENS.get(kind, _VALUE_TOKENS["string"])
+    return (0, tokens) if kind == "string" else (tokens, 0)
+
+
+def _growth(schema: JsonSchema, count: Callable[[str], int]) -> float:
+    """Return how many tokens an answer may have for each token of the text: 0 without a list.
+
+    An item repeats words of the text, at least two tokens of them, and adds the keys of its fields.
+    """
+    kind = json_type(schema)
+    if kind == "object":
+        return max(
+            (_growth(field, count) for field in schema.get("properties", {}).values()), default=0.0
+        )
+    if kind == "array" and schema.get("items"):
+        keys = count(json.dumps(_skeleton(schema["items"]), ensure_ascii=False))
+        return 2.0 + keys / 2 + _growth(schema["items"], count)
+    return 0.0

@@ -1,0 +1,75 @@
+"""Parsing of answers: the value of each kind of task in the text that an engine generated.
+
+Knows no engine and no prompts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pipelines.documents import AnswerValue, Label, Reply, Summary
+from pipelines.errors import InvalidAnswer
+from pipelines.job.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
+from pipelines.tasks.extraction import parse_fields
+from pipelines.tasks.kinds import LENGTH, Completion, Task
+from pipelines.tasks.replies import normalize_reply, split_reply
+from pipelines.text.grounding import locate
+
+
+def parse_answer(
+    task: Task, completion: Completion, text: str, span: tuple[int, int], *, chunk: bool = False
+) -> AnswerValue:
+    """Parse an engine's answer to a task's question about a document or a chunk.
+
+    Args:
+        task: the task that was asked.
+        completion: the engine's answer.
+        text: the document.
+        span: start and end, in characters, of the part of `text` that the model was shown; quotes
+            are looked for in it.
+        chunk: whether the question was about a chunk, which need not state every field.
+
+    An answer to a form that its token limit cut off gives its complete values. Raises InvalidAnswer
+    if the text is not an answer to the question.
+    """
+    answer, spec = completion.text, task.spec
+    match spec:
+        case SummarizeTask():
+            return Summary(answer.strip())
+        case ClassifyTask():
+            return parse_label(completion, (*spec.labels, CANNOT_TELL))
+        case AskTask():
+            return _parse_reply(spec, answer, text, span)
+        case ExtractTask():
+            schema = task.chunk_schema if chunk else task.schema
+            assert schema is not None
+            return parse_fields(
+                answer,
+                schema,
+                text,
+                span,
+                only_verified=spec.only_verified,
+                cut_off=completion.finish_reason == LENGTH,
+            )
+
+
+def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
+    """Return the label that an engine generated, with its probability as confidence.
+
+    The confidence is None if the completion has no logprob. Raises InvalidAnswer if the text is not
+    one of `labels`.
+    """
+    label = completion.text.strip()
+    if label not in labels:
+        raise InvalidAnswer(
+            f"the answer {label[:80]!r} is not one of the labels, although the engine may generate "
+            "nothing else; use the version of vLLM that phifleet requires"
+        )
+    logprob = completion.logprob
+    return Label(label, None if logprob is None else min(1.0, math.exp(logprob)))
+
+
+def _parse_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
+    reply, quoted = split_reply(answer)
+    return normalize_reply(spec, reply, tuple(locate(words, text, *span) for words in quoted))
