@@ -40,6 +40,7 @@ class _Group:
         statements: those of the item, in the order of chunks.
         chunks: the numbers of their chunks.
         values: its single values by path, without those of nested lists.
+        last_start: the start of its last place.
         end: the end of its last place.
     """
 
@@ -47,12 +48,20 @@ class _Group:
     statements: list[Statement] = field(default_factory=list)
     chunks: set[int] = field(default_factory=set)
     values: dict[str, Any] = field(default_factory=dict)
+    last_start: int = 0
     end: int = 0
 
-    def add(self, statement: Statement, end: int = 0) -> None:
+    def extend(self, item: PlacedItem) -> None:
+        """Add an item that has a place."""
+        starts = [start for places in item.places.values() for start, _ in places]
+        self.last_start = max(self.last_start, *starts)
+        self.end = max(self.end, item.end)
+        self.add(item.item)
+
+    def add(self, statement: Statement) -> None:
+        """Add the statement of the item by a further chunk."""
         self.statements.append(statement)
         self.chunks.add(statement.chunk.number)
-        self.end = max(self.end, end)
         for path, value in single_values(statement).items():
             if not contains(self.values.get(path), value):
                 self.values[path] = value
@@ -87,8 +96,8 @@ def same_items(lists: Sequence[Statement]) -> list[list[Statement]]:
         return [[item] for item in lists[0].items()]
     placed = [without_shared_places(placed_items(stated.items())) for stated in lists]
     matching = _Matching()
-    for items in placed:
-        matching.add_placed(items)
+    for stated, items in zip(lists, placed, strict=True):
+        matching.add_placed(items, stated.chunk.end)
     for stated, items in zip(lists, placed, strict=True):
         matching.add_unplaced(items, stated.chunk.start)
     return [group.statements for group in sorted(matching.groups, key=lambda g: g.position)]
@@ -102,7 +111,7 @@ class _Matching:
         groups: the merged items, in no particular order.
         by_value: the groups of items with a place by each mark of their values.
         by_anchor: the same by the marks of their anchors only.
-        last: the group of the last chunk's item that is last in the document, with the chunk's end.
+        last: the group of the item that is last in the document, with the end of the last chunk.
     """
 
     groups: list[_Group] = field(default_factory=list)
@@ -111,12 +120,12 @@ class _Matching:
     last: tuple[_Group, int] | None = None
     equal: _EqualGroups | None = None
 
-    def add_placed(self, items: Sequence[PlacedItem]) -> None:
-        """Add the items of the next chunk that have a place."""
+    def add_placed(self, items: Sequence[PlacedItem], end: int) -> None:
+        """Add the items of the next chunk that have a place; `end` is the chunk's."""
         ordered = sorted(
             ((item.start, index) for index, item in enumerate(items) if item.start is not None),
         )
-        last = None
+        last = self.last[0] if self.last else None
         for rank, (start, index) in enumerate(ordered):
             item = items[index]
             group = self._at_same_place(item) or (self._continued(item) if rank == 0 else None)
@@ -124,10 +133,10 @@ class _Matching:
                 group = _Group((start, item.item.chunk.number, index))
                 self.groups.append(group)
             group.position = min(group.position, (start, *group.position[1:]))
-            group.add(item.item, item.end)
+            group.extend(item)
             self._register(item, group)
-            last = group, item.item.chunk.end
-        self.last = last
+            last = group
+        self.last = (last, end) if last else None
 
     def _at_same_place(self, item: PlacedItem) -> _Group | None:
         """Return the group of an earlier chunk's item at the place of this one."""
@@ -149,20 +158,21 @@ class _Matching:
             yield from groups.get(mark, ())[-_MAX_COMPARED:]
 
     def _continued(self, item: PlacedItem) -> _Group | None:
-        """Return the group of the previous chunk's last item, if this item continues it."""
-        if self.last is None or item.start is None:
+        """Return the group of the last item before this chunk, if this item continues it.
+
+        Then neither chunk can have read the other part: one ends before this item does, and the
+        other begins after the last value of the former part.
+        """
+        if self.last is None:
             return None
         group, border = self.last
         values = single_values(item.item)
         first = min(start for places in item.places.values() for start, _ in places)
-        apart = first - group.end
-        beginning = item.item.chunk.start
-        is_divided = (
-            0 <= apart <= _MAX_GAP and border <= first and group.end <= beginning + _MAX_GAP
-        )
-        if is_divided and values and group.values and not values.keys() & group.values.keys():
-            return group
-        return None
+        is_near = 0 <= first - group.end <= _MAX_GAP
+        is_divided = item.end > border and group.last_start < item.item.chunk.start
+        if not is_near or not is_divided or values.keys() & group.values.keys():
+            return None
+        return group if values and group.values else None
 
     def _register(self, item: PlacedItem, group: _Group) -> None:
         for mark in _marks(item):

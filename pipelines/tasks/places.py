@@ -125,7 +125,7 @@ def _in_order(candidates: Sequence[_Candidates]) -> list[Place | None]:
     """
     # for each item with places: its places with their costs and the index of the previous choice
     steps: list[list[tuple[float, int]]] = []
-    placed = [index for index, candidate in enumerate(candidates) if candidate.anchor]
+    placed = [index for index, candidate in enumerate(candidates) if candidate.anchor is not None]
     keys = {index: value_key(candidates[index].item.value) for index in placed}
     for previous, current in pairwise([None, *placed]):
         assert current is not None
@@ -143,7 +143,7 @@ def _in_order(candidates: Sequence[_Candidates]) -> list[Place | None]:
 
 
 def _anchor_places(candidate: _Candidates) -> Sequence[Place]:
-    return candidate.places[candidate.anchor] if candidate.anchor else ()
+    return () if candidate.anchor is None else candidate.places[candidate.anchor]
 
 
 def _step(
