@@ -28,7 +28,8 @@ def normalize_text(text: str) -> str:
 
 def value_key(value: Any) -> str:
     """Return a key that is the same for all spellings of a JSON value."""
-    return json.dumps(_plain(value), sort_keys=True)
+    plain = _plain(value)
+    return f'"{plain}"' if isinstance(plain, str) else json.dumps(plain, sort_keys=True)
 
 
 def _plain(value: Any) -> Any:
@@ -36,7 +37,9 @@ def _plain(value: Any) -> Any:
         case bool():
             return value
         case str():
-            return normalize_text(unicodedata.normalize("NFKC", value))
+            return normalize_text(
+                value if value.isascii() else unicodedata.normalize("NFKC", value)
+            )
         case int() | float():
             # larger integers are not exact as floats
             return float(value) if abs(value) < 2**53 else value

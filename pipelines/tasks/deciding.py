@@ -46,6 +46,8 @@ def _ends(stated: Sequence[Statement]) -> set[tuple[str, int]]:
 
 def best_of(stated: Sequence[Statement]) -> Statement:
     """Return the first statement with the best evidence, of those that are not cut off."""
+    if len(stated) == 1:
+        return stated[0]
     forms = {value_key(statement.value): statement.value for statement in stated}
     complete = {
         key
@@ -60,6 +62,8 @@ def best_of(stated: Sequence[Statement]) -> Statement:
 
 def supporting(stated: Sequence[Statement], best: Statement) -> list[Statement]:
     """Return the statements of a value or of a part of it."""
+    if len(stated) == 1:
+        return list(stated)
     key = value_key(best.value)
     return [
         statement

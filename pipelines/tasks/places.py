@@ -19,6 +19,8 @@ Place = tuple[int, int]
 """The start and end of a passage, in characters."""
 # Values further apart than this are as good as anywhere.
 _FAR = 400
+# Two items in the same place, such as that of a quote of both, are worse than items far apart.
+_SHARED = 10_000
 # An item listed before an item that precedes it in the document is worse than any distance.
 _OUT_OF_ORDER = 100_000
 
@@ -66,7 +68,8 @@ def placed_items(items: Sequence[Statement]) -> list[PlacedItem]:
         _Candidates(item, places, max(places, key=scores.__getitem__, default=None))
         for item, places in zip(items, columns, strict=True)
     ]
-    anchors = _distinct(candidates, _in_order(candidates))
+    keys = [value_key(item.value) for item in items]
+    anchors = _distinct(candidates, _in_order(candidates, keys), keys)
     before = _columns_before_anchor(candidates, anchors)
     limits = [place[0] for place in anchors if place is not None]
     limits.sort()
@@ -118,15 +121,14 @@ def _anchor_scores(
     }
 
 
-def _in_order(candidates: Sequence[_Candidates]) -> list[Place | None]:
+def _in_order(candidates: Sequence[_Candidates], keys: Sequence[str]) -> list[Place | None]:
     """Return a place for each item so that items are in order and their values close together.
 
-    Of equally good choices the earliest places are taken.
+    Of equally good choices the earliest places are taken. `keys` are equal for equal items.
     """
     # for each item with places: its places with their costs and the index of the previous choice
     steps: list[list[tuple[float, int]]] = []
     placed = [index for index, candidate in enumerate(candidates) if candidate.anchor is not None]
-    keys = {index: value_key(candidates[index].item.value) for index in placed}
     for previous, current in pairwise([None, *placed]):
         assert current is not None
         equal = previous is not None and keys[previous] == keys[current]
@@ -156,21 +158,24 @@ def _step(
     """Return each place's least cost, with the index of the previous item's place.
 
     `earlier` are the previous item's places with their `costs`, both empty for the first item. With
-    `strictly`, an item at the same place as the previous one is out of order.
+    `strictly`, an item cannot stand at the same place as the previous one.
     """
     if not earlier:
         return [(_distance(candidate, place), 0) for place in _anchor_places(candidate)]
-    any_index = _cheapest(costs)
-    best_index, at, result = any_index, 0, []
-    best = costs[any_index][0] + _OUT_OF_ORDER
+    best_index = _cheapest(costs)
+    best, at, result = costs[best_index][0] + _OUT_OF_ORDER, 0, []
     for place in _anchor_places(candidate):
-        while at < len(earlier) and (
-            earlier[at][0] < place[0] or (not strictly and earlier[at][0] == place[0])
-        ):
+        while at < len(earlier) and earlier[at][1] <= place[0]:
             if costs[at][0] < best:
                 best, best_index = costs[at][0], at
             at += 1
-        result.append((best + _distance(candidate, place), best_index))
+        cost, index = best, best_index
+        for other in range(at, len(earlier)):
+            if earlier[other][0] > place[0]:
+                break
+            if not (strictly and earlier[other] == place) and costs[other][0] + _SHARED < cost:
+                cost, index = costs[other][0] + _SHARED, other
+        result.append((cost + _distance(candidate, place), index))
     return result
 
 
@@ -179,8 +184,13 @@ def _cheapest(costs: Sequence[tuple[float, int]]) -> int:
 
 
 def _distance(candidate: _Candidates, place: Place) -> float:
-    """Return how far an item's other values are from a place."""
-    return sum(
+    """Return how far an item's other values are from a place.
+
+    A place that the border of the chunk divides is further.
+    """
+    chunk = candidate.item.chunk
+    is_whole = chunk.start <= place[0] and place[1] <= chunk.end
+    return (0 if is_whole else _FAR) + sum(
         min(_FAR, abs(_nearest(places, place[0])[0] - place[0]))
         for column, places in candidate.places.items()
         if column != candidate.anchor
@@ -193,7 +203,7 @@ def _nearest(places: Sequence[Place], start: int) -> Place:
 
 
 def _distinct(
-    candidates: Sequence[_Candidates], chosen: Sequence[Place | None]
+    candidates: Sequence[_Candidates], chosen: Sequence[Place | None], keys: Sequence[str]
 ) -> list[Place | None]:
     """Return the chosen places so that equal items have different ones.
 
@@ -204,8 +214,7 @@ def _distinct(
     groups: dict[tuple[str, str | None], list[int]] = {}
     for index, candidate in enumerate(candidates):
         if chosen[index] is not None:
-            key = value_key(candidate.item.value), candidate.anchor
-            groups.setdefault(key, []).append(index)
+            groups.setdefault((keys[index], candidate.anchor), []).append(index)
     for indices in groups.values():
         used = {place for index in indices if (place := chosen[index]) is not None}
         if len(used) < len(indices):
@@ -276,14 +285,13 @@ def without_shared_places(items: Sequence[PlacedItem]) -> list[PlacedItem]:
         for column, places in item.places.items():
             for place in places:
                 uses[column, place] = uses.get((column, place), 0) + 1
-    return [
-        replace(
-            item,
-            places={
-                column: kept
-                for column, places in item.places.items()
-                if (kept := [p for p in places if column == item.anchor or uses[column, p] == 1])
-            },
-        )
-        for item in items
-    ]
+    return [_without(item, uses) for item in items]
+
+
+def _without(item: PlacedItem, uses: Mapping[tuple[str, Place], int]) -> PlacedItem:
+    places = {
+        column: kept
+        for column, places in item.places.items()
+        if (kept := [p for p in places if column == item.anchor or uses[column, p] == 1])
+    }
+    return replace(item, places=places) if places != item.places else item

@@ -81,7 +81,7 @@ class Statement:
 
     def leaves(self) -> Iterator[Statement]:
         """Yield the statements of all single values within this one."""
-        if isinstance(self.value, Mapping):
+        if isinstance(self.value, dict):
             for name in self.value:
                 yield from self.member(name).leaves()
         elif isinstance(self.value, list):
@@ -158,7 +158,9 @@ def merged_rows(statements: Sequence[Statement], path: str, *, own: bool = False
     return [row for merged_path, of_path in rows.items() for row in _best(of_path, merged_path)]
 
 
-def _best(rows: Sequence[Evidence], path: str) -> list[Evidence]:
+def _best(rows: Sequence[Evidence], path: str) -> Sequence[Evidence]:
+    if len(rows) == 1 and rows[0].path == path:
+        return rows
     ordered = sorted(rows, key=lambda row: (_RANKS[row.status], row.start or 0))
     if any(row.start is not None for row in ordered):
         ordered = [row for row in ordered if row.start is not None]
