@@ -93,6 +93,9 @@ VALUES: dict[str, Callable[[random.Random], str]] = {
     "topic": lambda dice: dice.choice(LABELS),
 }
 
+# The fields of one object are of one thing: a text that contradicted them would have two auditors.
+CONSISTENT = ("topic", "auditor name", "auditor office")
+
 
 def plant(dice: random.Random, filler: str, max_facts: int = 10) -> Planted:
     """Insert statements at random positions of a filler; some repeat or contradict others."""
@@ -105,7 +108,7 @@ def plant(dice: random.Random, filler: str, max_facts: int = 10) -> Planted:
     places = [at for at in range(len(filler) + 1) if filler[at - 1 : at] != "-"]
     positions = sorted(dice.choice(places) for _ in keys)
     for position, key in zip(positions, keys, strict=True):
-        repeated = key in first_values and (key == "topic" or dice.random() < 0.5)
+        repeated = key in first_values and (key in CONSISTENT or dice.random() < 0.5)
         value = first_values[key] if repeated else VALUES[key](dice)
         first_values.setdefault(key, value)
         stated.setdefault(key, []).append(value)

@@ -3,7 +3,7 @@
 - `summarize`: summaries are combined in levels until one is left.
 - `ask`: replies with their quotes are combined in the same way, without a prompt if all agree.
 - `classify`: the chunks vote; a tie is decided by a prompt.
-- `extract`: values are merged; each conflict is decided by a prompt.
+- `extract`: values are merged; each conflict is decided by a prompt (`conflicts.py`).
 
 A finding without a verified quote is ignored if another finding has one. Every prompt fits `limit`.
 Knows no engine: the caller passes a function that sends a question to one.
@@ -12,50 +12,29 @@ Knows no engine: the caller passes a function that sends a question to one.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
 from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary
-from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import CANNOT_TELL
 from pipelines.tasks.kinds import (
     Completion,
     Question,
-    Sampling,
     Task,
     label_question,
-    make_question,
 )
-from pipelines.tasks.merging import (
-    Candidate,
-    Conflict,
-    FieldPath,
-    merge,
-    merged_quotes,
-    normalize_text,
-    prefer_verified,
-    vote,
-)
+from pipelines.tasks.merging import merge, merged_quotes, normalize_text, prefer_verified
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import parse_label
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
+from pipelines.tasks.statements import ChunkFields
+from pipelines.tasks.voting import vote
 from pipelines.text.grounding import locate
 from pipelines.text.prompts import Prompts, context_span
 
-AskModel = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
-"""Sends a prompt to the engine: the token ids before the question, and the question.
-
-Raises RequestRejected.
-"""
-
-Note = tuple[int, ...]
-"""The token ids of one note: the answer about a chunk, as it is in a combining prompt."""
-_NUMBER_TOKENS = 6
 # A rough upper estimate: tokenizing more characters than a prompt holds would be wasted work.
 _CHARACTERS_PER_TOKEN = 4
-_CANDIDATE_TOKENS = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +78,7 @@ class Combiner:
             case Reply():
                 return await self._reply(task, findings)
             case Fields():
-                return await self._fields(task, [v for v in values if isinstance(v, Fields)])
+                return await self._fields(task, _chunk_fields(findings))
 
     async def _summary(self, task: Task, summaries: Sequence[str]) -> Summary:
         if len(summaries) == 1:
@@ -174,9 +153,7 @@ class Combiner:
             notes = [request.result().text.strip() for request in requests]
 
     def _free_tokens(self, question: Question) -> int:
-        """Return how many tokens of notes fit a prompt with this question and its answer."""
-        overhead = self.prompts.notes_overhead + len(question.token_ids)
-        return self.limit - overhead - question.sampling.max_tokens
+        return free_tokens(self.prompts, self.limit, question)
 
     async def _label(self, task: Task, findings: Sequence[Finding]) -> Label:
         labels = [finding.value for finding in findings if isinstance(finding.value, Label)]
@@ -207,62 +184,14 @@ class Combiner:
         completion = await self.ask(self.prompts.notes([beginning]), task.question)
         return parse_label(completion, task.question.sampling.choices or ())
 
-    async def _fields(self, task: Task, findings: Sequence[Fields]) -> Fields:
+    async def _fields(self, task: Task, chunks: Sequence[ChunkFields]) -> Fields:
         assert task.schema is not None
-        merged = merge(findings, task.schema)
+        merged = merge(chunks, task.schema)
         if merged.conflicts:
-            async with asyncio.TaskGroup() as group:
-                choices = [
-                    group.create_task(self._resolve(conflict)) for conflict in merged.conflicts
-                ]
-            merged = merge(findings, task.schema, dict(choice.result() for choice in choices))
-        return Fields(merged.values, merged_quotes(findings, merged.values))
-
-    async def _resolve(self, conflict: Conflict) -> tuple[FieldPath, Any]:
-        """Ask the model which candidate is right; return the conflict's path and that value."""
-        candidates = self._fitting(conflict)
-        notes = [
-            self._candidate_note(number, candidate)
-            for number, candidate in enumerate(candidates, 1)
-        ]
-        numbers = tuple(str(number) for number, _ in enumerate(candidates, 1))
-        question = self._conflict_question(conflict, numbers)
-        answer = (await self.ask(self.prompts.notes(notes), question)).text.strip()
-        if answer not in numbers:
-            raise InvalidAnswer(
-                f"{'.'.join(conflict.path)}: the answer {answer[:80]!r} is not the number of one "
-                f"of the {len(numbers)} values that the chunks state, although the engine may "
-                "generate nothing else; use the version of vLLM that phifleet requires"
-            )
-        return conflict.path, candidates[int(answer) - 1].value
-
-    def _conflict_question(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
-        text = f"Which value of {'.'.join(conflict.path)} is right? Answer with its number."
-        return make_question(
-            text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokenizer
-        )
-
-    def _fitting(self, conflict: Conflict) -> list[Candidate]:
-        """Return the candidates that fit one prompt, in document order.
-
-        If not all fit, those that the most chunks state are kept.
-        """
-        free_tokens = self._free_tokens(self._conflict_question(conflict, ("1",)))
-        count = len(conflict.candidates)
-        kept = []
-        for at in sorted(range(count), key=lambda index: -conflict.candidates[index].chunks):
-            # the largest number takes the most tokens
-            free_tokens -= len(self._candidate_note(count, conflict.candidates[at]))
-            if free_tokens < 0:
-                break
-            kept.append(at)
-        return [conflict.candidates[at] for at in sorted(kept)]
-
-    def _candidate_note(self, number: int, candidate: Candidate) -> Note:
-        quote = candidate.quote
-        shown = f' - the document says: "{quote.text}"' if quote and quote.verified else ""
-        text = f"{number}. {json.dumps(candidate.value, ensure_ascii=False)}{shown}"
-        return tuple(self.prompts.note(text, _CANDIDATE_TOKENS))
+            resolver = ConflictResolver(self.prompts, self.limit, self.ask)
+            merged = merge(chunks, task.schema, await resolver.resolve(merged.conflicts))
+        quotes = merged_quotes([chunk.fields for chunk in chunks], merged.values)
+        return Fields(merged.values, quotes, merged.evidence)
 
 
 def _note_text(reply: Reply) -> str:
@@ -291,3 +220,11 @@ def _surest(findings: Sequence[Finding], label: str) -> Finding:
         if isinstance(finding.value, Label) and finding.value.label == label
     ]
     return max(weighted, key=lambda pair: pair[0])[1]
+
+
+def _chunk_fields(findings: Sequence[Finding]) -> list[ChunkFields]:
+    return [
+        ChunkFields(finding.start, finding.end, finding.value)
+        for finding in findings
+        if isinstance(finding.value, Fields)
+    ]

@@ -1,28 +1,35 @@
-"""Merge the findings of chunks into one answer: values are merged, labels are voted on.
+"""Merge the fields that chunks state into those of the document.
 
-Lists are concatenated without duplicates. A single value is taken if all chunks that state one
-agree; otherwise it is a conflict, which the caller resolves. A value without a verified quote is
-ignored if another value has one. Pure; knows no prompts and no engine.
+- A field of the form, or of a map, is merged by itself. If chunks state different values, evidence
+  may decide (`deciding.py`); otherwise it is a conflict, which the caller resolves.
+- An object is that of one thing, completed from all chunks that describe the thing (`entities.py`).
+  Objects of different things are a conflict of whole objects.
+- A list has every item of the document once, in order (`list_items.py`).
+- A value of any other shape is one value.
+
+Texts that only fill their place, such as `N/A`, state nothing. Pure; knows no prompts and no
+engine.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from pipelines.documents import Fields, Label, Quote
+from pipelines.documents import Evidence, Fields, Quote
+from pipelines.tasks.comparison import normalize_text as normalize_text
+from pipelines.tasks.comparison import value_key, without_fillers
+from pipelines.tasks.deciding import best_of, by_value, count_chunks, decided, supporting
+from pipelines.tasks.entities import entities
 from pipelines.tasks.extraction import has_content
-from pipelines.tasks.schema import json_type
+from pipelines.tasks.list_items import same_items
+from pipelines.tasks.statements import ChunkFields, Statement, merged_rows, stated_chunk
 from pipelines.tasks.validation import JsonSchema
 
 T = TypeVar("T")
 FieldPath = tuple[str, ...]
 """The names that lead to a field, from the outermost object inwards."""
-TIE_SHARE = 0.05
-"""Labels whose share of the votes is at most this much below the largest are tied with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +37,13 @@ class Candidate:
     """One of several different values that chunks state for a field.
 
     Attributes:
-        value: the value as spelled by the first chunk that states it.
-        quote: that chunk's quote for the field, if it gave one.
+        value: the value as spelled by the chunk with the best evidence; an object is whole.
+        words: the document's words of a verified quote that shows it, if there is one.
         chunks: how many chunks state the value, in any spelling.
     """
 
     value: Any
-    quote: Quote | None
+    words: str | None
     chunks: int
 
 
@@ -50,84 +57,170 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The merged values by field name, with None for each field in conflict, and the conflicts."""
+    """The merged values by field name, with None for each field in conflict, and the conflicts.
+
+    `evidence` is that of the merged values; its paths are theirs.
+    """
 
     values: dict[str, Any]
     conflicts: tuple[Conflict, ...]
+    evidence: tuple[Evidence, ...] = ()
 
 
 def merge(
-    findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[FieldPath, Any] | None = None
+    chunks: Sequence[ChunkFields],
+    schema: JsonSchema,
+    choices: Mapping[FieldPath, Any] | None = None,
 ) -> Merged:
     """Merge the fields that chunks state; fields on which they disagree become conflicts.
 
     Args:
-        findings: the fields of each chunk, in document order.
+        chunks: the fields of each chunk, in document order.
         schema: the normalized schema of the fields.
         choices: the decided values of fields that were in conflict in an earlier call, by path.
             They are taken as they are, and those fields are not in conflict again.
     """
     merging = _Merging(choices or {})
-    values = merging.fields([(finding.values, finding) for finding in findings], schema, ())
-    return Merged(values, tuple(merging.conflicts))
+    stated = [
+        Statement(without_fillers(chunk.fields.values, schema), "", stated_chunk(number, chunk))
+        for number, chunk in enumerate(chunks)
+    ]
+    value, rows = merging.properties(stated, schema, _Place((), ""))
+    return Merged(value, tuple(merging.conflicts), tuple(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The place of a merged value in the answer: its names, and its path with indices of items.
+
+    `is_settled` says that the statements are of one thing, so that none contradicts another.
+    """
+
+    names: FieldPath
+    path: str
+    is_settled: bool = False
+
+    def member(self, name: str) -> _Place:
+        path = f"{self.path}.{name}" if self.path else name
+        return replace(self, names=(*self.names, name), path=path)
+
+    def item(self, index: int) -> _Place:
+        return replace(self, path=f"{self.path}[{index}]", is_settled=True)
+
+
+_Result = tuple[Any, list[Evidence]]
+"""A merged value with its evidence."""
 
 
 @dataclass
 class _Merging:
-    """Merges values recursively along the schema, and collects the conflicts.
-
-    `stated` in its methods are pairs of a value and the finding that states it.
-    """
+    """Merges values recursively along the schema, and collects the conflicts."""
 
     choices: Mapping[FieldPath, Any]
     conflicts: list[Conflict] = field(default_factory=list)
 
-    def fields(
-        self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: FieldPath
-    ) -> dict[str, Any]:
-        return {
-            name: self._value(
-                [(values.get(name), finding) for values, finding in stated],
-                subschema,
-                (*path, name),
-            )
-            for name, subschema in schema["properties"].items()
-        }
+    def properties(
+        self, stated: Sequence[Statement], schema: JsonSchema, place: _Place
+    ) -> tuple[dict[str, Any], list[Evidence]]:
+        """Merge objects property by property."""
+        values: dict[str, Any] = {}
+        rows = merged_rows(stated, place.path, own=True) if place.path else []
+        for name, subschema in _properties(stated, schema):
+            of_name = [statement.member(name) for statement in stated]
+            values[name], of_value = self._value(of_name, subschema, place.member(name))
+            rows += of_value
+        return values, rows
 
     def _value(
-        self, stated: Sequence[tuple[Any, Fields]], schema: JsonSchema, path: FieldPath
-    ) -> Any:
-        stated = [(value, finding) for value, finding in stated if has_content(value)]
-        kind = json_type(schema)
-        if kind == "array":
-            return _without_duplicates((item, item) for value, _ in stated for item in value)
+        self, stated: Sequence[Statement], schema: JsonSchema, place: _Place
+    ) -> tuple[Any, list[Evidence]]:
+        is_list = isinstance(schema.get("items"), Mapping)
+        stated = [statement for statement in stated if has_content(statement.value)]
         if not stated:
-            return None
-        return self.fields(stated, schema, path) if kind == "object" else self._agreed(stated, path)
+            return ([] if is_list else None), []
+        if is_list and all(isinstance(statement.value, list) for statement in stated):
+            return self._list(stated, schema["items"], place)
+        if _is_object(stated, schema):
+            if place.is_settled or not schema.get("properties"):
+                return self.properties(stated, schema, place)
+            return self._agreed(
+                entities(stated), place, lambda same: self._whole(same, schema, place)
+            )
+        if place.is_settled:
+            return _single(stated, place)
+        return self._agreed(by_value(stated), place, lambda same: _single(same, place))
 
-    def _agreed(self, stated: Sequence[tuple[Any, Fields]], path: FieldPath) -> Any:
-        """Return the value that all chunks state; record a conflict if they differ."""
-        if path in self.choices:
-            return self.choices[path]
-        preferred = prefer_verified(stated, lambda pair: _quotes_of(pair[1], path[0]))
-        different = _without_duplicates((value, (value, finding)) for value, finding in preferred)
-        if len(different) == 1:
-            return preferred[0][0]
-        chunks = Counter(_key(value) for value, _ in stated)
-        candidates = [
-            Candidate(value, next(iter(_quotes_of(finding, path[0])), None), chunks[_key(value)])
-            for value, finding in different
-        ]
-        self.conflicts.append(Conflict(path, tuple(candidates)))
-        return None
+    def _whole(self, stated: Sequence[Statement], schema: JsonSchema, place: _Place) -> _Result:
+        return self.properties(stated, schema, replace(place, is_settled=True))
+
+    def _list(
+        self, stated: Sequence[Statement], schema: JsonSchema, place: _Place
+    ) -> tuple[list[Any], list[Evidence]]:
+        values: list[Any] = []
+        rows = merged_rows(stated, place.path, own=True)
+        for index, item in enumerate(same_items(stated)):
+            value, of_item = self._value(item, schema, place.item(index))
+            values.append(value)
+            rows += of_item
+        return values, rows
+
+    def _agreed(
+        self,
+        different: Sequence[Sequence[Statement]],
+        place: _Place,
+        merged: Callable[[Sequence[Statement]], _Result],
+    ) -> _Result:
+        """Return the value that the chunks state; record a conflict if they differ.
+
+        `different` has the statements of each different value, and `merged` makes the value of
+        those that agree.
+        """
+        if place.names in self.choices:
+            return self._chosen(different, place, merged)
+        remaining = decided(different)
+        if len(remaining) == 1:
+            return merged(remaining[0])
+        candidates = (
+            Candidate(merged(same)[0], best_of(same).shown_words, count_chunks(same))
+            for same in remaining
+        )
+        self.conflicts.append(Conflict(place.names, tuple(candidates)))
+        return None, []
+
+    def _chosen(
+        self,
+        different: Sequence[Sequence[Statement]],
+        place: _Place,
+        merged: Callable[[Sequence[Statement]], _Result],
+    ) -> _Result:
+        choice = self.choices[place.names]
+        results = (merged(same) for same in different)
+        key = value_key(choice)
+        rows = next((rows for value, rows in results if value_key(value) == key), [])
+        return choice, rows
 
 
-def _without_duplicates(pairs: Iterable[tuple[Any, T]]) -> list[T]:
-    """Return the second elements of pairs, keeping the first pair of those with equal values."""
-    first: dict[str, T] = {}
-    for value, element in pairs:
-        first.setdefault(_key(value), element)
-    return list(first.values())
+def _properties(
+    stated: Sequence[Statement], schema: JsonSchema
+) -> Iterable[tuple[str, JsonSchema]]:
+    """Return the names of an object's properties with their schemas; of a map, those stated."""
+    if properties := schema.get("properties"):
+        return list(properties.items())
+    subschema = schema.get("additionalProperties")
+    names = dict.fromkeys(name for statement in stated for name in statement.value)
+    return [(name, subschema if isinstance(subschema, Mapping) else {}) for name in names]
+
+
+def _is_object(stated: Sequence[Statement], schema: JsonSchema) -> bool:
+    is_object = bool(schema.get("properties")) or isinstance(
+        schema.get("additionalProperties"), Mapping
+    )
+    return is_object and all(isinstance(statement.value, Mapping) for statement in stated)
+
+
+def _single(stated: Sequence[Statement], place: _Place) -> _Result:
+    best = best_of(stated)
+    return best.value, merged_rows(supporting(stated, best), place.path)
 
 
 def _quotes_of(finding: Fields, name: str) -> list[Quote]:
@@ -141,32 +234,6 @@ def prefer_verified(stated: Sequence[T], quotes: Callable[[T], Iterable[Quote]])
     """
     verified = [item for item in stated if any(quote.verified for quote in quotes(item))]
     return verified or stated
-
-
-def _key(value: Any) -> str:
-    """Return a key that is the same for all spellings of a value."""
-    return json.dumps(_plain(value), sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case bool():
-            return value
-        case str():
-            return normalize_text(value)
-        case int() | float():
-            # larger integers are not exact as floats
-            return float(value) if abs(value) < 2**53 else value
-        case list():
-            return [_plain(item) for item in value]
-        case dict():
-            return {name: _plain(item) for name, item in value.items()}
-    return value
-
-
-def normalize_text(text: str) -> str:
-    """Return a text for comparison: in lower case, with single spaces, without final full stops."""
-    return " ".join(text.casefold().split()).rstrip(".")
 
 
 def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tuple[Quote, ...]:
@@ -184,49 +251,9 @@ def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tupl
         quotes = [
             quote
             for finding in findings
-            if not single or _key(finding.values.get(name)) == _key(value)
+            if not single or value_key(finding.values.get(name)) == value_key(value)
             for quote in _quotes_of(finding, name)
         ]
         quotes.sort(key=lambda quote: not quote.verified)
         result += quotes[:1] if single else dict.fromkeys(quotes)
     return tuple(result)
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """The result of a vote of chunks on a label, as `vote` counts it.
-
-    The first label wins if it is the only one in `tied`. Otherwise no label wins: the caller has
-    the model choose among the labels in `tied`.
-
-    Attributes:
-        shares: each label that has votes, with its share of them, weighted by confidence, from 0 to
-            1, in descending order.
-    """
-
-    shares: tuple[tuple[str, float], ...]
-
-    @property
-    def tied(self) -> tuple[str, ...]:
-        """Return the labels whose share is within TIE_SHARE of the largest, at least one.
-
-        It is a single label if the vote is decided.
-        """
-        min_share = self.shares[0][1] - TIE_SHARE
-        return tuple(label for label, share in self.shares if share >= min_share)
-
-    def share(self, label: str) -> float:
-        """Return the share of the votes for a label that has votes, from 0 to 1."""
-        return dict(self.shares)[label]
-
-
-def vote(labels: Sequence[Label]) -> Vote:
-    """Count the labels of chunks, at least one, each weighted by its confidence, as a Vote.
-
-    A label without a confidence has weight 1. Shares are of the number of labels, so they add up to
-    less than 1 if chunks are not certain.
-    """
-    shares: dict[str, float] = {}
-    for label in labels:
-        shares[label.label] = shares.get(label.label, 0.0) + label.weight / len(labels)
-    return Vote(tuple(sorted(shares.items(), key=lambda pair: -pair[1])))

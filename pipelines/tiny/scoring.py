@@ -28,8 +28,10 @@ from pipelines.job.spec import (
 )
 from pipelines.tasks.extraction import QUOTES
 from pipelines.tasks.kinds import Completion, Question, Task, TaskSet
-from pipelines.tasks.merging import merge, vote
+from pipelines.tasks.merging import merge
 from pipelines.tasks.replies import NOT_STATED
+from pipelines.tasks.statements import ChunkFields
+from pipelines.tasks.voting import vote
 from pipelines.text.prompts import END_OF_NOTES, NOTES_INSTRUCTION
 from pipelines.tiny import rules
 from pipelines.tiny.author import Text
@@ -132,7 +134,7 @@ def _expected_fields(
         return {name: value for name, value in values.items() if name != QUOTES}
 
     assert task.schema is not None
-    parts = [Fields(values_of(text[start:end]), ()) for start, end in spans]
+    parts = [ChunkFields(start, end, Fields(values_of(text[start:end]))) for start, end in spans]
     merged = merge(parts, task.schema).values
     lists = (name for name, kind in fields.items() if isinstance(kind, list))
     return values_of(text) | {name: merged[name] for name in lists}

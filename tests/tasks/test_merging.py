@@ -1,16 +1,19 @@
-"""Tests of merging: values by their schema, and votes on labels."""
+"""Tests of merging the fields that chunks state, along their schema."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents import Fields, Label, Quote
-from pipelines.tasks.merging import merge, merged_quotes, normalize_text, vote
+from pipelines.documents import Fields, Quote
+from pipelines.tasks.merging import FieldPath, Merged, merged_quotes
+from pipelines.tasks.merging import merge as merge_chunks
 from pipelines.tasks.schema import from_shorthand
+from pipelines.tasks.statements import ChunkFields
+from pipelines.tasks.validation import JsonSchema
 
 SCHEMA = from_shorthand(
     {"company": "string", "n": "number", "risks": ["string"], "auditor": {"name": "string"}}
@@ -21,6 +24,14 @@ NONE: dict[str, Any] = {"company": None, "n": None, "risks": [], "auditor": None
 def fields(quotes: tuple[Quote, ...] = (), **values: Any) -> Fields:
     """Return the fields of one chunk that states these values."""
     return Fields({**NONE, **values}, quotes)
+
+
+def merge(
+    findings: Sequence[Fields], schema: JsonSchema, choices: Mapping[FieldPath, Any] | None = None
+) -> Merged:
+    """Merge the fields of chunks of 100 characters each."""
+    chunks = [ChunkFields(100 * at, 100 * at + 100, fields) for at, fields in enumerate(findings)]
+    return merge_chunks(chunks, schema, choices)
 
 
 def quote(name: str, start: int, *, verified: bool = True) -> Quote:
@@ -53,8 +64,8 @@ def test_different_values_are_a_conflict_in_document_order() -> None:
     findings = [fields((first,), company="B"), fields((second,), company="A"), fields(company="b")]
     (conflict,) = merge(findings, SCHEMA).conflicts
     assert conflict.path == ("company",)
-    assert [(c.value, c.quote, c.chunks) for c in conflict.candidates] == [
-        ("B", first, 2), ("A", second, 1),
+    assert [(c.value, c.words, c.chunks) for c in conflict.candidates] == [
+        ("B", first.text, 2), ("A", second.text, 1),
     ]  # fmt: skip
     assert merge(findings, SCHEMA, {("company",): "A"}).values["company"] == "A"
 
@@ -70,11 +81,12 @@ def test_a_value_with_a_verified_quote_wins_over_values_without() -> None:
     assert [candidate.value for candidate in conflict.candidates] == ["B", "C"]
 
 
-def test_fields_of_nested_objects_are_merged_separately() -> None:
+def test_objects_that_differ_are_a_conflict_of_whole_objects() -> None:
     findings = [fields(auditor={"name": "Ann"}), fields(auditor={"name": "Bo"}), fields()]
     merged = merge(findings, SCHEMA)
-    assert merged.conflicts[0].path == ("auditor", "name")
-    chosen = merge(findings, SCHEMA, {("auditor", "name"): "Bo"})
+    assert merged.conflicts[0].path == ("auditor",)
+    assert [c.value for c in merged.conflicts[0].candidates] == [{"name": "Ann"}, {"name": "Bo"}]
+    chosen = merge(findings, SCHEMA, {("auditor",): {"name": "Bo"}})
     assert (chosen.values["auditor"], chosen.conflicts) == ({"name": "Bo"}, ())
     assert merge([fields(auditor={"name": None})], SCHEMA).values["auditor"] is None
 
@@ -94,27 +106,12 @@ def test_a_list_keeps_every_different_quote() -> None:
     assert merged_quotes(findings, {"risks": ["x"]}) == (quote("risks", 1), quote("risks", 9))
 
 
-@given(st.lists(st.lists(st.sampled_from(["a", "b", "c", "A"]), max_size=4), max_size=6))
-def test_a_list_is_the_same_however_it_is_spread_over_chunks(lists: list[list[str]]) -> None:
-    spread = merge([fields(risks=risks) for risks in lists], SCHEMA).values["risks"]
-    joined = [risk for risks in lists for risk in risks]
-    assert spread == merge([fields(risks=joined)], SCHEMA).values["risks"]
-    assert len({normalize_text(risk) for risk in spread}) == len(spread)
+def test_equal_items_without_a_place_are_one_across_chunks_but_not_within_a_chunk() -> None:
+    findings = [fields(risks=["a", "b", "a"]), fields(risks=["A"]), fields(risks=["b", "c", "b"])]
+    assert merge(findings, SCHEMA).values["risks"] == ["a", "b", "a", "c", "b"]
 
 
 @given(st.lists(st.sampled_from([None, "a", "b"]), max_size=8))
 def test_merging_again_changes_nothing(stated: list[str | None]) -> None:
     merged = merge([fields(company=value) for value in stated], SCHEMA, {("company",): "a"})
     assert merge([Fields(merged.values)], SCHEMA).values == merged.values
-
-
-def test_a_vote_is_weighted_by_confidence() -> None:
-    votes = vote([Label("a", 0.9), Label("b", 0.4), Label("b", 0.3)])
-    assert votes.tied == ("a",)
-    assert votes.share("a") == pytest.approx(0.3)
-
-
-def test_labels_with_nearly_equal_shares_are_tied() -> None:
-    assert vote([Label("a", 0.50), Label("b", 0.52)]).tied == ("b", "a")
-    assert vote([Label("a"), Label("b"), Label("a")]).tied == ("a",)
-    assert vote([Label("a", 0.0)]).tied == ("a",)

@@ -1,0 +1,94 @@
+"""Compare the values of answers: which spellings state the same, and which state nothing.
+
+Knows no schema besides the constants it allows, no prompts and no engine.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.tasks.validation import JsonSchema
+
+_FILLERS = frozenset(
+    {"n/a", "n.a", "unknown", "none", "null", "nil", "unspecified", "undisclosed"}
+    | {f"not {word}" for word in ("stated", "specified", "given", "provided", "available")}
+    | {f"not {word}" for word in ("found", "mentioned", "applicable", "disclosed", "known")}
+)
+_BRACKETS = "()[]<>{}\"'`*_ "
+_DASHES = "-–—−"
+
+
+def normalize_text(text: str) -> str:
+    """Return a text for comparison: in lower case, with single spaces, without final full stops."""
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+def value_key(value: Any) -> str:
+    """Return a key that is the same for all spellings of a JSON value."""
+    plain = _plain(value)
+    return f'"{plain}"' if isinstance(plain, str) else json.dumps(plain, sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case bool():
+            return value
+        case str():
+            return normalize_text(
+                value if value.isascii() else unicodedata.normalize("NFKC", value)
+            )
+        case int() | float():
+            # larger integers are not exact as floats
+            return float(value) if abs(value) < 2**53 else value
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case Mapping():
+            return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Return whether `part` is `whole` cut off at one end, as at the border of a chunk.
+
+    Both are texts, and `part`, of at least three characters, is the beginning or the end of
+    `whole`.
+    """
+    if not isinstance(whole, str) or not isinstance(part, str):
+        return False
+    longer, shorter = normalize_text(whole), normalize_text(part)
+    is_part = 3 <= len(shorter) < len(longer)
+    return is_part and (longer.startswith(shorter) or longer.endswith(shorter))
+
+
+def is_filler(text: str) -> bool:
+    """Return whether a text only says that there is no value, such as `N/A`, `-`, `Not stated`."""
+    words = normalize_text(text).strip(_BRACKETS)
+    return words.rstrip(".") in _FILLERS or not words.strip(_DASHES + ".")
+
+
+def without_fillers(value: Any, schema: JsonSchema) -> Any:
+    """Return a value in which every text that only fills its place is None.
+
+    A text that the schema's `enum` or `const` allows stays. Items of lists keep their index.
+    """
+    match value:
+        case str():
+            allowed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())]
+            return None if value not in allowed and is_filler(value) else value
+        case Mapping():
+            return {
+                name: without_fillers(item, _property(schema, name)) for name, item in value.items()
+            }
+        case list():
+            items = schema.get("items")
+            item_schema = items if isinstance(items, Mapping) else {}
+            return [without_fillers(item, item_schema) for item in value]
+    return value
+
+
+def _property(schema: JsonSchema, name: str) -> JsonSchema:
+    found = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+    return found if isinstance(found, Mapping) else {}

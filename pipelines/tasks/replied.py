@@ -1,0 +1,97 @@
+"""Evidence of a reply in free text, which uses words of its own.
+
+Its quotes must contain every number and date in it. Its names must stand in the document. A short
+reply of several words is itself a value, which its quotes must contain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from pipelines.documents import Evidence, EvidenceStatus
+from pipelines.tasks.grounds import Grounds, Quoted
+from pipelines.tasks.stated import Moment, Statement, Words, proves, statement_of
+from pipelines.text.dates import DayOrder, find_dates
+from pipelines.text.mentions import DocumentMentions
+from pipelines.text.numbers import TOKEN, ascii_digits, read_amount
+from pipelines.text.search import DocumentSearch
+
+_NAME = re.compile(r"(?<![.!?:]\s)(?<=[^\W\d_][\s,])(?:[A-Z]\w+)(?:\s+(?:[A-Z]\w+))*")
+_MAX_WORDS_OF_VALUE = 6
+
+
+def evidence_of_reply(
+    text: str | None, quotes: Sequence[str], search: DocumentSearch, start: int, end: int
+) -> tuple[Evidence, ...]:
+    """Return the evidence of a reply in free text: a row for each quote, with the path "".
+
+    Without a quote that stands in the document, the reply's own words are looked for. `start` and
+    `end` are those of the part of the document that the model was shown.
+    """
+    grounds = Grounds(search, start, end)
+    quoted = [found for words in quotes if (found := grounds.quoted(words))]
+    if not text or not text.strip():
+        return tuple(_row(found, EvidenceStatus.NEAR, grounds) for found in quoted)
+    if not any(found.verified for found in quoted):
+        rows = grounds.evidence("", text.strip(), {}, None)
+        if rows[0].status is EvidenceStatus.FOUND or not quoted:
+            return tuple(rows)
+        return tuple(_row(found, EvidenceStatus.NEAR, grounds) for found in quoted)
+    status = _status(text.strip(), quoted, search.mentions, grounds)
+    return tuple(_row(found, status, grounds) for found in quoted)
+
+
+def _row(quoted: Quoted, status: EvidenceStatus, grounds: Grounds) -> Evidence:
+    """Return the evidence of a quote; `status` is that of a verified one."""
+    if quoted.verified:
+        return grounds.row("", status, quoted.verified[0], quoted.words)
+    if quoted.passages:
+        return grounds.row("", EvidenceStatus.NEAR, quoted.passages[0], quoted.words)
+    return Evidence("", EvidenceStatus.ABSENT, quote=quoted.words)
+
+
+def _status(
+    text: str, quoted: Sequence[Quoted], mentions: DocumentMentions, grounds: Grounds
+) -> EvidenceStatus:
+    """Return how a reply's verified quotes support it."""
+    computed = False
+    for statement in _statements(text, mentions):
+        if any(grounds.passage_of(statement, found) for found in quoted):
+            continue
+        if isinstance(statement, Words):
+            if not grounds.places(statement, 1):
+                return EvidenceStatus.NEAR
+        elif any(grounds.is_computed(statement, found) for found in quoted):
+            computed = True
+        else:
+            return EvidenceStatus.NEAR
+    return EvidenceStatus.NOT_APPLICABLE if computed else EvidenceStatus.SHOWN
+
+
+def _statements(text: str, mentions: DocumentMentions) -> Iterator[Statement]:
+    """Yield the dates, numbers and names that a reply states."""
+    whole = statement_of(text.rstrip("."), {}, mentions)
+    if not isinstance(whole, Words):
+        yield whole
+        return
+    plain = ascii_digits(text)
+    dates = find_dates(plain, mentions.day_order)
+    dates = dates or find_dates(plain, DayOrder.MONTH_FIRST)
+    yield from (Moment(day) for _, _, day in dates)
+    for match in TOKEN.finditer(plain):
+        if any(start <= match.start() < end for start, end, _ in dates):
+            continue
+        if amount := read_amount(plain, *match.span(), mentions.separators):
+            yield amount[1]
+    names = [match[0] for match in _NAME.finditer(text)]
+    if _is_name(text) and proves(whole):
+        names = [text.rstrip(".")]
+    yield from (Words(name) for name in names)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a reply is a name or a list of names rather than a sentence."""
+    words = text.split()
+    capitals = sum(word[:1].isupper() or word[:1].isdigit() for word in words)
+    return 2 <= len(words) <= _MAX_WORDS_OF_VALUE and capitals >= len(words) - 1

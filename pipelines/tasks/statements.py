@@ -1,0 +1,174 @@
+"""Statements: the values that chunks state, with the evidence of each.
+
+A statement is one value of one chunk's answer, at any depth. Its evidence says where the value
+stands in the document and how well that supports it. Pure; knows no schema, prompts or engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.documents import Evidence, EvidenceStatus, Fields
+from pipelines.tasks.extraction import has_content
+
+PROVING = (EvidenceStatus.SHOWN, EvidenceStatus.FOUND)
+"""The statuses of evidence that prove a value."""
+_WEIGHTS = {EvidenceStatus.SHOWN: 1.0, EvidenceStatus.FOUND: 0.8, EvidenceStatus.NEAR: 0.4}
+_UNSUPPORTED = 0.25
+_RANKS = {status: rank for rank, status in enumerate(EvidenceStatus)}
+_MAX_ROWS = 8
+# What follows the name of a top-level field in a path.
+_BELOW_FIELD = re.compile(r"[.\[]")
+_INDEX = re.compile(r"\[\d+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFields:
+    """The fields that one chunk, text[start:end] of the document, states."""
+
+    start: int
+    end: int
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class StatedChunk:
+    """A chunk, with the evidence of its values by path.
+
+    Attributes:
+        number: the chunk's index among those with findings.
+        start: the first character of the chunk in the document's text.
+        end: the character after its last one.
+        rows: the rows of evidence by path.
+        quoted: the words of each top-level field's verified quote, for answers that have quotes
+            instead of rows of evidence.
+    """
+
+    number: int
+    start: int
+    end: int
+    rows: Mapping[str, Sequence[Evidence]]
+    quoted: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A value that a chunk states, and its path in the chunk's answer, such as `parties[2].name`.
+
+    The path of the whole answer is "".
+    """
+
+    value: Any
+    path: str
+    chunk: StatedChunk
+
+    def member(self, name: str) -> Statement:
+        """Return the statement of one property of an object; its value is None if it is missing."""
+        return Statement(
+            self.value.get(name), f"{self.path}.{name}" if self.path else name, self.chunk
+        )
+
+    def items(self) -> list[Statement]:
+        """Return the statements of a list's items, without those that state nothing."""
+        return [
+            Statement(item, f"{self.path}[{index}]", self.chunk)
+            for index, item in enumerate(self.value)
+            if has_content(item)
+        ]
+
+    def leaves(self) -> Iterator[Statement]:
+        """Yield the statements of all single values within this one."""
+        if isinstance(self.value, dict):
+            for name in self.value:
+                yield from self.member(name).leaves()
+        elif isinstance(self.value, list):
+            for item in self.items():
+                yield from item.leaves()
+        elif has_content(self.value):
+            yield self
+
+    def column(self, leaf: Statement) -> str:
+        """Return the path of a leaf within this statement, with `[]` for the index of an item."""
+        return _INDEX.sub("[]", leaf.path[len(self.path) :])
+
+    @property
+    def rows(self) -> Sequence[Evidence]:
+        """Return the evidence of this value itself, without that of values within it."""
+        return self.chunk.rows.get(self.path, ())
+
+    @property
+    def shown_words(self) -> str | None:
+        """Return the document's words of a verified quote that shows the value, if there is one."""
+        for leaf in self.leaves():
+            for row in leaf.rows:
+                if row.status is EvidenceStatus.SHOWN and row.text:
+                    return row.text
+        return self.chunk.quoted.get(_BELOW_FIELD.split(self.path, maxsplit=1)[0])
+
+    @property
+    def is_proven(self) -> bool:
+        """Return whether a verified quote shows one of its values, or the text proves one."""
+        if self.shown_words is not None:
+            return True
+        return any(row.status in PROVING for leaf in self.leaves() for row in leaf.rows)
+
+    @property
+    def weight(self) -> float:
+        """Return how much the statement counts against contradicting ones, at most 1.0.
+
+        It is the mean of its single values' weights: 1.0 for a value that a quote shows, 0.8 for
+        one found in the text, 0.4 for a similar passage, 0.25 for one without evidence.
+        """
+        weights = [self._leaf_weight(leaf) for leaf in self.leaves()]
+        return sum(weights) / len(weights) if weights else 0.0
+
+    def _leaf_weight(self, leaf: Statement) -> float:
+        if not leaf.rows and _BELOW_FIELD.split(leaf.path, maxsplit=1)[0] in self.chunk.quoted:
+            return _WEIGHTS[EvidenceStatus.SHOWN]
+        return max((_WEIGHTS.get(row.status, _UNSUPPORTED) for row in leaf.rows), default=0.25)
+
+
+def stated_chunk(number: int, chunk: ChunkFields) -> StatedChunk:
+    """Return a chunk with its evidence by path; `number` is its index among the chunks."""
+    rows: dict[str, list[Evidence]] = {}
+    for row in chunk.fields.evidence:
+        rows.setdefault(row.path, []).append(row)
+    quoted: dict[str, str] = {}
+    for quote in chunk.fields.quotes:
+        if quote.verified and quote.field is not None:
+            quoted.setdefault(quote.field, quote.text)
+    return StatedChunk(number, chunk.start, chunk.end, rows, quoted)
+
+
+def merged_rows(statements: Sequence[Statement], path: str, *, own: bool = False) -> list[Evidence]:
+    """Return the evidence of statements of one value, under the path of the merged value.
+
+    With `own`, it is only the evidence of the values themselves, without that of values within
+    them. Each path has at most 8 rows, the best first. A passage has one row. Rows without a
+    passage are left out where another row of the path has one.
+    """
+    rows: dict[str, list[Evidence]] = {}
+    for statement in statements:
+        for leaf in (statement,) if own else statement.leaves():
+            merged_path = path + leaf.path[len(statement.path) :]
+            rows.setdefault(merged_path, []).extend(leaf.rows)
+    return [row for merged_path, of_path in rows.items() for row in _best(of_path, merged_path)]
+
+
+def _best(rows: Sequence[Evidence], path: str) -> Sequence[Evidence]:
+    if len(rows) == 1 and rows[0].path == path:
+        return rows
+    ordered = sorted(rows, key=lambda row: (_RANKS[row.status], row.start or 0))
+    if any(row.start is not None for row in ordered):
+        ordered = [row for row in ordered if row.start is not None]
+        by_place = {(row.start, row.end): row for row in reversed(ordered)}
+        ordered = [row for row in ordered if by_place[row.start, row.end] is row]
+    else:
+        ordered = ordered[:1]
+    return [
+        Evidence(path, row.status, row.text, row.start, row.end, row.quote)
+        for row in ordered[:_MAX_ROWS]
+    ]

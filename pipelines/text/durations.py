@@ -1,0 +1,117 @@
+"""Reads durations, such as `two (2) years`, `24 months` or `second anniversary`.
+
+Durations are equal if they have the same number of months or of seconds: two years are 24 months,
+but a month is not 30 days.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+
+from pipelines.text.numerals import find_numerals
+
+Duration = tuple[str, Fraction]
+"""The unit, `months` or `hours`, and how many of them."""
+PlacedDuration = tuple[int, int, Duration]
+"""Start and end of a duration in a text, and the duration."""
+
+_UNITS: tuple[tuple[str, str, int], ...] = (
+    (r"years?|jahren?|jahre?s?|ans?|années?|años?|anni|anno|anos?|jaar|jaren|år|yrs?\.?|лет|года?"
+     r"|ans", "months", 12),
+    (r"quarters?|quartale?n?|trimestres?|trimestri", "months", 3),
+    (r"months?|monate?n?|mois|mes(?:es)?|mesi|mese|mês|maand(?:en)?|månader|måneder|mos?\.|месяц\w*",
+     "months", 1),
+    (r"weeks?|wochen?|semaines?|semanas?|settiman[ae]|we?ken|week|veckor|uger|uker", "hours", 168),
+    (r"days?|tagen?|tage|jours?|d[ií]as?|giorn[oi]|dias?|dag(?:en|ar|e)?|дн\w*|день", "hours", 24),
+    (r"hours?|hrs?\.?|stunden?|heures?|horas?|or[ae]|uren|uur|timmar|timer", "hours", 1),
+)  # fmt: skip
+_HAN_UNITS: tuple[tuple[str, str, int], ...] = (
+    ("年間?", "months", 12),
+    ("[个個箇ヶか]月間?", "months", 1),
+    ("(?:周|週間?|星期)", "hours", 168),
+    ("(?:天|日間?)", "hours", 24),
+    ("(?:小时|小時|時間)", "hours", 1),
+)
+_UNIT = re.compile(
+    r"(?<![^\W\d_])(?:" + "|".join(f"({words})" for words, _, _ in _UNITS) + r")(?![^\W\d_])",
+    re.IGNORECASE,
+)
+_HAN_UNIT = re.compile("|".join(f"({words})" for words, _, _ in _HAN_UNITS))
+_ANNIVERSARY = re.compile(
+    r"\b(?:(first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)|(\d{1,2})(?:st|nd|rd|th))"
+    r"(?:\s+\([^()]{1,6}\))?(?:\s+\(?annual\)?)?\s+anniversary\b",
+    re.IGNORECASE,
+)
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
+_ADJECTIVES = (
+    r"(?:(?:full|consecutive|calendar|successive|additional|business|working|volle|"
+    r"aufeinanderfolgende)\s+){0,2}"
+)
+_NUMBER_BEFORE = re.compile(
+    rf"(?:(?P<digits>(?<![\d.,])\d+(?:[.,]\d)?)|(?P<word>[^\W\d_]+(?:-[^\W\d_]+)?))"
+    rf"\s*(?:\(\s*(?P<inside>\d+|[^\W\d_]+(?:-[^\W\d_]+)?)\s*\))?[\s-]{{0,2}}{_ADJECTIVES}$",
+    re.IGNORECASE,
+)
+_HAN_NUMBER_BEFORE = re.compile(r"(\d+|[一二三四五六七八九十两兩百]+)\s?$")
+_ISO = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?)?")
+_AROUND = 60
+
+
+def duration_of(value: str) -> Duration | None:
+    """Return the duration that a whole value states, also in ISO 8601; None if it is not one."""
+    words = value.strip()
+    if words.startswith("P") and len(words) > 2 and (match := _ISO.fullmatch(words)):
+        years, months, weeks, days, hours = (int(part or 0) for part in match.groups())
+        if years or months:
+            rest = weeks or days or hours
+            return None if rest else ("months", Fraction(12 * years + months))
+        return "hours", Fraction(168 * weeks + 24 * days + hours)
+    durations = list(find_durations(words))
+    if len(durations) != 1 or durations[0][:2] != (0, len(words.rstrip(". "))):
+        return None
+    return durations[0][2]
+
+
+def find_durations(text: str) -> Iterator[PlacedDuration]:
+    """Yield the durations in a text. `text` has ASCII digits."""
+    for match in _UNIT.finditer(text):
+        _, name, factor = _UNITS[(match.lastindex or 1) - 1]
+        before = text[max(0, match.start() - _AROUND) : match.start()]
+        if (number := _NUMBER_BEFORE.search(before)) and (count := _count(number)) is not None:
+            start = match.start() - len(before) + number.start()
+            yield start, match.end(), (name, count * factor)
+    for match in _ANNIVERSARY.finditer(text):
+        years = int(match[2]) if match[2] else _ORDINALS.split().index(match[1].casefold()) + 1
+        yield match.start(), match.end(), ("months", Fraction(12 * years))
+    if not text.isascii():
+        yield from _east_asian(text)
+
+
+def _count(match: re.Match[str]) -> Fraction | None:
+    """Return the number before a unit; None if there is none, or two that differ."""
+    given = match["digits"] or match["word"]
+    count = _number(given)
+    if match["inside"] and count != _number(match["inside"]):
+        return None
+    return count
+
+
+def _number(words: str) -> Fraction | None:
+    if words[0].isdecimal():
+        return Fraction(words.replace(",", "."))
+    numerals = list(find_numerals(words))
+    if len(numerals) == 1 and numerals[0][:2] == (0, len(words)):
+        return Fraction(numerals[0][2])
+    return Fraction(1) if words.casefold() in ("a", "an", "ein", "einem", "einer") else None
+
+
+def _east_asian(text: str) -> Iterator[PlacedDuration]:
+    for match in _HAN_UNIT.finditer(text):
+        _, name, factor = _HAN_UNITS[(match.lastindex or 1) - 1]
+        before = text[max(0, match.start() - 8) : match.start()]
+        number = _HAN_NUMBER_BEFORE.search(before)
+        # a year of four digits is part of a date
+        if number and len(number[1]) < 4 and (count := _number(number[1])) is not None:
+            yield match.start() - len(before) + number.start(), match.end(), (name, count * factor)

@@ -1,0 +1,255 @@
+"""Reads a number of a text: its separators, sign, scale and per cent.
+
+A number can have several right values: `4.1%` is 4.1 and 0.041, `$72,500 thousand` is 72500 and
+72500000. It has no value if the text does not tell, such as `1.234` in a document without another
+number or a known language, or `(12)` in a table. Knows one number and its surroundings only.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pipelines.text.scales import read_scale
+from pipelines.text.separators import Separators
+
+NO_VALUES: frozenset[Decimal] = frozenset()
+TOKEN = re.compile(
+    r"\d+(?:[.,'’٫٬·]\d+|[\u2009\u202f]\d{3}(?!\d))*"
+    r"|(?<![\w.,)])\.\d+"
+)
+"""A number as printed, without blanks inside."""
+SPACED_TOKEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ \u00a0]\d{3})+(?:[.,]\d+)?(?![.,]?\d)")
+"""A number whose thousands are separated by blanks, or several numbers side by side."""
+
+_CURRENCY = (
+    r"(?:[$€£¥₹₩₽₺₴₫฿¢￥]|US\$|\b(?:USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|CAD|AUD|"
+    r"SEK|NOK|DKK|PLN|CZK|BRL|"
+    r"MXN|KRW|RUB|HKD|SGD|Rs\.?|kr\.?|zł|Kč|Fr\.?|dollars?|euros?|pounds?)(?![^\W\d_]))"
+)
+_CURRENCY_BEFORE = re.compile(rf"{_CURRENCY}[ \u00a0]?\(?$", re.IGNORECASE)
+_CURRENCY_AFTER = re.compile(rf"[ \u00a0]?{_CURRENCY}|[元円원]", re.IGNORECASE)
+_LETTER_BEFORE = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u052f]$")
+_MINUS = "-−–－﹣"
+_TRIANGLES = "△▲"
+_WORDS_AFTER = re.compile(r"[^\W\d_]{2,}")
+_LINE_CHARACTERS = 160
+_AROUND = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number in a text.
+
+    Attributes:
+        start: its first character in the text.
+        end: the character after its last digit.
+        values: its right values; empty if the text does not tell.
+        scalable: whether a statement such as "in thousands" can apply to it: it stands in a table,
+            without a scale of its own.
+    """
+
+    start: int
+    end: int
+    values: frozenset[Decimal]
+    scalable: bool = False
+
+
+def read_number(text: str, start: int, end: int, separators: Separators) -> Number:
+    """Return the number that is printed as text[start:end], as found by TOKEN or SPACED_TOKEN."""
+    before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+    money = bool(_CURRENCY_BEFORE.search(before) or _CURRENCY_AFTER.match(after))
+    magnitude = _magnitude(text[start:end], separators, money)
+    if magnitude is None or _is_part(before, after, text[start:end]):
+        return Number(start, end, NO_VALUES)
+    row = _in_row(text, end)
+    sign = _sign(before, after, text[start:end], money, row)
+    if sign is None:
+        return Number(start, end, NO_VALUES)
+    signed = magnitude * sign
+    powers = read_scale(after, money).powers
+    scalable = row and powers == (0,) and not _is_year(text[start:end])
+    return Number(start, end, frozenset(signed.scaleb(power) for power in powers), scalable)
+
+
+def read_amount(
+    text: str, start: int, end: int, separators: Separators
+) -> tuple[int, Decimal] | None:
+    """Return the end of a number with its scale, and the value that is meant.
+
+    For `$72.5 million` it is 72500000, for `4.1%` 0.041. None if the number has no clear value.
+    """
+    number = read_number(text, start, end, separators)
+    if not number.values:
+        return None
+    before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+    money = bool(_CURRENCY_BEFORE.search(before) or _CURRENCY_AFTER.match(after))
+    scale = read_scale(after, money)
+    value = (min if scale.powers[-1] < 0 else max)(number.values, key=abs)
+    return end + scale.length, value
+
+
+def digits_key(token: str) -> str:
+    """Return the significant digits of a number, which its scale and its sign do not change."""
+    return "".join(filter(str.isdecimal, token)).strip("0") or "0"
+
+
+def value_key(value: Decimal) -> str:
+    """Return the `digits_key` of every way to print a number."""
+    return "".join(map(str, value.as_tuple().digits)).strip("0") or "0"
+
+
+def is_telling(value: Decimal) -> bool:
+    """Return whether a number rarely stands in a text by chance.
+
+    It has 4 or more digits, of which at least 3 come before the zeros at its end.
+    """
+    significant = len(value_key(value))
+    return significant >= 4 or (significant == 3 and abs(value) >= 1000)
+
+
+def ascii_digits(text: str) -> str:
+    """Return a text of the same length, with digits and some signs of other scripts replaced."""
+    if text.isascii():
+        return text
+    odd = {c for c in set(text) if not c.isascii() and (c.isdecimal() or c in "（）％－．￥")}
+    return text.translate({ord(c): unicodedata.normalize("NFKC", str(_digit(c))) for c in odd})
+
+
+def _digit(character: str) -> str:
+    return str(unicodedata.decimal(character)) if character.isdecimal() else character
+
+
+def _magnitude(token: str, separators: Separators, money: bool) -> Decimal | None:
+    """Return the absolute value of a number as printed; None if it is unclear or not a number."""
+    signs, groups = re.findall(r"\D", token), re.split(r"\D", token)
+    if not signs:
+        return None if token.startswith("0") and len(token) > 1 else Decimal(token)
+    if _all_thousands(signs, groups, separators, money):
+        return Decimal("".join(groups)) if _grouped(groups, signs[0]) else None
+    thousands, last = signs[:-1], signs[-1]
+    if last not in ".,٫·" or last in thousands or len(set(thousands)) > 1:
+        return None
+    if thousands and not _grouped(groups[:-1], thousands[0]):
+        return None
+    if not thousands and _ambiguous(groups, last, separators):
+        return None
+    return Decimal(f"{''.join(groups[:-1]) or '0'}.{groups[-1]}")
+
+
+def _all_thousands(
+    signs: list[str], groups: list[str], separators: Separators, money: bool
+) -> bool:
+    """Return whether every sign of a number separates thousands."""
+    if len(set(signs)) > 1:
+        return False
+    sign = signs[0]
+    if sign in " \u00a0":
+        return separators is Separators.COMMA or money
+    if sign in "'’٬\u2009\u202f" or len(signs) > 1:
+        return True
+    if sign not in ".," or not _grouped(groups, sign):
+        return False
+    return separators is (Separators.POINT if sign == "," else Separators.COMMA)
+
+
+def _ambiguous(groups: list[str], sign: str, separators: Separators) -> bool:
+    """Return whether a sign before the last three digits might separate thousands."""
+    if sign not in ".," or not _grouped(groups, sign):
+        return False
+    return separators is not (Separators.POINT if sign == "." else Separators.COMMA)
+
+
+def _grouped(groups: list[str], thousands: str) -> bool:
+    """Return whether digits are grouped as thousands are, or as lakhs and crores with a comma."""
+    first, rest = groups[0], groups[1:]
+    if not 1 <= len(first) <= 3 or first.startswith("0"):
+        return False
+    if all(len(group) == 3 for group in rest):
+        return True
+    indian = len(rest) > 1 and thousands == "," and len(first) <= 2 and len(rest[-1]) == 3
+    return indian and all(len(group) == 2 for group in rest[:-1])
+
+
+def _is_part(before: str, after: str, token: str) -> bool:
+    """Return whether digits belong to something longer: a date, a time, a code, a telephone number.
+
+    A year may be part of a date.
+    """
+    if _is_year(token):
+        return False
+    if _LETTER_BEFORE.search(before) and not _CURRENCY_BEFORE.search(before):
+        return True
+    if re.search(r"\d[/:.,]$", before) or re.match(r"[/:]\d", after):
+        return True
+    hyphens = len(re.findall(r"\d[-–](?=\d)", before[-8:] + token + after[:8]))
+    return hyphens > 1 or bool(re.search(r"[^\W\d_][-–]$", before))
+
+
+def _is_year(token: str) -> bool:
+    return len(token) == 4 and token.isdecimal() and "1500" <= token < "2200"
+
+
+def _sign(before: str, after: str, token: str, money: bool, row: bool) -> int | None:
+    """Return 1 or -1; None if the text does not tell."""
+    stripped = re.sub(rf"(?:{_CURRENCY})[ \u00a0]?$", "", before, flags=re.IGNORECASE)
+    closes = re.match(r"[ \u00a0]?(?:[%％]|[A-Za-z]{0,8}[ ]?)?[)]", after)
+    if closes and re.search(r"[(][ \u00a0]?$", stripped):
+        return _sign_in_parentheses(stripped, after[closes.end() :], token, money, row)
+    mark = stripped[-1:]
+    if mark and mark in _TRIANGLES:
+        return -1
+    if mark and mark in _MINUS:
+        return _sign_after_minus(stripped[:-1])
+    if re.search(rf"[{_MINUS}] $", stripped):
+        return 1 if re.search(r"\d[ ]?.[ ]$", stripped) else None
+    trailing = re.match(rf"[{_MINUS}](?![\w({_MINUS}])", after)
+    return None if trailing else 1
+
+
+def _sign_after_minus(before: str) -> int | None:
+    """Return the sign of a number behind a minus: a range or a code has a plus."""
+    if re.search(rf"[\d%)]$|[^\W\d_]$|\d ?{_CURRENCY}$", before):
+        return 1
+    # two hyphens are a dash
+    return None if before.endswith(tuple(_MINUS)) else -1
+
+
+def _sign_in_parentheses(before: str, after: str, token: str, money: bool, row: bool) -> int | None:
+    """Return the sign of a number alone in parentheses, which are a minus in accounts."""
+    words = before[:-1].rstrip()
+    if re.search(r"[$€£¥₹]$", words):
+        return -1
+    if _ends_in_numeral(words):
+        return 1
+    prose = bool(re.search(r"[^\W\d_]$", words)) and bool(re.match(r"[,;.]?\s?[a-z]", after))
+    if re.search(r"\D", token) or money:
+        return None if prose and money else -1
+    if row and re.search(r"\d[)%]?\s*[$€£]?$", words):
+        return None if _is_year(token) else -1
+    return None if row and not _is_year(token) else 1
+
+
+def _ends_in_numeral(words: str) -> bool:
+    tail = re.search(r"([^\W\d_]+)(?:\s+(?:dollars?|euros?|pounds?|percent|per cent))?$", words)
+    return bool(tail) and bool(
+        re.fullmatch(
+            r"(?:.*-)?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+            r"(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|"
+            r"hundred|thousand|million|billion|dollars?|percent)",
+            tail[1],  # type: ignore[index]
+            re.IGNORECASE,
+        )
+    )
+
+
+def _in_row(text: str, end: int) -> bool:
+    """Return whether no words follow in the line, as in the row of a table."""
+    line_end = text.find("\n", end, end + _LINE_CHARACTERS)
+    if line_end < 0:
+        if len(text) - end > _LINE_CHARACTERS:
+            return False
+        line_end = len(text)
+    return not _WORDS_AFTER.search(text, end, line_end)
