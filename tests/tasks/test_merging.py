@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents import Fields, Quote
-from pipelines.tasks.merging import FieldPath, Merged, merged_quotes
+from pipelines.documents import Fields
+from pipelines.tasks.merging import FieldPath, Merged
 from pipelines.tasks.merging import merge as merge_chunks
 from pipelines.tasks.schema import from_shorthand
 from pipelines.tasks.statements import ChunkFields
@@ -21,9 +21,9 @@ SCHEMA = from_shorthand(
 NONE: dict[str, Any] = {"company": None, "n": None, "risks": [], "auditor": None}
 
 
-def fields(quotes: tuple[Quote, ...] = (), **values: Any) -> Fields:
+def fields(**values: Any) -> Fields:
     """Return the fields of one chunk that states these values."""
-    return Fields({**NONE, **values}, quotes)
+    return Fields({**NONE, **values})
 
 
 def merge(
@@ -32,10 +32,6 @@ def merge(
     """Merge the fields of chunks of 100 characters each."""
     chunks = [ChunkFields(100 * at, 100 * at + 100, fields) for at, fields in enumerate(findings)]
     return merge_chunks(chunks, schema, choices)
-
-
-def quote(name: str, start: int, *, verified: bool = True) -> Quote:
-    return Quote(f"{name} {start}", start, start + 9, verified, name)
 
 
 def test_a_value_stated_once_is_taken() -> None:
@@ -89,21 +85,6 @@ def test_objects_that_differ_are_a_conflict_of_whole_objects() -> None:
     chosen = merge(findings, SCHEMA, {("auditor",): {"name": "Bo"}})
     assert (chosen.values["auditor"], chosen.conflicts) == ({"name": "Bo"}, ())
     assert merge([fields(auditor={"name": None})], SCHEMA).values["auditor"] is None
-
-
-def test_a_single_value_keeps_one_quote_of_the_chunks_that_agree_preferably_verified() -> None:
-    findings = [
-        fields((quote("company", 1, verified=False),), company="Acme"),
-        fields((quote("company", 5),), company="acme"),
-        fields((quote("company", 9),), company="Other"),
-    ]
-    assert merged_quotes(findings, {"company": "Acme"}) == (quote("company", 5),)
-    assert merged_quotes(findings, {"company": None}) == ()
-
-
-def test_a_list_keeps_every_different_quote() -> None:
-    findings = [fields((quote("risks", at),), risks=["x"]) for at in (1, 9, 1)]
-    assert merged_quotes(findings, {"risks": ["x"]}) == (quote("risks", 1), quote("risks", 9))
 
 
 def test_equal_items_without_a_place_are_one_across_chunks_but_not_within_a_chunk() -> None:
