@@ -19,6 +19,7 @@ from pipelines.text.numbers import TOKEN, ascii_digits, read_amount
 from pipelines.text.search import DocumentSearch
 
 _NAME = re.compile(r"(?<![.!?:]\s)(?<=[^\W\d_][\s,])(?:[A-Z]\w+)(?:\s+(?:[A-Z]\w+))*")
+_BETWEEN_NAMES = re.compile(r"[,;]\s|\s(?:and|und|et|y|e)\s")
 _MAX_WORDS_OF_VALUE = 6
 
 
@@ -120,7 +121,7 @@ def _statements(text: str, mentions: DocumentMentions) -> Iterator[Statement]:
             yield amount[1]
     names = [match[0] for match in _NAME.finditer(text)]
     if _is_name(text) and proves(whole):
-        names = [text.rstrip(".")]
+        names = [name for name in _BETWEEN_NAMES.split(text.rstrip(".")) if name.strip()]
     yield from (Words(name) for name in names)
 
 

@@ -101,7 +101,8 @@ def test_values_are_parsed_and_their_quotes_located() -> None:
     fields = read(VALUES)
     assert fields.values == VALUES
     assert [(row.path, row.status.value) for row in fields.evidence] == [
-        ("company", "shown"), ("revenue", "shown"), ("risks[0]", "absent"),
+        ("company", "shown"), ("revenue", "shown"), ("risks[0]", "near"),
+        ("risks[1]", "near"),
     ]  # fmt: skip
     assert TEXT[fields.evidence[1].start : fields.evidence[1].end] == "earned 12.5"
 

@@ -136,7 +136,9 @@ def test_all_spellings_of_not_stated_become_one(tasks: dict[str, Task], answer: 
 
 
 def test_an_empty_quote_is_ignored(tasks: dict[str, Task]) -> None:
-    assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply("Yes", ())
+    assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply(
+        "Yes", (Evidence("", EvidenceStatus.ABSENT),)
+    )
 
 
 def test_with_only_verified_an_unverified_reply_is_none(
@@ -145,7 +147,8 @@ def test_with_only_verified_an_unverified_reply_is_none(
     (task,) = tokenize_tasks((ASK.model_copy(update={"only_verified": True}),), tiny_tokenizer)
     bad = Evidence("", EvidenceStatus.ABSENT, quote="audited by Jones")
     assert _reply(task, "Jones\nQuote: audited by Jones") == Reply(None, (bad,))
-    assert _reply(task, "Smith") == Reply(None, ())
+    near = Evidence("", EvidenceStatus.NEAR, "Smith", 31, 36)
+    assert _reply(task, "Smith") == Reply(None, (near,))
     good = _reply(task, "Smith\nQuote: audited by Smith")
     assert isinstance(good, Reply) and good.text == "Smith"
 

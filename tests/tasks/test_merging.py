@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents import Fields
+from pipelines.documents import Evidence, EvidenceStatus, Fields
 from pipelines.tasks.merging import FieldPath, Merged
 from pipelines.tasks.merging import merge as merge_chunks
 from pipelines.tasks.schema import from_shorthand
@@ -21,9 +21,9 @@ SCHEMA = from_shorthand(
 NONE: dict[str, Any] = {"company": None, "n": None, "risks": [], "auditor": None}
 
 
-def fields(**values: Any) -> Fields:
+def fields(evidence: tuple[Evidence, ...] = (), **values: Any) -> Fields:
     """Return the fields of one chunk that states these values."""
-    return Fields({**NONE, **values})
+    return Fields({**NONE, **values}, evidence)
 
 
 def merge(
@@ -32,6 +32,10 @@ def merge(
     """Merge the fields of chunks of 100 characters each."""
     chunks = [ChunkFields(100 * at, 100 * at + 100, fields) for at, fields in enumerate(findings)]
     return merge_chunks(chunks, schema, choices)
+
+
+def row(path: str, start: int, status: EvidenceStatus = EvidenceStatus.SHOWN) -> Evidence:
+    return Evidence(path, status, f"{path} {start}", start, start + 9)
 
 
 def test_a_value_stated_once_is_taken() -> None:
@@ -56,7 +60,7 @@ def test_lists_are_joined_in_order_without_duplicates() -> None:
 
 
 def test_different_values_are_a_conflict_in_document_order() -> None:
-    first, second = quote("company", 1), quote("company", 5)
+    first, second = row("company", 1), row("company", 5)
     findings = [fields((first,), company="B"), fields((second,), company="A"), fields(company="b")]
     (conflict,) = merge(findings, SCHEMA).conflicts
     assert conflict.path == ("company",)
@@ -67,7 +71,7 @@ def test_different_values_are_a_conflict_in_document_order() -> None:
 
 
 def test_a_value_with_a_verified_quote_wins_over_values_without() -> None:
-    made_up, verified = quote("company", 1, verified=False), quote("company", 5)
+    made_up, verified = row("company", 1, EvidenceStatus.NEAR), row("company", 5)
     findings = [
         fields((made_up,), company="B"), fields((verified,), company="A"), fields(company="C"),
     ]  # fmt: skip
