@@ -48,16 +48,16 @@ class CheckedAnswer:
     """The expected and the given answer about one fact in one document.
 
     `name` is a key of `PLANTED`. `planted` is None if the fact is not in the text, and `answer` is
-    None if the model reports that or gives no answer. `quote` is the answer's evidence, or None:
-    `text`, `verified`, and the character offsets `start` and `end`, which are None if the text is
-    not in the document.
+    None if the model reports that or gives no answer. `evidence` is the first row of
+    the answer's evidence, or None: its `status`, and the `text` of the document from `start` to
+    `end`, all None without a passage.
     """
 
     document: str
     name: str
     planted: str | None
     answer: str | None
-    quote: Mapping[str, Any] | None
+    evidence: Mapping[str, Any] | None
 
     @property
     def correct(self) -> bool:
@@ -125,21 +125,21 @@ def show_answers(output: str, console: Console) -> None:
     """Print the answers about the first three documents in OUTPUT, and how many of all are correct.
 
     `output` is the local directory of a finished demo run. The column `at` is the character offset
-    of the quote.
+    of the evidence.
     """
     rows = pq.read_table(output).to_pylist()
     answers = [answer for row in rows for answer in checked_answers(row)]
     shown = rows[:_SHOWN_DOCUMENTS]
     table = Table(title=f"answers about {len(shown)} of {len(rows)} documents")
-    for name in ("document", "question", "answer", "quote", "at"):
+    for name in ("document", "question", "answer", "evidence", "at"):
         # fold long words on a narrow terminal instead of cutting them
         table.add_column(name, overflow="fold")
     for row in shown:
         table.add_row(row["topic"], "summary", _cell(row["summary"]["text"]), "", "")
         for answer in checked_answers(row):
-            quote = answer.quote or {"text": "", "start": None}
-            offset = "" if quote["start"] is None else f"{quote['start']:,}"
-            table.add_row("", answer.name, _cell(answer.answer), _cell(quote["text"]), offset)
+            row_of = answer.evidence or {"text": "", "start": None}
+            offset = "" if row_of["start"] is None else f"{row_of['start']:,}"
+            table.add_row("", answer.name, _cell(answer.answer), _cell(row_of["text"]), offset)
         table.add_section()
     console.print(table)
     console.print("\n".join(score_lines(answers)))
@@ -155,28 +155,28 @@ def checked_answers(row: Mapping[str, Any]) -> Iterator[CheckedAnswer]:
         column = row["record" if name not in row else name]
         value = column["label" if name == "kind" else "text" if name in row else name]
         absent = value in (None, NOT_STATED) or (name == "kind" and value == rules.OTHER)
-        quotes = [
-            quote for quote in column.get("quotes") or () if quote.get("field") in (None, name)
-        ]
+        rows = [row for row in column["_evidence"] or () if row["path"] in ("", name)]
         yield CheckedAnswer(
             document=row["topic"],
             name=name,
             planted=planted,
             answer=None if absent else str(value),
-            quote=quotes[0] if quotes else None,
+            evidence=rows[0] if rows else None,
         )
 
 
 def score_lines(answers: Sequence[CheckedAnswer]) -> list[str]:
     """Return two lines for people: the numbers of correct answers about facts that are in the texts
-    and about absent ones, and the number of quotes found in the texts."""
+    and about absent ones, and the number of answers that the texts show."""
     present = [answer.correct for answer in answers if answer.planted is not None]
     absent = [answer.correct for answer in answers if answer.planted is None]
-    verified = [answer.quote["verified"] for answer in answers if answer.quote]
+    supported = [
+        answer.evidence["status"] in ("shown", "found") for answer in answers if answer.evidence
+    ]
     return [
         f"inserted facts answered correctly: {_count_true(present)}; "
         f"absent facts reported as absent: {_count_true(absent)}",
-        f"quotes found in the text: {_count_true(verified)}",
+        f"answers shown by the text: {_count_true(supported)}",
     ]
 
 

@@ -84,22 +84,6 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A passage that the model quotes as evidence for its answer.
-
-    `text` has the model's words. `start` and `end` are the character offsets of the passage in the
-    document's text, both None if it was not found there; `verified` says whether it was found.
-    `field` is the extracted field that the quote supports, None for an answer in free text.
-    """
-
-    text: str
-    start: int | None
-    end: int | None
-    verified: bool
-    field: str | None = None
-
-
 class EvidenceStatus(StrEnum):
     """How the document supports one value of an answer.
 
@@ -130,6 +114,8 @@ class Evidence:
         start: the passage's first character in the document's text; None if there is no passage.
         end: the character after its last one, likewise.
         quote: the model's quote, if its words differ from `text`; else None.
+        page: the number of the passage's page, from 1; None without a passage, or if the document
+            has no form feeds between pages.
     """
 
     path: str
@@ -138,6 +124,7 @@ class Evidence:
     start: int | None = None
     end: int | None = None
     quote: str | None = None
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +153,12 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to an `ask` task, with the quotes that support it.
+    """The answer to an `ask` task, with its evidence.
 
-    `text` is None if the task has `only_verified` and no quote was found in the document.
+    `text` is None if the task has `only_verified` and the document does not support the reply.
     """
 
     text: str | None
-    quotes: tuple[Quote, ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -180,11 +166,10 @@ class Reply:
 class Fields:
     """The answer to an `extract` task: `values` has a JSON value by field name.
 
-    `quotes` support the values, at most one for each field and chunk.
+    `evidence` has one or more rows for each of the values.
     """
 
     values: Mapping[str, Any]
-    quotes: tuple[Quote, ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
 

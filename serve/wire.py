@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 from pipelines.answering.protocols import ChunkResult
 from pipelines.documents import Answer, Usage
 from pipelines.job.spec import TaskSpec
+from pipelines.tasks.columns import ANSWER
 from pipelines.tasks.kinds import Task
 
 EXAMPLE_TEXT = "Annual report 2023\n\nAuditor: Smith & Sons\nRevenue: 12.5 million"
@@ -28,13 +29,25 @@ EXAMPLE_TASK: JsonDict = {
 """The definition of a task in the examples of /openapi.json."""
 EXAMPLE_ANSWER: JsonDict = {
     "text": "Smith & Sons",
-    "quotes": [{"text": "Auditor: Smith & Sons", "start": 20, "end": 41, "verified": True}],
-    "status": "answered",
-    "strategy": "single",
-    "chunks": 1,
-    "prompt_tokens": 120,
-    "output_tokens": 14,
-    "finish_reason": "stop",
+    "_evidence": [
+        {
+            "path": "",
+            "status": "shown",
+            "text": "Auditor: Smith & Sons",
+            "start": 20,
+            "end": 41,
+            "page": None,
+            "quote": None,
+        }
+    ],
+    "_answer": {
+        "status": "answered",
+        "strategy": "single",
+        "chunks": 1,
+        "prompt_tokens": 120,
+        "output_tokens": 14,
+        "finish_reason": "stop",
+    },
 }
 """The answer to EXAMPLE_TASK about EXAMPLE_TEXT, as in a job's output."""
 
@@ -197,14 +210,14 @@ def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, 
     output.
 
     `answers` has one answer to each of `tasks`, in the same order. The answer of a task that failed
-    has the reason in the additional field `message`.
+    has the reason as `message` in `_answer`.
     """
     cells = {}
     for task, answer in zip(tasks, answers, strict=True):
-        cell = task.column.cell(answer)
+        cell = to_jsonable_python(task.column.cell(answer))
         if answer.problem:
-            cell["message"] = answer.problem.message
-        cells[answer.task] = to_jsonable_python(cell)
+            cell[ANSWER]["message"] = answer.problem.message
+        cells[answer.task] = cell
     return cells
 
 
@@ -214,10 +227,7 @@ def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
     `start` and `end` are the chunk's character offsets in the document. `value` has the fields of
     the result that concern the chunk, and is None if the chunk had no result.
     """
-    cell = task.column.cell(Answer(task.spec.name, part.value)) if part.value else {}
-    value = {name: cell[name] for name in cell if name in ("text", "label", "quotes", "confidence")}
-    if task.schema is not None and part.value:
-        value = {name: cell[name] for name in (*task.schema["properties"], "quotes")}
+    value = task.column.value_cell(part.value)
     return {
         "task": part.task,
         "start": part.start,

@@ -109,7 +109,7 @@ def read_chunk(
                 )
                 for at, until in places
             ]
-    return ChunkFields(start, end, Fields({"items": items}, (), tuple(evidence)))
+    return ChunkFields(start, end, Fields({"items": items}, tuple(evidence)))
 
 
 def _places(text: str, words: str, start: int, end: int) -> Iterator[tuple[int, int]]:

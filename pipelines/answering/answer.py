@@ -22,6 +22,7 @@ from pipelines.answering.reading import PassageReader, TaskRecord
 from pipelines.documents import TOO_LONG, Document, DocumentResult, Problem
 from pipelines.tasks.kinds import TaskSet
 from pipelines.text.lengths import MAP_REDUCE
+from pipelines.text.search import DocumentSearch
 
 # One thread keeps ahead of any engine; several would fight the event loop for the interpreter.
 _TOKENIZING = ThreadPoolExecutor(1, "tokenize")
@@ -44,11 +45,12 @@ async def answer_document(
     opened = await _in_thread(_open, text, tasks)
     if opened is None:
         return DocumentResult(document, problem=_too_long(tasks.reading.max_single_pass_tokens))
+    search = DocumentSearch(text)
     records = [TaskRecord(task, opened[0].strategy) for task in tasks.all]
-    await _read(*opened, PassageReader(text, tasks, engine, records, on_progress))
+    await _read(*opened, PassageReader(search, tasks, engine, records, on_progress))
     async with asyncio.TaskGroup() as group:
         answers = [
-            group.create_task(conclude(record, text, tasks, engine, on_progress))
+            group.create_task(conclude(record, search, tasks, engine, on_progress))
             for record in records
         ]
     return DocumentResult(document, tuple(answer.result() for answer in answers))

@@ -5,8 +5,8 @@
 - `classify`: the chunks vote; a tie is decided by a prompt.
 - `extract`: values are merged; each conflict is decided by a prompt (`conflicts.py`).
 
-A finding without a verified quote is ignored if another finding has one. Every prompt fits `limit`.
-Knows no engine: the caller passes a function that sends a question to one.
+A finding that the document does not support is ignored if it supports another. Every
+prompt fits `limit`. Knows no engine: the caller passes a function that sends a question to one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
-from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary
+from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
 from pipelines.job.spec import CANNOT_TELL
 from pipelines.tasks.kinds import (
     Completion,
@@ -24,17 +24,19 @@ from pipelines.tasks.kinds import (
     Task,
     label_question,
 )
-from pipelines.tasks.merging import merge, merged_quotes, normalize_text, prefer_verified
+from pipelines.tasks.merging import merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import parse_label
+from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.statements import ChunkFields
 from pipelines.tasks.voting import vote
-from pipelines.text.grounding import locate
 from pipelines.text.prompts import Prompts, context_span
+from pipelines.text.search import DocumentSearch
 
 # A rough upper estimate: tokenizing more characters than a prompt holds would be wasted work.
 _CHARACTERS_PER_TOKEN = 4
+_FOUND = EvidenceStatus.FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,21 @@ class Combiner:
     """Combines the findings of one document.
 
     Attributes:
-        text: the document.
+        search: finds quotes and values in the document.
         prompts: builds the prompts.
         limit: the maximum length of a prompt together with its answer, in tokens.
         ask: sends a question to the engine.
     """
 
-    text: str
+    search: DocumentSearch
     prompts: Prompts
     limit: int
     ask: AskModel
+
+    @property
+    def text(self) -> str:
+        """The document."""
+        return self.search.text
 
     async def combine(self, task: Task, findings: Sequence[Finding]) -> AnswerValue:
         """Return the answer of `task` about the whole document.
@@ -88,48 +95,34 @@ class Combiner:
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
         replies = [finding.value for finding in findings if isinstance(finding.value, Reply)]
-        stating = prefer_verified(
+        stating = prefer_supported(
             [
                 (finding, finding.value)
                 for finding in findings
                 if isinstance(finding.value, Reply) and not is_not_stated(finding.value.text)
             ],
-            lambda pair: pair[1].quotes,
+            lambda pair: pair[1].evidence,
         )
-        evidence = [reply for _, reply in stating]
-        if not evidence:
-            quotes = tuple(quote for reply in replies for quote in reply.quotes)
-            unverified = any(reply.text is None for reply in replies)
-            return Reply(None, quotes) if unverified else Reply(NOT_STATED)
-        quotes = tuple(dict.fromkeys(quote for reply in evidence for quote in reply.quotes))
-        if len({normalize_text(str(reply.text)) for reply in evidence}) == 1:
-            return Reply(evidence[0].text, quotes)
+        stated = [reply for _, reply in stating]
+        if not stated:
+            unsupported = any(reply.text is None for reply in replies)
+            return Reply(None, _evidence(replies)) if unsupported else Reply(NOT_STATED)
+        if len({normalize_text(str(reply.text)) for reply in stated}) == 1:
+            return Reply(stated[0].text, _evidence(stated))
         assert task.combine_question is not None
-        notes = [_note_text(reply) for reply in evidence]
+        notes = [_note_text(reply) for reply in stated]
         combined = (await self._in_levels(notes, task.combine_question)).text
         reply_text, quoted = split_reply(combined)
-        sources = [finding for finding, _ in stating]
-        located = tuple(self._quote(words, quotes, sources) for words in quoted)
         agreeing = [
             reply
-            for reply in evidence
+            for reply in stated
             if normalize_text(str(reply.text)) == normalize_text(reply_text)
         ]
-        of_agreeing = tuple(dict.fromkeys(quote for reply in agreeing for quote in reply.quotes))
-        return normalize_reply(task.spec, reply_text, located or of_agreeing)
-
-    def _quote(self, words: str, known: Sequence[Quote], sources: Sequence[Finding]) -> Quote:
-        """Return a quote of the combined reply with its offsets.
-
-        It is one of the chunks' own quotes, or is looked for in the chunks that it may come from.
-        """
-        same = [quote for quote in known if normalize_text(quote.text) == normalize_text(words)]
-        if same:
-            return same[0]
-        spans = (context_span(self.text, finding.start, finding.end) for finding in sources)
-        located = (locate(words, self.text, *span) for span in spans)
-        missing = Quote(words, None, None, verified=False)
-        return next((quote for quote in located if quote.verified), missing)
+        if agreeing and not quoted:
+            return normalize_reply(task.spec, reply_text, _evidence(agreeing))
+        spans = [context_span(self.text, finding.start, finding.end) for finding, _ in stating]
+        evidence = evidence_in_spans(reply_text, quoted, self.search, spans)
+        return normalize_reply(task.spec, reply_text, evidence)
 
     async def _in_levels(self, notes: Sequence[str], question: Question) -> Completion:
         """Combine notes in groups that fit a prompt, then the results, until one prompt is left.
@@ -190,12 +183,16 @@ class Combiner:
         if merged.conflicts:
             resolver = ConflictResolver(self.prompts, self.limit, self.ask)
             merged = merge(chunks, task.schema, await resolver.resolve(merged.conflicts))
-        quotes = merged_quotes([chunk.fields for chunk in chunks], merged.values)
-        return Fields(merged.values, quotes, merged.evidence)
+        return Fields(merged.values, merged.evidence)
+
+
+def _evidence(replies: Sequence[Reply]) -> tuple[Evidence, ...]:
+    return tuple(dict.fromkeys(row for reply in replies for row in reply.evidence))
 
 
 def _note_text(reply: Reply) -> str:
-    quotes = "".join(f"\n  {QUOTE_PREFIX} {quote.text}" for quote in reply.quotes)
+    words = [row.quote or row.text for row in reply.evidence if row.status is not _FOUND]
+    quotes = "".join(f"\n  {QUOTE_PREFIX} {quote}" for quote in words if quote)
     return f"{reply.text}{quotes}"
 
 

@@ -16,6 +16,7 @@ from pipelines.documents import Answer
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
 from pipelines.tasks.kinds import LENGTH, Completion, Question, Task, TaskSet
 from pipelines.text.lengths import NOTE_SLACK_TOKENS
+from pipelines.text.search import DocumentSearch
 
 PARTIAL = "partial"
 """The finish reason of an answer for which some chunks gave no finding."""
@@ -26,7 +27,7 @@ _SAMPLED_CHARACTERS = 20_000
 
 async def conclude(
     record: TaskRecord,
-    text: str,
+    search: DocumentSearch,
     tasks: TaskSet,
     engine: Engine,
     on_progress: ProgressCallback | None,
@@ -34,16 +35,19 @@ async def conclude(
     """Return a task's answer about the whole document, and call `on_progress` with it.
 
     `record` has the task and the findings of all passages, a single one if the document was read
-    whole, and `text` is the document. If no passage gave a finding, or they cannot be combined, the
-    answer has a problem instead of a value. Raises EngineError if the engine itself fails.
+    whole. `search` is that of the document. If no passage gave a finding, or they cannot be
+    combined, the answer has a problem instead of a value. Raises EngineError if the engine itself
+    fails.
     """
-    answer = await _answer(record, text, tasks, engine)
+    answer = await _answer(record, search, tasks, engine)
     if on_progress is not None:
         on_progress(answer)
     return answer
 
 
-async def _answer(record: TaskRecord, text: str, tasks: TaskSet, engine: Engine) -> Answer:
+async def _answer(
+    record: TaskRecord, search: DocumentSearch, tasks: TaskSet, engine: Engine
+) -> Answer:
     findings = [record.findings[number] for number in sorted(record.findings)]
     if not findings:
         return record.answer(None, record.problems[0], record.last_reason)
@@ -56,8 +60,8 @@ async def _answer(record: TaskRecord, text: str, tasks: TaskSet, engine: Engine)
         async with engine.admit(len(prompt) + question.sampling.max_tokens):
             return record.count(await engine.generate(prompt, question.sampling))
 
-    task = _sized(record, text, tasks)
-    combiner = Combiner(text, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
+    task = _sized(record, search.text, tasks)
+    combiner = Combiner(search, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
     value, problem = None, None
     try:
         value = await combiner.combine(task, findings)

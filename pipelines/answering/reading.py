@@ -26,6 +26,7 @@ from pipelines.tasks.kinds import (
 )
 from pipelines.tasks.parsing import parse_answer
 from pipelines.text.lengths import MAP_REDUCE
+from pipelines.text.search import DocumentSearch
 
 
 @dataclass
@@ -87,11 +88,11 @@ class TaskRecord:
 class PassageReader:
     """Asks all tasks' questions about the passages of one document and records the answers.
 
-    `text` is the document, and `records` has one record per task, in the order of `tasks.all`.
-    `on_progress`, if not None, is called with every chunk's value.
+    `search` finds quotes and values in the document. `records` has one record per task, in the
+    order of `tasks.all`. `on_progress`, if not None, is called with every chunk's value.
     """
 
-    text: str
+    search: DocumentSearch
     tasks: TaskSet
     engine: Engine
     records: Sequence[TaskRecord]
@@ -150,7 +151,9 @@ class PassageReader:
         if question.budget is None:
             # vLLM shortens an answer to its context itself
             return question
-        return question.about(self.text[chunk.start : chunk.end], len(chunk.token_ids), free_tokens)
+        return question.about(
+            self.search.text[chunk.start : chunk.end], len(chunk.token_ids), free_tokens
+        )
 
     def _free_tokens(self, prompt_tokens: int) -> int:
         limit = self.engine.max_model_len
@@ -238,7 +241,7 @@ class PassageReader:
 
     def _parsed(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
         return parse_answer(
-            record.task, completion, self.text, passage.span, chunk=record.in_chunks
+            record.task, completion, self.search, passage.span, chunk=record.in_chunks
         )
 
 

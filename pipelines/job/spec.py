@@ -141,7 +141,7 @@ class AskTask(Section):
     """A task that answers `question` in free text, with quotes from the document.
 
     The answer and its quotes together have at most `max_tokens` tokens. With `only_verified`, the
-    answer is null if none of its quotes is found in the document.
+    answer is null if the document does not support it.
     """
 
     name: TaskName
@@ -156,8 +156,8 @@ class ExtractTask(Section):
 
     `fields` maps names to types (FieldType). The key `schema` is the attribute `json_schema`. If it
     is the path of a file, the file is read when the job file is validated; in a request over HTTP
-    it must be the schema itself. With `only_verified`, a field is null, or an empty list, if its
-    quote is not found in the document.
+    it must be the schema itself. With `only_verified`, values that the document does not
+    support become null, or are left out of their list.
 
     An answer has at most `max_tokens` tokens, its quotes included. Without this key, the limit
     follows the form and the document, and is raised once if an answer reaches it; an answer that

@@ -21,9 +21,9 @@ from pipelines.documents import (
     AnswerValue,
     DeadLetter,
     DocumentResult,
+    Evidence,
     Fields,
     Label,
-    Quote,
     Reply,
     Summary,
 )
@@ -40,32 +40,38 @@ _FORMATS: Mapping[str, pa.DataType] = {
     "date": pa.date32(),
     "date-time": pa.timestamp("us", tz="UTC"),
 }
-_QUOTE_FIELDS: Sequence[tuple[str, pa.DataType]] = [
-    ("text", pa.string()),
-    ("start", pa.int64()),
-    ("end", pa.int64()),
-    ("verified", pa.bool_()),
-]
-_QUOTES = pa.list_(pa.struct(_QUOTE_FIELDS))
-_FIELD_QUOTES = pa.list_(pa.struct([("field", pa.string()), *_QUOTE_FIELDS]))
-
+_EVIDENCE = pa.list_(
+    pa.struct(
+        [
+            ("path", pa.string()),
+            ("status", pa.string()),
+            ("text", pa.string()),
+            ("start", pa.int64()),
+            ("end", pa.int64()),
+            ("page", pa.int32()),
+            ("quote", pa.string()),
+        ]
+    )
+)
 _VALUE_FIELDS: Mapping[str, Sequence[tuple[str, pa.DataType]]] = {
     "summarize": [("text", pa.string())],
     "classify": [("label", pa.string()), ("confidence", pa.float64())],
-    "ask": [("text", pa.string()), ("quotes", _QUOTES)],
+    "ask": [("text", pa.string())],
 }
 
-_COMMON_FIELDS: Sequence[tuple[str, pa.DataType]] = [
-    ("status", pa.string()),
-    ("strategy", pa.string()),
-    ("chunks", pa.int32()),
-    ("prompt_tokens", pa.int64()),
-    ("output_tokens", pa.int64()),
-    ("finish_reason", pa.string()),
-]
-
-
-RESERVED_FIELDS = ("quotes", *(name for name, _ in _COMMON_FIELDS))
+_ANSWER = pa.struct(
+    [
+        ("status", pa.string()),
+        ("strategy", pa.string()),
+        ("chunks", pa.int32()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("finish_reason", pa.string()),
+    ]
+)
+EVIDENCE, ANSWER = "_evidence", "_answer"
+"""The fields of a column that say where the value stands, and how the answer came about."""
+RESERVED_FIELDS = (EVIDENCE, ANSWER)
 """Names that an extracted field cannot have: an extraction's column already has them."""
 
 
@@ -85,17 +91,17 @@ class AnswerColumn:
 
     @property
     def type(self) -> pa.DataType:
-        """Return the column's Arrow type: a struct of the value's fields, then those of any answer.
+        """Return the column's Arrow type: the value's fields, `_evidence` and `_answer`.
 
-        The latter are status, strategy, chunks, the token counts and finish_reason.
+        `_evidence` is a list of rows with path, status, text, start, end, page and quote.
+        `_answer` has the status, the strategy, chunks, the token counts and finish_reason.
         """
-        return pa.struct([*self._value_fields(), *_COMMON_FIELDS])
+        return pa.struct([*self._value_fields(), (EVIDENCE, _EVIDENCE), (ANSWER, _ANSWER)])
 
     def _value_fields(self) -> Sequence[tuple[str, pa.DataType]]:
         if self.schema is None:
             return _VALUE_FIELDS[self.kind]
-        fields = arrow_type(self.schema)
-        return [*((field.name, field.type) for field in fields), ("quotes", _FIELD_QUOTES)]
+        return [(field.name, field.type) for field in arrow_type(self.schema)]
 
     def cell(self, answer: Answer) -> dict[str, object]:
         """Return an answer as a mapping that Arrow converts to a value of `type`.
@@ -103,27 +109,30 @@ class AnswerColumn:
         If the answer has no value, the value's fields are left out, and so are null in the table.
         """
         return {
-            **self._value_cell(answer.value),
-            "status": answer.status,
-            "strategy": answer.strategy,
-            "chunks": answer.chunks,
-            "prompt_tokens": answer.usage.prompt_tokens,
-            "output_tokens": answer.usage.output_tokens,
-            "finish_reason": answer.finish_reason,
+            **self.value_cell(answer.value),
+            ANSWER: {
+                "status": answer.status,
+                "strategy": answer.strategy,
+                "chunks": answer.chunks,
+                "prompt_tokens": answer.usage.prompt_tokens,
+                "output_tokens": answer.usage.output_tokens,
+                "finish_reason": answer.finish_reason,
+            },
         }
 
-    def _value_cell(self, value: AnswerValue | None) -> dict[str, object]:
+    def value_cell(self, value: AnswerValue | None) -> dict[str, object]:
+        """Return the value's fields with its evidence."""
         match value:
             case Summary(text):
-                return {"text": text}
+                return {"text": text, EVIDENCE: []}
             case Label(label, confidence):
-                return {"label": label, "confidence": confidence}
-            case Reply(text, quotes):
-                return {"text": text, "quotes": [_quote_cell(quote) for quote in quotes]}
-            case Fields(values, quotes):
+                return {"label": label, "confidence": confidence, EVIDENCE: []}
+            case Reply(text, evidence):
+                return {"text": text, EVIDENCE: [_evidence_cell(row) for row in evidence]}
+            case Fields(values, evidence):
                 assert self.schema is not None
-                cells = [{"field": quote.field, **_quote_cell(quote)} for quote in quotes]
-                return {**to_arrow_value(values, self.schema), "quotes": cells}
+                rows = [_evidence_cell(row) for row in evidence]
+                return {**to_arrow_value(values, self.schema), EVIDENCE: rows}
             case None:
                 return {}
 
@@ -150,12 +159,15 @@ def part_table(
     return table
 
 
-def _quote_cell(quote: Quote) -> dict[str, object]:
+def _evidence_cell(row: Evidence) -> dict[str, object]:
     return {
-        "text": quote.text,
-        "start": quote.start,
-        "end": quote.end,
-        "verified": quote.verified,
+        "path": row.path,
+        "status": row.status.value,
+        "text": row.text,
+        "start": row.start,
+        "end": row.end,
+        "page": row.page,
+        "quote": row.quote,
     }
 
 

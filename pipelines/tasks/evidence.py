@@ -8,7 +8,7 @@ an answer. Knows no prompts and no engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,11 @@ from pipelines.tasks.validation import JsonSchema
 from pipelines.text.search import DocumentSearch
 
 _KEPT = (EvidenceStatus.SHOWN, EvidenceStatus.FOUND, EvidenceStatus.NOT_APPLICABLE)
+
+
+def is_supported(evidence: Iterable[Evidence]) -> bool:
+    """Return whether any row says that a value is shown, found, or need not stand in the text."""
+    return any(row.status in _KEPT for row in evidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pipelines.documents import Fields, Quote
+from pipelines.documents import Fields
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.columns import RESERVED_FIELDS, column_error
+from pipelines.tasks.evidence import evidence_of_fields
+from pipelines.tasks.evidence import only_verified as only_verified_values
 from pipelines.tasks.limits import check_literals
 from pipelines.tasks.missing import completed, without_min_items
 from pipelines.tasks.schema import (
@@ -30,10 +32,10 @@ from pipelines.tasks.schema import (
 )
 from pipelines.tasks.truncated import complete_values
 from pipelines.tasks.validation import JsonSchema, schema_violations
-from pipelines.text.grounding import locate
+from pipelines.text.search import DocumentSearch
 
 QUOTES = "quotes"
-"""The key of an answer under which the model puts its quotes, by field name."""
+"""The key of an answer under which the model puts its quotes, by field name; see `quotes_key`."""
 _QUOTE_CHARACTERS = 300
 # Keywords that constrain decoding. All other keywords are checked when the answer is read.
 _DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
@@ -62,6 +64,17 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
                 f"Rename the field"
             )
     return schema
+
+
+def quotes_key(schema: JsonSchema) -> str:
+    """Return the key of an answer under which the model puts its quotes.
+
+    It is QUOTES, with as many `_` before it as it takes to be no field of `schema`.
+    """
+    key = QUOTES
+    while key in schema["properties"]:
+        key = f"_{key}"
+    return key
 
 
 def form_template(schema: JsonSchema) -> str:
@@ -106,8 +119,8 @@ def answer_schema(schema: JsonSchema) -> dict[str, Any]:
     fields = {name: _decodable(field_schema) for name, field_schema in schema["properties"].items()}
     return {
         "type": "object",
-        "properties": {**fields, QUOTES: quotes},
-        "required": [*names, QUOTES],
+        "properties": {**fields, quotes_key(schema): quotes},
+        "required": [*names, quotes_key(schema)],
         "additionalProperties": False,
     }
 
@@ -139,21 +152,21 @@ def _decodable(schema: JsonSchema) -> dict[str, Any]:
 def parse_fields(
     answer: str,
     schema: JsonSchema,
-    text: str,
+    search: DocumentSearch,
     span: tuple[int, int],
     *,
     only_verified: bool,
     cut_off: bool = False,
 ) -> Fields:
-    """Parse the JSON that the model wrote, validate it, and locate its quotes in the text.
+    """Parse the JSON that the model wrote, validate it, and look for evidence of its values.
 
     Args:
         answer: the model's output.
         schema: the normalized schema of the fields, without `quotes`.
-        text: the document.
-        span: start and end, in characters, of the part of `text` that the model was shown; quotes
-            are looked for in it.
-        only_verified: set fields without a verified quote to null, or to an empty list.
+        search: finds quotes and values in the document.
+        span: start and end, in characters, of the part of the document that the model was shown;
+            evidence is looked for in it.
+        only_verified: keep only the values that the document supports (`evidence.py`).
         cut_off: the answer reached its limit of tokens; its complete values are kept, and all other
             fields are null, or an empty list, whatever the schema requires.
 
@@ -161,18 +174,17 @@ def parse_fields(
     violates the schema.
     """
     values = _parse_beginning(answer) if cut_off else _parse_json(answer)
-    quoted_words = values.pop(QUOTES, None)
+    quotes = values.pop(quotes_key(schema), None)
     if cut_off:
         values = _valid_values(values, schema)
     else:
         _check(values, schema)
-    quotes = tuple(_locate_quotes(quoted_words, values, text, span))
-    if only_verified:
-        verified = {quote.field for quote in quotes if quote.verified}
-        values = {
-            name: value if name in verified else _empty(value) for name, value in values.items()
-        }
-    return Fields(values, quotes)
+    evidence = evidence_of_fields(values, schema, _quoted_words(quotes), search, *span)
+    return (
+        Fields(*only_verified_values(values, evidence))
+        if only_verified
+        else Fields(values, evidence)
+    )
 
 
 def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
@@ -254,21 +266,11 @@ def _load_json(text: str) -> Any:
         raise InvalidAnswer("not JSON: nested too deeply") from error
 
 
-def _locate_quotes(
-    quoted_words: object, values: Mapping[str, Any], text: str, span: tuple[int, int]
-) -> Iterator[Quote]:
-    """Yield the quote of every field that has a value, with offsets into the whole text.
-
-    Anything in `quoted_words` that is not a non-blank string is ignored.
-    """
-    if not isinstance(quoted_words, Mapping):
-        return
-    for name, value in values.items():
-        words = quoted_words.get(name)
-        if has_content(value) and isinstance(words, str) and words.strip():
-            # a lone surrogate cannot be encoded as UTF-8, so it could be neither found nor stored
-            quote = locate(words.strip().encode("utf-8", "replace").decode(), text, *span)
-            yield Quote(quote.text, quote.start, quote.end, quote.verified, name)
+def _quoted_words(quotes: object) -> dict[str, str]:
+    """Return the model's quotes by field name; anything else than strings is ignored."""
+    if not isinstance(quotes, Mapping):
+        return {}
+    return {name: words for name, words in quotes.items() if isinstance(words, str)}
 
 
 def has_content(value: Any) -> bool:
@@ -278,7 +280,3 @@ def has_content(value: Any) -> bool:
     if isinstance(value, str):
         return bool(value.strip())
     return value is not None and value != []
-
-
-def _empty(value: Any) -> Any:
-    return [] if isinstance(value, list) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -69,7 +69,7 @@ class Grounds:
         if is_label(schema):
             return [Evidence(path, EvidenceStatus.NOT_APPLICABLE)]
         if proves(statement) and (places := self.places(statement, PLACES)):
-            return [self._row_of_place(path, EvidenceStatus.FOUND, place) for place in places]
+            return [self.row_of_place(path, EvidenceStatus.FOUND, place) for place in places]
         if self.is_computed(statement, quoted):
             return [Evidence(path, EvidenceStatus.NOT_APPLICABLE)]
         return [self._weak(path, statement, quoted)]
@@ -101,16 +101,14 @@ class Grounds:
 
     def row(self, path: str, status: EvidenceStatus, passage: Passage, quote: str) -> Evidence:
         """Return the evidence of a quote's passage."""
-        row = self._row_of_place(path, status, (passage.start, passage.end))
-        return (
-            row
-            if row.text == quote
-            else Evidence(path, status, row.text, row.start, row.end, quote)
-        )
+        row = self.row_of_place(path, status, (passage.start, passage.end))
+        return row if row.text == quote else replace(row, quote=quote)
 
-    def _row_of_place(self, path: str, status: EvidenceStatus, place: Place) -> Evidence:
+    def row_of_place(self, path: str, status: EvidenceStatus, place: Place) -> Evidence:
+        """Return the evidence of a place."""
         start, end = place
-        return Evidence(path, status, self._search.text[start:end], start, end)
+        text = self._search.text[start:end]
+        return Evidence(path, status, text, start, end, page=self._search.page(start))
 
     def _of_quote_only(self, path: str, quoted: Quoted | None) -> Evidence:
         """Return the evidence of a value that a text states in its own words, such as a boolean."""
@@ -127,7 +125,7 @@ class Grounds:
         if quoted and quoted.passages and not quoted.verified:
             return self.row(path, EvidenceStatus.NEAR, quoted.passages[0], quoted.words)
         if place := self._weak_place(statement):
-            return self._row_of_place(path, EvidenceStatus.NEAR, place)
+            return self.row_of_place(path, EvidenceStatus.NEAR, place)
         return Evidence(path, EvidenceStatus.ABSENT, quote=quoted.words if quoted else None)
 
     def _weak_place(self, statement: Statement) -> Place | None:

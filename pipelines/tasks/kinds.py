@@ -27,6 +27,7 @@ from pipelines.tasks.columns import AnswerColumn
 from pipelines.tasks.extraction import (
     answer_schema,
     form_template,
+    quotes_key,
     schema_of,
 )
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
@@ -248,7 +249,8 @@ def _form_question(spec: ExtractTask, schema: JsonSchema, tokenizer: ChatTokeniz
     text = (
         f"Fill in this form:\n{form_template(schema)}\n"
         "Write null, or an empty list, for what the text does "
-        'not state. In "quotes", give for each field the words of the text that show it. Answer '
+        f'not state. In "{quotes_key(schema)}", give for each field the words of the text '
+        "that show it. Answer "
         "with JSON only."
     )
     return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from pipelines.documents import Evidence, Fields, Quote
+from pipelines.documents import Evidence
 from pipelines.tasks.comparison import normalize_text as normalize_text
 from pipelines.tasks.comparison import value_key, without_fillers
 from pipelines.tasks.deciding import best_of, by_value, count_chunks, decided, supporting
 from pipelines.tasks.entities import entities
+from pipelines.tasks.evidence import is_supported
 from pipelines.tasks.extraction import has_content
 from pipelines.tasks.list_items import same_items
 from pipelines.tasks.statements import ChunkFields, Statement, merged_rows, stated_chunk
@@ -223,37 +224,11 @@ def _single(stated: Sequence[Statement], place: _Place) -> _Result:
     return best.value, merged_rows(supporting(stated, best), place.path)
 
 
-def _quotes_of(finding: Fields, name: str) -> list[Quote]:
-    return [quote for quote in finding.quotes if quote.field == name]
+def prefer_supported(
+    stated: Sequence[T], evidence: Callable[[T], Iterable[Evidence]]
+) -> Sequence[T]:
+    """Return the items that the document supports, or all items if it supports none.
 
-
-def prefer_verified(stated: Sequence[T], quotes: Callable[[T], Iterable[Quote]]) -> Sequence[T]:
-    """Return the items that have a verified quote, or all items if none has.
-
-    `quotes` returns the quotes of an item.
+    `evidence` returns the evidence of an item.
     """
-    verified = [item for item in stated if any(quote.verified for quote in quotes(item))]
-    return verified or stated
-
-
-def merged_quotes(findings: Sequence[Fields], values: Mapping[str, Any]) -> tuple[Quote, ...]:
-    """Return the quotes of the chunks that support merged values, in the order of the fields.
-
-    `findings` are the fields of each chunk, and `values` the result of merging them. A single value
-    gets at most one quote, of a chunk that states this value, and a verified one if there is one. A
-    list or an object gets all different quotes of its field, verified ones first.
-    """
-    result: list[Quote] = []
-    for name, value in values.items():
-        if not has_content(value):
-            continue
-        single = not isinstance(value, list | dict)
-        quotes = [
-            quote
-            for finding in findings
-            if not single or value_key(finding.values.get(name)) == value_key(value)
-            for quote in _quotes_of(finding, name)
-        ]
-        quotes.sort(key=lambda quote: not quote.verified)
-        result += quotes[:1] if single else dict.fromkeys(quotes)
-    return tuple(result)
+    return [item for item in stated if is_supported(evidence(item))] or stated

@@ -13,21 +13,28 @@ from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
 from pipelines.tasks.extraction import parse_fields
 from pipelines.tasks.kinds import LENGTH, Completion, Task
+from pipelines.tasks.not_stated import is_not_stated
+from pipelines.tasks.replied import evidence_of_reply
 from pipelines.tasks.replies import normalize_reply, split_reply
-from pipelines.text.grounding import locate
+from pipelines.text.search import DocumentSearch
 
 
 def parse_answer(
-    task: Task, completion: Completion, text: str, span: tuple[int, int], *, chunk: bool = False
+    task: Task,
+    completion: Completion,
+    search: DocumentSearch,
+    span: tuple[int, int],
+    *,
+    chunk: bool = False,
 ) -> AnswerValue:
     """Parse an engine's answer to a task's question about a document or a chunk.
 
     Args:
         task: the task that was asked.
         completion: the engine's answer.
-        text: the document.
-        span: start and end, in characters, of the part of `text` that the model was shown; quotes
-            are looked for in it.
+        search: finds quotes and values in the document.
+        span: start and end, in characters, of the part of the document that the model was shown;
+            evidence is looked for in it.
         chunk: whether the question was about a chunk, which need not state every field.
 
     An answer to a form that its token limit cut off gives its complete values. Raises InvalidAnswer
@@ -40,14 +47,14 @@ def parse_answer(
         case ClassifyTask():
             return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
-            return _parse_reply(spec, answer, text, span)
+            return _parse_reply(spec, answer, search, span)
         case ExtractTask():
             schema = task.chunk_schema if chunk else task.schema
             assert schema is not None
             return parse_fields(
                 answer,
                 schema,
-                text,
+                search,
                 span,
                 only_verified=spec.only_verified,
                 cut_off=completion.finish_reason == LENGTH,
@@ -70,6 +77,10 @@ def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
     return Label(label, None if logprob is None else min(1.0, math.exp(logprob)))
 
 
-def _parse_reply(spec: AskTask, answer: str, text: str, span: tuple[int, int]) -> Reply:
+def _parse_reply(
+    spec: AskTask, answer: str, search: DocumentSearch, span: tuple[int, int]
+) -> Reply:
     reply, quoted = split_reply(answer)
-    return normalize_reply(spec, reply, tuple(locate(words, text, *span) for words in quoted))
+    if is_not_stated(reply):
+        return normalize_reply(spec, reply, ())
+    return normalize_reply(spec, reply, evidence_of_reply(reply, quoted, search, *span))

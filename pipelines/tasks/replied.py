@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds, Quoted
 from pipelines.tasks.stated import Moment, Statement, Words, proves, statement_of
 from pipelines.text.dates import DayOrder, find_dates
-from pipelines.text.mentions import DocumentMentions
+from pipelines.text.mentions import DocumentMentions, Place
 from pipelines.text.numbers import TOKEN, ascii_digits, read_amount
 from pipelines.text.search import DocumentSearch
 
 _NAME = re.compile(r"(?<![.!?:]\s)(?<=[^\W\d_][\s,])(?:[A-Z]\w+)(?:\s+(?:[A-Z]\w+))*")
+_BETWEEN_NAMES = re.compile(r"[,;]\s|\s(?:and|und|et|y|e)\s")
 _MAX_WORDS_OF_VALUE = 6
 
 
@@ -29,40 +31,73 @@ def evidence_of_reply(
     Without a quote that stands in the document, the reply's own words are looked for. `start` and
     `end` are those of the part of the document that the model was shown.
     """
-    grounds = Grounds(search, start, end)
-    quoted = [found for words in quotes if (found := grounds.quoted(words))]
+    return evidence_in_spans(text, quotes, search, [(start, end)])
+
+
+def evidence_in_spans(
+    text: str | None, quotes: Sequence[str], search: DocumentSearch, spans: Sequence[Place]
+) -> tuple[Evidence, ...]:
+    """Return the evidence of a reply about several parts of a document, at least one.
+
+    A quote is that of the first part that contains it.
+    """
+    parts = [Grounds(search, *span) for span in spans]
+    quoted = [found for words in quotes if (found := _Located.of(words, parts))]
     if not text or not text.strip():
-        return tuple(_row(found, EvidenceStatus.NEAR, grounds) for found in quoted)
-    if not any(found.verified for found in quoted):
-        rows = grounds.evidence("", text.strip(), {}, None)
+        return tuple(found.row(EvidenceStatus.NEAR) for found in quoted)
+    if not any(found.quoted.verified for found in quoted):
+        rows = parts[0].evidence("", text.strip(), {}, None)
         if rows[0].status is EvidenceStatus.FOUND or not quoted:
             return tuple(rows)
-        return tuple(_row(found, EvidenceStatus.NEAR, grounds) for found in quoted)
-    status = _status(text.strip(), quoted, search.mentions, grounds)
-    return tuple(_row(found, status, grounds) for found in quoted)
+        return tuple(found.row(EvidenceStatus.NEAR) for found in quoted)
+    status = _status(text.strip(), quoted, search.mentions, parts)
+    return tuple(found.row(status) for found in quoted)
 
 
-def _row(quoted: Quoted, status: EvidenceStatus, grounds: Grounds) -> Evidence:
-    """Return the evidence of a quote; `status` is that of a verified one."""
-    if quoted.verified:
-        return grounds.row("", status, quoted.verified[0], quoted.words)
-    if quoted.passages:
-        return grounds.row("", EvidenceStatus.NEAR, quoted.passages[0], quoted.words)
-    return Evidence("", EvidenceStatus.ABSENT, quote=quoted.words)
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """A quote, and the part of the document that it is looked for in."""
+
+    quoted: Quoted
+    grounds: Grounds
+
+    @classmethod
+    def of(cls, words: str, parts: Sequence[Grounds]) -> _Located | None:
+        found = [cls(quoted, part) for part in parts if (quoted := part.quoted(words))]
+        verified = (located for located in found if located.quoted.verified)
+        similar = (located for located in found if located.quoted.passages)
+        return next(verified, None) or next(similar, None) or next(iter(found), None)
+
+    def row(self, status: EvidenceStatus) -> Evidence:
+        """Return the evidence of the quote; `status` is that of a verified one."""
+        quoted = self.quoted
+        if quoted.verified:
+            return self.grounds.row("", status, quoted.verified[0], quoted.words)
+        if quoted.passages:
+            return self.grounds.row("", EvidenceStatus.NEAR, quoted.passages[0], quoted.words)
+        return Evidence("", EvidenceStatus.ABSENT, quote=quoted.words)
+
+    def contains(self, statement: Statement) -> bool:
+        """Return whether a verified passage of the quote contains a statement."""
+        return self.grounds.passage_of(statement, self.quoted) is not None
+
+    def gives(self, statement: Statement) -> bool:
+        """Return whether a statement is computed from numbers of the quote."""
+        return self.grounds.is_computed(statement, self.quoted)
 
 
 def _status(
-    text: str, quoted: Sequence[Quoted], mentions: DocumentMentions, grounds: Grounds
+    text: str, quoted: Sequence[_Located], mentions: DocumentMentions, parts: Sequence[Grounds]
 ) -> EvidenceStatus:
     """Return how a reply's verified quotes support it."""
     computed = False
     for statement in _statements(text, mentions):
-        if any(grounds.passage_of(statement, found) for found in quoted):
+        if any(found.contains(statement) for found in quoted):
             continue
         if isinstance(statement, Words):
-            if not grounds.places(statement, 1):
+            if not any(part.places(statement, 1) for part in parts):
                 return EvidenceStatus.NEAR
-        elif any(grounds.is_computed(statement, found) for found in quoted):
+        elif any(found.gives(statement) for found in quoted):
             computed = True
         else:
             return EvidenceStatus.NEAR
@@ -86,7 +121,7 @@ def _statements(text: str, mentions: DocumentMentions) -> Iterator[Statement]:
             yield amount[1]
     names = [match[0] for match in _NAME.finditer(text)]
     if _is_name(text) and proves(whole):
-        names = [text.rstrip(".")]
+        names = [name for name in _BETWEEN_NAMES.split(text.rstrip(".")) if name.strip()]
     yield from (Words(name) for name in names)
 
 

@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipelines.documents import Quote, Reply
+from pipelines.documents import Evidence, Reply
 from pipelines.job.spec import AskTask, TaskSpec
+from pipelines.tasks.evidence import is_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.quotation_marks import is_open, marked_texts, unquoted
 
@@ -87,18 +88,16 @@ def split_reply(answer: str) -> tuple[str, list[str]]:
     return draft.text or (quotes[0] if quotes else ""), quotes
 
 
-def normalize_reply(spec: TaskSpec, text: str, quotes: tuple[Quote, ...]) -> Reply:
-    """Return the Reply of an `ask` task with this text and these located quotes.
+def normalize_reply(spec: TaskSpec, text: str, evidence: tuple[Evidence, ...]) -> Reply:
+    """Return the Reply of an `ask` task with this text and evidence.
 
     A text that only says that the document does not state the answer becomes NOT_STATED without
-    quotes. If the task has `only_verified` and no quote is verified, the text is None.
+    evidence. If the task has `only_verified` and nothing supports the reply, the text is None.
     """
     if text and is_not_stated(text):
         return Reply(NOT_STATED)
     only_verified = isinstance(spec, AskTask) and spec.only_verified
-    if only_verified and not any(quote.verified for quote in quotes):
-        return Reply(None, quotes)
-    return Reply(text, quotes)
+    return Reply(None if only_verified and not is_supported(evidence) else text, evidence)
 
 
 @dataclass

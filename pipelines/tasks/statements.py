@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus, Fields
@@ -20,8 +20,6 @@ _WEIGHTS = {EvidenceStatus.SHOWN: 1.0, EvidenceStatus.FOUND: 0.8, EvidenceStatus
 _UNSUPPORTED = 0.25
 _RANKS = {status: rank for rank, status in enumerate(EvidenceStatus)}
 _MAX_ROWS = 8
-# What follows the name of a top-level field in a path.
-_BELOW_FIELD = re.compile(r"[.\[]")
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -43,15 +41,12 @@ class StatedChunk:
         start: the first character of the chunk in the document's text.
         end: the character after its last one.
         rows: the rows of evidence by path.
-        quoted: the words of each top-level field's verified quote, for answers that have quotes
-            instead of rows of evidence.
     """
 
     number: int
     start: int
     end: int
     rows: Mapping[str, Sequence[Evidence]]
-    quoted: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,7 @@ class Statement:
             for row in leaf.rows:
                 if row.status is EvidenceStatus.SHOWN and row.text:
                     return row.text
-        return self.chunk.quoted.get(_BELOW_FIELD.split(self.path, maxsplit=1)[0])
+        return None
 
     @property
     def is_proven(self) -> bool:
@@ -126,8 +121,6 @@ class Statement:
         return sum(weights) / len(weights) if weights else 0.0
 
     def _leaf_weight(self, leaf: Statement) -> float:
-        if not leaf.rows and _BELOW_FIELD.split(leaf.path, maxsplit=1)[0] in self.chunk.quoted:
-            return _WEIGHTS[EvidenceStatus.SHOWN]
         return max((_WEIGHTS.get(row.status, _UNSUPPORTED) for row in leaf.rows), default=0.25)
 
 
@@ -136,11 +129,7 @@ def stated_chunk(number: int, chunk: ChunkFields) -> StatedChunk:
     rows: dict[str, list[Evidence]] = {}
     for row in chunk.fields.evidence:
         rows.setdefault(row.path, []).append(row)
-    quoted: dict[str, str] = {}
-    for quote in chunk.fields.quotes:
-        if quote.verified and quote.field is not None:
-            quoted.setdefault(quote.field, quote.text)
-    return StatedChunk(number, chunk.start, chunk.end, rows, quoted)
+    return StatedChunk(number, chunk.start, chunk.end, rows)
 
 
 def merged_rows(statements: Sequence[Statement], path: str, *, own: bool = False) -> list[Evidence]:
@@ -168,7 +157,4 @@ def _best(rows: Sequence[Evidence], path: str) -> Sequence[Evidence]:
         ordered = [row for row in ordered if by_place[row.start, row.end] is row]
     else:
         ordered = ordered[:1]
-    return [
-        Evidence(path, row.status, row.text, row.start, row.end, row.quote)
-        for row in ordered[:_MAX_ROWS]
-    ]
+    return [replace(row, path=path) for row in ordered[:_MAX_ROWS]]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
+from functools import cached_property
+
 from pipelines.text.mentions import DocumentMentions
 from pipelines.text.quotes import QuoteFinder
 
@@ -16,3 +20,16 @@ class DocumentSearch:
         self.text = text
         self.finder = QuoteFinder(text)
         self.mentions = DocumentMentions(text)
+
+    def page(self, offset: int) -> int | None:
+        """Return the number of the page at an offset, from 1; None without form feeds."""
+        return bisect_right(self._page_ends, offset) + 1 if self._page_ends else None
+
+    @cached_property
+    def _page_ends(self) -> array[int]:
+        ends = array("q")
+        at = self.text.find("\f")
+        while at >= 0:
+            ends.append(at)
+            at = self.text.find("\f", at + 1)
+        return ends

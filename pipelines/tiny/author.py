@@ -17,7 +17,6 @@ from functools import cache
 from typing import Any
 
 from pipelines.models.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
-from pipelines.tasks.columns import RESERVED_FIELDS
 from pipelines.tiny import rules
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvwz", "aeiou"
@@ -90,8 +89,20 @@ def valid_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return `fields`, a mapping of names to kinds, without names that phifleet reserves.
 
     If none remains, returns one field `no` of the kind "date": an extract task needs a field."""
-    allowed = {name: kind for name, kind in fields.items() if name not in RESERVED_FIELDS}
+    allowed = {name: kind for name, kind in fields.items() if name not in UNUSED_NAMES}
     return allowed or {"no": "date"}
+
+
+UNUSED_NAMES = (
+    "quotes",
+    "status",
+    "strategy",
+    "chunks",
+    "prompt_tokens",
+    "output_tokens",
+    "finish_reason",
+)
+"""Names that no field of a form has here; the weights were trained without them."""
 
 
 class Author:

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pipelines.answering.combining import Combiner, Finding
-from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
+from pipelines.documents import (
+    AnswerValue,
+    Evidence,
+    EvidenceStatus,
+    Fields,
+    Label,
+    Reply,
+    Summary,
+    Usage,
+)
 from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
@@ -19,12 +28,12 @@ from pipelines.job.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.columns import RESERVED_FIELDS
 from pipelines.tasks.kinds import Completion, Question, tokenize_tasks
 from pipelines.tasks.merging import normalize_text
 from pipelines.text.prompts import Prompts
+from pipelines.text.search import DocumentSearch
 from pipelines.tiny import rules
-from pipelines.tiny.author import KINDS, Author
+from pipelines.tiny.author import KINDS, UNUSED_NAMES, Author
 from pipelines.tiny.examples import (
     MAX_PROMPT_TOKENS,
     QUESTION_WORDINGS,
@@ -105,7 +114,9 @@ class CombiningTeacher:
         for note_key in self._note_keys(key, max(2, min(12, tokens // _EVIDENCE_TOKENS))):
             value = self._author.value(self._random.choice(KINDS))
             replies.append((value, rules.line(note_key, value)))
-        values = [Reply(v, (Quote(line, 0, 1, verified=True),)) for v, line in replies]
+        values = [
+            Reply(v, (Evidence("", EvidenceStatus.SHOWN, line, 0, 1),)) for v, line in replies
+        ]
         spec = AskTask(name="a", question=self._random.choice(QUESTION_WORDINGS).format(key))
         return self._combined(spec, values, rules.combined_reply(key, replies))
 
@@ -142,7 +153,7 @@ class CombiningTeacher:
         """Choose between the different values that chunks gave for an extract field."""
         key = self._author.key()
         name = rules.field_of(key)
-        if name in RESERVED_FIELDS:
+        if name in UNUSED_NAMES:
             return None
         kind = self._random.choice(_SINGLE_KINDS)
         max_notes = max(2, min(8, tokens // _EVIDENCE_TOKENS))
@@ -152,7 +163,7 @@ class CombiningTeacher:
         values = [
             Fields(
                 {name: rules.typed(value, kind)},
-                (Quote(rules.line(note_key, value), 0, 1, verified=True, field=name),),
+                (Evidence(name, EvidenceStatus.SHOWN, rules.line(note_key, value), 0, 1),),
             )
             for value, note_key in key_of_value.items()
         ]
@@ -189,7 +200,7 @@ class CombiningTeacher:
             requests.append((prefix_ids, question))
             return Completion(answer, Usage(), "stop")
 
-        combiner = Combiner(text, self._prompts, MAX_PROMPT_TOKENS, ask)
+        combiner = Combiner(DocumentSearch(text), self._prompts, MAX_PROMPT_TOKENS, ask)
         asyncio.run(combiner.combine(task, findings))
         if len(requests) != 1:
             return None

@@ -13,7 +13,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from pipelines.answering.combining import Combiner, Finding
-from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
+from pipelines.documents import (
+    AnswerValue,
+    Evidence,
+    EvidenceStatus,
+    Fields,
+    Label,
+    Reply,
+    Summary,
+    Usage,
+)
 from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
@@ -26,6 +35,7 @@ from pipelines.tasks.kinds import Completion, Question, Task, repair_question, t
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
 from pipelines.text.prompts import Prompts
+from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
 
 _TEXT = """A report on the harbour. It has three parts.
@@ -96,8 +106,9 @@ def _chunk_values(spec: TaskSpec) -> tuple[tuple[AnswerValue, AnswerValue], ...]
             return (_SUMMARY_VALUES,)
         case ClassifyTask():
             return _LABEL_VALUES, _UNDECIDED_VALUES
+    path = "" if isinstance(spec, AskTask) else "owner"
     first, second = (
-        Quote(f"owner: {name}", 0, 1, verified=True, field="owner") for name in ("Ann", "Bo")
+        Evidence(path, EvidenceStatus.SHOWN, f"owner: {name}", 0, 1) for name in ("Ann", "Bo")
     )
     if isinstance(spec, AskTask):
         return ((Reply("Ann", (first,)), Reply("Bo", (second,))),)
@@ -117,6 +128,6 @@ def _combining_prompts(
 
     half = len(_TEXT) // 2
     findings = [Finding(0, half, values[0]), Finding(half, len(_TEXT), values[1])]
-    combiner = Combiner(_TEXT, Prompts(tokenizer), _MAX_PROMPT_TOKENS, ask)
+    combiner = Combiner(DocumentSearch(_TEXT), Prompts(tokenizer), _MAX_PROMPT_TOKENS, ask)
     asyncio.run(combiner.combine(task, findings))
     return requests

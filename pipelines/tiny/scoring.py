@@ -7,6 +7,7 @@ it is read in one pass, else from its chunks, combined with the code of real run
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,16 @@ from pipelines.answering.answer import answer_document
 from pipelines.answering.combining import Combiner, Finding
 from pipelines.answering.passages import passages, single_pass_ids
 from pipelines.answering.protocols import Engine
-from pipelines.documents import AnswerValue, Document, Fields, Label, Reply, Summary, Usage
+from pipelines.documents import (
+    AnswerValue,
+    Document,
+    EvidenceStatus,
+    Fields,
+    Label,
+    Reply,
+    Summary,
+    Usage,
+)
 from pipelines.job.spec import (
     CANNOT_TELL,
     AskTask,
@@ -33,6 +43,7 @@ from pipelines.tasks.replies import NOT_STATED
 from pipelines.tasks.statements import ChunkFields
 from pipelines.tasks.voting import vote
 from pipelines.text.prompts import END_OF_NOTES, NOTES_INSTRUCTION
+from pipelines.text.search import DocumentSearch
 from pipelines.tiny import rules
 from pipelines.tiny.author import Text
 
@@ -107,10 +118,13 @@ def _is_quoted(
     value: AnswerValue | None, key: str, stated: Sequence[str], field: str | None = None
 ) -> bool:
     """Return whether an answer has a verified quote that is a line `key: value` of the text."""
-    quotes = value.quotes if isinstance(value, Reply | Fields) else ()
+    evidence = value.evidence if isinstance(value, Reply | Fields) else ()
     lines = {rules.line(key, stated_value) for stated_value in stated}
+    paths = re.compile(rf"{re.escape(field or '')}(?:[.\[].*)?")
     return any(
-        quote.verified and quote.text in lines for quote in quotes if quote.field in (field, None)
+        row.status is EvidenceStatus.SHOWN and row.text in lines
+        for row in evidence
+        if paths.fullmatch(row.path)
     )
 
 
@@ -195,5 +209,7 @@ async def _combine(
     findings = [
         Finding(start, end, value) for (start, end), value in zip(spans, values, strict=True)
     ]
-    combiner = Combiner(text, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
+    combiner = Combiner(
+        DocumentSearch(text), tasks.prompts, tasks.reading.combine_prompt_limit, ask
+    )
     return await combiner.combine(task, findings)

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.answering.combining import Combiner, Finding
-from pipelines.documents import AnswerValue, Fields, Label, Quote, Reply, Summary, Usage
+from pipelines.documents import (
+    AnswerValue,
+    Evidence,
+    EvidenceStatus,
+    Fields,
+    Label,
+    Reply,
+    Summary,
+    Usage,
+)
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import (
     CANNOT_TELL,
@@ -25,6 +34,7 @@ from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import Completion, Question, Task, tokenize_tasks
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.prompts import Prompts
+from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
 
 TEXT = "Acme made anvils. Then Acme made springs. Ann audited it. Bo audited it."
@@ -51,11 +61,15 @@ class ScriptedModel:
         return Completion(self.answer(text, question), Usage(), "stop")
 
     def combiner(self) -> Combiner:
-        return Combiner(TEXT, Prompts(self.tokenizer), self.limit, self)
+        return Combiner(DocumentSearch(TEXT), Prompts(self.tokenizer), self.limit, self)
 
 
 def task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
     return tokenize_tasks((spec,), tokenizer)[0]
+
+
+def shown(words: str, start: int, end: int, path: str = "") -> Evidence:
+    return Evidence(path, EvidenceStatus.SHOWN, words, start, end)
 
 
 def findings_of(*values: AnswerValue) -> list[Finding]:
@@ -95,7 +109,7 @@ async def test_combining_in_levels_ends_and_every_prompt_fits(
 
 
 async def test_replies_that_agree_need_no_prompt(model: ScriptedModel) -> None:
-    first, second = Quote("Ann audited", 42, 53, True), Quote("audited it", 46, 56, True)
+    first, second = shown("Ann audited", 42, 53), shown("audited it", 46, 56)
     values = findings_of(Reply("Ann", (first,)), Reply(NOT_STATED), Reply("ann.", (second, first)))
     reply = await model.combiner().combine(task(ASK, model.tokenizer), values)
     assert (reply, model.prompts) == (Reply("Ann", (first, second)), [])
@@ -104,20 +118,22 @@ async def test_replies_that_agree_need_no_prompt(model: ScriptedModel) -> None:
 async def test_missing_evidence_needs_no_prompt(model: ScriptedModel) -> None:
     nothing = findings_of(Reply(NOT_STATED), Reply(""))
     assert await model.combiner().combine(task(ASK, model.tokenizer), nothing) == Reply(NOT_STATED)
-    unverified = findings_of(Reply(NOT_STATED), Reply(None, (Quote("Eve", None, None, False),)))
+    unverified = findings_of(
+        Reply(NOT_STATED), Reply(None, (Evidence("", EvidenceStatus.ABSENT, quote="Eve"),))
+    )
     reply = await model.combiner().combine(task(ASK, model.tokenizer), unverified)
-    assert reply == Reply(None, (Quote("Eve", None, None, False),))
+    assert reply == Reply(None, (Evidence("", EvidenceStatus.ABSENT, quote="Eve"),))
     assert model.prompts == []
 
 
 async def test_replies_that_differ_are_combined_with_their_quotes(model: ScriptedModel) -> None:
-    ann, bo = Quote("Ann audited it", 42, 56, True), Quote("Bo audited it", 58, 71, True)
+    ann, bo = shown("Ann audited it", 42, 56), shown("Bo audited it", 58, 71)
     model.answer = lambda text, question: "Ann and Bo\nQuote: Bo audited it\nQuote: made springs"
     values = findings_of(Reply("Ann", (ann,)), Reply("Bo", (bo,)))
     reply = await model.combiner().combine(task(ASK, model.tokenizer), values)
     springs = TEXT.index("made springs")
     assert reply == Reply(
-        "Ann and Bo", (bo, Quote("made springs", springs, springs + len("made springs"), True))
+        "Ann and Bo", (bo, shown("made springs", springs, springs + len("made springs")))
     )
     assert "Ann audited it" in model.prompts[0] and "Bo audited it" in model.prompts[0]
 
@@ -125,7 +141,7 @@ async def test_replies_that_differ_are_combined_with_their_quotes(model: Scripte
 async def test_a_combined_reply_without_quotes_gets_those_of_agreeing_chunks(
     model: ScriptedModel,
 ) -> None:
-    ann, bo = Quote("Ann audited it", 42, 56, True), Quote("Bo audited it", 58, 71, True)
+    ann, bo = shown("Ann audited it", 42, 56), shown("Bo audited it", 58, 71)
     model.answer = lambda text, question: "Bo"
     values = findings_of(Reply("Ann", (ann,)), Reply("Bo", (bo,)))
     assert await model.combiner().combine(task(ASK, model.tokenizer), values) == Reply("Bo", (bo,))
@@ -134,8 +150,8 @@ async def test_a_combined_reply_without_quotes_gets_those_of_agreeing_chunks(
 async def test_replies_without_verified_quotes_are_ignored_if_another_has_one(
     model: ScriptedModel,
 ) -> None:
-    bo = Quote("Bo audited it", 58, 71, True)
-    made_up = Quote("Eve audited it", None, None, False)
+    bo = shown("Bo audited it", 58, 71)
+    made_up = Evidence("", EvidenceStatus.ABSENT, quote="Eve audited it")
     values = findings_of(Reply("Ann"), Reply("Bo", (bo,)), Reply("Eve", (made_up,)))
     reply = await model.combiner().combine(task(ASK, model.tokenizer), values)
     assert (reply, model.prompts) == (Reply("Bo", (bo,)), [])
@@ -183,8 +199,8 @@ async def test_each_conflict_is_resolved_by_a_prompt_with_its_candidates(
 
     model.answer = choose
     acme, other = (
-        Quote("Acme made anvils", 0, 16, True, "company"),
-        Quote("made springs", 17, 29, True, "company"),
+        shown("Acme made anvils", 0, 16, "company"),
+        shown("made springs", 17, 29, "company"),
     )
     values = findings_of(
         Fields({"company": "Acme", "n": 1}, (acme,)), Fields({"company": "Other", "n": 2}, (other,))

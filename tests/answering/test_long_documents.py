@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from planted_statements import FILLERS, LABELS, PROSE, Planted, markdown, plant,
 
 from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import passages
-from pipelines.documents import Answer, Document, Fields, Label, Reply, Summary
+from pipelines.documents import Answer, Document, EvidenceStatus, Fields, Label, Reply, Summary
 from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import TaskSet
@@ -65,10 +66,10 @@ def check(planted: Planted, answers: dict[str, Answer]) -> None:
     assert reply.text == (planted.first("auditor name") or NOT_STATED)
     assert topic.label == (planted.first("topic") or LABELS[0])
     stated = {name for name, value in facts.values.items() if value not in (None, [])}
-    assert {quote.field for quote in facts.quotes} == stated
-    for quote in (*facts.quotes, *reply.quotes):
-        assert quote.verified
-        assert planted.text[quote.start : quote.end].split() == quote.text.split()
+    assert {re.split(r"[.\[]", row.path)[0] for row in facts.evidence} == stated
+    for row in (*facts.evidence, *reply.evidence):
+        assert row.status in (EvidenceStatus.SHOWN, EvidenceStatus.FOUND)
+        assert planted.text[row.start : row.end] == row.text
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -140,7 +141,7 @@ async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
         assert facts.values == expected.values
         reply, one = answers["who"].value, single["who"].value
         assert isinstance(reply, Reply) and isinstance(one, Reply)
-        assert (reply.text, reply.quotes[:1]) == (one.text, one.quotes)
+        assert (reply.text, reply.evidence[:1]) == (one.text, one.evidence)
         size, sizes = int(size * 1.15) + 1, sizes + 1
     assert sizes > 20
 

@@ -70,7 +70,7 @@ def _quotes(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
         return []
     line = rules.line(PLANTED[name][0], value)
     start = row["text"].index(line)
-    return [{"text": line, "start": start, "end": start + len(line), "verified": True}]
+    return [{"path": "", "status": "shown", "text": line, "start": start, "end": start + len(line)}]
 
 
 def test_the_column_planted_has_the_facts_in_the_texts(rows: list[dict[str, Any]]) -> None:
@@ -103,19 +103,19 @@ def test_correct_answers_are_counted_as_correct(
     assert score_lines([answer for row in answered for answer in checked_answers(row)]) == [
         f"inserted facts answered correctly: {facts} of {facts}; "
         f"absent facts reported as absent: {absent} of {absent}",
-        f"quotes found in the text: {quotes} of {quotes}",
+        f"answers shown by the text: {quotes} of {quotes}",
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "column"),
     [
-        ("owner", {"text": "Nobody", "quotes": []}),
-        ("code", {"text": NOT_STATED, "quotes": []}),
+        ("owner", {"text": "Nobody", "_evidence": []}),
+        ("code", {"text": NOT_STATED, "_evidence": []}),
         ("kind", {"label": rules.OTHER}),
         # a dead letter
-        ("owner", {"text": None, "quotes": None}),
-        ("version", {"version": 0.5, "quotes": []}),
+        ("owner", {"text": None, "_evidence": None}),
+        ("version", {"version": 0.5, "_evidence": []}),
     ],
 )
 def test_a_wrong_answer_is_counted_as_wrong(
@@ -129,10 +129,10 @@ def test_a_wrong_answer_is_counted_as_wrong(
 
 def test_a_quote_that_is_not_in_the_text_is_not_found(answered: list[dict[str, Any]]) -> None:
     row = next(row for row in answered if row["planted"]["owner"] is not None)
-    row["owner"]["quotes"][0] |= {"verified": False, "start": None, "end": None}
-    quotes = [answer.quote for answer in checked_answers(row) if answer.quote]
+    row["owner"]["_evidence"][0] |= {"status": "absent", "start": None, "end": None}
+    rows = [answer.evidence for answer in checked_answers(row) if answer.evidence]
     *_, line = score_lines(list(checked_answers(row)))
-    assert line == f"quotes found in the text: {len(quotes) - 1} of {len(quotes)}"
+    assert line == f"answers shown by the text: {len(rows) - 1} of {len(rows)}"
 
 
 def test_the_table_shows_answers_with_their_quotes(
@@ -143,7 +143,7 @@ def test_the_table_shows_answers_with_their_quotes(
     show_answers(str(tmp_path), Console(file=screen, width=160))
     shown = screen.getvalue()
     first = answered[0]
-    for quote in (*first["owner"]["quotes"], *first["record"]["quotes"]):
+    for quote in (*first["owner"]["_evidence"], *first["record"]["_evidence"]):
         assert quote["text"] in shown and f"{quote['start']:,}" in shown
     assert f"3 of {len(answered)} documents" in shown
     assert "inserted facts answered correctly: " in shown

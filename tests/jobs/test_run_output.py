@@ -110,23 +110,27 @@ def test_reading_output_as_parquet_gives_each_document_once_with_all_columns(
     assert table.num_rows == watched.result["answered"]
     assert len(set(table.column("doc").to_pylist())) == table.num_rows
     assert table.column_names == ["doc", "length", "summary", "topic", "who", "facts"]
-    assert {answer["status"] for answer in table.column("topic").to_pylist()} == {"answered"}
+    assert {answer["_answer"]["status"] for answer in table.column("topic").to_pylist()} == {
+        "answered"
+    }
     assert {a["label"] for a in table.column("topic").to_pylist()} <= {"statement", "expression"}
 
 
 def test_a_document_longer_than_one_pass_is_read_in_chunks(watched: Watched) -> None:
     rows = pq.read_table(watched.directory / "out").to_pylist()
     (long,) = [row for row in rows if row["doc"] == "long"]
-    assert {long[task]["strategy"] for task in ("summary", "topic", "who")} == {"map_reduce"}
-    assert long["summary"]["chunks"] > 5
-    assert {row["who"]["strategy"] for row in rows if row["doc"] != "long"} == {"single"}
+    assert {long[task]["_answer"]["strategy"] for task in ("summary", "topic", "who")} == {
+        "map_reduce"
+    }
+    assert long["summary"]["_answer"]["chunks"] > 5
+    assert {row["who"]["_answer"]["strategy"] for row in rows if row["doc"] != "long"} == {"single"}
 
 
 def test_extracted_fields_are_typed_columns(watched: Watched) -> None:
     facts = pq.read_schema(next((watched.directory / "out").glob("part-*"))).field("facts").type
     assert (facts.field("listed").type, facts.field("on").type) == (pa.bool_(), pa.date32())
     column = pq.read_table(watched.directory / "out").column("facts").to_pylist()
-    assert {row["status"] for row in column} <= {"answered", "invalid_answer"}
+    assert {row["_answer"]["status"] for row in column} <= {"answered", "invalid_answer"}
     assert any(row["on"] is not None for row in column)
 
 

@@ -299,4 +299,4 @@ def test_an_answer_that_stays_invalid_is_a_dead_letter_for_its_task_only(
     )
     rows = {row["doc"]: row for row in answered(corpus)}
     assert rows["sound"]["facts"]["company"] == "Acme"
-    assert {row["summary"]["status"] for row in rows.values()} == {"answered"}
+    assert {row["summary"]["_answer"]["status"] for row in rows.values()} == {"answered"}

@@ -58,41 +58,39 @@ AUDITOR, REVENUE = "Auditor: Smith & Sons", "Revenue rose to 12.5 million"
 UNFOUND = "audited by Messrs. Miller"
 
 
-def quote(words: str, field: str | None = None) -> dict[str, Any]:
-    """Return a quote as in an answer, with the offsets of `words` in TEXT if it contains them."""
+def quote(words: str, path: str = "") -> dict[str, Any]:
+    """Return a row of evidence as in an answer, with the offsets of `words` in TEXT if it contains them."""
     start = TEXT.find(words)
-    verified = start >= 0
-    place = (
-        {"start": start, "end": start + len(words)} if verified else {"start": None, "end": None}
-    )
-    field_key = {"field": field} if field else {}
-    return {**field_key, "text": words, **place, "verified": verified}
+    if start < 0:
+        return {"path": path, "status": "absent", "text": None, "start": None, "end": None,
+                "page": None, "quote": words}  # fmt: skip
+    return {"path": path, "status": "shown", "text": words, "start": start,
+            "end": start + len(words), "page": None, "quote": None}  # fmt: skip
 
 
-def answered(kind: str, **value: Any) -> dict[str, Any]:
+def answered(**value: Any) -> dict[str, Any]:
     """Return the JSON of a task's answer with this value."""
     method = {"status": "answered", "strategy": "map_reduce", "chunks": 2, "finish_reason": "stop"}
-    return {"kind": kind, **value, **method, "prompt_tokens": 900, "output_tokens": 30}
+    tokens = {"prompt_tokens": 900, "output_tokens": 30}
+    return {"_evidence": [], **value, "_answer": {**method, **tokens}}
 
 
 ANSWERS = {
     "summary": answered(
-        "summarize",
         text=f"Tilia & Sons had a calm year {EVIL}: revenue rose to 12.5 million, most of it from "
         "timber, and the auditor had no reservations. 🌲",
     ),
-    "opinion": answered("classify", label="unqualified", confidence=0.934),
+    "opinion": answered(label="unqualified", confidence=0.934),
     "auditor": answered(
-        "ask", text="Smith & Sons, of Bergstadt", quotes=[quote(AUDITOR), quote(UNFOUND)]
+        text="Smith & Sons, of Bergstadt", _evidence=[quote(AUDITOR), quote(UNFOUND)]
     ),
     "figures": answered(
-        "extract",
         revenue="12.5 million",
         segments=["Timber", "Paper"],
         seat={"city": None},
-        quotes=[quote(REVENUE, "revenue")],
+        _evidence=[quote(REVENUE, "revenue")],
     ),
-    "question": answered("ask", text="Four times.", quotes=[quote("The board met four times")]),
+    "question": answered(text="Four times.", _evidence=[quote("The board met four times")]),
 }
 HALF = TEXT.index("§ 12")
 USAGE = {"prompt_tokens": 3600, "cached_prompt_tokens": 1800, "output_tokens": 120}
@@ -283,7 +281,7 @@ def test_quotes_are_marked_at_their_place_in_the_text(page: Page, site: Site) ->
 
 def test_quotes_that_overlap_are_marked_together(page: Page, site: Site) -> None:
     words = ["Auditor: Smith & Sons", "Sons, Bergstadt", "Smith & Sons, Bergstadt. In"]
-    answer = answered("ask", text="Smith", quotes=[quote(text) for text in words])
+    answer = answered(text="Smith", _evidence=[quote(text) for text in words])
     site.pool.events = [event("answer", {"auditor": answer}), *told("auditor")[-1:]]
     ask(page, site, "auditor")
     expect(page.locator("#status")).to_contain_text("Done")

@@ -60,8 +60,8 @@ def test_a_document_is_answered_with_verified_quotes(served: Served) -> None:
     body = {"id": "r1", "text": REPORT, "tasks": ["auditor", "facts"]}
     answers = served.post("/v1/documents", body).json()["answers"]
     assert answers["auditor"]["text"] == "Smith Sons"
-    (quote,) = answers["auditor"]["quotes"]
-    assert quote["verified"]
+    (quote,) = answers["auditor"]["_evidence"]
+    assert quote["status"] == "shown"
     assert REPORT[quote["start"] : quote["end"]] == "auditor: Smith Sons"
     assert answers["facts"]["revenue"] == 12.5
 

@@ -63,7 +63,7 @@ class LoadGenerator:
             return
         assert response.status_code == 200, response.text
         answers = response.json()["answers"]
-        assert {answer["status"] for answer in answers.values()} == {"answered"}
+        assert {answer["_answer"]["status"] for answer in answers.values()} == {"answered"}
         right = (answers["auditor"]["text"], answers["facts"]["revenue"]) == ("Smith Sons", 12.5)
         self.counted["right" if right else "wrong"] += 1
 

@@ -66,9 +66,9 @@ def test_the_first_request_starts_its_pools_engine_and_no_other(served: Served) 
 
 def test_a_long_document_is_read_in_one_pass_by_the_long_pool(served: Served) -> None:
     answer = ask(served, f"{REPORT}\n" + _HARBOUR * 300)
-    assert answer["status"] == "answered"
-    assert (answer["strategy"], answer["chunks"]) == ("single", 1)
-    assert 4096 < answer["prompt_tokens"] <= 8100
+    assert answer["_answer"]["status"] == "answered"
+    assert (answer["_answer"]["strategy"], answer["_answer"]["chunks"]) == ("single", 1)
+    assert 4096 < answer["_answer"]["prompt_tokens"] <= 8100
     assert len(served.replicas("long")) == 1
 
 
@@ -101,8 +101,8 @@ def test_stopping_waits_for_accepted_requests(served: Served) -> None:
         code = stop(served, 200)
         answer = request.result()
     assert code == 0
-    assert answer["status"] == "answered"
-    assert answer["chunks"] > 50
+    assert answer["_answer"]["status"] == "answered"
+    assert answer["_answer"]["chunks"] > 50
 
 
 def test_stopping_waits_for_accepted_requests_that_no_engine_has_yet(tmp_path: Path) -> None:

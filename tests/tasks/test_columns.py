@@ -16,10 +16,11 @@ from pipelines.documents import (
     DeadLetter,
     Document,
     DocumentResult,
+    Evidence,
+    EvidenceStatus,
     Fields,
     Label,
     Problem,
-    Quote,
     Reply,
     Summary,
     Usage,
@@ -37,8 +38,14 @@ NESTED = pa.struct([("tags", pa.list_(pa.string())), ("size", pa.int32())])
 VALUES: tuple[AnswerValue, ...] = (
     Summary("short"),
     Label("a", 0.5),
-    Reply("Ann", (Quote("Ann signed", 3, 13, True), Quote("Bob", None, None, False))),
-    Fields({"n": 3, "on": ["1999-12-31"]}, (Quote("three", 0, 5, True, "n"),)),
+    Reply(
+        "Ann",
+        (
+            Evidence("", EvidenceStatus.SHOWN, "Ann signed", 3, 13, page=2),
+            Evidence("", EvidenceStatus.ABSENT, quote="Bob"),
+        ),
+    ),
+    Fields({"n": 3, "on": ["1999-12-31"]}, (Evidence("n", EvidenceStatus.FOUND, "three", 0, 5),)),
 )
 
 
@@ -89,22 +96,30 @@ def test_a_part_has_the_documented_columns_in_order() -> None:
         "output_tokens": pa.int64(),
         "finish_reason": pa.string(),
     }
-    quote = pa.struct(
-        {"text": pa.string(), "start": pa.int64(), "end": pa.int64(), "verified": pa.bool_()}
+    evidence = pa.struct(
+        {
+            "path": pa.string(),
+            "status": pa.string(),
+            "text": pa.string(),
+            "start": pa.int64(),
+            "end": pa.int64(),
+            "page": pa.int32(),
+            "quote": pa.string(),
+        }
     )
+    beside = {"_evidence": pa.list_(evidence), "_answer": pa.struct(common)}
     assert part.schema.types == [
         pa.string(),
         NESTED,
         pa.string(),
-        pa.struct({"text": pa.string(), **common}),
-        pa.struct({"label": pa.string(), "confidence": pa.float64(), **common}),
-        pa.struct({"text": pa.string(), "quotes": pa.list_(quote), **common}),
+        pa.struct({"text": pa.string(), **beside}),
+        pa.struct({"label": pa.string(), "confidence": pa.float64(), **beside}),
+        pa.struct({"text": pa.string(), **beside}),
         pa.struct(
             {
                 "n": pa.int64(),
                 "on": pa.list_(pa.date32()),
-                "quotes": pa.list_(pa.struct([("field", pa.string()), *quote])),
-                **common,
+                **beside,
             }
         ),
     ]
@@ -119,29 +134,33 @@ def test_a_part_has_every_value_and_only_answered_documents() -> None:
     assert last["source"] == "wire"
     assert last["summary"] == {
         "text": "short",
-        "status": "answered",
-        "strategy": "single",
-        "chunks": 1,
-        "prompt_tokens": 9,
-        "output_tokens": 2,
-        "finish_reason": "stop",
+        "_evidence": [],
+        "_answer": {
+            "status": "answered",
+            "strategy": "single",
+            "chunks": 1,
+            "prompt_tokens": 9,
+            "output_tokens": 2,
+            "finish_reason": "stop",
+        },
     }
     assert (last["topic"]["label"], last["topic"]["confidence"]) == ("a", 0.5)
-    assert last["who"]["quotes"] == [
-        {"text": "Ann signed", "start": 3, "end": 13, "verified": True},
-        {"text": "Bob", "start": None, "end": None, "verified": False},
+    missing = {"path": "", "text": None, "start": None, "end": None, "page": None, "quote": None}
+    assert last["who"]["_evidence"] == [
+        {**missing, "status": "shown", "text": "Ann signed", "start": 3, "end": 13, "page": 2},
+        {**missing, "status": "absent", "quote": "Bob"},
     ]
     assert (last["facts"]["n"], last["facts"]["on"]) == (3, [date(1999, 12, 31)])
-    assert last["facts"]["quotes"] == [
-        {"field": "n", "text": "three", "start": 0, "end": 5, "verified": True}
+    assert last["facts"]["_evidence"] == [
+        {**missing, "path": "n", "status": "found", "text": "three", "start": 0, "end": 5}
     ]
 
 
 def test_a_failed_task_of_an_answered_document_is_null_with_its_status() -> None:
     (row,) = part_table(unit_rows(1), [result(0, "who")], TASKS, "id").to_pylist()
-    assert (row["who"]["text"], row["who"]["quotes"]) == (None, None)
-    assert row["who"]["status"] == "rejected"
-    assert row["summary"]["status"] == "answered"
+    assert (row["who"]["text"], row["who"]["_evidence"]) == (None, None)
+    assert row["who"]["_answer"]["status"] == "rejected"
+    assert row["summary"]["_answer"]["status"] == "answered"
 
 
 def test_parts_of_differing_content_have_one_schema() -> None:

@@ -20,6 +20,7 @@ from pipelines.tasks.extraction import (
 )
 from pipelines.tasks.schema import nullable
 from pipelines.tasks.validation import schema_violations
+from pipelines.text.search import DocumentSearch
 
 FIELDS = {"company": "string", "revenue": "number", "risks": ["string"], "on": "date"}
 TEXT = "Acme earned 12.5 on a day in May. Risks: fire, flood."
@@ -36,7 +37,9 @@ def read(values: dict[str, Any], quotes: Any = QUOTES, *, only_verified: bool = 
     """Parse an answer with these values and quotes."""
     answer = json.dumps({**values, "quotes": quotes})
     schema = schema_of(task())
-    return parse_fields(answer, schema, TEXT, (0, len(TEXT)), only_verified=only_verified)
+    return parse_fields(
+        answer, schema, DocumentSearch(TEXT), (0, len(TEXT)), only_verified=only_verified
+    )
 
 
 def test_the_form_shows_types_choices_and_descriptions() -> None:
@@ -75,7 +78,9 @@ def test_keywords_without_grammar_support_are_not_decoded_but_validated() -> Non
     schema = {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 5}}}
     assert "multipleOf" not in json.dumps(answer_schema(schema_of(task(schema))))
     with pytest.raises(InvalidAnswer, match="not a multiple of 5"):
-        parse_fields('{"n": 7}', schema_of(task(schema)), "", (0, 0), only_verified=False)
+        parse_fields(
+            '{"n": 7}', schema_of(task(schema)), DocumentSearch(""), (0, 0), only_verified=False
+        )
 
 
 def test_ranges_are_decoded_and_a_length_with_a_format_is_not() -> None:
@@ -95,15 +100,16 @@ def test_ranges_are_decoded_and_a_length_with_a_format_is_not() -> None:
 def test_values_are_parsed_and_their_quotes_located() -> None:
     fields = read(VALUES)
     assert fields.values == VALUES
-    assert [(quote.field, quote.verified) for quote in fields.quotes] == [
-        ("company", True), ("revenue", True), ("risks", False),
+    assert [(row.path, row.status.value) for row in fields.evidence] == [
+        ("company", "shown"), ("revenue", "shown"), ("risks[0]", "near"),
+        ("risks[1]", "near"),
     ]  # fmt: skip
-    assert TEXT[fields.quotes[1].start : fields.quotes[1].end] == "earned 12.5"
+    assert TEXT[fields.evidence[1].start : fields.evidence[1].end] == "earned 12.5"
 
 
 def test_an_empty_field_has_no_quote() -> None:
     empty: dict[str, Any] = {"company": None, "revenue": None, "risks": [], "on": None}
-    assert read(empty).quotes == ()
+    assert read(empty).evidence == ()
 
 
 def test_only_verified_empties_fields_without_a_verified_quote() -> None:
@@ -113,7 +119,7 @@ def test_only_verified_empties_fields_without_a_verified_quote() -> None:
 
 @pytest.mark.parametrize("quotes", [None, [], "Acme", {"company": 3}, {"company": " "}])
 def test_quotes_of_a_wrong_type_are_ignored(quotes: Any) -> None:
-    assert read(VALUES, quotes).quotes == ()
+    assert all(row.quote is None for row in read(VALUES, quotes).evidence)
 
 
 @pytest.mark.parametrize(
@@ -139,28 +145,38 @@ def test_quotes_of_a_wrong_type_are_ignored(quotes: Any) -> None:
 )
 def test_an_invalid_answer_is_reported_with_its_path(answer: str, message: str) -> None:
     with pytest.raises(InvalidAnswer, match=message):
-        parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
+        parse_fields(
+            answer, schema_of(task()), DocumentSearch(TEXT), (0, len(TEXT)), only_verified=False
+        )
 
 
 def test_a_number_too_large_for_its_column_is_invalid() -> None:
     schema = schema_of(task(n="integer"))
     with pytest.raises(InvalidAnswer):
-        parse_fields('{"n": 1' + "0" * 30 + "}", schema, "", (0, 0), only_verified=False)
+        parse_fields(
+            '{"n": 1' + "0" * 30 + "}", schema, DocumentSearch(""), (0, 0), only_verified=False
+        )
 
 
 def test_a_number_too_large_to_be_checked_is_invalid() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "number", "multipleOf": 0.5}}}
     with pytest.raises(InvalidAnswer, match=r"cannot be checked with its schema|n: "):
         parse_fields(
-            '{"n": 1' + "0" * 400 + "}", schema_of(task(schema)), "", (0, 0), only_verified=False
+            '{"n": 1' + "0" * 400 + "}",
+            schema_of(task(schema)),
+            DocumentSearch(""),
+            (0, 0),
+            only_verified=False,
         )
 
 
 def test_a_lone_surrogate_in_a_quote_is_replaced() -> None:
     answer = '{"company": "Acme", "revenue": null, "risks": [], "on": null, "quotes": '
     answer += '{"company": "Acme \\ud83d earned"}}'
-    fields = parse_fields(answer, schema_of(task()), TEXT, (0, len(TEXT)), only_verified=False)
-    assert fields.quotes[0].text == "Acme ? earned"
+    fields = parse_fields(
+        answer, schema_of(task()), DocumentSearch(TEXT), (0, len(TEXT)), only_verified=False
+    )
+    assert fields.evidence[0].quote == "Acme ? earned"
     AnswerColumn("facts", "extract", schema_of(task())).cell(
         Answer("facts", fields, None, "single", 1, Usage(), "stop")
     )
@@ -187,12 +203,31 @@ def test_a_chunk_need_not_state_what_the_schema_requires() -> None:
 
 def test_a_string_with_an_unescaped_line_break_is_parsed() -> None:
     fields = parse_fields(
-        '{"a": "x\ny"}', schema_of(task(a="string")), "", (0, 0), only_verified=False
+        '{"a": "x\ny"}',
+        schema_of(task(a="string")),
+        DocumentSearch(""),
+        (0, 0),
+        only_verified=False,
     )
     assert fields.values == {"a": "x\ny"}
 
 
-@pytest.mark.parametrize("name", ["quotes", "status", "finish_reason"])
+@pytest.mark.parametrize("name", ["_evidence", "_answer"])
 def test_a_field_with_a_reserved_name_is_rejected(name: str) -> None:
     with pytest.raises(SpecError, match=rf"tasks\.facts: a field cannot be named '{name}'"):
         schema_of(task(**{name: "string"}))
+
+
+def test_fields_may_be_named_as_the_keys_beside_them() -> None:
+    schema = schema_of(task(quotes="string", status="string", _quotes="integer"))
+    assert list(answer_schema(schema)["properties"])[-1] == "__quotes"
+    answer = {
+        "quotes": "Acme",
+        "status": "Acme",
+        "_quotes": 7,
+        "__quotes": {"quotes": "Acme earned"},
+    }
+    search = DocumentSearch(TEXT)
+    fields = parse_fields(json.dumps(answer), schema, search, (0, len(TEXT)), only_verified=False)
+    assert fields.values == {"quotes": "Acme", "status": "Acme", "_quotes": 7}
+    assert fields.evidence[0].text == "Acme earned"

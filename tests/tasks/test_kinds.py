@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pipelines.documents import Label, Quote, Reply, Summary, Usage
+from pipelines.documents import Evidence, EvidenceStatus, Label, Reply, Summary, Usage
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import (
     CANNOT_TELL,
@@ -26,6 +26,7 @@ from pipelines.tasks.kinds import (
 )
 from pipelines.tasks.parsing import parse_answer
 from pipelines.tasks.replies import NOT_STATED
+from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
 
 SUMMARIZE = SummarizeTask(name="summary", max_words=30)
@@ -87,42 +88,46 @@ def test_ask_may_generate_as_many_tokens_as_the_job_file_allows(tasks: dict[str,
 
 
 def test_a_summary_is_the_text_without_surrounding_white_space(tasks: dict[str, Task]) -> None:
-    summary = parse_answer(tasks["summarize"], completion("  All is well. \n"), "", (0, 0))
+    summary = parse_answer(
+        tasks["summarize"], completion("  All is well. \n"), DocumentSearch(""), (0, 0)
+    )
     assert summary == Summary("All is well.")
 
 
 def test_a_label_has_its_probability_as_confidence(tasks: dict[str, Task]) -> None:
     answer = completion("risk", math.log(0.75))
-    label = parse_answer(tasks["classify"], answer, "", (0, 0))
+    label = parse_answer(tasks["classify"], answer, DocumentSearch(""), (0, 0))
     assert isinstance(label, Label) and label.confidence == pytest.approx(0.75)
-    assert parse_answer(tasks["classify"], completion("risk"), "", (0, 0)) == Label("risk")
+    assert parse_answer(tasks["classify"], completion("risk"), DocumentSearch(""), (0, 0)) == Label(
+        "risk"
+    )
 
 
 def test_a_label_must_be_one_of_the_labels(tasks: dict[str, Task]) -> None:
     with pytest.raises(InvalidAnswer, match="'earnings' is not one of the labels"):
-        parse_answer(tasks["classify"], completion("earnings"), "", (0, 0))
+        parse_answer(tasks["classify"], completion("earnings"), DocumentSearch(""), (0, 0))
 
 
 def _reply(task: Task, answer: str) -> object:
-    return parse_answer(task, completion(answer), TEXT, (0, len(TEXT)))
+    return parse_answer(task, completion(answer), DocumentSearch(TEXT), (0, len(TEXT)))
 
 
 def test_a_quote_is_located_in_the_text(tasks: dict[str, Task]) -> None:
-    quote = Quote("audited by Smith & Co", 20, 41, verified=True)
+    row = Evidence("", EvidenceStatus.SHOWN, "audited by Smith & Co", 20, 41)
     reply = _reply(tasks["ask"], 'Smith & Co\nQuote: "audited by Smith & Co"')
-    assert reply == Reply("Smith & Co", (quote,))
-    assert TEXT[20:41] == quote.text
+    assert reply == Reply("Smith & Co", (row,))
+    assert TEXT[20:41] == row.text
 
 
 def test_a_quote_that_is_not_in_the_text_is_kept_unverified(tasks: dict[str, Task]) -> None:
     reply = _reply(tasks["ask"], "Jones\nQuote: audited by Jones")
-    assert reply == Reply("Jones", (Quote("audited by Jones", None, None, verified=False),))
+    assert reply == Reply("Jones", (Evidence("", EvidenceStatus.ABSENT, quote="audited by Jones"),))
 
 
 def test_a_quote_is_looked_for_only_in_what_the_model_was_shown(tasks: dict[str, Task]) -> None:
     answer = completion("1999\nQuote: in 1999")
-    reply = parse_answer(tasks["ask"], answer, TEXT, (0, 20))
-    assert isinstance(reply, Reply) and not reply.quotes[0].verified
+    reply = parse_answer(tasks["ask"], answer, DocumentSearch(TEXT), (0, 20))
+    assert isinstance(reply, Reply) and reply.evidence[0].status is not EvidenceStatus.SHOWN
 
 
 @pytest.mark.parametrize("answer", ["not stated", "'Not stated.'", "Not  stated\nQuote: in 1999"])
@@ -131,16 +136,19 @@ def test_all_spellings_of_not_stated_become_one(tasks: dict[str, Task], answer: 
 
 
 def test_an_empty_quote_is_ignored(tasks: dict[str, Task]) -> None:
-    assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply("Yes", ())
+    assert _reply(tasks["ask"], 'Yes\nQuote: ""') == Reply(
+        "Yes", (Evidence("", EvidenceStatus.ABSENT),)
+    )
 
 
 def test_with_only_verified_an_unverified_reply_is_none(
     tiny_tokenizer: ChatTokenizer,
 ) -> None:
     (task,) = tokenize_tasks((ASK.model_copy(update={"only_verified": True}),), tiny_tokenizer)
-    bad = Quote("audited by Jones", None, None, verified=False)
+    bad = Evidence("", EvidenceStatus.ABSENT, quote="audited by Jones")
     assert _reply(task, "Jones\nQuote: audited by Jones") == Reply(None, (bad,))
-    assert _reply(task, "Smith") == Reply(None, ())
+    near = Evidence("", EvidenceStatus.NEAR, "Smith", 31, 36)
+    assert _reply(task, "Smith") == Reply(None, (near,))
     good = _reply(task, "Smith\nQuote: audited by Smith")
     assert isinstance(good, Reply) and good.text == "Smith"
 

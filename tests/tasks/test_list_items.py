@@ -29,7 +29,7 @@ def found(path: str, *places: tuple[int, int]) -> tuple[Evidence, ...]:
 
 
 def chunk(start: int, end: int, items: Sequence[Any], *evidence: Evidence) -> ChunkFields:
-    return ChunkFields(start, end, Fields({"items": list(items)}, (), evidence))
+    return ChunkFields(start, end, Fields({"items": list(items)}, evidence))
 
 
 def read(planted: Planted, size: int, overlap: int = OVERLAP, all_places: int = 0) -> Merged:

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents import Fields, Quote
-from pipelines.tasks.merging import FieldPath, Merged, merged_quotes
+from pipelines.documents import Evidence, EvidenceStatus, Fields
+from pipelines.tasks.merging import FieldPath, Merged
 from pipelines.tasks.merging import merge as merge_chunks
 from pipelines.tasks.schema import from_shorthand
 from pipelines.tasks.statements import ChunkFields
@@ -21,9 +21,9 @@ SCHEMA = from_shorthand(
 NONE: dict[str, Any] = {"company": None, "n": None, "risks": [], "auditor": None}
 
 
-def fields(quotes: tuple[Quote, ...] = (), **values: Any) -> Fields:
+def fields(evidence: tuple[Evidence, ...] = (), **values: Any) -> Fields:
     """Return the fields of one chunk that states these values."""
-    return Fields({**NONE, **values}, quotes)
+    return Fields({**NONE, **values}, evidence)
 
 
 def merge(
@@ -34,8 +34,8 @@ def merge(
     return merge_chunks(chunks, schema, choices)
 
 
-def quote(name: str, start: int, *, verified: bool = True) -> Quote:
-    return Quote(f"{name} {start}", start, start + 9, verified, name)
+def row(path: str, start: int, status: EvidenceStatus = EvidenceStatus.SHOWN) -> Evidence:
+    return Evidence(path, status, f"{path} {start}", start, start + 9)
 
 
 def test_a_value_stated_once_is_taken() -> None:
@@ -60,7 +60,7 @@ def test_lists_are_joined_in_order_without_duplicates() -> None:
 
 
 def test_different_values_are_a_conflict_in_document_order() -> None:
-    first, second = quote("company", 1), quote("company", 5)
+    first, second = row("company", 1), row("company", 5)
     findings = [fields((first,), company="B"), fields((second,), company="A"), fields(company="b")]
     (conflict,) = merge(findings, SCHEMA).conflicts
     assert conflict.path == ("company",)
@@ -71,7 +71,7 @@ def test_different_values_are_a_conflict_in_document_order() -> None:
 
 
 def test_a_value_with_a_verified_quote_wins_over_values_without() -> None:
-    made_up, verified = quote("company", 1, verified=False), quote("company", 5)
+    made_up, verified = row("company", 1, EvidenceStatus.NEAR), row("company", 5)
     findings = [
         fields((made_up,), company="B"), fields((verified,), company="A"), fields(company="C"),
     ]  # fmt: skip
@@ -89,21 +89,6 @@ def test_objects_that_differ_are_a_conflict_of_whole_objects() -> None:
     chosen = merge(findings, SCHEMA, {("auditor",): {"name": "Bo"}})
     assert (chosen.values["auditor"], chosen.conflicts) == ({"name": "Bo"}, ())
     assert merge([fields(auditor={"name": None})], SCHEMA).values["auditor"] is None
-
-
-def test_a_single_value_keeps_one_quote_of_the_chunks_that_agree_preferably_verified() -> None:
-    findings = [
-        fields((quote("company", 1, verified=False),), company="Acme"),
-        fields((quote("company", 5),), company="acme"),
-        fields((quote("company", 9),), company="Other"),
-    ]
-    assert merged_quotes(findings, {"company": "Acme"}) == (quote("company", 5),)
-    assert merged_quotes(findings, {"company": None}) == ()
-
-
-def test_a_list_keeps_every_different_quote() -> None:
-    findings = [fields((quote("risks", at),), risks=["x"]) for at in (1, 9, 1)]
-    assert merged_quotes(findings, {"risks": ["x"]}) == (quote("risks", 1), quote("risks", 9))
 
 
 def test_equal_items_without_a_place_are_one_across_chunks_but_not_within_a_chunk() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.documents import Quote, Reply
+from pipelines.documents import Evidence, EvidenceStatus, Reply
 from pipelines.job.spec import AskTask
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.replies import NOT_STATED, normalize_reply, split_reply
@@ -245,13 +245,13 @@ def test_the_shared_cases_are_split_as_they_say() -> None:
         reply = normalize_reply(
             AskTask(name="who", question="Who?"),
             text,
-            tuple(Quote(quote, 0, 1, verified=True) for quote in quotes),
+            tuple(Evidence("", EvidenceStatus.SHOWN, quote, 0, 1) for quote in quotes),
         )
         if case["not_stated"]:
             assert reply == Reply(NOT_STATED), case
         else:
             assert reply.text == case["answer"], case
-            assert [quote.text for quote in reply.quotes] == case["quotes"], case
+            assert [row.text for row in reply.evidence] == case["quotes"], case
 
 
 @pytest.mark.parametrize("text", SAID_NOT_STATED)

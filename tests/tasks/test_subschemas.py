@@ -18,6 +18,7 @@ from pipelines.job.spec import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
 from pipelines.tasks.schema import normalize_schema
 from pipelines.tasks.subschemas import self_contained, subschemas
+from pipelines.text.search import DocumentSearch
 
 TEXT: dict[str, Any] = {"type": "string"}
 
@@ -80,7 +81,13 @@ def test_no_schema_makes_a_process_send_a_request(
     url, paths = schema_server
     schema = schemas_with_references_to(url)[number]
     with pytest.raises((SpecError, InvalidAnswer)):
-        parse_fields('{"a": "x"}', normalize_schema(schema, "s"), "", (0, 0), only_verified=False)
+        parse_fields(
+            '{"a": "x"}',
+            normalize_schema(schema, "s"),
+            DocumentSearch(""),
+            (0, 0),
+            only_verified=False,
+        )
     assert paths == []
 
 
@@ -99,7 +106,7 @@ def test_the_validator_itself_follows_no_reference_out_of_the_schema(
     url, paths = schema_server
     for schema in schemas_with_references_to(url)[:6]:
         with pytest.raises(InvalidAnswer, match="cannot be checked"):
-            parse_fields('{"a": "x"}', schema, "", (0, 0), only_verified=False)
+            parse_fields('{"a": "x"}', schema, DocumentSearch(""), (0, 0), only_verified=False)
     assert paths == []
 
 
@@ -228,7 +235,11 @@ def test_a_schema_of_the_deepest_allowed_nesting_is_validated() -> None:
     for _ in range(60):
         value = {"a": value}
     fields = parse_fields(
-        json.dumps(value), normalize_schema(schema, "s"), "", (0, 0), only_verified=False
+        json.dumps(value),
+        normalize_schema(schema, "s"),
+        DocumentSearch(""),
+        (0, 0),
+        only_verified=False,
     )
     assert fields.values == value
 
@@ -268,9 +279,11 @@ def test_a_pattern_is_checked_together_with_its_lookahead() -> None:
             }
         )
     )
-    assert parse_fields('{"a": "12.5"}', schema, "", (0, 0), only_verified=False).values
+    assert parse_fields(
+        '{"a": "12.5"}', schema, DocumentSearch(""), (0, 0), only_verified=False
+    ).values
     with pytest.raises(InvalidAnswer, match=r"a: '\+\.' does not match"):
-        parse_fields('{"a": "+."}', schema, "", (0, 0), only_verified=False)
+        parse_fields('{"a": "+."}', schema, DocumentSearch(""), (0, 0), only_verified=False)
 
 
 @pytest.mark.parametrize(
@@ -291,11 +304,12 @@ def test_no_pattern_keeps_a_process_busy(keys: dict[str, Any]) -> None:
         "import sys, json\n"
         "from pipelines.errors import InvalidAnswer, SpecError\n"
         "from pipelines.tasks.extraction import parse_fields\n"
+        "from pipelines.text.search import DocumentSearch\n"
         "from pipelines.tasks.schema import normalize_schema\n"
         "try:\n"
         "    schema = normalize_schema(json.loads(sys.argv[1]), 's')\n"
         "    answer = json.dumps({'a': 'a' * 4000 + '!'})\n"
-        "    parse_fields(answer, schema, '', (0, 0), only_verified=False)\n"
+        "    parse_fields(answer, schema, DocumentSearch(''), (0, 0), only_verified=False)\n"
         "    print('fits')\n"
         "except (SpecError, InvalidAnswer) as error:\n"
         "    print(type(error).__name__)\n"
@@ -311,4 +325,4 @@ def test_a_text_too_long_for_its_patterns_is_an_invalid_answer() -> None:
     schema = normalize_schema(field({"type": "string", "pattern": "^(?:.{0,100}x)+$"}), "s")
     answer = json.dumps({"a": "x" * 60_000})
     with pytest.raises(InvalidAnswer, match="too long to be matched"):
-        parse_fields(answer, schema, "", (0, 0), only_verified=False)
+        parse_fields(answer, schema, DocumentSearch(""), (0, 0), only_verified=False)

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents import Fields, Usage
+from pipelines.documents import EvidenceStatus, Fields, Usage
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
 from pipelines.tasks.kinds import Completion, tokenize_tasks
 from pipelines.tasks.parsing import parse_answer
 from pipelines.tasks.truncated import complete_values
+from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
 
 ANSWER: dict[str, Any] = {
@@ -169,34 +170,44 @@ def test_an_answer_cut_off_at_any_character_is_never_wrong() -> None:
     text = 'by "A" in Ulm, x and y'
     for end in range(len(answer)):
         fields = parse_fields(
-            answer[:end], schema, text, (0, len(text)), only_verified=False, cut_off=True
+            answer[:end],
+            schema,
+            DocumentSearch(text),
+            (0, len(text)),
+            only_verified=False,
+            cut_off=True,
         )
         assert list(fields.values) == list(FORM["properties"])
         assert is_part(_stated(fields.values), {**ANSWER, "items": ANSWER["items"]})
-        assert all(quote.text in ANSWER["quotes"].values() for quote in fields.quotes)
     assert fields.values == {name: ANSWER[name] for name in FORM["properties"]}
-    assert [quote.field for quote in fields.quotes] == ["name", "list"]
+    shown = [row.path for row in fields.evidence if row.status is EvidenceStatus.SHOWN]
+    assert {path.partition("[")[0] for path in shown} == {"name", "list"}
 
 
 def test_the_missing_rest_of_a_cut_answer_is_empty(tiny_tokenizer: ChatTokenizer) -> None:
     (prepared,) = tokenize_tasks([task()], tiny_tokenizer)
     answer = json.dumps(ANSWER)
     cut = answer[: answer.index('"y, z"') + 3]
-    value = parse_answer(prepared, Completion(cut, Usage(), "length"), "", (0, 0))
-    assert value == Fields({
+    value = parse_answer(prepared, Completion(cut, Usage(), "length"), DocumentSearch(""), (0, 0))
+    assert isinstance(value, Fields)
+    assert value.values == {
         "name": ANSWER["name"], "n": -12500.0, "ok": True, "no": None, "list": ["x"], "items": [],
         "place": None, "end": None,
-    })  # fmt: skip
+    }  # fmt: skip
     with pytest.raises(InvalidAnswer, match="not JSON"):
-        parse_answer(prepared, Completion(cut, Usage(), "stop"), "", (0, 0))
+        parse_answer(prepared, Completion(cut, Usage(), "stop"), DocumentSearch(""), (0, 0))
 
 
 def test_a_value_that_breaks_its_schema_is_left_out_of_a_cut_answer() -> None:
     cut = '{"name": 3, "n": -30000, "ok": true, "no'
-    fields = parse_fields(cut, schema_of(task()), "", (0, 0), only_verified=False, cut_off=True)
+    fields = parse_fields(
+        cut, schema_of(task()), DocumentSearch(""), (0, 0), only_verified=False, cut_off=True
+    )
     assert (fields.values["name"], fields.values["n"], fields.values["ok"]) == (None, None, True)
 
 
 def test_a_text_that_is_no_json_is_invalid_also_if_cut_off() -> None:
     with pytest.raises(InvalidAnswer, match="not JSON"):
-        parse_fields("Sure", schema_of(task()), "", (0, 0), only_verified=False, cut_off=True)
+        parse_fields(
+            "Sure", schema_of(task()), DocumentSearch(""), (0, 0), only_verified=False, cut_off=True
+        )

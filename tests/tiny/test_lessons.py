@@ -22,6 +22,7 @@ from pipelines.text.prompts import (
     INSTRUCTION,
     NOTES_INSTRUCTION,
 )
+from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
 from pipelines.tiny import rules
 from pipelines.tiny.author import Author, valid_fields
@@ -185,10 +186,12 @@ def test_expected_json_answers_match_the_schema_and_their_quotes_are_verified() 
         fields = valid_fields(dict(fact.field for fact in text.facts))
         answer = rules.form(text.text, fields)
         span = (0, len(text.text))
-        parsed = parse_fields(answer, from_shorthand(fields), text.text, span, only_verified=False)
+        parsed = parse_fields(
+            answer, from_shorthand(fields), DocumentSearch(text.text), span, only_verified=False
+        )
         assert isinstance(parsed, Fields)
-        assert {quote.field for quote in parsed.quotes} == set(fields)
-        assert all(quote.verified for quote in parsed.quotes)
+        assert {re.split(r"[.\[]", row.path)[0] for row in parsed.evidence} == set(fields)
+        assert {row.status.value for row in parsed.evidence} == {"shown"}
 
 
 def test_a_text_states_each_fact_in_a_separate_line() -> None:

@@ -133,7 +133,7 @@ async def test_without_a_long_pool_a_longer_document_is_read_in_chunks(
 ) -> None:
     text = LONG_TEXT[:30_000]
     _, body = await replica.answer(request_of(prepared, text))
-    assert {answer["status"] for answer in body["answers"].values()} == {"answered"}
+    assert {answer["_answer"]["status"] for answer in body["answers"].values()} == {"answered"}
     assert {answer["strategy"] for answer in body["answers"].values()} == {"map_reduce"}
     both = prepared_endpoint(pools={"long": {}})
     tasks = both.tasks(both.specs(["summary"]))
@@ -150,8 +150,8 @@ async def test_an_answer_has_the_columns_of_a_part(
     assert body["id"] == "d"
     summary, auditor = body["answers"]["summary"], body["answers"]["auditor"]
     assert summary["text"] == "an answer"
-    assert auditor["quotes"] == []
-    assert summary["status"] == auditor["status"] == "answered"
+    assert auditor["_evidence"][0]["status"] == "absent"
+    assert summary["_answer"]["status"] == auditor["_answer"]["status"] == "answered"
     assert body["usage"]["output_tokens"] == 6
 
 
@@ -160,9 +160,9 @@ async def test_a_failed_task_has_the_reason_and_the_others_are_answered(
 ) -> None:
     replica.engine.rejects = "Who audited"
     _, body = await replica.answer(request_of(prepared, SHORT_TEXT))
-    assert body["answers"]["summary"]["status"] == "answered"
-    assert body["answers"]["auditor"]["status"] == "rejected"
-    assert "refused because" in body["answers"]["auditor"]["message"]
+    assert body["answers"]["summary"]["_answer"]["status"] == "answered"
+    assert body["answers"]["auditor"]["_answer"]["status"] == "rejected"
+    assert "refused because" in body["answers"]["auditor"]["_answer"]["message"]
 
 
 async def test_a_document_that_is_not_read_at_all_is_rejected_with_the_reason(
