@@ -73,7 +73,7 @@ class Planted:
             "revenue": None if revenue is None else float(revenue),
             "employees": None if employees is None else int(employees),
             "listed": None if listed is None else listed == "true",
-            "risk": list(dict.fromkeys(self.stated.get("risk", []))),
+            "risk": self.stated.get("risk", []),
             "auditor": auditor if any(auditor.values()) else None,
         }
 

@@ -12,8 +12,9 @@ prompt fits `limit`. Knows no engine: the caller passes a function that sends a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
 from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
@@ -24,12 +25,13 @@ from pipelines.tasks.kinds import (
     Task,
     label_question,
 )
-from pipelines.tasks.merging import merge, normalize_text, prefer_supported
+from pipelines.tasks.merging import FieldPath, Merged, merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import parse_label
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.statements import ChunkFields
+from pipelines.tasks.validation import JsonSchema
 from pipelines.tasks.voting import vote
 from pipelines.text.prompts import Prompts, context_span
 from pipelines.text.search import DocumentSearch
@@ -37,6 +39,8 @@ from pipelines.text.search import DocumentSearch
 # A rough upper estimate: tokenizing more characters than a prompt holds would be wasted work.
 _CHARACTERS_PER_TOKEN = 4
 _FOUND = EvidenceStatus.FOUND
+# Rows of evidence that are merged in about 0.1 seconds.
+_EVIDENCE_IN_LOOP = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +183,11 @@ class Combiner:
 
     async def _fields(self, task: Task, chunks: Sequence[ChunkFields]) -> Fields:
         assert task.schema is not None
-        merged = merge(chunks, task.schema)
+        merged = await _merged(chunks, task.schema, {})
         if merged.conflicts:
             resolver = ConflictResolver(self.prompts, self.limit, self.ask)
-            merged = merge(chunks, task.schema, await resolver.resolve(merged.conflicts))
+            choices = await resolver.resolve(merged.conflicts)
+            merged = await _merged(chunks, task.schema, choices)
         return Fields(merged.values, merged.evidence)
 
 
@@ -225,3 +230,12 @@ def _chunk_fields(findings: Sequence[Finding]) -> list[ChunkFields]:
         for finding in findings
         if isinstance(finding.value, Fields)
     ]
+
+
+async def _merged(
+    chunks: Sequence[ChunkFields], schema: JsonSchema, choices: Mapping[FieldPath, Any]
+) -> Merged:
+    """Merge fields; those with much evidence in a thread, as other documents would have to wait."""
+    if sum(len(chunk.fields.evidence) for chunk in chunks) < _EVIDENCE_IN_LOOP:
+        return merge(chunks, schema, choices)
+    return await asyncio.to_thread(merge, chunks, schema, choices)

@@ -39,21 +39,39 @@ def entities(objects: Sequence[Statement]) -> list[list[Statement]]:
     different = [(members, single_values(members[0][1])) for members in equal.values()]
     different.sort(key=lambda pair: -len(pair[1]))
     result: list[_Entity] = []
+    parts: list[_Entity] = []
     for members, values in different:
-        possible = _possible(result[:_MAX_COMPARED], values)
-        if not possible:
-            result.append(_Entity(members, values))
-        elif len(possible) == 1:
-            possible[0].members += members
-            possible[0].values.update(values)
+        known = result[:_MAX_COMPARED]
+        is_new = all(contradict(values, entity.values) for entity in known)
+        (result if is_new else parts).append(_Entity(members, values))
+    for part in sorted(parts, key=lambda part: not _sharing(result, part)):
+        _complete(result, part)
     for entity in result:
         entity.members.sort(key=lambda member: member[0])
     result.sort(key=lambda entity: entity.members[0][0])
     return [[statement for _, statement in entity.members] for entity in result]
 
 
-def _possible(known: Sequence[_Entity], values: dict[str, Any]) -> list[_Entity]:
-    """Return the things that an object with these values may describe."""
-    possible = [entity for entity in known if not contradict(values, entity.values)]
-    sharing = [entity for entity in possible if values.keys() & entity.values.keys()]
-    return sharing or possible
+def _complete(things: list[_Entity], part: _Entity) -> None:
+    """Add a part to the only thing that it may describe, or to the things if there is none."""
+    possible = [
+        entity for entity in things[:_MAX_COMPARED] if not contradict(part.values, entity.values)
+    ]
+    possible = _sharing(possible, part) or possible
+    if not possible:
+        things.append(part)
+    elif len(possible) == 1:
+        possible[0].members += part.members
+        possible[0].values.update(part.values)
+
+
+def _sharing(things: Sequence[_Entity], part: _Entity) -> list[_Entity]:
+    """Return the things that have an equal value under a path of the part."""
+    return [
+        entity
+        for entity in things[:_MAX_COMPARED]
+        if any(
+            path in entity.values and value_key(value) == value_key(entity.values[path])
+            for path, value in part.values.items()
+        )
+    ]

@@ -211,6 +211,25 @@ async def test_each_conflict_is_resolved_by_a_prompt_with_its_candidates(
     assert 'the document says: "Acme made anvils"' in company
 
 
+async def test_a_conflict_about_an_object_shows_whole_objects(model: ScriptedModel) -> None:
+    model.answer = lambda text, question: "2"
+    spec = ExtractTask(name="e", fields={"auditor": {"name": "string", "city": "string"}})
+    first, second = {"name": "KPMX", "city": None}, {"name": "Ey", "city": "Oslo"}
+    evidence = (
+        Evidence("auditor.name", EvidenceStatus.SHOWN, "Ey audited", 12, 22),
+        Evidence("auditor.city", EvidenceStatus.NEAR, "Osl", 24, 27),
+    )
+    shown = Evidence("auditor.name", EvidenceStatus.SHOWN, "KPMX", 1, 5)
+    values = findings_of(
+        Fields({"auditor": first}, (shown,)), Fields({"auditor": second}, evidence)
+    )
+    fields = await model.combiner().combine(task(spec, model.tokenizer), values)
+    assert fields == Fields({"auditor": second}, evidence)
+    (prompt,) = model.prompts
+    assert '1. {"name": "KPMX", "city": null} - the document says: "KPMX"' in prompt
+    assert '2. {"name": "Ey", "city": "Oslo"} - the document says: "Ey audited"' in prompt
+
+
 async def test_of_too_many_candidates_those_stated_most_often_are_kept(
     model: ScriptedModel,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,91 @@ def test_different_values_are_a_conflict_in_document_order() -> None:
         ("B", first.text, 2), ("A", second.text, 1),
     ]  # fmt: skip
     assert merge(findings, SCHEMA, {("company",): "A"}).values["company"] == "A"
+
+
+def evidenced(status: EvidenceStatus, value: str, start: int = 0) -> Fields:
+    """Return the fields of a chunk that states a company with evidence of a status."""
+    row = Evidence("company", status, value, start, start + len(value))
+    return Fields({**NONE, "company": value}, (row,))
+
+
+def companies(findings: Sequence[Fields]) -> list[Any]:
+    """Return the merged company, or the candidates of a conflict about it."""
+    merged = merge(findings, SCHEMA)
+    if merged.conflicts:
+        return [candidate.value for candidate in merged.conflicts[0].candidates]
+    return [merged.values["company"]]
+
+
+@pytest.mark.parametrize("proof", [EvidenceStatus.SHOWN, EvidenceStatus.FOUND])
+def test_a_proven_value_wins_over_a_value_without_evidence(proof: EvidenceStatus) -> None:
+    assert companies([fields(company="B"), evidenced(proof, "A")]) == ["A"]
+
+
+def test_proven_values_that_differ_are_a_conflict_however_often_each_is_stated() -> None:
+    shown = [evidenced(EvidenceStatus.SHOWN, "A")] * 9
+    assert companies([*shown, evidenced(EvidenceStatus.FOUND, "B")]) == ["A", "B"]
+
+
+def test_a_single_quote_does_not_outvote_many_chunks() -> None:
+    shown = evidenced(EvidenceStatus.SHOWN, "A")
+    assert companies([shown, *[fields(company="B")] * 2]) == ["A"]
+    assert companies([shown, *[fields(company="B")] * 3]) == ["A", "B"]
+
+
+def test_a_similar_passage_proves_nothing() -> None:
+    assert companies([evidenced(EvidenceStatus.NEAR, "A"), fields(company="B")]) == ["A", "B"]
+
+
+def test_fillers_are_no_statements() -> None:
+    findings = [fields(company=text) for text in ("N/A", "Hansen & Co", "Not stated")]
+    assert companies(findings) == ["Hansen & Co"]
+    schema = {"type": "object", "properties": {"s": {"type": "string", "enum": ["None", "x"]}}}
+    assert merge([Fields({"s": "None"})], schema).values == {"s": "None"}
+    assert merge([Fields({"s": "N/A"})], schema).values == {"s": None}
+
+
+def test_a_value_cut_off_at_a_border_is_no_conflict() -> None:
+    findings = [
+        evidenced(EvidenceStatus.FOUND, "Hansen", 95),
+        evidenced(EvidenceStatus.FOUND, "Hansen & Co", 95),
+    ]
+    assert companies(findings) == ["Hansen & Co"]
+    elsewhere = evidenced(EvidenceStatus.FOUND, "Hansen & Co", 300)
+    assert companies([findings[0], elsewhere]) == ["Hansen", "Hansen & Co"]
+
+
+def test_a_value_keeps_the_evidence_of_the_chunks_that_agree_best_first() -> None:
+    findings = [
+        evidenced(EvidenceStatus.FOUND, "Acme", 10),
+        evidenced(EvidenceStatus.SHOWN, "ACME", 90),
+        evidenced(EvidenceStatus.SHOWN, "Acme", 10),
+        Fields({**NONE, "company": "Acme"}, (Evidence("company", EvidenceStatus.ABSENT),)),
+    ]
+    merged = merge(findings, SCHEMA)
+    assert [(row.status, row.start) for row in merged.evidence] == [("shown", 10), ("shown", 90)]
+    many = [evidenced(EvidenceStatus.FOUND, "Acme", at) for at in range(0, 200, 10)]
+    assert len(merge(many, SCHEMA).evidence) == 8
+
+
+def test_the_evidence_of_a_chosen_value_is_its_own() -> None:
+    findings = [
+        evidenced(EvidenceStatus.SHOWN, "A", 10), evidenced(EvidenceStatus.SHOWN, "B", 190)
+    ]  # fmt: skip
+    assert merge(findings, SCHEMA).evidence == ()
+    assert [row.start for row in merge(findings, SCHEMA, {("company",): "B"}).evidence] == [190]
+
+
+def test_a_map_is_merged_key_by_key() -> None:
+    number = {"type": ["number", "null"]}
+    schema = {
+        "type": "object",
+        "properties": {"m": {"type": "object", "additionalProperties": number}},
+    }
+    findings = [Fields({"m": {"no": 5, "se": 1}}), Fields({"m": {"dk": 2, "no": 5.0}}), Fields({})]
+    assert merge(findings, schema).values == {"m": {"no": 5, "se": 1, "dk": 2}}
+    (conflict,) = merge([*findings, Fields({"m": {"se": 7}})], schema).conflicts
+    assert conflict.path == ("m", "se")
 
 
 def test_a_value_with_a_verified_quote_wins_over_values_without() -> None:
