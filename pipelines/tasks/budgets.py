@@ -33,7 +33,9 @@ _LEAST_TOKENS_PER_WORD, _PLANNED_TOKENS_PER_WORD, _MOST_TOKENS_PER_WORD = 2, 4, 
 _SHORTEST_WORD, _LONGEST_WORD = 6.0, 12.0
 _IDEOGRAPHIC_WORD, _UNSPACED_WORD = 2.5, 6.0
 _WORD_MARGIN = 1.25
-_MEASURED_CHARACTERS = 20_000
+_MEASURED_CHARACTERS = 4_000
+# The share of characters beyond ASCII, such as a name's or a dash, up to which a text is English.
+_FOREIGN_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,12 @@ def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
 def tokens_per_word(text: str, tokens: int) -> float:
     """Return how many tokens a word needs in the script of `text`, which has `tokens` tokens.
 
-    It is between 2 and 20, with a margin, since words of a summary are longer than most.
+    It is between 2 and 20, with a margin, since words of a summary are longer than most. Text in
+    ASCII, as English is, gets the least.
     """
+    sample = text[:_MEASURED_CHARACTERS]
+    if sum(not character.isascii() for character in sample) <= _FOREIGN_SHARE * len(sample):
+        return _LEAST_TOKENS_PER_WORD
     needed = _WORD_MARGIN * _word_characters(text) * tokens / max(1, len(text))
     return min(max(needed, _LEAST_TOKENS_PER_WORD), _MOST_TOKENS_PER_WORD)
 

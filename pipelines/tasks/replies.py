@@ -55,12 +55,13 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _LINE_MARK = re.compile(r"(?P<mark>[-–—*•·‣▪]|>+|#{1,6})\s+(?=\S)")
+# Their length is bounded, so that marks that nothing closes take no quadratic time.
 _MARKED_UP = (
-    re.compile(r"\*\*\*(?=\S)(.+?)(?<=\S)\*\*\*"),
-    re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*"),
-    re.compile(r"__(?=\S)(.+?)(?<=\S)__"),
-    re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])"),
-    re.compile(r"(?<!\w)_(?=[^\s_])([^\n]+?)(?<=[^\s_])_(?!\w)"),
+    re.compile(r"\*\*\*(?=\S)(.{1,500}?)(?<=\S)\*\*\*"),
+    re.compile(r"\*\*(?=\S)(.{1,500}?)(?<=\S)\*\*"),
+    re.compile(r"__(?=\S)(.{1,500}?)(?<=\S)__"),
+    re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,500}?)(?<=[^\s*])\*(?![\w*])"),
+    re.compile(r"(?<!\w)_(?=[^\s_])([^\n]{1,500}?)(?<=[^\s_])_(?!\w)"),
     re.compile(r"`([^`\n]+)`"),
 )
 _WRAPPERS = ("***", "**", "__", "*", "_", "`", "~~")

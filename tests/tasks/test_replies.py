@@ -273,5 +273,6 @@ def test_a_reply_without_words_is_not_stated(text: str | None) -> None:
 def test_a_long_reply_is_read_in_linear_time() -> None:
     assert split_reply('"' * 50_000)[1] == []
     assert not is_not_stated("the text is " * 50_000)
+    assert split_reply("_a " * 20_000)[0].startswith("_a")
     text, quotes = split_reply("(a) 'b' " * 20_000 + "\nQuote: " + '"x" ' * 20_000)
     assert text.startswith("(a)") and len(quotes) == 20_000
