@@ -25,7 +25,7 @@ from pydoc_data import topics
 from typing import Any
 
 CHUNK_TOKENS, OVERLAP_TOKENS = 3000, 200
-_CJK = "本公司及其附属公司在报告期内的经营情况如下所述，管理层认为所披露的信息真实准确完整。"
+_CJK = "本公司及其附属公司在报告期内的经营情况如下所述，管理层认为所披露的信息真实准确完整。"  # noqa: RUF001  # Chinese
 
 
 def _prose(random_: random.Random, size_bytes: int) -> str:

@@ -12,6 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.documents import Chunk
+from pipelines.text.characters import (
+    IN_LINE,
+    LINE_BREAK,
+    SENTENCE_END,
+    character_end,
+    character_start,
+    is_unspaced,
+    pause_after,
+    pause_before,
+)
 from pipelines.text.outline import Outline
 from pipelines.text.token_table import TokenTable
 from pipelines.text.tokens import ChatTokenizer
@@ -23,13 +33,22 @@ MIN_CHUNK_TOKENS = 16
 # Where a chunk may end, best first: at the end of a match of the pattern, if the chunk is filled at
 # least by the fraction. In order: before a heading, after a paragraph, sentence, line, word.
 _EDGES = (
-    (re.compile(r"\n(?=#{1,6} |[^\n]{1,120}\n[=*~\-^#]{3,}[ \t]*\n)"), 0.5),
-    (re.compile(r"\n[ \t\r]*\n\s*"), 0.5),
-    (re.compile(r"(?:[.!?…][\"'”’»)\]]*\s+|[。！？]\s*)"), 0.7),
-    (re.compile(r"\n"), 0.7),
-    (re.compile(r"\s+"), 0.0),
+    (
+        re.compile(
+            rf"{LINE_BREAK}(?=#{{1,6}} |{IN_LINE}{{1,120}}{LINE_BREAK}"
+            rf"[=*~\-^#]{{3,}}[ \t]*{LINE_BREAK})"
+        ),
+        0.5,
+    ),
+    (re.compile(rf"{LINE_BREAK}[ \t]*{LINE_BREAK}\s*"), 0.5),
+    (re.compile(SENTENCE_END), 0.7),
+    (re.compile(LINE_BREAK), 0.7),
 )
+_BLANKS = re.compile(r"\s+")
 _WORD = re.compile(r"\s(?=\S)")
+# In a script without blanks between words, the part of a chunk, or of an overlap, that is given up
+# to cut it at a pause rather than between two characters.
+_PAUSE_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +123,43 @@ def _best_end(text: str, start: int, limit: int, outline: Outline) -> int:
     if block := outline.fitting_block(limit, start, limit):
         limit = block.start
     for pattern, fullness in _EDGES:
-        earliest = start + max(1, int(fullness * (limit - start)))
-        ends = [match.end() for match in pattern.finditer(text, earliest - 1, limit)]
-        for end in reversed(ends):
-            if end >= earliest and not outline.fitting_block(end, start, limit):
-                return end
-    return limit
+        end = _last_end(pattern, text, start, limit, fullness, outline)
+        if end is not None:
+            return end
+    return _word_end(text, start, limit, outline)
+
+
+def _last_end(
+    pattern: re.Pattern[str], text: str, start: int, limit: int, fullness: float, outline: Outline
+) -> int | None:
+    earliest = start + max(1, int(fullness * (limit - start)))
+    ends = [match.end() for match in pattern.finditer(text, earliest - 1, limit)]
+    for end in reversed(ends):
+        if end >= earliest and not outline.fitting_block(end, start, limit):
+            return end
+    return None
+
+
+def _word_end(text: str, start: int, limit: int, outline: Outline) -> int:
+    """Return the end of the last word before `limit`, or of the last character."""
+    if is_unspaced(text, limit):
+        earliest = limit - int(_PAUSE_SHARE * (limit - start))
+        pause = pause_before(text, earliest, limit)
+        if pause is not None and pause > start:
+            return pause
+    elif (end := _last_end(_BLANKS, text, start, limit, 0.0, outline)) is not None:
+        return end
+    end = character_start(text, limit)
+    return end if end > start else limit
 
 
 def _overlapping(text: str, start: int, end: int, size: ChunkSize, edges: TokenTable) -> int:
     """Return the start of the chunk after text[start:end]: at a word, after `start`."""
     earliest = max(start + 1, edges.before(end, size.overlap_tokens))
+    if is_unspaced(text, earliest):
+        pause = pause_after(text, earliest, earliest + int(_PAUSE_SHARE * (end - earliest)))
+        return min(end, character_end(text, earliest) if pause is None else pause)
     if edge := _WORD.search(text, earliest - 1, end):
         return edge.end()
     # an overlap of the end of one word and the white space after it would be of no use
-    return end if text[end - 1].isspace() else earliest
+    return end if text[end - 1].isspace() else min(end, character_end(text, earliest))

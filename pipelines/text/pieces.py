@@ -34,8 +34,8 @@ _NORMALIZER = {
 # Settings of a BPE model by which a border would matter although no merge crosses it.
 _FORBIDDEN = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-# The tokenizer takes the least time for pieces of about this length. A search for a border in a text
-# ends after as many characters, where there is another way to encode it.
+# The tokenizer takes the least time for pieces of about this length. A search for a border ends
+# after as many characters, where there is another way to encode it.
 PIECE_CHARACTERS = 2**10
 # Characters without any border that are encoded at once where memory must be bounded.
 _MAX_CHARACTERS = 2**20
@@ -125,7 +125,8 @@ class PieceEncoder:
         several byte tokens begins with each of them.
         """
         ends = start + np.cumsum(self._lengths[ids])
-        return np.maximum(ends - self._lengths[ids] - self._continues[ids], 0)
+        starts: npt.NDArray[np.int64] = ends - self._lengths[ids] - self._continues[ids]
+        return starts.clip(min=0)
 
     def characters(self, ids: npt.NDArray[np.int32]) -> int:
         """Return the number of characters of `ids`, the blank before a text included."""
