@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-CRDS = Path(__file__).parents[2] / "shared/k8s-crds"
+PHI3 = Path(__file__).parents[2] / "shared/phi3"
 CASES = Path(__file__).parents[2] / "shared/cases"
+CRDS = Path(__file__).parents[2] / "shared/k8s-crds"
 # names of the same program on different systems; `.ci/install` installs the first
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -36,6 +37,11 @@ needs_crds = pytest.mark.skipif(
     not CRDS.is_dir(),
     reason="KubeRay's custom resource definitions are not in ../shared/k8s-crds beside the project",
 )
+needs_phi3 = pytest.mark.skipif(
+    not PHI3.is_dir(),
+    reason="Phi-3's tokenizer and configs are not in ../shared/phi3 beside the project",
+)
 needs_cases = pytest.mark.skipif(
-    not CASES.is_dir(), reason="the cases are not in ../shared/cases beside the project"
+    not CASES.is_dir(),
+    reason="the cases are not in ../shared/cases beside the project",
 )

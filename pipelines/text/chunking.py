@@ -10,31 +10,45 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-
-import numpy as np
-import numpy.typing as npt
 
 from pipelines.documents import Chunk
+from pipelines.text.characters import (
+    IN_LINE,
+    LINE_BREAK,
+    SENTENCE_END,
+    character_end,
+    character_start,
+    is_unspaced,
+    pause_after,
+    pause_before,
+)
 from pipelines.text.outline import Outline
-from pipelines.text.tokens import ChatTokenizer, segments
+from pipelines.text.token_table import TokenTable
+from pipelines.text.tokens import ChatTokenizer
 
 # The number of tokens of a piece of text depends a little on the text around it.
 _SLACK_TOKENS = 2
 MIN_CHUNK_TOKENS = 16
 """Minimum of `ChunkSize.chunk_tokens`."""
-# Segments that are tokenized in one call, on several threads.
-_SEGMENTS_AT_ONCE = 8
 # Where a chunk may end, best first: at the end of a match of the pattern, if the chunk is filled at
 # least by the fraction. In order: before a heading, after a paragraph, sentence, line, word.
 _EDGES = (
-    (re.compile(r"\n(?=#{1,6} |[^\n]{1,120}\n[=*~\-^#]{3,}[ \t]*\n)"), 0.5),
-    (re.compile(r"\n[ \t\r]*\n\s*"), 0.5),
-    (re.compile(r"(?:[.!?…][\"'”’»)\]]*\s+|[。！？]\s*)"), 0.7),
-    (re.compile(r"\n"), 0.7),
-    (re.compile(r"\s+"), 0.0),
+    (
+        re.compile(
+            rf"{LINE_BREAK}(?=#{{1,6}} |{IN_LINE}{{1,120}}{LINE_BREAK}"
+            rf"[=*~\-^#]{{3,}}[ \t]*{LINE_BREAK})"
+        ),
+        0.5,
+    ),
+    (re.compile(rf"{LINE_BREAK}[ \t]*{LINE_BREAK}\s*"), 0.5),
+    (re.compile(SENTENCE_END), 0.7),
+    (re.compile(LINE_BREAK), 0.7),
 )
+_BLANKS = re.compile(r"\s+")
 _WORD = re.compile(r"\s(?=\S)")
+# In a script without blanks between words, the part of a chunk, or of an overlap, that is given up
+# to cut it at a pause rather than between two characters.
+_PAUSE_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +83,10 @@ def cut(text: str, size: ChunkSize, tokenizer: ChatTokenizer) -> Iterator[Chunk]
     no chunks.
     """
     outline = Outline(text)
-    edges = _TokenEdges(text, tokenizer)
+    edges = TokenTable(text, tokenizer)
     start = covered = 0
     while covered < len(text):
-        end, ids = _next_chunk(text, start, size.chunk_tokens, edges, outline, tokenizer)
+        end, ids = _next_chunk(text, start, size.chunk_tokens, edges, outline)
         if end <= covered:  # the overlap alone fills the chunk
             start = covered
             continue
@@ -85,15 +99,14 @@ def _next_chunk(
     text: str,
     start: int,
     max_tokens: int,
-    edges: _TokenEdges,
+    edges: TokenTable,
     outline: Outline,
-    tokenizer: ChatTokenizer,
 ) -> tuple[int, list[int]]:
     """Return the end of the chunk that begins at `start`, and its at most `max_tokens` ids."""
     limit = edges.after(start, max_tokens - _SLACK_TOKENS)
     while True:
         end = _best_end(text, start, max(limit, start + 1), outline)
-        ids = tokenizer.encode(text[start:end])
+        ids = edges.ids(start, end)
         if len(ids) <= max_tokens or end == start + 1:
             return end, ids
         limit = start + (end - start) * max_tokens // (len(ids) + _SLACK_TOKENS)
@@ -110,58 +123,43 @@ def _best_end(text: str, start: int, limit: int, outline: Outline) -> int:
     if block := outline.fitting_block(limit, start, limit):
         limit = block.start
     for pattern, fullness in _EDGES:
-        earliest = start + max(1, int(fullness * (limit - start)))
-        ends = [match.end() for match in pattern.finditer(text, earliest - 1, limit)]
-        for end in reversed(ends):
-            if end >= earliest and not outline.fitting_block(end, start, limit):
-                return end
-    return limit
+        end = _last_end(pattern, text, start, limit, fullness, outline)
+        if end is not None:
+            return end
+    return _word_end(text, start, limit, outline)
 
 
-def _overlapping(text: str, start: int, end: int, size: ChunkSize, edges: _TokenEdges) -> int:
+def _last_end(
+    pattern: re.Pattern[str], text: str, start: int, limit: int, fullness: float, outline: Outline
+) -> int | None:
+    earliest = start + max(1, int(fullness * (limit - start)))
+    ends = [match.end() for match in pattern.finditer(text, earliest - 1, limit)]
+    for end in reversed(ends):
+        if end >= earliest and not outline.fitting_block(end, start, limit):
+            return end
+    return None
+
+
+def _word_end(text: str, start: int, limit: int, outline: Outline) -> int:
+    """Return the end of the last word before `limit`, or of the last character."""
+    if is_unspaced(text, limit):
+        earliest = limit - int(_PAUSE_SHARE * (limit - start))
+        pause = pause_before(text, earliest, limit)
+        if pause is not None and pause > start:
+            return pause
+    elif (end := _last_end(_BLANKS, text, start, limit, 0.0, outline)) is not None:
+        return end
+    end = character_start(text, limit)
+    return end if end > start else limit
+
+
+def _overlapping(text: str, start: int, end: int, size: ChunkSize, edges: TokenTable) -> int:
     """Return the start of the chunk after text[start:end]: at a word, after `start`."""
     earliest = max(start + 1, edges.before(end, size.overlap_tokens))
+    if is_unspaced(text, earliest):
+        pause = pause_after(text, earliest, earliest + int(_PAUSE_SHARE * (end - earliest)))
+        return min(end, character_end(text, earliest) if pause is None else pause)
     if edge := _WORD.search(text, earliest - 1, end):
         return edge.end()
     # an overlap of the end of one word and the white space after it would be of no use
-    return end if text[end - 1].isspace() else earliest
-
-
-class _TokenEdges:
-    """The character offsets at which the tokens of a text begin.
-
-    They are computed as far as requested, and those before the current chunk are dropped. Segments
-    are tokenized separately, so a count may be off by a token or two at their borders.
-    """
-
-    def __init__(self, text: str, tokenizer: ChatTokenizer) -> None:
-        self._text = text
-        self._tokenizer = tokenizer
-        self._starts: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self._segments = segments(text)
-        self._read = 0
-
-    def after(self, start: int, count: int) -> int:
-        """Return the offset `count` tokens after `start`, at most the text's end.
-
-        Drops the offsets before `start`.
-        """
-        self._starts = self._starts[np.searchsorted(self._starts, start) :]
-        while len(self._starts) <= count and self._read < len(self._text):
-            self._read_more()
-        return int(self._starts[count]) if count < len(self._starts) else len(self._text)
-
-    def before(self, end: int, count: int) -> int:
-        """Return the offset `count` tokens before `end`, at least the first that is still known."""
-        index = int(np.searchsorted(self._starts, end)) - count
-        return end if count == 0 else int(self._starts[max(0, index)])
-
-    def _read_more(self) -> None:
-        spans = list(islice(self._segments, _SEGMENTS_AT_ONCE))
-        starts_in_segments = self._tokenizer.starts([self._text[start:end] for start, end in spans])
-        starts = [
-            np.asarray(offsets, np.int64) + span[0]
-            for offsets, span in zip(starts_in_segments, spans, strict=True)
-        ]
-        self._starts = np.concatenate([self._starts, *starts])
-        self._read = spans[-1][1]
+    return end if text[end - 1].isspace() else min(end, character_end(text, earliest))

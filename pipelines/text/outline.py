@@ -11,6 +11,14 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipelines.text.characters import character_start, first_line
+from pipelines.text.comments import (
+    is_banner,
+    is_marked_comment,
+    is_script,
+    is_underlined_code,
+)
+
 _OPENING_CHARACTERS = 200
 _HEADING_CHARACTERS = 120
 _UNDERLINES = "=*-~^#"
@@ -26,6 +34,7 @@ _HEADING = re.compile(
 _FENCE = re.compile(r"^[ \t]*(?P<fence>```|~~~)(?P<rest>[^\n]*)$", re.MULTILINE)
 _TABLE = re.compile(r"(?:^[ \t]*[|+][^\n]*(?:\n|\Z)){2,}", re.MULTILINE)
 _MAX_CODE_LINES = 500
+_LINE_BREAKS = dict.fromkeys(map(ord, "\r\x0b\x0c\x85\u2028\u2029"), "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +55,22 @@ class _Heading:
 class Outline:
     """Finds the headings, tables and code blocks of one text, and answers for offsets in it.
 
-    The constructor reads the whole text, in time linear in its length.
+    The constructor reads the whole text, in time linear in its length. All line breaks are read as
+    LF; offsets are always those of the given text.
     """
 
     def __init__(self, text: str) -> None:
+        # the offsets after each CR LF in the text in which it is one character
+        self._pairs = [
+            match.end() - number for number, match in enumerate(re.finditer("\r\n", text), 1)
+        ]
+        text = text.replace("\r\n", "\n").translate(_LINE_BREAKS)
         self._blocks = list(_blocks(text))
         self._block_starts = [block.start for block in self._blocks]
         self._paths = list(_paths(self._headings(text)))
-        self._path_starts = [start for start, _ in self._paths]
+        self._path_starts = [self._given(start) for start, _ in self._paths]
+        self._blocks = [Block(*map(self._given, (b.start, b.end))) for b in self._blocks]
+        self._block_starts = [block.start for block in self._blocks]
 
     def headings_at(self, offset: int) -> tuple[str, ...]:
         """Return the titles of the sections that contain character `offset`, outermost first.
@@ -84,9 +101,14 @@ class Outline:
         fits = block and start < block.start and block.end - block.start <= limit - start
         return block if fits else None
 
+    def _given(self, offset: int) -> int:
+        """Return the offset in the given text of one in the text with LF as line breaks."""
+        return offset + bisect_right(self._pairs, offset)
+
     def _headings(self, text: str) -> Iterator[_Heading]:
+        script = is_script(text)
         for match in _HEADING.finditer(text):
-            if not self.block_around(match.start() + 1):
+            if not self.block_around(match.start() + 1) and not _is_comment(match, script):
                 yield _heading(match)
 
 
@@ -136,6 +158,21 @@ def _line_numbers(text: str, matches: list[re.Match[str]]) -> list[int]:
     return numbers
 
 
+def _is_comment(match: re.Match[str], script: bool) -> bool:
+    """Return whether a match of _HEADING is a comment, or a banner in a log, rather than a heading.
+
+    `script` is whether the text begins as a script.
+    """
+    text, end = match.string, match.end()
+    if marks := match["marks"]:
+        if is_banner(match["marked"]):
+            return True
+        return script or is_marked_comment(text, match.start(), end, marks)
+    if title := match["underlined"]:
+        return is_banner(title) or is_underlined_code(text, title, end)
+    return False
+
+
 def _heading(match: re.Match[str]) -> _Heading:
     """Return the heading of a match of _HEADING, with its level, from 1 for the outermost."""
     if marks := match["marks"]:
@@ -161,5 +198,5 @@ def opening(text: str) -> str:
     It is often the title; `#` and blanks at its ends are removed. Empty if the text is blank, or
     begins with 20,000 characters of white space.
     """
-    beginning = text[: 100 * _OPENING_CHARACTERS].lstrip()
-    return beginning.partition("\n")[0][:_OPENING_CHARACTERS].strip("# \t\r")
+    line = first_line(text[: 100 * _OPENING_CHARACTERS].lstrip())
+    return line[: character_start(line, min(len(line), _OPENING_CHARACTERS))].strip("# \t\r")

@@ -15,6 +15,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipelines.documents import Chunk
+from pipelines.text.characters import (
+    character_end,
+    character_start,
+    is_unspaced,
+    pause_after,
+    pause_before,
+)
 from pipelines.text.tokens import ChatTokenizer
 
 PROMPT_VERSION = 4
@@ -39,6 +46,8 @@ END_OF_NOTES = "\n\nEnd of the notes.\n\n"
 _OPENING, _HEADINGS = "The document begins: ", "It stands under: "
 _BEFORE, _AFTER = "Words before the part: ...", "Words after the part: "
 _EDGE_CHARACTERS = 240
+# Of them, those that are given up to begin or end at a pause rather than between two characters.
+_PAUSE_CHARACTERS = 24
 # Maximum tokens of each part of a chunk's carried context.
 _OPENING_TOKENS, _HEADING_TOKENS, _EDGE_TOKENS = 48, 64, 64
 CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
@@ -49,17 +58,30 @@ def context_span(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the start and end of a chunk text[start:end] with the words shown around it.
 
     Each side is extended by at most 240 characters, to a whole word if there is a space, and not
-    beyond the text.
+    beyond the text. In a script without blanks between words, it is extended to a pause near that
+    length, or else to a whole character.
     """
-    before = max(0, start - _EDGE_CHARACTERS)
-    if before > 0:
-        space = text.find(" ", before, start)
-        before = space + 1 if space >= 0 else before
-    after = min(len(text), end + _EDGE_CHARACTERS)
-    if after < len(text):
-        space = text.rfind(" ", end, after)
-        after = space if space > end else after
-    return before, after
+    before, after = start - _EDGE_CHARACTERS, end + _EDGE_CHARACTERS
+    return (
+        _context_start(text, before, start) if before > 0 else 0,
+        _context_end(text, end, after) if after < len(text) else len(text),
+    )
+
+
+def _context_start(text: str, earliest: int, start: int) -> int:
+    if is_unspaced(text, earliest):
+        pause = pause_after(text, earliest, min(start, earliest + _PAUSE_CHARACTERS))
+        return min(start, character_end(text, earliest)) if pause is None else pause
+    space = text.find(" ", earliest, start)
+    return space + 1 if space >= 0 else min(start, character_end(text, earliest))
+
+
+def _context_end(text: str, end: int, latest: int) -> int:
+    if is_unspaced(text, latest):
+        pause = pause_before(text, max(end, latest - _PAUSE_CHARACTERS), latest)
+        return max(end, character_start(text, latest)) if pause is None else pause
+    space = text.rfind(" ", end, latest)
+    return space if space > end else max(end, character_start(text, latest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +129,8 @@ class Prompts:
         if chunk.headings:
             shared += self._carried(_HEADINGS, " > ".join(chunk.headings), _HEADING_TOKENS)
         if before < chunk.start:
-            words = self.tokenizer.encode(text[before : chunk.start])
-            shared += [*ids[_BEFORE], *words[-_EDGE_TOKENS:], *ids["\n"]]
+            words = self._last_tokens(text[before : chunk.start], _EDGE_TOKENS)
+            shared += [*ids[_BEFORE], *words, *ids["\n"]]
         shared += ids[CHUNK_HEADER]
         passage_start = len(shared)
         shared += [*chunk.token_ids, *ids[END_OF_CHUNK]]
@@ -166,11 +188,40 @@ class Prompts:
         return self.tokenizer.frame_tokens + len(self.notes(()))
 
     def _carried(self, name: str, text: str, max_tokens: int) -> list[int]:
-        words = self.tokenizer.encode(text)[:max_tokens]
+        words = self._first_tokens(text, max_tokens)
         return [*self._ids[name], *words, *self._ids["\n"]]
+
+    def _first_tokens(self, text: str, max_tokens: int) -> list[int]:
+        """Return at most `max_tokens` ids of the beginning of `text`, up to a whole character."""
+        ids = self.tokenizer.encode(text)
+        if len(ids) <= max_tokens:
+            return ids
+        (starts,) = self.tokenizer.starts([text])
+        count = max_tokens
+        while 0 < count < len(starts) and not _begins_character(text, starts, count):
+            count -= 1
+        return ids[:count]
+
+    def _last_tokens(self, text: str, max_tokens: int) -> list[int]:
+        """Return at most `max_tokens` ids of the end of `text`, from a whole character."""
+        ids = self.tokenizer.encode(text)
+        if len(ids) <= max_tokens:
+            return ids
+        (starts,) = self.tokenizer.starts([text])
+        first = len(ids) - max_tokens
+        while first < len(starts) and not _begins_character(text, starts, first):
+            first += 1
+        return ids[first:]
 
     @cached_property
     def _ids(self) -> dict[str, tuple[int, ...]]:
         texts = [INSTRUCTION, END_OF_DOCUMENT, CHUNK_INSTRUCTION, CHUNK_HEADER, END_OF_CHUNK]
         texts += [NOTES_INSTRUCTION, END_OF_NOTES, _OPENING, _HEADINGS, _BEFORE, _AFTER]
         return {text: tuple(self.tokenizer.encode(text)) for text in [*texts, "\n", "\n\n"]}
+
+
+def _begins_character(text: str, starts: Sequence[int], index: int) -> bool:
+    """Return whether the token `index` is the first of a character as a reader sees it."""
+    start = starts[index]
+    within = index > 0 and starts[index - 1] == start and not text[start : start + 1].isspace()
+    return not within and character_start(text, start) == start

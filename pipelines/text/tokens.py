@@ -20,9 +20,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from pipelines.errors import ModelError
+from pipelines.text.pieces import PieceEncoder, separable
 
 # While it encodes, a tokenizer needs some hundred bytes per token, and its time per character grows
-# with the text. A text longer than the first length is counted in segments of the second.
+# with the text. With a tokenizer whose texts cannot be split without an effect on the ids (see
+# `pieces`), a text longer than the first length is counted in segments of the second.
 _WHOLE_CHARACTERS, _SEGMENT_CHARACTERS = 2**20, 2**16
 _SEGMENT_SEARCH = 2**10
 # Maximum error of a token count at the border of two segments.
@@ -66,6 +68,16 @@ class ChatTokenizer:
         return Tokenizer.from_str(self.tokenizer_json)
 
     @cached_property
+    def pieces(self) -> PieceEncoder | None:
+        """Return the encoder of this tokenizer that splits texts without an effect on their ids.
+
+        None if the tokenizer's settings do not ensure that.
+        """
+        if separable(self.tokenizer_json, self.control_ids):
+            return PieceEncoder(self.tokenizer_json)
+        return None
+
+    @cached_property
     def control_ids(self) -> frozenset[int]:
         """Return the ids of the control tokens, which no encoded text contains."""
         return frozenset(self.control_tokens)
@@ -79,6 +91,8 @@ class ChatTokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, as `encode` does, on several threads."""
+        if self.pieces:
+            return self.pieces.encode_all(texts)
         encodings = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
         return [
             encoding.ids if self.control_ids.isdisjoint(encoding.ids) else self._encode_split(text)
@@ -88,10 +102,17 @@ class ChatTokenizer:
     def count_all(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text.
 
-        The count is exact up to 2**20 characters. A longer text is counted in segments, which
-        bounds the memory, and its count may be off by a token or two per 65,536 characters. The
-        other texts are encoded in one call: the caller limits how many they are.
+        With `pieces`, the count is exact, except for a text with 2**20 characters of which any two
+        neighbours occur in one token, such as a million blanks. Otherwise it is exact up to 2**20
+        characters, and a longer text is counted in segments, which bounds the memory; its count may
+        be off by a token or two per 65,536 characters. The other texts are encoded in one call: the
+        caller limits how many they are.
         """
+        if self.pieces:
+            counts = [0] * len(texts)
+            for number, count in self.pieces.counts(texts):
+                counts[number] += count
+            return counts
         whole = iter(self.encode_all([text for text in texts if len(text) <= _WHOLE_CHARACTERS]))
         return [
             len(next(whole))
@@ -112,6 +133,12 @@ class ChatTokenizer:
             # callers encode such a text next anyway, which takes no longer than counting it here
             return False
         counted = 0
+        if self.pieces:
+            for _, count in self.pieces.counts([text]):
+                counted += count
+                if counted > max_tokens + _BORDER_TOKENS:
+                    return True
+            return len(text) > _WHOLE_CHARACTERS and counted > max_tokens
         for number, (start, end) in enumerate(segments(text), 1):
             counted += len(self.encode(text[start:end]))
             if counted > max_tokens + _BORDER_TOKENS * number:
@@ -183,9 +210,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
 
     Raises ModelError if the model has no fast tokenizer or no usable chat template.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(path))
+    tokenizer = _read_tokenizer(path)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"model {path}: the directory has no tokenizer.json; set model.name to a model that "
@@ -211,6 +236,19 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
         suffix_ids=tuple(tokenizer.encode(after, add_special_tokens=False)),
         control_tokens=_control_tokens(tokenizer),
     )
+
+
+def _read_tokenizer(path: Path) -> Any:
+    """Return the tokenizer of transformers for a model's directory.
+
+    A tokenizer.json is used as it is. The class that the model names, which AutoTokenizer would
+    choose, may replace its normalizer: transformers 5 then encodes a text that begins with a blank
+    otherwise than the model was trained.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    exact = (path / "tokenizer.json").is_file()
+    return (PreTrainedTokenizerFast if exact else AutoTokenizer).from_pretrained(str(path))
 
 
 def _control_tokens(tokenizer: Any) -> dict[int, str]:
