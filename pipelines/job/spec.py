@@ -162,7 +162,8 @@ class ExtractTask(Section):
     `fields` maps names to types (FieldType). The key `schema` is the attribute `json_schema`. If it
     is the path of a file, the file is read when the job file is validated; in a request over HTTP
     it must be the schema itself. With `only_verified`, a field is null, or an empty list, if its
-    quote is not found in the document.
+    quote is not found in the document. A field that the schema requires may be null, since a
+    document need not state it, unless `strict` is set.
     """
 
     name: TaskName
@@ -170,6 +171,7 @@ class ExtractTask(Section):
     fields: Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)] | None = None
     json_schema: JsonSchemaInput | None = Field(default=None, alias="schema")
     only_verified: bool = False
+    strict: bool = False
 
     def violations(self) -> Iterator[Violation]:
         """Yield `fields` if neither it nor `schema` is set, and `schema` if both are."""

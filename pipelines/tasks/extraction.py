@@ -16,26 +16,31 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from pipelines.documents import Fields, Quote
-from pipelines.errors import InvalidAnswer, SpecError
+from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import ExtractTask
-from pipelines.tasks.columns import RESERVED_FIELDS, column_error
+from pipelines.tasks.arrow import column_error
+from pipelines.tasks.columns import RESERVED_FIELDS
+from pipelines.tasks.conversion import converted
+from pipelines.tasks.decoding import quotes_key
+from pipelines.tasks.faults import raise_all
 from pipelines.tasks.limits import check_literals
-from pipelines.tasks.schema import from_shorthand, json_type, json_types, normalize_schema
-from pipelines.tasks.validation import JsonSchema, schema_violations
+from pipelines.tasks.normalizing import normalize_schema
+from pipelines.tasks.schema import (
+    JsonSchema,
+    from_shorthand,
+    is_map,
+    json_type,
+    json_types,
+    lenient,
+)
+from pipelines.tasks.validation import schema_violations
 from pipelines.text.grounding import locate
 
-QUOTES = "quotes"
-"""The key of an answer under which the model puts its quotes, by field name."""
-_QUOTE_CHARACTERS = 300
 _MIN_ANSWER_TOKENS, _MAX_ANSWER_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.
 _VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
 _QUOTE_TOKENS = 48
 _LIST_ITEMS = 8
-# Keywords that constrain decoding. All other keywords are checked when the answer is read.
-_DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
-_DECODED_RANGES = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength")
-_DECODED_FORMATS = ("date", "date-time")
 
 
 def schema_of(task: ExtractTask) -> dict[str, Any]:
@@ -51,14 +56,22 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
         schema = from_shorthand(task.fields or {})
     # references that have been replaced can have made it longer
     check_literals(schema, f"{where}.{'fields' if task.json_schema is None else 'schema'}")
-    for name in schema["properties"]:
-        if name in RESERVED_FIELDS:
-            raise SpecError(
-                f"{where}: a field cannot be named {name!r}, because the task's column already has "
-                f"a field of that name. Reserved names: {', '.join(RESERVED_FIELDS)}. "
-                f"Rename the field"
-            )
+    raise_all(
+        f"{where}: a field cannot be named {name!r}, because the task's column already has a field "
+        f"of that name. Reserved names: {', '.join(RESERVED_FIELDS)}. Rename the field"
+        for name in schema["properties"]
+        if name in RESERVED_FIELDS
+    )
     return schema
+
+
+def allowed_schema(task: ExtractTask, schema: JsonSchema) -> dict[str, Any]:
+    """Return the schema that answers about a whole document follow.
+
+    It is the task's `schema`, normalized, in which required fields may be null too, because a
+    document need not state them; with the task's key `strict` it is `schema` itself.
+    """
+    return dict(schema) if task.strict else lenient(schema)
 
 
 def form_template(schema: JsonSchema) -> str:
@@ -66,71 +79,37 @@ def form_template(schema: JsonSchema) -> str:
 
     `schema` is normalized, or a part of a normalized schema.
     """
-    kind = json_type(schema)
-    if kind == "object":
-        inner = ", ".join(
-            f'"{name}": {form_template(field_schema)}'
-            for name, field_schema in schema["properties"].items()
-        )
-        text = f"{{{inner}}}"
-    elif kind == "array":
-        text = f"[{form_template(schema['items'])}, ...]"
-    elif "enum" in schema:
-        text = " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
-    else:
-        text = schema.get("format", kind) if kind == "string" else kind
+    if schema.get("enum") == [None]:
+        return "null"
+    text = _form_of_value(schema)
     if "null" in json_types(schema):
         text += " or null"
     description = schema.get("description")
     return f"{text} ({description})" if description else text
 
 
-def answer_schema(schema: JsonSchema) -> dict[str, Any]:
-    """Return the JSON Schema under which the engine decodes the answer to a form.
-
-    It has the fields of `schema`, which is normalized, and `quotes` with a string or null for each
-    field. Keywords that not every decoder supports are left out, such as `pattern`: they are
-    checked when the answer is read.
-    """
-    quote = {"anyOf": [{"type": "string", "maxLength": _QUOTE_CHARACTERS}, {"type": "null"}]}
-    names = list(schema["properties"])
-    quotes = {
-        "type": "object",
-        "properties": dict.fromkeys(names, quote),
-        "required": names,
-        "additionalProperties": False,
-    }
-    fields = {name: _decodable(field_schema) for name, field_schema in schema["properties"].items()}
-    return {
-        "type": "object",
-        "properties": {**fields, QUOTES: quotes},
-        "required": [*names, QUOTES],
-        "additionalProperties": False,
-    }
-
-
-def _decodable(schema: JsonSchema) -> dict[str, Any]:
-    """Return a subschema with only the keywords that every grammar backend supports.
-
-    A type that includes null becomes an `anyOf` of the type and null.
-    """
-    kept = {key: schema[key] for key in (*_DECODED, *_DECODED_RANGES) if key in schema}
-    if schema.get("format") in _DECODED_FORMATS:
-        # a grammar follows either the format of a string or its length limits, not both
-        kept = {key: value for key, value in kept.items() if not key.endswith("Length")}
-        kept["format"] = schema["format"]
+def _form_of_value(schema: JsonSchema) -> str:
+    """Return the form of a value that is not null, without its description."""
     kind = json_type(schema)
+    if "members" in schema:
+        return " or ".join(map(_form_of_value, schema["members"]))
+    if is_map(schema):
+        return f'{{"NAME": {form_template(schema["additionalProperties"])}, ...}}'
     if kind == "object":
-        kept["properties"] = {
-            name: _decodable(field_schema) for name, field_schema in schema["properties"].items()
-        }
+        inner = (
+            f'"{name}": {json.dumps(field_schema["const"])}'
+            if name == schema.get("discriminator") and "const" in field_schema
+            else f'"{name}": {form_template(field_schema)}'
+            for name, field_schema in schema["properties"].items()
+        )
+        return f"{{{', '.join(inner)}}}"
+    if "prefixItems" in schema:
+        return f"[{', '.join(map(form_template, schema['prefixItems']))}]"
     if kind == "array":
-        kept["items"] = _decodable(schema["items"])
-    if "enum" in kept or "const" in kept:
-        kept.pop("type", None)
-        return kept
-    kept["type"] = kind
-    return {"anyOf": [kept, {"type": "null"}]} if "null" in json_types(schema) else kept
+        return "[]" if schema.get("maxItems") == 0 else f"[{form_template(schema['items'])}, ...]"
+    if "enum" in schema and not schema.get("fixed"):
+        return " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
+    return str(schema.get("format", kind) if kind == "string" else kind)
 
 
 def max_answer_tokens(schema: JsonSchema, count: Callable[[str], int]) -> int:
@@ -185,7 +164,8 @@ def parse_fields(
     violates the schema.
     """
     values = _parse_json(answer)
-    quoted_words = values.pop(QUOTES, None)
+    quoted_words = values.pop(quotes_key(schema), None)
+    values = converted(values, schema)
     _check(values, schema)
     quotes = tuple(_locate_quotes(quoted_words, values, text, span))
     if only_verified:

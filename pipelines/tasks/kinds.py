@@ -24,16 +24,16 @@ from pipelines.job.spec import (
     TaskSpec,
 )
 from pipelines.tasks.columns import AnswerColumn
+from pipelines.tasks.decoding import answer_schema, quotes_key
 from pipelines.tasks.extraction import (
-    answer_schema,
+    allowed_schema,
     form_template,
     max_answer_tokens,
     parse_fields,
     schema_of,
 )
 from pipelines.tasks.merging import normalize_text
-from pipelines.tasks.schema import nullable
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.text.grounding import locate
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
@@ -99,7 +99,8 @@ class Task:
         chunk_question: the question about one chunk of a document.
         combine_question: the question about the notes taken from chunks; None for kinds that are
             combined without one.
-        schema: the normalized schema of an `extract` task's fields; None for other kinds.
+        schema: the normalized schema that the answers of an `extract` task follow; None for other
+            kinds. Required fields may be null unless the task is strict.
         chunk_schema: the same schema with every field nullable, since a chunk need not state it.
     """
 
@@ -199,25 +200,27 @@ def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
 
 
 def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
-    schema = schema_of(spec)
+    form = schema_of(spec)
+    schema = allowed_schema(spec, form)
     chunk_schema = nullable(schema)
     return Task(
         spec,
-        _form_question(schema, tokenizer),
-        _form_question(chunk_schema, tokenizer),
+        _form_question(form, schema, tokenizer),
+        _form_question(nullable(form), chunk_schema, tokenizer),
         schema=schema,
         chunk_schema=chunk_schema,
     )
 
 
-def _form_question(schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
+def _form_question(form: JsonSchema, schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
+    """Return the question that shows `form`, whose answer follows `schema`."""
     max_tokens = max_answer_tokens(schema, lambda text: len(tokenizer.encode(text)))
     sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
     text = (
-        f"Fill in this form:\n{form_template(schema)}\n"
+        f"Fill in this form:\n{form_template(form)}\n"
         "Write null, or an empty list, for what the text does "
-        'not state. In "quotes", give for each field the words of the text that show it. Answer '
-        "with JSON only."
+        f'not state. In "{quotes_key(schema)}", give for each field the words of the text that '
+        "show it. Answer with JSON only."
     )
     return make_question(text, sampling, tokenizer)
 

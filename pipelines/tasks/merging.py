@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 
 from pipelines.documents import Fields, Label, Quote
 from pipelines.tasks.extraction import has_content
-from pipelines.tasks.schema import json_type
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema, json_type
 
 T = TypeVar("T")
 FieldPath = tuple[str, ...]

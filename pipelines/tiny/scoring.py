@@ -26,7 +26,7 @@ from pipelines.job.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.extraction import QUOTES
+from pipelines.tasks.decoding import QUOTES
 from pipelines.tasks.kinds import NOT_STATED, Completion, Question, Task, TaskSet
 from pipelines.tasks.merging import merge, vote
 from pipelines.text.prompts import END_OF_NOTES, NOTES_INSTRUCTION
