@@ -1,7 +1,11 @@
 """The JSON Schema under which the engine decodes an answer: what xgrammar really enforces.
 
 xgrammar ignores some keywords, misreads others, and forbids correct values for a few; those are
-left out here and checked when the answer is read. Knows no prompts and no engine.
+left out here and checked when the answer is read. Of strings it restricts the format only: with a
+pattern or a length it forbids every escape, so that no quotation mark, backslash or line break
+could be written, and counting characters takes it a second to compile and 5 ms for each token. A
+string is bounded by the answer's `max_tokens`; values come before quotes, so that a quote without
+end costs none of them. Knows no prompts and no engine.
 """
 
 from __future__ import annotations
@@ -9,7 +13,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pipelines.tasks.json_patterns import QUOTE, json_pattern, length_pattern
 from pipelines.tasks.schema import JsonSchema, is_map, json_type, json_types, object_of
 
 QUOTES = "quotes"
@@ -20,7 +23,6 @@ _FORMATS = ("date", "date-time", "uuid", "ipv4", "ipv6")
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 # Counting more items makes a grammar slow.
 _MAX_COUNTED_ITEMS = 256
-_QUOTE_DEFINITION = "quote"
 
 
 def quotes_key(schema: JsonSchema) -> str:
@@ -38,13 +40,20 @@ def answer_schema(schema: JsonSchema) -> dict[str, Any]:
     It has the fields of `schema`, which is normalized, and the quotes with a string or null for
     each field.
     """
-    quote = {"anyOf": [{"$ref": f"#/$defs/{_QUOTE_DEFINITION}"}, {"type": "null"}]}
+    quote = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     quotes = object_of(dict.fromkeys(schema["properties"], quote))
-    fields = {name: decodable(field) for name, field in schema["properties"].items()}
-    return {
-        **object_of({**fields, quotes_key(schema): quotes}),
-        "$defs": {_QUOTE_DEFINITION: {"type": "string", "pattern": QUOTE}},
-    }
+    key = quotes_key(schema)
+    choices = [
+        object_of(
+            {**{name: decodable(at) for name, at in choice["properties"].items()}, key: quotes}
+        )
+        for choice in schema.get("members", (schema,))
+    ]
+    return choices[0] if len(choices) == 1 else {"anyOf": choices}
+
+
+def _decodable_fields(schema: JsonSchema) -> dict[str, Any]:
+    return {name: decodable(field) for name, field in schema["properties"].items()}
 
 
 def decodable(schema: JsonSchema) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def _choices(schema: JsonSchema) -> list[dict[str, Any]]:
         kept = {"type": kind, "additionalProperties": decodable(schema["additionalProperties"])}
         return [kept | _counts(schema, "minProperties", "maxProperties")]
     if kind == "object":
-        return [object_of({name: decodable(at) for name, at in schema["properties"].items()})]
+        return [object_of(_decodable_fields(schema))]
     if kind == "array":
         return [_array(schema)]
     if kind == "integer":
@@ -131,10 +140,6 @@ def _range(schema: JsonSchema) -> dict[str, int]:
 
 
 def _string(schema: JsonSchema) -> dict[str, Any]:
-    """Return a string with one restriction: a grammar follows its format, pattern or length."""
     if schema.get("format") in _FORMATS:
         return {"type": "string", "format": schema["format"]}
-    pattern = json_pattern(schema["pattern"]) if "pattern" in schema else None
-    if pattern is None:
-        pattern = length_pattern(schema.get("minLength", 0), schema.get("maxLength"))
-    return {"type": "string"} if pattern is None else {"type": "string", "pattern": pattern}
+    return {"type": "string"}

@@ -121,9 +121,7 @@ def _with_fields(
     }
     result = {**schema, "properties": properties}
     if "members" in schema:
-        result["members"] = [
-            _with_fields({**member, "discriminator": kept}, change) for member in schema["members"]
-        ]
+        result["members"] = [_with_fields(member, change) for member in schema["members"]]
     return result
 
 

@@ -187,4 +187,4 @@ def _led_by(member: JsonSchema, name: str) -> dict[str, Any]:
     constant = not_null(member["properties"][name])
     constant.pop("fixed", None)
     rest = {key: field for key, field in member["properties"].items() if key != name}
-    return {**member, **object_of({name: constant, **rest})}
+    return {**member, **object_of({name: constant, **rest}), "discriminator": name}
