@@ -57,7 +57,7 @@ def conjunction(inner: JsonSchema, outer: JsonSchema, where: str, faults: Faults
 
 def _check(result: JsonSchema, parts: tuple[JsonSchema, ...], where: str, faults: Faults) -> None:
     for key in ("type", "enum"):
-        if result.get(key) == []:
+        if result.get(key) == [] and all(part.get(key) for part in parts):
             first, second = (shorten(part[key]) for part in parts)
             faults.add(
                 f"{where}.{key}",

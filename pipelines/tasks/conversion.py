@@ -41,7 +41,10 @@ def _list(value: list[Any], schema: JsonSchema) -> list[Any]:
     items = [converted(item, schema["items"]) for item in value]
     if not schema.get("uniqueItems"):
         return items
-    return list({json.dumps(item, sort_keys=True): item for item in reversed(items)}.values())[::-1]
+    first: dict[str, Any] = {}
+    for item in items:
+        first.setdefault(json.dumps(item, sort_keys=True), item)
+    return list(first.values())
 
 
 def member_of(value: Mapping[str, Any], schema: JsonSchema) -> JsonSchema:
