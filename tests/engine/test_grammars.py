@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from schema_models import ACCEPTED
 
 from pipelines.engine.grammars import check_grammars, grammar_fault
 from pipelines.errors import SpecError
@@ -81,7 +82,6 @@ def test_the_real_vocabulary_writes_quotes_with_any_characters(
 
 
 def test_vllm_itself_takes_every_schema_that_is_decoded() -> None:
-    from test_schemas_of_models import ACCEPTED
     from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
 
     for case in ACCEPTED:
