@@ -56,7 +56,10 @@ def backend() -> Any:
         )
     )
     end = "<|endoftext|>"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(PHI3 / "tokenizer.json"), eos_token=end)
+    # transformers has no type for it
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_file=str(PHI3 / "tokenizer.json"), eos_token=end
+    )
     return XgrammarBackend(config, tokenizer=tokenizer, vocab_size=32_064)
 
 

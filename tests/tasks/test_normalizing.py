@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -212,7 +213,7 @@ def test_every_amount_in_cents_is_a_multiple_of_a_cent() -> None:
     assert schema_violations(0.005, cents)
 
 
-def read(answer: str, schema: dict[str, Any]) -> dict[str, Any]:
+def read(answer: str, schema: dict[str, Any]) -> Mapping[str, Any]:
     normalized = normalize_schema(schema, "s")
     return parse_fields(answer, normalized, "", (0, 0), only_verified=False).values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pipelines.tasks.schema import lenient
 CASES = Path(__file__).parents[3] / "shared/cases/schemas"
 
 
-def through_parquet(values: dict[str, Any], schema: dict[str, Any], folder: Path) -> Any:
+def through_parquet(values: Mapping[str, Any], schema: dict[str, Any], folder: Path) -> Any:
     """Write values as a part does, and return them as a reader gets them."""
     cells = pa.array([to_arrow_value(values, schema)], arrow_type(schema))
     pq.write_table(pa.table({"facts": cells}), folder / "part.parquet")
@@ -56,7 +57,8 @@ def answer_of(said: BaseModel, form: dict[str, Any]) -> dict[str, Any]:
     names = [*form["properties"]]
     is_field = names == [ROOT_FIELD] and isinstance(said, RootModel)
     result = {ROOT_FIELD: value} if is_field else value
-    return shown(result, form)
+    fields: dict[str, Any] = shown(result, form)
+    return fields
 
 
 def shown(value: Any, schema: dict[str, Any]) -> Any:
