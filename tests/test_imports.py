@@ -82,6 +82,12 @@ def test_only_the_engine_and_its_openai_routes_import_vllm(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_the_check_of_grammars_imports_xgrammar(path: Path) -> None:
+    if _name(path) != "pipelines.engine.grammars":
+        assert not {name for name in _imported(path) if name.split(".")[0] == "xgrammar"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_a_package_re_exports_nothing(path: Path) -> None:
     if path.name == "__init__.py":
         assert ast.get_docstring(ast.parse(path.read_text()))

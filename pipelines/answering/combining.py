@@ -30,8 +30,8 @@ from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import parse_label
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
+from pipelines.tasks.schema import JsonSchema
 from pipelines.tasks.statements import ChunkFields
-from pipelines.tasks.validation import JsonSchema
 from pipelines.tasks.voting import vote
 from pipelines.text.prompts import Prompts, context_span
 from pipelines.text.search import DocumentSearch

@@ -157,7 +157,8 @@ class ExtractTask(Section):
     `fields` maps names to types (FieldType). The key `schema` is the attribute `json_schema`. If it
     is the path of a file, the file is read when the job file is validated; in a request over HTTP
     it must be the schema itself. With `only_verified`, values that the document does not
-    support become null, or are left out of their list.
+    support become null, or are left out of their list. A field that the schema requires may be
+    null, since a document need not state it, unless `strict` is set.
 
     An answer has at most `max_tokens` tokens, its quotes included. Without this key, the limit
     follows the form and the document, and is raised once if an answer reaches it; an answer that
@@ -170,6 +171,7 @@ class ExtractTask(Section):
     json_schema: JsonSchemaInput | None = Field(default=None, alias="schema")
     max_tokens: PositiveInt | None = None
     only_verified: bool = False
+    strict: bool = False
 
     def violations(self) -> Iterator[Violation]:
         """Yield `fields` if neither it nor `schema` is set, and `schema` if both are."""

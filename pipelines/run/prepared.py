@@ -14,6 +14,7 @@ import numpy as np
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
+from pipelines.engine.grammars import check_grammars
 from pipelines.errors import SpecError
 from pipelines.job.fingerprint import answer_digests, fingerprint
 from pipelines.job.spec import Job, JobSpec, LongDocuments, TaskSpec
@@ -116,13 +117,14 @@ def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> Prepared
     """Resolve the job's model to a revision, and tokenize its tasks. Fetches no weights.
 
     `recorded` is the job record in OUTPUT, or None if there is none. If the job still requests the
-    same model and revision of the hub, the recorded revision is used again. Raises SpecError,
-    ModelError.
+    same model and revision of the hub, the recorded revision is used again. Raises SpecError, also
+    if the engine could not decode by a task's schema, and ModelError.
     """
     spec = job.spec
     # workers fetch the weights on their own nodes
     model = resolve(spec.model.name, _revision(job, recorded), weights=False)
     tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokenizer(model.path))
+    check_grammars(tasks.all)
     # defaults that depend on the model enter the fingerprint with their resolved values
     resolved = {
         "single_pass_tokens": tasks.reading.single_pass_tokens,

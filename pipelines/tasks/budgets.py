@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.tasks.schema import json_type
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema, json_type
 
 _MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -27,19 +25,9 @@ from pipelines.documents import (
     Reply,
     Summary,
 )
-from pipelines.tasks.schema import json_type
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.arrow import arrow_type, to_arrow_value
+from pipelines.tasks.schema import JsonSchema
 
-_SCALARS: Mapping[str, pa.DataType] = {
-    "string": pa.string(),
-    "number": pa.float64(),
-    "integer": pa.int64(),
-    "boolean": pa.bool_(),
-}
-_FORMATS: Mapping[str, pa.DataType] = {
-    "date": pa.date32(),
-    "date-time": pa.timestamp("us", tz="UTC"),
-}
 _EVIDENCE = pa.list_(
     pa.struct(
         [
@@ -186,52 +174,3 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], id_type: pa.DataType)
         "attempts": pa.array([letter.attempts for letter in dead_letters], pa.int32()),
     }
     return pa.table(columns)
-
-
-def arrow_type(schema: JsonSchema) -> pa.DataType:
-    """Return the Arrow type of a column with values of a normalized schema."""
-    kind = json_type(schema)
-    if kind == "object":
-        fields = schema["properties"].items()
-        return pa.struct([(name, arrow_type(subschema)) for name, subschema in fields])
-    if kind == "array":
-        return pa.list_(arrow_type(schema["items"]))
-    if kind == "string" and schema.get("format") in _FORMATS:
-        return _FORMATS[schema["format"]]
-    return _SCALARS[kind]
-
-
-def column_error(value: Any, schema: JsonSchema) -> str | None:
-    """Return Arrow's message if a JSON value does not fit the column of its schema, else None.
-
-    A value that satisfies its schema may not fit: an integer of more than 64 bits, for example, or
-    a string that cannot be encoded as UTF-8.
-    """
-    try:
-        pa.array([to_arrow_value(value, schema)], arrow_type(schema))
-    except (pa.ArrowException, ArithmeticError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
-    """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
-
-    Strings with format `date` and `date-time` become `date` and `datetime`; a time without a zone
-    is taken as UTC. Numbers become float or int, as the schema says. A property that an object
-    lacks becomes null, and one that the schema does not have is dropped.
-    """
-    if value is None:
-        return None
-    kind = json_type(schema)
-    if kind == "object":
-        properties = schema["properties"].items()
-        return {name: to_arrow_value(value.get(name), subschema) for name, subschema in properties}
-    if kind == "array":
-        return [to_arrow_value(item, schema["items"]) for item in value]
-    if kind == "string" and schema.get("format") == "date":
-        return date.fromisoformat(value)
-    if kind == "string" and schema.get("format") == "date-time":
-        moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return {"number": float, "integer": int}.get(kind, lambda same: same)(value)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema
 
 _FILLERS = frozenset(
     {"n/a", "n.a", "unknown", "none", "null", "nil", "unspecified", "undisclosed"}

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema
 from pipelines.text.search import DocumentSearch
 
 _KEPT = (EvidenceStatus.SHOWN, EvidenceStatus.FOUND, EvidenceStatus.NOT_APPLICABLE)

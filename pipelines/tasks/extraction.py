@@ -16,31 +16,30 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from pipelines.documents import Fields
-from pipelines.errors import InvalidAnswer, SpecError
+from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import ExtractTask
-from pipelines.tasks.columns import RESERVED_FIELDS, column_error
+from pipelines.tasks.arrow import column_error
+from pipelines.tasks.columns import RESERVED_FIELDS
+from pipelines.tasks.conversion import converted
+from pipelines.tasks.decoding import quotes_key
 from pipelines.tasks.evidence import evidence_of_fields
 from pipelines.tasks.evidence import only_verified as only_verified_values
+from pipelines.tasks.faults import raise_all
 from pipelines.tasks.limits import check_literals
 from pipelines.tasks.missing import completed, without_min_items
+from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.schema import (
+    JsonSchema,
     from_shorthand,
+    is_map,
     json_type,
     json_types,
-    normalize_schema,
+    lenient,
     nullable,
 )
 from pipelines.tasks.truncated import complete_values
-from pipelines.tasks.validation import JsonSchema, schema_violations
+from pipelines.tasks.validation import schema_violations
 from pipelines.text.search import DocumentSearch
-
-QUOTES = "quotes"
-"""The key of an answer under which the model puts its quotes, by field name; see `quotes_key`."""
-_QUOTE_CHARACTERS = 300
-# Keywords that constrain decoding. All other keywords are checked when the answer is read.
-_DECODED = ("type", "enum", "const", "items", "properties", "required", "additionalProperties")
-_DECODED_RANGES = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength")
-_DECODED_FORMATS = ("date", "date-time")
 
 
 def schema_of(task: ExtractTask) -> dict[str, Any]:
@@ -56,25 +55,22 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
         schema = from_shorthand(task.fields or {})
     # references that have been replaced can have made it longer
     check_literals(schema, f"{where}.{'fields' if task.json_schema is None else 'schema'}")
-    for name in schema["properties"]:
-        if name in RESERVED_FIELDS:
-            raise SpecError(
-                f"{where}: a field cannot be named {name!r}, because the task's column already has "
-                f"a field of that name. Reserved names: {', '.join(RESERVED_FIELDS)}. "
-                f"Rename the field"
-            )
+    raise_all(
+        f"{where}: a field cannot be named {name!r}, because the task's column already has a field "
+        f"of that name. Reserved names: {', '.join(RESERVED_FIELDS)}. Rename the field"
+        for name in schema["properties"]
+        if name in RESERVED_FIELDS
+    )
     return schema
 
 
-def quotes_key(schema: JsonSchema) -> str:
-    """Return the key of an answer under which the model puts its quotes.
+def allowed_schema(task: ExtractTask, schema: JsonSchema) -> dict[str, Any]:
+    """Return the schema that answers about a whole document follow.
 
-    It is QUOTES, with as many `_` before it as it takes to be no field of `schema`.
+    It is the task's `schema`, normalized, in which required fields may be null too, because a
+    document need not state them; with the task's key `strict` it is `schema` itself.
     """
-    key = QUOTES
-    while key in schema["properties"]:
-        key = f"_{key}"
-    return key
+    return dict(schema) if task.strict else lenient(schema)
 
 
 def form_template(schema: JsonSchema) -> str:
@@ -82,71 +78,37 @@ def form_template(schema: JsonSchema) -> str:
 
     `schema` is normalized, or a part of a normalized schema.
     """
-    kind = json_type(schema)
-    if kind == "object":
-        inner = ", ".join(
-            f'"{name}": {form_template(field_schema)}'
-            for name, field_schema in schema["properties"].items()
-        )
-        text = f"{{{inner}}}"
-    elif kind == "array":
-        text = f"[{form_template(schema['items'])}, ...]"
-    elif "enum" in schema:
-        text = " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
-    else:
-        text = schema.get("format", kind) if kind == "string" else kind
+    if schema.get("enum") == [None]:
+        return "null"
+    text = _form_of_value(schema)
     if "null" in json_types(schema):
         text += " or null"
     description = schema.get("description")
     return f"{text} ({description})" if description else text
 
 
-def answer_schema(schema: JsonSchema) -> dict[str, Any]:
-    """Return the JSON Schema under which the engine decodes the answer to a form.
-
-    It has the fields of `schema`, which is normalized, and `quotes` with a string or null for each
-    field. Keywords that not every decoder supports are left out, such as `pattern`: they are
-    checked when the answer is read.
-    """
-    quote = {"anyOf": [{"type": "string", "maxLength": _QUOTE_CHARACTERS}, {"type": "null"}]}
-    names = list(schema["properties"])
-    quotes = {
-        "type": "object",
-        "properties": dict.fromkeys(names, quote),
-        "required": names,
-        "additionalProperties": False,
-    }
-    fields = {name: _decodable(field_schema) for name, field_schema in schema["properties"].items()}
-    return {
-        "type": "object",
-        "properties": {**fields, quotes_key(schema): quotes},
-        "required": [*names, quotes_key(schema)],
-        "additionalProperties": False,
-    }
-
-
-def _decodable(schema: JsonSchema) -> dict[str, Any]:
-    """Return a subschema with only the keywords that every grammar backend supports.
-
-    A type that includes null becomes an `anyOf` of the type and null.
-    """
-    kept = {key: schema[key] for key in (*_DECODED, *_DECODED_RANGES) if key in schema}
-    if schema.get("format") in _DECODED_FORMATS:
-        # a grammar follows either the format of a string or its length limits, not both
-        kept = {key: value for key, value in kept.items() if not key.endswith("Length")}
-        kept["format"] = schema["format"]
+def _form_of_value(schema: JsonSchema) -> str:
+    """Return the form of a value that is not null, without its description."""
     kind = json_type(schema)
+    if "members" in schema:
+        return " or ".join(map(_form_of_value, schema["members"]))
+    if is_map(schema):
+        return f'{{"NAME": {form_template(schema["additionalProperties"])}, ...}}'
     if kind == "object":
-        kept["properties"] = {
-            name: _decodable(field_schema) for name, field_schema in schema["properties"].items()
-        }
+        inner = (
+            f'"{name}": {json.dumps(field_schema["const"])}'
+            if name == schema.get("discriminator") and "const" in field_schema
+            else f'"{name}": {form_template(field_schema)}'
+            for name, field_schema in schema["properties"].items()
+        )
+        return f"{{{', '.join(inner)}}}"
+    if "prefixItems" in schema:
+        return f"[{', '.join(map(form_template, schema['prefixItems']))}]"
     if kind == "array":
-        kept["items"] = _decodable(schema["items"])
-    if "enum" in kept or "const" in kept:
-        kept.pop("type", None)
-        return kept
-    kept["type"] = kind
-    return {"anyOf": [kept, {"type": "null"}]} if "null" in json_types(schema) else kept
+        return "[]" if schema.get("maxItems") == 0 else f"[{form_template(schema['items'])}, ...]"
+    if "enum" in schema and not schema.get("fixed"):
+        return " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
+    return str(schema.get("format", kind) if kind == "string" else kind)
 
 
 def parse_fields(
@@ -175,6 +137,7 @@ def parse_fields(
     """
     values = _parse_beginning(answer) if cut_off else _parse_json(answer)
     quotes = values.pop(quotes_key(schema), None)
+    values = converted(values, schema)
     if cut_off:
         values = _valid_values(values, schema)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.computed import is_computed
+from pipelines.tasks.schema import JsonSchema
 from pipelines.tasks.stated import (
     Statement,
     Words,
@@ -17,7 +18,6 @@ from pipelines.tasks.stated import (
     proves,
     statement_of,
 )
-from pipelines.tasks.validation import JsonSchema
 from pipelines.text.mentions import Place
 from pipelines.text.quotes import Passage
 from pipelines.text.search import DocumentSearch

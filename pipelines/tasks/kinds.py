@@ -24,15 +24,14 @@ from pipelines.job.spec import (
 )
 from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
 from pipelines.tasks.columns import AnswerColumn
+from pipelines.tasks.decoding import answer_schema, quotes_key
 from pipelines.tasks.extraction import (
-    answer_schema,
+    allowed_schema,
     form_template,
-    quotes_key,
     schema_of,
 )
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
-from pipelines.tasks.schema import nullable
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
@@ -117,7 +116,8 @@ class Task:
         chunk_question: the question about one chunk of a document.
         combine_question: the question about the notes taken from chunks; None for kinds that are
             combined without one.
-        schema: the normalized schema of an `extract` task's fields; None for other kinds.
+        schema: the normalized schema that the answers of an `extract` task follow; None for other
+            kinds. Required fields may be null unless the task is strict.
         chunk_schema: the same schema with every field nullable, since a chunk need not state it.
     """
 
@@ -225,18 +225,22 @@ def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
 
 
 def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
-    schema = schema_of(spec)
+    form = schema_of(spec)
+    schema = allowed_schema(spec, form)
     chunk_schema = nullable(schema)
     return Task(
         spec,
-        _form_question(spec, schema, tokenizer),
-        _form_question(spec, chunk_schema, tokenizer),
+        _form_question(spec, form, schema, tokenizer),
+        _form_question(spec, nullable(form), chunk_schema, tokenizer),
         schema=schema,
         chunk_schema=chunk_schema,
     )
 
 
-def _form_question(spec: ExtractTask, schema: JsonSchema, tokenizer: ChatTokenizer) -> Question:
+def _form_question(
+    spec: ExtractTask, form: JsonSchema, schema: JsonSchema, tokenizer: ChatTokenizer
+) -> Question:
+    """Return the question that shows `form`, whose answer follows `schema`."""
     budget = form_budget(schema, lambda text: len(tokenizer.encode(text)))
     max_tokens = spec.max_tokens or budget.planned_tokens
     if max_tokens < budget.least_tokens:
@@ -247,11 +251,10 @@ def _form_question(spec: ExtractTask, schema: JsonSchema, tokenizer: ChatTokeniz
         )
     sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
     text = (
-        f"Fill in this form:\n{form_template(schema)}\n"
+        f"Fill in this form:\n{form_template(form)}\n"
         "Write null, or an empty list, for what the text does "
-        f'not state. In "{quotes_key(schema)}", give for each field the words of the text '
-        "that show it. Answer "
-        "with JSON only."
+        f'not state. In "{quotes_key(schema)}", give for each field the words of the text that '
+        "show it. Answer with JSON only."
     )
     return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.errors import SpecError
+from pipelines.tasks.faults import raise_all
 from pipelines.tasks.subschemas import Subschema, shorten, subschemas
 
 # Bytes of texts in a grammar; an engine takes about a second to compile one of 20,000, and the
@@ -36,6 +36,10 @@ def check_literals(schema: Mapping[str, Any], where: str) -> None:
     They are the property names and the values of `enum` and `const`, as JSON. `where` is the key
     path of the schema.
     """
+    raise_all(_literal_faults(schema, where))
+
+
+def _literal_faults(schema: Mapping[str, Any], where: str) -> Iterator[str]:
     total = 0
     for subschema in subschemas(schema):
         for keys, literal in _literals(subschema.schema):
@@ -44,16 +48,17 @@ def check_literals(schema: Mapping[str, Any], where: str) -> None:
             total += size
             place = _place(where, (*subschema.keys, *keys))
             if size > _MAX_LITERAL_BYTES:
-                raise SpecError(
+                yield (
                     f"{place}: {shorten(literal)} has {size} bytes as JSON, more than "
                     f"{_MAX_LITERAL_BYTES}, the limit of a name or value. Shorten it"
                 )
             if total > _MAX_BYTES:
-                raise SpecError(
+                yield (
                     f"{place}: up to this one, the names and enum and const values of the schema "
                     f"have {total} bytes as JSON, more than {_MAX_BYTES}, the limit. Use fewer or "
                     f"shorter ones"
                 )
+                return
 
 
 def _literals(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -73,13 +78,17 @@ def _place(where: str, keys: tuple[str, ...]) -> str:
 
 def check_optional(schema: Mapping[str, Any], where: str) -> None:
     """Raise SpecError if an object has too many optional properties to build a grammar soon."""
+    raise_all(_optional_faults(schema, where))
+
+
+def _optional_faults(schema: Mapping[str, Any], where: str) -> Iterator[str]:
     for subschema in subschemas(schema):
         required = subschema.schema.get("required", ())
         names = [name for name in subschema.schema.get("properties", ()) if name not in required]
         size = sum(_PROPERTY_BYTES + len(str(name).encode("utf-8", "replace")) for name in names)
         if len(names) * size > _MAX_OPTIONAL_STEPS:
             place = _place(where, (*subschema.keys, "properties"))
-            raise SpecError(
+            yield (
                 f"{place}: {len(names)} optional properties; with names as long as these at most "
                 f"{_MAX_OPTIONAL_STEPS // size} can be optional. List more of them in required"
             )
@@ -87,16 +96,18 @@ def check_optional(schema: Mapping[str, Any], where: str) -> None:
 
 def check_satisfiable(schema: Mapping[str, Any], where: str) -> None:
     """Raise SpecError if a schema has an empty `enum` or range, or a number that is too large."""
-    for keys, number in _numbers(schema):
-        if not _is_finite(number):
-            raise SpecError(
-                f"{_place(where, keys)}: must be a finite number of at most about 1.8e308; "
-                f"correct or remove it"
-            )
-    for subschema in subschemas(schema):
-        _check_enum(subschema, where)
-        _check_counts(subschema, where)
-        _check_range(subschema, where)
+    raise_all(
+        f"{_place(where, keys)}: must be a finite number of at most about 1.8e308; correct or "
+        "remove it"
+        for keys, number in _numbers(schema)
+        if not _is_finite(number)
+    )
+    raise_all(
+        fault
+        for subschema in subschemas(schema)
+        for check in (_enum_faults, _count_faults, _range_faults)
+        for fault in check(subschema, where)
+    )
 
 
 def _numbers(value: Any) -> Iterator[tuple[tuple[str, ...], int | float]]:
@@ -119,50 +130,48 @@ def _is_finite(number: int | float) -> bool:
         return False
 
 
-def _check_enum(subschema: Subschema, where: str) -> None:
+def _enum_faults(subschema: Subschema, where: str) -> Iterator[str]:
     schema = subschema.schema
     if "enum" in schema and not schema["enum"]:
         place = _place(where, (*subschema.keys, "enum"))
-        raise SpecError(f"{place}: empty, so no value is valid; add a value, or remove enum")
+        yield f"{place}: empty, so no value is valid; add a value, or remove enum"
     values = {key: schema[key] for key in ("enum", "const") if key in schema}
     for keys, number in _numbers(values):
         if isinstance(number, int):
-            _check_int64(number, _place(where, (*subschema.keys, *keys)))
+            yield from _int64_faults(number, _place(where, (*subschema.keys, *keys)))
 
 
-def _check_int64(number: int | float, place: str) -> None:
+def _int64_faults(number: int | float, place: str) -> Iterator[str]:
     if not _INT64_MIN <= number <= _INT64_MAX:
-        raise SpecError(
+        yield (
             f"{place}: {shorten(number)} does not fit 64 bits; use a number from {_INT64_MIN} to "
             f"{_INT64_MAX}, or remove it"
         )
 
 
-def _check_counts(subschema: Subschema, where: str) -> None:
+def _count_faults(subschema: Subschema, where: str) -> Iterator[str]:
     schema = subschema.schema
     for pair in _COUNTS:
         for key in pair:
             place = _place(where, (*subschema.keys, key))
             if isinstance(schema.get(key), float):
-                raise SpecError(
-                    f"{place}: {schema[key]}, must be a whole number without a decimal point"
-                )
-            _check_int64(schema.get(key, 0), place)
+                yield f"{place}: {schema[key]}, must be a whole number without a decimal point"
+            yield from _int64_faults(schema.get(key, 0), place)
         least, most = pair
         if least in schema and most in schema and schema[least] > schema[most]:
-            raise _empty_range(subschema, where, least, most)
+            yield _empty_range(subschema, where, least, most)
 
 
-def _check_range(subschema: Subschema, where: str) -> None:
+def _range_faults(subschema: Subschema, where: str) -> Iterator[str]:
     schema = subschema.schema
     whole = "integer" in (schema.get("type") or ())
     if whole:
         for key in (*_LOWER, *_UPPER, "multipleOf"):
-            _check_int64(schema.get(key, 0), _place(where, (*subschema.keys, key)))
+            yield from _int64_faults(schema.get(key, 0), _place(where, (*subschema.keys, key)))
     for low_key in (key for key in _LOWER if key in schema):
         for high_key in (key for key in _UPPER if key in schema):
             if _is_empty(schema, low_key, high_key, whole=whole):
-                raise _empty_range(subschema, where, low_key, high_key)
+                yield _empty_range(subschema, where, low_key, high_key)
 
 
 def _is_empty(schema: Mapping[str, Any], low_key: str, high_key: str, *, whole: bool) -> bool:
@@ -175,9 +184,9 @@ def _is_empty(schema: Mapping[str, Any], low_key: str, high_key: str, *, whole: 
     return bool(low >= high if open_low or open_high else low > high)
 
 
-def _empty_range(subschema: Subschema, where: str, low_key: str, high_key: str) -> SpecError:
+def _empty_range(subschema: Subschema, where: str, low_key: str, high_key: str) -> str:
     schema = subschema.schema
-    return SpecError(
+    return (
         f"{_place(where, (*subschema.keys, low_key))}: no value is valid between {low_key} "
         f"({schema[low_key]}) and {high_key} ({schema[high_key]}); correct one of them"
     )

@@ -25,8 +25,8 @@ from pipelines.tasks.entities import entities
 from pipelines.tasks.evidence import is_supported
 from pipelines.tasks.extraction import has_content
 from pipelines.tasks.list_items import same_items
+from pipelines.tasks.schema import JsonSchema
 from pipelines.tasks.statements import ChunkFields, Statement, merged_rows, stated_chunk
-from pipelines.tasks.validation import JsonSchema
 
 T = TypeVar("T")
 FieldPath = tuple[str, ...]

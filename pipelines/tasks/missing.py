@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.tasks.schema import json_type, json_types
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema, json_type, json_types
 
 
 def completed(value: Any, schema: JsonSchema) -> Any:

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from pipelines.tasks.validation import JsonSchema
+from pipelines.tasks.schema import JsonSchema
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
 from pipelines.text.mentions import DocumentMentions, Place

@@ -8,22 +8,25 @@ checked. Knows no tasks, no engine and no validator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
+from urllib.parse import unquote
 
 from pipelines.errors import SpecError
+from pipelines.tasks.faults import raise_all
 from pipelines.tasks.patterns import MAX_POSITIONS, PatternError, compile_pattern
 
-_DEFINITIONS = ("$defs", "definitions")
+DEFINITIONS = ("$defs", "definitions")
+"""The keys at the root of a schema under which its definitions stand."""
 # Keywords whose value is a schema, a list of schemas, or a mapping of names to schemas.
 _SINGLE = (
     "additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if", "items",
     "not", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
 )  # fmt: skip
 _LISTS = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
-_BY_NAME = (*_DEFINITIONS, "dependencies", "dependentSchemas", "patternProperties", "properties")
+_BY_NAME = (*DEFINITIONS, "dependencies", "dependentSchemas", "patternProperties", "properties")
 # Keywords whose schemas apply to the same value as the schema that holds them.
 _SAME_VALUE = (
     "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then",
@@ -45,15 +48,6 @@ class Subschema:
 
     keys: tuple[str, ...]
     schema: Mapping[str, Any]
-
-    @property
-    def pointer(self) -> str | None:
-        """Return the JSON pointer to this schema from the root, such as `#/$defs/NAME`.
-
-        None if a key would have to be escaped: such a schema cannot be referred to.
-        """
-        plain = not any(character in key for key in self.keys for character in "/~%")
-        return "/".join(("#", *self.keys)) if plain else None
 
 
 def subschemas(schema: object) -> Iterator[Subschema]:
@@ -82,6 +76,34 @@ def _children(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], obje
             yield from (((key, str(name)), child) for name, child in named.items())
 
 
+def copied(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy in which each schema within the schema is a dict of its own.
+
+    Values held by a schema are not copied. Uses no recursion, so that it works at any depth.
+    """
+    result = dict(schema)
+    waiting = [result]
+
+    def own(child: Any) -> Any:
+        if not isinstance(child, Mapping):
+            return child
+        waiting.append(dict(child))
+        return waiting[-1]
+
+    while waiting:
+        current = waiting.pop()
+        for key in _SINGLE:
+            if key in current:
+                current[key] = own(current[key])
+        for key in _LISTS:
+            if isinstance(current.get(key), list | tuple):
+                current[key] = [own(child) for child in current[key]]
+        for key in _BY_NAME:
+            if isinstance(current.get(key), Mapping):
+                current[key] = {name: own(child) for name, child in current[key].items()}
+    return result
+
+
 def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check a schema from a job file or a request, and return a copy without the keywords at its
     root that name it, such as `$schema`, `$id` and `$anchor`; they have no effect.
@@ -92,12 +114,27 @@ def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     unnamed = {key: value for key, value in schema.items() if key not in _NAMES}
     checked = list(_checked_depth(unnamed, where))
-    pointers = {subschema.pointer for subschema in checked}
-    for subschema in checked:
-        _check_references(subschema, pointers, where)
+    places = {subschema.keys for subschema in checked}
+    raise_all(
+        fault for subschema in checked for fault in _reference_faults(subschema, places, where)
+    )
     _check_cycles(checked, where)
-    _check_patterns(checked, where)
+    raise_all(_pattern_faults(checked, where))
     return unnamed
+
+
+def keys_of(reference: object) -> tuple[str, ...] | None:
+    """Return the keys of a JSON pointer into the same schema, such as `#/$defs/Page%5BItem%5D`.
+
+    In a pointer `~1` stands for a slash, `~0` for a tilde, and `%XX` for a byte. None if the
+    reference is no such pointer.
+    """
+    if reference == "#":
+        return ()
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return None
+    parts = unquote(reference.removeprefix("#/")).split("/")
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
 
 
 def _checked_depth(schema: Mapping[str, Any], where: str) -> Iterator[Subschema]:
@@ -111,31 +148,38 @@ def _checked_depth(schema: Mapping[str, Any], where: str) -> Iterator[Subschema]
         yield subschema
 
 
-def _check_references(subschema: Subschema, pointers: set[str | None], where: str) -> None:
+def _reference_faults(
+    subschema: Subschema, places: Set[tuple[str, ...]], where: str
+) -> Iterator[str]:
+    """Yield what is wrong with the names and references of one subschema.
+
+    `places` are the keys of all subschemas.
+    """
     place = ".".join((where, *subschema.keys))
     schema = subschema.schema
     for key in _DYNAMIC:
         if key in schema:
-            raise SpecError(
+            yield (
                 f"{place}.{key}: got {shorten(schema[key])}, but {key} is not supported; use $ref "
                 f"instead: {_REMEDY}"
             )
     for key in _NAMES:
         if key in schema:
-            raise SpecError(
+            yield (
                 f"{place}.{key}: allowed at the root of a schema only, where it has no effect "
                 f"({shorten(schema[key])}). Remove it; to refer to a definition, use #/$defs/NAME"
             )
     if "$ref" not in schema:
         return
     reference = schema["$ref"]
-    if not str(reference).startswith(tuple(f"#/{key}/" for key in _DEFINITIONS)):
-        raise SpecError(
+    keys = keys_of(reference)
+    if keys is None:
+        yield (
             f"{place}.$ref: {shorten(reference)}, must be a definition of this schema; nothing "
             f"outside it is read. Instead {_REMEDY}"
         )
-    if reference not in pointers:
-        raise SpecError(
+    elif keys not in places:
+        yield (
             f"{place}.$ref: {shorten(reference)} is not a definition of this schema; add it under "
             f"$defs, or correct the name"
         )
@@ -143,12 +187,11 @@ def _check_references(subschema: Subschema, pointers: set[str | None], where: st
 
 def _check_cycles(checked: list[Subschema], where: str) -> None:
     """Raise SpecError if references lead back to themselves without going into the value."""
-    referenced = {subschema.pointer: subschema for subschema in checked if subschema.pointer}
     followed: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for keys, schema in ((subschema.keys, subschema.schema) for subschema in checked):
         followed[keys] = [(*keys, *path) for path, _ in _children(schema) if path[0] in _SAME_VALUE]
         if "$ref" in schema:
-            followed[keys].append(referenced[schema["$ref"]].keys)
+            followed[keys].append(keys_of(schema["$ref"]) or ())
     try:
         TopologicalSorter(followed).prepare()
     except CycleError as error:
@@ -161,7 +204,7 @@ def _check_cycles(checked: list[Subschema], where: str) -> None:
         ) from None
 
 
-def _check_patterns(checked: list[Subschema], where: str) -> None:
+def _pattern_faults(checked: list[Subschema], where: str) -> Iterator[str]:
     total = 0
     for subschema in checked:
         for keys, pattern in _patterns(subschema.schema):
@@ -169,14 +212,16 @@ def _check_patterns(checked: list[Subschema], where: str) -> None:
             try:
                 total += compile_pattern(pattern).positions
             except PatternError as error:
-                raise SpecError(f"{place}: {shorten(pattern)}: {error}") from error
+                yield f"{place}: {shorten(pattern)}: {error}"
+                continue
             if total > MAX_POSITIONS:
-                raise SpecError(
+                yield (
                     f"{place}: {shorten(pattern)}: with this pattern, the schema's patterns have "
                     f"{total} characters and classes, each counted as often as it is repeated, "
                     f"more than {MAX_POSITIONS}, the limit. Use minLength and maxLength for "
                     f"lengths, or fewer patterns"
                 )
+                return
 
 
 def positions(schema: Mapping[str, Any]) -> int:

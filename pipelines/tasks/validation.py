@@ -7,29 +7,24 @@ Knows no columns and no tasks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from decimal import Decimal, DecimalException
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
+from pipelines.tasks.conversion import member_of
+from pipelines.tasks.formats import FORMAT_CHECKER
 from pipelines.tasks.patterns import compile_pattern
+from pipelines.tasks.schema import JsonSchema, json_type
 from pipelines.tasks.subschemas import positions
-
-JsonSchema = Mapping[str, Any]
-"""A JSON Schema that is an object, as parsed from JSON or YAML."""
 
 # The maximum of pattern positions times characters for one answer: about a second of matching.
 _MAX_STEPS = 10_000_000
-_FORMAT_CHECKER = FormatChecker(("date",))
-
-
-@_FORMAT_CHECKER.checks("date-time", ValueError)
-def _is_datetime(value: object) -> bool:
-    return not isinstance(value, str) or bool(datetime.fromisoformat(value))
 
 
 def _check_pattern(
@@ -39,8 +34,93 @@ def _check_pattern(
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-# types-jsonschema has no type for `extend`
-_Validator = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
+def _check_multiple(
+    validator: Any, divisor: int | float, value: object, schema: JsonSchema
+) -> Iterator[ValidationError]:
+    """Divide as decimals: as binary floats, 0.07 is no multiple of 0.01."""
+    if not validator.is_type(value, "number"):
+        return
+    try:
+        remainder = Decimal(str(value)) % Decimal(str(divisor))
+    except DecimalException:
+        # the quotient has more digits than a decimal holds
+        remainder = Decimal(value % divisor)  # type: ignore[operator]
+    if remainder:
+        yield ValidationError(f"{value!r} is not a multiple of {divisor}")
+
+
+def _check_unique(
+    validator: Any, wanted: bool, value: object, schema: JsonSchema
+) -> Iterator[ValidationError]:
+    """Compare items by their JSON, which takes linear time."""
+    if wanted and isinstance(value, list):
+        different = {json.dumps(item, sort_keys=True) for item in value}
+        if len(different) < len(value):
+            yield ValidationError(f"{value!r} has non-unique elements")
+
+
+def _check_texts(
+    validator: Any, choices: list[JsonSchema], value: object, schema: JsonSchema
+) -> Iterator[ValidationError]:
+    """Check that a string is the text of a value of one of the schemas.
+
+    A number's text must fit the schemas of numbers, if there are any: a schema of a decimal number
+    has a string beside the number, without its limits.
+    """
+    if not isinstance(value, str):
+        return
+    number = _number(value)
+    strings = [choice for choice in choices if json_type(choice) == "string"]
+    numbers = [choice for choice in choices if json_type(choice) == "number"]
+    others = [choice for choice in choices if json_type(choice) != "string"]
+    if number is not None and numbers:
+        fits = any(validator.evolve(schema=choice).is_valid(number) for choice in others)
+    else:
+        fits = any(validator.evolve(schema=choice).is_valid(value) for choice in strings)
+        parsed = {"true": True, "false": False}.get(value, number)
+        fits = fits or (
+            parsed is not None
+            and any(validator.evolve(schema=choice).is_valid(parsed) for choice in others)
+        )
+    if not fits:
+        yield ValidationError(f"{value!r} is not valid under any of the given schemas")
+
+
+def _number(text: str) -> int | float | None:
+    try:
+        number = json.loads(text.strip().removeprefix("+"))
+    except (ValueError, RecursionError):
+        return None
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return number if is_number else None
+
+
+def _check_members(
+    validator: Any, members: list[JsonSchema], value: object, schema: JsonSchema
+) -> Iterator[ValidationError]:
+    """Check a value against the member of a union that it belongs to.
+
+    Null properties of other members are allowed: the column has them.
+    """
+    if isinstance(value, Mapping) and (member := member_of(value, schema)) is not schema:
+        own = {
+            name: item
+            for name, item in value.items()
+            if item is not None or name in member["properties"]
+        }
+        yield from validator.descend(own, member)
+
+
+_Validator = extend(  # type: ignore[no-untyped-call]  # types-jsonschema has no type for it
+    Draft202012Validator,
+    {
+        "pattern": _check_pattern,
+        "multipleOf": _check_multiple,
+        "uniqueItems": _check_unique,
+        "texts": _check_texts,
+        "members": _check_members,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +146,7 @@ def schema_violations(value: Any, schema: JsonSchema) -> list[SchemaViolation]:
             f"schema's patterns: at most {_MAX_STEPS // pattern_positions} are allowed. Set "
             "maxLength for the fields, or use fewer or shorter patterns"
         )
-    validator = _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
+    validator = _Validator(schema, registry=Registry(), format_checker=FORMAT_CHECKER)
     return [
         SchemaViolation(".".join(str(part) for part in error.absolute_path), error.message)
         for error in validator.iter_errors(value)

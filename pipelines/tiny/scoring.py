@@ -36,7 +36,7 @@ from pipelines.job.spec import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.extraction import QUOTES
+from pipelines.tasks.decoding import QUOTES
 from pipelines.tasks.kinds import Completion, Question, Task, TaskSet
 from pipelines.tasks.merging import merge
 from pipelines.tasks.replies import NOT_STATED

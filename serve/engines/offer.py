@@ -25,8 +25,8 @@ from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
 from pipelines.tasks.limits import check_optional
-from pipelines.tasks.schema import valid_schema
 from pipelines.tasks.subschemas import positions
+from pipelines.tasks.validity import valid_schema
 from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
 from serve.engines.json_size import JsonSize

@@ -217,7 +217,7 @@ def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec)
         long_documents: chunk_tokens overlap_tokens single_pass_tokens strategy
         model: kv_cache_dtype name quantization revision
         tasks.auditor: kind max_tokens only_verified question
-        tasks.facts: fields kind max_tokens only_verified schema
+        tasks.facts: fields kind max_tokens only_verified schema strict
         tasks.summary: kind max_words
         tasks.topic: kind labels
     """

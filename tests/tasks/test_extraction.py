@@ -12,8 +12,8 @@ from pipelines.documents import Answer, Usage
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.columns import AnswerColumn
+from pipelines.tasks.decoding import answer_schema
 from pipelines.tasks.extraction import (
-    answer_schema,
     form_template,
     parse_fields,
     schema_of,

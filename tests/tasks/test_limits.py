@@ -10,7 +10,8 @@ import pytest
 from pipelines.errors import SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.extraction import schema_of
-from pipelines.tasks.schema import normalize_schema, valid_schema
+from pipelines.tasks.normalizing import normalize_schema
+from pipelines.tasks.validity import valid_schema
 
 INTEGER: dict[str, Any] = {"type": "integer"}
 NUMBER: dict[str, Any] = {"type": "number"}

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from pipelines.documents import Evidence, EvidenceStatus, Fields
 from pipelines.tasks.merging import FieldPath, Merged
 from pipelines.tasks.merging import merge as merge_chunks
-from pipelines.tasks.schema import from_shorthand
+from pipelines.tasks.schema import JsonSchema, from_shorthand
 from pipelines.tasks.statements import ChunkFields
-from pipelines.tasks.validation import JsonSchema
 
 SCHEMA = from_shorthand(
     {"company": "string", "n": "number", "risks": ["string"], "auditor": {"name": "string"}}

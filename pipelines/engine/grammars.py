@@ -1,0 +1,57 @@
+"""Checks that the engine's grammar library takes the schemas of a job's answers.
+
+The only import of xgrammar. It comes with vLLM, and takes seconds to import, so it is imported only
+where a schema is checked. Knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.errors import SpecError
+from pipelines.job.spec import ExtractTask
+from pipelines.tasks.kinds import Task
+
+
+def check_grammars(tasks: Sequence[Task]) -> None:
+    """Raise SpecError for each task whose answers' schema the grammar library refuses.
+
+    Only schemas from a job file are checked, not forms in shorthand. Takes milliseconds a schema.
+    Where xgrammar is not installed, as on a machine that only submits jobs, nothing is checked.
+    """
+    checked = [task for task in tasks if isinstance(task.spec, ExtractTask) and _is_schema(task)]
+    if not checked:
+        return
+    faults = []
+    for task in checked:
+        for question in (task.question, task.chunk_question):
+            if fault := grammar_fault(question.sampling.schema or "{}"):
+                faults.append(
+                    f"tasks.{task.spec.name}.schema: the engine cannot decode answers of this "
+                    f"schema: {fault}. Remove keywords that restrict values, such as pattern, one "
+                    f"by one, or use fields in place of schema"
+                )
+                break
+    if faults:
+        raise SpecError("\n".join(faults))
+
+
+def _is_schema(task: Task) -> bool:
+    return isinstance(task.spec, ExtractTask) and task.spec.json_schema is not None
+
+
+def grammar_fault(schema: str) -> str | None:
+    """Return why xgrammar refuses a JSON Schema, given as text, or None if it takes it.
+
+    None as well if xgrammar is not installed.
+    """
+    try:
+        import xgrammar
+    except ImportError:
+        return None
+    try:
+        xgrammar.Grammar.from_json_schema(schema, any_whitespace=False)
+    except (RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return lines[-1]
+    return None

@@ -1,0 +1,89 @@
+"""Checks of the keywords of one normalized subschema. Knows no columns and no tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.tasks.faults import Faults
+from pipelines.tasks.formats import KNOWN_FORMATS
+from pipelines.tasks.schema import JsonSchema, json_type, type_of
+from pipelines.tasks.subschemas import shorten, subschemas
+from pipelines.tasks.unions import TYPES
+
+# Keywords in which references have been replaced by their definitions.
+_EXPANDED = ("properties", "items", "prefixItems", "additionalProperties", "members", "texts")
+_NO_COLUMN = {
+    "patternProperties": (
+        "not supported beside properties or with several patterns, because the fields of a column "
+        "have fixed names; list them in properties, or use additionalProperties for a map"
+    ),
+}
+
+
+def check_constants(schema: dict[str, Any], where: str, faults: Faults) -> None:
+    """Check that constants have the schema's type, and that the format is known.
+
+    Values of `enum` with other types are removed, since none of them is valid.
+    """
+    kind = json_type(schema)
+    if "enum" in schema:
+        fit = [value for value in schema["enum"] if value is None or _is_a(value, kind)]
+        if not any(value is not None for value in fit) and fit != [None]:
+            faults.add(
+                f"{where}.enum", f"no value is of the type {kind}; correct the type or values"
+            )
+        schema["enum"] = fit
+    if "const" in schema and not _is_a(schema["const"], kind):
+        faults.add(
+            f"{where}.const",
+            f"{shorten(schema['const'])} is not of the type {kind}; correct one of them",
+        )
+    if kind in ("object", "array") and ("enum" in schema or "const" in schema):
+        faults.add(
+            f"{where}.{'enum' if 'enum' in schema else 'const'}",
+            f"not supported for the type {kind}; give each field its own constants",
+        )
+    if schema.get("format", "date") not in KNOWN_FORMATS:
+        faults.add(
+            f"{where}.format",
+            f"{shorten(schema['format'])} is not checked by phifleet; remove it or use a "
+            f"pattern. Checked are {', '.join(KNOWN_FORMATS)}",
+        )
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    """Return whether a constant has a JSON type."""
+    if isinstance(value, float) and kind == "integer":
+        return value.is_integer()
+    return type_of(value) in ((kind, "integer") if kind == "number" else (kind,))
+
+
+def report_type(schema: JsonSchema, types: Sequence[str], where: str, faults: Faults) -> None:
+    """Record that `types`, the types of a schema besides null, are not one that has a column."""
+    named = "enum" if "enum" in schema and "type" not in schema else "type"
+    if named == "enum" and types:
+        got = f"values of the types {' and '.join(types)}, but a column has one; use one type"
+        faults.add(f"{where}.enum", f"{got}, such as texts only")
+        return
+    got = f"got {' and '.join(types)}" if types else "missing"
+    faults.add(
+        f"{where}.type",
+        f"{got}, must be one of {', '.join(TYPES)}, optionally with null, as [string, 'null']",
+    )
+
+
+def check_others(schema: JsonSchema, where: str, faults: Faults) -> None:
+    """Record a reference in a keyword whose references are not replaced."""
+    others = {key: value for key, value in schema.items() if key not in _EXPANDED}
+    for subschema in subschemas(others):
+        for key, message in _NO_COLUMN.items():
+            if key in subschema.schema:
+                faults.add(".".join((where, *subschema.keys, key)), message)
+        if "$ref" in subschema.schema:
+            faults.add(
+                ".".join((where, *subschema.keys, "$ref")),
+                f"{shorten(subschema.schema['$ref'])} is not followed here, only in "
+                f"properties, items, allOf, anyOf and oneOf. Write the definition out in its "
+                f"place",
+            )
