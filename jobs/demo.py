@@ -110,7 +110,11 @@ def _row(topic: str, text: str) -> dict[str, Any]:
         if author.random.random() < _OMITTED_SHARE:
             continue
         value = author.random.choice(_LABELS) if kind == "label" else author.value(kind)
-        lines.insert(author.random.randint(0, len(lines)), rules.line(key, value))
+        place = author.random.randint(0, len(lines))
+        while 0 < place < len(lines) and lines[place - 1].endswith("-"):
+            # behind a hyphen, the fact would be read as the rest of a divided word
+            place += 1
+        lines.insert(place, rules.line(key, value))
     planted = "\n".join([opening, *lines])
     return {
         "topic": topic,
