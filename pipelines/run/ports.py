@@ -21,7 +21,6 @@ _MAX_TRIES = 200
 # An abstract socket name of Linux, which is not a file: only one socket can be bound to it, and the
 # kernel frees it when the process ends. Like a port, it belongs to one network namespace.
 _NAME = "\0phifleet-port-{}"
-_reservations: list[socket.socket] = []
 
 
 def free_port(ports: Iterable[int] = ()) -> int:
@@ -37,7 +36,7 @@ def free_port(ports: Iterable[int] = ()) -> int:
         if holder is None:
             continue
         if _is_free(port):
-            _reservations.append(holder)
+            holder.detach()  # the descriptor stays open until the process ends
             return port
         holder.close()
     raise ClusterError(
