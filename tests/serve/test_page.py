@@ -344,7 +344,8 @@ def test_every_kind_of_answer_is_shown(page: Page, site: Site) -> None:
 
 
 def test_a_failed_task_shows_its_reason(page: Page, site: Site) -> None:
-    failed = {"kind": "ask", "status": "invalid_answer", "message": "no JSON", "strategy": "single"}
+    outcome = {"status": "invalid_answer", "message": "no JSON", "strategy": "single"}
+    failed = {"kind": "ask", "_answer": outcome}
     site.pool.events = [event("done", {"answers": {"auditor": failed}, "usage": USAGE})]
     ask(page, site, "auditor")
     expect(page.locator("#answer-auditor")).to_contain_text("no JSON")
