@@ -48,14 +48,14 @@ class Shown:
     notes: bool = False
 
     def stated(self, key: str) -> list[tuple[str, str]]:
-        """Return the values of a key, each with its statement, in order without duplicates."""
+        """Return the values of a key, each with its statement, in order."""
         words = r"\s+".join(re.escape(word) for word in key.split())
         pattern = re.compile(rf"\bThe\s+{words}\s+is\s+((?:[^.]|\.(?!\s))+?)\.(?=\s)")
-        statements: dict[str, str] = {}
-        for match in pattern.finditer(self.text + "\n"):
-            if match.start() < self.end and match.end() > self.start:
-                statements.setdefault(" ".join(match[1].split()), " ".join(match[0].split()))
-        return list(statements.items())
+        return [
+            (" ".join(match[1].split()), " ".join(match[0].split()))
+            for match in pattern.finditer(self.text + "\n")
+            if match.start() < self.end and match.end() > self.start
+        ]
 
 
 def read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:

@@ -240,9 +240,8 @@ class PassageReader:
         return self._parsed(record, passage, record.count(completion))
 
     def _parsed(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
-        return parse_answer(
-            record.task, completion, self.search, passage.span, chunk=record.in_chunks
-        )
+        own = (passage.chunk.start, passage.chunk.end) if record.in_chunks else None
+        return parse_answer(record.task, completion, self.search, passage.span, chunk=own)
 
 
 def problem_of(error: RequestRejected | InvalidAnswer) -> Problem:

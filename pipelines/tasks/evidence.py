@@ -8,15 +8,20 @@ an answer. Knows no prompts and no engine.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds
+from pipelines.tasks.occurrences import Turn
 from pipelines.tasks.schema import JsonSchema
+from pipelines.text.mentions import Place
 from pipelines.text.search import DocumentSearch
 
+_INDEX = re.compile(r"\[\d+\]")
 _KEPT = (EvidenceStatus.SHOWN, EvidenceStatus.FOUND, EvidenceStatus.NOT_APPLICABLE)
 
 
@@ -41,8 +46,12 @@ def evidence_of_fields(
     search: DocumentSearch,
     start: int,
     end: int,
+    own: Place | None = None,
 ) -> tuple[Evidence, ...]:
     """Return the evidence of all values of an extraction, in their order; null values have none.
+
+    A value within a list has its own places too if a quote shows it: at most 8, of which equal
+    values have different ones, in the document's order.
 
     Args:
         values: the values by field name.
@@ -51,14 +60,31 @@ def evidence_of_fields(
         search: finds quotes and values in the document.
         start: the first character of the part of the document that the model was shown.
         end: the character after its last one.
+        own: start and end of the chunk that the model was asked about, without the words shown
+            around it; None if there are none.
     """
-    grounds = Grounds(search, start, end)
+    grounds = Grounds(search, start, end, own)
     rows: list[Evidence] = []
     for name, value in values.items():
         quoted = grounds.quoted(quotes.get(name, ""))
-        for leaf in leaves(value, _subschema(schema, name), name):
-            rows += grounds.evidence(leaf.path, leaf.value, leaf.schema, quoted)
+        of_field = list(leaves(value, _subschema(schema, name), name))
+        for leaf, turn in zip(of_field, _turns(of_field, grounds), strict=True):
+            rows += grounds.evidence(leaf.path, leaf.value, leaf.schema, quoted, turn)
     return tuple(rows)
+
+
+def _turns(of_field: Sequence[Leaf], grounds: Grounds) -> Iterator[Turn | None]:
+    """Yield for each value within a list which of the equal ones it is; None for other values."""
+    keys = [
+        (_INDEX.sub("[]", leaf.path), grounds.key(leaf.path, leaf.value, leaf.schema))
+        if "[" in leaf.path
+        else None
+        for leaf in of_field
+    ]
+    counts, numbers = Counter(keys), Counter[object]()
+    for key in keys:
+        yield None if key is None else Turn(numbers[key], counts[key])
+        numbers[key] += 1
 
 
 def leaves(value: Any, schema: JsonSchema, path: str) -> Iterator[Leaf]:

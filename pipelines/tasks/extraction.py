@@ -119,6 +119,7 @@ def parse_fields(
     *,
     only_verified: bool,
     cut_off: bool = False,
+    own: tuple[int, int] | None = None,
 ) -> Fields:
     """Parse the JSON that the model wrote, validate it, and look for evidence of its values.
 
@@ -131,6 +132,8 @@ def parse_fields(
         only_verified: keep only the values that the document supports (`evidence.py`).
         cut_off: the answer reached its limit of tokens; its complete values are kept, and all other
             fields are null, or an empty list, whatever the schema requires.
+        own: start and end of the chunk that the model was asked about, without the words shown
+            around it; None if there are none.
 
     Raises InvalidAnswer, with a message that can be sent to the model, if the answer is not JSON or
     violates the schema.
@@ -142,7 +145,7 @@ def parse_fields(
         values = _valid_values(values, schema)
     else:
         _check(values, schema)
-    evidence = evidence_of_fields(values, schema, _quoted_words(quotes), search, *span)
+    evidence = evidence_of_fields(values, schema, _quoted_words(quotes), search, *span, own)
     return (
         Fields(*only_verified_values(values, evidence))
         if only_verified

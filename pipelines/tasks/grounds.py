@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.computed import is_computed
+from pipelines.tasks.occurrences import Turn, own_places, possible_places
 from pipelines.tasks.schema import JsonSchema
 from pipelines.tasks.stated import (
     Statement,
     Words,
     find_statement,
     is_label,
+    key_of,
     proves,
     statement_of,
 )
@@ -28,6 +30,8 @@ PLACES = 8
 # A search for something similar takes milliseconds, and a list may have a thousand items.
 _MAX_SIMILAR_SEARCHES = 32
 _MIN_WORDS_OF_SIMILAR = 4
+# Places in the words around a chunk, in which a frequent value stands more often than in any list.
+_MAX_OUTSIDE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +48,89 @@ class Quoted:
 
 
 class Grounds:
-    """The part [start, end) of a document, in which quotes and values are looked for."""
+    """The part [start, end) of a document, in which quotes and values are looked for.
 
-    def __init__(self, search: DocumentSearch, start: int, end: int) -> None:
+    The model was asked about the chunk [own[0], own[1]) of it, or about all of it. Places in the
+    chunk come before those in the words around it.
+    """
+
+    def __init__(
+        self, search: DocumentSearch, start: int, end: int, own: Place | None = None
+    ) -> None:
         self._search = search
         self._span = (start, min(end, len(search.text)))
+        self._own = own or self._span
         self._similar_searches = 0
+        self._statements: dict[str, Statement] = {}
+        self._places: dict[tuple[Hashable, int], list[Place]] = {}
 
     def quoted(self, words: str) -> Quoted | None:
         """Return a quote with its passages; None if it has no words."""
         # a lone surrogate cannot be encoded as UTF-8, so it could be neither found nor stored
         words = words.strip().encode("utf-8", "replace").decode()
-        return Quoted(words, tuple(self._search.finder.find(words, *self._span))) if words else None
+        return Quoted(words, self._passages(words)) if words else None
+
+    def _passages(self, words: str) -> tuple[Passage, ...]:
+        """Return the first passages of a quote that are not before the chunk, if there are any."""
+        first = passages = self._search.finder.find(words, *self._span)
+        while passages and passages[0].verified:
+            if passages[-1].end > self._own[0]:
+                return passages
+            passages = self._search.finder.find(words, passages[0].end, self._span[1])
+        return first
+
+    def key(self, path: str, value: Any, schema: JsonSchema) -> Hashable:
+        """Return a key that is equal for values that state the same."""
+        return value if isinstance(value, bool) else key_of(self._statement(path, value, schema))
+
+    def _statement(self, path: str, value: Any, schema: JsonSchema) -> Statement:
+        if path not in self._statements:
+            self._statements[path] = statement_of(value, schema, self._search.mentions)
+        return self._statements[path]
 
     def evidence(
-        self, path: str, value: Any, schema: JsonSchema, quoted: Quoted | None
+        self,
+        path: str,
+        value: Any,
+        schema: JsonSchema,
+        quoted: Quoted | None,
+        turn: Turn | None = None,
     ) -> list[Evidence]:
-        """Return the evidence of one value that is neither null, nor an object, nor a list."""
+        """Return the evidence of one value that is neither null, nor an object, nor a list.
+
+        `turn` says which of the equal values of a list it is; None outside of lists.
+        """
         if isinstance(value, bool):
             return [self._of_quote_only(path, quoted)]
-        statement = statement_of(value, schema, self._search.mentions)
+        statement = self._statement(path, value, schema)
         if quoted and (passage := self.passage_of(statement, quoted)):
-            return [self.row(path, EvidenceStatus.SHOWN, passage, quoted.words)]
+            shown = self.row(path, EvidenceStatus.SHOWN, passage, quoted.words)
+            return [shown, *self._found(path, statement, turn)] if turn else [shown]
         if is_label(schema):
             return [Evidence(path, EvidenceStatus.NOT_APPLICABLE)]
-        if proves(statement) and (places := self.places(statement, PLACES)):
-            return [self.row_of_place(path, EvidenceStatus.FOUND, place) for place in places]
+        if proves(statement) and (found := self._found(path, statement, turn or Turn(0, 1))):
+            return found
         if self.is_computed(statement, quoted):
             return [Evidence(path, EvidenceStatus.NOT_APPLICABLE)]
-        return [self._weak(path, statement, quoted)]
+        return self._weak(path, statement, quoted, turn)
+
+    def _found(self, path: str, statement: Statement, turn: Turn) -> list[Evidence]:
+        places = possible_places(self._own_places(statement, turn.values), turn, PLACES)
+        return [self.row_of_place(path, EvidenceStatus.FOUND, place) for place in places]
+
+    def _own_places(self, statement: Statement, values: int) -> list[Place]:
+        """Return the places at which so many equal values stand, those in the chunk first."""
+        key = key_of(statement), values
+        if key not in self._places:
+            limit = values + PLACES
+            self._places[key] = self._first_places(statement, values, limit)
+        return self._places[key]
+
+    def _first_places(self, statement: Statement, values: int, limit: int) -> list[Place]:
+        inside = self.places(statement, limit, self._own)
+        if len(inside) >= values or self._own == self._span:
+            return inside
+        return own_places(self.places(statement, limit + _MAX_OUTSIDE), self._own, values)
 
     def passage_of(self, statement: Statement, quoted: Quoted) -> Passage | None:
         """Return the first verified passage of a quote that contains a statement."""
@@ -83,9 +141,10 @@ class Grounds:
                 return passage
         return None
 
-    def places(self, statement: Statement, limit: int) -> list[Place]:
-        """Return up to `limit` places of a statement, in order."""
-        return find_statement(statement, self._search, self._span, *self._span, limit)
+    def places(self, statement: Statement, limit: int, within: Place | None = None) -> list[Place]:
+        """Return up to `limit` places of a statement, in order; `within` a part, if it is given."""
+        part = within or self._span
+        return find_statement(statement, self._search, self._span, *part, limit)
 
     def is_computed(self, statement: Statement, quoted: Quoted | None) -> bool:
         """Return whether a statement is a number computed from those of a verified quote."""
@@ -120,27 +179,31 @@ class Grounds:
             return self.row(path, EvidenceStatus.NEAR, quoted.passages[0], quoted.words)
         return Evidence(path, EvidenceStatus.ABSENT, quote=quoted.words)
 
-    def _weak(self, path: str, statement: Statement, quoted: Quoted | None) -> Evidence:
+    def _weak(
+        self, path: str, statement: Statement, quoted: Quoted | None, turn: Turn | None
+    ) -> list[Evidence]:
         """Return where a value may be stated, or that it is absent."""
         if quoted and quoted.passages and not quoted.verified:
-            return self.row(path, EvidenceStatus.NEAR, quoted.passages[0], quoted.words)
-        if place := self._weak_place(statement):
-            return self.row_of_place(path, EvidenceStatus.NEAR, place)
-        return Evidence(path, EvidenceStatus.ABSENT, quote=quoted.words if quoted else None)
+            return [self.row(path, EvidenceStatus.NEAR, quoted.passages[0], quoted.words)]
+        if places := self._weak_places(statement, turn):
+            return [self.row_of_place(path, EvidenceStatus.NEAR, place) for place in places]
+        return [Evidence(path, EvidenceStatus.ABSENT, quote=quoted.words if quoted else None)]
 
-    def _weak_place(self, statement: Statement) -> Place | None:
-        """Return the first place that may state a value: it proves little, or is only similar."""
+    def _weak_places(self, statement: Statement, turn: Turn | None) -> Sequence[Place]:
+        """Return places that may state a value: it proves little, or is only similar there."""
         # what proves something has been looked for before
-        if not proves(statement) and (places := self.places(statement, 1)):
-            return places[0]
+        if not proves(statement):
+            places = self._own_places(statement, turn.values if turn else 1)
+            if places:
+                return possible_places(places, turn, PLACES) if turn else places[:1]
         if isinstance(statement, Decimal):
             mentions = self._search.mentions.span(*self._span)
-            return next(iter(mentions.unclear_numbers(statement)), None)
+            return mentions.unclear_numbers(statement)[:1]
         if isinstance(statement, Words) and self._may_be_similar(statement):
             self._similar_searches += 1
             similar = self._search.finder.find(statement.text, *self._span)
-            return (similar[0].start, similar[0].end) if similar else None
-        return None
+            return [(passage.start, passage.end) for passage in similar[:1]]
+        return []
 
     def _may_be_similar(self, statement: Words) -> bool:
         """Return whether to look for a passage like a text: it is long, and few were looked for."""

@@ -25,7 +25,7 @@ def parse_answer(
     search: DocumentSearch,
     span: tuple[int, int],
     *,
-    chunk: bool = False,
+    chunk: tuple[int, int] | None = None,
 ) -> AnswerValue:
     """Parse an engine's answer to a task's question about a document or a chunk.
 
@@ -35,7 +35,8 @@ def parse_answer(
         search: finds quotes and values in the document.
         span: start and end, in characters, of the part of the document that the model was shown;
             evidence is looked for in it.
-        chunk: whether the question was about a chunk, which need not state every field.
+        chunk: start and end of the chunk that the question was about, without the words shown
+            around it; None if it was about a document. A chunk need not state every field.
 
     An answer to a form that its token limit cut off gives its complete values. Raises InvalidAnswer
     if the text is not an answer to the question.
@@ -49,7 +50,7 @@ def parse_answer(
         case AskTask():
             return _parse_reply(spec, answer, search, span)
         case ExtractTask():
-            schema = task.chunk_schema if chunk else task.schema
+            schema = task.chunk_schema if chunk is not None else task.schema
             assert schema is not None
             return parse_fields(
                 answer,
@@ -58,6 +59,7 @@ def parse_answer(
                 span,
                 only_verified=spec.only_verified,
                 cut_off=completion.finish_reason == LENGTH,
+                own=chunk,
             )
 
 

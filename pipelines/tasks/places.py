@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from pipelines.documents import EvidenceStatus
 from pipelines.tasks.comparison import value_key
 from pipelines.tasks.statements import StatedChunk, Statement
 
@@ -80,13 +81,17 @@ def placed_items(items: Sequence[Statement]) -> list[PlacedItem]:
 
 
 def _possible_places(item: Statement) -> dict[str, list[Place]]:
-    """Return the places of an item's values by path; those within the chunk if there are any."""
+    """Return the places of an item's values by path; those within the chunk if there are any.
+
+    A quote shows several items as a rule, so its place counts only without places of the value.
+    """
     columns: dict[str, set[Place]] = {}
     chunk = item.chunk
     for leaf in item.leaves():
+        found = [row for row in leaf.rows if row.status is EvidenceStatus.FOUND]
         places = [
             (row.start, row.end)
-            for row in leaf.rows
+            for row in found or leaf.rows
             if row.start is not None and row.end is not None
         ]
         inside = [place for place in places if _is_inside(place, chunk)]

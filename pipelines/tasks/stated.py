@@ -6,16 +6,19 @@ A string such as `1 March 2024`, `$72,500` or `two years` is compared as a date,
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from pipelines.tasks.schema import JsonSchema
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
 from pipelines.text.mentions import DocumentMentions, Place
-from pipelines.text.names import is_name_like
+from pipelines.text.names import is_name_like, words_of
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.search import DocumentSearch
 
@@ -72,6 +75,13 @@ def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> 
     return duration_of(plain) or Words(text)
 
 
+def key_of(statement: Statement) -> Hashable:
+    """Return a key that is equal for statements that stand at the same places."""
+    if isinstance(statement, Words):
+        return tuple(words_of(statement.text)) or statement
+    return statement
+
+
 def proves(statement: Statement) -> bool:
     """Return whether a statement rarely stands in a text by chance."""
     match statement:
@@ -105,7 +115,9 @@ def find_statement(
             return [(p.start, p.end) for p in search.finder.find_all(text, start, end, limit)]
         case _:
             places = mentions.durations(statement)
-    return [place for place in places if start <= place[0] and place[1] <= end][:limit]
+    first = bisect_left(places, (start, 0))
+    inside = (places[at] for at in range(first, bisect_left(places, (end, 0))))
+    return list(islice((place for place in inside if place[1] <= end), limit))
 
 
 def _iso_moment(text: str) -> Moment | None:

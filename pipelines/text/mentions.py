@@ -13,11 +13,11 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from datetime import date
 from decimal import Decimal
-from functools import cached_property
 from typing import TypeVar
 
 from pipelines.text.dates import DayOrder, day_order, find_dates
 from pipelines.text.durations import Duration, find_durations
+from pipelines.text.lazy import lazy
 from pipelines.text.names import WordIndex
 from pipelines.text.numbers import (
     NO_VALUES,
@@ -58,21 +58,21 @@ class DocumentMentions:
         self.text = text
         self._spans: OrderedDict[Place, SpanMentions] = OrderedDict()
 
-    @cached_property
+    @lazy
     def _sample(self) -> str:
         return ascii_digits(self.text[:SAMPLE_CHARACTERS])
 
-    @cached_property
+    @lazy
     def separators(self) -> Separators:
         """The separators of the document's numbers."""
         return separators_of(self._sample)
 
-    @cached_property
+    @lazy
     def day_order(self) -> DayOrder:
         """The order of day and month in the document's dates in digits."""
         return day_order(self._sample)
 
-    @cached_property
+    @lazy
     def power(self) -> int:
         """The power of ten that the document states for all its amounts, 0 if it does not."""
         before, after = _AROUND_STATEMENT
@@ -99,11 +99,15 @@ class SpanMentions:
         self._document = document
         self._text = ascii_digits(document.text[start : self.end])
         self._read: dict[str, list[Number]] = {}
+        self._places_of: dict[Decimal, list[Place]] = {}
 
     def numbers(self, value: Decimal) -> list[Place]:
         """Return the places where a number stands, in any format, in order."""
-        numbers = self._numbers_of(value_key(value))
-        return self._placed((n.start, n.end) for n in numbers if value in n.values)
+        if value not in self._places_of:
+            numbers = self._numbers_of(value_key(value))
+            places = ((n.start, n.end) for n in numbers if value in n.values)
+            self._places_of[value] = self._placed(places)
+        return self._places_of[value]
 
     def unclear_numbers(self, value: Decimal) -> list[Place]:
         """Return the places of numbers with the digits of `value` whose value is not clear."""
@@ -135,38 +139,38 @@ class SpanMentions:
     def _placed(self, places: Iterable[Place]) -> list[Place]:
         return [(start + self.start, end + self.start) for start, end in places]
 
-    @cached_property
+    @lazy
     def _words(self) -> WordIndex:
         return WordIndex(self._text)
 
-    @cached_property
+    @lazy
     def _dates(self) -> dict[date, list[Place]]:
         return _by_key(
             (day, (start, end))
             for start, end, day in find_dates(self._text, self._document.day_order)
         )
 
-    @cached_property
+    @lazy
     def _durations(self) -> dict[Duration, list[Place]]:
         return _by_key(
             (duration, (start, end)) for start, end, duration in find_durations(self._text)
         )
 
-    @cached_property
+    @lazy
     def _tokens(self) -> dict[str, list[Place]]:
         """The places of numbers in digits by their significant digits."""
         spaced = [match.span() for match in SPACED_TOKEN.finditer(self._text)]
         single = (match.span() for match in TOKEN.finditer(self._text))
         return _by_key((digits_key(self._text[s:e]), (s, e)) for s, e in (*spaced, *single))
 
-    @cached_property
+    @lazy
     def _spaced(self) -> list[Number]:
         """The numbers whose thousands are separated by blanks, or which are several numbers."""
         spaces = (match.span() for match in SPACED_TOKEN.finditer(self._text))
         separators = self._document.separators
         return [read_number(self._text, start, end, separators) for start, end in spaces]
 
-    @cached_property
+    @lazy
     def _numerals(self) -> dict[str, list[Number]]:
         """The numbers in words by their significant digits."""
         return _by_key(
@@ -180,11 +184,11 @@ class SpanMentions:
             values.add(Decimal(value).scaleb(-2))
         return Number(start, end, frozenset(values))
 
-    @cached_property
+    @lazy
     def _date_places(self) -> list[Place]:
         return sorted(place for places in self._dates.values() for place in places)
 
-    @cached_property
+    @lazy
     def _statements(self) -> list[tuple[int, int]]:
         """The statements of scale that reach into the span: offset in the span, and power."""
         first = max(0, self.start - _STATEMENT_REACH)

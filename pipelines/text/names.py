@@ -11,6 +11,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
+import numpy as np
+
 _TOKEN = re.compile(
     r"[-−]?\d(?:[\d.,:/'’]*\d)?"
     r"|(?:[^\W\d_]\.){2,}(?:[^\W\d_](?!\w))?"
@@ -30,6 +32,7 @@ _OTHER_FORMS = "plc gmbh sa sas sarl srl spa nv bv ab as asa oy oyj kg kgaa se p
 LEGAL_FORMS = frozenset([*_LEGAL_FORMS.values(), *_OTHER_FORMS.split()])
 """The canonical spellings of legal forms at the end of a name."""
 _UNIT_LETTERS = 4
+_BLOCK_OF_PLACES = 4096
 _SPACED_SCRIPTS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
@@ -61,25 +64,27 @@ def is_name_like(text: str) -> bool:
 
 
 class WordIndex:
-    """The words of a text, joined by single blanks, to find names in.
+    """The words of a text with the places of each, to find names in.
 
-    Building it takes time linear in the text; a search is one search for a string.
+    Building it takes time linear in the text; a search takes as long as the rarest of its words is
+    frequent.
     """
 
     def __init__(self, text: str) -> None:
-        self._text_starts = array("q")
-        self._text_ends = array("q")
-        self._joined_starts = array("q")
-        joined: list[str] = []
-        length = 1
+        numbers: dict[str, int] = {}
+        words, starts, ends = array("i"), array("q"), array("q")
         for start, end, word in _tokens(text):
-            self._text_starts.append(start)
-            self._text_ends.append(end)
-            self._joined_starts.append(length)
-            joined.append(word)
-            length += len(word) + 1
-        self._joined = f" {' '.join(joined)} "
-        self._known = frozenset(joined)
+            words.append(numbers.setdefault(word, len(numbers)))
+            starts.append(start)
+            ends.append(end)
+        self._numbers = numbers
+        self._words = np.array(words, dtype=np.int32)
+        self._starts, self._ends = starts, ends
+        # the indices of each word, one word after the other
+        self._indices = np.argsort(self._words, kind="stable").astype(np.int32)
+        counts = np.bincount(self._words, minlength=len(numbers))
+        self._bounds = np.concatenate([[0], np.cumsum(counts)])
+        self._forms = {numbers[form] for form in LEGAL_FORMS if form in numbers}
 
     def find(
         self, name: str, limit: int, start: int = 0, end: int | None = None
@@ -87,8 +92,7 @@ class WordIndex:
         """Return up to `limit` places of a name within [start, end) of the text."""
         words = words_of(name)
         first, last = self._words_in(start, end)
-        # without this, each absent name of a long list would be a search of the whole text
-        if not words or first >= last or not self._known.issuperset(words[:-1]):
+        if not words or first >= last:
             return []
         places = self._find(words, limit, first, last)
         if not places and len(words) > 2 and _is_form(words):
@@ -97,29 +101,47 @@ class WordIndex:
 
     def _words_in(self, start: int, end: int | None) -> tuple[int, int]:
         """Return the range of the words within [start, end) of the text."""
-        first = bisect_left(self._text_starts, start)
-        return first, len(self._text_ends) if end is None else bisect_right(self._text_ends, end)
+        first = bisect_left(self._starts, start)
+        return first, len(self._ends) if end is None else bisect_right(self._ends, end)
 
     def _find(
         self, words: list[str], limit: int, first: int, last: int, *, without_form: bool = False
     ) -> list[tuple[int, int]]:
-        if words[-1] not in self._known:
-            return []
-        sought = f" {' '.join(words)} "
-        at = self._joined_starts[first] - 1
-        stop = self._joined_starts[last] if last < len(self._joined_starts) else len(self._joined)
         places: list[tuple[int, int]] = []
-        while len(places) < limit and (at := self._joined.find(sought, at, stop)) >= 0:
-            index = bisect_right(self._joined_starts, at + 1) - 1
-            if not (without_form and self._word_after(at + len(sought)) in LEGAL_FORMS):
-                ending = self._text_ends[index + len(words) - 1]
-                places.append((self._text_starts[index], ending))
-            at += len(sought) - 1
+        behind = 0
+        for index in self._sequences(words, first, last):
+            if len(places) == limit:
+                break
+            following = index + len(words)
+            if index < behind or (without_form and self._is_form_at(following)):
+                continue
+            places.append((self._starts[index], self._ends[following - 1]))
+            behind = following
         return places
 
-    def _word_after(self, at: int) -> str:
-        stop = self._joined.find(" ", at)
-        return self._joined[at:stop] if stop > at else ""
+    def _sequences(self, words: list[str], first: int, last: int) -> Iterator[int]:
+        """Yield the indices from `first` at which the words stand one after another."""
+        numbers = [self._numbers.get(word) for word in words]
+        known = [number for number in numbers if number is not None]
+        if len(known) < len(numbers):
+            return
+        rarest = min(range(len(known)), key=lambda at: self._count(known[at]))
+        begin, end = self._bounds[known[rarest]], self._bounds[known[rarest] + 1]
+        indices = self._indices[begin:end]
+        stop = last - len(known) + rarest + 1
+        begin, end = np.searchsorted(indices, (first + rarest, stop))
+        for at in range(begin, end, _BLOCK_OF_PLACES):
+            candidates = indices[at : min(end, at + _BLOCK_OF_PLACES)] - rarest
+            for offset, number in enumerate(known):
+                if offset != rarest and len(candidates):
+                    candidates = candidates[self._words[candidates + offset] == number]
+            yield from candidates.tolist()
+
+    def _count(self, number: int) -> int:
+        return int(self._bounds[number + 1] - self._bounds[number])
+
+    def _is_form_at(self, index: int) -> bool:
+        return index < len(self._words) and int(self._words[index]) in self._forms
 
 
 def _is_form(words: list[str]) -> bool:

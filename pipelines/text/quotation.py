@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 from pipelines.text.facts import Reading, read
 from pipelines.text.folding import bare, bare_character, plain
+from pipelines.text.lazy import lazy
 
 _MIN_LETTERS = 4
 _MAX_WORD_CHARACTERS = 200
@@ -29,7 +29,7 @@ class Quotation:
         self.words = words.strip()
         self.bare = bare(self.words)
 
-    @cached_property
+    @lazy
     def outer_sizes(self) -> tuple[int, int]:
         """The numbers of characters at the beginning and at the end that count for nothing."""
         size = len(self.words)
@@ -37,23 +37,23 @@ class Quotation:
         behind = next((i for i in range(size) if bare_character(self.words[size - 1 - i])), size)
         return before, behind
 
-    @cached_property
+    @lazy
     def marks(self) -> tuple[str, str]:
         """The marks before and behind it."""
         before, behind = self.outer_sizes
         return self.words[:before], self.words[len(self.words) - behind :]
 
-    @cached_property
+    @lazy
     def core(self) -> str:
         before, behind = self.outer_sizes
         return self.words[before : len(self.words) - behind]
 
-    @cached_property
+    @lazy
     def written(self) -> str:
         """The core in its plain form, with single blanks."""
         return written(self.core)
 
-    @cached_property
+    @lazy
     def reading(self) -> Reading:
         return read(self.core, self.marks[0])
 

@@ -9,14 +9,16 @@ returned too, as one to look at.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from pipelines.text.edges import ends_whole, starts_whole
 from pipelines.text.facts import MAX_LIGHT_SHARE, light_differences, read
 from pipelines.text.folding import FoldedText, bare
 from pipelines.text.furniture import without_interruptions
+from pipelines.text.grams import GramFilter
+from pipelines.text.lazy import lazy
 from pipelines.text.quotation import Quotation, common_marks, written
 from pipelines.text.similarity import find_similar
 
@@ -26,6 +28,10 @@ _MAX_PLACES = 300
 _MAX_VERBATIM_PLACES = 10_000
 _MAX_VERBATIM_CHARACTERS = 16
 _CONTEXT = 16
+# For the many absent values of a list: a filter is as fast to build as some searches are.
+_MIN_FILTERED_CHARACTERS = 50_000
+_MIN_SEARCHES = 16
+_MAX_FILTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +46,26 @@ class Passage:
     verified: bool
 
 
+@dataclass(slots=True)
+class _Searches:
+    """How often a part of the text was searched for words, and its filter after some searches."""
+
+    count: int = 0
+    grams: GramFilter | None = None
+
+
 class QuoteFinder:
     """Finds quotes in one text. It folds the text when the first quote needs it, and once."""
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._searches: OrderedDict[tuple[int, int], _Searches] = OrderedDict()
 
-    @cached_property
+    @lazy
     def _source(self) -> _Source:
         return _Source(self.text)
 
-    @cached_property
+    @lazy
     def _without_interruptions(self) -> _Source | None:
         """The text without page furniture and tags, None if it has none."""
         text = without_interruptions(self.text)
@@ -87,7 +102,7 @@ class QuoteFinder:
         end = len(self.text) if end is None else min(end, len(self.text))
         quote = Quotation(words)
         passages: list[Passage] = []
-        if not quote.bare:
+        if not quote.bare or not self._may_contain(quote.bare, max(0, start), end):
             return ()
         for passage in self._source.places(quote, max(0, start), end, max_share=0.0):
             if len(passages) == limit:
@@ -95,6 +110,19 @@ class QuoteFinder:
             if not passages or passage.start >= passages[-1].end:
                 passages.append(passage)
         return tuple(passages)
+
+    def _may_contain(self, folded: str, start: int, end: int) -> bool:
+        """Return False if text[start:end] certainly does not contain a folded text."""
+        if end - start < _MIN_FILTERED_CHARACTERS:
+            return True
+        searches = self._searches.pop((start, end), None) or _Searches()
+        self._searches[start, end] = searches
+        if len(self._searches) > _MAX_FILTERS:
+            self._searches.popitem(last=False)
+        searches.count += 1
+        if searches.count > _MIN_SEARCHES and searches.grams is None:
+            searches.grams = GramFilter(self._source.bare(start, end))
+        return searches.grams is None or searches.grams.may_contain(folded)
 
     def _verify(self, words: str, start: int, end: int) -> Passage | None:
         quote = Quotation(words)
@@ -128,6 +156,10 @@ class _Source:
     def __init__(self, text: str) -> None:
         self._text = text
         self._folded = FoldedText(text)
+
+    def bare(self, start: int, end: int) -> str:
+        """Return text[start:end] folded."""
+        return self._folded.bare[self._folded.position(start) : self._folded.position(end)]
 
     def first(self, quote: Quotation, start: int, end: int) -> Passage | None:
         """Return the first passage with the quote's punctuation, else the first with most of it."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from functools import cached_property
 
+from pipelines.text.lazy import lazy
 from pipelines.text.mentions import DocumentMentions
 from pipelines.text.quotes import QuoteFinder
 
@@ -25,7 +25,7 @@ class DocumentSearch:
         """Return the number of the page at an offset, from 1; None without form feeds."""
         return bisect_right(self._page_ends, offset) + 1 if self._page_ends else None
 
-    @cached_property
+    @lazy
     def _page_ends(self) -> array[int]:
         ends = array("q")
         at = self.text.find("\f")
