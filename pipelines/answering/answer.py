@@ -18,7 +18,8 @@ from typing import TypeVar
 from pipelines.answering.concluding import conclude
 from pipelines.answering.passages import Passage, SplitText, split_into_passages
 from pipelines.answering.protocols import Engine, ProgressCallback
-from pipelines.answering.reading import PassageReader, TaskRecord
+from pipelines.answering.reading import PassageReader
+from pipelines.answering.records import TaskRecord
 from pipelines.documents import TOO_LONG, Document, DocumentResult, Problem
 from pipelines.tasks.kinds import TaskSet
 from pipelines.text.lengths import MAP_REDUCE

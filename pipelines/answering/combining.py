@@ -20,6 +20,7 @@ from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free
 from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
 from pipelines.job.spec import CANNOT_TELL
 from pipelines.tasks.kinds import (
+    LENGTH,
     Completion,
     Question,
     Task,
@@ -115,8 +116,9 @@ class Combiner:
             return Reply(stated[0].text, _evidence(stated))
         assert task.combine_question is not None
         notes = [_note_text(reply) for reply in stated]
-        combined = (await self._in_levels(notes, task.combine_question)).text
-        reply_text, quoted = split_reply(combined)
+        combined = await self._in_levels(notes, task.combine_question)
+        cut_off = combined.finish_reason == LENGTH
+        reply_text, quoted = split_reply(combined.text, cut_off=cut_off)
         agreeing = [
             reply
             for reply in stated

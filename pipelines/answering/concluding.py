@@ -7,22 +7,19 @@ combined, which may send further prompts to the engine. Pure: no Ray, no vLLM, n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pipelines.answering.combining import Combiner
+from pipelines.answering.limits import limited_combining
 from pipelines.answering.protocols import Engine, ProgressCallback
-from pipelines.answering.reading import TaskRecord, problem_of
+from pipelines.answering.records import TaskRecord, problem_of
 from pipelines.documents import Answer
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
-from pipelines.tasks.kinds import LENGTH, Completion, Question, Task, TaskSet
-from pipelines.text.lengths import NOTE_SLACK_TOKENS
+from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
 from pipelines.text.search import DocumentSearch
 
 PARTIAL = "partial"
 """The finish reason of an answer for which some chunks gave no finding."""
 _STOP = "stop"
-# The beginning of a document, by which the script of its summary is told.
-_SAMPLED_CHARACTERS = 20_000
 
 
 async def conclude(
@@ -60,7 +57,7 @@ async def _answer(
         async with engine.admit(len(prompt) + question.sampling.max_tokens):
             return record.count(await engine.generate(prompt, question.sampling))
 
-    task = _sized(record, search.text, tasks)
+    task = limited_combining(record.task, search.text, record.tokens_per_character, tasks)
     combiner = Combiner(search, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
     value, problem = None, None
     try:
@@ -68,21 +65,6 @@ async def _answer(
     except* (RequestRejected, InvalidAnswer) as errors:
         problem = problem_of(flatten_errors(errors)[0])
     return record.answer(value, problem, _finish_reason(record))
-
-
-def _sized(record: TaskRecord, text: str, tasks: TaskSet) -> Task:
-    """Return the task with the limit of a combined answer about this text.
-
-    A combining prompt has space for the answer and for two notes as long.
-    """
-    task, question = record.task, record.task.combine_question
-    if question is None or question.budget is None:
-        return task
-    around = tasks.prompts.notes_overhead + len(question.token_ids) + 2 * NOTE_SLACK_TOKENS
-    free_tokens = (tasks.reading.combine_prompt_limit - around) // 3
-    sample = text[:_SAMPLED_CHARACTERS]
-    tokens = len(sample) * record.text_tokens // max(1, record.text_characters)
-    return replace(task, combine_question=question.about(sample, tokens, free_tokens))
 
 
 def _finish_reason(record: TaskRecord) -> str:

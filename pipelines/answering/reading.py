@@ -7,81 +7,29 @@ Pure: no Ray, no vLLM, no files.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pipelines.answering.combining import Finding
+from pipelines.answering.limits import AnswerLimits
 from pipelines.answering.passages import Passage
 from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
-from pipelines.documents import INVALID_ANSWER, REJECTED, Answer, AnswerValue, Problem, Usage
+from pipelines.answering.records import TaskRecord, problem_of
+from pipelines.documents import AnswerValue
 from pipelines.errors import InvalidAnswer, RequestRejected
-from pipelines.tasks.kinds import (
-    LENGTH,
-    Completion,
-    Question,
-    Task,
-    TaskSet,
-    question_for,
-    repair_question,
-)
+from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet, repair_question
 from pipelines.tasks.parsing import parse_answer
-from pipelines.text.lengths import MAP_REDUCE
 from pipelines.text.search import DocumentSearch
 
 
-@dataclass
-class TaskRecord:
-    """Collects the findings and problems of one task over the passages of one document.
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A task's question about a passage, and its prompt as token ids."""
 
-    Attributes:
-        task: the task.
-        strategy: how the document is read: `single`, `map_reduce` or `truncate`.
-        findings: the finding of each passage, by passage number.
-        problems: the problems of passages that gave no finding.
-        passages: how many passages were read.
-        usage: tokens of all prompts and answers so far.
-        last_reason: the finish reason of the last answer counted.
-        cut_off: whether any passage's answer reached its token limit.
-        text_characters: the length of all passages, without the words around them.
-        text_tokens: the same in tokens.
-    """
-
-    task: Task
-    strategy: str
-    findings: dict[int, Finding] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    passages: int = 0
-    usage: Usage = field(default_factory=Usage)
-    last_reason: str | None = None
-    cut_off: bool = False
-    text_characters: int = 0
-    text_tokens: int = 0
-
-    @property
-    def question(self) -> Question:
-        """Return the question of the task that is asked about each passage."""
-        return question_for(self.task, chunk=self.in_chunks)
-
-    @property
-    def in_chunks(self) -> bool:
-        """Return True if the document is read in chunks, whose findings are then combined."""
-        return self.strategy == MAP_REDUCE
-
-    def count(self, completion: Completion) -> Completion:
-        """Add a completion's tokens to `usage`, keep its finish reason, and return it unchanged."""
-        self.usage += completion.usage
-        self.last_reason = completion.finish_reason
-        return completion
-
-    def answer(
-        self, value: AnswerValue | None, problem: Problem | None, reason: str | None
-    ) -> Answer:
-        """Return the task's answer, with the strategy, passages and tokens recorded here.
-
-        Either `value` or `problem` is None. `reason` is the finish reason, None if there is none.
-        """
-        name = self.task.spec.name
-        return Answer(name, value, problem, self.strategy, self.passages, self.usage, reason)
+    record: TaskRecord
+    passage: Passage
+    question: Question
+    prompt: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -106,148 +54,123 @@ class PassageReader:
         reached its token limit, if a larger one fits. Raises EngineError, also in an
         ExceptionGroup.
         """
-        shared = passage.prefix.token_ids
-        prompts = [
-            self.tasks.tokenizer.build_prompt(shared, record.question.token_ids)
-            for record in self.records
-        ]
-        questions = [
-            self._limited(record.question, passage, len(prompt))
-            for record, prompt in zip(self.records, prompts, strict=True)
-        ]
+        requests = [self._request(record, passage) for record in self.records]
         reserved = kv_tokens_needed(
-            len(shared),
-            [len(prompt) for prompt in prompts],
-            [question.sampling.max_tokens for question in questions],
+            len(passage.prefix.token_ids),
+            [len(request.prompt) for request in requests],
+            [request.question.sampling.max_tokens for request in requests],
             self.engine.min_request_tokens,
         )
+        cut_off: list[tuple[_Request, Completion, Question]] = []
         async with self.engine.admit(reserved):
             admitted.set()
-            completions = await _complete_all(prompts, questions, self.engine)
-            larger = [
-                self._larger(question, completion, passage, len(prompt))
-                for question, completion, prompt in zip(
-                    questions, completions, prompts, strict=True
-                )
-            ]
+            completions = await _complete_all(requests, self.engine)
             async with asyncio.TaskGroup() as group:
-                for record, question, completion, retry in zip(
-                    self.records, questions, completions, larger, strict=True
-                ):
-                    if retry is None:
-                        value = self._value(record, passage, question, completion)
-                        group.create_task(self._record(record, passage, value))
+                for request, completion in zip(requests, completions, strict=True):
+                    if isinstance(completion, Completion) and (
+                        larger := self._larger(request, completion)
+                    ):
+                        cut_off.append((request, completion, larger))
+                    else:
+                        group.create_task(self._record_first(request, completion))
         # Outside, since passages that hold KV cache and wait for more could wait for each other.
         async with asyncio.TaskGroup() as group:
-            for record, completion, retry in zip(self.records, completions, larger, strict=True):
-                if retry is not None and isinstance(completion, Completion):
-                    value = self._longer_value(record, passage, retry, completion)
-                    group.create_task(self._record(record, passage, value))
+            for request, completion, larger in cut_off:
+                group.create_task(self._record_second(request, completion, larger))
 
-    def _limited(self, question: Question, passage: Passage, prompt_tokens: int) -> Question:
-        """Return a question with the limit of its answer about a passage."""
-        chunk = passage.chunk
-        free_tokens = self._free_tokens(prompt_tokens)
-        if question.budget is None:
-            # vLLM shortens an answer to its context itself
-            return question
-        return question.about(
-            self.search.text[chunk.start : chunk.end], len(chunk.token_ids), free_tokens
-        )
+    @property
+    def _limits(self) -> AnswerLimits:
+        strategy = self.records[0].strategy
+        return AnswerLimits(self.search.text, self.tasks, strategy, self.engine.max_model_len)
 
-    def _free_tokens(self, prompt_tokens: int) -> int:
-        limit = self.engine.max_model_len
-        if self.records[0].in_chunks:
-            limit = min(limit, self.tasks.reading.chunk_prompt_limit)
-        free_tokens = limit - prompt_tokens
-        return min(free_tokens, self.tasks.max_answer_tokens or free_tokens)
+    def _request(self, record: TaskRecord, passage: Passage) -> _Request:
+        question = record.question
+        prompt = self._prompt(passage, question)
+        limited = self._limits.limited(question, passage.chunk, len(prompt))
+        return _Request(record, passage, limited, prompt)
 
-    def _larger(
-        self,
-        question: Question,
-        completion: Completion | RequestRejected,
-        passage: Passage,
-        prompt_tokens: int,
-    ) -> Question | None:
-        """Return the question with a larger limit if its answer was cut off and one fits."""
-        if isinstance(completion, RequestRejected) or completion.finish_reason != LENGTH:
-            return None
-        if question.budget is None:
-            return None
-        limit = question.sampling.max_tokens
-        wanted = question.budget.after_a_cut(limit, len(passage.chunk.token_ids))
-        allowed = min(wanted, self._free_tokens(prompt_tokens))
-        return question.limited(allowed) if allowed > limit else None
+    def _prompt(self, passage: Passage, question: Question) -> Sequence[int]:
+        return self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, question.token_ids)
 
-    async def _record(
-        self, record: TaskRecord, passage: Passage, awaited: Awaitable[AnswerValue]
+    def _larger(self, request: _Request, completion: Completion) -> Question | None:
+        chunk, prompt_tokens = request.passage.chunk, len(request.prompt)
+        return self._limits.larger(request.question, completion, chunk, prompt_tokens)
+
+    async def _record_first(
+        self, request: _Request, completion: Completion | RequestRejected
     ) -> None:
-        record.passages += 1
-        chunk = passage.chunk
-        record.text_characters += chunk.end - chunk.start
-        record.text_tokens += len(chunk.token_ids)
-        value: AnswerValue | None = None
+        """Record the value of a completion, or its problem."""
         try:
-            value = await awaited
+            value = await self._value(request, completion)
         except (RequestRejected, InvalidAnswer) as error:
-            record.problems.append(problem_of(error))
+            self._record(request, error)
         else:
-            record.findings[passage.number] = Finding(chunk.start, chunk.end, value)
+            self._record(request, value)
+
+    async def _record_second(
+        self, request: _Request, completion: Completion, larger: Question
+    ) -> None:
+        """Record the value of a second answer, with a larger limit than that of `completion`."""
+        try:
+            value = await self._longer_value(request, completion, larger)
+        except InvalidAnswer as error:
+            self._record(request, error)
+        else:
+            self._record(request, value)
+
+    def _record(
+        self, request: _Request, result: AnswerValue | RequestRejected | InvalidAnswer
+    ) -> None:
+        record, chunk = request.record, request.passage.chunk
+        record.add_passage(chunk)
+        if isinstance(result, RequestRejected | InvalidAnswer):
+            value = None
+            record.problems.append(problem_of(result))
+        else:
+            value = result
+            record.findings[request.passage.number] = Finding(chunk.start, chunk.end, value)
             record.cut_off |= record.last_reason == LENGTH
         if self.on_progress is not None and record.in_chunks:
             self.on_progress(ChunkResult(record.task.spec.name, chunk.start, chunk.end, value))
 
     async def _longer_value(
-        self, record: TaskRecord, passage: Passage, question: Question, cut_off: Completion
+        self, request: _Request, cut_off: Completion, larger: Question
     ) -> AnswerValue:
-        """Ask again with the larger limit of `question`; return the complete values of the answer
+        """Ask again with the larger limit of `larger`; return the complete values of the answer
         that was cut off if that fails."""
+        record, prompt = request.record, request.prompt
         record.count(cut_off)
-        prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, question.token_ids)
-        needed = max(len(prompt) + question.sampling.max_tokens, self.engine.min_request_tokens)
+        needed = max(len(prompt) + larger.sampling.max_tokens, self.engine.min_request_tokens)
         try:
             async with self.engine.admit(needed):
-                second = await self.engine.generate(prompt, question.sampling)
-            return self._parse(record, passage, second)
+                second = await self.engine.generate(prompt, larger.sampling)
+            return self._parse(request, record.count(second))
         except (RequestRejected, InvalidAnswer):
             record.last_reason = cut_off.finish_reason
-            return self._parsed(record, passage, cut_off)
+            return self._parse(request, cut_off)
 
     async def _value(
-        self,
-        record: TaskRecord,
-        passage: Passage,
-        question: Question,
-        completion: Completion | RequestRejected,
+        self, request: _Request, completion: Completion | RequestRejected
     ) -> AnswerValue:
         """Return the value of a completion; ask once more if it violates the task's schema."""
+        record = request.record
         if isinstance(completion, RequestRejected):
             raise completion
         try:
-            return self._parse(record, passage, completion)
+            return self._parse(request, record.count(completion))
         except InvalidAnswer as error:
             if record.task.schema is None:
                 raise
-            repair = repair_question(question, error.message, self.tasks.tokenizer)
-        prompt = self.tasks.tokenizer.build_prompt(passage.prefix.token_ids, repair.token_ids)
-        if repair.budget is not None:
-            limit = min(repair.sampling.max_tokens, self._free_tokens(len(prompt)))
-            repair = repair.limited(limit)
+            repair = repair_question(request.question, error.message, self.tasks.tokenizer)
+        prompt = self._prompt(request.passage, repair)
+        repair = self._limits.shortened(repair, len(prompt))
         second = await self.engine.generate(prompt, repair.sampling)
-        return self._parse(record, passage, second)
+        return self._parse(request, record.count(second))
 
-    def _parse(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
-        return self._parsed(record, passage, record.count(completion))
-
-    def _parsed(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
-        own = (passage.chunk.start, passage.chunk.end) if record.in_chunks else None
-        return parse_answer(record.task, completion, self.search, passage.span, chunk=own)
-
-
-def problem_of(error: RequestRejected | InvalidAnswer) -> Problem:
-    """Return the problem to record for a task that failed with `error`, with its message."""
-    reason = REJECTED if isinstance(error, RequestRejected) else INVALID_ANSWER
-    return Problem(reason, str(error))
+    def _parse(self, request: _Request, completion: Completion) -> AnswerValue:
+        passage, in_chunks = request.passage, request.record.in_chunks
+        own = (passage.chunk.start, passage.chunk.end) if in_chunks else None
+        return parse_answer(request.record.task, completion, self.search, passage.span, chunk=own)
 
 
 def kv_tokens_needed(
@@ -270,33 +193,30 @@ def kv_tokens_needed(
 
 
 async def _complete_all(
-    prompts: Sequence[Sequence[int]], questions: Sequence[Question], engine: Engine
+    requests: Sequence[_Request], engine: Engine
 ) -> list[Completion | RequestRejected]:
     """Complete prompts that share a prefix.
 
     If the engine prefills the longest in one step, they are sent together. Otherwise the first is
     sent alone until its first token: by then the prefix is cached, and the others reuse it.
     """
-    together = len(prompts) == 1 or max(map(len, prompts)) <= engine.max_batched_tokens
+    longest = max(len(request.prompt) for request in requests)
+    together = len(requests) == 1 or longest <= engine.max_batched_tokens
     cached = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         on_first_token = None if together else cached.set
-        requests = [group.create_task(_ask(prompts[0], questions[0], engine, on_first_token))]
-        requests[0].add_done_callback(lambda _: cached.set())
+        completions = [group.create_task(_ask(requests[0], engine, on_first_token))]
+        completions[0].add_done_callback(lambda _: cached.set())
         if not together:
             await cached.wait()
-        for prompt, question in zip(prompts[1:], questions[1:], strict=True):
-            requests.append(group.create_task(_ask(prompt, question, engine)))
-    return [request.result() for request in requests]
+        completions += [group.create_task(_ask(request, engine)) for request in requests[1:]]
+    return [completion.result() for completion in completions]
 
 
 async def _ask(
-    prompt: Sequence[int],
-    question: Question,
-    engine: Engine,
-    on_first_token: Callable[[], None] | None = None,
+    request: _Request, engine: Engine, on_first_token: Callable[[], None] | None = None
 ) -> Completion | RequestRejected:
     try:
-        return await engine.generate(prompt, question.sampling, on_first_token)
+        return await engine.generate(request.prompt, request.question.sampling, on_first_token)
     except RequestRejected as error:
         return error

@@ -9,7 +9,7 @@ at most what the engine's context leaves. Knows no engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,13 @@ _ENGLISH_DENSITY = 0.26
 # Tokens of a summary beyond those of its words.
 _SUMMARY_SLACK_TOKENS = 16
 _LEAST_TOKENS_PER_WORD, _PLANNED_TOKENS_PER_WORD, _MOST_TOKENS_PER_WORD = 2, 4, 20
-# Characters of a word with the blank behind it: bounds of what is measured in a text, and what is
-# taken for scripts that put no blanks between words: ideographs, and others such as Thai.
-_SHORTEST_WORD, _LONGEST_WORD = 6.0, 12.0
+# Characters of a word with the blank behind it: bounds of what is measured in a text, the length
+# beyond which a script puts no blanks between words, and what is then taken: ideographs, others.
+_SHORTEST_WORD, _LONGEST_WORD, _UNSPACED_LENGTH = 6.0, 20.0, 24.0
 _IDEOGRAPHIC_WORD, _UNSPACED_WORD = 2.5, 6.0
 _WORD_MARGIN = 1.25
-_MEASURED_CHARACTERS = 4_000
-# The share of characters beyond ASCII, such as a name's or a dash, up to which a text is English.
-_FOREIGN_SHARE = 0.01
+# The script of a text is told from parts of it, so that a front page is not taken for all of it.
+_MEASURED_PARTS, _PART_CHARACTERS = 4, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +111,35 @@ def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
 def tokens_per_word(text: str, tokens: int) -> float:
     """Return how many tokens a word needs in the script of `text`, which has `tokens` tokens.
 
-    It is between 2 and 20, with a margin, since words of a summary are longer than most. Text in
-    ASCII, as English is, gets the least.
+    It is between 2 and 20, with a margin, since words of a summary are longer than most. White
+    space between words counts as a single blank: layouts have much of it, summaries have none.
     """
-    sample = text[:_MEASURED_CHARACTERS]
-    if sum(not character.isascii() for character in sample) <= _FOREIGN_SHARE * len(sample):
-        return _LEAST_TOKENS_PER_WORD
-    needed = _WORD_MARGIN * _word_characters(text) * tokens / max(1, len(text))
+    sample = _sample(text)
+    words = sample.split()
+    shown = sum(map(len, words)) + len(words)
+    tokens_per_character = tokens / max(1, len(text)) * len(sample) / max(1, shown)
+    needed = _WORD_MARGIN * _word_characters(words) * tokens_per_character
     return min(max(needed, _LEAST_TOKENS_PER_WORD), _MOST_TOKENS_PER_WORD)
 
 
-def _word_characters(text: str) -> float:
-    sample = text[:_MEASURED_CHARACTERS]
+def _sample(text: str) -> str:
+    if len(text) <= _MEASURED_PARTS * _PART_CHARACTERS:
+        return text
+    step = (len(text) - _PART_CHARACTERS) // (_MEASURED_PARTS - 1)
+    starts = range(0, len(text) - _PART_CHARACTERS + 1, step)
+    return " ".join(text[start : start + _PART_CHARACTERS] for start in starts)
+
+
+def _word_characters(words: Sequence[str]) -> float:
+    """Return how many characters a word has on average, with the blank behind it."""
+    sample = "".join(words)
     letters = [character for character in sample if character.isalpha()]
     ideographs = sum("\u3040" <= c <= "\u9fff" or c >= "\U00020000" for c in letters)
     if 2 * ideographs > len(letters):
         return _IDEOGRAPHIC_WORD
-    length = len(sample) / max(1, len(sample.split()))
+    length = 1 + len(sample) / max(1, len(words))
     # a text with so few blanks does not put them between its words
-    if length > 2 * _LONGEST_WORD and not sample.isascii():
+    if length > _UNSPACED_LENGTH and not sample.isascii():
         return _UNSPACED_WORD
     return min(max(length, _SHORTEST_WORD), _LONGEST_WORD)
 

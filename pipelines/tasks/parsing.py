@@ -48,7 +48,7 @@ def parse_answer(
         case ClassifyTask():
             return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
-            return _parse_reply(spec, answer, search, span)
+            return _parse_reply(spec, completion, search, span)
         case ExtractTask():
             schema = task.chunk_schema if chunk is not None else task.schema
             assert schema is not None
@@ -80,9 +80,9 @@ def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
 
 
 def _parse_reply(
-    spec: AskTask, answer: str, search: DocumentSearch, span: tuple[int, int]
+    spec: AskTask, completion: Completion, search: DocumentSearch, span: tuple[int, int]
 ) -> Reply:
-    reply, quoted = split_reply(answer)
+    reply, quoted = split_reply(completion.text, cut_off=completion.finish_reason == LENGTH)
     if is_not_stated(reply):
         return normalize_reply(spec, reply, ())
     return normalize_reply(spec, reply, evidence_of_reply(reply, quoted, search, *span))

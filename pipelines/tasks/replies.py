@@ -76,26 +76,34 @@ _NO_QUOTE = re.compile(
 )
 
 
-def split_reply(answer: str) -> tuple[str, list[str]]:
+def split_reply(answer: str, *, cut_off: bool = False) -> tuple[str, list[str]]:
     """Split an answer to an `ask` question into its text and its quotes.
 
     The text is without labels and markdown, the quotes without quotation marks around them. If the
-    answer has quotes only, the first one is the text too.
+    answer has quotes only, the first one is the text too. If it was cut off at its token limit
+    within a quote, this quote is without its last word, which may be half of one.
     """
     draft = _Draft()
     for line in answer.strip().splitlines():
         draft.read(line.strip())
     quotes = [words for quote in draft.quotes for words in _quoted("\n".join(quote.lines))]
+    if cut_off and quotes and answer.endswith(quotes[-1]):
+        quotes[-1] = _without_last_word(quotes[-1])
     return draft.text or (quotes[0] if quotes else ""), quotes
+
+
+def _without_last_word(words: str) -> str:
+    """Return words without the last one; unchanged if there is only one, as between no blanks."""
+    return words.rsplit(None, 1)[0]
 
 
 def normalize_reply(spec: TaskSpec, text: str, evidence: tuple[Evidence, ...]) -> Reply:
     """Return the Reply of an `ask` task with this text and evidence.
 
-    A text that only says that the document does not state the answer becomes NOT_STATED without
-    evidence. If the task has `only_verified` and nothing supports the reply, the text is None.
+    A text that is empty, or only says that the document does not state the answer, becomes
+    NOT_STATED without evidence. If the task has `only_verified` and nothing supports the reply, the text is None.
     """
-    if text and is_not_stated(text):
+    if is_not_stated(text):
         return Reply(NOT_STATED)
     only_verified = isinstance(spec, AskTask) and spec.only_verified
     return Reply(None if only_verified and not is_supported(evidence) else text, evidence)

@@ -16,8 +16,10 @@ from typing import Any
 
 from pipelines.answering.answer import answer_document
 from pipelines.answering.combining import Combiner, Finding
-from pipelines.answering.passages import passages, single_pass_ids
+from pipelines.answering.limits import AnswerLimits, limited_combining
+from pipelines.answering.passages import Passage, passages, single_pass_ids
 from pipelines.answering.protocols import Engine
+from pipelines.answering.records import TaskRecord
 from pipelines.documents import (
     AnswerValue,
     Document,
@@ -77,16 +79,22 @@ async def score_answers(paper: Paper, tasks: TaskSet, engine: Engine) -> Score:
     """
     document = Document("d", paper.text.text)
     result = await answer_document(document, tasks, engine)
-    spans = list(_read_spans(paper.text.text, tasks))
+    _, parts = _read_passages(paper.text.text, tasks)
+    spans = [(part.chunk.start, part.chunk.end) for part in parts]
     score: Score = Counter()
     for task, answer in zip(tasks.all, result.answers, strict=True):
-        items = _score_task(paper.text.text, spans, task, answer.value, tasks)
+        items = _score_task(paper.text.text, spans, task, answer.value, tasks, engine.max_model_len)
         score.update([item async for item in items])
     return score
 
 
 async def _score_task(
-    text: str, spans: Spans, task: Task, value: AnswerValue | None, tasks: TaskSet
+    text: str,
+    spans: Spans,
+    task: Task,
+    value: AnswerValue | None,
+    tasks: TaskSet,
+    max_model_len: int,
 ) -> AsyncIterator[tuple[str, bool]]:
     """Yield the category of each scored item in the answer of one task, and if it is correct."""
     spec = task.spec
@@ -111,7 +119,7 @@ async def _score_task(
             yield CLASSIFY, label in await _expected_labels(text, spans, task, tasks)
         case SummarizeTask():
             summary = value.text if isinstance(value, Summary) else None
-            yield SUMMARIZE, summary == await _expected_summary(text, spans, task, tasks)
+            yield SUMMARIZE, summary == await _expected_summary(text, task, tasks, max_model_len)
 
 
 def _is_quoted(
@@ -128,13 +136,12 @@ def _is_quoted(
     )
 
 
-def _read_spans(text: str, tasks: TaskSet) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the text that are sent to the engine: the whole text, or its chunks."""
+def _read_passages(text: str, tasks: TaskSet) -> tuple[str, Iterator[Passage]]:
+    """Return how a text is read, and the passages that are sent to the engine."""
     ids = single_pass_ids(text, tasks)
     strategy = tasks.reading.strategy(len(ids) if ids is not None else sys.maxsize)
     assert strategy is not None
-    for passage in passages(text, ids, strategy, tasks):
-        yield passage.chunk.start, passage.chunk.end
+    return strategy, passages(text, ids, strategy, tasks)
 
 
 def _expected_fields(
@@ -173,8 +180,9 @@ async def _expected_labels(text: str, spans: Spans, task: Task, tasks: TaskSet) 
     return [label.label]
 
 
-async def _expected_summary(text: str, spans: Spans, task: Task, tasks: TaskSet) -> str:
-    """Return the summary that results if every prompt is answered by the rules."""
+async def _expected_summary(text: str, task: Task, tasks: TaskSet, max_model_len: int) -> str:
+    """Return the summary that results if every prompt is answered by the rules, and cut off at its
+    limit in a real run."""
     tokenizer = tasks.tokenizer
 
     def cut_off(summary: str, question: Question) -> str:
@@ -183,9 +191,19 @@ async def _expected_summary(text: str, spans: Spans, task: Task, tasks: TaskSet)
     def answer(notes: str, question: Question) -> str:
         return cut_off(rules.combined_summary(rules.notes(notes)), question)
 
-    chunk_summaries = [rules.summary(text[start:end]) for start, end in spans]
-    values = [Summary(cut_off(part, task.chunk_question).strip()) for part in chunk_summaries]
-    summary = await _combine(text, spans, task, values, answer, tasks)
+    strategy, parts = _read_passages(text, tasks)
+    record = TaskRecord(task, strategy)
+    limits = AnswerLimits(text, tasks, strategy, max_model_len)
+    spans, values = [], []
+    for part in parts:
+        prompt = tokenizer.build_prompt(part.prefix.token_ids, record.question.token_ids)
+        question = limits.limited(record.question, part.chunk, len(prompt))
+        start, end = part.chunk.start, part.chunk.end
+        record.add_passage(part.chunk)
+        spans.append((start, end))
+        values.append(Summary(cut_off(rules.summary(text[start:end]), question).strip()))
+    limited = limited_combining(task, text, record.tokens_per_character, tasks)
+    summary = await _combine(text, spans, limited, values, answer, tasks)
     assert isinstance(summary, Summary)
     return summary.text
 

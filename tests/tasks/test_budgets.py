@@ -23,6 +23,15 @@ NEEDS_REAL = pytest.mark.skipif(
 SUMMARIES = {
     "english": ("The board approved the annual accounts and proposed a dividend for the year.", 13),
     "german": ("Der Aufsichtsrat schlug für das Geschäftsjahr eine höhere Dividende vor.", 10),
+    "french": ("Le conseil a approuvé les comptes annuels et propose un dividende majoré.", 12),
+    "polish": ("Rada zatwierdziła roczne sprawozdanie i zaproponowała wypłatę dywidendy.", 8),
+    "hungarian": ("Az igazgatóság jóváhagyta az éves beszámolót és osztalékot javasol.", 9),
+    "vietnamese": ("Hội đồng quản trị đã phê duyệt báo cáo tài chính và đề xuất chia cổ tức.", 17),
+    # in ASCII only
+    "indonesian": ("Dewan komisaris menyetujui laporan keuangan dan mengusulkan dividen.", 8),
+    "swahili": ("Bodi ya wakurugenzi iliidhinisha hesabu na kupendekeza gawio.", 8),
+    "dutch": ("De raad keurde de jaarrekening goed en stelt een hoger dividend voor.", 12),
+    "technical": ("Immunohistochemically downregulated phosphatidylinositol hydroperoxidases.", 4),
     "finnish": ("Hallitus hyväksyi tilinpäätöksen ja ehdotti osingonjakoa tilikaudelta.", 7),
     "russian": ("Совет директоров утвердил годовую отчётность и предложил выплату дивидендов.", 9),
     "arabic": ("وافق مجلس الإدارة على الحسابات السنوية واقترح توزيع أرباح نقدية.", 10),
@@ -102,6 +111,22 @@ def test_a_summary_has_room_for_its_words_in_any_script(real: ChatTokenizer, scr
     limit = SummaryBudget(40 * words).wanted(text, tokens)
     assert limit >= tokens
     assert limit <= 6 * tokens
+
+
+@NEEDS_REAL
+def test_white_space_of_a_layout_leaves_a_summary_its_room(real: ChatTokenizer) -> None:
+    sentence, words = SUMMARIES["polish"]
+    laid_out = f"{sentence}\n{' ' * 60}" * 40
+    limit = SummaryBudget(40 * words).wanted(laid_out, len(real.encode(laid_out)))
+    assert limit >= len(real.encode(sentence * 40))
+
+
+@NEEDS_REAL
+def test_the_script_is_not_told_by_a_front_page_alone(real: ChatTokenizer) -> None:
+    (sentence, words), front = SUMMARIES["thai"], "Annual report of the company. " * 150
+    text = front + sentence * 300
+    limit = SummaryBudget(40 * words).wanted(text, len(real.encode(text)))
+    assert limit >= len(real.encode(sentence * 40))
 
 
 def test_tokens_per_word_are_bounded() -> None:

@@ -270,6 +270,28 @@ def test_a_reply_without_words_is_not_stated(text: str | None) -> None:
     assert is_not_stated(text)
 
 
+@pytest.mark.parametrize(
+    ("reply", "quotes"),
+    [
+        ("Smith and Sons\nQuote: audited by Smi", ["audited by"]),
+        ('Smith and Sons\nQuote: "audited by Smi', ["audited by"]),
+        ("Smith and Sons\nQuote: aud", ["aud"]),
+        ("Smith and Sons\nQuote:", []),
+        ('Smith and Sons\nQuote: "audited by Smith"', [Q]),
+        ("Smith and Sons\nQuote: one two\nQuote: three fo", ["one two", "three"]),
+    ],
+)
+def test_a_quote_that_was_cut_off_loses_its_half_word(reply: str, quotes: list[str]) -> None:
+    assert split_reply(reply, cut_off=True) == (S, quotes)
+
+
+@pytest.mark.parametrize("only_verified", [False, True])
+@pytest.mark.parametrize("reply", ["", "  \n", "Answer:", "Quote:"])
+def test_an_empty_reply_is_not_stated(reply: str, only_verified: bool) -> None:
+    spec = AskTask(name="who", question="Who?", only_verified=only_verified)
+    assert normalize_reply(spec, split_reply(reply)[0], ()) == Reply(NOT_STATED)
+
+
 def test_a_long_reply_is_read_in_linear_time() -> None:
     assert split_reply('"' * 50_000)[1] == []
     assert not is_not_stated("the text is " * 50_000)
