@@ -37,6 +37,11 @@ _SCALE_OR_CURRENCY = re.compile(
     rf"(?:{CURRENCY}|thousand|million|billion|mln|mio|mrd|bn|[kKmMbB]|percent|pct|bps?)",
     re.IGNORECASE,
 )
+# The sentence has a gap without the number: it is no remark in parentheses.
+_NEEDS_NUMBER = re.compile(
+    r"\b(?:was|were|is|are|be|of|to|by|from|at|totall?ed|war|ist|beträgt|betrug|von|est|de|es|fue)$",
+    re.IGNORECASE,
+)
 _FORMAT_AND_DIGIT = re.compile(r"[\u00ad\u200b-\u200d\u2060\ufeff]")
 
 
@@ -123,7 +128,7 @@ def _sign_in_parentheses(before: str, after: str, token: str, money: bool, row: 
         return 1
     prose = bool(re.search(r"[^\W\d_]$", words) and re.match(r"[,;.]|[ ]?[a-z]", after))
     if re.search(r"\D", token) or money:
-        return None if prose else -1
+        return None if prose and (money or not _NEEDS_NUMBER.search(words)) else -1
     if row and re.search(r"\d[)%]?\s*[$€£]?$", words):
         return None if is_year(token) else -1
     return None if row and not is_year(token) else 1
