@@ -23,7 +23,8 @@ def main() -> None:
     entries = [_entry(rng) for _ in range(_ITEMS)]
     schema = {"properties": {"entries": {"items": {"properties": {"due": {"format": "date"}}}}}}
     print(
-        f"{'characters':>12} {'first':>8} {'again':>8}   CPU seconds for {_ITEMS} entries of 3 values"
+        f"{'characters':>12} {'first':>8} {'again':>8}   "
+        f"CPU seconds for {_ITEMS} entries of 3 values"
     )
     for size in _SIZES:
         text = _text(rng, entries[::2], size)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds, Quoted
-from pipelines.tasks.stated import Moment, Statement, Words, proves, statement_of
+from pipelines.tasks.stated import Moment, Statement, Words, proves, statement_of, with_currency
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.mentions import DocumentMentions, Place
 from pipelines.text.numbers import TOKEN, ascii_digits, read_amount
@@ -118,7 +118,7 @@ def _statements(text: str, mentions: DocumentMentions) -> Iterator[Statement]:
         if any(start <= match.start() < end for start, end, _ in dates):
             continue
         if amount := read_amount(plain, *match.span(), mentions.separators):
-            yield amount[1]
+            yield with_currency(amount[1], plain, *match.span())
     names = [match[0] for match in _NAME.finditer(text)]
     if _is_name(text) and proves(whole):
         names = [name for name in _BETWEEN_NAMES.split(text.rstrip(".")) if name.strip()]

@@ -101,7 +101,8 @@ def normalize_reply(spec: TaskSpec, text: str, evidence: tuple[Evidence, ...]) -
     """Return the Reply of an `ask` task with this text and evidence.
 
     A text that is empty, or only says that the document does not state the answer, becomes
-    NOT_STATED without evidence. If the task has `only_verified` and nothing supports the reply, the text is None.
+    NOT_STATED without evidence. If the task has `only_verified` and nothing supports the reply, the
+    text is None.
     """
     if is_not_stated(text):
         return Reply(NOT_STATED)

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from pipelines.tasks.schema import JsonSchema
+from pipelines.text.currencies import currencies_at
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
 from pipelines.text.mentions import DocumentMentions, Place
@@ -22,7 +23,13 @@ from pipelines.text.names import is_name_like, words_of
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.search import DocumentSearch
 
-_MIDNIGHT = "00:00"
+_MIDNIGHT = "00:00:00"
+_TIME = re.compile(
+    r"(?<![\d:.,])(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2})(?:[:.](?P<second>\d{2}))?)?"
+    r"\s?(?:(?P<half>[ap])\.?m\b)?(?![\d:])",
+    re.IGNORECASE,
+)
+_AROUND_DATE = 40
 _NUMBER_AROUND = re.compile(
     r"[\s$€£¥₹()+−-]*(?:[A-Z]{2,3}\$?|Rs\.?)?[\s$€£¥₹()+−-]*", re.IGNORECASE
 )  # fmt: skip
@@ -36,9 +43,21 @@ class Words:
     text: str
 
 
+class Money(Decimal):
+    """A number with a currency, of which several may have the same sign, or with `%`."""
+
+    currencies: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, value: Decimal, currencies: frozenset[str]) -> Money:
+        money = cls(value)
+        money.currencies = currencies
+        return money
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A date, with the time `HH:MM` if it has one other than midnight."""
+    """A date, with the time `HH:MM:SS` if it has one other than midnight."""
 
     day: date
     time: str | None = None
@@ -105,10 +124,12 @@ def find_statement(
     match statement:
         case Decimal():
             places = mentions.numbers(statement)
+            if isinstance(statement, Money):
+                places = [p for p in places if _has_currency(statement, search.text, p)]
         case Moment(day, time):
             places = mentions.dates(day)
-            if time and time not in search.text[start:end]:
-                return []
+            if time:
+                places = [p for p in places if _has_time(time, search.text, p)]
         case Words(text):
             if named := mentions.names(text, limit, start, end):
                 return named
@@ -125,7 +146,7 @@ def _iso_moment(text: str) -> Moment | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    time = moment.strftime("%H:%M")
+    time = moment.strftime("%H:%M:%S")
     return Moment(moment.date(), None if time == _MIDNIGHT else time)
 
 
@@ -142,5 +163,36 @@ def _number(text: str, mentions: DocumentMentions) -> Decimal | None:
     if amount is None:
         return None
     end, value = amount
-    around = text[: matches[0].start()], text[end:]
-    return value if all(_NUMBER_AROUND.fullmatch(part) for part in around) else None
+    around = text[: matches[0].start()].strip(), text[end:].strip()
+    if not all(_NUMBER_AROUND.fullmatch(part) for part in around):
+        return None
+    return with_currency(value, text, *matches[0].span())
+
+
+def with_currency(value: Decimal, text: str, start: int, end: int) -> Decimal:
+    """Return the number text[start:end] with the currency that stands beside it, if any."""
+    currencies = currencies_at(text, start, end)
+    return Money.of(value, currencies) if currencies else value
+
+
+def _has_currency(money: Money, text: str, place: Place) -> bool:
+    """Return whether the number at a place has the currency, or none, as in a table."""
+    theirs = currencies_at(text, *place)
+    return not theirs or not theirs.isdisjoint(money.currencies)
+
+
+def _has_time(time: str, text: str, place: Place) -> bool:
+    """Return whether a time stands beside the date at a place."""
+    start, end = place
+    around = (text[max(0, start - _AROUND_DATE) : start], text[end : end + _AROUND_DATE])
+    return any(_clock(match) == time for part in around for match in _TIME.finditer(part))
+
+
+def _clock(match: re.Match[str]) -> str | None:
+    """Return a time in 24 hours; None if it is only a number."""
+    if not match["minute"] and not match["half"]:
+        return None
+    hour, half = int(match["hour"]), (match["half"] or "").casefold()
+    if half and hour <= 12:
+        hour = hour % 12 + (12 if half == "p" else 0)
+    return f"{hour:02}:{match['minute'] or '00'}:{match['second'] or '00'}"

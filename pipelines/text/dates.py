@@ -67,21 +67,40 @@ _DAY = r"(?P<day>\d{1,2})(?:\s?(?:st|nd|rd|th|er|º|°|ª|\.))?"
 _DAY_WORD = "|".join(sorted(_ORDINAL_NUMBERS, key=len, reverse=True))
 _YEAR = r"(?P<year>[12]\d{3})"
 _BETWEEN = r"[\s,.]{0,3}"
-_WRITTEN = (
-    # 1 March 2024, 1. März 2024, 1 de marzo de 2024, 18th day of April, 2001, 1-Mar-2024
-    rf"(?<![\d.,/])(?:{_DAY}|(?P<word>{_DAY_WORD}))(?:\s+day)?(?:\s+of|\s+de|\s+del|\s+di)?"
-    rf"(?:\s+the\s+month\s+of)?[\s-]{{0,3}}(?P<month>{_MONTH})\.?(?![^\W\d_])"
-    rf"(?:\s+(?:de|del|di|do))?[\s,./-]{{0,3}}(?:in\s+the\s+year\s+(?:of\s+)?)?{_YEAR}(?!\d)",
-    # March 1, 2024
-    rf"(?<![^\W\d_])(?<!\d-)(?P<month>{_MONTH})\.?[\s-]{{1,3}}(?:the\s+)?"
-    rf"(?:{_DAY}|(?P<word>{_DAY_WORD}))"
-    rf"(?![\d])[\s,.-]{{1,3}}{_YEAR}(?!\d)",
-    # 2024-Mar-01, 2024 March 1
-    rf"(?<!\d){_YEAR}[\s,./-]{{1,3}}(?P<month>{_MONTH})\.?[\s,./-]{{1,3}}{_DAY}(?!\d)",
-    # 2024-03-01
-    rf"(?<![\d./-]){_YEAR}(?P<mark>[-/.])(?P<number>\d{{1,2}})(?P=mark)(?P<day>\d{{1,2}})(?![\d])",
+# What follows a year that is a number of things: on March 1, 2000 shares were sold.
+_YEAR_END = (
+    r"(?!\d|[.,]\d|\s(?:shares|units|people|persons|employees|copies|dollars|euros|percent)\b)"
 )
-_WRITTEN_DATES = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _WRITTEN)
+_ANY_DAY = rf"(?:{_DAY}|(?P<word>{_DAY_WORD}))"
+# 1 March 2024, 1. März 2024, 1 de marzo de 2024, 18th day of April, 2001, 1-Mar-2024
+_DAY_BEFORE = re.compile(
+    rf"(?<![\d.,/]){_ANY_DAY}(?:\s+day)?(?:\s+of|\s+de|\s+del|\s+di)?(?:\s+the\s+month\s+of)?"
+    r"[\s-]{0,3}$",
+    re.IGNORECASE,
+)
+_YEAR_BEHIND = re.compile(
+    r"\.?(?:\s+(?:de|del|di|do)\b)?[\s,./-]{0,3}(?:in\s+the\s+year\s+(?:of\s+)?)?"
+    rf"{_YEAR}{_YEAR_END}",
+    re.IGNORECASE,
+)
+# March 1, 2024
+_DAY_AND_YEAR_BEHIND = re.compile(
+    rf"\.?[\s-]{{1,3}}(?:the\s+)?{_ANY_DAY}(?!\d)[\s,.-]{{1,3}}{_YEAR}{_YEAR_END}", re.IGNORECASE
+)
+# 2024-Mar-01, 2024 March 1; but not "31 December 2023 March 31, 2024"
+_YEAR_BEFORE = re.compile(rf"(?<!\d){_YEAR}(?:[\s,/-]{{1,3}}|\.)$")
+_DAY_BEHIND = re.compile(
+    rf"\.?[\s,./-]{{1,3}}{_DAY}(?!\d)(?![\s,.]{{1,3}}[12]\d{{3}}(?!\d))", re.IGNORECASE
+)
+# 2024-03-01
+_ISO = re.compile(
+    rf"(?<![\d./-]){_YEAR}(?P<mark>[-/.])(?P<month>\d{{1,2}})(?P=mark)(?P<day>\d{{1,2}})(?!\d)"
+)
+_WORD = re.compile(r"[^\W\d_]+")
+_NUMBERED = re.compile(
+    r"(?:\b(?:version|release|section|sec|clause|article|art|no|v|abschnitt|ziffer|kapitel)\.?|§)\s?$",
+    re.IGNORECASE,
+)
 _NUMERIC = re.compile(
     r"(?<![\d./-])(?P<first>\d{1,2})(?P<mark>[./-])\s?(?P<second>\d{1,2})(?P=mark)\s?"
     r"(?P<year>[12]\d{3}|\d{2})(?![\d]|[./-]\d)"
@@ -97,8 +116,8 @@ _CJK = re.compile(
 )
 # The year before the first of each era.
 _ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "民国": 1911, "民國": 1911}
-_YEAR_NUMBER = re.compile(r"(?<!\d)[12]\d{3}(?!\d)")
-_BEFORE_YEAR, _AFTER_YEAR = 60, 16
+_BEFORE_MONTH, _AFTER_MONTH = 48, 40
+_BEFORE_NUMBER = 12
 _DAY_FIRST_WORDS = re.compile(
     r"day\s?[/,.-]\s?month|\bdd\s?[/.-]\s?mm|\bjj\s?[/.-]\s?mm|\btt\.mm", re.IGNORECASE
 )
@@ -140,28 +159,53 @@ def find_dates(text: str, order: DayOrder) -> list[PlacedDate]:
 
 
 def _written(text: str) -> Iterator[PlacedDate]:
-    """Yield the dates with a year of four digits around each such number.
+    """Yield the dates with the name of a month, and those of ISO 8601.
 
-    Only a few characters around a year are read: the month names in every place would be slow.
+    Only a few characters around the name of a month are read.
     """
-    for year in _YEAR_NUMBER.finditer(text):
-        start = max(0, year.start() - _BEFORE_YEAR)
-        for pattern in _WRITTEN_DATES:
-            for match in pattern.finditer(text, start, year.end() + _AFTER_YEAR):
-                if match.start("year") == year.start() and (day := _of_match(match)):
-                    yield match.start(), match.end(), day
+    last_end = 0
+    for word in _WORD.finditer(text):
+        month = _MONTH_NUMBERS.get(word[0].casefold())
+        if month and (placed := _around_month(text, *word.span(), month, last_end)):
+            last_end = placed[1]
+            yield placed
+    for match in _ISO.finditer(text):
+        if day := _date(int(match["year"]), int(match["month"]), int(match["day"])):
+            yield match.start(), match.end(), day
 
 
-def _of_match(match: re.Match[str]) -> date | None:
-    groups = match.groupdict()
-    month = groups.get("number") or _MONTH_NUMBERS[groups["month"].casefold()]
-    word = groups.get("word")
-    day = _ORDINAL_NUMBERS[word.casefold()] if word else int(groups["day"])
-    return _date(int(groups["year"]), int(month), day)
+def _around_month(text: str, start: int, end: int, month: int, last_end: int) -> PlacedDate | None:
+    """Return the date whose month is text[start:end]; the date before it ends at `last_end`."""
+    first = max(0, start - _BEFORE_MONTH)
+    before, behind = text[first:start], text[end : end + _AFTER_MONTH]
+    day, year = _DAY_BEFORE.search(before), _YEAR_BEHIND.match(behind)
+    if day and year and first + day.start() >= last_end:
+        return _placed(first + day.start(), end + year.end(), _date_of(year, month, day))
+    both = _DAY_AND_YEAR_BEHIND.match(behind)
+    if both and not re.search(r"\d-$", before):
+        return _placed(start, end + both.end(), _date_of(both, month, both))
+    year, day = _YEAR_BEFORE.search(before), _DAY_BEHIND.match(behind)
+    if year and day and first + year.start() >= last_end:
+        return _placed(first + year.start(), end + day.end(), _date_of(year, month, day))
+    return None
+
+
+def _placed(start: int, end: int, day: date | None) -> PlacedDate | None:
+    return (start, end, day) if day else None
+
+
+def _date_of(year: re.Match[str], month: int, day: re.Match[str]) -> date | None:
+    word = day.groupdict().get("word")
+    return _date(
+        int(year["year"]), month, _ORDINAL_NUMBERS[word.casefold()] if word else int(day["day"])
+    )
 
 
 def _in_digits(text: str, order: DayOrder) -> Iterator[PlacedDate]:
     for match in _NUMERIC.finditer(text):
+        before = text[max(0, match.start() - _BEFORE_NUMBER) : match.start()]
+        if match["mark"] == "." and _NUMBERED.search(before):
+            continue
         first, second = int(match["first"]), int(match["second"])
         day_first = match["mark"] == "." or first > 12 or order is DayOrder.DAY_FIRST
         month_first = second > 12 or order is DayOrder.MONTH_FIRST

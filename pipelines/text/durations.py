@@ -46,16 +46,23 @@ _ANNIVERSARY = re.compile(
 )
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
 _ADJECTIVES = (
-    r"(?:(?:full|consecutive|calendar|successive|additional|business|working|volle|"
+    r"(?:(?:full|consecutive|calendar|successive|additional|(?P<working>business|working)|volle|"
     r"aufeinanderfolgende)\s+){0,2}"
 )
-_NUMBER_BEFORE = re.compile(
-    rf"(?:(?P<digits>(?<![\d.,])\d+(?:[.,]\d)?)|(?P<word>[^\W\d_]+(?:-[^\W\d_]+)?))"
+# What stands between a number and its unit: two (2) full years
+_BEFORE_UNIT = re.compile(
     rf"\s*(?:\(\s*(?P<inside>\d+|[^\W\d_]+(?:-[^\W\d_]+)?)\s*\))?[\s-]{{0,2}}{_ADJECTIVES}$",
     re.IGNORECASE,
 )
+_DIGITS = re.compile(
+    r"(?<![\d.,/'’])(?<!\s[-−])(?<!\d[ \u00a0\u202f])(?:\d{1,3}(?:,\d{3})+|\d+(?:[.,]\d{1,2})?)$"
+)
+_WORD = re.compile(r"[^\W\d_]+$")
+_HALF = re.compile(r"\s+and\s+(?:a|one)\s+half\b", re.IGNORECASE)
+_JOINED = re.compile(r",\s+|(?:,?\s+(?:and|und|et|y|e|en|och))?\s+", re.IGNORECASE)
 _HAN_NUMBER_BEFORE = re.compile(r"(\d+|[一二三四五六七八九十两兩百]+)\s?$")
 _ISO = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?)?")
+_ARTICLES = ("a", "an", "ein", "einem", "einer")
 _AROUND = 60
 
 
@@ -76,12 +83,7 @@ def duration_of(value: str) -> Duration | None:
 
 def find_durations(text: str) -> Iterator[PlacedDuration]:
     """Yield the durations in a text. `text` has ASCII digits."""
-    for match in _UNIT.finditer(text):
-        _, name, factor = _UNITS[(match.lastindex or 1) - 1]
-        before = text[max(0, match.start() - _AROUND) : match.start()]
-        if (number := _NUMBER_BEFORE.search(before)) and (count := _count(number)) is not None:
-            start = match.start() - len(before) + number.start()
-            yield start, match.end(), (name, count * factor)
+    yield from _joined(text, _of_units(text))
     for match in _ANNIVERSARY.finditer(text):
         years = int(match[2]) if match[2] else _ORDINALS.split().index(match[1].casefold()) + 1
         yield match.start(), match.end(), ("months", Fraction(12 * years))
@@ -89,13 +91,59 @@ def find_durations(text: str) -> Iterator[PlacedDuration]:
         yield from _east_asian(text)
 
 
-def _count(match: re.Match[str]) -> Fraction | None:
-    """Return the number before a unit; None if there is none, or two that differ."""
-    given = match["digits"] or match["word"]
-    count = _number(given)
-    if match["inside"] and count != _number(match["inside"]):
+def _of_units(text: str) -> Iterator[tuple[int, int, Duration, int]]:
+    """Yield the durations with one unit, and how many of their kind the unit is."""
+    for match in _UNIT.finditer(text):
+        _, name, factor = _UNITS[(match.lastindex or 1) - 1]
+        first = max(0, match.start() - _AROUND)
+        before = text[first : match.start()]
+        between = _BEFORE_UNIT.search(before)
+        if between is None or (number := _number_before(before[: between.start()])) is None:
+            continue
+        start, count = number
+        if between["inside"] and count != _number(between["inside"]):
+            continue
+        half = _HALF.match(text, match.end())
+        count += Fraction(1, 2) if half else 0
+        # 30 business days are not 30 days
+        name = f"working {name}" if between["working"] else name
+        end = half.end() if half else match.end()
+        yield first + start, end, (name, count * factor), factor
+
+
+def _joined(
+    text: str, placed: Iterator[tuple[int, int, Duration, int]]
+) -> Iterator[PlacedDuration]:
+    """Yield durations, those in several units as one: one year and six months."""
+    last: tuple[int, int, Duration, int] | None = None
+    for one in placed:
+        start, end, (name, count), factor = one
+        if last is None:
+            last = one
+        elif name == last[2][0] and factor < last[3] and _JOINED.fullmatch(text, last[1], start):
+            last = (last[0], end, (name, last[2][1] + count), factor)
+        else:
+            yield last[:3]
+            last = one
+    if last is not None:
+        yield last[:3]
+
+
+def _number_before(words: str) -> tuple[int, Fraction] | None:
+    """Return where the number begins that ends `words`, and its value; None if there is none."""
+    if digits := _DIGITS.search(words):
+        number = digits[0]
+        plain = number.replace(",", "" if re.search(r",\d{3}$", number) else ".")
+        return digits.start(), Fraction(plain)
+    for start, end, value in find_numerals(words):
+        if end == len(words):
+            return start, Fraction(value)
+    word = _WORD.search(words)
+    # half a year is no year; twenty-five is not five
+    if word is None or words[: word.start()].rstrip().casefold().endswith("half"):
         return None
-    return count
+    count = _number(word[0])
+    return (word.start(), count) if count == 1 and word[0].casefold() in _ARTICLES else None
 
 
 def _number(words: str) -> Fraction | None:
@@ -104,7 +152,7 @@ def _number(words: str) -> Fraction | None:
     numerals = list(find_numerals(words))
     if len(numerals) == 1 and numerals[0][:2] == (0, len(words)):
         return Fraction(numerals[0][2])
-    return Fraction(1) if words.casefold() in ("a", "an", "ein", "einem", "einer") else None
+    return Fraction(1) if words.casefold() in _ARTICLES else None
 
 
 def _east_asian(text: str) -> Iterator[PlacedDuration]:

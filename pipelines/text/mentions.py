@@ -27,11 +27,13 @@ from pipelines.text.numbers import (
     ascii_digits,
     digits_key,
     read_number,
+    scaled,
     value_key,
 )
 from pipelines.text.numerals import find_numerals
 from pipelines.text.scales import find_statements, is_percent
 from pipelines.text.separators import SAMPLE_CHARACTERS, Separators, separators_of
+from pipelines.text.signs import is_negative_before
 
 Place = tuple[int, int]
 """Start and end of a value in a document's text, in characters."""
@@ -179,6 +181,8 @@ class SpanMentions:
         )
 
     def _numeral(self, start: int, end: int, value: int) -> Number:
+        if is_negative_before(self._text, start):
+            return Number(start, end, NO_VALUES)
         values = {Decimal(value)}
         if is_percent(self._text, end):
             values.add(Decimal(value).scaleb(-2))
@@ -211,8 +215,8 @@ class SpanMentions:
         if self._part_of_spaced(start, end):
             return Number(start, end, NO_VALUES)
         if number.scalable and number.values and (power := self._power_at(start)):
-            scaled = {value.scaleb(power) for value in number.values}
-            return Number(start, number.end, number.values | scaled)
+            larger = {scaled(value, power) for value in number.values}
+            return Number(start, number.end, number.values | larger)
         return number
 
     def _in_date(self, start: int, end: int) -> bool:

@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from pipelines.text.scales import read_scale
 from pipelines.text.separators import Separators
+from pipelines.text.signs import CURRENCY, is_part, is_year, sign_of
 
 NO_VALUES: frozenset[Decimal] = frozenset()
 TOKEN = re.compile(
@@ -21,22 +22,16 @@ TOKEN = re.compile(
     r"|(?<![\w.,)])\.\d+"
 )
 """A number as printed, without blanks inside."""
-SPACED_TOKEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ \u00a0]\d{3})+(?:[.,]\d+)?(?![.,]?\d)")
+SPACED_TOKEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ \u00a0]\d{3}){1,9}(?:[.,]\d+)?(?![.,]?\d)")
 """A number whose thousands are separated by blanks, or several numbers side by side."""
 
-_CURRENCY = (
-    r"(?:[$€£¥₹₩₽₺₴₫฿¢￥]|US\$|\b(?:USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|CAD|AUD|"
-    r"SEK|NOK|DKK|PLN|CZK|BRL|"
-    r"MXN|KRW|RUB|HKD|SGD|Rs\.?|kr\.?|zł|Kč|Fr\.?|dollars?|euros?|pounds?)(?![^\W\d_]))"
-)
-_CURRENCY_BEFORE = re.compile(rf"{_CURRENCY}[ \u00a0]?\(?$", re.IGNORECASE)
-_CURRENCY_AFTER = re.compile(rf"[ \u00a0]?{_CURRENCY}|[元円원]", re.IGNORECASE)
-_LETTER_BEFORE = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u052f]$")
-_MINUS = "-−–－﹣"
-_TRIANGLES = "△▲"
+_CURRENCY_BEFORE = re.compile(rf"{CURRENCY}[ \u00a0]?\(?$", re.IGNORECASE)
+_CURRENCY_AFTER = re.compile(rf"[ \u00a0]?{CURRENCY}|[元円원]", re.IGNORECASE)
 _WORDS_AFTER = re.compile(r"[^\W\d_]{2,}")
 _LINE_CHARACTERS = 160
 _AROUND = 40
+_SENTENCE_GOES_ON = re.compile(r"[)]?(?:[.;:,]\s|[ ]?\n[ ]?[a-z])")
+_PER_UNIT = re.compile(r"\bper\b|\bpro\s+Aktie|\bpar\s+action|\bpor\s+acción|每股", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +57,18 @@ def read_number(text: str, start: int, end: int, separators: Separators) -> Numb
     before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
     money = bool(_CURRENCY_BEFORE.search(before) or _CURRENCY_AFTER.match(after))
     magnitude = _magnitude(text[start:end], separators, money)
-    if magnitude is None or _is_part(before, after, text[start:end]):
+    if magnitude is None or is_part(before, after, text[start:end]):
         return Number(start, end, NO_VALUES)
     row = _in_row(text, end)
-    sign = _sign(before, after, text[start:end], money, row)
+    sign = sign_of(before, after, text[start:end], money, row)
     if sign is None:
         return Number(start, end, NO_VALUES)
-    signed = magnitude * sign
+    signed = magnitude if sign > 0 else magnitude.copy_negate()
     powers = read_scale(after, money).powers
-    scalable = row and powers == (0,) and not _is_year(text[start:end])
-    return Number(start, end, frozenset(signed.scaleb(power) for power in powers), scalable)
+    scalable = (
+        powers == (0,) and row and not is_year(text[start:end]) and _is_cell(text, start, end)
+    )
+    return Number(start, end, frozenset(scaled(signed, power) for power in powers), scalable)
 
 
 def read_amount(
@@ -173,78 +170,6 @@ def _grouped(groups: list[str], thousands: str) -> bool:
     return indian and all(len(group) == 2 for group in rest[:-1])
 
 
-def _is_part(before: str, after: str, token: str) -> bool:
-    """Return whether digits belong to something longer: a date, a time, a code, a telephone number.
-
-    A year may be part of a date.
-    """
-    if _is_year(token):
-        return False
-    if _LETTER_BEFORE.search(before) and not _CURRENCY_BEFORE.search(before):
-        return True
-    if re.search(r"\d[/:.,]$", before) or re.match(r"[/:]\d", after):
-        return True
-    hyphens = len(re.findall(r"\d[-–](?=\d)", before[-8:] + token + after[:8]))
-    return hyphens > 1 or bool(re.search(r"[^\W\d_][-–]$", before))
-
-
-def _is_year(token: str) -> bool:
-    return len(token) == 4 and token.isdecimal() and "1500" <= token < "2200"
-
-
-def _sign(before: str, after: str, token: str, money: bool, row: bool) -> int | None:
-    """Return 1 or -1; None if the text does not tell."""
-    stripped = re.sub(rf"(?:{_CURRENCY})[ \u00a0]?$", "", before, flags=re.IGNORECASE)
-    closes = re.match(r"[ \u00a0]?(?:[%％]|[A-Za-z]{0,8}[ ]?)?[)]", after)
-    if closes and re.search(r"[(][ \u00a0]?$", stripped):
-        return _sign_in_parentheses(stripped, after[closes.end() :], token, money, row)
-    mark = stripped[-1:]
-    if mark and mark in _TRIANGLES:
-        return -1
-    if mark and mark in _MINUS:
-        return _sign_after_minus(stripped[:-1])
-    if re.search(rf"[{_MINUS}] $", stripped):
-        return 1 if re.search(r"\d[ ]?.[ ]$", stripped) else None
-    trailing = re.match(rf"[{_MINUS}](?![\w({_MINUS}])", after)
-    return None if trailing else 1
-
-
-def _sign_after_minus(before: str) -> int | None:
-    """Return the sign of a number behind a minus: a range or a code has a plus."""
-    if re.search(rf"[\d%)]$|[^\W\d_]$|\d ?{_CURRENCY}$", before):
-        return 1
-    # two hyphens are a dash
-    return None if before.endswith(tuple(_MINUS)) else -1
-
-
-def _sign_in_parentheses(before: str, after: str, token: str, money: bool, row: bool) -> int | None:
-    """Return the sign of a number alone in parentheses, which are a minus in accounts."""
-    words = before[:-1].rstrip()
-    if re.search(r"[$€£¥₹]$", words):
-        return -1
-    if _ends_in_numeral(words):
-        return 1
-    prose = bool(re.search(r"[^\W\d_]$", words)) and bool(re.match(r"[,;.]?\s?[a-z]", after))
-    if re.search(r"\D", token) or money:
-        return None if prose and money else -1
-    if row and re.search(r"\d[)%]?\s*[$€£]?$", words):
-        return None if _is_year(token) else -1
-    return None if row and not _is_year(token) else 1
-
-
-def _ends_in_numeral(words: str) -> bool:
-    tail = re.search(r"([^\W\d_]+)(?:\s+(?:dollars?|euros?|pounds?|percent|per cent))?$", words)
-    return bool(tail) and bool(
-        re.fullmatch(
-            r"(?:.*-)?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
-            r"(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|"
-            r"hundred|thousand|million|billion|dollars?|percent)",
-            tail[1],  # type: ignore[index]
-            re.IGNORECASE,
-        )
-    )
-
-
 def _in_row(text: str, end: int) -> bool:
     """Return whether no words follow in the line, as in the row of a table."""
     line_end = text.find("\n", end, end + _LINE_CHARACTERS)
@@ -253,3 +178,18 @@ def _in_row(text: str, end: int) -> bool:
             return False
         line_end = len(text)
     return not _WORDS_AFTER.search(text, end, line_end)
+
+
+def _is_cell(text: str, start: int, end: int) -> bool:
+    """Return whether a number at the end of a line is one of a table, not of a sentence."""
+    line = text[max(0, text.rfind("\n", max(0, start - _LINE_CHARACTERS), start)) : start]
+    return not (_SENTENCE_GOES_ON.match(text, end) or _PER_UNIT.search(line))
+
+
+def scaled(value: Decimal, power: int) -> Decimal:
+    """Return a value times a power of ten, with all its digits."""
+    if not power:
+        return value
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    return Decimal((sign, digits, exponent + power))

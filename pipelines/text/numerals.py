@@ -77,6 +77,7 @@ _HAN_DIGITS = {
 }
 _HAN_SCALES = {"十": 10, "拾": 10, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
 _HAN_GROUPS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_MAX_HAN_CHARACTERS = 40
 _HAN = re.compile(f"[{''.join([*_HAN_DIGITS, *_HAN_SCALES, *_HAN_GROUPS])}]+")
 
 Numeral = tuple[int, int, int]
@@ -109,6 +110,8 @@ def _value_of_words(words: list[str]) -> int | None:
                 return None
             scale = _SCALES[word]
             if scale == 100:
+                if last in _SCALES:
+                    return None
                 group *= 100
             else:
                 total, group = total + group * scale, 0
@@ -123,7 +126,12 @@ def _value_of_words(words: list[str]) -> int | None:
 
 
 def value_of_han(numeral: str) -> int | None:
-    """Return the value of a Chinese numeral, such as 12 for `十二` and 2024 for `二〇二四`."""
+    """Return the value of a Chinese numeral, such as 12 for `十二` and 2024 for `二〇二四`.
+
+    None if it is none, or longer than any number.
+    """
+    if len(numeral) > _MAX_HAN_CHARACTERS:
+        return None
     if all(character in _HAN_DIGITS for character in numeral):
         return int("".join(str(_HAN_DIGITS[character]) for character in numeral))
     total, group, digit = 0, 0, None

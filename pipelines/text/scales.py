@@ -16,7 +16,7 @@ _SCALE_WORDS: dict[int, str] = {
     7: "crores?|cr",
 }
 _WORD_SCALE = re.compile(
-    "[)]?[ \\s-]{0,2}(?:"
+    "[)]?(?:[ \u00a0-]{0,2}|\\s)(?:"
     + "|".join(f"(?P<p{power}>{words})" for power, words in _SCALE_WORDS.items())
     + r")(?![^\W\d_])",
     re.IGNORECASE,
@@ -39,8 +39,10 @@ _STATEMENT = re.compile(
     r"(?:\(|\b(?:amounts?|dollars|euros|figures|expressed|stated|presented|reported|shown|angaben|"
     r"beträge|montants|importes|importi|valores)\b|[$€£]|\b(?:USD|EUR|GBP|CHF)\b)"
     r"[^.()\n]{0,40}?\b(?:in|en|em|i)\s+(?:[A-Z]{0,3}\s?[$€£¥]\s?)?"
-    rf"(?:{'|'.join(f'(?P<s{power}>{words})' for power, words in _SCALE_WORDS.items())})(?![^\W\d_])"
-    r"|(?P<s30>\b(?:in\s+)?[$€£]?\s?['’]?000s?\b(?<![\d.,]000)|\bT(?:EUR|€|USD)\b)"
+    r"(?:"
+    + "|".join(f"(?P<s{power}>{words})" for power, words in _SCALE_WORDS.items())
+    + r")(?![^\W\d_])"
+    r"|(?P<s30>(?:\bin\s+[$€£]?\s?['’]?|[$€£]\s?['’]?|(?<![\w.,])['’])000s?\b|\bT(?:EUR|€|USD)\b)"
     r"|(?P<h>[单單]位|単位)\s*[:：]?\s*(?:人民[币幣])?(?P<han>百万|百萬|千|万|萬|亿|億|十亿|十億)",
     re.IGNORECASE,
 )
