@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pipelines.answering.combining import Finding
 from pipelines.answering.passages import Passage
@@ -27,6 +28,11 @@ from pipelines.tasks.kinds import (
 from pipelines.tasks.parsing import parse_answer
 from pipelines.text.lengths import MAP_REDUCE
 from pipelines.text.search import DocumentSearch
+
+# Characters of a document that are searched for evidence in about 0.1 seconds. A character of an
+# answer takes as long as some of the document: it is part of a value that is looked for.
+_SEARCHED_IN_LOOP = 200_000
+_SEARCHED_PER_ANSWERED = 8
 
 
 @dataclass
@@ -208,10 +214,10 @@ class PassageReader:
         try:
             async with self.engine.admit(needed):
                 second = await self.engine.generate(prompt, question.sampling)
-            return self._parse(record, passage, second)
+            return await self._parse(record, passage, second)
         except (RequestRejected, InvalidAnswer):
             record.last_reason = cut_off.finish_reason
-            return self._parsed(record, passage, cut_off)
+            return await self._parsed(record, passage, cut_off)
 
     async def _value(
         self,
@@ -224,7 +230,7 @@ class PassageReader:
         if isinstance(completion, RequestRejected):
             raise completion
         try:
-            return self._parse(record, passage, completion)
+            return await self._parse(record, passage, completion)
         except InvalidAnswer as error:
             if record.task.schema is None:
                 raise
@@ -234,14 +240,25 @@ class PassageReader:
             limit = min(repair.sampling.max_tokens, self._free_tokens(len(prompt)))
             repair = repair.limited(limit)
         second = await self.engine.generate(prompt, repair.sampling)
-        return self._parse(record, passage, second)
+        return await self._parse(record, passage, second)
 
-    def _parse(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
-        return self._parsed(record, passage, record.count(completion))
+    async def _parse(
+        self, record: TaskRecord, passage: Passage, completion: Completion
+    ) -> AnswerValue:
+        return await self._parsed(record, passage, record.count(completion))
 
-    def _parsed(self, record: TaskRecord, passage: Passage, completion: Completion) -> AnswerValue:
+    async def _parsed(
+        self, record: TaskRecord, passage: Passage, completion: Completion
+    ) -> AnswerValue:
+        """Return an answer's value with its evidence.
+
+        A long search for evidence runs in a thread, as other documents would have to wait.
+        """
         own = (passage.chunk.start, passage.chunk.end) if record.in_chunks else None
-        return parse_answer(record.task, completion, self.search, passage.span, chunk=own)
+        parse = partial(parse_answer, record.task, completion, self.search, passage.span, chunk=own)
+        # a document is prepared for all searches when the first one needs it
+        characters = len(self.search.text) + _SEARCHED_PER_ANSWERED * len(completion.text)
+        return await asyncio.to_thread(parse) if characters > _SEARCHED_IN_LOOP else parse()
 
 
 def problem_of(error: RequestRejected | InvalidAnswer) -> Problem:
