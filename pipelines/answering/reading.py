@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pipelines.answering.combining import Finding
 from pipelines.answering.limits import AnswerLimits
@@ -20,6 +21,11 @@ from pipelines.errors import InvalidAnswer, RequestRejected
 from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet, repair_question
 from pipelines.tasks.parsing import parse_answer
 from pipelines.text.search import DocumentSearch
+
+# Characters of a document that are searched for evidence in about 0.1 seconds. A character of an
+# answer takes as long as some of the document: it is part of a value that is looked for.
+_SEARCHED_IN_LOOP = 200_000
+_SEARCHED_PER_ANSWERED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,6 @@ class PassageReader:
         else:
             value = result
             record.findings[request.passage.number] = Finding(chunk.start, chunk.end, value)
-            record.cut_off |= record.last_reason == LENGTH
         if self.on_progress is not None and record.in_chunks:
             self.on_progress(ChunkResult(record.task.spec.name, chunk.start, chunk.end, value))
 
@@ -144,10 +149,10 @@ class PassageReader:
         try:
             async with self.engine.admit(needed):
                 second = await self.engine.generate(prompt, larger.sampling)
-            return self._parse(request, record.count(second))
+            return await self._parse(request, record.count(second))
         except (RequestRejected, InvalidAnswer):
             record.last_reason = cut_off.finish_reason
-            return self._parse(request, cut_off)
+            return await self._parse(request, cut_off)
 
     async def _value(
         self, request: _Request, completion: Completion | RequestRejected
@@ -157,7 +162,7 @@ class PassageReader:
         if isinstance(completion, RequestRejected):
             raise completion
         try:
-            return self._parse(request, record.count(completion))
+            return await self._parse(request, record.count(completion))
         except InvalidAnswer as error:
             if record.task.schema is None:
                 raise
@@ -165,12 +170,21 @@ class PassageReader:
         prompt = self._prompt(request.passage, repair)
         repair = self._limits.shortened(repair, len(prompt))
         second = await self.engine.generate(prompt, repair.sampling)
-        return self._parse(request, record.count(second))
+        return await self._parse(request, record.count(second))
 
-    def _parse(self, request: _Request, completion: Completion) -> AnswerValue:
-        passage, in_chunks = request.passage, request.record.in_chunks
-        own = (passage.chunk.start, passage.chunk.end) if in_chunks else None
-        return parse_answer(request.record.task, completion, self.search, passage.span, chunk=own)
+    async def _parse(self, request: _Request, completion: Completion) -> AnswerValue:
+        """Return an answer's value with its evidence.
+
+        A long search for evidence runs in a thread, as other documents would have to wait.
+        """
+        record, passage = request.record, request.passage
+        own = (passage.chunk.start, passage.chunk.end) if record.in_chunks else None
+        parse = partial(parse_answer, record.task, completion, self.search, passage.span, chunk=own)
+        # a document is prepared for all searches when the first one needs it
+        characters = len(self.search.text) + _SEARCHED_PER_ANSWERED * len(completion.text)
+        value = await asyncio.to_thread(parse) if characters > _SEARCHED_IN_LOOP else parse()
+        record.cut_off |= completion.finish_reason == LENGTH
+        return value
 
 
 def kv_tokens_needed(

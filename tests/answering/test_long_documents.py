@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scripted
 from fakes import FakeEngine, tasks_of
-from planted_statements import FILLERS, LABELS, PROSE, Planted, markdown, plant, prose
+from planted_statements import FILLERS, LABELS, NAMES, PROSE, Planted, markdown, plant, prose
 
 from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import passages
@@ -144,6 +144,38 @@ async def test_one_pass_and_chunks_of_every_size_give_the_same_facts(
         assert (reply.text, reply.evidence[:1]) == (one.text, one.evidence)
         size, sizes = int(size * 1.15) + 1, sizes + 1
     assert sizes > 20
+
+
+@pytest.mark.parametrize("items", [1, 2, 7, 40, 150, 400])
+async def test_a_list_is_the_same_read_whole_and_in_chunks_of_every_size(
+    items: int, tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    """A third of the items repeat another one, and borders divide many of them."""
+    dice = random.Random(items)  # noqa: S311  # seeded on purpose
+    names = [f"the {NAMES[number]} risk" for number in range(0, 3 * max(1, items * 2 // 3), 3)]
+    risks = [dice.choice(names) for _ in range(items)]
+    filler = prose(dice, items * 60).split(" ")
+    text = " ".join(
+        f"{' '.join(dice.choices(filler, k=dice.randrange(12)))} The risk is {risk}."
+        for risk in risks
+    )  # fmt: skip
+    specs = (ExtractTask(name="facts", fields={"risk": ["string"]}, max_tokens=20_000),)
+    whole = tasks_of(specs, tiny_model, tiny_tokenizer, strategy="single")
+    single, _ = await read(f"{text} ", whole)
+    assert isinstance(single["facts"].value, Fields)
+    assert single["facts"].value.values == {"risk": risks}
+    length = len(tiny_tokenizer.encode(text))
+    size = 64
+    while size < length * 1.2:
+        tasks = tasks_of(
+            (ExtractTask(name="facts", fields={"risk": ["string"]}),), tiny_model, tiny_tokenizer,
+            strategy="map_reduce", chunk_tokens=size, overlap_tokens=dice.choice([0, size // 4]),
+        )  # fmt: skip
+        answers, _ = await read(f"{text} ", tasks)
+        facts = answers["facts"].value
+        assert isinstance(facts, Fields)
+        assert facts.values == {"risk": risks}, size
+        size = int(size * 1.4) + 1
 
 
 async def test_a_document_of_500_chunks_is_answered(

@@ -69,7 +69,9 @@ def test_every_value_has_evidence_with_its_path() -> None:
     rows = evidence_of_fields(values, schema, quotes, DocumentSearch(text), 0, len(text))
     assert [(row.path, row.status, row.text) for row in rows] == [
         ("people[0].name", SHOWN, "Present: Ann Lee (chair)"),
+        ("people[0].name", FOUND, "Ann Lee"),
         ("people[0].role", SHOWN, "Present: Ann Lee (chair)"),
+        ("people[0].role", FOUND, "chair"),
         ("people[1].name", ABSENT, None),
         ("total", FOUND, "12,345.67"),
         ("due", FOUND, "1 March 2024"),
@@ -254,3 +256,35 @@ def test_planted_values_are_found_and_no_others() -> None:
     }
     assert found == expected
     assert {row.status for row in rows} == {FOUND, ABSENT}
+
+
+def _places_of_items(own: tuple[int, int], items: int, text: str) -> list[list[int | None]]:
+    values = {"risks": ["the Fire risk"] * items}
+    quotes = {"risks": "The risk is the Fire risk."}
+    rows = evidence_of_fields(values, {}, quotes, DocumentSearch(text), 0, len(text), own)
+    return [
+        [row.start for row in rows if row.path == f"risks[{index}]" and row.status is FOUND]
+        for index in range(items)
+    ]
+
+
+def test_equal_items_have_places_of_their_own_in_the_chunk_before_the_words_around_it() -> None:
+    statement = "The risk is the Fire risk. "
+    text, size, value = statement * 4, len(statement), len("The risk is ")
+    first, second, third, fourth = ([at * size + value] for at in range(4))
+    assert _places_of_items((size, 4 * size), 3, text) == [second, third, fourth]
+    assert _places_of_items((size, 3 * size), 2, text) == [second, third]
+    # the border divides the first statement behind its value
+    assert _places_of_items((size - 2, 3 * size), 3, text) == [first, second, third]
+    # which two of three places are meant is not known
+    assert _places_of_items((0, 3 * size), 2, text) == [first + second, second + third]
+
+
+def test_a_quote_is_that_of_the_chunk_and_not_an_equal_one_before_it() -> None:
+    statement = "The risk is the Fire risk. "
+    text, size = statement * 3, len(statement)
+    rows = evidence_of_fields(
+        {"risk": "the Fire risk"}, {}, {"risk": statement}, DocumentSearch(text), 0, len(text),
+        (size, 2 * size),
+    )  # fmt: skip
+    assert [(row.status, row.start) for row in rows] == [(SHOWN, size)]
