@@ -11,6 +11,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
+from pipelines.text.joints import goes_on_to_form, is_name_at
+
 _TOKEN = re.compile(
     r"[-−]?\d(?:[\d.,:/'’]*\d)?"
     r"|(?:[^\W\d_]\.){2,}(?:[^\W\d_](?!\w))?"
@@ -60,6 +62,15 @@ def is_name_like(text: str) -> bool:
     return len(compact) >= 6 and digits > 0 and (digits >= 5 or any(map(str.isalpha, compact)))
 
 
+def is_name(name: str, text: str, start: int, end: int) -> bool:
+    """Return whether the words of a name, if text[start:end] has them, stand together there."""
+    words, places = list(_tokens(name)), list(_tokens(text[start:end]))
+    if [word for _, _, word in words] != [word for _, _, word in places] or not words:
+        return True
+    spans = [(start + first, start + last) for first, last, _ in places]
+    return is_name_at(name, [word[:2] for word in words], text, spans, LEGAL_FORMS)
+
+
 class WordIndex:
     """The words of a text, joined by single blanks, to find names in.
 
@@ -67,6 +78,7 @@ class WordIndex:
     """
 
     def __init__(self, text: str) -> None:
+        self._text = text
         self._text_starts = array("q")
         self._text_ends = array("q")
         self._joined_starts = array("q")
@@ -90,9 +102,9 @@ class WordIndex:
         # without this, each absent name of a long list would be a search of the whole text
         if not words or first >= last or not self._known.issuperset(words[:-1]):
             return []
-        places = self._find(words, limit, first, last)
+        places = self._find(name, words, limit, first, last)
         if not places and len(words) > 2 and _is_form(words):
-            places = self._find(words[:-1], limit, first, last, without_form=True)
+            places = self._find(name, words[:-1], limit, first, last, without_form=True)
         return places
 
     def _words_in(self, start: int, end: int | None) -> tuple[int, int]:
@@ -101,21 +113,39 @@ class WordIndex:
         return first, len(self._text_ends) if end is None else bisect_right(self._text_ends, end)
 
     def _find(
-        self, words: list[str], limit: int, first: int, last: int, *, without_form: bool = False
+        self,
+        name: str,
+        words: list[str],
+        limit: int,
+        first: int,
+        last: int,
+        *,
+        without_form: bool = False,
     ) -> list[tuple[int, int]]:
         if words[-1] not in self._known:
             return []
         sought = f" {' '.join(words)} "
+        name_words = [(start, end) for start, end, _ in _tokens(name)]
         at = self._joined_starts[first] - 1
         stop = self._joined_starts[last] if last < len(self._joined_starts) else len(self._joined)
         places: list[tuple[int, int]] = []
         while len(places) < limit and (at := self._joined.find(sought, at, stop)) >= 0:
             index = bisect_right(self._joined_starts, at + 1) - 1
-            if not (without_form and self._word_after(at + len(sought)) in LEGAL_FORMS):
-                ending = self._text_ends[index + len(words) - 1]
-                places.append((self._text_starts[index], ending))
+            spans = [
+                (self._text_starts[place], self._text_ends[place])
+                for place in range(index, index + len(words))
+            ]
+            is_other = without_form and self._is_other_form(at + len(sought), spans[-1][1])
+            if not is_other and is_name_at(name, name_words, self._text, spans, LEGAL_FORMS):
+                places.append((spans[0][0], spans[-1][1]))
             at += len(sought) - 1
         return places
+
+    def _is_other_form(self, at: int, end: int) -> bool:
+        """Return whether another legal form belongs to the name that stands before `end`."""
+        return self._word_after(at) in LEGAL_FORMS or goes_on_to_form(
+            self._text, end, LEGAL_FORMS | _LEGAL_FORMS.keys()
+        )
 
     def _word_after(self, at: int) -> str:
         stop = self._joined.find(" ", at)
