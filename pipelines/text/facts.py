@@ -17,7 +17,7 @@ MAX_LIGHT_SHARE = 0.15
 """Maximum number of punctuation marks that differ, as a share of the quote's characters."""
 _UNIT_CHARACTERS = 4
 _NUMBER = re.compile(r"[0-9]+")
-_WITHOUT_MARKS = str.maketrans("", "", " -−—'\"")
+_WITHOUT_MARKS = str.maketrans("", "", " -−—'\"△▲▼▽■□▢▣◼◻")
 _CONTEXT_CHARACTERS = 8
 # minus signs of accounts, and boxes that are ticked or not
 _TRIANGLES = ("△", "▲", "▼", "▽")
@@ -105,7 +105,9 @@ def _same_facts_at(index: int, quote: Reading, passage: Reading) -> bool:
         return False
     if digit_before and _is_digit(quote.bare[index]) and not _same_between_digits(ours, theirs):
         return False
-    if _symbols(ours) != _symbols(theirs) or _is_negated(index, quote) != _is_negated(
+    boxes = _boxes(ours), _boxes(theirs)
+    # a box that only one of them has is a bullet
+    if (all(boxes) and boxes[0] != boxes[1]) or _is_negated(index, quote) != _is_negated(
         index, passage
     ):
         return False
@@ -145,10 +147,10 @@ def _sign(reading: Reading, index: int) -> tuple[bool, bool]:
 
 
 def _has_triangle(gap: str) -> bool:
-    return gap.rstrip(" ").endswith(_TRIANGLES)
+    return gap.endswith(_TRIANGLES)
 
 
-def _symbols(gap: str) -> str:
+def _boxes(gap: str) -> str:
     """Return the boxes of a gap that are ticked or empty, in their order."""
     return "".join(character for character in gap if character in _BOXES)
 
