@@ -107,9 +107,9 @@ def _same_facts_at(index: int, quote: Reading, passage: Reading) -> bool:
         return False
     boxes = _boxes(ours), _boxes(theirs)
     # a box that only one of them has is a bullet
-    if (all(boxes) and boxes[0] != boxes[1]) or _is_negated(index, quote) != _is_negated(
-        index, passage
-    ):
+    if all(boxes) and boxes[0] != boxes[1]:
+        return False
+    if _is_negated(index, quote) != _is_negated(index, passage):
         return False
     if not quote.amount_at(index):
         return True

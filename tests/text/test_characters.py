@@ -16,7 +16,7 @@ from pipelines.text.tokens import ChatTokenizer
 
 FAMILY = "👩‍👩‍👧"
 SCRIPTS = {
-    "Chinese": "本公司及其附属公司在报告期内的经营情况如下所述，没有虚假记载。",  # noqa: RUF001
+    "Chinese": "本公司及其附属公司在报告期内的经营情况如下所述，没有虚假记载。",
     "Japanese": "当社グループの業績は、次のとおりであります。",
     "Thai": "ประเทศไทยมีประชากรจำนวนมากและเศรษฐกิจเติบโตทำให้น้ำ",
     "Hangul letters": unicodedata.normalize("NFD", "한국어문서"),
