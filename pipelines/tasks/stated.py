@@ -19,7 +19,7 @@ from pipelines.text.currencies import currencies_at
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
 from pipelines.text.mentions import DocumentMentions, Place
-from pipelines.text.names import is_name_like, words_of
+from pipelines.text.names import is_name, is_name_like, words_of
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.search import DocumentSearch
 
@@ -30,6 +30,9 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _AROUND_DATE = 40
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|(?:[a-z]+://|www\.)\S+", re.IGNORECASE)
+_ADDRESS_BEFORE = re.compile(r"[\w.+-]$")
+_ADDRESS_BEHIND = re.compile(r"[.+-]?[\w@]")
 _NUMBER_AROUND = re.compile(
     r"[\s$€£¥₹()+−-]*(?:[A-Z]{2,3}\$?|Rs\.?)?[\s$€£¥₹()+−-]*", re.IGNORECASE
 )  # fmt: skip
@@ -131,14 +134,32 @@ def find_statement(
             if time:
                 places = [p for p in places if _has_time(time, search.text, p)]
         case Words(text):
+            if _ADDRESS.fullmatch(text):
+                return _places_of_address(text, search, start, end, limit)
             if named := mentions.names(text, limit, start, end):
                 return named
-            return [(p.start, p.end) for p in search.finder.find_all(text, start, end, limit)]
+            passages = search.finder.find_all(text, start, end, limit)
+            places = [(passage.start, passage.end) for passage in passages]
+            return [place for place in places if is_name(text, search.text, *place)]
         case _:
             places = mentions.durations(statement)
     first = bisect_left(places, (start, 0))
     inside = (places[at] for at in range(first, bisect_left(places, (end, 0))))
     return list(islice((place for place in inside if place[1] <= end), limit))
+
+
+def _places_of_address(
+    address: str, search: DocumentSearch, start: int, end: int, limit: int
+) -> list[Place]:
+    """Return the places of an e-mail or web address, all of whose marks count."""
+    places = [(p.start, p.end) for p in search.finder.find_all(address, start, end, 8 * limit)]
+    return [
+        place
+        for place in places
+        if search.text[slice(*place)].casefold() == address.casefold()
+        and not _ADDRESS_BEFORE.search(search.text[max(0, place[0] - 2) : place[0]])
+        and not _ADDRESS_BEHIND.match(search.text, place[1])
+    ][:limit]
 
 
 def _iso_moment(text: str) -> Moment | None:

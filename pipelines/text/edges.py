@@ -20,7 +20,10 @@ _KATAKANA = re.compile("[\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f]")
 _HANGUL = re.compile("[\uac00-\ud7a3\u1100-\u11ff]")
 # A negation in these scripts is joined to its word without a blank.
 _NEGATED_BEFORE = ("不", "未", "非", "无", "無", "没", "沒", "勿", "毋", "否", "ไม่", "มิ")
-_NEGATED_BEHIND = ("ない", "なかっ", "なく", "ません", "ぬ", "ざる")
+_NEGATED_BEHIND = re.compile(
+    "(?:(?:し|され|でき)(?:て(?:い)?)?|[わらかさたばまいえけげせてべめれりきぎちびみ])?"
+    "(?:ない|なかっ|なく|ません|ず(?:に|、|。)|ぬ|ざる)"
+)
 # Korean particles and forms of the verb "to be", which are joined to a noun.
 _PARTICLES = re.compile(
     "(?:들)?(?:은|는|이|가|을|를|의|에|에서|에게|께|와|과|도|로|으로|만|까지|부터|보다|처럼|이나|나|"
@@ -53,6 +56,8 @@ def starts_whole(text: str, start: int) -> bool:
         return False
     if _continues_number(before, first, text[start + 1 : start + 2]):
         return False
+    if neighbour == "_" and before[1:2].isalnum() and first.isalnum():
+        return False
     if _GROUP.match(text, start) and _DIGITS_BEFORE_GROUP.search(text[max(0, start - 8) : start]):
         return False
     if first.isalpha() and before[::-1].endswith(_NEGATED_BEFORE):
@@ -76,9 +81,11 @@ def ends_whole(text: str, end: int) -> bool:
         return False
     if _continues_number(behind, last, text[end - 2 : end - 1]):
         return False
+    if _is_in_compound(last, behind):
+        return False
     if _GROUPS_BEHIND.match(text, end) and _FIRST_GROUP.search(text[max(0, end - 8) : end]):
         return False
-    return not (last.isalpha() and (_goes_on(behind) or behind.startswith(_NEGATED_BEHIND)))
+    return not (last.isalpha() and (_goes_on(behind) or _NEGATED_BEHIND.match(behind)))
 
 
 def _base(text: str, end: int) -> str:
@@ -124,6 +131,13 @@ def _continues_number(outside: str, edge: str, inside: str) -> bool:
     if _is_digit(edge):
         return outside[0] in _NUMBER_JOINTS and outside[1:2] != "" and _is_digit(outside[1])
     return edge in _NUMBER_JOINTS and _is_digit(outside[0]) and inside != "" and _is_digit(inside)
+
+
+def _is_in_compound(last: str, behind: str) -> bool:
+    """Return whether a hyphen or underscore joins another word: Lee-|Smith, max_|size."""
+    if behind[0] == "_":
+        return last.isalnum() and behind[1:2].isalnum()
+    return behind[0] in _HYPHENS and last.isalpha() and behind[1:2].isalpha()
 
 
 def _ends_in_prefix(before: str) -> bool:

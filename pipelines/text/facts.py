@@ -17,8 +17,13 @@ MAX_LIGHT_SHARE = 0.15
 """Maximum number of punctuation marks that differ, as a share of the quote's characters."""
 _UNIT_CHARACTERS = 4
 _NUMBER = re.compile(r"[0-9]+")
-_WITHOUT_MARKS = str.maketrans("", "", " -−—'\"")
+_WITHOUT_MARKS = str.maketrans("", "", " -−—'\"△▲▼▽■□▢▣◼◻")
 _CONTEXT_CHARACTERS = 8
+# minus signs of accounts, and boxes that are ticked or not
+_TRIANGLES = ("△", "▲", "▼", "▽")
+_BOXES = frozenset("■□▢▣◼◻")
+_OPERATORS = frozenset("=+<>^/")
+_CODE = re.compile(r"[A-Z]{2,3}(?=[0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Reading:
         """Return whether a number begins here, with or without a currency sign before it."""
         if _is_currency(self.bare[index]):
             index += 1
+        elif code := _CODE.match(self.letters, index):
+            index = code.end()
         return index < len(self.bare) and _is_digit(self.bare[index])
 
     def neighbour(self, index: int) -> str:
@@ -98,6 +105,12 @@ def _same_facts_at(index: int, quote: Reading, passage: Reading) -> bool:
         return False
     if digit_before and _is_digit(quote.bare[index]) and not _same_between_digits(ours, theirs):
         return False
+    boxes = _boxes(ours), _boxes(theirs)
+    # a box that only one of them has is a bullet
+    if all(boxes) and boxes[0] != boxes[1]:
+        return False
+    if _is_negated(index, quote) != _is_negated(index, passage):
+        return False
     if not quote.amount_at(index):
         return True
     return _sign(quote, index) == _sign(passage, index) and _same_parenthesis(index, quote, passage)
@@ -124,11 +137,30 @@ def _sign(reading: Reading, index: int) -> tuple[bool, bool]:
     gap, before = reading.gaps[index], reading.neighbour(index)
     is_decimal = gap.endswith(".") and gap[-2:-1] != "." and not (gap == "." and before.isalnum())
     gap = gap.removesuffix(".") if is_decimal else gap
+    if _has_triangle(gap):
+        return True, is_decimal
     apart = gap.rstrip(" ")
     if apart.endswith("−" if index == 0 else ("-", "−")):
         gap = apart
     is_minus = gap.endswith(("-", "−", "—")) and not (len(gap) == 1 and before.isalnum())
     return is_minus, is_decimal
+
+
+def _has_triangle(gap: str) -> bool:
+    return gap.endswith(_TRIANGLES)
+
+
+def _boxes(gap: str) -> str:
+    """Return the boxes of a gap that are ticked or empty, in their order."""
+    return "".join(character for character in gap if character in _BOXES)
+
+
+def _is_negated(index: int, reading: Reading) -> bool:
+    """Return whether a formula or program negates what begins here: !ready, != 5, = -x."""
+    gap = reading.gaps[index]
+    if gap.endswith("!"):
+        return gap != "!" or not reading.neighbour(index).isalnum()
+    return reading.neighbour(index) in _OPERATORS and gap.lstrip(" ")[-1:] in ("-", "−")
 
 
 def _same_parenthesis(index: int, quote: Reading, passage: Reading) -> bool:

@@ -24,6 +24,8 @@ _INVISIBLE = frozenset("\u034f\u0640\u115f\u1160\u3164\uffa0\u180b\u180c\u180d")
 # ² is not 2, ½ is not 1/2, and ① is not 1
 _KEPT_FORMS = ("<super>", "<sub>", "<fraction>", "<circle>")
 _LINE = "|"
+# minus signs of accounts, and boxes that are ticked or not
+_TELLING_DRAWINGS = frozenset("△▲▼▽■□▢▣◼◻")
 _LONG_DASHES = "—―⸺⸻"
 
 
@@ -158,8 +160,10 @@ def _plain(character: str) -> str:
     if is_format(character):
         return ""
     category = unicodedata.category(character)
-    if category[0] == "Z" or category == "Cc" or character == _LINE or _is_drawing(character):
+    if category[0] == "Z" or category == "Cc" or character == _LINE:
         return " "
+    if _is_drawing(character):
+        return character if character in _TELLING_DRAWINGS else " "
     if character == "−":
         return character
     if character in _LONG_DASHES:

@@ -18,7 +18,14 @@ _MAX_RUN_LINES = 12
 _DIGITS = re.compile(r"\d+")
 # {3}, {fn:12}, {page_4}: never a plain word, which could belong to the sentence
 _MARKER = re.compile(r"\{[\w.:/#-]{0,40}[\d_:/#][\w.:/#-]{0,40}\}")
-_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]{0,20}(?:\s[^<>=]{0,40}=[^<>]{0,200})?\s?/?>")
+# a word that is no tag of HTML needs an attribute: <not> may belong to the sentence
+_TAG = re.compile(
+    r"</?(?:[a-z][a-z0-9]{0,20}\s[^<>=]{0,40}=[^<>]{0,200}|a|abbr|b|big|blockquote|body|br|caption"
+    r"|center|cite|code|col|dd|del|div|dl|dt|em|figure|font|footer|h[1-6r]|head|header|html|i|img"
+    r"|ins|kbd|li|main|mark|nav|ol|p|page|pre|q|s|section|small|span|strike|strong|sub|sup|table"
+    r"|tbody|td|tfoot|th|thead|title|tr|tt|u|ul|var)\s?/?>",
+    re.IGNORECASE,
+)
 _MIN_HEADING_CHARACTERS = 12
 _PAGE_BREAK = "\f"
 
@@ -152,6 +159,8 @@ def _is_furniture(text: str, run: Sequence[_Line], page_numbers: set[str]) -> bo
     worded = [line for line in run if line.has_letters]
     if not worded or len(run) - len(worded) > 1:
         return has_break and len(run) == 1
+    if has_break and not all(_may_be_heading(line.form) for line in worded):
+        return False
     if has_break or any(line.form in page_numbers for line in worded):
         return True
     return (
@@ -161,6 +170,11 @@ def _is_furniture(text: str, run: Sequence[_Line], page_numbers: set[str]) -> bo
         and _is_blank_line(behind)
         and _is_inside_sentence(text, run)
     )
+
+
+def _may_be_heading(form: str) -> bool:
+    """Return whether a line is more than a word of the sentence, in a narrow column."""
+    return len(form) >= _MIN_HEADING_CHARACTERS or "#" in form or not form[0].islower()
 
 
 def _is_inside_sentence(text: str, run: Sequence[_Line]) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.text.joints import goes_on_to_form, is_name_at
+
 _TOKEN = re.compile(
     r"[-−]?\d(?:[\d.,:/'’]*\d)?"
     r"|(?:[^\W\d_]\.){2,}(?:[^\W\d_](?!\w))?"
@@ -63,6 +65,15 @@ def is_name_like(text: str) -> bool:
     return len(compact) >= 6 and digits > 0 and (digits >= 5 or any(map(str.isalpha, compact)))
 
 
+def is_name(name: str, text: str, start: int, end: int) -> bool:
+    """Return whether the words of a name, if text[start:end] has them, stand together there."""
+    words, places = list(_tokens(name)), list(_tokens(text[start:end]))
+    if [word for _, _, word in words] != [word for _, _, word in places] or not words:
+        return True
+    spans = [(start + first, start + last) for first, last, _ in places]
+    return is_name_at(name, [word[:2] for word in words], text, spans, LEGAL_FORMS)
+
+
 class WordIndex:
     """The words of a text with the places of each, to find names in.
 
@@ -71,6 +82,7 @@ class WordIndex:
     """
 
     def __init__(self, text: str) -> None:
+        self._text = text
         numbers: dict[str, int] = {}
         words, starts, ends = array("i"), array("q"), array("q")
         for start, end, word in _tokens(text):
@@ -94,9 +106,9 @@ class WordIndex:
         first, last = self._words_in(start, end)
         if not words or first >= last:
             return []
-        places = self._find(words, limit, first, last)
+        places = self._find(name, words, limit, first, last)
         if not places and len(words) > 2 and _is_form(words):
-            places = self._find(words[:-1], limit, first, last, without_form=True)
+            places = self._find(name, words[:-1], limit, first, last, without_form=True)
         return places
 
     def _words_in(self, start: int, end: int | None) -> tuple[int, int]:
@@ -105,17 +117,30 @@ class WordIndex:
         return first, len(self._ends) if end is None else bisect_right(self._ends, end)
 
     def _find(
-        self, words: list[str], limit: int, first: int, last: int, *, without_form: bool = False
+        self,
+        name: str,
+        words: list[str],
+        limit: int,
+        first: int,
+        last: int,
+        *,
+        without_form: bool = False,
     ) -> list[tuple[int, int]]:
+        name_words = [(start, end) for start, end, _ in _tokens(name)]
         places: list[tuple[int, int]] = []
         behind = 0
         for index in self._sequences(words, first, last):
             if len(places) == limit:
                 break
             following = index + len(words)
-            if index < behind or (without_form and self._is_form_at(following)):
+            if index < behind or (without_form and self._is_of_other_form(following)):
                 continue
-            places.append((self._starts[index], self._ends[following - 1]))
+            spans = list(
+                zip(self._starts[index:following], self._ends[index:following], strict=True)
+            )
+            if not is_name_at(name, name_words, self._text, spans, LEGAL_FORMS):
+                continue
+            places.append((spans[0][0], spans[-1][1]))
             behind = following
         return places
 
@@ -140,8 +165,11 @@ class WordIndex:
     def _count(self, number: int) -> int:
         return int(self._bounds[number + 1] - self._bounds[number])
 
-    def _is_form_at(self, index: int) -> bool:
-        return index < len(self._words) and int(self._words[index]) in self._forms
+    def _is_of_other_form(self, index: int) -> bool:
+        """Return whether a legal form belongs to the name that ends before the word `index`."""
+        if index < len(self._words) and int(self._words[index]) in self._forms:
+            return True
+        return goes_on_to_form(self._text, self._ends[index - 1], LEGAL_FORMS | _LEGAL_FORMS.keys())
 
 
 def _is_form(words: list[str]) -> bool:

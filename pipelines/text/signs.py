@@ -17,7 +17,7 @@ _CURRENCY_AT_END = re.compile(rf"{CURRENCY}[ \u00a0]?\(?$", re.IGNORECASE)
 _LETTER_BEFORE = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u052f_]$")
 _LETTER_OF_YEAR = re.compile(r"\b(?:FY|CY|Q[1-4]|H[12]|SS|WS)$")
 _MINUS = "-−–－﹣"
-_TRIANGLES = "△▲▼▽"
+_TRIANGLES = "△▲"
 _MINUS_WORD = re.compile(r"(?:\b(?:minus|negative|минус|ناقص)|マイナス|負)\s?$", re.IGNORECASE)
 _UNCLEAR_MINUS_WORD = re.compile(
     r"(?<!\bau )(?<!\bdu )(?<!\ble )(?<!\bal )(?<!\blo )\b(?:moins|menos|meno)\s$", re.IGNORECASE

@@ -59,7 +59,7 @@ UNFOUND = "audited by Messrs. Miller"
 
 
 def quote(words: str, path: str = "") -> dict[str, Any]:
-    """Return a row of evidence as in an answer, with the offsets of `words` in TEXT if it contains them."""
+    """Return a row of evidence as in an answer, with the offsets of `words` if TEXT has them."""
     start = TEXT.find(words)
     if start < 0:
         return {"path": path, "status": "absent", "text": None, "start": None, "end": None,

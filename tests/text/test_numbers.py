@@ -52,7 +52,10 @@ def places(value: str, text: str) -> list[str]:
         ("共三百五十人", "350"),
         ("a rate of .5 here", "0.5"),
         ("(in thousands)\nNet loss 72,500 61,200\n", "72500000"),
-        ("All amounts in millions unless otherwise stated.\n" + "x " * 9000 + "\nCash 31.5\n", "31500000"),
+        (
+            "All amounts in millions unless otherwise stated.\n" + "x " * 9000 + "\nCash 31.5\n",
+            "31500000",
+        ),
         ("单位：万元\n净利润 1,250\n", "12500000"),
     ],
 )  # fmt: skip

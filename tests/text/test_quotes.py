@@ -255,20 +255,6 @@ def test_quotes_of_many_ideographs() -> None:
     assert changed == (Passage(3, 303, verified=False),)
 
 
-def test_a_quote_with_an_omission_has_a_passage_for_each_part() -> None:
-    text = "The lessee, a company of Oslo, pays the rent (in advance) to the lessor."
-    for omission in ("...", " … ", " [...] ", " […] ", " (...) ", ". . ."):
-        parts = _find(f"The lessee{omission}pays the rent{omission}to the lessor", text)
-        assert parts == ["The lessee", "pays the rent", "to the lessor"]
-    assert _find("... pays the rent", text) == ["pays the rent"]
-
-
-def test_a_quote_with_an_omission_is_verified_only_if_all_parts_are_in_order() -> None:
-    text = "The lessee pays the rent in advance to the lessor."
-    assert _find("The lessee ... bananas and apples", text) == ["(The lessee)"]
-    assert not _is_verified(QuoteFinder(text).find("to the lessor ... pays the rent"))
-
-
 def test_the_search_can_be_limited_to_a_span_of_the_text() -> None:
     text = "word and word and wordy"
     assert [p.start for p in QuoteFinder(text).find("word", 3)] == [9]
