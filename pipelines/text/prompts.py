@@ -24,8 +24,8 @@ from pipelines.text.characters import (
 )
 from pipelines.text.tokens import ChatTokenizer
 
-PROMPT_VERSION = 4
-"""Version of all prompt texts, those of questions in `tasks` included."""
+PROMPT_VERSION = 5
+"""Version of all prompt texts, those of questions in `tasks` included, and of their token ids."""
 
 _RULES = (
     "Then do what the question after it asks, using only what the document says. "

@@ -102,7 +102,8 @@ class WordIds:
         known = self._numbers_of_characters
         for code in np.unique(codes[known[codes] == 0]).tolist():
             known[code] = self._numbers[chr(code)]
-        return known[codes]
+        numbers: npt.NDArray[np.int32] = known[codes]
+        return numbers
 
     def _add(self, words: list[str]) -> None:
         if not words:
