@@ -207,8 +207,10 @@ class Prompts:
         ids = self.tokenizer.encode(text)
         if len(ids) <= max_tokens:
             return ids
-        (starts,) = self.tokenizer.starts([text])
         first = len(ids) - max_tokens
+        if first == 1 and not self.tokenizer.decode(ids[:1]):
+            return ids[1:]  # only the blank is left out that the tokenizer puts before a text
+        (starts,) = self.tokenizer.starts([text])
         while first < len(starts) and not _begins_character(text, starts, first):
             first += 1
         return ids[first:]
