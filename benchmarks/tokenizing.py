@@ -139,7 +139,7 @@ def _compare(kind: str, megabytes: int, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measure each kind of text, or one in this process."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]  # has a docstring
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 10])

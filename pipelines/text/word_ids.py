@@ -33,10 +33,9 @@ class JoinedPairs:
         self._classes[[ord(character) for character in characters]] = range(1, 1 + len(characters))
         self._count = 1 + len(characters)
         self._joined = np.zeros(self._count**2, np.bool_)
-        for first, second in pairs:
-            self._joined[self._classes[ord(first)] * self._count + self._classes[ord(second)]] = (
-                True
-            )
+        for pair in pairs:
+            first, second = self._classes[[ord(character) for character in pair]]
+            self._joined[first * self._count + second] = True
 
     def borders(self, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Return the offsets of all borders in a text, given as the codes of its characters."""
@@ -71,7 +70,8 @@ class WordIds:
         lengths = self._lengths[numbers]
         # for each token, the index of the first id of its word, and its place within the word
         first = np.repeat(self._starts[numbers] - (np.cumsum(lengths) - lengths), lengths)
-        return self._ids[first + np.arange(len(first))]
+        ids: Ids = self._ids[first + np.arange(len(first))]
+        return ids
 
     def _forget(self) -> None:
         """Forget all words but the separator, which `_add` could not tell from a separator."""
