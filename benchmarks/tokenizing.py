@@ -3,8 +3,9 @@
     tokenizing.py --tokenizer DIRECTORY [--against CHECKOUT] [--megabytes 1 10] [--repeats 5]
 
 `DIRECTORY` has a model's tokenizer.json and tokenizer_config.json. With `--against`, the same is
-measured with the code of another checkout of this project, in turns, and the ids are compared. CPU
-seconds are reported, because other programs on the machine affect them less than the time elapsed.
+measured with the code of another checkout of this project, in turns, and the ids are compared.
+Reported are the medians of CPU seconds, which other programs on the machine affect less, and of
+seconds elapsed; with `--against`, those of both checkouts and their ratios.
 """
 
 from __future__ import annotations
@@ -64,8 +65,16 @@ TEXTS: dict[str, Callable[[random.Random, int], str]] = {
 }
 
 
+class _Times:
+    """The CPU time and the time on the clock, in seconds, when it is created."""
+
+    def __init__(self) -> None:
+        self.cpu = time.process_time()
+        self.elapsed = time.perf_counter()
+
+
 def measure(kind: str, size_bytes: int, tokenizer_directory: Path) -> dict[str, Any]:
-    """Count and cut one text. Returns the CPU seconds of both, and digests of counts and ids."""
+    """Count and cut one text. Returns the seconds of both, and digests of the chunks."""
     from pipelines.text.chunking import ChunkSize, cut
     from pipelines.text.tokens import load_tokenizer
 
@@ -73,16 +82,18 @@ def measure(kind: str, size_bytes: int, tokenizer_directory: Path) -> dict[str, 
     tokenizer = load_tokenizer(tokenizer_directory)
     tokenizer.count_all([text[:1000]])
     list(cut(text[:1000], ChunkSize(CHUNK_TOKENS, OVERLAP_TOKENS), tokenizer))
-    started = time.process_time()
+    started = _Times()
     (count,) = tokenizer.count_all([text])
-    counted = time.process_time()
+    counted = _Times()
     chunks = list(cut(text, ChunkSize(CHUNK_TOKENS, OVERLAP_TOKENS), tokenizer))
-    finished = time.process_time()
+    finished = _Times()
     places = hashlib.sha256(repr([(chunk.start, chunk.end) for chunk in chunks]).encode())
     digest = hashlib.sha256(repr([chunk.token_ids for chunk in chunks]).encode())
     return {
-        "count_seconds": counted - started,
-        "cut_seconds": finished - counted,
+        "count_cpu_seconds": counted.cpu - started.cpu,
+        "count_elapsed_seconds": counted.elapsed - started.elapsed,
+        "cut_cpu_seconds": finished.cpu - counted.cpu,
+        "cut_elapsed_seconds": finished.elapsed - counted.elapsed,
         "tokens": count,
         "chunks": len(chunks),
         "places": places.hexdigest()[:12],
@@ -115,7 +126,7 @@ def _compare(kind: str, megabytes: int, options: argparse.Namespace) -> None:
         for side, checkout in zip(runs, sides, strict=True):
             side.append(_run(checkout, arguments))
     line: dict[str, Any] = {"text": kind, "megabytes": megabytes}
-    for name in ("count_seconds", "cut_seconds"):
+    for name in (name for name in runs[0][0] if name.endswith("_seconds")):
         medians = [statistics.median(run[name] for run in side) for side in runs]
         line[name] = [round(median, 3) for median in medians]
         if options.against:
@@ -128,7 +139,7 @@ def _compare(kind: str, megabytes: int, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measure each kind of text, or one in this process."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 10])

@@ -34,7 +34,7 @@ _HEADING = re.compile(
 _FENCE = re.compile(r"^[ \t]*(?P<fence>```|~~~)(?P<rest>[^\n]*)$", re.MULTILINE)
 _TABLE = re.compile(r"(?:^[ \t]*[|+][^\n]*(?:\n|\Z)){2,}", re.MULTILINE)
 _MAX_CODE_LINES = 500
-_LINE_BREAKS = dict.fromkeys(map(ord, "\r\x0b\x0c\x85\u2028\u2029"), "\n")
+_LINE_BREAKS = "\r\x0b\x0c\x85\u2028\u2029"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,9 @@ class Outline:
         self._pairs = [
             match.end() - number for number, match in enumerate(re.finditer("\r\n", text), 1)
         ]
-        text = text.replace("\r\n", "\n").translate(_LINE_BREAKS)
+        text = text.replace("\r\n", "\n")
+        for line_break in _LINE_BREAKS:  # far faster than `translate` in a long text
+            text = text.replace(line_break, "\n")
         self._blocks = list(_blocks(text))
         self._block_starts = [block.start for block in self._blocks]
         self._paths = list(_paths(self._headings(text)))

@@ -10,16 +10,16 @@ This module does not know control tokens, chat frames or chunks.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-if TYPE_CHECKING:
-    from tokenizers import Encoding
+from pipelines.text.word_ids import Ids, JoinedPairs, WordIds, separator
 
 BLANK = "▁"
 # The normalizer of Llama's and Phi-3's tokenizers, for which the ids of a piece are known to be
@@ -34,25 +34,25 @@ _NORMALIZER = {
 # Settings of a BPE model by which a border would matter although no merge crosses it.
 _FORBIDDEN = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-# The tokenizer takes the least time for pieces of about this length. A search for a border ends
-# after as many characters, where there is another way to encode it.
-PIECE_CHARACTERS = 2**10
-# Characters without any border that are encoded at once where memory must be bounded.
-_MAX_CHARACTERS = 2**20
-# Characters that are encoded in one call, on several threads.
-_CALL_CHARACTERS = 2**19
+# A text up to this length is encoded at once, which takes less time than finding its words. A
+# search for a border in a chunk ends after as many characters: it can be encoded another way.
+SHORT_CHARACTERS = 2**10
+# Characters of a text whose words are found at once, and those without any border that are encoded
+# at once where memory must be bounded.
+_PART_CHARACTERS, _MAX_CHARACTERS = 2**17, 2**20
 
 
 class PieceEncoder:
-    """Encodes texts with a BPE tokenizer, split into pieces where no merge joins two characters.
+    """Encodes texts with a BPE tokenizer, split where no merge joins two characters.
 
     `tokenizer_json` must be `separable`. The ids are those of the tokenizer for the whole text.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
         description = json.loads(tokenizer_json)
-        merges = list(_merges(description["model"]))
-        pairs = {left[-1] + right[0] for left, right in merges}
+        pairs = _pairs(description["model"])
+        self._pairs = JoinedPairs(pairs)
+        self._separator = separator(pairs)
         # a blank of a text and a literal "▁" are the same to the tokenizer
         self._joined = frozenset(
             first + second for pair in pairs for first, second in product(*map(_spellings, pair))
@@ -79,43 +79,35 @@ class PieceEncoder:
         return next(inside, None)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text, on several threads."""
+        """Return the token ids of each text; short ones are encoded on several threads."""
         ids: list[list[int]] = [[] for _ in texts]
-        pieces = (
-            (number, piece)
-            for number, text in enumerate(texts)
-            for piece in self._pieces(text, max(len(text), 1))
-        )
-        for number, _, encoding in self._encodings(texts, pieces):
-            ids[number] += encoding.ids
+        for number, part in self._in_parts(texts, sys.maxsize):
+            ids[number] += part.tolist()
         return ids
 
     def encode_rest(self, text: str) -> list[int]:
         """Return the token ids of a text that continues another one, after a border."""
-        return list(self._tokenizer.encode(_normalized(text), add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(_normalized(text, False), add_special_tokens=False).ids)
 
-    def counts(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """Yield, piece by piece, the index of a text and the number of tokens of its next piece.
+    def count_all(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text.
 
-        The sum for a text is its number of tokens; it may be off by a token or two for each
-        2**20 characters without any border, such as a million blanks.
+        It may be off by a token or two for each 2**20 characters without any border, such as a
+        million blanks.
         """
-        pieces = (
-            (number, piece)
-            for number, text in enumerate(texts)
-            for piece in self._pieces(text, _MAX_CHARACTERS)
-        )
-        for number, _, encoding in self._encodings(texts, pieces):
-            yield number, len(encoding)
+        counts = [0] * len(texts)
+        for number, part in self._in_parts(texts, _MAX_CHARACTERS):
+            counts[number] += len(part)
+        return counts
 
-    def read(self, text: str) -> Iterator[tuple[int, npt.NDArray[np.int32]]]:
-        """Yield the end of each piece of `text`, as an offset, and the piece's token ids.
+    def read(self, text: str) -> Iterator[tuple[int, Ids]]:
+        """Yield the end of each part of `text`, as an offset, and the part's token ids.
 
         The end is a border, except after 2**20 characters without any.
         """
-        pieces = ((0, piece) for piece in self._pieces(text, _MAX_CHARACTERS))
-        for _, end, encoding in self._encodings([text], pieces):
-            yield end, np.asarray(encoding.ids, np.int32)
+        words = self._words()
+        for start, end in self._parts(text, _MAX_CHARACTERS):
+            yield end, words.ids(_normalized(text[start:end], start == 0))
 
     def starts(self, ids: npt.NDArray[np.int32], start: int) -> npt.NDArray[np.int64]:
         """Return the character offset at which each token begins in its text.
@@ -132,11 +124,23 @@ class PieceEncoder:
         """Return the number of characters of `ids`, the blank before a text included."""
         return int(self._lengths[ids].sum())
 
-    def _pieces(self, text: str, max_characters: int) -> Iterator[tuple[int, int]]:
-        """Yield the (start, end) of consecutive pieces of `text`, between borders if possible."""
+    def _in_parts(self, texts: Sequence[str], max_characters: int) -> Iterator[tuple[int, Ids]]:
+        """Yield the index of each text with the token ids of its next part."""
+        short = [n for n, text in enumerate(texts) if len(text) <= SHORT_CHARACTERS]
+        yield from zip(short, self._encode([_normalized(texts[n]) for n in short]), strict=True)
+        if len(short) == len(texts):
+            return
+        words = self._words()
+        for number, text in enumerate(texts):
+            if len(text) > SHORT_CHARACTERS:
+                for start, end in self._parts(text, max_characters):
+                    yield number, words.ids(_normalized(text[start:end], start == 0))
+
+    def _parts(self, text: str, max_characters: int) -> Iterator[tuple[int, int]]:
+        """Yield the (start, end) of consecutive parts of `text`, between borders if possible."""
         start = 0
         while start < len(text):
-            end = min(start + PIECE_CHARACTERS, len(text))
+            end = min(start + _PART_CHARACTERS, len(text))
             limit = min(start + max_characters, len(text))
             border = self.last_border(text, start + 1, end)
             if border is None:
@@ -145,18 +149,14 @@ class PieceEncoder:
             yield start, end
             start = end
 
-    def _encodings(
-        self, texts: Sequence[str], pieces: Iterable[tuple[int, tuple[int, int]]]
-    ) -> Iterator[tuple[int, int, Encoding]]:
-        """Encode the pieces, each given as the index of its text, its start and its end.
+    def _words(self) -> WordIds:
+        # not stored, so that several threads can use this object, and for the memory
+        return WordIds(self._pairs, self._encode, self._separator)
 
-        Yields the index, the end and the encoding of each.
-        """
-        for call in _calls(pieces):
-            contents = [_normalized(texts[n][start:end], start == 0) for n, (start, end) in call]
-            encodings = self._tokenizer.encode_batch_fast(contents, add_special_tokens=False)
-            for (number, (_, end)), encoding in zip(call, encodings, strict=True):
-                yield number, end, encoding
+    def _encode(self, contents: Sequence[str]) -> Iterator[Ids]:
+        """Yield the token ids of normalized texts, encoded on several threads."""
+        encodings = self._tokenizer.encode_batch_fast(list(contents), add_special_tokens=False)
+        return (np.asarray(encoding.ids, np.int32) for encoding in encodings)
 
 
 def separable(tokenizer_json: str, control_ids: Iterable[int]) -> bool:
@@ -175,6 +175,8 @@ def separable(tokenizer_json: str, control_ids: Iterable[int]) -> bool:
     if description["pre_tokenizer"] is not None or description["normalizer"] != _NORMALIZER:
         return False
     written = {left + right for left, right in _merges(model)}
+    if not written.isdisjoint(_BYTES) or not separator(_pairs(model)):
+        return False
     written.update(_BYTES, (entry for entry in vocabulary if len(entry) == 1))
     return {vocabulary[entry] for entry in written}.isdisjoint(control_ids)
 
@@ -185,12 +187,17 @@ def _merges(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield left, right
 
 
+def _pairs(model: dict[str, Any]) -> frozenset[str]:
+    """Return the pairs of characters that a merge joins."""
+    return frozenset(left[-1] + right[0] for left, right in _merges(model))
+
+
 def _spellings(character: str) -> str:
     return f"{BLANK} " if character == BLANK else character
 
 
-def _normalized(text: str, first: bool = False) -> str:
-    return (BLANK if first else "") + text.replace(" ", BLANK)
+def _normalized(text: str, first: bool = True) -> str:
+    return (BLANK if first and text else "") + text.replace(" ", BLANK)
 
 
 def _character_counts(
@@ -206,19 +213,3 @@ def _character_counts(
         continues[vocabulary[entry]] = 0x80 <= byte < 0xC0
         lengths[vocabulary[entry]] = not 0x80 <= byte < 0xC0
     return lengths, continues
-
-
-def _calls(
-    pieces: Iterable[tuple[int, tuple[int, int]]],
-) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-    """Yield the pieces in lists, each list for one call of the tokenizer."""
-    call: list[tuple[int, tuple[int, int]]] = []
-    characters = 0
-    for piece in pieces:
-        call.append(piece)
-        characters += piece[1][1] - piece[1][0]
-        if characters >= _CALL_CHARACTERS:
-            yield call
-            call, characters = [], 0
-    if call:
-        yield call

@@ -24,8 +24,8 @@ from pipelines.text.characters import (
 )
 from pipelines.text.tokens import ChatTokenizer
 
-PROMPT_VERSION = 4
-"""Version of all prompt texts, those of questions in `tasks` included."""
+PROMPT_VERSION = 5
+"""Version of all prompt texts, those of questions in `tasks` included, and of their token ids."""
 
 _RULES = (
     "Then do what the question after it asks, using only what the document says. "
@@ -207,8 +207,10 @@ class Prompts:
         ids = self.tokenizer.encode(text)
         if len(ids) <= max_tokens:
             return ids
-        (starts,) = self.tokenizer.starts([text])
         first = len(ids) - max_tokens
+        if first == 1 and not self.tokenizer.decode(ids[:1]):
+            return ids[1:]  # only the blank is left out that the tokenizer puts before a text
+        (starts,) = self.tokenizer.starts([text])
         while first < len(starts) and not _begins_character(text, starts, first):
             first += 1
         return ids[first:]

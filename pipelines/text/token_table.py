@@ -12,11 +12,11 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.text.pieces import PIECE_CHARACTERS, PieceEncoder
+from pipelines.text.pieces import SHORT_CHARACTERS, PieceEncoder
 from pipelines.text.tokens import ChatTokenizer, segments
 
-# Characters of the text that are encoded before more tokens are stored.
-_SEGMENTS_AT_ONCE, _PIECES_AT_ONCE = 8, 512
+# Segments of a text that are encoded in one call.
+_SEGMENTS_AT_ONCE = 8
 
 
 class TokenTable:
@@ -62,7 +62,7 @@ class TokenTable:
 
 
 class _KnownIds:
-    """The token ids of a text, read piece by piece, from which the ids of its parts are taken."""
+    """The token ids of a text, read part by part, from which the ids of its parts are taken."""
 
     def __init__(self, text: str, pieces: PieceEncoder) -> None:
         self._text = text
@@ -73,17 +73,16 @@ class _KnownIds:
 
     def read(self) -> Iterator[npt.NDArray[np.int64]]:
         """Read more of the text, and yield the offsets at which its tokens begin."""
-        pieces = self._pieces.read(self._text)
         start = -1
-        while some := list(islice(pieces, _PIECES_AT_ONCE)):
-            ids = np.concatenate([ids for _, ids in some])
-            self._forced += [end for end, _ in some if not self._pieces.is_border(self._text, end)]
+        for end, ids in self._pieces.read(self._text):
+            if not self._pieces.is_border(self._text, end):
+                self._forced.append(end)
             self._ids = np.concatenate([self._ids, ids])
             yield self._pieces.starts(ids, start)
             start += self._pieces.characters(ids)
-            if start != some[-1][0]:
+            if start != end:
                 raise RuntimeError(
-                    f"the tokens of the first {some[-1][0]} characters of a text have {start} "
+                    f"the tokens of the first {end} characters of a text have {start} "
                     "characters: the tokenizer changes texts in a way that is not known here"
                 )
 
@@ -101,8 +100,8 @@ class _KnownIds:
         text, pieces = self._text, self._pieces
         if any(start < offset < end for offset in self._forced):
             return None
-        first = pieces.first_border(text, start + 1, min(end, start + PIECE_CHARACTERS))
-        last = pieces.last_border(text, max(start + 1, end - PIECE_CHARACTERS), end)
+        first = pieces.first_border(text, start + 1, min(end, start + SHORT_CHARACTERS))
+        last = pieces.last_border(text, max(start + 1, end - SHORT_CHARACTERS), end)
         if first is None or last is None:
             return None
         begin, stop = np.searchsorted(starts, (first, last))

@@ -109,10 +109,7 @@ class ChatTokenizer:
         caller limits how many they are.
         """
         if self.pieces:
-            counts = [0] * len(texts)
-            for number, count in self.pieces.counts(texts):
-                counts[number] += count
-            return counts
+            return self.pieces.count_all(texts)
         whole = iter(self.encode_all([text for text in texts if len(text) <= _WHOLE_CHARACTERS]))
         return [
             len(next(whole))
@@ -134,8 +131,8 @@ class ChatTokenizer:
             return False
         counted = 0
         if self.pieces:
-            for _, count in self.pieces.counts([text]):
-                counted += count
+            for _, ids in self.pieces.read(text):
+                counted += len(ids)
                 if counted > max_tokens + _BORDER_TOKENS:
                     return True
             return len(text) > _WHOLE_CHARACTERS and counted > max_tokens

@@ -10,7 +10,8 @@ import gc
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 import zmq
@@ -25,7 +26,7 @@ from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.phi3 import Shape, phi3_config, write_weights
 from pipelines.models.resolve import Model, resolve
-from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.kinds import Completion, Sampling
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 pytestmark = [
@@ -70,42 +71,114 @@ def phi3(model: Model) -> ChatTokenizer:
     return load_tokenizer(model.path)
 
 
+class RecordingEngine(VllmEngine):
+    """An engine that keeps each prompt, with how its answer was sampled and what it was."""
+
+    def __init__(self, config: EngineConfig, tokenizer: ChatTokenizer) -> None:
+        super().__init__(config, tokenizer)
+        self.asked: list[tuple[list[int], Sampling, Completion]] = []
+
+    async def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        on_first_token: Callable[[], None] | None = None,
+    ) -> Completion:
+        completion = await super().generate(prompt, sampling, on_first_token)
+        self.asked.append((list(prompt), sampling, completion))
+        return completion
+
+
 @pytest.fixture(scope="module")
-def engine(model: Model, phi3: ChatTokenizer) -> Iterator[VllmEngine]:
+def engine(model: Model, phi3: ChatTokenizer) -> Iterator[RecordingEngine]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    started = VllmEngine(EngineConfig(model, 4096, gpu=False), phi3)
+    started = RecordingEngine(EngineConfig(model, 4096, gpu=False), phi3)
     yield started
     started.shutdown()
     sockets = [item for item in gc.get_objects() if issubclass(type(item), zmq.Socket)]
     assert all(socket.closed for socket in sockets)
 
 
+@pytest.fixture(scope="module")
+def backend(model: Model) -> Any:
+    """vLLM's grammar backend with the model's own tokenizer file."""
+    from transformers import PreTrainedTokenizerFast
+    from vllm.config import StructuredOutputsConfig, VllmConfig
+    from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
+
+    structured = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(model.path)
+    config = VllmConfig(structured_outputs_config=structured)
+    return XgrammarBackend(config, tokenizer=tokenizer, vocab_size=32_064)
+
+
+async def _seen(engine: VllmEngine, prompt: list[int]) -> tuple[list[int], list[int]]:
+    """Return the ids of `prompt` that vLLM reports, and those that its model computed."""
+    from vllm import SamplingParams
+
+    parameters = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
+    outputs = engine.client.generate(
+        {"prompt_token_ids": prompt}, parameters, f"seen-{len(prompt)}"
+    )
+    *_, output = [output async for output in outputs]
+    # the first token has no probability; the others have one each, by their ids
+    computed = [token for position in output.prompt_logprobs[1:] for token in position]
+    return output.prompt_token_ids, computed
+
+
+def _is_decoded(backend: Any, schema: str, answer: str, *, ended: bool) -> bool:
+    """Return whether the grammar of `schema` can write `answer`, and end after it if `ended`."""
+    from vllm.v1.structured_output.backend_types import StructuredOutputOptions
+
+    grammar = backend.compile_grammar(StructuredOutputOptions.JSON, schema)
+    # the tokenizer puts a blank before a text: the answer's ids are those after a line break
+    ids = backend.tokenizer.encode(f"\n{answer}", add_special_tokens=False)
+    ids = ids[len(backend.tokenizer.encode("\n", add_special_tokens=False)) :]
+    end = [backend.tokenizer.eos_token_id] if ended else []
+    accepted: bool = grammar.accept_tokens("answer", [*ids, *end])
+    return accepted
+
+
 async def test_the_engine_reads_exactly_the_ids_of_the_prompt(
-    engine: VllmEngine, phi3: ChatTokenizer
+    engine: RecordingEngine, phi3: ChatTokenizer
 ) -> None:
     prompt = phi3.build_prompt(phi3.encode(TEXT))
     assert prompt[0] == 32_010 and prompt[-2:] == [32_007, 32_001]
     assert not {0, 1, 2}.intersection(prompt) and max(prompt[1:-2]) < 32_000
+    assert await _seen(engine, prompt) == (prompt, prompt[1:])
     completion = await engine.generate(prompt, Sampling(6))
     assert completion.usage.prompt_tokens == len(prompt)
     again = await engine.generate(prompt, Sampling(6))
     assert again.text == completion.text
 
 
-async def test_every_kind_of_task_is_answered(
-    engine: VllmEngine, model: Model, phi3: ChatTokenizer
+async def test_every_kind_of_task_is_answered_about_the_ids_of_the_text(
+    engine: RecordingEngine, model: Model, phi3: ChatTokenizer, backend: Any
 ) -> None:
+    engine.asked.clear()
     tasks = tasks_of(SPECS, model, phi3)
     result = await answer_document(Document("d", TEXT), tasks, engine)
     values = {answer.task: answer.value for answer in result.answers}
-    assert isinstance(values["kind"], Label) and values["kind"].label in ("report", "letter")
+    assert [answer.task for answer in result.answers] == [spec.name for spec in SPECS]
     statuses = {answer.task: answer.status for answer in result.answers}
     assert statuses["kind"] == statuses["summary"] == "answered"
-    for answer in result.answers:
-        if answer.task == "facts" and answer.status == "answered":
-            assert isinstance(answer.value, Fields)
-            since, sold = answer.value.values["since"], answer.value.values["sold"]
-            assert since is None or isinstance(since, int)
-            assert sold is None or isinstance(sold, bool)
-        if answer.task == "who":
-            assert answer.value is None or isinstance(answer.value, Reply)
+    assert isinstance(values["kind"], Label) and values["kind"].label in ("report", "letter")
+    assert values["who"] is None or isinstance(values["who"], Reply)
+    first = [prompt for prompt, _, _ in engine.asked if _contains(prompt, phi3.encode(TEXT))]
+    assert len(first) >= len(SPECS)
+    for prompt in first:
+        assert await _seen(engine, prompt) == (prompt, prompt[1:])
+    extracted = [(s.schema, done) for _, s, done in engine.asked if s.schema]
+    assert extracted
+    for schema, done in extracted:
+        assert _is_decoded(backend, schema, done.text, ended=done.finish_reason == "stop")
+        if done.finish_reason == "stop":
+            assert json.loads(done.text).keys() == {"since", "sold", "quotes"}
+    print(statuses, [(done.finish_reason, done.text) for _, _, done in engine.asked])
+    if statuses["facts"] == "answered":
+        assert isinstance(values["facts"], Fields)
+        assert values["facts"].values.keys() == {"since", "sold"}
+
+
+def _contains(ids: list[int], part: list[int]) -> bool:
+    return any(ids[at : at + len(part)] == part for at in range(len(ids) - len(part) + 1))

@@ -10,6 +10,7 @@ import pytest
 from needs import PHI3, needs_phi3
 from tokenizers import Tokenizer
 
+from pipelines.documents import Chunk
 from pipelines.models.phi3 import CONTROL_TOKENS
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
@@ -72,6 +73,15 @@ def test_a_control_string_in_text_stays_text(
     ids = tokenizer.encode(text)
     assert not {0, 1, 2}.intersection(ids) and max(ids) < 32_000
     assert tokenizer.decode(ids) == text
+
+
+def test_the_words_before_a_chunk_lose_no_character_to_the_blank_before_them(
+    tokenizer: ChatTokenizer,
+) -> None:
+    text = "1" * 64 + "\nwords"  # a blank and 64 digits: one token more than the limit
+    chunk = Chunk(64, len(text), tuple(tokenizer.encode(text[64:])), ())
+    prefix = Prompts(tokenizer).chunk_prefix(text, chunk, "")
+    assert "1" * 64 in tokenizer.decode(prefix.token_ids)
 
 
 @pytest.mark.parametrize("language", TEXTS)

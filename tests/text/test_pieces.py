@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from functools import cache
 from pydoc_data import topics
 
 import pytest
@@ -33,6 +34,8 @@ HARD = {
     "cjk": "本公司及其附属公司的经营情况如下所述。" * 3_000,
     "thai": "ประเทศไทยมีประชากรจำนวนมาก" * 2_000,
     "bytes": "\U0001d518é\u0301👩‍👩‍👧 <0x0A></s><|end|>" * 1_500,
+    "control characters": "".join(map(chr, range(32))) * 300 + " \0\0x",
+    "new words": "".join(f" {n:x}" for n in range(60_000)),
     "table": "".join(f"| {n:>8} | {n * 7:>12,} | no     |\n" for n in range(2_500)),
 }  # fmt: skip
 PARTS = st.sampled_from(
@@ -51,9 +54,11 @@ PARTS = st.sampled_from(
         "the",
         "1.5",
         "--",
+        "\0",
+        "\0\0x",
     ]
 )
-TEXTS = st.lists(PARTS | st.text(max_size=8), max_size=400).map(lambda parts: "".join(parts) * 3)
+TEXTS = st.lists(PARTS | st.text(max_size=8), max_size=400).map(lambda parts: "".join(parts) * 9)
 
 
 @pytest.fixture(scope="session", params=["tiny", "paired", "phi3"])
@@ -68,8 +73,12 @@ def tokenizer(request: pytest.FixtureRequest) -> ChatTokenizer:
 
 
 def _whole(tokenizer: ChatTokenizer, text: str) -> list[int]:
-    plain = Tokenizer.from_str(tokenizer.tokenizer_json)
-    return list(plain.encode(text, add_special_tokens=False).ids)
+    return list(_plain(tokenizer.tokenizer_json).encode(text, add_special_tokens=False).ids)
+
+
+@cache
+def _plain(tokenizer_json: str) -> Tokenizer:
+    return Tokenizer.from_str(tokenizer_json)
 
 
 def test_each_of_these_tokenizers_encodes_in_pieces(tokenizer: ChatTokenizer) -> None:
