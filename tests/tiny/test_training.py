@@ -21,7 +21,12 @@ from pipelines.tiny.muon import Muon
 from pipelines.tiny.stages import Stage
 from pipelines.tiny.training import CHECKPOINT, Training
 
-STAGES = (Stage(2, 40, {"bare": 1.0}), Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}))
+# Batches of one or two lessons: a step takes a second instead of many.
+BATCH_TOKENS = 700
+STAGES = (
+    Stage(2, 40, {"bare": 1.0}, batch_tokens=BATCH_TOKENS),
+    Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}, batch_tokens=BATCH_TOKENS),
+)
 END_ID = 9
 
 
