@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 OUTPUT ?= phifleet-demo
 
+# `make test`: number of processes that run test files at the same time; an engine needs 4 GB of memory.
+TEST_PROCESSES ?= 2
+
 # `make chaos`: number of faults, storage (S=s3 is an S3 server that returns errors at random), and engine.
 N ?= 10
 S ?= local
@@ -38,7 +41,7 @@ demo: $(VENV)/.installed
 	$(BIN)/phifleet demo --output $(OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

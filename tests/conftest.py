@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from chaos.disk import MountRefused, SmallDisk
 from fakes_storage import AzureServer, BucketServer, GoogleServer, NotInstalled, S3Server
-from leftovers import EnginesEnd
+from leftovers import look_for_engines
 
 from pipelines.models.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
 from pipelines.models.resolve import Model, resolve
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=BucketServer)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(EnginesEnd())
+    look_for_engines(config)
 
 
 @pytest.fixture(scope="session")

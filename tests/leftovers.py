@@ -66,10 +66,20 @@ def none_after(seconds: float, find: Callable[[], list[psutil.Process]]) -> list
     return processes
 
 
+def look_for_engines(config: pytest.Config, waited_seconds: float = _WAITED_SECONDS) -> None:
+    """Register `EnginesEnd` for a session. Call it in `pytest_configure`.
+
+    A worker of pytest-xdist has no effect on the exit status. The session that started it looks
+    for the engines of all its workers, which inherit its environment.
+    """
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(EnginesEnd(waited_seconds))
+
+
 class EnginesEnd:
     """A pytest plugin that fails a session which leaves an engine running, and ends the engine."""
 
-    def __init__(self, waited_seconds: float = _WAITED_SECONDS) -> None:
+    def __init__(self, waited_seconds: float) -> None:
         self._waited_seconds = waited_seconds
         self._value = uuid.uuid4().hex
         self._left: list[str] = []

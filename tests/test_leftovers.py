@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
-from leftovers import EnginesEnd, marked
+from leftovers import SESSION, marked
 
 CONFTEST = """
-from leftovers import EnginesEnd
+from leftovers import look_for_engines
 
 def pytest_configure(config):
-    config.pluginmanager.register(EnginesEnd(waited_seconds={seconds}))
+    look_for_engines(config, waited_seconds={seconds})
 """
 # what has the title of an engine's process, in a session of its own
 TEST = """
@@ -28,12 +29,23 @@ def test_that_leaves_an_engine():
 
 
 def run_session(
-    directory: Path, *, title: str, lasts: float, seconds: float
+    directory: Path, *options: str, title: str, lasts: float, seconds: float
 ) -> subprocess.CompletedProcess[str]:
     (directory / "conftest.py").write_text(CONFTEST.format(seconds=seconds))
     (directory / "test_it.py").write_text(TEST.format(title=title, lasts=lasts))
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", "."],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore",
+            *options,
+            ".",
+        ],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": os.path.dirname(__file__), "LEFT_BY": str(directory)},
         capture_output=True,
@@ -41,8 +53,11 @@ def run_session(
     )
 
 
-def test_a_session_that_leaves_an_engine_fails_names_it_and_ends_it(tmp_path: Path) -> None:
-    done = run_session(tmp_path, title="VLLM::EngineCore", lasts=100, seconds=0.5)
+@pytest.mark.parametrize("options", [(), ("--numprocesses=2",)], ids=["alone", "workers"])
+def test_a_session_that_leaves_an_engine_fails_names_it_and_ends_it(
+    options: Sequence[str], tmp_path: Path
+) -> None:
+    done = run_session(tmp_path, *options, title="VLLM::EngineCore", lasts=100, seconds=0.5)
     assert done.returncode == 1
     assert "1 passed" in done.stdout
     assert "engines left behind" in done.stdout and "VLLM::EngineCore" in done.stdout
@@ -62,5 +77,6 @@ def test_what_is_no_engine_may_go_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_sessions_of_this_project_look_for_engines(pytestconfig: pytest.Config) -> None:
-    assert any(isinstance(each, EnginesEnd) for each in pytestconfig.pluginmanager.get_plugins())
+def test_the_sessions_of_this_project_look_for_engines() -> None:
+    # a worker of pytest-xdist inherits it from the session that started it
+    assert os.environ[SESSION]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,13 @@ def test_that_fails_as_expected():
 def test_that_passes():
     pass
 """
+PROCESSES = pytest.mark.parametrize(
+    "options", [(), ("--numprocesses=2",)], ids=["alone", "workers"]
+)
 FAILED = SKIPPED.replace("    pass", "    assert False")
 
 
-def run_pytest(directory: Path, text: str, ci: str | None) -> tuple[int, str]:
+def run_pytest(directory: Path, text: str, ci: str | None, *options: str) -> tuple[int, str]:
     (directory / "test_it.py").write_text(text)
     (directory / "pytest.ini").write_text("[pytest]\n")
     ours = ("CI", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")
@@ -54,7 +58,7 @@ def run_pytest(directory: Path, text: str, ci: str | None) -> tuple[int, str]:
     if ci is not None:
         environment["CI"] = ci
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "skips", "-p", "no:cacheprovider", "."],
+        [sys.executable, "-m", "pytest", "-p", "skips", "-p", "no:cacheprovider", *options, "."],
         cwd=directory,
         env=environment,
         capture_output=True,
@@ -63,16 +67,20 @@ def run_pytest(directory: Path, text: str, ci: str | None) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_skip_fails_the_run_on_ci_and_is_told_with_its_reason(tmp_path: Path) -> None:
-    code, output = run_pytest(tmp_path, SKIPPED, ci="true")
+@PROCESSES
+def test_a_skip_fails_the_run_on_ci_and_is_told_with_its_reason(
+    tmp_path: Path, options: Sequence[str]
+) -> None:
+    code, output = run_pytest(tmp_path, SKIPPED, "true", *options)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "promtool is not installed\n    test_it.py::test_that_is_skipped\n" in output
     assert ".ci/install" in output
 
 
-def test_a_file_that_is_skipped_fails_the_run_on_ci(tmp_path: Path) -> None:
+@PROCESSES
+def test_a_file_that_is_skipped_fails_the_run_on_ci(tmp_path: Path, options: Sequence[str]) -> None:
     (tmp_path / "test_other.py").write_text("def test_that_passes():\n    pass\n")
-    code, output = run_pytest(tmp_path, SKIPPED_FILE, ci="true")
+    code, output = run_pytest(tmp_path, SKIPPED_FILE, "true", *options)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "could not import 'no_such_package'" in output
     assert "\n    test_it.py\n" in output

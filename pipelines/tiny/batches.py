@@ -27,8 +27,6 @@ from pipelines.tiny.stages import (
     Stage,
 )
 
-BATCH_TOKENS = 6144
-"""Maximum number of tokens of a batch, padding included. A longer lesson is a batch by itself."""
 TEXT_SHARE = 0.1
 """Share of the tokens of a lesson's text that are training targets; those of answers all are."""
 IGNORED = -100
@@ -97,7 +95,7 @@ def _row(
 
 
 def make_lessons(stage: Stage, teacher: Teacher, rng: random.Random) -> list[Lesson]:
-    """Return the lessons of one step of `stage`: as many as fit BATCH_TOKENS, at least one.
+    """Return the lessons of one step of `stage`: as many as fit its batches, at least one.
 
     `rng` draws one kind and one length of text for all of them, so that the batch needs little
     padding. `teacher` generates the lessons; its difficulty should be that of `stage`.
@@ -120,7 +118,7 @@ def make_lessons(stage: Stage, teacher: Teacher, rng: random.Random) -> list[Les
     while True:
         lesson = makers[kind](length)
         longest = max(longest, _count_tokens(lesson))
-        if lessons and longest * (len(lessons) + 1) > BATCH_TOKENS:
+        if lessons and longest * (len(lessons) + 1) > stage.batch_tokens:
             return lessons
         lessons.append(lesson)
 

@@ -10,6 +10,8 @@ COPYING, BARE, QUOTING, ASKING = "copying", "bare", "quoting", "asking"
 LABELLING, FILLING = "labelling", "filling"
 WHOLE, PART, COMBINING = "whole", "part", "combining"
 """The kinds of lessons, each the name of the method of `Teacher` that makes it."""
+BATCH_TOKENS = 6144
+"""The default of `Stage.batch_tokens`."""
 WARM_UP_STEPS = 150
 """Steps in which the learning rate rises, at the start and after every restart."""
 _FINAL_RATE = 0.02
@@ -24,6 +26,8 @@ class Stage:
     `difficulty` is that of `Author`. If `peak_rate` is set, the learning rate restarts at this
     stage: it rises to this share of the maximum and falls until the next restart. If `averaged` is
     set, the weights at the end of the stage are one of those whose mean becomes the model.
+    `batch_tokens` is the maximum number of tokens of a batch, padding included; a longer lesson is
+    a batch by itself.
     """
 
     steps: int
@@ -33,6 +37,7 @@ class Stage:
     difficulty: float = 0.0
     peak_rate: float | None = None
     averaged: bool = False
+    batch_tokens: int = BATCH_TOKENS
 
 
 # The last stages have more keys that are stated repeatedly, and more lists of summaries. The mean

@@ -51,7 +51,7 @@ class Killed:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     directory = tmp_path_factory.mktemp("killed")
     (directory / "corpus").mkdir()
-    documents = corpus_of(directory / "corpus/a.parquet", range(6), longest=9_000)
+    documents = corpus_of(directory / "corpus/a.parquet", range(1), longest=9_000)
     plant_corpus(
         directory / "corpus/planted.parquet", load_tokenizer(TRAINED_PATH), PLANTED_LENGTHS
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -21,7 +21,12 @@ from pipelines.tiny.muon import Muon
 from pipelines.tiny.stages import Stage
 from pipelines.tiny.training import CHECKPOINT, Training
 
-STAGES = (Stage(2, 40, {"bare": 1.0}), Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}))
+# Batches of one or two lessons: a step takes a second instead of many.
+BATCH_TOKENS = 700
+STAGES = (
+    Stage(2, 40, {"bare": 1.0}, batch_tokens=BATCH_TOKENS),
+    Stage(2, 60, {"whole": 0.4, "part": 0.3, "combining": 0.3}, batch_tokens=BATCH_TOKENS),
+)
 END_ID = 9
 
 
@@ -61,6 +66,15 @@ class Interrupted:
     after: Path
     weights_before: torch.Tensor
     weights: torch.Tensor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: on a busy machine, several wait for each other most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
