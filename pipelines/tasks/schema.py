@@ -169,13 +169,13 @@ def item_schema(schema: JsonSchema, index: int) -> JsonSchema:
 
 
 def empty_value(schema: JsonSchema) -> Any:
-    """Return the value of a field that nothing is stated for: null, or if the schema does not allow
-    that, an empty list or map."""
-    if "null" in json_types(schema):
-        return None
+    """Return the value of a field for which nothing is stated: an empty list or map, else null.
+
+    A list may be null as well, but readers with an optional list seldom expect that.
+    """
     if is_map(schema):
         return {}
-    return [] if json_type(schema) == "array" and not is_tuple(schema) else None
+    return [] if "array" in json_types(schema) and not is_tuple(schema) else None
 
 
 def json_types(schema: JsonSchema) -> list[str]:
