@@ -57,11 +57,11 @@ def column_error(value: Any, schema: JsonSchema) -> str | None:
 def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
     """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
 
-    Strings with format `date` and `date-time` become `date` and `datetime`; a time without a zone
-    is taken as UTC. Numbers become float or int, as the schema says, and any scalar a text if the
-    column is one. A property that an object lacks becomes null, and one that the schema does not
-    have is dropped. Arrow returns equal values with `to_pylist(maps_as_pydicts="strict")`. Raises ValueError for an integer that a column of
-    numbers cannot hold exactly.
+    Strings with format `date` and `date-time` become `date` and `datetime`, in UTC; a time without
+    a zone is taken as UTC. Numbers become float or int, as the schema says, and any scalar a text
+    if the column is one. A property that an object lacks becomes null, and one that the schema does
+    not have is dropped. Arrow returns equal values with `to_pylist(maps_as_pydicts="strict")`.
+    Raises ValueError for an integer that a column of numbers cannot hold exactly.
     """
     if value is None:
         return None

@@ -171,8 +171,8 @@ def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> tuple[int,
     if json_type(schema) in ("object", "array"):
         estimates = [_value_tokens(part, count) for part in _parts(schema)]
         return sum(values for values, _ in estimates), sum(texts for _, texts in estimates)
-    if "enum" in schema:
-        return max(count(json.dumps(value, ensure_ascii=False)) for value in schema["enum"]), 0
+    if constants := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return max(count(json.dumps(value, ensure_ascii=False)) for value in constants), 0
     tokens = _VALUE_TOKENS[json_type(schema)]
     return (0, tokens) if json_type(schema) == "string" else (tokens, 0)
 

@@ -81,12 +81,14 @@ def without_fillers(value: Any, schema: JsonSchema) -> Any:
             return None if value not in allowed and is_filler(value) else value
         case Mapping():
             fields = field_schemas(value, schema)
-            return {name: without_fillers(item, fields.get(name, {})) for name, item in value.items()}
+            return {
+                name: without_fillers(item, fields.get(name, {})) for name, item in value.items()
+            }
         case list() if is_tuple(schema):
-            stated = [without_fillers(item, item_schema(schema, at)) for at, item in enumerate(value)]
-            return None if all(item is None for item in stated) else tuple(value)
-        case list():
-            return [
+            stated = [
                 without_fillers(item, item_schema(schema, at)) for at, item in enumerate(value)
             ]
+            return None if all(item is None for item in stated) else tuple(value)
+        case list():
+            return [without_fillers(item, item_schema(schema, at)) for at, item in enumerate(value)]
     return value

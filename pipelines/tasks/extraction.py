@@ -144,7 +144,7 @@ def parse_fields(
     if cut_off:
         values = _valid_values(values, schema)
     else:
-        _check(values, schema)
+        check_values(values, schema)
     evidence = evidence_of_fields(values, schema, _quoted_words(quotes), search, *span)
     return (
         Fields(*only_verified_values(values, schema, evidence))
@@ -153,7 +153,7 @@ def parse_fields(
     )
 
 
-def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
+def check_values(values: Mapping[str, Any], schema: JsonSchema) -> None:
     """Raise InvalidAnswer if the values violate the schema or do not fit their column.
 
     An error of the validator itself is an InvalidAnswer too: it concerns one task of one document,
@@ -188,7 +188,7 @@ def _valid_values(values: Mapping[str, Any], schema: JsonSchema) -> dict[str, An
         value = completed(values.get(name), field_schema)
         part = {**allowed, "properties": {name: allowed["properties"][name]}, "required": []}
         try:
-            _check({name: value}, part)
+            check_values({name: value}, part)
         except InvalidAnswer:
             value = empty_value(field_schema)
         kept[name] = value

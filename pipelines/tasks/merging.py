@@ -133,9 +133,7 @@ class _Merging:
         """
         name = schema["discriminator"]
         telling = [
-            statement
-            for statement in stated
-            if has_content({**statement.value, name: None})
+            statement for statement in stated if has_content({**statement.value, name: None})
         ]
         value, rows = self._value(telling or stated, schema, _Place((), ""))
         return value or {}, rows
@@ -160,7 +158,7 @@ class _Merging:
             return empty_value(schema), []
         kinds = {type(statement.value) for statement in stated}
         if kinds == {list} and "items" in schema:
-            return self._list(stated, schema["items"], place)
+            return self._list(stated, schema, place)
         if kinds == {dict} and (is_map(schema) or schema.get("properties")):
             if place.is_settled or is_map(schema):
                 return self.properties(stated, schema, place)
@@ -179,8 +177,11 @@ class _Merging:
     ) -> tuple[list[Any], list[Evidence]]:
         values: list[Any] = []
         rows = merged_rows(stated, place.path, own=True)
-        for index, item in enumerate(same_items(stated)):
-            value, of_item = self._value(item, schema, place.item(index))
+        items = same_items(stated)
+        if schema.get("uniqueItems"):
+            items = _without_repeats(items)
+        for index, item in enumerate(items):
+            value, of_item = self._value(item, schema["items"], place.item(index))
             values.append(value)
             rows += of_item
         return values, rows
@@ -229,6 +230,14 @@ def _properties(
     for value in [statement.value for statement in stated] or [{}]:
         fields |= field_schemas(value, schema)
     return list(fields.items())
+
+
+def _without_repeats(items: Iterable[list[Statement]]) -> list[list[Statement]]:
+    """Return the items of a set: items with equal values are one."""
+    different: dict[str, list[Statement]] = {}
+    for item in items:
+        different.setdefault(value_key(item[0].value), []).extend(item)
+    return list(different.values())
 
 
 def _single(stated: Sequence[Statement], place: _Place) -> _Result:

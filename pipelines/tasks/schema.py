@@ -157,7 +157,8 @@ def field_schemas(value: Mapping[str, Any], schema: JsonSchema) -> dict[str, Jso
     a map, one for each name in `value`.
     """
     if is_map(schema):
-        return dict.fromkeys(value, schema["additionalProperties"])
+        values: JsonSchema = schema["additionalProperties"]
+        return {name: values for name in value}
     return dict(member_of(value, schema).get("properties", {}))
 
 

@@ -14,20 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeEngine, tasks_of
 from matcher import accepts
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field, RootModel, create_model
 from pydantic_core import to_jsonable_python
 from reader_of_schemas import StatedAnswer
-from schema_models import ACCEPTED, Case, Cash, Node, Stock
+from schema_models import Case
 
 from pipelines.answering.answer import answer_document
 from pipelines.documents import DOC_ID, Answer, Document, DocumentResult, Fields
 from pipelines.job.spec import ExtractTask
 from pipelines.models.resolve import Model
+from pipelines.tasks.arrow import arrow_type, to_arrow_value
 from pipelines.tasks.columns import RESERVED_FIELDS, part_table
 from pipelines.tasks.decoding import quotes_key
 from pipelines.tasks.evidence import leaves
 from pipelines.tasks.kinds import Sampling, Task
-from pipelines.tasks.normalizing import ROOT_FIELD
+from pipelines.tasks.normalizing import ROOT_FIELD, normalize_schema
 from pipelines.text.tokens import ChatTokenizer
 from serve.wire import answers_json
 
@@ -84,12 +85,12 @@ class Span(BaseModel):
 
 class Section(BaseModel):
     title: str
-    sections: list["Section"] = []
+    sections: list[Section] = []
 
 
 class Chain(BaseModel):
     owner: str
-    parent: "Chain | None"
+    parent: Chain | None
 
 
 class Invoice(BaseModel):
@@ -148,9 +149,7 @@ async def read(
 ) -> tuple[StatedAnswer, Task, DocumentResult]:
     """Answer a document that states `answer`, in chunks of `size` tokens, or whole."""
     keys = {"chunk_tokens": size, "overlap_tokens": 60} if size else {}
-    tasks = tasks_of(
-        [spec], model, tokens, strategy="map_reduce" if size else "single", **keys
-    )
+    tasks = tasks_of([spec], model, tokens, strategy="map_reduce" if size else "single", **keys)
     (task,) = tasks.all
     assert task.schema is not None
     fields = {ROOT_FIELD: answer} if is_inside_root_field(answer, task.schema) else answer
@@ -274,3 +273,40 @@ async def test_an_answer_by_a_schema_of_the_cases_comes_back_equal(
 @pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not in ../shared beside the project")
 def test_every_schema_of_the_cases_has_an_answer() -> None:
     assert {path.stem for path in CASES.glob("*.json")} == set(ANSWERS)
+
+
+STRICT = {"type": "object", "required": ["name", "year"],
+          "properties": {"name": {"type": "string"}, "year": {"type": "integer"}}}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [WHOLE, 120])
+async def test_a_strict_task_without_a_required_value_is_a_dead_letter(
+    size: int | None, tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    spec = task_of(STRICT, strict=True)
+    tasks = tasks_of(
+        [spec], tiny_model, tiny_tokenizer, strategy="map_reduce" if size else "single",
+        **({"chunk_tokens": size, "overlap_tokens": 60} if size else {}),
+    )  # fmt: skip
+    answers = {
+        "stated": '{"name": "Ann", "year": 2024, "quotes": {"name": null, "year": null}}',
+        "missing": '{"name": "Ann", "year": null, "quotes": {"name": null, "year": null}}',
+    }
+    text = "Some words about Ann. " * 40
+    for name, status in (("stated", "answered"), ("missing", "invalid_answer")):
+        engine = FakeEngine(tiny_tokenizer, answers=lambda *_, name=name: (answers[name], None))
+        result = await answer_document(Document("d", text), tasks, engine)
+        assert result.answers[0].status == status
+
+
+@pytest.mark.parametrize("union_mode", ["smart", "left_to_right"])
+def test_a_whole_number_or_text_is_read_as_text_unless_the_model_tries_numbers_first(
+    union_mode: Literal["smart", "left_to_right"],
+) -> None:
+    field: Any = (int | str, Field(union_mode=union_mode))
+    model = create_model("Place", page=field)
+    schema = normalize_schema(model.model_json_schema(), "s")
+    (place,) = pa.array([to_arrow_value({"page": 5}, schema)], arrow_type(schema)).to_pylist()
+    expected: int | str = "5" if union_mode == "smart" else 5
+    assert model.model_validate(place) == model(page=expected)
+    assert model.model_validate({"page": "iv"}) == model(page="iv")
