@@ -12,9 +12,10 @@ from pipelines.answering.combining import Combiner
 from pipelines.answering.limits import limited_combining
 from pipelines.answering.protocols import Engine, ProgressCallback
 from pipelines.answering.records import TaskRecord, problem_of
-from pipelines.documents import Answer
+from pipelines.documents import Answer, AnswerValue, Fields
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
 from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
+from pipelines.tasks.parsing import check_required
 from pipelines.text.search import DocumentSearch
 
 PARTIAL = "partial"
@@ -59,9 +60,12 @@ async def _answer(
 
     task = limited_combining(record.task, search.text, record.tokens_per_character, tasks)
     combiner = Combiner(search, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
-    value, problem = None, None
+    value: AnswerValue | None = None
+    problem = None
     try:
         value = await combiner.combine(task, findings)
+        if isinstance(value, Fields) and not record.cut_off:
+            check_required(task, value.values)
     except* (RequestRejected, InvalidAnswer) as errors:
         problem = problem_of(flatten_errors(errors)[0])
     return record.answer(value, problem, _finish_reason(record))

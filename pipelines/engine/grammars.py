@@ -1,4 +1,4 @@
-"""Checks that the engine's grammar library takes the schemas of a job's answers.
+"""Checks that the engine's grammar library takes the schemas of answers.
 
 The only import of xgrammar. It comes with vLLM, and takes seconds to import, so it is imported only
 where a schema is checked. Knows no engine.
@@ -7,16 +7,20 @@ where a schema is checked. Knows no engine.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pipelines.errors import SpecError
 from pipelines.job.spec import ExtractTask
 from pipelines.tasks.kinds import Task
 
+# Most requests to an endpoint have the same schemas.
+_CACHED_SCHEMAS = 64
+
 
 def check_grammars(tasks: Sequence[Task]) -> None:
     """Raise SpecError for each task whose answers' schema the grammar library refuses.
 
-    Only schemas from a job file are checked, not forms in shorthand. Takes milliseconds a schema.
+    Only JSON Schemas are checked, not forms in shorthand. Takes milliseconds a schema.
     Where xgrammar is not installed, as on a machine that only submits jobs, nothing is checked.
     """
     checked = [task for task in tasks if isinstance(task.spec, ExtractTask) and _is_schema(task)]
@@ -40,10 +44,11 @@ def _is_schema(task: Task) -> bool:
     return isinstance(task.spec, ExtractTask) and task.spec.json_schema is not None
 
 
+@lru_cache(_CACHED_SCHEMAS)
 def grammar_fault(schema: str) -> str | None:
     """Return why xgrammar refuses a JSON Schema, given as text, or None if it takes it.
 
-    None as well if xgrammar is not installed.
+    None as well if xgrammar is not installed. The first call takes seconds, to import it.
     """
     try:
         import xgrammar

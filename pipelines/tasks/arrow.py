@@ -57,18 +57,18 @@ def column_error(value: Any, schema: JsonSchema) -> str | None:
 def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
     """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
 
-    Strings with format `date` and `date-time` become `date` and `datetime`; a time without a zone
-    is taken as UTC. Numbers become float or int, as the schema says, and any scalar a text if the
-    column is one. A map becomes a list of pairs. A property that an object lacks becomes null, and
-    one that the schema does not have is dropped. Raises ValueError for an integer that a column of
-    numbers cannot hold exactly.
+    Strings with format `date` and `date-time` become `date` and `datetime`, in UTC; a time without
+    a zone is taken as UTC. Numbers become float or int, as the schema says, and any scalar a text
+    if the column is one. A property that an object lacks becomes null, and one that the schema does
+    not have is dropped. Arrow returns equal values with `to_pylist(maps_as_pydicts="strict")`.
+    Raises ValueError for an integer that a column of numbers cannot hold exactly.
     """
     if value is None:
         return None
     kind = json_type(schema)
     if is_map(schema):
         values = schema["additionalProperties"]
-        return [(name, to_arrow_value(item, values)) for name, item in value.items()]
+        return {name: to_arrow_value(item, values) for name, item in value.items()}
     if kind == "object":
         properties = schema["properties"].items()
         return {name: to_arrow_value(value.get(name), subschema) for name, subschema in properties}
@@ -82,7 +82,7 @@ def _scalar(value: Any, schema: JsonSchema, kind: str) -> Any:
         return date.fromisoformat(value)
     if kind == "string" and schema.get("format") == "date-time":
         moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     if kind == "string":
         return text_of(value) if "texts" in schema else value
     number = {"number": float, "integer": int}.get(kind, lambda same: same)(value)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.tasks.schema import JsonSchema, json_type
+from pipelines.tasks.decoding import quotes_key
+from pipelines.tasks.schema import JsonSchema, is_map, is_tuple, item_schema, json_type
 
 _MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.
@@ -100,7 +101,7 @@ def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
     `schema` is normalized.
     """
     names = list(schema["properties"])
-    empty = {**_skeleton(schema), "quotes": dict.fromkeys(names)}
+    empty = {**_skeleton(schema), quotes_key(schema): dict.fromkeys(names)}
     least = _spelled(count(json.dumps(empty, ensure_ascii=False)))
     values, texts = _value_tokens(schema, count)
     texts += _QUOTE_TOKENS * len(names)
@@ -150,46 +151,61 @@ def _spelled(tokens: int) -> int:
 
 def _skeleton(schema: JsonSchema) -> Any:
     """Return the smallest JSON value of a schema: all keys, lists as short as they may be, null for
-    all other values."""
+    all other values. Of a union it is that of the member with the fewest fields."""
+    if is_map(schema):
+        return {}
+    if "members" in schema:
+        return min(map(_skeleton, schema["members"]), key=len)
     kind = json_type(schema)
     if kind == "object":
         return {name: _skeleton(field) for name, field in schema.get("properties", {}).items()}
     if kind == "array":
-        items = schema.get("items")
         fewest = int(schema.get("minItems", 0))
-        return [_skeleton(items) if items else None] * fewest
+        return [_skeleton(item_schema(schema, index)) for index in range(fewest)]
     return None
 
 
 def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> tuple[int, int]:
     """Estimate the tokens of all values of a schema, without its keys: of texts in English, and,
     first, of all others."""
-    kind = json_type(schema)
-    if kind == "object":
-        fields = [_value_tokens(field, count) for field in schema.get("properties", {}).values()]
-        return sum(values for values, _ in fields), sum(texts for _, texts in fields)
-    if kind == "array" and schema.get("items"):
-        items = schema["items"]
-        values, texts = _value_tokens(items, count)
-        keys = count(json.dumps(_skeleton(items), ensure_ascii=False))
-        return _LIST_ITEMS * (values + keys), _LIST_ITEMS * texts
-    if "enum" in schema:
-        return max(count(json.dumps(value, ensure_ascii=False)) for value in schema["enum"]), 0
-    tokens = _VALUE_TOKENS.get(kind, _VALUE_TOKENS["string"])
-    return (0, tokens) if kind == "string" else (tokens, 0)
+    if "members" in schema:
+        members = [_value_tokens(member, count) for member in schema["members"]]
+        return max(values for values, _ in members), max(texts for _, texts in members)
+    if repeated := _repeated(schema):
+        # an entry of a map is written with its name
+        texts_of_name = _VALUE_TOKENS["string"] if is_map(schema) else 0
+        values, texts = _value_tokens(repeated, count)
+        keys = count(json.dumps(_skeleton(repeated), ensure_ascii=False))
+        return _LIST_ITEMS * (values + keys), _LIST_ITEMS * (texts + texts_of_name)
+    if json_type(schema) in ("object", "array"):
+        estimates = [_value_tokens(part, count) for part in _parts(schema)]
+        return sum(values for values, _ in estimates), sum(texts for _, texts in estimates)
+    if constants := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return max(count(json.dumps(value, ensure_ascii=False)) for value in constants), 0
+    tokens = _VALUE_TOKENS[json_type(schema)]
+    return (0, tokens) if json_type(schema) == "string" else (tokens, 0)
 
 
 def _growth(schema: JsonSchema, count: Callable[[str], int]) -> float:
-    """Return how many tokens an answer may have for each token of the text: 0 without a list.
+    """Return how many tokens an answer may have for each token of the text: 0 without a list or a
+    map.
 
     An item repeats words of the text, at least two tokens of them, and adds the keys of its fields.
     """
-    kind = json_type(schema)
-    if kind == "object":
-        return max(
-            (_growth(field, count) for field in schema.get("properties", {}).values()), default=0.0
-        )
-    if kind == "array" and schema.get("items"):
-        keys = count(json.dumps(_skeleton(schema["items"]), ensure_ascii=False))
-        return 2.0 + keys / 2 + _growth(schema["items"], count)
-    return 0.0
+    if repeated := _repeated(schema):
+        keys = count(json.dumps(_skeleton(repeated), ensure_ascii=False))
+        return 2.0 + keys / 2 + _growth(repeated, count)
+    return max((_growth(part, count) for part in _parts(schema)), default=0.0)
+
+
+def _repeated(schema: JsonSchema) -> JsonSchema | None:
+    """Return the schema of a list's items or a map's values, of which there may be any number."""
+    if is_map(schema):
+        values: JsonSchema = schema["additionalProperties"]
+        return values
+    return schema.get("items") if not is_tuple(schema) else None
+
+
+def _parts(schema: JsonSchema) -> list[JsonSchema]:
+    """Return the schemas of the fields of an object or the items of a tuple."""
+    return [*schema.get("properties", {}).values(), *schema.get("prefixItems", ())]

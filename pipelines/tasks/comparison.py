@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.tasks.schema import JsonSchema
+from pipelines.tasks.schema import JsonSchema, field_schemas, is_tuple, item_schema
 
 _FILLERS = frozenset(
     {"n/a", "n.a", "unknown", "none", "null", "nil", "unspecified", "undisclosed"}
@@ -72,23 +72,23 @@ def is_filler(text: str) -> bool:
 def without_fillers(value: Any, schema: JsonSchema) -> Any:
     """Return a value in which every text that only fills its place is None.
 
-    A text that the schema's `enum` or `const` allows stays. Items of lists keep their index.
+    A text that the schema's `enum` or `const` allows stays. Items of lists keep their index. A
+    fixed tuple is one value, a Python tuple, and None only if all of it states nothing.
     """
     match value:
         case str():
             allowed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())]
             return None if value not in allowed and is_filler(value) else value
         case Mapping():
+            fields = field_schemas(value, schema)
             return {
-                name: without_fillers(item, _property(schema, name)) for name, item in value.items()
+                name: without_fillers(item, fields.get(name, {})) for name, item in value.items()
             }
+        case list() if is_tuple(schema):
+            stated = [
+                without_fillers(item, item_schema(schema, at)) for at, item in enumerate(value)
+            ]
+            return None if all(item is None for item in stated) else tuple(value)
         case list():
-            items = schema.get("items")
-            item_schema = items if isinstance(items, Mapping) else {}
-            return [without_fillers(item, item_schema) for item in value]
+            return [without_fillers(item, item_schema(schema, at)) for at, item in enumerate(value)]
     return value
-
-
-def _property(schema: JsonSchema, name: str) -> JsonSchema:
-    found = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
-    return found if isinstance(found, Mapping) else {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.tasks.schema import JsonSchema, is_map
+from pipelines.tasks.schema import JsonSchema, field_schemas, is_tuple, item_schema
 
 
 def text_of(value: Any) -> str:
@@ -26,34 +26,15 @@ def converted(value: Any, schema: JsonSchema) -> Any:
         return _list(value, schema)
     if not isinstance(value, Mapping) or "properties" not in schema:
         return value
-    if is_map(schema):
-        values = schema["additionalProperties"]
-        return {name: converted(item, values) for name, item in value.items()}
-    fields = member_of(value, schema)["properties"]
+    fields = field_schemas(value, schema)
     return {name: converted(item, fields.get(name, {})) for name, item in value.items()}
 
 
 def _list(value: list[Any], schema: JsonSchema) -> list[Any]:
-    if "prefixItems" in schema:
-        fixed = schema["prefixItems"]
-        items = [converted(item, at) for item, at in zip(value, fixed, strict=False)]
-        return [*items, *value[len(fixed) :]]
-    items = [converted(item, schema["items"]) for item in value]
-    if not schema.get("uniqueItems"):
+    items = [converted(item, item_schema(schema, index)) for index, item in enumerate(value)]
+    if is_tuple(schema) or not schema.get("uniqueItems"):
         return items
     first: dict[str, Any] = {}
     for item in items:
         first.setdefault(json.dumps(item, sort_keys=True), item)
     return list(first.values())
-
-
-def member_of(value: Mapping[str, Any], schema: JsonSchema) -> JsonSchema:
-    """Return the member of a union of objects that a value belongs to; the schema itself if there
-    is none, or if it is not a union."""
-    for member in schema.get("members", ()):
-        field = member["properties"][schema["discriminator"]]
-        constants = field["enum"] if "enum" in field else [field["const"]]
-        if value.get(schema["discriminator"]) in constants:
-            chosen: JsonSchema = member
-            return chosen
-    return schema

@@ -17,7 +17,8 @@ from typing import Any
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds
 from pipelines.tasks.occurrences import Turn
-from pipelines.tasks.schema import JsonSchema
+from pipelines.tasks.paths import field_path, item_path
+from pipelines.tasks.schema import JsonSchema, field_schemas, is_map, is_tuple, item_schema
 from pipelines.text.mentions import Place
 from pipelines.text.search import DocumentSearch
 
@@ -65,9 +66,10 @@ def evidence_of_fields(
     """
     grounds = Grounds(search, start, end, own)
     rows: list[Evidence] = []
+    fields = field_schemas(values, schema)
     for name, value in values.items():
         quoted = grounds.quoted(quotes.get(name, ""))
-        of_field = list(leaves(value, _subschema(schema, name), name))
+        of_field = list(leaves(value, fields.get(name, {}), field_path("", name)))
         for leaf, turn in zip(of_field, _turns(of_field, grounds), strict=True):
             rows += grounds.evidence(leaf.path, leaf.value, leaf.schema, quoted, turn)
     return tuple(rows)
@@ -90,42 +92,34 @@ def _turns(of_field: Sequence[Leaf], grounds: Grounds) -> Iterator[Turn | None]:
 def leaves(value: Any, schema: JsonSchema, path: str) -> Iterator[Leaf]:
     """Yield the values within a value that are neither null or blank, nor objects, nor lists."""
     if isinstance(value, Mapping):
+        fields = field_schemas(value, schema)
         for name, element in value.items():
-            yield from leaves(element, _subschema(schema, name), f"{path}.{name}")
+            yield from leaves(element, fields.get(name, {}), field_path(path, name))
     elif isinstance(value, list | tuple):
         for index, element in enumerate(value):
-            yield from leaves(element, _subschema(schema, index), f"{path}[{index}]")
+            yield from leaves(element, item_schema(schema, index), item_path(path, index))
     elif value is not None and not (isinstance(value, str) and not value.strip()):
         yield Leaf(path, value, schema)
-
-
-def _subschema(schema: JsonSchema, key: str | int) -> JsonSchema:
-    """Return the schema of an object's field or of a list's item; {} if it has none."""
-    if isinstance(key, str):
-        found = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
-    else:
-        tuple_items = schema.get("prefixItems", ())
-        found = tuple_items[key] if key < len(tuple_items) else schema.get("items")
-    return found if isinstance(found, Mapping) else {}
 
 
 def only_verified_values(
     values: Mapping[str, Any], schema: JsonSchema, evidence: Sequence[Evidence]
 ) -> dict[str, Any]:
     """Return the values that are shown, found or not applicable; see `only_verified`."""
-    return only_verified(values, evidence)[0]
+    return only_verified(values, schema, evidence)[0]
 
 
 def only_verified(
-    values: Mapping[str, Any], evidence: Sequence[Evidence]
+    values: Mapping[str, Any], schema: JsonSchema, evidence: Sequence[Evidence]
 ) -> tuple[dict[str, Any], tuple[Evidence, ...]]:
     """Return the values that are shown, found or not applicable, and the evidence with their paths.
 
-    A value that is none of them becomes null; as an item of a list, or as the only content of one,
-    it is left out, together with its evidence.
+    A value that is none of them becomes null. As an item of a list or an entry of a map, or as the
+    only content of one, it is left out together with its evidence. A fixed tuple is one value: it
+    is null, or left out, unless all of it is supported.
     """
     pruning = _Pruning({row.path for row in evidence if row.status in _KEPT})
-    kept = {name: pruning.value(value, name, name) for name, value in values.items()}
+    kept = pruning.value(values, schema, "", "")
     rows = (
         replace(row, path=pruning.paths[row.path]) for row in evidence if row.path in pruning.paths
     )
@@ -143,21 +137,48 @@ class _Pruning:
     supported: set[str]
     paths: dict[str, str] = field(default_factory=dict)
 
-    def value(self, value: Any, path: str, new_path: str) -> Any:
+    def value(self, value: Any, schema: JsonSchema, path: str, new_path: str) -> Any:
         if isinstance(value, Mapping):
-            return {
-                name: self.value(element, f"{path}.{name}", f"{new_path}.{name}")
-                for name, element in value.items()
-            }
+            return self._fields(value, schema, path, new_path)
+        if isinstance(value, list | tuple) and is_tuple(schema):
+            return self._tuple(value, schema, path, new_path)
         if isinstance(value, list | tuple):
-            return self._items(value, path, new_path)
+            return self._items(value, schema, path, new_path)
         self.paths[path] = new_path
         return value if path in self.supported else None
 
-    def _items(self, items: Sequence[Any], path: str, new_path: str) -> list[Any]:
+    def _fields(
+        self, value: Mapping[str, Any], schema: JsonSchema, path: str, new_path: str
+    ) -> dict[str, Any]:
+        fields = field_schemas(value, schema)
+        kept = {}
+        for name, element in value.items():
+            old = field_path(path, name)
+            if not is_map(schema) or self._is_supported(element, fields[name], old):
+                field = fields.get(name, {})
+                kept[name] = self.value(element, field, old, field_path(new_path, name))
+        return kept
+
+    def _tuple(
+        self, items: Sequence[Any], schema: JsonSchema, path: str, new_path: str
+    ) -> list[Any] | None:
+        found = list(leaves(items, schema, path))
+        if not all(leaf.path in self.supported for leaf in found):
+            return None
+        self.paths |= {leaf.path: new_path + leaf.path[len(path) :] for leaf in found}
+        return list(items)
+
+    def _items(
+        self, items: Sequence[Any], schema: JsonSchema, path: str, new_path: str
+    ) -> list[Any]:
         kept: list[Any] = []
         for index, item in enumerate(items):
-            old = f"{path}[{index}]"
-            if any(leaf.path in self.supported for leaf in leaves(item, {}, old)):
-                kept.append(self.value(item, old, f"{new_path}[{len(kept)}]"))
+            old, of_item = item_path(path, index), item_schema(schema, index)
+            if self._is_supported(item, of_item, old):
+                kept.append(self.value(item, of_item, old, item_path(new_path, len(kept))))
         return kept
+
+    def _is_supported(self, value: Any, schema: JsonSchema, path: str) -> bool:
+        """Return whether the text supports any value within an item or entry; all of a tuple."""
+        of = all if is_tuple(schema) else any
+        return of(leaf.path in self.supported for leaf in leaves(value, schema, path))

@@ -26,15 +26,18 @@ from pipelines.tasks.evidence import evidence_of_fields
 from pipelines.tasks.evidence import only_verified as only_verified_values
 from pipelines.tasks.faults import raise_all
 from pipelines.tasks.limits import check_literals
-from pipelines.tasks.missing import completed, without_min_items
+from pipelines.tasks.missing import completed, without_least_counts
 from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.schema import (
     JsonSchema,
+    empty_value,
+    field_schemas,
     from_shorthand,
     is_map,
     json_type,
     json_types,
     lenient,
+    member_of,
     nullable,
 )
 from pipelines.tasks.truncated import complete_values
@@ -144,16 +147,16 @@ def parse_fields(
     if cut_off:
         values = _valid_values(values, schema)
     else:
-        _check(values, schema)
+        check_values(values, schema)
     evidence = evidence_of_fields(values, schema, _quoted_words(quotes), search, *span, own)
     return (
-        Fields(*only_verified_values(values, evidence))
+        Fields(*only_verified_values(values, schema, evidence))
         if only_verified
         else Fields(values, evidence)
     )
 
 
-def _check(values: Mapping[str, Any], schema: JsonSchema) -> None:
+def check_values(values: Mapping[str, Any], schema: JsonSchema) -> None:
     """Raise InvalidAnswer if the values violate the schema or do not fit their column.
 
     An error of the validator itself is an InvalidAnswer too: it concerns one task of one document,
@@ -182,15 +185,15 @@ def _valid_values(values: Mapping[str, Any], schema: JsonSchema) -> dict[str, An
     What is missing of an answer that was cut off is no violation: fields may be null, and lists too
     short.
     """
-    allowed = without_min_items(nullable(schema))
+    allowed = member_of(values, without_least_counts(nullable(schema)))
     kept: dict[str, Any] = {}
-    for name, field_schema in schema["properties"].items():
+    for name, field_schema in field_schemas(values, schema).items():
         value = completed(values.get(name), field_schema)
         part = {**allowed, "properties": {name: allowed["properties"][name]}, "required": []}
         try:
-            _check({name: value}, part)
+            check_values({name: value}, part)
         except InvalidAnswer:
-            value = [] if json_type(field_schema) == "array" else None
+            value = empty_value(field_schema)
         kept[name] = value
     return kept
 

@@ -30,6 +30,7 @@ from pipelines.tasks.extraction import (
     form_template,
     schema_of,
 )
+from pipelines.tasks.faults import raise_all
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.text.lengths import ReadingPlan
@@ -161,9 +162,16 @@ def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple
     """Return the tasks with their questions tokenized, in the order of `specs`.
 
     Raises SpecError if the schema of an extraction is not supported, or if its `max_tokens` are
-    fewer than the smallest answer needs.
+    fewer than the smallest answer needs; it has the faults of all tasks.
     """
-    return tuple(_task(spec, tokenizer) for spec in specs)
+    tasks, faults = [], []
+    for spec in specs:
+        try:
+            tasks.append(_task(spec, tokenizer))
+        except SpecError as error:
+            faults.append(error.message)
+    raise_all(faults)
+    return tuple(tasks)
 
 
 def make_question(

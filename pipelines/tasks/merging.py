@@ -1,9 +1,10 @@
 """Merge the fields that chunks state into those of the document.
 
-- A field of the form, or of a map, is merged by itself. If chunks state different values, evidence
-  may decide (`deciding.py`); otherwise it is a conflict, which the caller resolves.
-- An object is that of one thing, completed from all chunks that describe the thing (`entities.py`).
-  Objects of different things are a conflict of whole objects.
+- A field of the form, or of a map, is merged by itself; a fixed tuple is one value. If chunks state
+  different values, evidence may decide (`deciding.py`); otherwise it is a conflict, which the
+  caller resolves.
+- An object, also one of a union, is that of one thing, completed from all chunks that describe the
+  thing (`entities.py`). Objects of different things are a conflict of whole objects.
 - A list has every item of the document once, in order (`list_items.py`).
 - A value of any other shape is one value.
 
@@ -25,7 +26,8 @@ from pipelines.tasks.entities import entities
 from pipelines.tasks.evidence import is_supported
 from pipelines.tasks.extraction import has_content
 from pipelines.tasks.list_items import same_items
-from pipelines.tasks.schema import JsonSchema
+from pipelines.tasks.paths import field_path, item_path
+from pipelines.tasks.schema import JsonSchema, empty_value, field_schemas, is_map
 from pipelines.tasks.statements import ChunkFields, Statement, merged_rows, stated_chunk
 
 T = TypeVar("T")
@@ -86,7 +88,10 @@ def merge(
         Statement(without_fillers(chunk.fields.values, schema), "", stated_chunk(number, chunk))
         for number, chunk in enumerate(chunks)
     ]
-    value, rows = merging.properties(stated, schema, _Place((), ""))
+    if "members" in schema:
+        value, rows = merging.union(stated, schema)
+    else:
+        value, rows = merging.properties(stated, schema, _Place((), ""))
     return Merged(value, tuple(merging.conflicts), tuple(rows))
 
 
@@ -102,11 +107,10 @@ class _Place:
     is_settled: bool = False
 
     def member(self, name: str) -> _Place:
-        path = f"{self.path}.{name}" if self.path else name
-        return replace(self, names=(*self.names, name), path=path)
+        return replace(self, names=(*self.names, name), path=field_path(self.path, name))
 
     def item(self, index: int) -> _Place:
-        return replace(self, path=f"{self.path}[{index}]", is_settled=True)
+        return replace(self, path=item_path(self.path, index), is_settled=True)
 
 
 _Result = tuple[Any, list[Evidence]]
@@ -120,10 +124,24 @@ class _Merging:
     choices: Mapping[FieldPath, Any]
     conflicts: list[Conflict] = field(default_factory=list)
 
+    def union(
+        self, stated: Sequence[Statement], schema: JsonSchema
+    ) -> tuple[dict[str, Any], list[Evidence]]:
+        """Merge whole answers that are of one of several objects.
+
+        A chunk has to name one of them even if it states nothing of it.
+        """
+        name = schema["discriminator"]
+        telling = [
+            statement for statement in stated if has_content({**statement.value, name: None})
+        ]
+        value, rows = self._value(telling or stated, schema, _Place((), ""))
+        return value or {}, rows
+
     def properties(
         self, stated: Sequence[Statement], schema: JsonSchema, place: _Place
     ) -> tuple[dict[str, Any], list[Evidence]]:
-        """Merge objects property by property."""
+        """Merge objects property by property; those of a union are of one member."""
         values: dict[str, Any] = {}
         rows = merged_rows(stated, place.path, own=True) if place.path else []
         for name, subschema in _properties(stated, schema):
@@ -135,14 +153,14 @@ class _Merging:
     def _value(
         self, stated: Sequence[Statement], schema: JsonSchema, place: _Place
     ) -> tuple[Any, list[Evidence]]:
-        is_list = isinstance(schema.get("items"), Mapping)
         stated = [statement for statement in stated if has_content(statement.value)]
         if not stated:
-            return ([] if is_list else None), []
-        if is_list and all(isinstance(statement.value, list) for statement in stated):
-            return self._list(stated, schema["items"], place)
-        if _is_object(stated, schema):
-            if place.is_settled or not schema.get("properties"):
+            return empty_value(schema), []
+        kinds = {type(statement.value) for statement in stated}
+        if kinds == {list} and "items" in schema:
+            return self._list(stated, schema, place)
+        if kinds == {dict} and (is_map(schema) or schema.get("properties")):
+            if place.is_settled or is_map(schema):
                 return self.properties(stated, schema, place)
             return self._agreed(
                 entities(stated), place, lambda same: self._whole(same, schema, place)
@@ -159,8 +177,11 @@ class _Merging:
     ) -> tuple[list[Any], list[Evidence]]:
         values: list[Any] = []
         rows = merged_rows(stated, place.path, own=True)
-        for index, item in enumerate(same_items(stated)):
-            value, of_item = self._value(item, schema, place.item(index))
+        items = same_items(stated)
+        if schema.get("uniqueItems"):
+            items = _without_repeats(items)
+        for index, item in enumerate(items):
+            value, of_item = self._value(item, schema["items"], place.item(index))
             values.append(value)
             rows += of_item
         return values, rows
@@ -205,23 +226,24 @@ def _properties(
     stated: Sequence[Statement], schema: JsonSchema
 ) -> Iterable[tuple[str, JsonSchema]]:
     """Return the names of an object's properties with their schemas; of a map, those stated."""
-    if properties := schema.get("properties"):
-        return list(properties.items())
-    subschema = schema.get("additionalProperties")
-    names = dict.fromkeys(name for statement in stated for name in statement.value)
-    return [(name, subschema if isinstance(subschema, Mapping) else {}) for name in names]
+    fields: dict[str, JsonSchema] = {}
+    for value in [statement.value for statement in stated] or [{}]:
+        fields |= field_schemas(value, schema)
+    return list(fields.items())
 
 
-def _is_object(stated: Sequence[Statement], schema: JsonSchema) -> bool:
-    is_object = bool(schema.get("properties")) or isinstance(
-        schema.get("additionalProperties"), Mapping
-    )
-    return is_object and all(isinstance(statement.value, Mapping) for statement in stated)
+def _without_repeats(items: Iterable[list[Statement]]) -> list[list[Statement]]:
+    """Return the items of a set: items with equal values are one."""
+    different: dict[str, list[Statement]] = {}
+    for item in items:
+        different.setdefault(value_key(item[0].value), []).extend(item)
+    return list(different.values())
 
 
 def _single(stated: Sequence[Statement], place: _Place) -> _Result:
     best = best_of(stated)
-    return best.value, merged_rows(supporting(stated, best), place.path)
+    value = list(best.value) if isinstance(best.value, tuple) else best.value
+    return value, merged_rows(supporting(stated, best), place.path)
 
 
 def prefer_supported(

@@ -8,32 +8,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.tasks.schema import JsonSchema, json_type, json_types
+from pipelines.tasks.schema import JsonSchema, empty_value, field_schemas, is_map, is_tuple
 
 
 def completed(value: Any, schema: JsonSchema) -> Any:
-    """Return a value with null, or an empty list, for all that a cut-off answer does not have."""
-    if json_type(schema) == "array":
-        return [] if value is None and "null" not in json_types(schema) else value
-    if json_type(schema) != "object" or not isinstance(value, Mapping):
+    """Return a value with null, or an empty list or map, for all that a cut-off answer lacks.
+
+    An incomplete tuple is missing, and so is an incomplete object in a map.
+    """
+    if is_tuple(schema) and isinstance(value, list) and len(value) < len(schema["prefixItems"]):
+        value = None
+    if value is None:
+        return empty_value(schema)
+    if not isinstance(value, Mapping):
         return value
-    return {
-        **value,
-        **{
-            name: completed(value.get(name), field_schema)
-            for name, field_schema in schema["properties"].items()
-        },
-    }
+    fields = field_schemas(value, schema)
+    if is_map(schema):
+        return {
+            name: completed(item, fields[name])
+            for name, item in value.items()
+            if not _is_incomplete(item, fields[name])
+        }
+    return {**value, **{name: completed(value.get(name), field) for name, field in fields.items()}}
 
 
-def without_min_items(schema: Any) -> Any:
-    """Return a copy of a schema without the keyword `minItems`, which is no property here."""
+def _is_incomplete(value: Any, schema: JsonSchema) -> bool:
+    """Return whether an object or a tuple in a map lacks a part that its schema has."""
+    if isinstance(value, Mapping):
+        return any(
+            name not in value or _is_incomplete(value[name], field)
+            for name, field in field_schemas(value, schema).items()
+        )
+    return is_tuple(schema) and isinstance(value, list) and len(value) < len(schema["prefixItems"])
+
+
+def without_least_counts(schema: Any) -> Any:
+    """Return a copy of a schema without the keywords `minItems` and `minProperties`."""
     if isinstance(schema, list):
-        return [without_min_items(part) for part in schema]
+        return [without_least_counts(part) for part in schema]
     if not isinstance(schema, Mapping):
         return schema
     return {
-        key: part if key in ("enum", "const") else without_min_items(part)
+        key: part if key in ("enum", "const") else without_least_counts(part)
         for key, part in schema.items()
-        if key != "minItems" or isinstance(part, Mapping)
+        # a property may have such a name
+        if key not in ("minItems", "minProperties") or isinstance(part, Mapping)
     }

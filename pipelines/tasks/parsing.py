@@ -6,12 +6,13 @@ Knows no engine and no prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipelines.documents import AnswerValue, Label, Reply, Summary
 from pipelines.errors import InvalidAnswer
 from pipelines.job.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
-from pipelines.tasks.extraction import parse_fields
+from pipelines.tasks.extraction import check_values, parse_fields
 from pipelines.tasks.kinds import LENGTH, Completion, Task
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.replied import evidence_of_reply
@@ -61,6 +62,18 @@ def parse_answer(
                 cut_off=completion.finish_reason == LENGTH,
                 own=chunk,
             )
+
+
+def check_required(task: Task, values: Mapping[str, Any]) -> None:
+    """Raise InvalidAnswer if values merged from chunks violate the schema of a strict task.
+
+    Each chunk may leave out what it does not state, but all of them together may not. With
+    `only_verified`, values without evidence are null also in an answer to a whole document.
+    """
+    spec = task.spec
+    if isinstance(spec, ExtractTask) and spec.strict and not spec.only_verified:
+        assert task.schema is not None
+        check_values(values, task.schema)
 
 
 def parse_label(completion: Completion, labels: Sequence[str]) -> Label:

@@ -133,6 +133,52 @@ def is_map(schema: JsonSchema) -> bool:
     return isinstance(schema.get("additionalProperties"), Mapping)
 
 
+def is_tuple(schema: JsonSchema) -> bool:
+    """Return whether a normalized schema is of lists with a schema for each item: one value."""
+    return "prefixItems" in schema
+
+
+def member_of(value: Mapping[str, Any], schema: JsonSchema) -> JsonSchema:
+    """Return the member of a union of objects that a value belongs to; the schema itself if there
+    is none, or if it is not a union."""
+    for member in schema.get("members", ()):
+        field = member["properties"][schema["discriminator"]]
+        constants = field["enum"] if "enum" in field else [field["const"]]
+        if value.get(schema["discriminator"]) in constants:
+            chosen: JsonSchema = member
+            return chosen
+    return schema
+
+
+def field_schemas(value: Mapping[str, Any], schema: JsonSchema) -> dict[str, JsonSchema]:
+    """Return the schemas of the fields that an object has by its schema, by name, in order.
+
+    They are the properties of the schema or, in a union, of the member that `value` belongs to; of
+    a map, one for each name in `value`.
+    """
+    if is_map(schema):
+        values: JsonSchema = schema["additionalProperties"]
+        return {name: values for name in value}
+    return dict(member_of(value, schema).get("properties", {}))
+
+
+def item_schema(schema: JsonSchema, index: int) -> JsonSchema:
+    """Return the schema of a list's item; {} if it has none."""
+    fixed = schema.get("prefixItems", ())
+    items: JsonSchema = fixed[index] if index < len(fixed) else schema.get("items", {})
+    return items
+
+
+def empty_value(schema: JsonSchema) -> Any:
+    """Return the value of a field for which nothing is stated: an empty list or map, else null.
+
+    A list may be null as well, but readers with an optional list seldom expect that.
+    """
+    if is_map(schema):
+        return {}
+    return [] if "array" in json_types(schema) and not is_tuple(schema) else None
+
+
 def json_types(schema: JsonSchema) -> list[str]:
     """Return the names of the JSON types that a schema allows, such as ["string", "null"].
 

@@ -6,13 +6,13 @@ stands in the document and how well that supports it. Pure; knows no schema, pro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus, Fields
 from pipelines.tasks.extraction import has_content
+from pipelines.tasks.paths import field_path, item_path
 
 PROVING = (EvidenceStatus.SHOWN, EvidenceStatus.FOUND)
 """The statuses of evidence that prove a value."""
@@ -20,7 +20,6 @@ _WEIGHTS = {EvidenceStatus.SHOWN: 1.0, EvidenceStatus.FOUND: 0.8, EvidenceStatus
 _UNSUPPORTED = 0.25
 _RANKS = {status: rank for rank, status in enumerate(EvidenceStatus)}
 _MAX_ROWS = 8
-_INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +50,37 @@ class StatedChunk:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A value that a chunk states, and its path in the chunk's answer, such as `parties[2].name`.
+    """A value that a chunk states, at any depth of its answer.
 
-    The path of the whole answer is "".
+    Attributes:
+        value: the value; a fixed tuple is a Python tuple.
+        path: its path in the chunk's answer, such as `parties[2].name`; "" for the whole answer.
+        chunk: the chunk.
+        shape: the path with `[]` for the index of an item.
     """
 
     value: Any
     path: str
     chunk: StatedChunk
+    shape: str = ""
 
     def member(self, name: str) -> Statement:
         """Return the statement of one property of an object; its value is None if it is missing."""
-        return Statement(
-            self.value.get(name), f"{self.path}.{name}" if self.path else name, self.chunk
-        )
+        path, shape = field_path(self.path, name), field_path(self.shape, name)
+        return Statement(self.value.get(name), path, self.chunk, shape)
 
     def items(self) -> list[Statement]:
         """Return the statements of a list's items, without those that state nothing."""
         return [
-            Statement(item, f"{self.path}[{index}]", self.chunk)
+            Statement(item, item_path(self.path, index), self.chunk, f"{self.shape}[]")
             for index, item in enumerate(self.value)
             if has_content(item)
+        ]
+
+    def _tuple_items(self) -> list[Statement]:
+        return [
+            Statement(item, item_path(self.path, at), self.chunk, item_path(self.shape, at))
+            for at, item in enumerate(self.value)
         ]
 
     def leaves(self) -> Iterator[Statement]:
@@ -79,15 +88,15 @@ class Statement:
         if isinstance(self.value, dict):
             for name in self.value:
                 yield from self.member(name).leaves()
-        elif isinstance(self.value, list):
-            for item in self.items():
+        elif isinstance(self.value, list | tuple):
+            for item in self._tuple_items() if isinstance(self.value, tuple) else self.items():
                 yield from item.leaves()
         elif has_content(self.value):
             yield self
 
     def column(self, leaf: Statement) -> str:
         """Return the path of a leaf within this statement, with `[]` for the index of an item."""
-        return _INDEX.sub("[]", leaf.path[len(self.path) :])
+        return leaf.shape[len(self.shape) :]
 
     @property
     def rows(self) -> Sequence[Evidence]:

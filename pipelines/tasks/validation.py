@@ -17,10 +17,9 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
-from pipelines.tasks.conversion import member_of
 from pipelines.tasks.formats import FORMAT_CHECKER
 from pipelines.tasks.patterns import compile_pattern
-from pipelines.tasks.schema import JsonSchema, json_type
+from pipelines.tasks.schema import JsonSchema, json_type, member_of
 from pipelines.tasks.subschemas import positions
 
 # The maximum of pattern positions times characters for one answer: about a second of matching.

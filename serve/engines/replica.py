@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,9 @@ from pipelines.answering.answer import answer_document
 from pipelines.answering.protocols import ChunkResult, ProgressCallback
 from pipelines.documents import Answer, Document, DocumentResult, Usage
 from pipelines.engine.config import EngineConfig
+from pipelines.engine.grammars import check_grammars, grammar_fault
 from pipelines.engine.vllm_engine import VllmEngine
-from pipelines.errors import EngineDied, flatten_errors
+from pipelines.errors import EngineDied, SpecError, flatten_errors
 from pipelines.job.spec import TaskSpec
 from pipelines.run.metrics import EngineMetrics
 from pipelines.tasks.kinds import Sampling, TaskSet
@@ -51,6 +52,9 @@ FULL = "full"
 """The key of the routing metric, which is True if the replica rejects further requests."""
 # An estimate, to count a document's tokens without tokenizing it.
 _BYTES_PER_TOKEN = 4
+_FORMAT_KEY = "response_format.json_schema.schema"
+# HTTP statuses: those of other faults of a task, and of a completion.
+_INVALID_TASK, _INVALID_FORMAT = 422, 400
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -121,12 +125,13 @@ class EngineReplica:
         return EngineMetrics(tags)
 
     async def _warm_up(self) -> None:
-        """Send a completion and a decoding by a schema, for which vLLM loads and compiles code at
-        first: the first client is not to wait for that."""
+        """Check a schema, and send a completion and a decoding by the schema, for which libraries
+        load and compile code at first: the first client is not to wait for that."""
         (ids,) = self._prepared.prompts(TEXT, {"prompt": "a"})
         body = {"model": self._prepared.spec.model.name, "prompt": "a", "max_tokens": 1}
         await self._completions.answer(TEXT, body, [ids])
         schema = json.dumps({"type": "object", "properties": {"a": {"type": "null"}}})
+        await asyncio.to_thread(grammar_fault, schema)
         await self._engine.generate(ids, Sampling(1, schema=schema))
 
     async def answer(self, work: ReplicaRequest) -> ReplicaReply:
@@ -178,13 +183,20 @@ class EngineReplica:
             tasks = await self._tasks(work)
             return _body(work, tasks, await self._read(work, tasks))
         assert work.body is not None
+        await _check_format(work.body)
         answer = await self._completions.answer(work.kind, work.body, work.prompt_ids)
         self._metrics.tokens(completion_usage(answer["usage"]))
         return answer
 
     async def _tasks(self, work: ReplicaRequest) -> TaskSet:
+        """Return the request's tasks. Raises EngineRejected if the engine cannot decode one."""
         # in a thread, because it can take long enough to stop the other answers
-        return await asyncio.to_thread(self._prepared.tasks, work.specs)
+        tasks = await asyncio.to_thread(self._prepared.tasks, work.specs)
+        try:
+            await asyncio.to_thread(check_grammars, tasks.all)
+        except SpecError as error:
+            raise _rejected(_INVALID_TASK, error.message, "tasks") from error
+        return tasks
 
     async def _read(
         self, work: ReplicaRequest, tasks: TaskSet, watch: ProgressCallback | None = None
@@ -204,6 +216,7 @@ class EngineReplica:
         self, work: ReplicaRequest, note: Callable[[Usage], None]
     ) -> AsyncIterator[str]:
         assert work.body is not None
+        await _check_format(work.body)
         async for item in self._completions.events(work.kind, work.body, work.prompt_ids):
             if isinstance(item, Usage):
                 self._metrics.tokens(item)
@@ -294,6 +307,29 @@ def _body(work: ReplicaRequest, tasks: TaskSet, result: DocumentResult) -> dict[
         "answers": answers_json(tasks.all, result.answers),
         "usage": usage_json(_total_usage(result)),
     }
+
+
+async def _check_format(body: Mapping[str, Any]) -> None:
+    """Raise EngineRejected if the engine cannot decode answers by a request's `response_format`.
+
+    The engine itself finds out after it has begun a stream, which then ends without an answer.
+    """
+    form = (body.get("response_format") or {}).get("json_schema") or {}
+    if "schema" not in form:
+        return
+    fault = await asyncio.to_thread(grammar_fault, json.dumps(form["schema"]))
+    if fault is not None:
+        raise _rejected(
+            _INVALID_FORMAT,
+            f"{_FORMAT_KEY}: the engine cannot decode answers of this schema: {fault}. Remove "
+            "keywords that restrict values, such as pattern, one by one",
+            _FORMAT_KEY,
+        )
+
+
+def _rejected(status: int, message: str, param: str) -> EngineRejected:
+    body = error_json(message, "invalid_request_error", "invalid_value", param)
+    return EngineRejected(status, body)
 
 
 def _total_usage(result: DocumentResult) -> Usage:

@@ -171,7 +171,7 @@ def test_only_supported_values_are_kept_item_by_item() -> None:
     }
     text = "Present: Ann Lee, Bo Kim."
     rows = evidence_of_fields(values, {}, {}, DocumentSearch(text), 0, len(text))
-    kept, kept_rows = only_verified(values, rows)
+    kept, kept_rows = only_verified(values, {}, rows)
     assert kept == {
         "people": ["Ann Lee", "Bo Kim"],
         "rows": [{"name": "Ann Lee", "age": None}],

@@ -23,6 +23,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.job.spec import load_job
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_job
+from serve.engines.chat import CHAT
 from serve.engines.offer import PreparedEndpoint
 from serve.engines.replica import (
     DOCUMENT,
@@ -194,7 +195,7 @@ async def test_a_stream_reports_progress_and_ends_with_the_complete_answer(
     assert names.count("answer") == 2
     parts = [data for name, data in events if name == "part"]
     assert len(parts) > 20
-    assert parts[0]["value"]["text"] == "an answer"
+    assert parts[0]["value"] == {"text": "an answer", "_evidence": []}
     _, whole = await replica.answer(request)
     assert events[-1][1]["answers"] == whole["answers"]
     # after the first batch another replica could still send the complete answer
@@ -273,3 +274,23 @@ async def test_documents_and_outstanding_tokens_are_counted_by_app_and_pool(
     assert metrics.tags == {"app": "phifleet", "pool": SHORT}
     assert metrics.answered == [True, True]
     assert metrics.outstanding == [1250, 0, 3, 0]
+
+
+REFUSED_SCHEMA = {"type": "string", "pattern": r"^\p{L}$"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_format_that_the_grammar_library_refuses_is_refused_before_the_engine(
+    replica: FakeReplica, stream: bool
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": REFUSED_SCHEMA}}
+    work = ReplicaRequest(CHAT, "c", prompt_ids=((1,),), body={"response_format": form})
+    # the replica has no completions: it would fail if it asked the engine
+    replies = [reply async for reply in replica.stream(work)] if stream else [
+        await replica.answer(work)
+    ]  # fmt: skip
+    ((tag, (status, body)),) = replies
+    assert (tag, status) == (REFUSED, 400)
+    assert "cannot decode answers of this schema: " in body["error"]["message"]
+    assert body["error"]["param"] == "response_format.json_schema.schema"
+    assert replica.engine.prompts == []

@@ -654,3 +654,20 @@ async def test_the_openapi_document_describes_tasks_and_the_key(client: httpx.As
     assert schema["security"] == [{"key": []}]
     documents = schema["paths"][DOCUMENTS]["post"]
     assert {"200", "401", "413", "422", "429", "503", "504"} <= set(documents["responses"])
+
+
+async def test_all_faults_of_all_schemas_of_a_request_are_reported_at_once(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    schemas = [{"a": {}, "b": {"type": "array"}}, {"c": {"type": "string", "format": "phone"}}]
+    tasks = [
+        {"name": f"t{at}", "kind": "extract", "schema": {"type": "object", "properties": schema}}
+        for at, schema in enumerate(schemas)
+    ]
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": tasks})
+    assert response.status_code == 422
+    message = error_of(response)["message"]
+    for path in ("t0.schema.properties.a.type", "t0.schema.properties.b.items",
+                 "t1.schema.properties.c.format"):  # fmt: skip
+        assert f"tasks.{path}: " in message
+    assert not pool.works
