@@ -174,7 +174,6 @@ async def test_every_kind_of_task_is_answered_about_the_ids_of_the_text(
         assert _is_decoded(backend, schema, done.text, ended=done.finish_reason == "stop")
         if done.finish_reason == "stop":
             assert json.loads(done.text).keys() == {"since", "sold", "quotes"}
-    print(statuses, [(done.finish_reason, done.text) for _, _, done in engine.asked])
     if statuses["facts"] == "answered":
         assert isinstance(values["facts"], Fields)
         assert values["facts"].values.keys() == {"since", "sold"}
