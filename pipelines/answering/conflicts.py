@@ -77,7 +77,9 @@ class ConflictResolver:
         return conflict.path, candidates[int(answer) - 1].value
 
     def _conflict_question(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
-        text = f"Which value of {'.'.join(conflict.path)} is right? Answer with its number."
+        # a whole form is in question if it is of one of several objects
+        name = ".".join(conflict.path) or "the form"
+        text = f"Which value of {name} is right? Answer with its number."
         return make_question(
             text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokenizer
         )

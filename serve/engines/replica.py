@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +21,16 @@ from pipelines.answering.answer import answer_document
 from pipelines.answering.protocols import ChunkResult, ProgressCallback
 from pipelines.documents import Answer, Document, DocumentResult, Usage
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.grammars import check_grammars, grammar_fault
+from pipelines.engine.grammars import grammar_fault
 from pipelines.engine.vllm_engine import VllmEngine
-from pipelines.errors import EngineDied, SpecError, flatten_errors
+from pipelines.errors import EngineDied, flatten_errors
 from pipelines.job.spec import TaskSpec
 from pipelines.run.metrics import EngineMetrics
 from pipelines.tasks.kinds import Sampling, TaskSet
 from serve.engines.chat import TEXT
 from serve.engines.completions import Completions
 from serve.engines.completions import parse_usage as completion_usage
+from serve.engines.grammars import check_format, check_tasks
 from serve.engines.load import LoadLimiter
 from serve.engines.offer import PreparedEndpoint
 from serve.errors import EngineRejected, Overloaded
@@ -52,9 +53,6 @@ FULL = "full"
 """The key of the routing metric, which is True if the replica rejects further requests."""
 # An estimate, to count a document's tokens without tokenizing it.
 _BYTES_PER_TOKEN = 4
-_FORMAT_KEY = "response_format.json_schema.schema"
-# HTTP statuses: those of other faults of a task, and of a completion.
-_INVALID_TASK, _INVALID_FORMAT = 422, 400
 _LOGGER = logging.getLogger("ray.serve")
 
 
@@ -183,7 +181,7 @@ class EngineReplica:
             tasks = await self._tasks(work)
             return _body(work, tasks, await self._read(work, tasks))
         assert work.body is not None
-        await _check_format(work.body)
+        await check_format(work.body)
         answer = await self._completions.answer(work.kind, work.body, work.prompt_ids)
         self._metrics.tokens(completion_usage(answer["usage"]))
         return answer
@@ -192,10 +190,7 @@ class EngineReplica:
         """Return the request's tasks. Raises EngineRejected if the engine cannot decode one."""
         # in a thread, because it can take long enough to stop the other answers
         tasks = await asyncio.to_thread(self._prepared.tasks, work.specs)
-        try:
-            await asyncio.to_thread(check_grammars, tasks.all)
-        except SpecError as error:
-            raise _rejected(_INVALID_TASK, error.message, "tasks") from error
+        await check_tasks(tasks)
         return tasks
 
     async def _read(
@@ -216,7 +211,7 @@ class EngineReplica:
         self, work: ReplicaRequest, note: Callable[[Usage], None]
     ) -> AsyncIterator[str]:
         assert work.body is not None
-        await _check_format(work.body)
+        await check_format(work.body)
         async for item in self._completions.events(work.kind, work.body, work.prompt_ids):
             if isinstance(item, Usage):
                 self._metrics.tokens(item)
@@ -307,29 +302,6 @@ def _body(work: ReplicaRequest, tasks: TaskSet, result: DocumentResult) -> dict[
         "answers": answers_json(tasks.all, result.answers),
         "usage": usage_json(_total_usage(result)),
     }
-
-
-async def _check_format(body: Mapping[str, Any]) -> None:
-    """Raise EngineRejected if the engine cannot decode answers by a request's `response_format`.
-
-    The engine itself finds out after it has begun a stream, which then ends without an answer.
-    """
-    form = (body.get("response_format") or {}).get("json_schema") or {}
-    if "schema" not in form:
-        return
-    fault = await asyncio.to_thread(grammar_fault, json.dumps(form["schema"]))
-    if fault is not None:
-        raise _rejected(
-            _INVALID_FORMAT,
-            f"{_FORMAT_KEY}: the engine cannot decode answers of this schema: {fault}. Remove "
-            "keywords that restrict values, such as pattern, one by one",
-            _FORMAT_KEY,
-        )
-
-
-def _rejected(status: int, message: str, param: str) -> EngineRejected:
-    body = error_json(message, "invalid_request_error", "invalid_value", param)
-    return EngineRejected(status, body)
 
 
 def _total_usage(result: DocumentResult) -> Usage:

@@ -151,10 +151,21 @@ def test_openais_client_gets_openais_errors(served: Served) -> None:
         chat(served.client(), "Hello", n=100)
 
 
-def test_a_schema_that_the_engine_cannot_decode_is_rejected(served: Served) -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "sausage"}}}
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "sausage"},
+        {"type": "string", "pattern": r"^\p{L}$"},
+        {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+    ],
+)
+def test_a_schema_that_the_engine_cannot_decode_is_rejected(
+    served: Served, schema: dict[str, Any], stream: bool
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     with pytest.raises(openai.BadRequestError):
-        chat(served.client(), "Hello", response_format=form)
+        chat(served.client(), "Hello", response_format=form, stream=stream)
     assert chat(served.client(), "Hello")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipelines.documents import Evidence, EvidenceStatus, Fields
 from pipelines.tasks.merging import FieldPath, Merged
 from pipelines.tasks.merging import merge as merge_chunks
+from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.schema import JsonSchema, from_shorthand
 from pipelines.tasks.statements import ChunkFields
 
@@ -185,3 +186,35 @@ def test_equal_items_without_a_place_are_one_across_chunks_but_not_within_a_chun
 def test_merging_again_changes_nothing(stated: list[str | None]) -> None:
     merged = merge([fields(company=value) for value in stated], SCHEMA, {("company",): "a"})
     assert merge([Fields(merged.values)], SCHEMA).values == merged.values
+
+
+def test_a_form_of_one_of_several_objects_never_mixes_their_fields() -> None:
+    """A chunk has to name one of the objects even if it states nothing of it."""
+    kinds = {"debt": {"lender": {"type": "string"}}, "equity": {"shares": {"type": "integer"}}}
+    members = [
+        {"type": "object", "properties": {"kind": {"const": kind}, **rest}, "required": ["kind"]}
+        for kind, rest in kinds.items()
+    ]
+    schema = normalize_schema({"type": "object", "oneOf": members}, "s")
+    debt, nothing = {"kind": "debt", "lender": "Ann"}, {"kind": "equity", "shares": None}
+    equity = {"kind": "equity", "shares": 5}
+    assert merge([Fields(nothing), Fields(debt), Fields(nothing)], schema).values == debt
+    conflicting = merge([Fields(debt), Fields(equity)], schema)
+    assert conflicting.values == {}
+    ((path, candidates),) = [(c.path, c.candidates) for c in conflicting.conflicts]
+    assert path == () and [candidate.value for candidate in candidates] == [debt, equity]
+    assert merge([Fields(debt), Fields(equity)], schema, {(): equity}).values == equity
+
+
+def test_a_set_has_no_item_twice_and_a_tuple_is_one_value() -> None:
+    schema = normalize_schema(
+        {"type": "object", "properties": {
+            "tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+            "span": {"type": "array", "prefixItems": [{"type": "integer"}] * 2,
+                     "minItems": 2, "maxItems": 2}}}, "s",
+    )  # fmt: skip
+    chunks = [{"tags": ["a", "b"], "span": [1, 2]}, {"tags": ["b", "a"], "span": [1, 3]}]
+    merged = merge([Fields(chunk) for chunk in chunks], schema)
+    assert merged.values["tags"] == ["a", "b"]
+    ((path, candidates),) = [(c.path, c.candidates) for c in merged.conflicts]
+    assert path == ("span",) and [c.value for c in candidates] == [[1, 2], [1, 3]]
