@@ -138,7 +138,7 @@ def test_documents_of_both_pools_are_answered(watched: Watched) -> None:
     units = pq.read_table(watched.directory / "out/_run/units.parquet")
     assert set(units.column("pool").to_pylist()) == {"short", "long"}
     lengths = [
-        answer["prompt_tokens"]
+        answer["_answer"]["prompt_tokens"]
         for answer in pq.read_table(watched.directory / "out").column("who").to_pylist()
     ]
     assert max(lengths) > 4096
