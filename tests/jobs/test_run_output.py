@@ -49,14 +49,19 @@ def watched(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Watc
     """Run a job over both pools, with two documents that cannot be read."""
     directory = tmp_path_factory.mktemp("both-pools")
     (directory / "corpus").mkdir()
-    corpus_of(directory / "corpus/a.parquet", range(1), longest=25_000)
+    corpus_of(directory / "corpus/a.parquet", range(1), longest=3_000)
     unreadable = [
         {"doc": "null", "text": None, "length": 1},
         {"doc": "blank", "text": " ", "length": 2},
     ]
     pq.write_table(pa.Table.from_pylist(unreadable), directory / "corpus/b.parquet")
-    long = {"doc": "long", "text": _all_text()[:70_000], "length": 3}
-    pq.write_table(pa.Table.from_pylist([long]), directory / "corpus/c.parquet")
+    # one for the long pool, and one that is longer than one pass
+    lengths = {"medium": 24_000, "long": 70_000}
+    longer = [
+        {"doc": name, "text": _all_text()[:characters], "length": 3}
+        for name, characters in lengths.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(longer), directory / "corpus/c.parquet")
     port = free_port()
     facts = {"name": "facts", "kind": "extract", "fields": {"listed": "boolean", "on": "date"}}
     job = job_file(
@@ -138,7 +143,7 @@ def test_documents_of_both_pools_are_answered(watched: Watched) -> None:
     units = pq.read_table(watched.directory / "out/_run/units.parquet")
     assert set(units.column("pool").to_pylist()) == {"short", "long"}
     lengths = [
-        answer["prompt_tokens"]
+        answer["_answer"]["prompt_tokens"]
         for answer in pq.read_table(watched.directory / "out").column("who").to_pylist()
     ]
     assert max(lengths) > 4096
