@@ -1,9 +1,9 @@
-"""How many tokens an answer may have: what a form or a summary needs, and what a prompt leaves.
+"""Limits of the number of tokens of an answer: of a summary, or of a filled-in form (extraction).
 
-Three lengths: `least` is the smallest answer to a form, all of it null. A question's
-`planned_tokens` are kept free by every prompt, and decide in which pool a document is read. The
-limit of one prompt follows the text it is about, whose script may need many tokens a word, and is
-at most what the engine's context leaves. Knows no engine.
+There are three lengths. `least_tokens` is the length of the smallest answer to a form, with null in
+every field. `planned_tokens` is what every prompt keeps free for the answer; it decides in which
+pool a document is read. `wanted` is the limit for an answer about a given text, whose script may
+need many tokens a word; the caller lowers it to what the engine's context leaves. Knows no engine.
 """
 
 from __future__ import annotations
@@ -39,40 +39,52 @@ _MEASURED_PARTS, _PART_CHARACTERS = 4, 1_000
 
 @dataclass(frozen=True, slots=True)
 class SummaryBudget:
-    """The limits of a summary of at most `words` words."""
+    """The limits, in tokens, of a summary of at most `words` words."""
 
     words: int
 
     @property
     def least_tokens(self) -> int:
-        """Return the limit in a script that needs the fewest tokens a word."""
+        """Return the smallest limit: that for a script with the fewest tokens a word, 2."""
         return _LEAST_TOKENS_PER_WORD * self.words + _SUMMARY_SLACK_TOKENS
 
     @property
     def planned_tokens(self) -> int:
-        """Return what every prompt keeps free: enough for most scripts."""
+        """Return how many tokens every prompt keeps free for the summary: 4 a word, and 16 more.
+
+        It is enough in most scripts.
+        """
         return _PLANNED_TOKENS_PER_WORD * self.words + _SUMMARY_SLACK_TOKENS
 
     def wanted(self, text: str, tokens: int) -> int:
-        """Return the limit for a summary in the script of `text`, which has `tokens` tokens."""
+        """Return the limit, in tokens, for a summary in the script of `text`.
+
+        `text` is the text to summarize, and `tokens` is its number of tokens.
+        """
         return int(self.words * tokens_per_word(text, tokens)) + _SUMMARY_SLACK_TOKENS
 
     def after_a_cut(self, limit: int, tokens: int) -> int:
-        """Return `limit`: a summary that is longer than it was asked to be stays cut off."""
+        """Return `limit`, the tokens at which a summary was cut off: there is no larger second try.
+
+        A summary that reaches its limit is longer than the task's words, and so stays cut off.
+        `tokens`, the number of tokens of its text, is not used.
+        """
         del tokens
         return limit
 
 
 @dataclass(frozen=True, slots=True)
 class FormBudget:
-    """The limits of an answer to a form.
+    """The limits, in tokens, of an answer to a form, the JSON that an extraction generates.
 
     Attributes:
-        least_tokens: the smallest answer: all values null or empty, without quotes.
-        planned_tokens: what every prompt keeps free.
-        fixed_tokens: keys, punctuation, numbers and the like of a usual answer.
-        text_tokens: texts and quotes of a usual answer, in English.
-        growth: tokens that an answer may have for each token of the text, if the form has a list.
+        least_tokens: the length of the smallest answer: all values null or empty, without quotes.
+        planned_tokens: how many tokens every prompt keeps free for the answer.
+        fixed_tokens: estimated tokens of a usual answer without its texts: of keys, punctuation,
+            numbers and booleans.
+        text_tokens: estimated tokens of the texts and quotes of a usual answer in English.
+        growth: how many more tokens a second try may have for each token of the text asked about;
+            0 if the form has no list and no map.
     """
 
     least_tokens: int
@@ -82,13 +94,20 @@ class FormBudget:
     growth: float
 
     def wanted(self, text: str, tokens: int) -> int:
-        """Return the limit for a usual answer about `text`, which has `tokens` tokens."""
+        """Return the limit, in tokens, for a usual answer about `text`.
+
+        `tokens` is the number of tokens of `text`. The limit is larger than for English if its
+        script has more tokens a character, and at least `planned_tokens`.
+        """
         density = tokens / max(1, len(text))
         scaled = self.text_tokens * max(1.0, density / _ENGLISH_DENSITY)
         return max(self.planned_tokens, self.fixed_tokens + int(scaled))
 
     def after_a_cut(self, limit: int, tokens: int) -> int:
-        """Return the limit for a second try after an answer reached `limit`."""
+        """Return the limit, in tokens, for a second try after an answer was cut off at `limit`.
+
+        `tokens` is the number of tokens of the text that the question is about.
+        """
         return 2 * limit + int(self.growth * tokens)
 
 
@@ -96,9 +115,9 @@ Budget = SummaryBudget | FormBudget
 
 
 def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
-    """Return the limits of an answer to a form; `count` returns the number of tokens of a text.
+    """Return the limits of an answer to the form of a normalized schema.
 
-    `schema` is normalized.
+    `count` returns the number of tokens of a text, without the tokenizer's special tokens.
     """
     names = list(schema["properties"])
     empty = {**_skeleton(schema), quotes_key(schema): dict.fromkeys(names)}
@@ -110,10 +129,11 @@ def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
 
 
 def tokens_per_word(text: str, tokens: int) -> float:
-    """Return how many tokens a word needs in the script of `text`, which has `tokens` tokens.
+    """Return how many tokens to reserve for a word of a summary in the script of `text`.
 
-    It is between 2 and 20, with a margin, since words of a summary are longer than most. White
-    space between words counts as a single blank: layouts have much of it, summaries have none.
+    `tokens` is the number of tokens of `text`. The result is from 2 to 20, with a margin of a
+    quarter, since words of a summary are longer than most. White space between words counts as a
+    single blank: layouts have much of it, summaries have none.
     """
     sample = _sample(text)
     words = sample.split()

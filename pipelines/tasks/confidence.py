@@ -18,7 +18,7 @@ def choice_logprob(
     choices: Sequence[str],
     decode: Callable[[Sequence[int]], str],
 ) -> float:
-    """Return the natural logarithm of the probability of the generated choice.
+    """Return the natural logarithm of the probability of the choice that an engine generated.
 
     The same choice can be tokenized in several ways, and the probabilities of all of them count:
     at each step, only the probability of tokens that lead to another choice is lost. Once a single
@@ -28,8 +28,11 @@ def choice_logprob(
         ids: the generated token ids, which decode to the generated choice, one of `choices`.
         steps: for each generated token, the log-probabilities of the most likely allowed tokens
             at that position, by token id.
-        choices: all texts that the answer may be.
-        decode: turns token ids into text.
+        choices: all texts that the engine was allowed to generate.
+        decode: returns the text of token ids.
+
+    The result is at most 0. A step in which no reported token leads to the generated choice counts
+    as certain.
     """
     generated = decode(ids)
     total = 0.0

@@ -10,15 +10,17 @@ from pipelines.tasks.schema import JsonSchema, field_schemas, is_tuple, item_sch
 
 
 def text_of(value: Any) -> str:
-    """Return the text of a scalar, as JSON writes it: a string is its own text."""
+    """Return a scalar JSON value as text: a string unchanged, others as JSON, such as `true`."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def converted(value: Any, schema: JsonSchema) -> Any:
-    """Return a JSON value with scalars as text where the schema has `texts`, and sets as sets.
+    """Return a JSON value of an answer with scalars and lists as its normalized schema stores them.
 
-    A list whose items must differ loses repeated ones: the model saw the same thing twice. Parts
-    that do not have the schema's type stay as they are, for validation to find.
+    A number or boolean becomes its text if the schema has `texts`, as a column for alternatives of
+    several types has. A list with `uniqueItems` keeps the first of equal items: the model saw the
+    same thing twice. Lists and objects are converted at any depth. Parts that do not have the
+    schema's type stay as they are, for validation to find.
     """
     if "texts" in schema and isinstance(value, int | float):
         return text_of(value)

@@ -26,8 +26,11 @@ _MAX_COUNTED_ITEMS = 256
 
 
 def quotes_key(schema: JsonSchema) -> str:
-    """Return the key of an answer for the model's quotes: QUOTES, or with underscores before it if
-    a field of the schema has that name."""
+    """Return the key of an answer under which the model puts its quotes.
+
+    It is QUOTES, with as many underscores before it as are needed to differ from the names of the
+    properties of `schema`, the normalized schema of the fields.
+    """
     key = QUOTES
     while key in schema["properties"]:
         key = f"_{key}"
@@ -35,10 +38,12 @@ def quotes_key(schema: JsonSchema) -> str:
 
 
 def answer_schema(schema: JsonSchema) -> dict[str, Any]:
-    """Return the JSON Schema under which the engine decodes the answer to a form.
+    """Return the JSON Schema under which the engine decodes an answer of an extraction.
 
-    It has the fields of `schema`, which is normalized, and the quotes with a string or null for
-    each field.
+    Its objects have the fields of `schema`, the normalized schema of the extraction, as far as the
+    grammar can enforce them (`decodable`). After them comes an object of quotes, with a string or
+    null for each field, under the key that `quotes_key` returns. If `schema` is a union of objects,
+    the result is an `anyOf` of such objects.
     """
     quote = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     quotes = object_of(dict.fromkeys(schema["properties"], quote))
@@ -57,9 +62,11 @@ def _decodable_fields(schema: JsonSchema) -> dict[str, Any]:
 
 
 def decodable(schema: JsonSchema) -> dict[str, Any]:
-    """Return a normalized subschema with only what the grammar enforces as it is meant.
+    """Return a copy of a normalized schema of one value with only the keywords for decoding.
 
-    A type that includes null becomes an `anyOf` of the type and null.
+    These are the keywords that xgrammar enforces as JSON Schema defines them; the value is
+    validated with the others after decoding. A type that includes null becomes an `anyOf` of the
+    type and null.
     """
     if "const" in schema:
         return _constants([schema["const"]], schema)

@@ -24,7 +24,9 @@ _RANGES = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 def unwrapped(schema: JsonSchema, where: str) -> tuple[JsonSchema, str]:
     """Return the schema inside wrappers such as OpenAI's {name, strict, schema}, and its key path.
 
-    Nothing else in a wrapper has an effect: answers follow the schema in any case.
+    `where` is the key path of `schema` in the job file; the key of each wrapper is added to it. A
+    schema without a wrapper is returned as it is. The other keys of a wrapper, such as `strict`,
+    have no effect: answers follow the schema in any case.
     """
     while not any(key in schema for key in _SCHEMA_KEYS):
         inner = [key for key in _WRAPPERS if isinstance(schema.get(key), Mapping)]
@@ -35,9 +37,11 @@ def unwrapped(schema: JsonSchema, where: str) -> tuple[JsonSchema, str]:
 
 
 def modernized(schema: JsonSchema) -> dict[str, Any]:
-    """Return a copy in which keywords of older drafts and of OpenAPI have today's spelling.
+    """Return a copy of a schema with keywords of older drafts and of OpenAPI as in draft 2020-12.
 
-    They are tuples in `items`, `additionalItems`, and `exclusiveMinimum: true`.
+    In the schema and all schemas within it, a list in `items` becomes `prefixItems`,
+    `additionalItems` beside it becomes `items`, and a boolean `exclusiveMinimum` or
+    `exclusiveMaximum` becomes the number that it makes exclusive.
     """
     result = copied(schema)
     for subschema in list(subschemas(result)):

@@ -1,4 +1,4 @@
-"""Evidence of every value of an answer, and the values that remain if only those with it count.
+"""Evidence of every value of an answer, and the values that remain if only supported ones count.
 
 A value is `shown` if a verified quote contains it, in any format. Otherwise it is `found` if it
 stands in the text and its kind rarely does so by chance: a full date, a name, a number of 4 or more
@@ -27,13 +27,22 @@ _KEPT = (EvidenceStatus.SHOWN, EvidenceStatus.FOUND, EvidenceStatus.NOT_APPLICAB
 
 
 def is_supported(evidence: Iterable[Evidence]) -> bool:
-    """Return whether any row says that a value is shown, found, or need not stand in the text."""
+    """Return whether the document supports a value or a reply with this evidence.
+
+    It does if the status of at least one Evidence is SHOWN, FOUND or NOT_APPLICABLE.
+    """
     return any(row.status in _KEPT for row in evidence)
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A value of an answer that is neither an object nor a list, with its path and its schema."""
+    """A single value of an answer, one that is neither an object nor a list.
+
+    Attributes:
+        path: its path in the answer, such as `parties[2].name`.
+        value: the value: a string, a number or a boolean.
+        schema: its normalized schema; {} if the answer's schema does not have it.
+    """
 
     path: str
     value: Any
@@ -49,20 +58,22 @@ def evidence_of_fields(
     end: int,
     own: Place | None = None,
 ) -> tuple[Evidence, ...]:
-    """Return the evidence of all values of an extraction, in their order; null values have none.
+    """Return the evidence of all values of an extraction, in their order.
 
-    A value within a list has its own places too if a quote shows it: at most 8, of which equal
-    values have different ones, in the document's order.
+    Values that are null or blank have none. A value within a list has, in addition to a quote that
+    shows it, up to 8 places of its own; equal values have different places, in the document's
+    order.
 
     Args:
         values: the values by field name.
         schema: their normalized schema.
         quotes: the model's quotes by the name of the top-level field.
         search: finds quotes and values in the document.
-        start: the first character of the part of the document that the model was shown.
+        start: the first character of the part of the document that the model was shown, in which
+            evidence is looked for.
         end: the character after its last one.
-        own: start and end of the chunk that the model was asked about, without the words shown
-            around it; None if there are none.
+        own: start and end, in characters, of the chunk that the model was asked about, without the
+            words shown around it; None if the model was asked about all of that part.
     """
     grounds = Grounds(search, start, end, own)
     rows: list[Evidence] = []
@@ -90,7 +101,11 @@ def _turns(of_field: Sequence[Leaf], grounds: Grounds) -> Iterator[Turn | None]:
 
 
 def leaves(value: Any, schema: JsonSchema, path: str) -> Iterator[Leaf]:
-    """Yield the values within a value that are neither null or blank, nor objects, nor lists."""
+    """Yield the single values within a JSON value, at any depth and in order, each as a Leaf.
+
+    A single value is neither an object nor a list; null and blank strings are skipped. `schema` is
+    the normalized schema of `value`, and `path` its path in the answer, "" for the whole answer.
+    """
     if isinstance(value, Mapping):
         fields = field_schemas(value, schema)
         for name, element in value.items():
@@ -105,18 +120,27 @@ def leaves(value: Any, schema: JsonSchema, path: str) -> Iterator[Leaf]:
 def only_verified_values(
     values: Mapping[str, Any], schema: JsonSchema, evidence: Sequence[Evidence]
 ) -> dict[str, Any]:
-    """Return the values that are shown, found or not applicable; see `only_verified`."""
+    """Return the values that the document supports, without their evidence; see `only_verified`."""
     return only_verified(values, schema, evidence)[0]
 
 
 def only_verified(
     values: Mapping[str, Any], schema: JsonSchema, evidence: Sequence[Evidence]
 ) -> tuple[dict[str, Any], tuple[Evidence, ...]]:
-    """Return the values that are shown, found or not applicable, and the evidence with their paths.
+    """Return the values of an extraction that the document supports, and their evidence.
 
-    A value that is none of them becomes null. As an item of a list or an entry of a map, or as the
-    only content of one, it is left out together with its evidence. A fixed tuple is one value: it
-    is null, or left out, unless all of it is supported.
+    A value is supported if its evidence has the status SHOWN, FOUND or NOT_APPLICABLE. A value that
+    is not supported becomes null. An item of a list or an entry of a map in which no value is
+    supported is removed together with its evidence. A fixed tuple is one value: it becomes null, or
+    is removed, unless every value in it is supported.
+
+    Args:
+        values: the values by field name.
+        schema: their normalized schema.
+        evidence: the evidence of the values, with their paths in `values`.
+
+    Returns the remaining values by field name, and their evidence with their paths among these
+    values, in which the items of lists are numbered again.
     """
     pruning = _Pruning({row.path for row in evidence if row.status in _KEPT})
     kept = pruning.value(values, schema, "", "")

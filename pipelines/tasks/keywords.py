@@ -22,16 +22,25 @@ _NO_COLUMN = {
 
 
 def check_constants(schema: dict[str, Any], where: str, faults: Faults) -> None:
-    """Check that constants have the schema's type, and that the format is known.
+    """Check the `enum`, `const` and `format` of one schema, and remove invalid values of `enum`.
 
-    Values of `enum` with other types are removed, since none of them is valid.
+    Constants must have the schema's type, which must not be an object or an array, and the format
+    must be one of KNOWN_FORMATS. Changes `schema`, a schema with one type: values of `enum` with
+    another type are removed, since the type forbids them.
+
+    Args:
+        schema: the schema; those within it are not checked.
+        where: its key path in the job file.
+        faults: receives a message for each fault found.
     """
     kind = json_type(schema)
     if "enum" in schema:
         fit = [value for value in schema["enum"] if value is None or _is_a(value, kind)]
         if not any(value is not None for value in fit) and fit != [None]:
             faults.add(
-                f"{where}.enum", f"no value is of the type {kind}; correct the type or values"
+                f"{where}.enum",
+                f"none of {shorten(schema['enum'])} is of the type {kind}; correct the type or the "
+                "values",
             )
         schema["enum"] = fit
     if "const" in schema and not _is_a(schema["const"], kind):
@@ -60,11 +69,16 @@ def _is_a(value: Any, kind: str) -> bool:
 
 
 def report_type(schema: JsonSchema, types: Sequence[str], where: str, faults: Faults) -> None:
-    """Record that `types`, the types of a schema besides null, are not one that has a column."""
+    """Record in `faults` that a schema has no single type that a column can have.
+
+    Called if `types`, the names of the schema's types besides null, are none, several, or one that
+    is not a JSON type. `where` is the schema's key path; the message is about its `enum` if only
+    that gives the types, else about its `type`.
+    """
     named = "enum" if "enum" in schema and "type" not in schema else "type"
     if named == "enum" and types:
-        got = f"values of the types {' and '.join(types)}, but a column has one; use one type"
-        faults.add(f"{where}.enum", f"{got}, such as texts only")
+        got = f"values of the types {' and '.join(types)}, but a column has one type"
+        faults.add(f"{where}.enum", f"{got}; use values of one type, such as strings only")
         return
     got = f"got {' and '.join(types)}" if types else "missing"
     faults.add(
@@ -74,7 +88,12 @@ def report_type(schema: JsonSchema, types: Sequence[str], where: str, faults: Fa
 
 
 def check_others(schema: JsonSchema, where: str, faults: Faults) -> None:
-    """Record a reference in a keyword whose references are not replaced."""
+    """Record in `faults` what normalizing does not support in a schema's remaining keywords.
+
+    These are the keywords other than those whose schemas become columns (`properties`, `items`,
+    ...), such as `not` or `contains`. A `$ref` in them is a fault, because only references in
+    columns are replaced, and so is `patternProperties`. `where` is the schema's key path.
+    """
     others = {key: value for key, value in schema.items() if key not in _EXPANDED}
     for subschema in subschemas(others):
         for key, message in _NO_COLUMN.items():

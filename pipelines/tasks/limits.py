@@ -1,6 +1,6 @@
-"""Checks that values can satisfy a schema, and that an engine can build a grammar from it soon.
+"""Checks that values can satisfy a schema, and that an engine can quickly build a grammar from it.
 
-They apply to schemas that are valid JSON Schema. Knows no tasks, no engine and no validator.
+The schemas checked are valid JSON Schema. Knows no tasks, no engine and no validator.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"
 
 
 def check_literals(schema: Mapping[str, Any], where: str) -> None:
-    """Raise SpecError if the texts from which a grammar is built are too long.
+    """Raise SpecError if a grammar built from a schema would have too long literal texts.
 
-    They are the property names and the values of `enum` and `const`, as JSON. `where` is the key
-    path of the schema.
+    These texts are the property names and the values of `enum` and `const` of the schema and of all
+    schemas within it, as JSON in UTF-8: at most 1,000 bytes each and 20,000 bytes in all. `where`
+    is the key path of the schema in the job file, with which the messages begin.
     """
     raise_all(_literal_faults(schema, where))
 
@@ -77,7 +78,12 @@ def _place(where: str, keys: tuple[str, ...]) -> str:
 
 
 def check_optional(schema: Mapping[str, Any], where: str) -> None:
-    """Raise SpecError if an object has too many optional properties to build a grammar soon."""
+    """Raise SpecError if an object has too many optional properties for a grammar.
+
+    A grammar for them takes an engine time that grows with the square of their number. About 300
+    optional properties with short names are allowed, and fewer with long names. `where` is the key
+    path of the schema in the job file or request, with which the messages begin.
+    """
     raise_all(_optional_faults(schema, where))
 
 
@@ -95,7 +101,12 @@ def _optional_faults(schema: Mapping[str, Any], where: str) -> Iterator[str]:
 
 
 def check_satisfiable(schema: Mapping[str, Any], where: str) -> None:
-    """Raise SpecError if a schema has an empty `enum` or range, or a number that is too large."""
+    """Raise SpecError if no value can satisfy a schema, or if it has a number that is too large.
+
+    Reported are an empty `enum`; a minimum above the maximum of a number, a length or a count; a
+    length or count with a decimal point; an integer that does not fit 64 bits; a number that is
+    not finite. `where` is the key path of the schema, with which the messages begin.
+    """
     raise_all(
         f"{_place(where, keys)}: must be a finite number of at most about 1.8e308; correct or "
         "remove it"

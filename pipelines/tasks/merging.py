@@ -1,15 +1,15 @@
-"""Merge the fields that chunks state into those of the document.
+"""Merge the fields that a document's chunks state into those of the document.
 
-- A field of the form, or of a map, is merged by itself; a fixed tuple is one value. If chunks state
-  different values, evidence may decide (`deciding.py`); otherwise it is a conflict, which the
-  caller resolves.
-- An object, also one of a union, is that of one thing, completed from all chunks that describe the
-  thing (`entities.py`). Objects of different things are a conflict of whole objects.
+- A field of the schema, or an entry of a map, is merged by itself; a fixed tuple is one value. If
+  chunks state different values, evidence may decide (`deciding.py`); otherwise it is a conflict,
+  which the caller resolves.
+- An object, also one of a union, describes one entity, such as a company, and is completed from all
+  chunks that describe the same entity (`entities.py`). Objects of different entities are a conflict
+  of whole objects.
 - A list has every item of the document once, in order (`list_items.py`).
 - A value of any other shape is one value.
 
-Texts that only fill their place, such as `N/A`, state nothing. Pure; knows no prompts and no
-engine.
+Placeholder texts, such as `N/A`, state nothing. Pure; knows no prompts and no engine.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Candidate:
     """One of several different values that chunks state for a field.
 
     Attributes:
-        value: the value as spelled by the chunk with the best evidence; an object is whole.
-        words: the document's words of a verified quote that shows it, if there is one.
-        chunks: how many chunks state the value, in any spelling.
+        value: the value as spelled by the chunk with the best evidence; of objects, the one merged
+            from all chunks that describe the same entity.
+        words: the document's words in a verified quote that contains the value; None without one.
+        chunks: the number of chunks that state the value, in any spelling, at least 1.
     """
 
     value: Any
@@ -52,7 +53,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A field for which chunks state different values, with these values in document order."""
+    """A field for which chunks state different values, of which evidence does not select one.
+
+    Attributes:
+        path: the names that lead to the field, from the outermost object inwards.
+        candidates: the different values, at least two, in document order.
+    """
 
     path: FieldPath
     candidates: tuple[Candidate, ...]
@@ -60,9 +66,13 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The merged values by field name, with None for each field in conflict, and the conflicts.
+    """The result of merging the fields of a document's chunks.
 
-    `evidence` is that of the merged values; its paths are theirs.
+    Attributes:
+        values: the merged values by field name; a field in conflict, also of a nested object, is
+            None.
+        conflicts: the fields for which the caller has to choose a value; empty if there are none.
+        evidence: the evidence of the merged values, with their paths in `values`.
     """
 
     values: dict[str, Any]
@@ -75,13 +85,18 @@ def merge(
     schema: JsonSchema,
     choices: Mapping[FieldPath, Any] | None = None,
 ) -> Merged:
-    """Merge the fields that chunks state; fields on which they disagree become conflicts.
+    """Merge the fields that a document's chunks state; fields on which they disagree are conflicts.
+
+    Call it first without `choices`. If the result has conflicts, decide them and call it again with
+    the same chunks and the decided values.
 
     Args:
         chunks: the fields of each chunk, in document order.
         schema: the normalized schema of the fields.
-        choices: the decided values of fields that were in conflict in an earlier call, by path.
-            They are taken as they are, and those fields are not in conflict again.
+        choices: the decided values of fields that were in conflict in an earlier call, by
+            `Conflict.path`. They are taken as they are, and those fields are not in conflict again.
+
+    Returns the merged values, with an empty list or map, or None, for a field that no chunk states.
     """
     merging = _Merging(choices or {})
     stated = [
@@ -249,8 +264,9 @@ def _single(stated: Sequence[Statement], place: _Place) -> _Result:
 def prefer_supported(
     stated: Sequence[T], evidence: Callable[[T], Iterable[Evidence]]
 ) -> Sequence[T]:
-    """Return the items that the document supports, or all items if it supports none.
+    """Return the items that the document supports, in their order, or all if it supports none.
 
-    `evidence` returns the evidence of an item.
+    `stated` are answers of chunks, of any type, and `evidence` returns the evidence of one of them.
+    An answer is supported if `is_supported` holds for its evidence.
     """
     return [item for item in stated if is_supported(evidence(item))] or stated

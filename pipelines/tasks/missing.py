@@ -1,4 +1,4 @@
-"""The gaps of an answer that was cut off: empty values, and keywords that no longer hold.
+"""Fill in what an answer lacks that was cut off, and relax a schema for it.
 
 Knows schemas, and nothing of answers as text.
 """
@@ -14,7 +14,11 @@ from pipelines.tasks.schema import JsonSchema, empty_value, field_schemas, is_ma
 def completed(value: Any, schema: JsonSchema) -> Any:
     """Return a value with null, or an empty list or map, for all that a cut-off answer lacks.
 
-    An incomplete tuple is missing, and so is an incomplete object in a map.
+    `value` is a field of an answer that its token limit cut off, without its incomplete parts, and
+    None if nothing of it is complete; `schema` is its normalized schema. Missing properties of
+    objects are added, also in objects of objects; lists and their items stay as they are. A fixed
+    tuple with too few items becomes null, and an entry of a map whose object or tuple is incomplete
+    is removed.
     """
     if is_tuple(schema) and isinstance(value, list) and len(value) < len(schema["prefixItems"]):
         value = None
@@ -43,7 +47,12 @@ def _is_incomplete(value: Any, schema: JsonSchema) -> bool:
 
 
 def without_least_counts(schema: Any) -> Any:
-    """Return a copy of a schema without the keywords `minItems` and `minProperties`."""
+    """Return a copy of a schema without the keywords `minItems` and `minProperties` at any depth.
+
+    An answer that was cut off is validated with it, since its lists and maps may be too short. A
+    property that has such a name stays, and so do the values of `enum` and `const`. A value that is
+    neither a mapping nor a list is returned as it is.
+    """
     if isinstance(schema, list):
         return [without_least_counts(part) for part in schema]
     if not isinstance(schema, Mapping):

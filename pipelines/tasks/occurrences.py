@@ -1,7 +1,8 @@
-"""Decides which places of a chunk each of several equal values of a list may stand at.
+"""Selects, for each of several equal values of a list, the places in the document it may be from.
 
-A chunk states what stands in it, in the document's order, and equal values are that of different
-places. So the first of them stands at one of the first places, and the last at one of the last.
+A place is the start and end, in characters, of words in the document that state the value. A
+chunk's answer lists values in the document's order, and equal values are taken from different
+places. So the first of them is from one of the first places, and the last from one of the last.
 Knows no evidence, schema or prompts.
 """
 
@@ -15,17 +16,29 @@ from pipelines.text.mentions import Place
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Which of the equal values of a list one is: its number, from 0, and how many there are."""
+    """The position of a value among the equal values of a list in one chunk's answer.
+
+    Attributes:
+        number: how many equal values come before it in the answer, from 0.
+        values: the number of equal values in all, itself included.
+    """
 
     number: int
     values: int
 
 
 def own_places(places: Sequence[Place], own: Place, values: int) -> list[Place]:
-    """Return those places that so many equal values of a chunk, text[own[0]:own[1]], stand at.
+    """Return the places from which a chunk's equal values may be taken, in the document's order.
 
-    These are the places in the chunk. Only if they are too few, the nearest of the others follow: a
-    statement that the border divides may have its value on the other side. `places` are in order.
+    These are the places in the chunk, also in part. If they are fewer than `values`, the nearest
+    places outside the chunk are added until there are `values`: the model also reads words around
+    the chunk, and a passage that the chunk's border divides may have its value outside.
+
+    Args:
+        places: start and end, in characters, of each place in the document that states the value,
+            in order.
+        own: start and end of the chunk that the model was asked about.
+        values: how many equal values the chunk's answer has.
     """
     inside = [place for place in places if place[1] > own[0] and place[0] < own[1]]
     missing = values - len(inside)
@@ -40,9 +53,12 @@ def _distance(place: Place, own: Place) -> int:
 
 
 def possible_places(places: Sequence[Place], turn: Turn, limit: int) -> Sequence[Place]:
-    """Return at most `limit` of the places of equal values at which one of them may stand.
+    """Return at most `limit` of the places of equal values from which one of them may be taken.
 
-    If the places are too few, each of the first values has one, and the others may stand at any.
+    The value at position `turn.number` is not from one of the first `turn.number` places, since the
+    values before it are from those, and likewise at the end. If there are fewer places than equal
+    values, each of the first values has one place, and the others may be from any. `places` are in
+    the document's order, and so is the result.
     """
     if turn.number >= len(places):
         return places[:limit]

@@ -40,7 +40,12 @@ _TIMES = ("date", "date-time", "time", "duration")
 
 
 def inferred_types(schema: JsonSchema) -> list[str]:
-    """Return the JSON types that a schema allows; without `type`, those that its keywords imply."""
+    """Return the names of the JSON types that a schema allows, such as ["string", "null"].
+
+    They are those in `type` or, without it, the types of the values of `enum` and `const`, with
+    "integer" left out beside "number". Without all three it is the single type to which a keyword
+    belongs, such as "object" for `properties`; an empty list if no keyword tells.
+    """
     kinds = json_types(schema)
     if set(kinds) >= {"integer", "number"} and "type" not in schema:
         kinds.remove("integer")
@@ -50,9 +55,15 @@ def inferred_types(schema: JsonSchema) -> list[str]:
 
 
 def union(choices: Sequence[dict[str, Any]], where: str, faults: Faults) -> dict[str, Any]:
-    """Return the normalized schema of the column for a value of one of normalized schemas.
+    """Return one normalized schema, so one column, for a value that may follow any of several.
 
-    Alternatives without a common column are a fault at `where`.
+    The module's table has the resulting types. Null is allowed if it is in any alternative.
+
+    Args:
+        choices: the normalized schemas of the alternatives, at least one.
+        where: their key path in the job file, such as `tasks.parties.schema.anyOf`.
+        faults: receives a message at `where` if the alternatives have no common column; the result
+            is then one of them, or otherwise of no use, and the caller must raise the faults.
     """
     nulls = any("null" in json_types(choice) for choice in choices)
     if len(choices) == 1:
@@ -109,8 +120,9 @@ def _scalars(
     if (fixed or timed) and not any(_is_plain_string(choice) for choice in texts):
         faults.add(
             where,
-            f"constants or times of one type beside {_named(choices)} cannot be told apart in one "
-            "column; use one type, or a separate field for each",
+            f"the alternatives are {_named(choices)}, of which some are constants or times that "
+            "could not be told apart as texts in one column; use one type, or a separate field for "
+            "each",
         )
     return {"type": "string", "texts": texts}
 
