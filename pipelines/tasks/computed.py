@@ -17,9 +17,12 @@ _PERCENT = Decimal(100)
 
 
 def is_computed(value: Decimal, numbers: Sequence[frozenset[Decimal]]) -> bool:
-    """Return whether a number is the result of rounding one number, or of combining two.
+    """Return whether a number is computed from one or two numbers of a passage.
 
-    `numbers` has the values of each number of the passage. Takes quadratic time in their count.
+    It is if it is the rounded value of one of the numbers, or the rounded sum, difference, ratio or
+    rate of change of two of them, also in per cent. Always False for a number of fewer than 3
+    significant digits. `numbers` has for each number of the passage the values that it may have, as
+    a spelling can be ambiguous. Takes quadratic time in their count.
     """
     if len(value_key(value)) < _MIN_DIGITS:
         return False

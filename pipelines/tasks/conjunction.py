@@ -23,10 +23,18 @@ _CONDITION = ("if", "then", "else")
 
 
 def conjunction(inner: JsonSchema, outer: JsonSchema, where: str, faults: Faults) -> dict[str, Any]:
-    """Return a schema of the values that both schemas allow, with the outer one's descriptions.
+    """Return one schema for the values that both of two schemas allow.
 
-    A restriction that cannot be merged into one keyword, such as a second pattern, goes into
-    `allOf`, where validation finds it. Parts that contradict each other are faults at `where`.
+    A restriction that cannot be merged into one keyword, such as a second pattern, goes into the
+    result's `allOf`, where validation finds it.
+
+    Args:
+        inner: the schema that a `$ref` names, or an earlier part of an `allOf`.
+        outer: the keywords beside that `$ref` or `allOf`, or the next part. Its title, description
+            and other keywords that do not restrict a value replace those of `inner`.
+        where: the key path of the schema in the job file.
+        faults: receives a message, with `where` and a keyword, if `type` or `enum` of the two have
+            no value in common, or if both have a different `anyOf` or `oneOf`.
     """
     result = dict(inner)
     rest: list[Any] = [*inner.get("allOf", ()), *outer.get("allOf", ())]

@@ -1,4 +1,4 @@
-"""Decide between the different values that chunks state for one field, where evidence suffices.
+"""Decide between the different values that chunks state for one field, if evidence suffices.
 
 Pure; knows no schema, prompts or engine.
 """
@@ -15,9 +15,11 @@ _MAX_COMPARED = 64
 
 
 def by_value(stated: Sequence[Statement]) -> list[list[Statement]]:
-    """Return the statements of each different value, in document order.
+    """Group the statements of one field by value, and return the groups in document order.
 
-    A text cut off at the border of a chunk counts as the whole text that stands at the same place.
+    A statement is the field's value in one chunk's answer; `stated` has them in document order.
+    Values that differ only in spelling are one. A text cut off at the border of a chunk is in the
+    group of the whole text that is at the same place of the document.
     """
     groups: dict[str, list[Statement]] = {}
     for statement in stated:
@@ -45,7 +47,11 @@ def _ends(stated: Sequence[Statement]) -> set[tuple[str, int]]:
 
 
 def best_of(stated: Sequence[Statement]) -> Statement:
-    """Return the first statement with the best evidence, of those that are not cut off."""
+    """Return the statement with the best evidence, the first of equally good ones.
+
+    `stated` are the chunks' statements of one value, at least one. A text that is the beginning or
+    end of another statement's text is taken as cut off, and is not returned.
+    """
     if len(stated) == 1:
         return stated[0]
     forms = {value_key(statement.value): statement.value for statement in stated}
@@ -61,7 +67,11 @@ def best_of(stated: Sequence[Statement]) -> Statement:
 
 
 def supporting(stated: Sequence[Statement], best: Statement) -> list[Statement]:
-    """Return the statements of a value or of a part of it."""
+    """Return those of the statements that have the value of `best`, or a part of it.
+
+    A part is a text that is the beginning or end of that of `best`, as if cut off at the border of
+    a chunk. `best` is one of `stated`.
+    """
     if len(stated) == 1:
         return list(stated)
     key = value_key(best.value)
@@ -73,17 +83,20 @@ def supporting(stated: Sequence[Statement], best: Statement) -> list[Statement]:
 
 
 def count_chunks(stated: Sequence[Statement]) -> int:
-    """Return how many chunks the statements are from."""
+    """Return the number of different chunks that the statements are from."""
     return len({statement.chunk.number for statement in stated})
 
 
 def decided(different: Sequence[Sequence[Statement]]) -> list[Sequence[Statement]]:
-    """Return the different values that remain in question, each with its statements.
+    """Return the values of one field that evidence does not rule out, each with its statements.
 
-    A value is proven if a verified quote shows it or the text proves it by itself. Proven values
-    stay: if there are several, only a reader can tell which one is meant, however often each is
-    stated. An unproven value stays if none is proven, or if its chunks together weigh more than
-    half of those of the best proven one: a single quote does not outvote many chunks.
+    `different` has the statements of each different value. If the result has a single value, the
+    field is decided; otherwise the caller has to choose.
+
+    A value is proven if one of its statements has evidence of the status SHOWN or FOUND. All proven
+    values stay, however often each is stated: evidence does not tell which one is meant. An
+    unproven value stays if no value is proven, or if its statements together weigh more than half
+    of those of the proven value with the most weight: a single quote does not outvote many chunks.
     """
     proven = [any(statement.is_proven for statement in same) for same in different]
     weights = [sum(statement.weight for statement in same) for same in different]

@@ -1,4 +1,4 @@
-"""The four kinds of task: their questions, and how the answers are decoded.
+"""The four kinds of task: their questions, and the sampling parameters of the answers.
 
 `tokenize_tasks` tokenizes the questions of a job's tasks for one model. The prompt around a
 question is built by `text/prompts.py`. The wording of the questions is part of the prompts:
@@ -49,8 +49,9 @@ class Sampling:
 
     Attributes:
         max_tokens: the maximum length of the answer, in tokens.
-        choices: if not None, the answer is one of these texts.
-        schema: if not None, a JSON Schema, as JSON text, that the answer is decoded under.
+        choices: the texts of which the engine generates one; None if it is not restricted to any.
+        schema: the JSON Schema, as JSON text, that restricts the engine's decoding; None without
+            such a restriction.
     """
 
     max_tokens: int
@@ -80,8 +81,13 @@ class Completion:
 class Question:
     """A question as text and as token ids, with the sampling parameters of its answer.
 
-    If the length of its answer follows the text that it is asked about, it has a `budget`. Then
-    `sampling` has the limit of a usual answer; `limited` sets another one.
+    Attributes:
+        text: the question as it is in the prompt.
+        token_ids: the ids of its tokens.
+        sampling: the sampling parameters of the answer. If there is a `budget`, its `max_tokens` is
+            a first limit, for which `about` sets that of a given text.
+        budget: computes the limit of the answer from the text that the question is about; None if
+            the limit is that of `sampling` for every text.
     """
 
     text: str
@@ -91,17 +97,23 @@ class Question:
 
     @property
     def planned_tokens(self) -> int:
-        """The tokens that a prompt with this question keeps free for its answer."""
+        """Return how many tokens a prompt with this question keeps free for its answer."""
         return self.budget.planned_tokens if self.budget else self.sampling.max_tokens
 
     def limited(self, max_tokens: int) -> Question:
-        """Return the question with another limit of its answer, at least 1 token."""
+        """Return the question with `max_tokens`, but at least 1, as the limit of its answer."""
         return replace(self, sampling=replace(self.sampling, max_tokens=max(1, max_tokens)))
 
     def about(self, text: str, tokens: int, free_tokens: int) -> Question:
-        """Return the question with the limit for an answer about `text`, which has `tokens` tokens.
+        """Return the question with the limit of the answer that its budget computes for a text.
 
-        The limit is at most `free_tokens`, what the prompt leaves of the engine's context.
+        Args:
+            text: the text that the question is about.
+            tokens: the number of tokens of `text`.
+            free_tokens: the tokens that the prompt leaves of the engine's context; the limit is at
+                most that, but at least 1.
+
+        Without a budget, the limit stays as it is but for `free_tokens`.
         """
         wanted = self.budget.wanted(text, tokens) if self.budget else self.sampling.max_tokens
         return self.limited(min(wanted, free_tokens))
@@ -131,7 +143,7 @@ class Task:
 
     @property
     def column(self) -> AnswerColumn:
-        """The output column of this task's answers."""
+        """Return the output column of this task's answers."""
         return AnswerColumn(self.spec.name, self.spec.kind, self.schema)
 
 
@@ -143,8 +155,8 @@ class TaskSet:
         all: the tasks in the job's order.
         prompts: builds the part of a prompt before the question.
         reading: decides by a document's length whether it is read whole or in chunks.
-        max_answer_tokens: the maximum length of an answer, whatever its text needs; None if only
-            the engine's context limits it.
+        max_answer_tokens: the maximum length of an answer in tokens, also if the question's budget
+            allows more; None if only the engine's context limits it.
     """
 
     all: tuple[Task, ...]
@@ -154,7 +166,7 @@ class TaskSet:
 
     @property
     def tokenizer(self) -> ChatTokenizer:
-        """The model's tokenizer and chat template."""
+        """Return the model's tokenizer, with its chat template."""
         return self.prompts.tokenizer
 
 
@@ -162,7 +174,7 @@ def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple
     """Return the tasks with their questions tokenized, in the order of `specs`.
 
     Raises SpecError if the schema of an extraction is not supported, or if its `max_tokens` are
-    fewer than the smallest answer needs; it has the faults of all tasks.
+    fewer than the smallest answer needs. The message has the faults of all tasks, at most 20.
     """
     tasks, faults = [], []
     for spec in specs:
@@ -177,7 +189,11 @@ def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple
 def make_question(
     text: str, sampling: Sampling, tokenizer: ChatTokenizer, budget: Budget | None = None
 ) -> Question:
-    """Return a tokenized question: `text` after the word that begins every question in a prompt."""
+    """Return a question of a prompt, tokenized: "Question: ", `text` and a line break.
+
+    `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
+    from the text that the question is about; None if the limit in `sampling` is for every text.
+    """
     full_text = f"Question: {text}\n"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
@@ -209,7 +225,7 @@ def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
 def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
     """Return the question "Which label fits this best?", which lists `labels`.
 
-    Its sampling lets the engine generate only one of them.
+    Its sampling parameters let the engine generate only one of them. `labels` has at least one.
     """
     listed = "\n".join(f"- {label}" for label in labels)
     text = f"Which label fits this best?\n{listed}\nAnswer with one label."
@@ -270,7 +286,9 @@ def _form_question(
 def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
     """Return a question that repeats `question` and adds what was wrong with the first answer.
 
-    `error` is the message of the InvalidAnswer. The addition is cut off after REPAIR_TOKENS tokens.
+    Used for the second try after a first answer was invalid. `error` is the message of its
+    InvalidAnswer. Of the addition, the first REPAIR_TOKENS tokens are in the question's
+    `token_ids`. The limit of the answer stays.
     """
     addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
     added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]

@@ -1,7 +1,10 @@
-"""Find out which items of several chunks' lists are the same item of the document.
+"""Match the items of several chunks' lists that are the same item of the document.
 
-- Items of two chunks are the same if they stand at the same place and do not contradict each other,
-  so that real repeats stay.
+An item's place is where its values occur in the document's text; its statement is the item in one
+chunk's answer.
+
+- Items of two chunks are the same if they have the same place and do not contradict each other, so
+  that items that the document really repeats stay.
 - An item that ends at the border of a chunk is continued by the first item of the next chunk, if
   they state different fields.
 - Items whose place is not known are the same as an equal item of another chunk. Within a chunk,
@@ -68,15 +71,23 @@ class _Group:
 
 
 def single_values(statement: Statement) -> dict[str, Any]:
-    """Return the single values within a statement by path, without those of lists in it."""
+    """Return the single values of an object that a chunk states, by path.
+
+    A single value is neither an object nor a list. Paths, such as `address.city`, are within the
+    object. Values in lists, and null or blank ones, are left out.
+    """
     values = {statement.column(leaf): leaf.value for leaf in statement.leaves()}
     return {path: value for path, value in values.items() if "[]" not in path}
 
 
 def contradict(values: Mapping[str, Any], others: Mapping[str, Any], *, cut: bool = False) -> bool:
-    """Return whether two objects state different values under the same path.
+    """Return whether two objects have different values under the same path, in any spelling.
 
-    With `cut`, a text may be a part of the other, cut off at one end.
+    Args:
+        values: the single values of one object by path, as `single_values` returns them.
+        others: those of the other object.
+        cut: do not count two texts as different if one is the beginning or end of the other, as if
+            cut off at the border of a chunk.
     """
     return any(
         path in others
@@ -87,10 +98,12 @@ def contradict(values: Mapping[str, Any], others: Mapping[str, Any], *, cut: boo
 
 
 def same_items(lists: Sequence[Statement]) -> list[list[Statement]]:
-    """Return the items of the chunks' lists: for each merged item its statements.
+    """Merge a list that several chunks state, and return for each merged item its statements.
 
-    `lists` are statements of the same list, at most one a chunk, in document order. The merged
-    items are in document order; an item without a place follows the item before it in its chunk.
+    A statement is a value in one chunk's answer; those of a merged item are from different chunks.
+    `lists` has the statements of the same list, at most one a chunk, in document order. The merged
+    items are in document order; an item whose place in the document is not known follows the item
+    before it in its chunk's list. Items without content are left out.
     """
     if len(lists) == 1:
         return [[item] for item in lists[0].items()]

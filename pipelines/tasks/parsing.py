@@ -30,6 +30,8 @@ def parse_answer(
 ) -> AnswerValue:
     """Parse an engine's answer to a task's question about a document or a chunk.
 
+    Returns the value for the task's kind: Summary, Label, Reply or Fields.
+
     Args:
         task: the task that was asked.
         completion: the engine's answer.
@@ -39,8 +41,9 @@ def parse_answer(
         chunk: start and end of the chunk that the question was about, without the words shown
             around it; None if it was about a document. A chunk need not state every field.
 
-    An answer to a form that its token limit cut off gives its complete values. Raises InvalidAnswer
-    if the text is not an answer to the question.
+    Of an extraction's answer that its token limit cut off, the complete values are kept. Raises
+    InvalidAnswer, whose message may be sent to the model, if the text of the answer is not one of a
+    `classify` task's labels, or not JSON by an `extract` task's schema.
     """
     answer, spec = completion.text, task.spec
     match spec:
@@ -67,8 +70,10 @@ def parse_answer(
 def check_required(task: Task, values: Mapping[str, Any]) -> None:
     """Raise InvalidAnswer if values merged from chunks violate the schema of a strict task.
 
-    Each chunk may leave out what it does not state, but all of them together may not. With
-    `only_verified`, values without evidence are null also in an answer to a whole document.
+    Call it when the fields of all chunks of a document are merged; `values` are the merged values
+    by field name. A single chunk's answer may have null in a required field, but all of them
+    together may not. Nothing is checked for a task that is not `strict`, and for one with
+    `only_verified`, which makes values without evidence null in any case.
     """
     spec = task.spec
     if isinstance(spec, ExtractTask) and spec.strict and not spec.only_verified:
@@ -79,8 +84,9 @@ def check_required(task: Task, values: Mapping[str, Any]) -> None:
 def parse_label(completion: Completion, labels: Sequence[str]) -> Label:
     """Return the label that an engine generated, with its probability as confidence.
 
-    The confidence is None if the completion has no logprob. Raises InvalidAnswer if the text is not
-    one of `labels`.
+    The confidence is from 0 to 1, and None if the completion has no logprob. `labels` are all
+    labels that the engine was allowed to generate. Raises InvalidAnswer if the text, without white
+    space around it, is not one of them.
     """
     label = completion.text.strip()
     if label not in labels:

@@ -57,17 +57,20 @@ _NO_LOOKAROUND = (
 
 
 class PatternError(ValueError):
-    """A pattern is invalid, or not supported. The message says what to write instead."""
+    """A pattern is invalid, too large, or not supported.
+
+    The message says what is wrong and what to write instead, but does not repeat the pattern.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A compiled regular expression, searched for in texts.
+    """A compiled regular expression, made by `compile_pattern`.
 
     Attributes:
-        positions: the pattern's size: its characters, classes and lookaheads, each counted as often
-            as it is repeated. For each character of a text RE2 visits every position at most once,
-            which takes at most 0.1 microseconds each.
+        positions: the pattern's size: its characters, character classes and lookaheads, each
+            counted as often as it is repeated, so that `a{3}b` has 4. For each character of a text
+            RE2 visits every position at most once, which takes at most 0.1 microseconds each.
     """
 
     positions: int
@@ -98,7 +101,11 @@ class _Token:
 
 @lru_cache(_CACHED_PATTERNS)
 def compile_pattern(pattern: str) -> Pattern:
-    """Compile an ECMA-262 pattern. Raises PatternError if it is too large or not supported."""
+    """Compile a pattern in the ECMA-262 syntax of JSON Schema.
+
+    Raises PatternError, with the remedy, if it is invalid or not supported, or if it is too large:
+    at most 2,000 characters and 1,000 `Pattern.positions` are allowed.
+    """
     if len(pattern) > _MAX_CHARACTERS:
         raise PatternError(
             f"has {len(pattern)} characters, more than {_MAX_CHARACTERS}, the limit; shorten it"
@@ -223,7 +230,8 @@ def _translate_token(token: _Token) -> str:
         return token.text
     if token.text in ("[]", "[^]"):
         raise PatternError(
-            rf"{token.text} is an empty character class; write \] for a bracket in a class"
+            rf"{token.text} is an empty character class; write \] for a bracket in a class, or "
+            r"[\s\S] for any character"
         )
     inverted = token.text.startswith("[^")
     inner = token.text[1 + inverted : -1]

@@ -26,10 +26,17 @@ _MAX_WORDS_OF_VALUE = 6
 def evidence_of_reply(
     text: str | None, quotes: Sequence[str], search: DocumentSearch, start: int, end: int
 ) -> tuple[Evidence, ...]:
-    """Return the evidence of a reply in free text: a row for each quote, with the path "".
+    """Return the evidence of a reply in free text: one Evidence for each quote, with the path "".
 
-    Without a quote that stands in the document, the reply's own words are looked for. `start` and
-    `end` are those of the part of the document that the model was shown.
+    If no quote is verified, the reply's own words are looked for in the document instead.
+
+    Args:
+        text: the reply's text; None or blank if it has none.
+        quotes: the quotes that the model gave with it.
+        search: finds quotes and values in the document.
+        start: the first character of the part of the document that the model was shown, in which
+            evidence is looked for.
+        end: the character after its last one.
     """
     return evidence_in_spans(text, quotes, search, [(start, end)])
 
@@ -37,9 +44,11 @@ def evidence_of_reply(
 def evidence_in_spans(
     text: str | None, quotes: Sequence[str], search: DocumentSearch, spans: Sequence[Place]
 ) -> tuple[Evidence, ...]:
-    """Return the evidence of a reply about several parts of a document, at least one.
+    """Return the evidence of a reply about several parts of a document.
 
-    A quote is that of the first part that contains it.
+    It is as `evidence_of_reply` returns it. `spans` has the start and end, in characters, of each
+    part, at least one. A quote is looked for in all parts, and the first part that contains it
+    counts. The reply's own words are looked for in the first part only.
     """
     parts = [Grounds(search, *span) for span in spans]
     quoted = [found for words in quotes if (found := _Located.of(words, parts))]

@@ -1,4 +1,4 @@
-"""The normalized schema of an extraction: from the job file's shorthand, and its basic questions.
+"""The normalized schema of an extraction: from the job file's shorthand, and functions to read it.
 
 A normalized schema is a JSON Schema in which every value has one type, so that it has a column
 (`arrow.py`): an object with named properties, a map of names to values of one schema, an array, a
@@ -22,10 +22,11 @@ JsonSchema = Mapping[str, Any]
 
 
 def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the normalized schema of a task's `fields`, as `{company: string, risks: [string]}`.
+    """Return the normalized schema of a task's `fields`, the shorthand for a schema.
 
-    Every value that is not a list may be null, since a document need not state it; a list may be
-    empty.
+    An example of `fields` is `{company: string, risks: [string]}`; the job file's checks have
+    accepted it. Every value that is not a list or an item of one may be null, since a document need
+    not state it; a list may be empty.
     """
     return object_of({name: _of_shorthand(kind) for name, kind in fields.items()})
 
@@ -41,7 +42,10 @@ def _of_shorthand(kind: Any) -> dict[str, Any]:
 
 
 def object_of(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of an object that has exactly these properties."""
+    """Return the schema of an object that has exactly these properties, all of them required.
+
+    `properties` has the schema of each property by name.
+    """
     return {
         "type": "object",
         "properties": dict(properties),
@@ -51,7 +55,7 @@ def object_of(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def not_null(schema: JsonSchema) -> dict[str, Any]:
-    """Return a normalized schema that does not allow null."""
+    """Return a copy of a normalized schema that does not allow null."""
     result = {**schema, "type": json_type(schema)}
     if "enum" in result:
         result["enum"] = [value for value in result["enum"] if value is not None]
@@ -59,7 +63,11 @@ def not_null(schema: JsonSchema) -> dict[str, Any]:
 
 
 def or_null(schema: JsonSchema) -> dict[str, Any]:
-    """Return a normalized schema that also allows null."""
+    """Return a copy of a normalized schema that also allows null.
+
+    A `const` becomes an `enum` of it and null, with the keyword `fixed`, by which a form shows the
+    type and not the value.
+    """
     result = {**schema, "type": [json_type(schema), "null"]}
     if None not in result.get("enum", [None]):
         result["enum"] = [*result["enum"], None]
@@ -75,7 +83,9 @@ def or_null(schema: JsonSchema) -> dict[str, Any]:
 def nullable(schema: JsonSchema) -> dict[str, Any]:
     """Return a copy of a normalized object schema in which every field may be null.
 
-    So may the fields of nested objects, but items of arrays stay as they are.
+    It is the schema of an answer about one chunk, which need not state every field. Fields of
+    nested objects may be null too. Items of arrays and values of maps stay as they are, and so does
+    the property that tells the objects of a union apart.
     """
     return _with_fields(
         schema,
@@ -86,8 +96,10 @@ def nullable(schema: JsonSchema) -> dict[str, Any]:
 def lenient(schema: JsonSchema) -> dict[str, Any]:
     """Return a copy of a normalized schema in which every property at any depth may be null.
 
-    A document need not state a value even if the schema requires it. Lists may be empty instead,
-    and so stay, unless they must have items.
+    It is the schema of answers of a task that is not `strict`: a document need not state a value
+    even if the task's schema requires it. A list or map that may be empty does not become nullable,
+    because an empty one says the same. The property that tells the objects of a union apart stays
+    as it is. Unlike `nullable`, it also changes objects in lists and maps.
     """
     kind = json_type(schema)
     if kind == "array":
@@ -126,21 +138,29 @@ def _with_fields(
 
 
 def is_map(schema: JsonSchema) -> bool:
-    """Return whether a normalized schema is of objects with any names, as `dict[str, X]`.
+    """Return whether a normalized schema is that of a map: an object with any names.
 
-    The schema of their values is `additionalProperties`.
+    A Python type for it is `dict[str, X]`. The schema of its values is in `additionalProperties`.
     """
     return isinstance(schema.get("additionalProperties"), Mapping)
 
 
 def is_tuple(schema: JsonSchema) -> bool:
-    """Return whether a normalized schema is of lists with a schema for each item: one value."""
+    """Return whether a normalized schema is that of a fixed tuple.
+
+    A fixed tuple is a list with a fixed number of items, each with a schema of its own in
+    `prefixItems`. It is merged and verified as one value.
+    """
     return "prefixItems" in schema
 
 
 def member_of(value: Mapping[str, Any], schema: JsonSchema) -> JsonSchema:
-    """Return the member of a union of objects that a value belongs to; the schema itself if there
-    is none, or if it is not a union."""
+    """Return the schema, among those of a union of objects, that an object belongs to.
+
+    The members of a union are the schemas in `members`; an object belongs to the one that has, for
+    the property that `discriminator` names, the object's value. Returns `schema` itself if it is
+    not a union, or if the object belongs to none of its members.
+    """
     for member in schema.get("members", ()):
         field = member["properties"][schema["discriminator"]]
         constants = field["enum"] if "enum" in field else [field["const"]]
@@ -151,10 +171,11 @@ def member_of(value: Mapping[str, Any], schema: JsonSchema) -> JsonSchema:
 
 
 def field_schemas(value: Mapping[str, Any], schema: JsonSchema) -> dict[str, JsonSchema]:
-    """Return the schemas of the fields that an object has by its schema, by name, in order.
+    """Return the schemas of the fields that an object has by its normalized schema, by name.
 
-    They are the properties of the schema or, in a union, of the member that `value` belongs to; of
-    a map, one for each name in `value`.
+    They are the properties of the schema, in its order, or, if it is a union of objects, those of
+    the member that `value` belongs to (`member_of`). Of a map they are the schema of its values for
+    each name in `value`. {} if the schema is not that of an object.
     """
     if is_map(schema):
         values: JsonSchema = schema["additionalProperties"]
@@ -163,16 +184,20 @@ def field_schemas(value: Mapping[str, Any], schema: JsonSchema) -> dict[str, Jso
 
 
 def item_schema(schema: JsonSchema, index: int) -> JsonSchema:
-    """Return the schema of a list's item; {} if it has none."""
+    """Return the schema of the item at `index`, from 0, of a list with a normalized schema.
+
+    In a fixed tuple each item has its own. {} if the schema has none for it.
+    """
     fixed = schema.get("prefixItems", ())
     items: JsonSchema = fixed[index] if index < len(fixed) else schema.get("items", {})
     return items
 
 
 def empty_value(schema: JsonSchema) -> Any:
-    """Return the value of a field for which nothing is stated: an empty list or map, else null.
+    """Return the value of a field for which nothing is stated: [] or {} for a list or map, or None.
 
-    A list may be null as well, but readers with an optional list seldom expect that.
+    It is None for a fixed tuple and any other value. A list is empty even if its schema allows
+    null, because users with an optional list seldom expect null.
     """
     if is_map(schema):
         return {}
@@ -195,12 +220,18 @@ def json_types(schema: JsonSchema) -> list[str]:
 
 
 def type_of(value: Any) -> str:
-    """Return the JSON type of a value."""
+    """Return the name of a value's JSON type, such as "string"; an int is an "integer".
+
+    A tuple is an "array", and a value of a type that JSON does not have an "object".
+    """
     names = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
     names |= {list: "array", tuple: "array"}
     return names.get(type(value), "object")
 
 
 def json_type(schema: JsonSchema) -> str:
-    """Return the JSON type of a normalized schema, e.g. "string" for `type: [string, "null"]`."""
+    """Return the JSON type of a normalized schema, e.g. "string" for `type: [string, "null"]`.
+
+    Raises StopIteration if null is the only type, or if there is none, which normalizing rejects.
+    """
     return next(kind for kind in json_types(schema) if kind != "null")

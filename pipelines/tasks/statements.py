@@ -24,7 +24,10 @@ _MAX_ROWS = 8
 
 @dataclass(frozen=True, slots=True)
 class ChunkFields:
-    """The fields that one chunk, text[start:end] of the document, states."""
+    """The values and evidence that one chunk's answer has for the fields of an extraction.
+
+    The chunk is text[start:end] of the document, in characters.
+    """
 
     start: int
     end: int
@@ -33,13 +36,14 @@ class ChunkFields:
 
 @dataclass(frozen=True, slots=True)
 class StatedChunk:
-    """A chunk, with the evidence of its values by path.
+    """A chunk of a document, with the evidence of the values in its answer.
 
     Attributes:
-        number: the chunk's index among those with findings.
+        number: the chunk's index among those with an answer, from 0.
         start: the first character of the chunk in the document's text.
         end: the character after its last one.
-        rows: the rows of evidence by path.
+        rows: the evidence of each value by the value's path; a value may have several rows, each
+            with one passage of the document.
     """
 
     number: int
@@ -50,13 +54,13 @@ class StatedChunk:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A value that a chunk states, at any depth of its answer.
+    """A value in one chunk's answer: the whole answer, a field, an item, or anything within them.
 
     Attributes:
         value: the value; a fixed tuple is a Python tuple.
         path: its path in the chunk's answer, such as `parties[2].name`; "" for the whole answer.
-        chunk: the chunk.
-        shape: the path with `[]` for the index of an item.
+        chunk: the chunk whose answer it is, with the evidence.
+        shape: `path` with `[]` in place of each index of a list's item, such as `parties[].name`.
     """
 
     value: Any
@@ -65,12 +69,15 @@ class Statement:
     shape: str = ""
 
     def member(self, name: str) -> Statement:
-        """Return the statement of one property of an object; its value is None if it is missing."""
+        """Return the statement of the property `name` of this object, or of the entry of this map.
+
+        Its value is None if the object lacks it.
+        """
         path, shape = field_path(self.path, name), field_path(self.shape, name)
         return Statement(self.value.get(name), path, self.chunk, shape)
 
     def items(self) -> list[Statement]:
-        """Return the statements of a list's items, without those that state nothing."""
+        """Return the statements of this list's items, without items that have no content."""
         return [
             Statement(item, item_path(self.path, index), self.chunk, f"{self.shape}[]")
             for index, item in enumerate(self.value)
@@ -84,7 +91,11 @@ class Statement:
         ]
 
     def leaves(self) -> Iterator[Statement]:
-        """Yield the statements of all single values within this one."""
+        """Yield the statements of all single values within this value, at any depth.
+
+        A single value, called a leaf, is neither an object nor a list. It is this value itself if
+        that is one. Leaves without content (null, blank) are skipped.
+        """
         if isinstance(self.value, dict):
             for name in self.value:
                 yield from self.member(name).leaves()
@@ -95,17 +106,26 @@ class Statement:
             yield self
 
     def column(self, leaf: Statement) -> str:
-        """Return the path of a leaf within this statement, with `[]` for the index of an item."""
+        """Return the path of a leaf of this value, one of `leaves`, from this value.
+
+        Indexes of list items in it are replaced by `[]`, so that it is equal for all items.
+        """
         return leaf.shape[len(self.shape) :]
 
     @property
     def rows(self) -> Sequence[Evidence]:
-        """Return the evidence of this value itself, without that of values within it."""
+        """Return the evidence of this value itself, without that of values within it.
+
+        Empty if it has none, as for an object.
+        """
         return self.chunk.rows.get(self.path, ())
 
     @property
     def shown_words(self) -> str | None:
-        """Return the document's words of a verified quote that shows the value, if there is one."""
+        """Return the document's words in the first verified quote that contains a leaf of the value.
+
+        None if no verified quote does.
+        """
         for leaf in self.leaves():
             for row in leaf.rows:
                 if row.status is EvidenceStatus.SHOWN and row.text:
@@ -114,17 +134,21 @@ class Statement:
 
     @property
     def is_proven(self) -> bool:
-        """Return whether a verified quote shows one of its values, or the text proves one."""
+        """Return whether a leaf of the value has evidence of the status SHOWN or FOUND.
+
+        That is, a verified quote contains it, or the text does in a way that is rarely by chance.
+        """
         if self.shown_words is not None:
             return True
         return any(row.status in PROVING for leaf in self.leaves() for row in leaf.rows)
 
     @property
     def weight(self) -> float:
-        """Return how much the statement counts against contradicting ones, at most 1.0.
+        """Return how much the statement counts against contradicting ones, from 0.0 to 1.0.
 
-        It is the mean of its single values' weights: 1.0 for a value that a quote shows, 0.8 for
-        one found in the text, 0.4 for a similar passage, 0.25 for one without evidence.
+        It is the mean of its leaves' weights: 1.0 for a value that a verified quote contains
+        (SHOWN), 0.8 for one that the text proves (FOUND), 0.4 for a similar passage (NEAR), 0.25
+        for any other evidence or none. A value without leaves has weight 0.0.
         """
         weights = [self._leaf_weight(leaf) for leaf in self.leaves()]
         return sum(weights) / len(weights) if weights else 0.0
@@ -134,7 +158,10 @@ class Statement:
 
 
 def stated_chunk(number: int, chunk: ChunkFields) -> StatedChunk:
-    """Return a chunk with its evidence by path; `number` is its index among the chunks."""
+    """Return a chunk with its evidence by path.
+
+    `number` is its index, from 0, among the document's chunks that have an answer.
+    """
     rows: dict[str, list[Evidence]] = {}
     for row in chunk.fields.evidence:
         rows.setdefault(row.path, []).append(row)
@@ -142,11 +169,16 @@ def stated_chunk(number: int, chunk: ChunkFields) -> StatedChunk:
 
 
 def merged_rows(statements: Sequence[Statement], path: str, *, own: bool = False) -> list[Evidence]:
-    """Return the evidence of statements of one value, under the path of the merged value.
+    """Return the evidence of a merged value, collected from the chunks' statements of it.
 
-    With `own`, it is only the evidence of the values themselves, without that of values within
-    them. Each path has at most 8 rows, the best first. A passage has one row. Rows without a
-    passage are left out where another row of the path has one.
+    Each path has at most 8 rows, with the best status first, and each passage of the document has
+    one row of them. Rows without a passage are left out if another row of the path has one;
+    otherwise only one of them is kept.
+
+    Args:
+        statements: the chunks' statements of the value.
+        path: the path of the merged value, which replaces the paths of the statements.
+        own: return only the evidence of the value itself, without that of values within it.
     """
     rows: dict[str, list[Evidence]] = {}
     for statement in statements:

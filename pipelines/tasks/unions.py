@@ -120,9 +120,8 @@ def _scalars(
     if (fixed or timed) and not any(_is_plain_string(choice) for choice in texts):
         faults.add(
             where,
-            f"the alternatives are {_named(choices)}, of which some are constants or times that "
-            "could not be told apart as texts in one column; use one type, or a separate field for "
-            "each",
+            f"the alternatives are {_named(choices)}, and constants or times among them cannot be "
+            "told apart as texts in one column; use one type, or a separate field for each",
         )
     return {"type": "string", "texts": texts}
 

@@ -21,11 +21,12 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def valid_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
-    """Check that a schema is valid, satisfiable, not too large, and that it is self-contained.
+    """Check that a schema is valid, satisfiable, not too large, and refers to nothing outside it.
 
-    Returns it without the names at its root. Its definitions get plain names, because a grammar
-    does not look up escaped ones such as `Page%5BItem%5D`. Raises SpecError with the key path of
-    each fault.
+    `where` is its key path in the job file. Returns a copy without the keywords at its root that
+    name it, such as `$id`. Definitions with other characters than letters, digits, `_`, `.` and `-`
+    in their names are renamed, because a grammar does not look up escaped names such as
+    `Page%5BItem%5D`. Raises SpecError with the key path and the remedy of each fault.
     """
     schema = self_contained(schema, where)
     validator = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=_NO_FORMATS)
