@@ -1,4 +1,4 @@
-"""Checks that the engine's grammar library takes the schemas of answers.
+"""Checks that the engine's grammar library, xgrammar, accepts the schemas of answers.
 
 The only import of xgrammar. It comes with vLLM, and takes seconds to import, so it is imported only
 where a schema is checked. Knows no engine.
@@ -18,10 +18,12 @@ _CACHED_SCHEMAS = 64
 
 
 def check_grammars(tasks: Sequence[Task]) -> None:
-    """Raise SpecError for each task whose answers' schema the grammar library refuses.
+    """Raise SpecError if xgrammar rejects the schema of an `extract` task's answers.
 
-    Only JSON Schemas are checked, not forms in shorthand. Takes milliseconds a schema.
-    Where xgrammar is not installed, as on a machine that only submits jobs, nothing is checked.
+    Call it after `tokenize_tasks`, before engines start. The message has a line for each such task,
+    with its key path. Only a task's `schema` is checked, not the shorthand `fields`. Takes
+    milliseconds a schema, and seconds for the first one. If xgrammar is not installed, as on a
+    machine that only submits jobs, nothing is checked.
     """
     checked = [task for task in tasks if isinstance(task.spec, ExtractTask) and _is_schema(task)]
     if not checked:
@@ -46,9 +48,10 @@ def _is_schema(task: Task) -> bool:
 
 @lru_cache(_CACHED_SCHEMAS)
 def grammar_fault(schema: str) -> str | None:
-    """Return why xgrammar refuses a JSON Schema, given as text, or None if it takes it.
+    """Return the last line of xgrammar's error for a JSON Schema, or None if it accepts the schema.
 
-    None as well if xgrammar is not installed. The first call takes seconds, to import it.
+    `schema` is the schema as JSON text. None as well if xgrammar is not installed. The first call
+    takes seconds, to import xgrammar; results are cached.
     """
     try:
         import xgrammar

@@ -27,7 +27,10 @@ _FORMATS: Mapping[str, pa.DataType] = {
 
 
 def arrow_type(schema: JsonSchema) -> pa.DataType:
-    """Return the Arrow type of a column with values of a normalized schema."""
+    """Return the Arrow type of a column with values of a normalized schema.
+
+    Dates and date-times have types of their own, a map is an Arrow map, and a fixed tuple a list.
+    """
     kind = json_type(schema)
     if is_map(schema):
         return pa.map_(pa.string(), arrow_type(schema["additionalProperties"]))
@@ -58,10 +61,11 @@ def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
     """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
 
     Strings with format `date` and `date-time` become `date` and `datetime`, in UTC; a time without
-    a zone is taken as UTC. Numbers become float or int, as the schema says, and any scalar a text
-    if the column is one. A property that an object lacks becomes null, and one that the schema does
-    not have is dropped. Arrow returns equal values with `to_pylist(maps_as_pydicts="strict")`.
-    Raises ValueError for an integer that a column of numbers cannot hold exactly.
+    a zone is taken as UTC. Numbers become float or int, as the schema says, and a number or boolean
+    becomes text if its schema has `texts`. A property that an object lacks becomes None, and one
+    that the schema does not have is dropped. Arrow returns equal values with
+    `to_pylist(maps_as_pydicts="strict")`. Raises ValueError for an integer that a column of numbers
+    cannot hold exactly, and for a time that is not one.
     """
     if value is None:
         return None

@@ -58,7 +58,7 @@ _ANSWER = pa.struct(
     ]
 )
 EVIDENCE, ANSWER = "_evidence", "_answer"
-"""The fields of a column that say where the value stands, and how the answer came about."""
+"""The fields of a task's column for the value's evidence, and for status and token counts."""
 RESERVED_FIELDS = (EVIDENCE, ANSWER)
 """Names that an extracted field cannot have: an extraction's column already has them."""
 
@@ -92,9 +92,10 @@ class AnswerColumn:
         return [(field.name, field.type) for field in arrow_type(self.schema)]
 
     def cell(self, answer: Answer) -> dict[str, object]:
-        """Return an answer as a mapping that Arrow converts to a value of `type`.
+        """Return a document's answer to the task as a mapping that Arrow converts to `type`.
 
-        If the answer has no value, the value's fields are left out, and so are null in the table.
+        If the answer has no value, because the task failed, it has only `_answer`, and the other
+        fields are null in the table.
         """
         return {
             **self.value_cell(answer.value),
@@ -109,7 +110,11 @@ class AnswerColumn:
         }
 
     def value_cell(self, value: AnswerValue | None) -> dict[str, object]:
-        """Return the value's fields with its evidence."""
+        """Return the fields of a value, and its evidence as a list of mappings under `_evidence`.
+
+        The fields are Python values that Arrow accepts, not JSON: a date is a `date`, for example.
+        A value without evidence has an empty list. The result is {} if `value` is None.
+        """
         match value:
             case Summary(text):
                 return {"text": text, EVIDENCE: []}
@@ -133,9 +138,13 @@ def part_table(
 ) -> pa.Table:
     """Build the table of a part file: the id, the kept columns, and one struct column per task.
 
-    Only documents with at least one answered task get a row. `rows` are the unit's rows in the
-    order of `results`; `columns` are in the order of each result's answers; `id_column` is the
-    name of the id column in the part.
+    Only documents with at least one answered task get a row.
+
+    Args:
+        rows: the input rows of the unit's documents, with the id and the kept columns.
+        results: the result of each document, in the order of `rows`.
+        columns: the column of each task, in the order of each result's answers.
+        id_column: the name of the id column in the part.
     """
     answered = [index for index, result in enumerate(results) if result.answered]
     kept = [name for name in rows.column_names if name.startswith(KEPT)]
@@ -160,9 +169,10 @@ def _evidence_cell(row: Evidence) -> dict[str, object]:
 
 
 def dead_letters_table(dead_letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
-    """Build the table of an `_errors/` file, one row per dead letter.
+    """Build the table of a file under `_errors/`, one row per dead letter.
 
-    `id_type` is the Arrow type of the corpus' id column.
+    A dead letter records a document, or one task of it, that failed. `id_type` is the Arrow type of
+    the id column of the input.
     """
     columns = {
         DOC_ID: pa.array([letter.doc_id for letter in dead_letters], id_type),

@@ -1,4 +1,4 @@
-"""Compare the values of answers: which spellings state the same, and which state nothing.
+"""Compare the values of answers: recognize equal spellings, and texts that state nothing.
 
 Knows no schema besides the constants it allows, no prompts and no engine.
 """
@@ -27,7 +27,12 @@ def normalize_text(text: str) -> str:
 
 
 def value_key(value: Any) -> str:
-    """Return a key that is the same for all spellings of a JSON value."""
+    """Return a key that is equal for JSON values that differ only in spelling.
+
+    Texts differ only in spelling if `normalize_text` returns the same for them after Unicode
+    normalization (NFKC); numbers if they are equal, such as 3 and 3.0. Lists and objects are
+    compared item by item; the order of an object's fields does not matter.
+    """
     plain = _plain(value)
     return f'"{plain}"' if isinstance(plain, str) else json.dumps(plain, sort_keys=True)
 
@@ -51,10 +56,10 @@ def _plain(value: Any) -> Any:
 
 
 def contains(whole: Any, part: Any) -> bool:
-    """Return whether `part` is `whole` cut off at one end, as at the border of a chunk.
+    """Return whether `part` is the text `whole` cut off at one end, as at the border of a chunk.
 
-    Both are texts, and `part`, of at least three characters, is the beginning or the end of
-    `whole`.
+    It is if `part` is a shorter text of at least three characters with which `whole` begins or
+    ends, in the form of `normalize_text`. False if either is not a text.
     """
     if not isinstance(whole, str) or not isinstance(part, str):
         return False
@@ -70,10 +75,11 @@ def is_filler(text: str) -> bool:
 
 
 def without_fillers(value: Any, schema: JsonSchema) -> Any:
-    """Return a value in which every text that only fills its place is None.
+    """Return a JSON value in which every placeholder text, such as `N/A`, is None.
 
-    A text that the schema's `enum` or `const` allows stays. Items of lists keep their index. A
-    fixed tuple is one value, a Python tuple, and None only if all of it states nothing.
+    `is_filler` recognizes these texts. A text that the normalized schema's `enum` or `const` allows
+    stays. Items of lists keep their index. A fixed tuple becomes a Python tuple, unchanged, or None
+    if each of its items is null or a placeholder.
     """
     match value:
         case str():

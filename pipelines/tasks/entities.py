@@ -1,6 +1,7 @@
-"""Find out which objects of several chunks describe the same thing.
+"""Group the objects in several chunks' answers by the entity that they describe.
 
-Two objects that state different values in any field are different things. Their fields are never
+An entity is the one thing in the document, such as a company, that objects describe. Two objects
+that state different values for any field describe different entities, and their fields are never
 mixed. Pure; knows no schema, prompts or engine.
 """
 
@@ -27,11 +28,16 @@ class _Entity:
 
 
 def entities(objects: Sequence[Statement]) -> list[list[Statement]]:
-    """Return the objects of each thing, in document order.
+    """Group objects that several chunks state by entity, and return the groups in document order.
 
-    An object belongs to a thing that it does not contradict: to the only one with which it shares a
-    value or, if there is none, to the only other one. An object that could belong to several things
-    is left out, since nothing tells which one it completes.
+    `objects` are the chunks' statements of one field, in document order; the value of each is an
+    object. An entity is the one thing in the document that the objects of a group describe.
+
+    An object contradicts an entity if it has a different value for one of its fields, not counting
+    lists. It belongs to the only entity that it does not contradict and has a value in common with.
+    If it has a value in common with none, it belongs to the only entity that it does not
+    contradict. An object that could belong to several entities is in no group, since nothing tells
+    which one it completes.
     """
     equal: dict[str, list[tuple[int, Statement]]] = {}
     for member in enumerate(objects):

@@ -1,4 +1,4 @@
-"""Extraction tasks: their schema, the form put to the model, and the values read from its answer.
+"""Extraction tasks: their schema, the form in the question, and the values read from the answer.
 
 The model writes one JSON object: the schema's fields, and an object `quotes` with the words of the
 text that show each field. The answer is decoded under the schema built here and validated again
@@ -48,8 +48,8 @@ from pipelines.text.search import DocumentSearch
 def schema_of(task: ExtractTask) -> dict[str, Any]:
     """Return the normalized JSON Schema of an extraction, from the task's `fields` or `schema`.
 
-    Raises SpecError, with the key path, if the schema is not supported or if a field has one of
-    the RESERVED_FIELDS names.
+    Raises SpecError, with the key path and the remedy of each fault, if the schema is not
+    supported, or if a field has a name in RESERVED_FIELDS.
     """
     where = f"tasks.{task.name}"
     if task.json_schema is not None:
@@ -68,18 +68,21 @@ def schema_of(task: ExtractTask) -> dict[str, Any]:
 
 
 def allowed_schema(task: ExtractTask, schema: JsonSchema) -> dict[str, Any]:
-    """Return the schema that answers about a whole document follow.
+    """Return the normalized schema that answers about a whole document must follow.
 
-    It is the task's `schema`, normalized, in which required fields may be null too, because a
-    document need not state them; with the task's key `strict` it is `schema` itself.
+    `schema` is the normalized schema of the task, as `schema_of` returns it. With the task's key
+    `strict` the result is a copy of it. Otherwise required fields may be null too, because a
+    document need not state them (`schema.lenient`).
     """
     return dict(schema) if task.strict else lenient(schema)
 
 
 def form_template(schema: JsonSchema) -> str:
-    """Return the form that the model is asked to fill in: JSON with type names for values.
+    """Return the form that the question of an extraction asks the model to fill in.
 
-    `schema` is normalized, or a part of a normalized schema.
+    It is text like JSON with the names of types in place of values, such as
+    `{"company": string or null}`, and descriptions in parentheses. `schema` is a normalized schema
+    or a part of one.
     """
     if schema.get("enum") == [None]:
         return "null"
@@ -124,19 +127,19 @@ def parse_fields(
     cut_off: bool = False,
     own: tuple[int, int] | None = None,
 ) -> Fields:
-    """Parse the JSON that the model wrote, validate it, and look for evidence of its values.
+    """Parse the model's answer to an extraction, validate it, and look for evidence of its values.
 
     Args:
-        answer: the model's output.
+        answer: the text that the model generated: JSON with the fields and the model's quotes.
         schema: the normalized schema of the fields, without `quotes`.
         search: finds quotes and values in the document.
         span: start and end, in characters, of the part of the document that the model was shown;
             evidence is looked for in it.
         only_verified: keep only the values that the document supports (`evidence.py`).
-        cut_off: the answer reached its limit of tokens; its complete values are kept, and all other
-            fields are null, or an empty list, whatever the schema requires.
-        own: start and end of the chunk that the model was asked about, without the words shown
-            around it; None if there are none.
+        cut_off: the answer reached its limit of tokens; its complete and valid values are kept, and
+            all other fields are null, or an empty list or map, whatever the schema requires.
+        own: start and end, in characters, of the chunk that the model was asked about, without the
+            words shown around it; None if the model was asked about all of `span`.
 
     Raises InvalidAnswer, with a message that can be sent to the model, if the answer is not JSON or
     violates the schema.
@@ -157,10 +160,10 @@ def parse_fields(
 
 
 def check_values(values: Mapping[str, Any], schema: JsonSchema) -> None:
-    """Raise InvalidAnswer if the values violate the schema or do not fit their column.
+    """Raise InvalidAnswer if values by field name violate their schema or do not fit their column.
 
-    An error of the validator itself is an InvalidAnswer too: it concerns one task of one document,
-    and must not end the run.
+    The message names the first 3 violations. An unexpected error of the validator itself is raised
+    as an InvalidAnswer too: it concerns one task of one document, and must not end the run.
     """
     try:
         violations = schema_violations(values, schema)
@@ -243,7 +246,11 @@ def _quoted_words(quotes: object) -> dict[str, str]:
 
 
 def has_content(value: Any) -> bool:
-    """Return False for null, a blank string, an empty list, and an object of only such values."""
+    """Return whether a JSON value states anything.
+
+    Null, a blank string, an empty list, and an object with only such values, or with none, do not.
+    A list with an item, even a null one, does.
+    """
     if isinstance(value, Mapping):
         return any(has_content(field_value) for field_value in value.values())
     if isinstance(value, str):

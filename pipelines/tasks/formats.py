@@ -55,9 +55,9 @@ _UNRESTRICTED = (
 )  # fmt: skip
 
 FORMAT_CHECKER = FormatChecker(("date",))
-"""Checks values for the formats that restrict them."""
+"""Checks, for the jsonschema validator, that values have the format that their schema names."""
 KNOWN_FORMATS = ("date", *_TEXTS, *_BITS, *_UNSIGNED_BITS, *_UNRESTRICTED)
-"""The formats that are checked, or restrict nothing."""
+"""The values of `format` that a schema may have: those that are checked or restrict nothing."""
 
 
 def _add_text_check(name: str, parse: Callable[[str], Any]) -> None:

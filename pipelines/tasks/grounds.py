@@ -1,4 +1,8 @@
-"""Decides how the part of a document that the model was shown supports one value."""
+"""Decides how the part of a document that the model was shown supports one value of its answer.
+
+The statement of a value is what it says, read as a date, number, duration or words (`stated.py`). A
+place is the start and end, in characters, of words in the document that state the same.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from pipelines.text.quotes import Passage
 from pipelines.text.search import DocumentSearch
 
 PLACES = 8
-"""The largest number of places that are given for a value that is `found`."""
+"""The maximum number of places that the evidence of one value has with the status FOUND."""
 
 # A search for something similar takes milliseconds, and a list may have a thousand items.
 _MAX_SIMILAR_SEARCHES = 32
@@ -36,22 +40,29 @@ _MAX_OUTSIDE = 64
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A quote as the model wrote it, and its passages in the document; none if it is absent."""
+    """A quote in the model's answer, and where the document has it.
+
+    Attributes:
+        words: the quote as the model wrote it, without white space around it.
+        passages: the passages of the document with these or similar words, in order; empty if there
+            are none.
+    """
 
     words: str
     passages: tuple[Passage, ...]
 
     @property
     def verified(self) -> Sequence[Passage]:
-        """The passages that have the quote's words."""
+        """Return the passages that contain the quote's own words, not only similar ones."""
         return [passage for passage in self.passages if passage.verified]
 
 
 class Grounds:
-    """The part [start, end) of a document, in which quotes and values are looked for.
+    """Looks for evidence in the part text[start:end] of a document that the model was shown.
 
-    The model was asked about the chunk [own[0], own[1]) of it, or about all of it. Places in the
-    chunk come before those in the words around it.
+    The model was asked about the chunk text[own[0]:own[1]] within it, or about all of it if `own`
+    is None. Values are looked for in the chunk first, and then in the words around it. `search`
+    finds quotes and values in the document; all offsets are in characters.
     """
 
     def __init__(
@@ -65,7 +76,7 @@ class Grounds:
         self._places: dict[tuple[Hashable, int], list[Place]] = {}
 
     def quoted(self, words: str) -> Quoted | None:
-        """Return a quote with its passages; None if it has no words."""
+        """Return a quote of the model with its passages in this part; None if `words` is blank."""
         # a lone surrogate cannot be encoded as UTF-8, so it could be neither found nor stored
         words = words.strip().encode("utf-8", "replace").decode()
         return Quoted(words, self._passages(words)) if words else None
@@ -80,7 +91,11 @@ class Grounds:
         return first
 
     def key(self, path: str, value: Any, schema: JsonSchema) -> Hashable:
-        """Return a key that is equal for values that state the same."""
+        """Return a key that is equal for values that state the same, in whatever spelling.
+
+        `path` is the value's path in the answer, and `schema` its normalized schema. A value's
+        statement is read once for each path, so a path must always have the same value.
+        """
         return value if isinstance(value, bool) else key_of(self._statement(path, value, schema))
 
     def _statement(self, path: str, value: Any, schema: JsonSchema) -> Statement:
@@ -96,9 +111,15 @@ class Grounds:
         quoted: Quoted | None,
         turn: Turn | None = None,
     ) -> list[Evidence]:
-        """Return the evidence of one value that is neither null, nor an object, nor a list.
+        """Return the evidence of one value, at least one Evidence.
 
-        `turn` says which of the equal values of a list it is; None outside of lists.
+        Args:
+            path: the value's path in the answer.
+            value: a string, a number or a boolean.
+            schema: its normalized schema.
+            quoted: the model's quote for it; None if it has none.
+            turn: the value's position among the equal values of a list; None outside of lists. Only
+                a value of a list has places of its own besides those of its quote.
         """
         if isinstance(value, bool):
             return [self._of_quote_only(path, quoted)]
@@ -133,7 +154,7 @@ class Grounds:
         return own_places(self.places(statement, limit + _MAX_OUTSIDE), self._own, values)
 
     def passage_of(self, statement: Statement, quoted: Quoted) -> Passage | None:
-        """Return the first verified passage of a quote that contains a statement."""
+        """Return the first verified passage of a quote that states what a value states, or None."""
         for passage in quoted.verified:
             if find_statement(
                 statement, self._search, self._span, passage.start, passage.end, limit=1
@@ -142,12 +163,19 @@ class Grounds:
         return None
 
     def places(self, statement: Statement, limit: int, within: Place | None = None) -> list[Place]:
-        """Return up to `limit` places of a statement, in order; `within` a part, if it is given."""
+        """Return up to `limit` places that state what a value states, in the document's order.
+
+        They are within [within[0], within[1]), in characters, or anywhere in this part if that is
+        None.
+        """
         part = within or self._span
         return find_statement(statement, self._search, self._span, *part, limit)
 
     def is_computed(self, statement: Statement, quoted: Quoted | None) -> bool:
-        """Return whether a statement is a number computed from those of a verified quote."""
+        """Return whether a value is a number computed from the numbers of a verified quote.
+
+        False if it is not a number, or if there is no quote. See `computed.is_computed`.
+        """
         if not isinstance(statement, Decimal) or quoted is None:
             return False
         mentions = self._search.mentions.span(*self._span)
@@ -159,12 +187,16 @@ class Grounds:
         return is_computed(statement, numbers)
 
     def row(self, path: str, status: EvidenceStatus, passage: Passage, quote: str) -> Evidence:
-        """Return the evidence of a quote's passage."""
+        """Return an Evidence for the value at `path` with a passage of its quote.
+
+        `quote` is the quote as the model wrote it. It is recorded only if the document's words in
+        the passage differ from it.
+        """
         row = self.row_of_place(path, status, (passage.start, passage.end))
         return row if row.text == quote else replace(row, quote=quote)
 
     def row_of_place(self, path: str, status: EvidenceStatus, place: Place) -> Evidence:
-        """Return the evidence of a place."""
+        """Return an Evidence for the value at `path` with a place of the document, without quote."""
         start, end = place
         text = self._search.text[start:end]
         return Evidence(path, status, text, start, end, page=self._search.page(start))

@@ -113,7 +113,7 @@ class Question:
             free_tokens: the tokens that the prompt leaves of the engine's context; the limit is at
                 most that, but at least 1.
 
-        Without a budget, the limit stays as it is but for `free_tokens`.
+        Without a budget, the limit is that of `sampling`, but at most `free_tokens`.
         """
         wanted = self.budget.wanted(text, tokens) if self.budget else self.sampling.max_tokens
         return self.limited(min(wanted, free_tokens))

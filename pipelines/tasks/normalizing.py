@@ -35,10 +35,12 @@ _PLACEHOLDER: dict[str, Any] = {"type": ["string", "null"]}
 def normalize_schema(schema: JsonSchema, where: str) -> dict[str, Any]:
     """Check a JSON Schema from a job file or a request, and return it normalized.
 
-    A wrapper such as {name, strict, schema} is removed. Optional properties become required ones
-    that may be null, and no others are allowed. A definition may contain itself; MAX_DEPTH levels
-    of it are kept. A list or a map at the root becomes the field ROOT_FIELD of an object. `where`
-    is the key path of the schema. Raises SpecError with the key path and the remedy of each fault.
+    In a normalized schema each value has one type, so that it has a column (see `schema.py`). A
+    wrapper such as {name, strict, schema} is removed. Optional properties become required ones that
+    may be null, and no others are allowed. A definition may contain itself; MAX_DEPTH levels of it
+    are kept. A list or a map at the root becomes the field ROOT_FIELD of an object. `where` is the
+    key path of the schema, such as `tasks.parties.schema`. Raises SpecError with the key path and
+    the remedy of each fault, at most 20.
     """
     schema, where = unwrapped(schema, where)
     schema = valid_schema(modernized(schema), where)

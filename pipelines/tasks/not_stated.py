@@ -108,9 +108,10 @@ _SENTENCES = tuple(
 
 
 def is_not_stated(text: str | None) -> bool:
-    """Return whether a reply's text is None, blank, or only says that the text does not state it.
+    """Return whether a reply gives no answer: None, blank, or only "the text does not state it".
 
-    Upper and lower case, punctuation, markdown and quotation marks around it do not matter.
+    Such a reply may be worded in many ways, mostly in English. Case does not matter, nor do
+    punctuation, markdown and quotation marks around its sentences.
     """
     if text is None:
         return True

@@ -13,12 +13,16 @@ _PLAIN = re.compile(r'[^.\[\]"]+')
 
 
 def field_path(path: str, name: str) -> str:
-    """Return the path of an object's field, or of a map's entry; `path` is that of the object."""
+    """Return the path of the field or map entry `name` of the object at `path`.
+
+    `path` is "" for the whole answer. A name that is empty or has one of the characters `.[]"` is
+    written in brackets as a JSON string.
+    """
     if not _PLAIN.fullmatch(name):
         return f"{path}[{json.dumps(name, ensure_ascii=False)}]"
     return f"{path}.{name}" if path else name
 
 
 def item_path(path: str, index: int) -> str:
-    """Return the path of an item of the list at `path`."""
+    """Return the path of the item at `index`, from 0, of the list at `path`."""
     return f"{path}[{index}]"

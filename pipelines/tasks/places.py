@@ -1,4 +1,4 @@
-"""Decide where in the document each item of a chunk's list stands.
+"""Decide at which place in the document each item of a chunk's list is stated.
 
 The evidence of an item's values may name several places, since the same words can occur repeatedly.
 An item stands where its values are close together, and items are listed in the document's order.
@@ -28,16 +28,18 @@ _OUT_OF_ORDER = 100_000
 
 @dataclass(frozen=True, slots=True)
 class PlacedItem:
-    """An item of a chunk's list, with the places of its values.
+    """An item of the list in a chunk's answer, with the places of its values in the document.
 
     Attributes:
-        item: the statement of the item.
+        item: the statement of the item: its value in the chunk's answer, with the evidence.
         places: the place of each value that has one, by its path within the item, with `[]` for
-            indices; of several values under one path, such as those of a nested list, all places.
-        anchor: the path of the value that tells the item's place; None if no value has a place.
-        start: the start of the anchor's place; None if no value has a place, or if more equal items
-            than places are known.
-        is_crowded: whether it is the latter.
+            indexes; of several values under one path, such as those of a nested list, all places.
+        anchor: the path of the value whose place counts as the item's; None if no value has a
+            place.
+        start: the first character of the anchor's place; None if no value has a place, or if the
+            item is crowded.
+        is_crowded: whether the list has more equal items than there are known places for them, so
+            that this one has none.
     """
 
     item: Statement
@@ -48,7 +50,7 @@ class PlacedItem:
 
     @property
     def end(self) -> int:
-        """Return the end of the last place of its values, or 0."""
+        """Return the character after the last place of the item's values; 0 without any place."""
         return max((end for places in self.places.values() for _, end in places), default=0)
 
 
@@ -62,7 +64,13 @@ class _Candidates:
 
 
 def placed_items(items: Sequence[Statement]) -> list[PlacedItem]:
-    """Return the items of one chunk's list with their places, in the list's order."""
+    """Return the items of one chunk's list with their places in the document, in the list's order.
+
+    `items` are the statements of the items, as `Statement.items` returns them. A place is the start
+    and end, in characters, of words with the value. Of several possible places, those are selected
+    for which items are in the document's order, the values of an item are close together, and equal
+    items are at different places.
+    """
     columns = [_possible_places(item) for item in items]
     scores = _anchor_scores(items, columns)
     candidates = [
@@ -281,9 +289,10 @@ def _placed(
 
 
 def without_shared_places(items: Sequence[PlacedItem]) -> list[PlacedItem]:
-    """Return items without the places that several of them share, such as of a heading's words.
+    """Return the items of one chunk's list without the places that several items have in common.
 
-    The place of an item's anchor stays.
+    Such a place, as that of words in a heading, does not tell items apart. The place of an item's
+    anchor stays.
     """
     uses: dict[tuple[str, Place], int] = {}
     for item in items:

@@ -24,8 +24,9 @@ _SEPARATOR = re.compile(
 def unquoted(text: str) -> str | None:
     """Return a text without the pair of quotation marks around it; None if there is no such pair.
 
-    A full stop or comma after the closing mark is dropped. Marks that are not a pair stay:
-    `"A" means "B"` and `Acme Corp. (the "Company")` have none around them.
+    White space inside the pair and full stops, commas and semicolons after it are dropped. Marks
+    around only a part of the text are no such pair, as in `"A" means "B"` or
+    `Acme Corp. (the "Company")`.
     """
     end = _end_of_pair(text)
     if end is None or text[end + 1 :].strip(" .,;。") or end == 0:
@@ -34,9 +35,10 @@ def unquoted(text: str) -> str | None:
 
 
 def marked_texts(text: str) -> list[str] | None:
-    """Return the texts of a row of marked texts, such as `"a" and "b"`; None if it is no such row.
+    """Return the texts in quotation marks of which `text` consists, such as `"a" and "b"`.
 
-    Between the marked texts only commas, words such as "and", and the like may stand.
+    They are without their marks, in order. Between and after them, only white space, punctuation
+    and words for "and" or "or" are allowed; None if `text` has anything else, or no such text.
     """
     if (whole := unquoted(text)) is not None:
         return [whole]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 MAX_DEPTH = 4
-"""How many levels of a definition that contains itself a column has."""
+"""The maximum number of levels of a definition that contains itself in a column."""
 ENDLESS = (
     "contains itself in every value, which never ends. Make the property that refers to it "
     "optional, a list, or nullable"
@@ -14,10 +14,14 @@ ENDLESS = (
 
 
 class TooDeep(Exception):
-    """A definition contains itself more often than MAX_DEPTH.
+    """A definition that contains itself was followed MAX_DEPTH times, the limit, on one path.
 
-    `empty` is the schema of the only value that is left, if the place has to have one: a list or a
-    map without items, or null.
+    Normalizing catches it and ends the column at that level.
+
+    Attributes:
+        reference: the `$ref` that would lead into the definition again, such as `#/$defs/Node`.
+        empty: the schema of the only value that can be in place of the definition's: an empty list
+            or map, or null. None if no such value is allowed.
     """
 
     def __init__(self, reference: str, empty: dict[str, Any] | None = None) -> None:

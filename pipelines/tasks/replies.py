@@ -77,11 +77,13 @@ _NO_QUOTE = re.compile(
 
 
 def split_reply(answer: str, *, cut_off: bool = False) -> tuple[str, list[str]]:
-    """Split an answer to an `ask` question into its text and its quotes.
+    """Split the model's answer to an `ask` question into its text and its quotes.
 
-    The text is without labels and markdown, the quotes without quotation marks around them. If the
-    answer has quotes only, the first one is the text too. If it was cut off at its token limit
-    within a quote, this quote is without its last word, which may be half of one.
+    The text is without labels, such as "Answer:", and without markdown; the quotes are without
+    quotation marks around them. If the answer has quotes only, the first one is the text too. The
+    text is "" if there is neither, and the list is empty without quotes. With `cut_off`, the answer
+    reached its token limit: if it ends in a quote, the last word of this quote, which may be half a
+    word, is removed.
     """
     draft = _Draft()
     for line in answer.strip().splitlines():
@@ -98,11 +100,11 @@ def _without_last_word(words: str) -> str:
 
 
 def normalize_reply(spec: TaskSpec, text: str, evidence: tuple[Evidence, ...]) -> Reply:
-    """Return the Reply of an `ask` task with this text and evidence.
+    """Return the Reply of an `ask` task with a text and its evidence.
 
     A text that is empty, or only says that the document does not state the answer, becomes
-    NOT_STATED without evidence. If the task has `only_verified` and nothing supports the reply, the
-    text is None.
+    NOT_STATED without evidence. If the task has `only_verified` and the evidence does not support
+    the reply (`evidence.is_supported`), the text of the Reply is None; its evidence stays.
     """
     if is_not_stated(text):
         return Reply(NOT_STATED)

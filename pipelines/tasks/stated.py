@@ -41,18 +41,27 @@ _DATE_FORMATS = ("date", "date-time")
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A text; two texts are the same regardless of case, punctuation and legal forms."""
+    """A statement that is text, not a date, number or duration.
+
+    Texts are the same statement regardless of case, punctuation and legal forms such as "Inc.".
+    """
 
     text: str
 
 
 class Money(Decimal):
-    """A number with a currency, of which several may have the same sign, or with `%`."""
+    """A number with a currency or with `%`; make it with `of`.
+
+    Attributes:
+        currencies: the currencies that it may have, such as those that use the sign `$`; `%` alone
+            for per cent.
+    """
 
     currencies: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, value: Decimal, currencies: frozenset[str]) -> Money:
+        """Return the number `value` with the currencies that it may have, at least one."""
         money = cls(value)
         money.currencies = currencies
         return money
@@ -67,16 +76,29 @@ class Moment:
 
 
 Statement = Words | Moment | Decimal | Duration
-"""What a value states."""
+"""What a value says, independent of its spelling: words, a date, a number or a duration."""
 
 
 def is_label(schema: JsonSchema) -> bool:
-    """Return whether a value is one of a fixed set, whose words need not stand in the text."""
+    """Return whether a normalized schema has an `enum` or a `const`.
+
+    Its values are then labels, whose words the document's text need not contain.
+    """
     return "enum" in schema or "const" in schema
 
 
 def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> Statement:
-    """Return what a string or number states; numbers in strings are read as the document's are."""
+    """Return what a string or number states, independent of its spelling.
+
+    A string that as a whole is a date, a number or a duration is read as that; any other string,
+    and that of an `enum` or `const`, is Words.
+
+    Args:
+        value: a string or a number.
+        schema: its normalized schema; {} if there is none.
+        mentions: the document's dates and numbers; a string is read with the document's order of
+            day and month and its decimal separator.
+    """
     if isinstance(value, int | float | Decimal):
         return Decimal(str(value))
     text = str(value).strip()
@@ -98,14 +120,21 @@ def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> 
 
 
 def key_of(statement: Statement) -> Hashable:
-    """Return a key that is equal for statements that stand at the same places."""
+    """Return a key that is equal for statements that say the same, in the same document.
+
+    Statements with equal keys are found at the same places of the document's text.
+    """
     if isinstance(statement, Words):
         return tuple(words_of(statement.text)) or statement
     return statement
 
 
 def proves(statement: Statement) -> bool:
-    """Return whether a statement rarely stands in a text by chance."""
+    """Return whether a text that contains a statement proves it, as it rarely does so by chance.
+
+    True for a date, for a number of 4 or more digits of which 3 are significant, and for words of a
+    name-like text, such as two or more words (`is_name_like`). False for a duration.
+    """
     match statement:
         case Moment():
             return True
@@ -119,9 +148,19 @@ def proves(statement: Statement) -> bool:
 def find_statement(
     statement: Statement, search: DocumentSearch, span: Place, start: int, end: int, limit: int
 ) -> list[Place]:
-    """Return up to `limit` places within [start, end) of the document that state the same.
+    """Return up to `limit` places within text[start:end] of a document that make a statement.
 
-    `span` is the part of the document whose values are indexed, and contains them.
+    A place is the start and end, in characters, of words that state the same, in any format. Places
+    are in the document's order.
+
+    Args:
+        statement: what is looked for.
+        search: finds quotes and values in the document.
+        span: start and end of the part of the document whose values are indexed for the search; it
+            contains [start, end).
+        start: the first character of the part in which the statement is looked for.
+        end: the character after its last one.
+        limit: the maximum number of places.
     """
     mentions = search.mentions.span(*span)
     match statement:
@@ -191,7 +230,10 @@ def _number(text: str, mentions: DocumentMentions) -> Decimal | None:
 
 
 def with_currency(value: Decimal, text: str, start: int, end: int) -> Decimal:
-    """Return the number text[start:end] with the currency that stands beside it, if any."""
+    """Return a number as Money if a currency or `%` is beside it, else unchanged.
+
+    `value` is the value of the number text[start:end].
+    """
     currencies = currencies_at(text, start, end)
     return Money.of(value, currencies) if currencies else value
 

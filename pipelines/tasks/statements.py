@@ -122,9 +122,9 @@ class Statement:
 
     @property
     def shown_words(self) -> str | None:
-        """Return the document's words in the first verified quote that contains a leaf of the value.
+        """Return the document's words in the first verified quote that contains a leaf of it.
 
-        None if no verified quote does.
+        None if no verified quote contains one.
         """
         for leaf in self.leaves():
             for row in leaf.rows:

@@ -1,4 +1,4 @@
-"""All schemas within a JSON Schema, and the check that a schema is safe to use.
+"""Iterates over all schemas within a JSON Schema, and checks that a schema is safe to use.
 
 A schema from a job file or a request must not make a process fetch anything or work without bound.
 So it may refer to its own definitions only, and its patterns must be supported by `patterns.py`.
@@ -41,9 +41,12 @@ _REMEDY = "put the definition under $defs and refer to it as #/$defs/NAME"
 
 @dataclass(frozen=True, slots=True)
 class Subschema:
-    """A schema within a root schema, and the keys and list indexes that lead to it from the root.
+    """A schema within a root schema, or the root itself.
 
-    The root itself has no keys.
+    Attributes:
+        keys: the keys and list indexes that lead to it from the root, such as ("anyOf", "0");
+            empty for the root itself.
+        schema: the schema; not a copy.
     """
 
     keys: tuple[str, ...]
@@ -51,9 +54,10 @@ class Subschema:
 
 
 def subschemas(schema: object) -> Iterator[Subschema]:
-    """Yield the schema itself and every schema within it, including keywords of older drafts.
+    """Yield the schema itself and every schema within it, in no particular order.
 
-    The schemas `true` and `false` are skipped, since they contain nothing.
+    Schemas in keywords of older drafts, such as `definitions`, are included. The schemas `true` and
+    `false` are skipped, since they contain nothing. References are not followed.
     """
     waiting: list[tuple[tuple[str, ...], object]] = [((), schema)]
     while waiting:
@@ -77,9 +81,10 @@ def _children(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], obje
 
 
 def copied(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy in which each schema within the schema is a dict of its own.
+    """Return a copy of a schema in which each schema within it is a new dict, free to be changed.
 
-    Values held by a schema are not copied. Uses no recursion, so that it works at any depth.
+    Values held by a schema, such as those of `enum` and `default`, are not copied. Uses no
+    recursion, so that it works at any depth.
     """
     result = dict(schema)
     waiting = [result]
@@ -105,12 +110,12 @@ def copied(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check a schema from a job file or a request, and return a copy without the keywords at its
-    root that name it, such as `$schema`, `$id` and `$anchor`; they have no effect.
+    """Check that a schema from a job file or a request is safe to use, and return a copy.
 
-    The schema may refer to its own definitions only, may be nested at most 64 levels deep, and its
-    patterns must be supported and small. Raises SpecError with the key path, which begins with
-    `where`.
+    The copy lacks the keywords at the root that name the schema, such as `$schema`, `$id` and
+    `$anchor`, which have no effect. The schema may refer to its own definitions only, may be nested
+    at most 64 levels deep, and its patterns must be supported and small. Raises SpecError with the
+    key path and the remedy of each fault; `where` is the key path of the schema.
     """
     unnamed = {key: value for key, value in schema.items() if key not in _NAMES}
     checked = list(_checked_depth(unnamed, where))
@@ -124,10 +129,11 @@ def self_contained(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def keys_of(reference: object) -> tuple[str, ...] | None:
-    """Return the keys of a JSON pointer into the same schema, such as `#/$defs/Page%5BItem%5D`.
+    """Return the keys to which a `$ref` into the same schema leads, such as ("$defs", "Item").
 
-    In a pointer `~1` stands for a slash, `~0` for a tilde, and `%XX` for a byte. None if the
-    reference is no such pointer.
+    The reference is a JSON pointer, such as `#/$defs/Item`, in which `~1` means a slash, `~0` a
+    tilde, and `%XX` a byte. `#` alone, the whole schema, has no keys. None if the reference is
+    anything else.
     """
     if reference == "#":
         return ()
@@ -225,7 +231,11 @@ def _pattern_faults(checked: list[Subschema], where: str) -> Iterator[str]:
 
 
 def positions(schema: Mapping[str, Any]) -> int:
-    """Return the sum of `Pattern.positions` over all patterns in a schema, which is checked."""
+    """Return the size of all patterns in a schema: the sum of their `Pattern.positions`.
+
+    The names in `patternProperties` are patterns too. The schema is one that `self_contained` has
+    accepted; an unsupported pattern in another one raises PatternError.
+    """
     return sum(
         compile_pattern(pattern).positions
         for subschema in subschemas(schema)
@@ -242,6 +252,9 @@ def _patterns(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]
 
 
 def shorten(value: object) -> str:
-    """Return Python's repr of a value for an error message, of at most 200 characters and "..."."""
+    """Return Python's repr of a value for an error message.
+
+    A repr of more than 200 characters is cut off after 200 and ends in "...".
+    """
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

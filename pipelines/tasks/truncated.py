@@ -19,18 +19,22 @@ _MAX_DEPTH = 200
 
 
 class Truncated(Exception):  # it is the normal end of a text that was cut off
-    """The text ends inside a value. `rest` is what is complete of it, None if nothing can be."""
+    """The text ends inside a value; raised within this module only.
+
+    `rest` has the complete parts of that value, a list or an object; None for any other value.
+    """
 
     def __init__(self, rest: Any = None) -> None:
         self.rest = rest
 
 
 def complete_values(text: str, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
-    """Return the complete members of the JSON object that `text` is, or begins with.
+    """Return the complete members of the JSON object in `text`, which may be cut off anywhere.
 
-    `parse` reads a string, a number or a word of JSON. A member that is an incomplete list or
-    object has only what is complete of it; any other incomplete member is left out. Raises
-    ValueError if the text is not the beginning of a JSON object.
+    Of a member that is an incomplete list or object, the complete items or members are kept; any
+    other incomplete member is left out. {} for a blank text. `parse` returns the value of a JSON
+    string, number or word (`true`) and may raise ValueError. Raises ValueError if the text is
+    neither a JSON object nor the beginning of one.
     """
     at = _skip(text, 0)
     if at == len(text):

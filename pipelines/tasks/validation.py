@@ -124,9 +124,12 @@ _Validator = extend(  # type: ignore[no-untyped-call]  # types-jsonschema has no
 
 @dataclass(frozen=True, slots=True)
 class SchemaViolation:
-    """A violation of a schema: the path of the wrong value, and a message about it.
+    """A violation of a schema by a JSON value.
 
-    `path` is such as `parties.2.name`, and "" for the whole value.
+    Attributes:
+        path: the keys and indexes of the wrong part, such as `parties.2.name`; "" for the whole
+            value.
+        message: what is wrong with it, in English, without the path.
     """
 
     path: str
@@ -134,9 +137,10 @@ class SchemaViolation:
 
 
 def schema_violations(value: Any, schema: JsonSchema) -> list[SchemaViolation]:
-    """Return all violations of the schema by a JSON value; an empty list if it is valid.
+    """Return all violations of a normalized schema by a JSON value; empty if the value is valid.
 
-    Raises ValueError if the value's strings are too long to be matched with the schema's patterns.
+    Raises ValueError if the value's strings are too long to be matched with the schema's patterns
+    in about a second.
     """
     pattern_positions, characters = positions(schema), _characters(value)
     if pattern_positions * characters > _MAX_STEPS:
