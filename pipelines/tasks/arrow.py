@@ -65,7 +65,7 @@ def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
     becomes text if its schema has `texts`. A property that an object lacks becomes None, and one
     that the schema does not have is dropped. Arrow returns equal values with
     `to_pylist(maps_as_pydicts="strict")`. Raises ValueError for an integer that a column of numbers
-    cannot hold exactly, and for a time that is not one.
+    cannot hold exactly, and for a string that is not a valid date or time.
     """
     if value is None:
         return None

@@ -196,7 +196,7 @@ class Grounds:
         return row if row.text == quote else replace(row, quote=quote)
 
     def row_of_place(self, path: str, status: EvidenceStatus, place: Place) -> Evidence:
-        """Return an Evidence for the value at `path` with a place of the document, without quote."""
+        """Return an Evidence for the value at `path` with a place of the document and no quote."""
         start, end = place
         text = self._search.text[start:end]
         return Evidence(path, status, text, start, end, page=self._search.page(start))

@@ -78,7 +78,7 @@ def report_type(schema: JsonSchema, types: Sequence[str], where: str, faults: Fa
     named = "enum" if "enum" in schema and "type" not in schema else "type"
     if named == "enum" and types:
         got = f"values of the types {' and '.join(types)}, but a column has one type"
-        faults.add(f"{where}.enum", f"{got}; use values of one type, such as strings only")
+        faults.add(f"{where}.enum", f"{got}; use one type for all, such as strings")
         return
     got = f"got {' and '.join(types)}" if types else "missing"
     faults.add(
@@ -103,6 +103,6 @@ def check_others(schema: JsonSchema, where: str, faults: Faults) -> None:
             faults.add(
                 ".".join((where, *subschema.keys, "$ref")),
                 f"{shorten(subschema.schema['$ref'])} is not followed here, only in "
-                f"properties, items, allOf, anyOf and oneOf. Write the definition out in its "
-                f"place",
+                f"properties, items, prefixItems, additionalProperties, allOf, anyOf and oneOf. "
+                f"Replace it by the definition itself",
             )

@@ -95,8 +95,9 @@ def _optional_faults(schema: Mapping[str, Any], where: str) -> Iterator[str]:
         if len(names) * size > _MAX_OPTIONAL_STEPS:
             place = _place(where, (*subschema.keys, "properties"))
             yield (
-                f"{place}: {len(names)} optional properties; with names as long as these at most "
-                f"{_MAX_OPTIONAL_STEPS // size} can be optional. List more of them in required"
+                f"{place}: {len(names)} optional properties are too many for the engine's grammar; "
+                f"with names as long as these at most {_MAX_OPTIONAL_STEPS // size} can be "
+                f"optional. List more of them in required, or split the task"
             )
 
 

@@ -120,7 +120,7 @@ class _Normalizing:
         result: dict[str, Any] = {}
         for part in parts:
             if not isinstance(part, Mapping):
-                self.faults.add(where, f"got {shorten(part)} in allOf, must be a schema")
+                self.faults.add(where, f"got {shorten(part)} in allOf, must be a schema; remove it")
                 continue
             flat, followed = self._flat(part, where, followed)
             result = conjunction(result, flat, where, self.faults)
@@ -239,8 +239,9 @@ class _Normalizing:
         if isinstance(schema.get("items"), Mapping) or (least, most) != (size, size):
             self.faults.add(
                 f"{where}.prefixItems",
-                f"must be all items of the list, {size}: minItems and maxItems must be {size}, and "
-                "items absent or false. For a list of any length use items alone",
+                f"has the schemas of {size} items, so it must be all items of the list: set "
+                f"minItems and maxItems to {size}, and remove items or set it to false. For a list "
+                "of any length use items alone",
             )
         column = union(items, f"{where}.prefixItems", self.faults)
         fixed = {"items": column, "prefixItems": items, "minItems": size, "maxItems": size}

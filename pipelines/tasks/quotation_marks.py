@@ -55,7 +55,7 @@ def marked_texts(text: str) -> list[str] | None:
 
 
 def is_open(text: str) -> bool:
-    """Return whether a text begins with a quotation mark that nothing closes yet."""
+    """Return whether a text begins with an opening quotation mark that no mark in it closes."""
     return text[:1] in PAIRS and next(_closings(text), None) is None
 
 

@@ -86,7 +86,7 @@ def _different(choices: list[dict[str, Any]], where: str, faults: Faults) -> dic
         faults.add(
             where,
             f"a column has one type, but these are {_named(choices)}; use a separate field for "
-            "each, or for one or several values always a list",
+            "each or, if a list is for several values and the other for one, always a list",
         )
         return choices[0]
     return _scalars(choices, kinds, where, faults)
