@@ -72,7 +72,7 @@ def duration_of(value: str) -> Duration | None:
     """Return the duration that the whole string `value` states, as in `2 years` or ISO 8601 `P2Y`.
 
     Returns None if it states no duration, more than one, or anything else besides, and for an ISO
-    8601 duration with both years or months and smaller units.
+    8601 duration that combines years or months with smaller units.
     """
     words = value.strip()
     if words.startswith("P") and len(words) > 2 and (match := _ISO.fullmatch(words)):

@@ -138,7 +138,7 @@ class SpanMentions:
         return found[:8]
 
     def dates(self, day: date) -> list[Place]:
-        """Return the places where the full date `day` is mentioned, in any format, in text order."""
+        """Return the places where the full date `day` is mentioned in any format, in order."""
         return self._placed(self._dates.get(day, ()))
 
     def durations(self, duration: Duration) -> list[Place]:

@@ -47,7 +47,7 @@ def words_of(text: str) -> list[str]:
 
 
 def canonical_legal_form(word: str) -> str:
-    """Return the usual abbreviation if `word` is a legal form of companies written out, else `word`.
+    """Return `word`, or its usual abbreviation if it is a company's legal form written out.
 
     `word` is in lower case: "incorporated" gives "inc".
     """

@@ -58,7 +58,7 @@ def read_number(text: str, start: int, end: int, separators: Separators) -> Numb
 
     The span is a match of TOKEN or SPACED_TOKEN. The sign, the scale and whether the digits are a
     number at all, rather than a part of a date or a code, are decided by 40 characters on each side
-    and the rest of the line. `separators` is the meaning of point and comma in the document.
+    and the line around them. `separators` is the meaning of point and comma in the document.
     """
     before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
     money = bool(_CURRENCY_BEFORE.search(before) or _CURRENCY_AFTER.match(after))
@@ -203,7 +203,7 @@ def _is_cell(text: str, start: int, end: int) -> bool:
 
 
 def scaled(value: Decimal, power: int) -> Decimal:
-    """Return `value` times 10 to the `power`, exactly: it is not rounded as decimal arithmetic is."""
+    """Return `value` times 10 to the `power`, exactly: no digit is rounded away."""
     if not power:
         return value
     sign, digits, exponent = value.as_tuple()
