@@ -81,7 +81,10 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """The section `output`: `path` is the directory or bucket prefix that the run writes to."""
+    """The section `output`: `path` is the directory or bucket prefix that the run writes to.
+
+    Whether it exists is not checked here.
+    """
 
     path: NonEmptyStr
 
@@ -113,7 +116,7 @@ class SummarizeTask(Section):
 
 
 class ClassifyTask(Section):
-    """A task that assigns one of `labels`, at least two, to the document."""
+    """A task that assigns exactly one of `labels`, a list of at least two, to the document."""
 
     name: TaskName
     kind: Literal["classify"] = "classify"
@@ -233,7 +236,11 @@ class Metrics(Section):
 
 
 class JobSpec(Section):
-    """A complete job file; `name` is the run's name, as messages and metrics show it."""
+    """A complete job file: its key `name` and its sections.
+
+    `name` is the run's name, as messages and metrics show it. `tasks` has one or more tasks.
+    `input`, `output` and `tasks` are required.
+    """
 
     name: RunName = "phifleet"
     input: InputSpec

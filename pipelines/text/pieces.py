@@ -2,8 +2,9 @@
 
 A BPE tokenizer joins two neighbouring characters only by a merge of its vocabulary. Between two
 characters that no merge joins there is a border, where a text can be split without any effect on
-its ids. A piece is a part of a text that is encoded by itself, from one border to another. The time of the tokenizer per
-character, and its memory, grow with the length of what it encodes at once.
+its ids. A piece is a part of a text that is encoded by itself, from one border to another. The
+time of the tokenizer per character, and its memory, grow with the length of what it encodes at
+once.
 
 This module does not know control tokens, chat frames or chunks.
 """
@@ -117,8 +118,8 @@ class PieceEncoder:
     def read(self, text: str) -> Iterator[tuple[int, Ids]]:
         """Yield the end of each consecutive part of `text`, as an offset, and the part's token ids.
 
-        A part has up to 2**17 characters if it has a border. Its end is a border, except after
-        2**20 characters without any.
+        A part ends at the last border within 2**17 characters, else at the first one after them; it
+        ends after 2**20 characters without any border.
         """
         words = self._words()
         for start, end in self._parts(text, _MAX_CHARACTERS):

@@ -76,7 +76,7 @@ class ChatTokenizer:
         """Return an encoder that splits long texts into pieces without an effect on their ids.
 
         It saves time and memory. None if the tokenizer's settings do not ensure equal ids (see
-        `pieces.separable`); then texts are encoded whole.
+        `pieces.separable`); then `encode` and `encode_all` encode texts whole.
         """
         if separable(self.tokenizer_json, self.control_ids):
             return PieceEncoder(self.tokenizer_json)
