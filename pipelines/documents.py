@@ -52,9 +52,9 @@ So they cannot clash with the columns above."""
 class Document:
     """One document: a row of the corpus, or the text of a request to the endpoint.
 
-    `doc_id` is its id: that in the column `input.id_column`, or the request's. `text` is None if and only if `problem`
-    gives the reason why the row cannot be read. `source` is the path of the input file, "" if there
-    is none, and `row` the number of the row in it, from 0.
+    `doc_id` is its id: that in the column `input.id_column`, or the request's. `text` is None if
+    and only if `problem` gives the reason why the row cannot be read. `source` is the path of the
+    input file, "" if there is none, and `row` the number of the row in it, from 0.
     """
 
     doc_id: str | int
@@ -90,12 +90,13 @@ class Problem:
 
 
 class EvidenceStatus(StrEnum):
-    """How the document supports one value of an answer.
+    """The degree to which the document supports one value of an answer, the highest first.
 
     - SHOWN: a verified quote contains the value.
-    - FOUND: the value stands in the text, and is of a kind that does so rarely by chance: a full
+    - FOUND: the value occurs in the text, and is of a kind that rarely does so by chance: a full
       date, a name, a number of 4 or more significant digits, a text of two or more words.
-    - NEAR: a passage is similar to the quote, or the value stands in the text but proves little.
+    - NEAR: a passage is similar to the quote, or the value occurs in the text, but is so common
+      that it may be there by chance.
     - ABSENT: neither the quote nor the value was found.
     - NOT_APPLICABLE: the text need not contain the value: a label, a boolean without a quote, a
       computed value.

@@ -1,7 +1,7 @@
 """Resolve the conflicts of an extraction: the model chooses between the values that chunks state.
 
-Every prompt fits `limit`. Knows no engine: the caller passes a function that sends a question to
-one.
+A conflict is a field for which chunks state different values. Knows no engine: the caller passes a
+function that sends a question to one.
 """
 
 from __future__ import annotations

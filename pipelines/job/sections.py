@@ -218,7 +218,7 @@ def load(
 
 
 def checked(kind: type[S], data: object, shown: object, directory: Path | None) -> S:
-    """Validate plain data, and return it as a section of type `kind`.
+    """Validate `data`, mappings and lists as in YAML, and return it as a section of type `kind`.
 
     `shown` is `data` before environment variables were expanded; messages show its values, so that
     no secret is shown. A task's schema may be the path of a file, relative to `directory`; if
@@ -232,7 +232,7 @@ def checked(kind: type[S], data: object, shown: object, directory: Path | None) 
 
 
 def keys_under(kind: type[Section]) -> KeysAt:
-    """Return the function that knows the keys of a file whose root is a section of type `kind`.
+    """Return a function that looks up the allowed keys in a file whose root is of type `kind`.
 
     For some data and a path in it, the function returns the keys that the mapping at this path may
     have. It returns None if no section belongs there, so that any key or none is allowed.

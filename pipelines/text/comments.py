@@ -1,4 +1,4 @@
-"""Tells headings from comments and banners in code, configuration and logs.
+"""Distinguishes headings from comments and banners in code, configuration and logs.
 
 A line such as "# Settings" is a heading in Markdown and a comment in Python, and so are underlined
 lines. The lines around it decide. Does not know chunks.

@@ -1,4 +1,6 @@
-"""Finds the places of numbers, dates, durations and names in a document, in normalized form.
+"""Finds the mentions of a value in a document: the places where it occurs, in any format.
+
+Values are numbers, dates, durations and names. For example, `1,200` mentions the number 1200.
 
 The values in a span of the document, such as a chunk, are indexed once, when the first value of
 their kind is looked for; the time is linear in the span's length. Numbers are indexed by their

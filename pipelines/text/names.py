@@ -2,7 +2,7 @@
 
 A word here is a run of letters, a number, or a sign such as `%`. Words are compared in canonical
 form: in lower case, without full stops, `&` as "and", and legal forms of companies abbreviated
-("Incorporated" as "inc"). Numbers keep their separators and signs, and units behind them their
+("Incorporated" as "inc"). Numbers keep their separators and signs, and units after them their
 case.
 """
 

@@ -150,8 +150,8 @@ class Prompts:
     def note(self, text: str, max_tokens: int) -> list[int]:
         """Return the token ids of a note with `text` and a blank line after it.
 
-        The text is cut off so that both have at most `max_tokens` tokens together, which is at
-        least the number of tokens of the blank line.
+        The text is cut off so that both together have at most `max_tokens` tokens. `max_tokens` is
+        not less than the number of tokens of the blank line.
         """
         return [
             *self.tokenizer.encode(text)[: max_tokens - len(self._ids["\n\n"])],

@@ -60,7 +60,8 @@ class TokenTable:
     def ids(self, start: int, end: int) -> list[int]:
         """Return the token ids of text[start:end], as encoding it alone would give them.
 
-        `start` is that of the last call of `after`, and `end` at most what it returned.
+        `start` is the offset passed to the last call of `after`, and `end` is at most the offset
+        that it returned.
         """
         known = self._known.ids(start, end, self._starts) if self._known else None
         return self._tokenizer.encode(self._text[start:end]) if known is None else known
