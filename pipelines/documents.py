@@ -32,24 +32,29 @@ TIMEOUT = "timeout"
 """An engine made no progress while it read only this document."""
 
 ANSWERED = "answered"
-"""The status of an answer without a problem; with one, the status is the problem's reason."""
+"""The status of an answer without a problem; otherwise the status is the problem's reason."""
 
 MAX_TEXT_BYTES = 128 * 2**20
 """Maximum size of one document's text in UTF-8; a longer text gets the reason `too_large`."""
 _FILL = "add a text, or remove the row"
 
 SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
-"""Columns of the table of a unit's rows: input file, row number in it, document id, UTF-8 text."""
+"""Columns of the table of a unit's rows: input file, row number in it, document id, UTF-8 text.
+
+A unit is the group of documents that a worker processes and commits together."""
 KEPT = "kept."
-"""Prefix of the kept columns in that table, so that they cannot clash with the columns above."""
+"""Prefix, in that table, of the columns that the job copies to its output (`keep_columns`).
+
+So they cannot clash with the columns above."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row of the corpus.
+    """One document: a row of the corpus, or the text of a request to the endpoint.
 
-    `text` is None if and only if `problem` gives the reason why the row cannot be read. `source` is
-    the path of the input file, "" if there is none, and `row` the number of the row in it, from 0.
+    `doc_id` is its id: that in the column `input.id_column`, or the request's. `text` is None if
+    and only if `problem` gives the reason why the row cannot be read. `source` is the path of the
+    input file, "" if there is none, and `row` the number of the row in it, from 0.
     """
 
     doc_id: str | int
@@ -61,7 +66,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The span text[start:end] of a document, in characters, with its token ids.
+    """A part of a document: text[start:end], in characters, with the token ids of this part.
 
     `headings` are the titles of the sections that contain the chunk's start, outermost first.
     """
@@ -85,12 +90,13 @@ class Problem:
 
 
 class EvidenceStatus(StrEnum):
-    """How the document supports one value of an answer.
+    """The degree to which the document supports one value of an answer, the highest first.
 
     - SHOWN: a verified quote contains the value.
-    - FOUND: the value stands in the text, and is of a kind that does so rarely by chance: a full
+    - FOUND: the value occurs in the text, and is of a kind that rarely does so by chance: a full
       date, a name, a number of 4 or more significant digits, a text of two or more words.
-    - NEAR: a passage is similar to the quote, or the value stands in the text but proves little.
+    - NEAR: a passage is similar to the quote, or the value occurs in the text, but is so common
+      that it may be there by chance.
     - ABSENT: neither the quote nor the value was found.
     - NOT_APPLICABLE: the text need not contain the value: a label, a boolean without a quote, a
       computed value.
@@ -147,7 +153,10 @@ class Label:
 
     @property
     def weight(self) -> float:
-        """Return the label's weight in a vote: its confidence, or 1.0 if that is not known."""
+        """Return the weight of the label in the vote of a document's chunks.
+
+        It is its confidence, from 0 to 1, or 1.0 if that is None.
+        """
         return 1.0 if self.confidence is None else self.confidence
 
 
@@ -156,6 +165,7 @@ class Reply:
     """The answer to an `ask` task, with its evidence.
 
     `text` is None if the task has `only_verified` and the document does not support the reply.
+    `evidence` has the passages that support it, or the lack of one.
     """
 
     text: str | None
@@ -164,9 +174,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The answer to an `extract` task: `values` has a JSON value by field name.
+    """The answer to an `extract` task.
 
-    `evidence` has one or more rows for each of the values.
+    `values` has the JSON value of each field by its name; it is None, or an empty list, if the
+    document does not state the field. `evidence` has one or more entries for each value.
     """
 
     values: Mapping[str, Any]
@@ -217,7 +228,7 @@ class Answer:
 
     @property
     def status(self) -> str:
-        """Return "answered", or the problem's reason."""
+        """Return ANSWERED, or the problem's reason if there is one."""
         return self.problem.reason if self.problem else ANSWERED
 
 
@@ -256,9 +267,10 @@ class DocumentResult:
         return any(answer.problem is None for answer in self.answers)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """Return one dead letter if the whole document failed, else one for each failed task.
+        """Return the dead letters of the document: the records of what has no answer.
 
-        Empty if all tasks have an answer.
+        One with `task` None if the whole document failed, else one for each failed task. Empty if
+        all tasks have an answer.
         """
         if self.problem:
             return [self._dead_letter(None, self.problem)]
@@ -276,7 +288,7 @@ class DocumentResult:
 
 
 def decode_text(raw: bytes | None) -> str | Problem:
-    """Return the text of one row, or the Problem why it cannot be read.
+    """Return the text of one row, or the Problem that says why it cannot be read; raises nothing.
 
     `raw` is the stored value: the bytes of the text in UTF-8, or None for null. A value that is
     null, blank, larger than MAX_TEXT_BYTES or not valid UTF-8 is a Problem.
@@ -301,10 +313,11 @@ def decode_text(raw: bytes | None) -> str | Problem:
 
 
 def documents_of(rows: pa.Table) -> list[Document]:
-    """Return the documents in a table of a unit's rows, in order.
+    """Return one document for each row of `rows`, in order.
 
-    `rows` has the columns `source`, `row`, `doc_id` and `text`, the last as binary. A row whose
-    text cannot be read becomes a Document with a problem (see `decode_text`).
+    `rows` is the table of a unit's rows. It has the columns `source`, `row`, `doc_id` and `text`,
+    the last as binary; others are ignored. A row whose text cannot be read becomes a Document with
+    a problem (see `decode_text`).
     """
     columns = (rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW))
     return [_document(*values) for values in zip(*columns, strict=True)]

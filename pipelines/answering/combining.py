@@ -5,8 +5,9 @@
 - `classify`: the chunks vote; a tie is decided by a prompt.
 - `extract`: values are merged; each conflict is decided by a prompt (`conflicts.py`).
 
-A finding that the document does not support is ignored if it supports another. Every
-prompt fits `limit`. Knows no engine: the caller passes a function that sends a question to one.
+A finding is the value that one chunk gave for a task. A finding without evidence in the document is
+ignored if another one has evidence. Every prompt with its answer has at most `limit` tokens. Knows
+no engine: the caller passes a function that sends a question to one.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Combiner:
-    """Combines the findings of one document.
+    """Combines the findings of one document's chunks into one answer.
 
     Attributes:
         search: finds quotes and values in the document.
@@ -71,7 +72,7 @@ class Combiner:
 
     @property
     def text(self) -> str:
-        """The document."""
+        """The text of the document."""
         return self.search.text
 
     async def combine(self, task: Task, findings: Sequence[Finding]) -> AnswerValue:

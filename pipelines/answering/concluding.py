@@ -30,7 +30,9 @@ async def conclude(
     engine: Engine,
     on_progress: ProgressCallback | None,
 ) -> Answer:
-    """Return a task's answer about the whole document, and call `on_progress` with it.
+    """Return a task's answer about the whole document, and call `on_progress`, if given, with it.
+
+    Call it once for each task, after all passages were read.
 
     `record` has the task and the findings of all passages, a single one if the document was read
     whole. `search` is that of the document. If no passage gave a finding, or they cannot be

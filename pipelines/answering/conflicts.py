@@ -1,7 +1,7 @@
 """Resolve the conflicts of an extraction: the model chooses between the values that chunks state.
 
-Every prompt fits `limit`. Knows no engine: the caller passes a function that sends a question to
-one.
+A conflict is a field for which chunks state different values. Knows no engine: the caller passes a
+function that sends a question to one.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ _CANDIDATE_TOKENS = 160
 
 
 def free_tokens(prompts: Prompts, limit: int, question: Question) -> int:
-    """Return how many tokens of notes fit a prompt with this question and its answer."""
+    """Return how many tokens of notes fit a combining prompt with `question` and its answer.
+
+    `limit` is the maximum length of a prompt together with its answer, in tokens. The result is
+    negative if the question alone does not fit.
+    """
     overhead = prompts.notes_overhead + len(question.token_ids)
     return limit - overhead - question.sampling.max_tokens
 
 
 @dataclass(frozen=True)
 class ConflictResolver:
-    """Asks the model which of several values is right.
+    """Asks the model which of the different values that chunks state for one field is right.
 
     Attributes:
         prompts: builds the prompts.
@@ -50,9 +54,10 @@ class ConflictResolver:
     ask: AskModel
 
     async def resolve(self, conflicts: Sequence[Conflict]) -> dict[FieldPath, Any]:
-        """Return the right value of each conflict, by path.
+        """Return the value that the model chooses for each conflict, by the path of its field.
 
-        Raises RequestRejected or InvalidAnswer in an ExceptionGroup.
+        Sends one prompt for each conflict, all concurrently. Raises an ExceptionGroup with
+        RequestRejected, or with InvalidAnswer if an answer is not the number of a value.
         """
         async with asyncio.TaskGroup() as group:
             choices = [group.create_task(self._resolve(conflict)) for conflict in conflicts]

@@ -1,4 +1,8 @@
-"""The token limits of answers about one document: what each text needs, and what its prompt leaves.
+"""The maximum lengths of answers about one document, in tokens.
+
+A limit here is the maximum number of tokens of one answer (`sampling.max_tokens` of a question). It
+depends on the text that the answer is about, by the question's budget, and on the tokens that the
+prompt leaves free in the engine's context.
 
 Pure: no Ray, no vLLM, no files.
 """
@@ -17,7 +21,7 @@ _SAMPLED_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class AnswerLimits:
-    """Sets the limits of answers about the passages of one document.
+    """Sets the maximum numbers of tokens of answers about the passages of one document.
 
     Attributes:
         text: the document.
@@ -32,10 +36,12 @@ class AnswerLimits:
     max_model_len: int
 
     def limited(self, question: Question, chunk: Chunk, prompt_tokens: int) -> Question:
-        """Return a question with the limit of its answer about a chunk, or about a whole text.
+        """Return `question` with the limit of its answer about `chunk`, for the first request.
 
-        Its prompt has `prompt_tokens` tokens. A question without a budget is returned unchanged:
-        the engine shortens its answer to what its context leaves.
+        `chunk` is the passage: a chunk, or the whole text that is read. The limit is what the
+        question's budget gives for that text, but at most what a prompt of `prompt_tokens` tokens
+        leaves free. A question without a budget is returned unchanged: the engine shortens its
+        answer to what its context leaves.
         """
         if question.budget is None:
             return question
@@ -46,7 +52,12 @@ class AnswerLimits:
     def larger(
         self, question: Question, completion: Completion, chunk: Chunk, prompt_tokens: int
     ) -> Question | None:
-        """Return the question with a larger limit if its answer was cut off and one fits."""
+        """Return `question` with a larger limit, to ask it again about `chunk`; None if not needed.
+
+        `completion` is its first answer, to a prompt of `prompt_tokens` tokens. Returns None if
+        that answer was not cut off at its limit, if the question has no budget, or if the prompt
+        leaves no space for a larger limit.
+        """
         if completion.finish_reason != LENGTH or question.budget is None:
             return None
         limit = question.sampling.max_tokens
@@ -55,7 +66,11 @@ class AnswerLimits:
         return question.limited(allowed) if allowed > limit else None
 
     def shortened(self, question: Question, prompt_tokens: int) -> Question:
-        """Return a question that keeps its limit as far as a prompt of `prompt_tokens` allows."""
+        """Return `question` with its limit lowered to what a prompt of `prompt_tokens` leaves free.
+
+        For a repair prompt, which is longer than the first one. The limit is unchanged if it fits,
+        or if the question has no budget.
+        """
         if question.budget is None:
             return question
         limit = min(question.sampling.max_tokens, self._free_tokens(prompt_tokens))
@@ -70,9 +85,12 @@ class AnswerLimits:
 
 
 def limited_combining(task: Task, text: str, tokens_per_character: float, tasks: TaskSet) -> Task:
-    """Return the task with the limit of a combined answer about a text.
+    """Return `task` with the maximum number of tokens of its combined answer about `text`.
 
-    A combining prompt has space for the answer and for two notes as long.
+    `text` is the whole document, and `tokens_per_character` that of its passages. The limit is at
+    most a third of a combining prompt's free tokens, so that two notes of this length fit too. A
+    task without a combining question, or whose combining question has no budget, is returned
+    unchanged.
     """
     question = task.combine_question
     if question is None or question.budget is None:

@@ -48,9 +48,10 @@ class SplitText:
 
 
 def split_into_passages(text: str, tasks: TaskSet) -> SplitText | None:
-    """Choose the reading strategy by the text's length, and split the text accordingly.
+    """Choose the reading strategy for `text` by its length in tokens, and return its passages.
 
-    Returns None if the job rejects a text of this length.
+    `tasks` has the job's reading plan, the tokenizer and the prompts. Returns None if the job
+    rejects a text of this length.
     """
     reading = tasks.reading
     ids = single_pass_ids(text, tasks)
@@ -61,7 +62,10 @@ def split_into_passages(text: str, tasks: TaskSet) -> SplitText | None:
 
 
 def single_pass_ids(text: str, tasks: TaskSet) -> list[int] | None:
-    """Return the token ids of a text, or None if the job does not read a text so long whole."""
+    """Return the token ids of `text`, or None if it is longer than the job reads in one pass.
+
+    The maximum is `tasks.reading.max_single_pass_tokens`.
+    """
     max_tokens = tasks.reading.max_single_pass_tokens
     # saves tokenizing a text that is certainly too long
     if tasks.tokenizer.is_longer(text, max_tokens):

@@ -15,11 +15,11 @@ from pipelines.tasks.kinds import Completion, Sampling
 
 
 class Engine(Protocol):
-    """An inference engine with admission by KV cache tokens.
+    """An inference engine that admits requests while its KV cache has free tokens.
 
     Attributes:
         kv_cache_tokens: capacity of its KV cache, in tokens.
-        max_batched_tokens: tokens that it prefills in one step.
+        max_batched_tokens: the maximum number of tokens that it prefills in one step.
         max_model_len: the maximum length of a prompt with its answer, in tokens.
         min_request_tokens: the KV cache tokens to reserve for a request that needs fewer, so that
             no more requests are admitted than the engine can run or start next.
@@ -31,9 +31,9 @@ class Engine(Protocol):
     min_request_tokens: int
 
     def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
-        """Return a context manager that reserves `tokens` of the KV cache during its block.
+        """Return a context manager that reserves `tokens` of the KV cache while its block runs.
 
-        Entering it waits until so many are free.
+        Entering it waits until that many tokens are free.
         """
 
     async def generate(
@@ -44,9 +44,10 @@ class Engine(Protocol):
     ) -> Completion:
         """Generate the answer to one prompt, given as token ids, and return it when complete.
 
-        The caller has reserved KV cache with `admit`. `on_first_token` is called once, when the
-        first token is generated. Raises RequestRejected if the engine rejects this prompt, and
-        EngineError if the engine itself failed.
+        `sampling` has the maximum number of tokens of the answer and its constraints. The caller
+        has reserved KV cache with `admit`, and calls this in its block. `on_first_token` is called
+        once, when the first token is generated. Raises RequestRejected if the engine rejects this
+        prompt, and EngineError if the engine itself failed.
         """
 
 
@@ -64,4 +65,6 @@ class ChunkResult:
 
 
 ProgressCallback = Callable[[ChunkResult | Answer], None]
-"""A callback that receives every chunk's value as it is read, and every answer as it is made."""
+"""A callback for progress: called with each chunk's value and with each task's final answer.
+
+Each is passed once, as soon as it is known."""

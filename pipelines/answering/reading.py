@@ -42,8 +42,12 @@ class _Request:
 class PassageReader:
     """Asks all tasks' questions about the passages of one document and records the answers.
 
-    `search` finds quotes and values in the document. `records` has one record per task, in the
-    order of `tasks.all`. `on_progress`, if not None, is called with every chunk's value.
+    Attributes:
+        search: finds quotes and values in the document.
+        tasks: the job's tasks, with their tokenizer.
+        engine: the engine that answers.
+        records: one record per task, in the order of `tasks.all`, to which findings are added.
+        on_progress: called with the value of every chunk of a document read in chunks; may be None.
     """
 
     search: DocumentSearch
@@ -55,10 +59,11 @@ class PassageReader:
     async def read(self, passage: Passage, admitted: asyncio.Event) -> None:
         """Ask all tasks' questions about a passage, and record their findings or problems.
 
-        Sets `admitted` once KV cache is reserved, so that the caller can start the next passage. An
-        answer that violates its schema is asked for a second time, and so is one to a form that
-        reached its token limit, if a larger one fits. Raises EngineError, also in an
-        ExceptionGroup.
+        Sets `admitted` once KV cache is reserved, so that the caller can start the next passage. A
+        question is asked once more if the answer violates the task's schema, or if an answer to a
+        question with a budget was cut off at its limit and a larger limit fits. A rejected prompt
+        or an invalid answer is recorded as a problem. Raises EngineError, also in an
+        ExceptionGroup, if the engine itself fails.
         """
         requests = [self._request(record, passage) for record in self.records]
         reserved = kv_tokens_needed(

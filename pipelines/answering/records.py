@@ -1,5 +1,7 @@
 """The record of one task about one document: its findings, problems and tokens so far.
 
+A finding is the value that one passage of the document gave for the task.
+
 Pure: no Ray, no vLLM, no files.
 """
 
@@ -31,12 +33,13 @@ class TaskRecord:
         strategy: how the document is read: `single`, `map_reduce` or `truncate`.
         findings: the finding of each passage, by passage number.
         problems: the problems of passages that gave no finding.
-        passages: how many passages were read.
+        passages: how many passages were read, with or without a finding.
         usage: tokens of all prompts and answers so far.
         last_reason: the finish reason of the last answer counted.
-        cut_off: whether any passage's answer reached its token limit.
-        text_characters: the length of all passages, without the words around them.
-        text_tokens: the same in tokens.
+        cut_off: whether any passage's answer was cut off at its maximum number of tokens.
+        text_characters: the length of all passages together, in characters, without the context
+            around them in prompts.
+        text_tokens: the same length in tokens.
     """
 
     task: Task
@@ -62,7 +65,7 @@ class TaskRecord:
 
     @property
     def tokens_per_character(self) -> float:
-        """Return the tokens per character of the passages that were read."""
+        """Return the mean tokens per character of all passages read so far; 0.0 before any."""
         return self.text_tokens / max(1, self.text_characters)
 
     def count(self, completion: Completion) -> Completion:
@@ -72,7 +75,7 @@ class TaskRecord:
         return completion
 
     def add_passage(self, chunk: Chunk) -> None:
-        """Count a passage that was read, and the length of its text."""
+        """Count a passage that was read, given as its chunk, and add the length of its text."""
         self.passages += 1
         self.text_characters += chunk.end - chunk.start
         self.text_tokens += len(chunk.token_ids)
@@ -89,6 +92,10 @@ class TaskRecord:
 
 
 def problem_of(error: RequestRejected | InvalidAnswer) -> Problem:
-    """Return the problem to record for a task that failed with `error`, with its message."""
+    """Return the problem to record for a task, or one passage of it, that failed with `error`.
+
+    Its reason is REJECTED for RequestRejected and INVALID_ANSWER for InvalidAnswer; its message is
+    that of the error.
+    """
     reason = REJECTED if isinstance(error, RequestRejected) else INVALID_ANSWER
     return Problem(reason, str(error))

@@ -1,6 +1,6 @@
 """The fingerprint of a run: hashes of everything in the job file that changes an answer.
 
-A run resumes only with the same fingerprint; `differing_keys` names the keys that differ.
+A run resumes only if `differing_keys` finds no difference between its digests and the job's.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ KeyPath = tuple[str | int, ...]
 KeysAt = Callable[[object, KeyPath], tuple[str, ...] | None]
 """A function of data and a path that returns the keys which the mapping at this path may have.
 
-It returns None if any key is allowed there, or if no mapping is."""
+It returns None if any key is allowed at this path, or if its value must not be a mapping."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
@@ -234,7 +234,8 @@ def format_value(value: object) -> str:
 def no_such_key(path: KeyPath, known: Sequence[object]) -> str:
     """Return the message that there is no key or index `path[-1]` at `path[:-1]`.
 
-    It names the most similar of the `known` keys, if one is similar, and then all of them.
+    `known` are the allowed keys or indexes. The message names the most similar one, if one is
+    similar, and then all of them, or "none".
     """
     names = [str(key) for key in known]
     similar = difflib.get_close_matches(str(path[-1]), names, n=1)

@@ -73,6 +73,8 @@ Time = Annotated[
 def raise_violations(faults: Iterable[Violation]) -> None:
     """Raise one pydantic ValidationError with all `faults`; do nothing if there are none.
 
+    A fault is the key path of a value and a phrase that says what the value must be.
+
     Call it only inside a pydantic validator: pydantic then puts the section's own path before the
     path of each fault.
     """
@@ -119,10 +121,11 @@ class Section(pydantic.BaseModel):
         return self
 
     def violations(self) -> Iterable[Violation]:
-        """Return the faults that no key has by itself, such as a minimum above its maximum.
+        """Return the faults in combinations of keys, such as a minimum above its maximum.
 
-        Called by the validation of a section once each key by itself is valid. A section with such
-        rules overrides it; this method returns none. The paths begin below this section.
+        Validation calls it once each key by itself is valid, and raises the faults. A section with
+        such rules overrides it; this method returns no faults. The paths of faults begin below this
+        section.
         """
         return ()
 
@@ -156,7 +159,8 @@ def violation_lines(
 
     A message has the key path, the value and what it must be. The value is taken from `shown`,
     which is `data` before environment variables were expanded, so that no secret is shown.
-    `keys_at` returns the allowed keys at a path (see `keys_under`).
+    `keys_at` returns the allowed keys at a path (see `keys_under`); messages about a missing or
+    unknown key name them.
     """
     for details in error.errors():
         path, phrase = details["loc"], details["msg"]
@@ -214,11 +218,11 @@ def load(
 
 
 def checked(kind: type[S], data: object, shown: object, directory: Path | None) -> S:
-    """Validate plain data, and return it as a section of type `kind`.
+    """Validate `data`, mappings and lists as in YAML, and return it as a section of type `kind`.
 
-    `shown` is `data` before environment variables were expanded; messages show its values. A task's
-    schema may be the path of a file, relative to `directory`; if that is None, it may not. Raises
-    SpecError with one line per fault.
+    `shown` is `data` before environment variables were expanded; messages show its values, so that
+    no secret is shown. A task's schema may be the path of a file, relative to `directory`; if
+    `directory` is None, it must be the schema itself. Raises SpecError with one line per fault.
     """
     try:
         return kind.model_validate(data, context=directory and {"directory": directory})
@@ -228,7 +232,7 @@ def checked(kind: type[S], data: object, shown: object, directory: Path | None) 
 
 
 def keys_under(kind: type[Section]) -> KeysAt:
-    """Return the function that knows the keys of a file whose root is a section of type `kind`.
+    """Return a function that looks up the allowed keys in a file whose root is of type `kind`.
 
     For some data and a path in it, the function returns the keys that the mapping at this path may
     have. It returns None if no section belongs there, so that any key or none is allowed.

@@ -81,7 +81,10 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """The section `output`: `path` is the directory or bucket prefix that the run writes to."""
+    """The section `output`: `path` is the directory or bucket prefix that the run writes to.
+
+    Whether it exists is not checked here.
+    """
 
     path: NonEmptyStr
 
@@ -103,8 +106,8 @@ class ModelSpec(Section):
 class SummarizeTask(Section):
     """A task that asks for a summary of the document in at most `max_words` words.
 
-    The model is told this number. The answer is cut off only at the tokens that so many words need
-    in the document's script, with a margin.
+    The prompt states this number. The answer is cut off only at the number of tokens that as many
+    words need in the document's script, with a margin.
     """
 
     name: TaskName
@@ -113,7 +116,7 @@ class SummarizeTask(Section):
 
 
 class ClassifyTask(Section):
-    """A task that assigns one of `labels`, at least two, to the document."""
+    """A task that assigns exactly one of `labels`, a list of at least two, to the document."""
 
     name: TaskName
     kind: Literal["classify"] = "classify"
@@ -233,7 +236,11 @@ class Metrics(Section):
 
 
 class JobSpec(Section):
-    """A complete job file; `name` is the run's name, as messages and metrics show it."""
+    """A complete job file: its key `name` and its sections.
+
+    `name` is the run's name, as messages and metrics show it. `tasks` has one or more tasks.
+    `input`, `output` and `tasks` are required.
+    """
 
     name: RunName = "phifleet"
     input: InputSpec
@@ -262,10 +269,11 @@ class JobSpec(Section):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A validated job file, as `spec` and as plain data.
+    """A validated job file, as `spec` and as plain data (`source`).
 
-    `source` is the file's plain data with the overrides applied. In `spec`, environment variables
-    are replaced by their values too, so `spec` may contain secrets and `source` does not.
+    `source` has the file's mappings, lists and scalars as in YAML, with the overrides applied. In
+    `spec`, environment variables are replaced by their values too, so `spec` may contain secrets
+    and `source` does not.
     """
 
     spec: JobSpec
@@ -285,8 +293,9 @@ def load_job(
 
 
 def parse_job(data: Mapping[str, object], directory: Path = Path(".")) -> JobSpec:
-    """Validate the plain data of a job file, in which environment variables are not expanded.
+    """Validate a job given as `data`, the mapping that a job file holds, and return it.
 
-    Paths of schema files are relative to `directory`. Raises SpecError with one line per fault.
+    References such as `${NAME}` in it stay as they are. Paths of schema files are relative to
+    `directory`. Raises SpecError with one line per fault.
     """
     return checked(JobSpec, data, data, directory)

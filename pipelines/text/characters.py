@@ -37,14 +37,19 @@ _MAX_CODE_POINTS = 64
 
 
 def is_unspaced(text: str, offset: int) -> bool:
-    """Return whether words around `offset` are written without blanks between them."""
+    """Return whether the character before or at `offset` is of a script without blanks.
+
+    Such scripts, for example Chinese, have no blanks between words. Offsets are in characters of
+    `text`, from 0 to its length.
+    """
     return bool(_UNSPACED.search(text, max(0, offset - 1), offset + 1))
 
 
 def character_start(text: str, offset: int) -> int:
-    """Return the last border of characters that is not after `offset`.
+    """Return the last offset, at most `offset`, that is not inside a character of `text`.
 
-    The offset itself within a sequence of more than 64 code points.
+    A character is one as a reader sees it, of up to 64 code points; within a longer one, the result
+    is `offset` itself.
     """
     for border in range(offset, max(-1, offset - _MAX_CODE_POINTS), -1):
         if _is_border(text, border):
@@ -53,7 +58,11 @@ def character_start(text: str, offset: int) -> int:
 
 
 def character_end(text: str, offset: int) -> int:
-    """Return the first border of characters that is not before `offset`."""
+    """Return the first offset, at least `offset`, that is not inside a character of `text`.
+
+    A character is one as a reader sees it, of up to 64 code points; within a longer one, the result
+    is `offset` itself.
+    """
     for border in range(offset, min(len(text) + 1, offset + _MAX_CODE_POINTS)):
         if _is_border(text, border):
             return border
@@ -61,19 +70,22 @@ def character_end(text: str, offset: int) -> int:
 
 
 def pause_after(text: str, start: int, end: int) -> int | None:
-    """Return the end of the first sentence, clause or word, at a blank, in text[start:end]."""
+    """Return the offset after the first pause in text[start:end]; None if there is none.
+
+    A pause is the end of a sentence or clause in a script without blanks, or white space.
+    """
     match = _PAUSE.search(text, start, end)
     return match.end() if match else None
 
 
 def pause_before(text: str, start: int, end: int) -> int | None:
-    """Return the end of the last sentence, clause or word, at a blank, in text[start:end]."""
+    """Return the offset after the last pause (see `pause_after`) in text[start:end], or None."""
     ends = [match.end() for match in _PAUSE.finditer(text, start, end)]
     return ends[-1] if ends else None
 
 
 def first_line(text: str) -> str:
-    """Return the text up to its first line break."""
+    """Return the text before its first line break; the whole text if it has none."""
     return _LINE_BREAK.split(text, maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""Tells headings from comments and banners in code, configuration and logs.
+"""Distinguishes headings from comments and banners in code, configuration and logs.
 
 A line such as "# Settings" is a heading in Markdown and a comment in Python, and so are underlined
 lines. The lines around it decide. Does not know chunks.
@@ -39,12 +39,12 @@ def is_script(text: str) -> bool:
 
 
 def is_banner(title: str) -> bool:
-    """Return whether a title has no letters and no digits, such as a line of `=`."""
+    """Return whether a line, `title`, has no letter and no digit, such as a line of `=`."""
     return not any(character.isalnum() for character in title)
 
 
 def is_code(line: str) -> bool:
-    """Return whether a line is one of code, configuration or a log."""
+    """Return whether a single line looks like one of code, configuration or a log."""
     line = line.strip()
     return bool(_COMMENT.match(line) or _LOG_LINE.match(line) or _CODE.match(line))
 
@@ -52,8 +52,10 @@ def is_code(line: str) -> bool:
 def is_marked_comment(text: str, start: int, end: int, marks: str) -> bool:
     """Return whether text[start:end], a line that begins with `marks`, is a comment.
 
-    It is one among lines with the same marks, and directly before a line of code, or with only
-    blank lines between. Code that is indented is no sign: Markdown has it below headings.
+    `marks` are its leading `#`. The line is a comment if the line above or below begins with the
+    same marks, if the line above is code, or if the next line that is neither blank nor a comment
+    is code. Indented code does not count: Markdown has it below headings. If False, the line is a
+    heading.
     """
     above, below = _line_above(text, start), _line_below(text, end)
     return (
@@ -65,7 +67,11 @@ def is_marked_comment(text: str, start: int, end: int, marks: str) -> bool:
 
 
 def is_underlined_code(text: str, title: str, end: int) -> bool:
-    """Return whether an underlined title, with its underline text[:end], is code or a banner."""
+    """Return whether an underlined line is code or a log's banner rather than a heading.
+
+    `title` is that line, and its underline ends at text[end]. It is if the title looks like code,
+    or a line of a log follows.
+    """
     content = _content_below(text, end)
     return is_code(title) or bool(_LOG_LINE.match(content))
 

@@ -1,4 +1,4 @@
-"""Tells the currency, or the sign for per cent, that stands beside a number."""
+"""Finds the currency, or the sign for per cent, directly before or after a number."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ _REACH = 24
 
 
 def currencies_at(text: str, start: int, end: int) -> frozenset[str]:
-    """Return the currencies that the number text[start:end] may have, `%` for per cent.
+    """Return the currencies that the number text[start:end] may have, as ISO 4217 codes.
 
-    Empty if none stands beside it, as in a table.
+    "%" stands for per cent. A sign such as `$` gives all currencies that use it. A sign before the
+    number decides; otherwise the currencies named before and after it are united. Empty if none is
+    named directly before or after the number, as in most tables.
     """
     before = _BEFORE.search(text[max(0, start - _REACH) : start].replace("￥", "¥"))
     behind = _BEHIND.match(text[end : end + _REACH].replace("％", "%"))

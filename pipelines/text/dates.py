@@ -1,7 +1,7 @@
 """Finds full dates in a text, in the formats and month names of the main languages.
 
-A date in digits, such as `3/4/2023`, is read in the order of day and month that the document tells:
-by other dates, or in words. If it does not tell, the date is left out. Knows no documents' spans.
+A date in digits, such as `3/4/2023`, is read in the order of day and month that the document shows
+by other dates, or states in words. If it does neither, the date is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from pipelines.text.numerals import value_of_han
 
 
 class DayOrder(StrEnum):
-    """The order of a document's dates in digits; UNCLEAR if it does not tell."""
+    """The order of day and month in a document's dates in digits, such as `3/4/2023`.
+
+    UNCLEAR if the document does not show it: such dates are then not read.
+    """
 
     DAY_FIRST = "day_first"
     MONTH_FIRST = "month_first"
@@ -24,7 +27,7 @@ class DayOrder(StrEnum):
 
 
 PlacedDate = tuple[int, int, date]
-"""Start and end of a date in a text, and the date."""
+"""Start and end of a date in a text, in characters, and the date."""
 
 _MONTHS = (
     "january jan januar januari janvier janv enero ene gennaio gen janeiro styczeń stycznia leden "
@@ -127,7 +130,11 @@ _SHORT_YEARS_OF_2000 = 70
 
 
 def day_order(text: str) -> DayOrder:
-    """Return the order of day and month in a document's dates in digits."""
+    """Return the order of day and month in a document's dates in digits, derived from its `text`.
+
+    A statement in words such as "dd/mm" decides. Otherwise dates with one number above 12, such as
+    `25/4/2023`, do if at least 3 of 4 have the same order. UNCLEAR if neither decides.
+    """
     day_first, month_first = _DAY_FIRST_WORDS.search(text), _MONTH_FIRST_WORDS.search(text)
     if bool(day_first) is not bool(month_first):
         return DayOrder.DAY_FIRST if day_first else DayOrder.MONTH_FIRST
@@ -150,7 +157,11 @@ def day_order(text: str) -> DayOrder:
 
 
 def find_dates(text: str, order: DayOrder) -> list[PlacedDate]:
-    """Return the full dates in a text, in order. `text` has ASCII digits."""
+    """Return the dates with day, month and year in a text, in text order.
+
+    `text` has only ASCII digits (see `numbers.ascii_digits`). `order` is that of its dates in
+    digits; with UNCLEAR, a date such as `3/4/2023` is left out, and `25/4/2023` is not.
+    """
     placed = {place[:2]: place for place in _written(text)}
     placed |= {place[:2]: place for place in _in_digits(text, order)}
     if "年" in text or "년" in text:

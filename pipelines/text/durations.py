@@ -1,7 +1,7 @@
 """Reads durations, such as `two (2) years`, `24 months` or `second anniversary`.
 
-Durations are equal if they have the same number of months or of seconds: two years are 24 months,
-but a month is not 30 days.
+Durations are equal if they have the same number of months or of hours: two years are 24 months, but
+a month is not 30 days, and 30 business days are not 30 days.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from fractions import Fraction
 from pipelines.text.numerals import find_numerals
 
 Duration = tuple[str, Fraction]
-"""The unit, `months` or `hours`, and how many of them."""
+"""A unit, `months` or `hours`, and how many of them: ("months", Fraction(24)) for two years.
+
+For business days, and other durations in working time, the unit begins with `working `."""
 PlacedDuration = tuple[int, int, Duration]
-"""Start and end of a duration in a text, and the duration."""
+"""Start and end of a duration in a text, in characters, and the duration."""
 
 _UNITS: tuple[tuple[str, str, int], ...] = (
     (r"years?|jahren?|jahre?s?|ans?|années?|años?|anni|anno|anos?|jaar|jaren|år|yrs?\.?|лет|года?"
@@ -67,7 +69,11 @@ _AROUND = 60
 
 
 def duration_of(value: str) -> Duration | None:
-    """Return the duration that a whole value states, also in ISO 8601; None if it is not one."""
+    """Return the duration that the whole string `value` states, as in `2 years` or ISO 8601 `P2Y`.
+
+    Returns None if it states no duration, more than one, or anything else besides, and for an ISO
+    8601 duration that combines years or months with smaller units.
+    """
     words = value.strip()
     if words.startswith("P") and len(words) > 2 and (match := _ISO.fullmatch(words)):
         years, months, weeks, days, hours = (int(part or 0) for part in match.groups())
@@ -82,7 +88,12 @@ def duration_of(value: str) -> Duration | None:
 
 
 def find_durations(text: str) -> Iterator[PlacedDuration]:
-    """Yield the durations in a text. `text` has ASCII digits."""
+    """Yield the durations in a text, not in text order: those with units, then anniversaries, then
+    those in Chinese and Japanese.
+
+    `text` has only ASCII digits (see `numbers.ascii_digits`). A duration in several units, such as
+    "one year and six months", is a single one.
+    """
     yield from _joined(text, _of_units(text))
     for match in _ANNIVERSARY.finditer(text):
         years = int(match[2]) if match[2] else _ORDINALS.split().index(match[1].casefold()) + 1

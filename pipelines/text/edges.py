@@ -1,4 +1,8 @@
-"""Checks that a passage does not begin or end inside a word, a number or a character."""
+"""Checks that a passage does not begin or end inside a word, a number or a character.
+
+The scripts without blanks that are meant below are those of Chinese, Japanese, Thai and others that
+write no blanks between words.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +46,12 @@ _REACH = 64
 
 
 def starts_whole(text: str, start: int) -> bool:
-    """Return whether a passage that begins at `start` begins a word or a number.
+    """Return whether a passage that begins at text[start] does not begin inside a word or number.
 
-    The character there is a letter, a digit or a symbol that counts. A letter or digit beside it, a
-    mark that continues a number and the hyphen of a prefix make the passage a part of something
-    longer. In scripts without blanks, letters may stand beside it.
+    Its first character is a letter, a digit or a symbol. Returns False if the characters before it
+    belong to the same word or number: a letter or digit, a separator after a digit (`1.|5`), the
+    hyphen of a prefix (`non-|stop`), or a negation that is joined to its word. In scripts without
+    blanks, letters before it are allowed. True at the start of the text.
     """
     before = _skip_formats(text[max(0, start - _REACH) : start][::-1])
     if not before:
@@ -66,7 +71,12 @@ def starts_whole(text: str, start: int) -> bool:
 
 
 def ends_whole(text: str, end: int) -> bool:
-    """Return whether a passage before `end` ends a word or a number; see `starts_whole`."""
+    """Return whether a passage that ends before text[end] does not end inside a word or number.
+
+    The rules are those of `starts_whole`, for the characters after the passage. In addition,
+    exponents, words hyphenated at the end of a line and joined negations continue a word, and
+    Korean particles do not. True at the end of the text.
+    """
     behind = _skip_formats(text[end : end + _REACH])
     if not behind:
         return True

@@ -1,8 +1,8 @@
-"""Compares two passages with the same letters: do their numbers, signs, units and marks agree?
+"""Compares the numbers, signs, units and punctuation of two passages with the same letters.
 
-Folding (folding.py) drops blanks, dashes and punctuation. Here they are looked at again where they
-matter: between, before and behind digits. Everywhere else a small part of the punctuation may
-differ.
+Folding (folding.py) drops blanks, dashes and punctuation: these characters do not count. Here they
+are compared where they matter: between, before and after digits. Everywhere else a small part of
+the punctuation may differ.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ _CODE = re.compile(r"[A-Z]{2,3}(?=[0-9])")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A passage, taken apart for comparison.
+    """A passage or quote, split for comparison into the characters that count and the gaps between.
 
-    `letters` has its characters that count, in their own case; `gaps` what stands before each of
-    them and counts for nothing (as `plain` writes it); `before` the character that counts and
-    stands before the first gap, "" if there is none.
+    Folding keeps a character that counts and drops the others. An index below is one in `bare`.
+
+    Attributes:
+        bare: the characters that count, folded.
+        letters: for each character of `bare`, the one that it was folded from, in its own case.
+        gaps: for each character of `bare`, the dropped characters directly before it, in plain form
+            (see `folding.plain`).
+        before: the folded character that counts before the first gap, "" if there is none.
     """
 
     bare: str
@@ -41,7 +46,7 @@ class Reading:
     before: str
 
     def amount_at(self, index: int) -> bool:
-        """Return whether a number begins here, with or without a currency sign before it."""
+        """Return whether a number begins at `index`, or a currency sign or code before a number."""
         if _is_currency(self.bare[index]):
             index += 1
         elif code := _CODE.match(self.letters, index):
@@ -49,12 +54,16 @@ class Reading:
         return index < len(self.bare) and _is_digit(self.bare[index])
 
     def neighbour(self, index: int) -> str:
-        """Return the character that counts before `index`, "" at the beginning of a document."""
+        """Return the folded character that counts before `index`, "" if there is none."""
         return self.bare[index - 1] if index else self.before
 
 
 def read(words: str, context: str = "") -> Reading:
-    """Take `words` apart; `context` is the text before them, which decides about a minus sign."""
+    """Return the reading of a passage or quote `words`, for `light_differences`.
+
+    `context` is the text directly before `words`, of which the last 8 characters are used: they
+    decide whether a dash before a number is a minus sign.
+    """
     folded: list[str] = []
     letters: list[str] = []
     gaps: list[str] = []
@@ -83,8 +92,10 @@ def _context(text: str) -> tuple[str, str]:
 def light_differences(quote: Reading, passage: Reading) -> int | None:
     """Return how many punctuation marks differ, or None if the two state different facts.
 
-    Both have the same characters that count, except that the marks of a letter may be in another
-    order. Punctuation before the first character is not counted.
+    Different facts are differences in numbers, signs, units, ticked boxes or negation. Both
+    readings have the same characters in `bare`, except that the accents of a letter may be in
+    another order; raises ValueError if their lengths differ. Punctuation before the first character
+    is not counted.
     """
     count = 0
     for index, (ours, theirs) in enumerate(zip(quote.gaps, passage.gaps, strict=True)):

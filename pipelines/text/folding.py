@@ -2,8 +2,11 @@
 
 Each character is folded on its own: compatibility forms and case are unified; white space, format
 and control characters, quotation marks, hyphens, dashes, light punctuation and glyphs without a
-meaning count for nothing. Letters, marks, digits and symbols stay. What counts for nothing here can
-still decide whether two passages say the same (see facts.py).
+meaning are dropped: they do not count. Letters, accents, digits and symbols count. Characters that
+are dropped here can still decide whether two passages state the same facts (see facts.py).
+
+A text has two forms: `bare` has only the characters that count, `plain` also blanks, case and
+punctuation.
 """
 
 from __future__ import annotations
@@ -46,7 +49,11 @@ class _PlainTable(dict[int, str]):
 
 
 def bare(text: str) -> str:
-    """Return `text` folded to the characters that count: no blanks, no punctuation, no case."""
+    """Return the bare form of `text`: only the characters that count, with case folded.
+
+    Blanks and most punctuation are dropped; `%`, `&`, `@`, `#` and slashes count. The result may be
+    shorter or longer than `text`, since one character can become several.
+    """
     folded = text.translate(_BARE)
     # the marks of one letter in their canonical order; everything else is decomposed already
     ordered = unicodedata.normalize("NFD", folded)
@@ -54,12 +61,12 @@ def bare(text: str) -> str:
 
 
 def bare_character(character: str) -> str:
-    """Return the folded form of one character: a string of no, one or several characters."""
+    """Return the bare form of one character: "" if it does not count, else at least one."""
     return _BARE[ord(character)]
 
 
 def plain(text: str) -> str:
-    """Return `text` with case and punctuation, and each of them in one form.
+    """Return the plain form of `text`: with its case and punctuation, but one form of each mark.
 
     Compatibility forms and digits of other scripts are unified, blanks and column rules become
     blanks, dashes "-" or "—" (the minus sign stays), quotation marks ' or ", characters without a
@@ -74,7 +81,11 @@ def is_format(character: str) -> bool:
 
 
 class FoldedText:
-    """A folded text that keeps the way back to offsets: two numbers for each block of the text."""
+    """A text in bare form, with a mapping between its positions and the offsets of the text.
+
+    An offset is an index in the given `text`, a position one in `bare`. Memory for the mapping is
+    two numbers for each 256 characters of the text.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -95,7 +106,7 @@ class FoldedText:
         return blocks
 
     def position(self, offset: int) -> int:
-        """Return how many folded characters stand before an offset of the text."""
+        """Return the position of an offset: the number of characters in `bare` from before it."""
         if not self._starts:
             return 0
         block = bisect_right(self._starts, offset) - 1
@@ -103,21 +114,24 @@ class FoldedText:
         return self._positions[block] + len(self._text[start:offset].translate(_BARE))
 
     def start(self, position: int) -> int | None:
-        """Return the offset of the character that starts at a position of `bare`.
+        """Return the offset of the character whose bare form starts at a position.
 
-        None if the position is inside of what one character became.
+        None if the position is inside the bare form of a character that became several.
         """
         offset, begin = self._character(position)
         return offset if begin == position else None
 
     def end(self, position: int) -> int | None:
-        """Return the offset behind the character that ends at a position of `bare`, or None."""
+        """Return the offset after the character whose bare form ends before a position, from 1.
+
+        None if the position is inside the bare form of a character that became several.
+        """
         offset, begin = self._character(position - 1)
         size = len(self._text[offset].translate(_BARE))
         return offset + 1 if begin + size == position else None
 
     def offset(self, position: int) -> int:
-        """Return the offset of the character that became `bare[position]`."""
+        """Return the offset of the character whose bare form contains `bare[position]`."""
         return self._character(position)[0]
 
     def _character(self, position: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
-"""Blanks what interrupts the sentences of a document: page headers and footers, tags and markers.
+"""Replaces by blanks what interrupts the sentences of a document: page furniture, tags and markers.
 
-A line is page furniture only beside others of its kind: see `_is_furniture`. It does not know the
-layout of pages, only lines that recur.
+Page furniture are the headers, footers and page numbers between two pages. They are recognized by
+lines that recur (see `_is_furniture`), since a text has no page layout. Tags are those of HTML;
+markers are references in braces, such as `{fn:12}`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class _Line(NamedTuple):
 
 
 def without_interruptions(text: str) -> str:
-    """Return `text` with page furniture, tags and markers replaced by blanks of the same length."""
+    """Return `text` with page furniture, tags and markers replaced by as many blanks.
+
+    All offsets stay valid. Returns `text` itself if it has none of them.
+    """
     spans = sorted([*_marked_spans(text), *_furniture_spans(text)])
     if not spans:
         return text

@@ -1,7 +1,8 @@
-"""Tells quickly that a text does not contain a string, without searching the text.
+"""A filter that quickly rules out strings which a text does not contain, as a Bloom filter does.
 
-It keeps which short sequences of characters (grams) occur in the text: one byte for a hash of each.
-A string with a gram that does not occur cannot occur either. Of other strings it tells nothing.
+A gram is a sequence of 6 characters. The filter stores which hashes the text's grams have, one byte
+per possible hash. A string with a gram whose hash is missing cannot occur in the text. Any other
+string may occur or not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ _BLOCK_CHARACTERS = 1 << 20
 
 
 class GramFilter:
-    """The grams of one text. Time and memory to build it are linear in the text."""
+    """The hashes of all grams, which are sequences of 6 characters, of one text.
+
+    Building it takes time and memory linear in the length of `text`.
+    """
 
     def __init__(self, text: str) -> None:
         bits = (_BYTES_PER_CHARACTER * len(text)).bit_length()
@@ -28,7 +32,11 @@ class GramFilter:
             self._seen[self._hashes(block)] = True
 
     def may_contain(self, words: str) -> bool:
-        """Return False if the text certainly does not contain `words`."""
+        """Return False if the text certainly does not contain the string `words`.
+
+        True means that it may contain it, so the text has to be searched. Always True for a string
+        of less than 6 characters.
+        """
         return bool(self._seen[self._hashes(words)].all())
 
     def _hashes(self, text: str) -> npt.NDArray[np.uint32]:

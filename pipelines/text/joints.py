@@ -1,6 +1,7 @@
-"""Compares what stands between the words of a name with what stands between those of a passage.
+"""Compares the joints of a name with those of a passage that has the same words.
 
-The words alone do not make a name: neither "by Ann. Lee was absent" nor "Ann Roe, Lee Bo" has an
+A joint is the text between two neighbouring words: blanks, punctuation and symbols. Equal words
+alone do not make a name: neither "by Ann. Lee was absent" nor "Ann Roe, Lee Bo" has an
 Ann Lee in it.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pipelines.text.edges import ends_whole, starts_whole
 
 Span = tuple[int, int]
-"""Start and end of a word."""
+"""Start and end of a word in its text, in characters; the end is exclusive."""
 
 _STRICT_WORDS = 3
 _BLANK_LINE = re.compile(r"\n\s*\n|\f")
@@ -34,7 +35,15 @@ _FOLLOWING_WORDS = re.compile(r"(?:[ \n]+(?:&|\(?[^\W\d_a-zß-ÿ])[^\s,;]*){1,4}
 def is_name_at(
     name: str, name_words: Sequence[Span], text: str, words: Sequence[Span], forms: frozenset[str]
 ) -> bool:
-    """Return whether equal words of a text stand together as those of the name do."""
+    """Return whether a passage that has the words of a name is an occurrence of that name.
+
+    `name_words` are the words' places in `name`, and `words` the places of the equal words in
+    `text`, as many and at least one. `forms` are the legal forms of companies, such as "inc", in
+    lower case. Returns False if the passage begins or ends inside a word or number, if a joint has
+    other symbols (such as `+`) than that of the name, or if a joint separates two names: by a blank
+    line, a semicolon, or a comma that no legal form follows. The separation is only checked in
+    names of up to 3 words.
+    """
     start, end = words[0][0], words[-1][1]
     if not (starts_whole(text, start) and ends_whole(text, end)):
         return False
@@ -55,7 +64,11 @@ def is_name_at(
 
 
 def goes_on_to_form(text: str, end: int, forms: frozenset[str]) -> bool:
-    """Return whether a longer name ends in a legal form of its own: Acme | Holdings Ltd."""
+    """Return whether the name in `text` that ends before `end` is part of a longer company name.
+
+    It is if one of the next 1 to 4 words, each with a capital letter or after "&", is a legal form
+    in `forms`, as in "Acme Holdings Ltd." with `end` after "Acme".
+    """
     following = _FOLLOWING_WORDS.match(text, end)
     words = re.findall(r"[^\W\d_]+", following[0].replace(".", "")) if following else ()
     return any(word.casefold() in forms for word in words)

@@ -1,7 +1,7 @@
-"""An attribute that is computed when it is first read.
+"""A decorator for attributes that are computed when they are first read.
 
 Python 3.11 computes `functools.cached_property` of all objects of a class under one lock. A thread
-that prepares one document would hold up the event loop, which reads another.
+that prepares one document would block the event loop while that reads such an attribute of another.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ T = TypeVar("T")
 
 
 class lazy(Generic[T]):
-    """Computes an attribute once and stores it in the object.
+    """Decorator that makes a method without arguments an attribute, computed at the first read.
 
-    Threads that read it at the same time may each compute it, and get equal values.
+    The value is stored in the object's `__dict__`, so the class must not have `__slots__`. No lock
+    is taken: threads that first read it at the same time may each compute it, so the method must
+    return equal values each time.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

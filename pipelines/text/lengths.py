@@ -1,7 +1,9 @@
-"""Decides from a document's length how it is read: whole, in chunks, truncated or not; which pool.
+"""Decides from a document's length how it is read, and by which pool of engines.
 
-Input and output are lengths in tokens, for one document or as arrays. This module does not know
-texts, prompts or engines. `docs/long-documents.md` explains the limits.
+A document is read whole, in chunks or truncated, or is rejected. A job may have two pools of
+engines: one for short prompts and one for long ones. Input and output are lengths in tokens, for
+one document or as arrays. This module does not know texts, prompts or engines.
+`docs/long-documents.md` explains the limits.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ BoolArray = npt.NDArray[np.bool_]
 class PromptShape:
     """Lengths, in tokens, of all parts but the text of the prompts of one kind.
 
-    A kind is the prompts about whole documents, about chunks, or about notes. `overhead` is the
-    chat frame, the instruction and, for chunks, the context carried with the chunk. `questions` are
-    the lengths of the tasks' questions and `answers` the maximum lengths of their answers, both in
-    the tasks' order.
+    A kind is the prompts about whole documents, about chunks, or about notes, which are the answers
+    about chunks that a prompt combines. `overhead` is the chat frame, the instruction and, for
+    chunks, the context carried with the chunk. `questions` are the lengths of the tasks' questions
+    and `answers` the maximum lengths of their answers, both in the tasks' order.
     """
 
     overhead: int
@@ -176,9 +178,10 @@ class ReadingPlan:
         )
 
     def long_pool(self, longest: IntArray) -> BoolArray:
-        """Return, for each document, whether an engine of the long pool must read it.
+        """Return, for each document, whether an engine of the pool for long prompts must read it.
 
-        `longest` are the lengths of the documents' longest prompts with answers (see `lengths`).
+        `longest` are the lengths of the documents' longest prompts with answers, in tokens, as
+        `lengths` returns them. Longer ones than `short_limit` need that pool.
         All are False if the model needs only one pool.
         """
         if self.short_limit is None:
@@ -208,7 +211,7 @@ def plan_reading(
     part: PromptShape,
     notes: PromptShape,
 ) -> ReadingPlan:
-    """Return the reading plan for `spec`, the job's `long_documents`, and the model's limits.
+    """Return the reading plan for `spec`, the job's `long_documents`, and `model`, its limits.
 
     A length that the job does not set is the model's. `whole`, `part` and `notes` are the shapes of
     the prompts about a whole document, about a chunk, and about notes, which combine chunks'

@@ -1,4 +1,6 @@
-"""Finds the places of numbers, dates, durations and names in a document, in normalized form.
+"""Finds the mentions of a value in a document: the places where it occurs, in any format.
+
+Values are numbers, dates, durations and names. For example, `1,200` mentions the number 1200.
 
 The values in a span of the document, such as a chunk, are indexed once, when the first value of
 their kind is looked for; the time is linear in the span's length. Numbers are indexed by their
@@ -51,9 +53,10 @@ _MAX_SPANS = 8
 
 
 class DocumentMentions:
-    """The values mentioned in one document, shared by all its tasks and chunks.
+    """The index of the values that one document, given as `text`, mentions in any format.
 
-    Its conventions, such as the meaning of a comma in a number, are taken from its beginning.
+    All tasks and chunks share it. The document's conventions, such as the meaning of a comma in a
+    number, are derived from its first 300,000 characters.
     """
 
     def __init__(self, text: str) -> None:
@@ -66,7 +69,7 @@ class DocumentMentions:
 
     @lazy
     def separators(self) -> Separators:
-        """The separators of the document's numbers."""
+        """The meaning of point and comma in the document's numbers."""
         return separators_of(self._sample)
 
     @lazy
@@ -84,7 +87,10 @@ class DocumentMentions:
         return 0
 
     def span(self, start: int, end: int) -> SpanMentions:
-        """Return the values mentioned in text[start:end]; the last few spans are kept."""
+        """Return the index of the values mentioned in text[start:end].
+
+        The 8 indexes used last are cached, so that the tasks about one chunk share one.
+        """
         mentions = self._spans.pop((start, end), None) or SpanMentions(self, start, end)
         self._spans[start, end] = mentions
         if len(self._spans) > _MAX_SPANS:
@@ -93,7 +99,10 @@ class DocumentMentions:
 
 
 class SpanMentions:
-    """The values mentioned in text[start:end] of a document. Places are offsets in the document."""
+    """The index of the values that a span of a document, text[start:end], mentions.
+
+    Created by `DocumentMentions.span`. All places are character offsets in the whole document.
+    """
 
     def __init__(self, document: DocumentMentions, start: int, end: int) -> None:
         self.start = start
@@ -104,7 +113,7 @@ class SpanMentions:
         self._places_of: dict[Decimal, list[Place]] = {}
 
     def numbers(self, value: Decimal) -> list[Place]:
-        """Return the places where a number stands, in any format, in order."""
+        """Return the places of numbers that can mean `value`, in any format, in text order."""
         if value not in self._places_of:
             numbers = self._numbers_of(value_key(value))
             places = ((n.start, n.end) for n in numbers if value in n.values)
@@ -112,12 +121,17 @@ class SpanMentions:
         return self._places_of[value]
 
     def unclear_numbers(self, value: Decimal) -> list[Place]:
-        """Return the places of numbers with the digits of `value` whose value is not clear."""
+        """Return the places of numbers that have the significant digits of `value`, but no certain
+        value, such as `1.234` if the document does not show what its point means, in text order."""
         numbers = self._numbers_of(value_key(value))
         return self._placed((n.start, n.end) for n in numbers if not n.values)
 
     def values_in(self, start: int, end: int) -> list[frozenset[Decimal]]:
-        """Return the values of each number in [start, end) of the document, at most 8 numbers."""
+        """Return the possible values of each number in digits in text[start:end] of the document.
+
+        One set for each of the first 8 numbers in text order. Numbers without a certain value are
+        left out.
+        """
         found = []
         for match in TOKEN.finditer(self._text, start - self.start, end - self.start):
             number = self._number(match.start(), match.end())
@@ -126,15 +140,18 @@ class SpanMentions:
         return found[:8]
 
     def dates(self, day: date) -> list[Place]:
-        """Return the places of a full date, in order."""
+        """Return the places where the full date `day` is mentioned in any format, in order."""
         return self._placed(self._dates.get(day, ()))
 
     def durations(self, duration: Duration) -> list[Place]:
-        """Return the places of a duration, in order."""
+        """Return the places where a duration of equal length is mentioned, in text order."""
         return self._placed(sorted(self._durations.get(duration, ())))
 
     def names(self, name: str, limit: int, start: int, end: int) -> list[Place]:
-        """Return up to `limit` places of words within [start, end) of the document, in order."""
+        """Return up to `limit` places of `name` in text[start:end] of the document, in text order.
+
+        Spellings may differ as `WordIndex.find` describes.
+        """
         places = self._words.find(name, limit, start - self.start, end - self.start)
         return self._placed(places)
 

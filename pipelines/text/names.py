@@ -1,6 +1,9 @@
-"""Finds words in a text regardless of case, commas, full stops, `&` and spellings of legal forms.
+"""Finds names in a text, regardless of case, commas, full stops and spellings of legal forms.
 
-Numbers among the words keep their separators and signs, and units behind them their case.
+A word here is a run of letters, a number, or a sign such as `%`. Words are compared in canonical
+form: in lower case, without full stops, `&` as "and", and legal forms of companies abbreviated
+("Incorporated" as "inc"). Numbers keep their separators and signs, and units after them their
+case.
 """
 
 from __future__ import annotations
@@ -39,20 +42,24 @@ _SPACED_SCRIPTS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a name or passage, as they are compared."""
+    """Return the words of a name or passage in order, in canonical form (see the module)."""
     return [word for _, _, word in _tokens(text)]
 
 
 def canonical_legal_form(word: str) -> str:
-    """Return a word, or the usual abbreviation if it is a legal form written out."""
+    """Return `word`, or its usual abbreviation if it is a company's legal form written out.
+
+    `word` is in lower case: "incorporated" gives "inc".
+    """
     return _LEGAL_FORMS.get(word, word)
 
 
 def is_name_like(text: str) -> bool:
-    """Return whether a text rarely stands elsewhere by chance: it has two or more words.
+    """Return whether a text is so specific that it rarely occurs in a document by chance.
 
-    In scripts without blanks three characters are enough; a code needs six characters,
-    among them letters and digits, or five digits.
+    It is if it has two or more words with together at least 4 letters; at least 3 characters of a
+    script without blanks between words; or, like a code, at least 6 characters without blanks, with
+    both letters and digits or with 5 digits.
     """
     if len(_SPACED_SCRIPTS.findall(text)) >= 3:
         return True
@@ -66,7 +73,12 @@ def is_name_like(text: str) -> bool:
 
 
 def is_name(name: str, text: str, start: int, end: int) -> bool:
-    """Return whether the words of a name, if text[start:end] has them, stand together there."""
+    """Return False if text[start:end] has the words of `name`, but not as one name.
+
+    For example, "Ann. Lee" has the words of "Ann Lee", but separated by the end of a sentence.
+    Returns True also if the words differ from those of `name`, or if `name` has none: call it only
+    for a passage that was already found to be similar.
+    """
     words, places = list(_tokens(name)), list(_tokens(text[start:end]))
     if [word for _, _, word in words] != [word for _, _, word in places] or not words:
         return True
@@ -75,10 +87,10 @@ def is_name(name: str, text: str, start: int, end: int) -> bool:
 
 
 class WordIndex:
-    """The words of a text with the places of each, to find names in.
+    """An index of the words of one text, to find names in it.
 
-    Building it takes time linear in the text; a search takes as long as the rarest of its words is
-    frequent.
+    Building it takes time linear in the length of `text`. A search takes time linear in the number
+    of occurrences of the name's rarest word.
     """
 
     def __init__(self, text: str) -> None:
@@ -101,7 +113,13 @@ class WordIndex:
     def find(
         self, name: str, limit: int, start: int = 0, end: int | None = None
     ) -> list[tuple[int, int]]:
-        """Return up to `limit` places of a name within [start, end) of the text."""
+        """Return the first `limit` places of a name in text[start:end], as (start, end) offsets.
+
+        The places are in text order and do not overlap. If the name has more than two words and
+        ends in a legal form ("Acme Widgets Ltd"), and does not occur, the name without that form is
+        looked for; places where another legal form follows are left out. An `end` of None is the
+        end of the text.
+        """
         words = words_of(name)
         first, last = self._words_in(start, end)
         if not words or first >= last:

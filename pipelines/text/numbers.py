@@ -1,7 +1,7 @@
-"""Reads a number of a text: its separators, sign, scale and per cent.
+"""Computes the value of a number in a text from its separators, sign, scale and per cent sign.
 
-A number can have several right values: `4.1%` is 4.1 and 0.041, `$72,500 thousand` is 72500 and
-72500000. It has no value if the text does not tell, such as `1.234` in a document without another
+A number can have several possible values: `4.1%` is 4.1 and 0.041, `$72,500 thousand` is 72500 and
+72500000. It has no value if the text leaves it open, such as `1.234` in a document without another
 number or a known language, or `(12)` in a table. Knows one number and its surroundings only.
 """
 
@@ -17,13 +17,14 @@ from pipelines.text.separators import Separators
 from pipelines.text.signs import CURRENCY, is_part, is_year, sign_of
 
 NO_VALUES: frozenset[Decimal] = frozenset()
+"""The values of a number whose value is not certain."""
 TOKEN = re.compile(
     r"\d+(?:[.,'’٫٬·]\d+|[\u2009\u202f]\d{3}(?!\d))*"
     r"|(?<![\w.,)])\.\d+"
 )
-"""A number as printed, without blanks inside."""
+"""Pattern of a number in digits as printed, without sign, currency or blanks inside."""
 SPACED_TOKEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[ \u00a0]\d{3}){1,9}(?:[.,]\d+)?(?![.,]?\d)")
-"""A number whose thousands are separated by blanks, or several numbers side by side."""
+"""Pattern of a number whose thousands are separated by blanks, or of several adjacent numbers."""
 
 _CURRENCY_BEFORE = re.compile(rf"{CURRENCY}[ \u00a0]?\(?$", re.IGNORECASE)
 _CURRENCY_AFTER = re.compile(rf"[ \u00a0]?{CURRENCY}|[元円원]", re.IGNORECASE)
@@ -36,14 +37,14 @@ _PER_UNIT = re.compile(r"\bper\b|\bpro\s+Aktie|\bpar\s+action|\bpor\s+acción|�
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in a text.
+    """A number in a text, with its possible values.
 
     Attributes:
-        start: its first character in the text.
-        end: the character after its last digit.
-        values: its right values; empty if the text does not tell.
-        scalable: whether a statement such as "in thousands" can apply to it: it stands in a table,
-            without a scale of its own.
+        start: the offset of its first digit or decimal point in the text, in characters.
+        end: the offset after its last digit.
+        values: the values that it can mean, sign and scale included; empty if none is certain.
+        scalable: whether a statement such as "in thousands" can apply to it, because it is in a
+            table and has no scale of its own.
     """
 
     start: int
@@ -53,7 +54,12 @@ class Number:
 
 
 def read_number(text: str, start: int, end: int, separators: Separators) -> Number:
-    """Return the number that is printed as text[start:end], as found by TOKEN or SPACED_TOKEN."""
+    """Return the number that is printed as text[start:end], with its possible values.
+
+    The span is a match of TOKEN or SPACED_TOKEN. The sign, the scale and whether the digits are a
+    number at all, rather than a part of a date or a code, are decided by 40 characters on each side
+    and the line around them. `separators` is the meaning of point and comma in the document.
+    """
     before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
     money = bool(_CURRENCY_BEFORE.search(before) or _CURRENCY_AFTER.match(after))
     magnitude = _magnitude(text[start:end], separators, money)
@@ -74,9 +80,11 @@ def read_number(text: str, start: int, end: int, separators: Separators) -> Numb
 def read_amount(
     text: str, start: int, end: int, separators: Separators
 ) -> tuple[int, Decimal] | None:
-    """Return the end of a number with its scale, and the value that is meant.
+    """Return the end of the number text[start:end] with its scale, and the one value that is meant.
 
-    For `$72.5 million` it is 72500000, for `4.1%` 0.041. None if the number has no clear value.
+    The end is the offset after the scale's last character. The value of `$72.5 million` is
+    72500000, and that of `4.1%` is 0.041. Returns None if the number has no certain value. The
+    arguments are those of `read_number`.
     """
     number = read_number(text, start, end, separators)
     if not number.values:
@@ -89,26 +97,34 @@ def read_amount(
 
 
 def digits_key(token: str) -> str:
-    """Return the significant digits of a number, which its scale and its sign do not change."""
+    """Return the significant digits of a number as printed: its digits without outer zeros.
+
+    Separators, sign and scale do not change them, so they serve as key of an index. "0" if all
+    digits are zeros or there are none.
+    """
     return "".join(filter(str.isdecimal, token)).strip("0") or "0"
 
 
 def value_key(value: Decimal) -> str:
-    """Return the `digits_key` of every way to print a number."""
+    """Return the `digits_key` that every way to print `value` in digits has."""
     return "".join(map(str, value.as_tuple().digits)).strip("0") or "0"
 
 
 def is_telling(value: Decimal) -> bool:
-    """Return whether a number rarely stands in a text by chance.
+    """Return whether a number is so specific that it rarely occurs in a text by chance.
 
-    It has 4 or more digits, of which at least 3 come before the zeros at its end.
+    It is if it has 4 or more significant digits (without outer zeros), or 3 and an absolute value
+    of at least 1000.
     """
     significant = len(value_key(value))
     return significant >= 4 or (significant == 3 and abs(value) >= 1000)
 
 
 def ascii_digits(text: str) -> str:
-    """Return a text of the same length, with digits and some signs of other scripts replaced."""
+    """Return `text` with the digits of all scripts as ASCII digits, in the same length.
+
+    The full-width forms of `(`, `)`, `%`, `-`, `.` and the yen sign are replaced by the usual ones.
+    """
     if text.isascii():
         return text
     odd = {c for c in set(text) if not c.isascii() and (c.isdecimal() or c in "（）％－．￥")}
@@ -187,7 +203,7 @@ def _is_cell(text: str, start: int, end: int) -> bool:
 
 
 def scaled(value: Decimal, power: int) -> Decimal:
-    """Return a value times a power of ten, with all its digits."""
+    """Return `value` times 10 to the `power`, exactly: no digit is rounded away."""
     if not power:
         return value
     sign, digits, exponent = value.as_tuple()

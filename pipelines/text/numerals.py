@@ -1,4 +1,4 @@
-"""Numbers written in words: English in full, small numbers of other languages, Chinese numerals."""
+"""Finds numbers written in words: in English, small ones in other languages, and in Chinese."""
 
 from __future__ import annotations
 
@@ -81,11 +81,15 @@ _MAX_HAN_CHARACTERS = 40
 _HAN = re.compile(f"[{''.join([*_HAN_DIGITS, *_HAN_SCALES, *_HAN_GROUPS])}]+")
 
 Numeral = tuple[int, int, int]
-"""Start and end of a number written in words, and its value."""
+"""Start and end of a number written in words, in characters of the text, and its value."""
 
 
 def find_numerals(text: str) -> Iterator[Numeral]:
-    """Yield the numbers written in words, at first those in letters, then those in Chinese."""
+    """Yield the numbers written in words in a text: all in letters, then all in Chinese characters.
+
+    Each of the two groups is in text order. Words without a clear value, such as "two three", are
+    left out.
+    """
     for match in _WORDS.finditer(text):
         value = _value_of_words([word.casefold() for word in _WORD.findall(match[0])])
         if value is not None:
@@ -128,7 +132,8 @@ def _value_of_words(words: list[str]) -> int | None:
 def value_of_han(numeral: str) -> int | None:
     """Return the value of a Chinese numeral, such as 12 for `十二` and 2024 for `二〇二四`.
 
-    None if it is none, or longer than any number.
+    `numeral` consists of one or more Chinese characters for digits, powers of ten or zero. Returns
+    None if they are no number in this order, or more than 40.
     """
     if len(numeral) > _MAX_HAN_CHARACTERS:
         return None

@@ -53,10 +53,10 @@ class _Heading:
 
 
 class Outline:
-    """Finds the headings, tables and code blocks of one text, and answers for offsets in it.
+    """The headings, tables and code blocks of one text, which can be looked up by offset.
 
-    The constructor reads the whole text, in time linear in its length. All line breaks are read as
-    LF; offsets are always those of the given text.
+    The constructor finds them all, in time linear in the length of `text`. All kinds of line breaks
+    are recognized. Offsets are in characters of the given `text`.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,8 +1,10 @@
 """Encoding of long texts piece by piece, with the ids that encoding them whole would give.
 
-A BPE tokenizer joins two neighbouring characters only by a merge of its vocabulary. Where no merge
-joins them, a text can be split without any effect on its ids. The time of the tokenizer per
-character, and its memory, grow with the length of what it encodes at once.
+A BPE tokenizer joins two neighbouring characters only by a merge of its vocabulary. Between two
+characters that no merge joins there is a border, where a text can be split without any effect on
+its ids. A piece is a part of a text that is encoded by itself, from one border to another. The
+time of the tokenizer per character, and its memory, grow with the length of what it encodes at
+once.
 
 This module does not know control tokens, chat frames or chunks.
 """
@@ -43,9 +45,10 @@ _PART_CHARACTERS, _MAX_CHARACTERS = 2**17, 2**20
 
 
 class PieceEncoder:
-    """Encodes texts with a BPE tokenizer, split where no merge joins two characters.
+    """Encodes texts with a BPE tokenizer, split at borders, where no merge joins two characters.
 
-    `tokenizer_json` must be `separable`. The ids are those of the tokenizer for the whole text.
+    `tokenizer_json` is the tokenizer in the format of the tokenizers library, for which `separable`
+    is True. The ids are those that it gives the whole text. Several threads can use the object.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
@@ -62,15 +65,24 @@ class PieceEncoder:
         self._lengths, self._continues = _character_counts(description["model"]["vocab"])
 
     def is_border(self, text: str, offset: int) -> bool:
-        """Return whether text[:offset] and text[offset:] can be encoded apart from each other."""
+        """Return whether text[:offset] and text[offset:] can be encoded separately with equal ids.
+
+        True at the start and the end of the text.
+        """
         return not 0 < offset < len(text) or text[offset - 1 : offset + 1] not in self._joined
 
     def first_border(self, text: str, start: int, end: int) -> int | None:
-        """Return the first border of `text` from `start` to `end`, both included."""
+        """Return the first border of `text` from `start` to `end`, both included, or None.
+
+        `start` is at least 1.
+        """
         return self._border(text, range(start, end + 1))
 
     def last_border(self, text: str, start: int, end: int) -> int | None:
-        """Return the last border of `text` from `start` to `end`, both included."""
+        """Return the last border of `text` from `start` to `end`, both included, or None.
+
+        `start` is at least 1.
+        """
         return self._border(text, range(end, start - 1, -1))
 
     def _border(self, text: str, offsets: range) -> int | None:
@@ -86,7 +98,10 @@ class PieceEncoder:
         return ids
 
     def encode_rest(self, text: str) -> list[int]:
-        """Return the token ids of a text that continues another one, after a border."""
+        """Return the token ids of `text` as the rest of a longer text, after a border of that.
+
+        Unlike `encode_all`, this adds no blank before the text.
+        """
         return list(self._tokenizer.encode(_normalized(text, False), add_special_tokens=False).ids)
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
@@ -101,9 +116,10 @@ class PieceEncoder:
         return counts
 
     def read(self, text: str) -> Iterator[tuple[int, Ids]]:
-        """Yield the end of each part of `text`, as an offset, and the part's token ids.
+        """Yield the end of each consecutive part of `text`, as an offset, and the part's token ids.
 
-        The end is a border, except after 2**20 characters without any.
+        A part ends at the last border within 2**17 characters, else at the first one after them; it
+        ends after 2**20 characters without any border.
         """
         words = self._words()
         for start, end in self._parts(text, _MAX_CHARACTERS):
@@ -121,7 +137,10 @@ class PieceEncoder:
         return starts.clip(min=0)
 
     def characters(self, ids: npt.NDArray[np.int32]) -> int:
-        """Return the number of characters of `ids`, the blank before a text included."""
+        """Return the number of characters of the text of `ids`.
+
+        The blank that the tokenizer adds before a text counts too, if its token is in `ids`.
+        """
         return int(self._lengths[ids].sum())
 
     def _in_parts(self, texts: Sequence[str], max_characters: int) -> Iterator[tuple[int, Ids]]:
@@ -160,10 +179,11 @@ class PieceEncoder:
 
 
 def separable(tokenizer_json: str, control_ids: Iterable[int]) -> bool:
-    """Return whether a PieceEncoder gives the ids of this tokenizer, and no control ids.
+    """Return whether a PieceEncoder can encode for a tokenizer: with equal ids, and no control ids.
 
-    That is decided from its settings and its vocabulary. `tokenizer_json` must have no added tokens
-    and no post-processor.
+    Call it before creating a PieceEncoder. It decides by the tokenizer's settings and vocabulary.
+    `tokenizer_json` must have no added tokens and no post-processor. `control_ids` are the ids of
+    the control tokens.
     """
     description = json.loads(tokenizer_json)
     model = description["model"]

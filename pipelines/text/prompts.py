@@ -88,9 +88,9 @@ def _context_end(text: str, end: int, latest: int) -> int:
 class PromptPrefix:
     """The part of a prompt that all questions about one passage share, as token ids.
 
-    The passage is a document, its beginning, or a chunk. Its ids begin at index `passage_start`:
-    the instruction and the context before the passage precede them; the words that mark its end,
-    and the context after it, follow them.
+    The passage is a document, its beginning, or a chunk. `token_ids` are those of the instruction,
+    the context before the passage, the passage itself, the words that mark its end, and the context
+    after it. `passage_start` is the index in `token_ids` of the passage's first id.
     """
 
     token_ids: list[int] = field(repr=False)
@@ -101,8 +101,9 @@ class PromptPrefix:
 class Prompts:
     """Builds the parts of prompts that precede the question, as token ids of `tokenizer`.
 
-    Such a part is an instruction with a document, a chunk or notes. The chat frame and the question
-    are added around it by `ChatTokenizer.build_prompt`.
+    Such a part is an instruction with a document, a chunk or notes. Notes are answers about single
+    chunks, which the model combines into one. `ChatTokenizer.build_prompt` makes the whole prompt
+    of such a part and a question.
     """
 
     tokenizer: ChatTokenizer
@@ -149,7 +150,8 @@ class Prompts:
     def note(self, text: str, max_tokens: int) -> list[int]:
         """Return the token ids of a note with `text` and a blank line after it.
 
-        The text is cut off so that both have at most `max_tokens` tokens together.
+        The text is cut off so that both together have at most `max_tokens` tokens. `max_tokens` is
+        not less than the number of tokens of the blank line.
         """
         return [
             *self.tokenizer.encode(text)[: max_tokens - len(self._ids["\n\n"])],

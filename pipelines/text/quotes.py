@@ -1,9 +1,9 @@
-"""Finds the passages of a document that a quote stands for, and says whether they verify it.
+"""Finds the passages of a document that a model's quote reproduces, and verifies the quote by them.
 
 A passage verifies a quote if all letters, digits, signs and units are the same, and if it begins
-and ends at the borders of words. Only white space, hyphenation, the shape of marks, a small part of
-the punctuation, and page furniture in between may differ. A passage that is merely similar is
-returned too, as one to look at.
+and ends at the borders of words. Only white space, hyphenation, the shape of punctuation marks, a
+small part of the punctuation, and page furniture (headers and footers) in between may differ. If
+there is no such passage, a similar one is returned as not verified.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _MAX_FILTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """The characters text[start:end] of a document.
+    """The passage text[start:end], in characters, of a document that a quote was compared with.
 
-    `verified` says that they are what was quoted; without it they are only similar.
+    `verified` is True if the passage verifies the quote, and False if it is only similar to it.
     """
 
     start: int
@@ -55,7 +55,10 @@ class _Searches:
 
 
 class QuoteFinder:
-    """Finds quotes in one text. It folds the text when the first quote needs it, and once."""
+    """Finds quotes in one document, given as `text`.
+
+    It prepares the text once, when the first quote is looked for, in time linear in its length.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -72,12 +75,15 @@ class QuoteFinder:
         return None if text == self.text else _Source(text)
 
     def find(self, quote: str, start: int = 0, end: int | None = None) -> tuple[Passage, ...]:
-        """Return the passage of text[start:end] that `quote` stands for, the first in the text.
+        """Return the first passage in text[start:end] that verifies `quote`, else a similar one.
 
-        One or two words are looked for first as they are written. A quote of which something is
-        left out ("a ... b") has one passage for each part, in their order; they are verified only
-        if all parts are. Returns () if the text has nothing like the quote, and for a quote that
-        proves nothing: it has no digit and not one word of some length.
+        The result has one passage, or one for each part that was found of a quote with an ellipsis
+        ("a ... b"), in order. The passages of such parts are verified only if every part is. Of
+        several passages that verify the quote, the first with the same punctuation is preferred. An
+        `end` of None is the end of the text.
+
+        Returns () if no passage is similar, and for a quote that proves nothing, such as an article
+        or a single letter (see `Quotation.proves_something`).
         """
         end = len(self.text) if end is None else min(end, len(self.text))
         start = max(0, start)
@@ -95,9 +101,12 @@ class QuoteFinder:
     def find_all(
         self, words: str, start: int = 0, end: int | None = None, limit: int = 8
     ) -> tuple[Passage, ...]:
-        """Return the first `limit` places of `words` in text[start:end], with their punctuation.
+        """Return up to `limit` passages in text[start:end] that verify `words`, in text order.
 
-        The checks are those of `find`, but any word may be looked for, also a letter.
+        They do not overlap. The checks are those of `find`, with two differences: all punctuation
+        inside `words` must be the same, and `words` may be of any length, also one letter. Page
+        furniture is not skipped, and similar passages are not returned. An `end` of None is the end
+        of the text.
         """
         end = len(self.text) if end is None else min(end, len(self.text))
         quote = Quotation(words)

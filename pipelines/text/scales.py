@@ -1,4 +1,8 @@
-"""Reads scales and per cent behind numbers, and statements such as "in thousands" above tables."""
+"""Reads the scale or per cent sign after a number, and statements such as "in thousands".
+
+A scale is a word or sign that multiplies the number before it, such as `million`, `bn` or `%`. A
+statement of scale, often above a table, applies to the numbers after it.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +58,18 @@ _UNSCALED = re.compile(
 )
 
 Statement = tuple[int, int]
-"""Where a statement such as "in thousands" stands, and its power of ten."""
+"""The offset at which a statement such as "in thousands" begins, and its power of ten, here 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What stands behind a number: the powers of ten of its right values, and its length.
+    """The scale after a number.
 
-    `4.1%` is 4.1 and 0.041, so the powers of `%` are 0 and -2. The last is that of the value meant.
+    Attributes:
+        powers: the powers of ten by which the number can be multiplied; the last one gives the
+            value that is meant. `4.1%` is 4.1 and 0.041, so the powers of `%` are (0, -2).
+        length: the length of the scale in the text, in characters, with the blank before it; 0 if
+            the number has no scale, and then `powers` is (0,).
     """
 
     powers: tuple[int, ...]
@@ -72,7 +80,11 @@ _NO_SCALE = Scale((0,), 0)
 
 
 def read_scale(after: str, money: bool) -> Scale:
-    """Return the scale at the beginning of the text behind a number, of money if `money`."""
+    """Return the scale at the beginning of `after`, the text directly after a number.
+
+    `money` is whether the number has a currency: then a letter such as "m" after a blank is a
+    scale.
+    """
     if match := _PERCENT.match(after):
         return Scale((0, -2), match.end())
     if match := _BASIS_POINTS.match(after):
@@ -89,12 +101,16 @@ def read_scale(after: str, money: bool) -> Scale:
 
 
 def is_percent(text: str, end: int) -> bool:
-    """Return whether a sign of or words for per cent follow at text[end:]."""
+    """Return whether text[end:] begins with a per cent sign or words for per cent."""
     return bool(_PERCENT.match(text, end))
 
 
 def find_statements(text: str) -> list[Statement]:
-    """Return the statements of scale in a text, in order; the power 0 ends the one before."""
+    """Return the statements of scale in a text, in order.
+
+    The power 0 is that of a statement such as "(in dollars)": it ends the effect of the statement
+    before it.
+    """
     found = [(match.start(), 0) for match in _UNSCALED.finditer(text)]
     for match in _STATEMENT.finditer(text):
         if match["han"]:

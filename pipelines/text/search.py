@@ -11,9 +11,14 @@ from pipelines.text.quotes import QuoteFinder
 
 
 class DocumentSearch:
-    """Finds quotes (`finder`) and normalized values (`mentions`) in a document.
+    """The searches for quotes and values in one document, given as `text`.
 
-    Either prepares the document when it is first asked.
+    Attributes:
+        text: the document.
+        finder: finds quotes in it.
+        mentions: finds numbers, dates, durations and names in it, in any format.
+
+    `finder` and `mentions` each prepare the document at their first search.
     """
 
     def __init__(self, text: str) -> None:
@@ -22,7 +27,11 @@ class DocumentSearch:
         self.mentions = DocumentMentions(text)
 
     def page(self, offset: int) -> int | None:
-        """Return the number of the page at an offset, from 1; None without form feeds."""
+        """Return the number of the page that has the character at `offset`, from 1.
+
+        A form feed ends a page, and belongs to the page after it. Returns None if the document has
+        no form feed.
+        """
         return bisect_right(self._page_ends, offset) + 1 if self._page_ends else None
 
     @lazy

@@ -1,8 +1,8 @@
-"""Decides which of point and comma a document writes before decimals.
+"""Decides which of point and comma a document uses as decimal separator.
 
-`1.234` is 1234 in a German text and 1.234 in an English one. A document tells which by numbers that
-can be read in one way only, such as `1.234,50`; without any, its language tells. Where neither
-does, the number has no certain value.
+`1.234` is 1234 in a German text and 1.234 in an English one. Numbers that can be read in one way
+only, such as `1.234,50`, decide for the whole document; without any, its language does. If neither
+decides, such a number has no certain value.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from enum import StrEnum
 
 
 class Separators(StrEnum):
-    """The meaning of a single point or comma before three digits.
+    """The decimal separator of a document, by which a point or comma before three digits is read.
 
-    POINT: the comma separates thousands (`1,234`). COMMA: the point does (`1.234`). UNCLEAR: the
-    document does not tell, and such numbers have no certain value.
+    POINT: the point precedes decimals, and the comma separates thousands (`1,234` is 1234). COMMA:
+    the reverse (`1.234` is 1234). UNCLEAR: the document does not show it, and such numbers have no
+    certain value.
     """
 
     POINT = "point"
@@ -26,7 +27,7 @@ class Separators(StrEnum):
 
 
 SAMPLE_CHARACTERS = 300_000
-"""How much of the beginning of a document is read for its conventions."""
+"""Length of the beginning of a document from which its conventions are derived, in characters."""
 _LANGUAGE_CHARACTERS = 20_000
 _MIN_WORDS = 2
 # One number against many may be a misprint, or the number of a section.
@@ -62,7 +63,12 @@ ve bir için ile bu
 
 
 def separators_of(text: str) -> Separators:
-    """Return the separators that a document uses, from the beginning of its text."""
+    """Return the decimal separator of a document, derived from the beginning of its `text`.
+
+    In this order, the first that is present decides: numbers with both separators, amounts with
+    decimals such as `$ 1.50`, and the language. POINT if none is present and there is no number
+    such as `1.234` either.
+    """
     sample = text[:SAMPLE_CHARACTERS]
     return (
         _voted(_certain_decimal_signs(sample))

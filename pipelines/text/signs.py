@@ -1,13 +1,14 @@
-"""Decides from what stands beside digits which sign they have, and whether they are a number.
+"""Decides from the text around digits which sign they have, and whether they are a number.
 
-Parentheses and dashes are a minus in accounts and something else in sentences. Where the text does
-not tell, there is no sign.
+Parentheses and dashes are a minus in accounts and something else in sentences. If the text leaves
+it open, the number has no sign, and so no certain value.
 """
 
 from __future__ import annotations
 
 import re
 
+# Pattern of the sign, code or name of a currency.
 CURRENCY = (
     r"(?:[$€£¥₹₩₽₺₴₫฿¢￥]|US\$|\b(?:USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|CAD|AUD|"
     r"SEK|NOK|DKK|PLN|CZK|BRL|"
@@ -46,9 +47,10 @@ _FORMAT_AND_DIGIT = re.compile(r"[\u00ad\u200b-\u200d\u2060\ufeff]")
 
 
 def is_part(before: str, after: str, token: str) -> bool:
-    """Return whether digits belong to something longer: a date, a time, a code, a telephone number.
+    """Return whether digits are only a part of a date, a time, a code or another longer number.
 
-    A year may be part of a date.
+    `token` are the digits as printed, `before` and `after` the text around them, some 40 characters
+    each. Digits like those of a year (see `is_year`) are not rejected as a part of a date.
     """
     if _AFTER_SCALE.search(before) or _GOES_ON.match(after) or _has_invisible(before, after):
         return True
@@ -79,11 +81,17 @@ def _is_part_of_code(before: str) -> bool:
 
 
 def is_year(token: str) -> bool:
+    """Return whether a number as printed looks like a year: 4 digits, from 1500 to 2199."""
     return len(token) == 4 and token.isdecimal() and "1500" <= token < "2200"
 
 
 def sign_of(before: str, after: str, token: str, money: bool, row: bool) -> int | None:
-    """Return 1 or -1; None if the text does not tell."""
+    """Return the sign of a number, 1 or -1; None if the text leaves it open.
+
+    `token` are the digits as printed, `before` and `after` the text around them, some 40 characters
+    each. `money` is whether the number has a currency, and `row` whether no words follow in its
+    line, as in the row of a table.
+    """
     stripped = re.sub(rf"(?:{CURRENCY})[ \u00a0]?$", "", before, flags=re.IGNORECASE)
     closes = re.match(r"[ \u00a0]?(?:[%％]|(?P<word>[A-Za-z]{0,8})[ ]?)?\s{0,3}[)]", after)
     opened = re.search(r"[(]\s{0,3}$", stripped)
@@ -148,6 +156,9 @@ def _ends_in_numeral(words: str) -> bool:
 
 
 def is_negative_before(text: str, start: int) -> bool:
-    """Return whether a word for minus stands before text[start:]."""
+    """Return whether a word for minus directly precedes text[start:], such as "minus" or "moins".
+
+    Also if that word can mean something else, as "moins" can.
+    """
     before = text[max(0, start - 12) : start]
     return bool(_MINUS_WORD.search(before) or _UNCLEAR_MINUS_WORD.search(before))

@@ -1,7 +1,8 @@
 """Finds a passage that is similar to a quote, in time that does not depend on their differences.
 
-Pieces of the quote are looked up in the text. Where several of them stand at the same distance as
-in the quote, the two are aligned. Nothing that is found here verifies a quote.
+Up to 8 pieces of the quote, each of 8 characters (4 in Chinese, Japanese or Korean), are looked up
+in the text. If several of them occur at the same distances as in the quote, the two are aligned
+there. Nothing that is found here verifies a quote.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Iterator
 from rapidfuzz.distance import Indel, LCSseq
 
 MIN_SIMILARITY = 0.75
-"""Minimum similarity of a passage to the quote: 1 minus insertions and deletions over both."""
+"""Minimum similarity of a passage to the quote, from 0 to 1 for equal ones.
+
+The similarity is 1 minus the number of insertions and deletions, divided by the sum of both
+lengths."""
 _MIN_CHARACTERS = 10
 _MIN_IDEOGRAPHS = 5
 _MAX_CHARACTERS = 2000
@@ -25,9 +29,11 @@ _SOLID_CHARACTERS = 4
 
 
 def find_similar(quote: str, text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Return the span in text[start:end] that is most similar to `quote`, None if none is.
+    """Return the (start, end) of the passage in text[start:end] that is most similar to `quote`.
 
-    Both are folded. Of a long quote only the beginning is compared.
+    Both are in bare form (see `folding.bare`). Of a quote, only the first 2,000 characters are
+    compared. Returns None if no similarity reaches MIN_SIMILARITY, and for a quote of less than 10
+    characters (5 in Chinese, Japanese or Korean). The search is heuristic: it may miss a passage.
     """
     quote = quote[:_MAX_CHARACTERS]
     dense = sum(character >= "\u2e80" for character in quote) * 2 > len(quote)

@@ -20,10 +20,11 @@ _SEGMENTS_AT_ONCE = 8
 
 
 class TokenTable:
-    """The character offsets at which the tokens of a text begin, and the tokens' ids.
+    """The character offsets at which the tokens of `text` begin, and the tokens' ids.
 
-    Offsets are requested in ascending order. With a tokenizer that has no `pieces`, segments are
-    tokenized separately, so a count may be off by a token or two at their borders.
+    Used while cutting a text into chunks: for each chunk `after`, then `ids` and `before`, with
+    ascending `start`. If `tokenizer.pieces` is None, segments of the text are tokenized separately,
+    so a count may be off by a token or two at their borders.
     """
 
     def __init__(self, text: str, tokenizer: ChatTokenizer) -> None:
@@ -35,9 +36,10 @@ class TokenTable:
         self._more = self._known.read() if self._known else _starts_in_segments(text, tokenizer)
 
     def after(self, start: int, count: int) -> int:
-        """Return the offset `count` tokens after `start`, at most the text's end.
+        """Return the offset `count` tokens after the offset `start`, at most the text's end.
 
-        Drops the tokens before `start`.
+        Encodes the text as far as needed. Forgets the tokens before `start`, so that later calls
+        must not ask for less.
         """
         dropped = int(np.searchsorted(self._starts, start))
         self._starts = self._starts[dropped:]
@@ -48,14 +50,18 @@ class TokenTable:
         return int(self._starts[count]) if count < len(self._starts) else len(self._text)
 
     def before(self, end: int, count: int) -> int:
-        """Return the offset `count` tokens before `end`, at least the first that is still known."""
+        """Return the offset `count` tokens before the offset `end`; `end` itself if `count` is 0.
+
+        It is not before the first token at or after the `start` of the last call of `after`.
+        """
         index = int(np.searchsorted(self._starts, end)) - count
         return end if count == 0 else int(self._starts[max(0, index)])
 
     def ids(self, start: int, end: int) -> list[int]:
         """Return the token ids of text[start:end], as encoding it alone would give them.
 
-        `start` is that of the last call of `after`, and `end` at most what it returned.
+        `start` is the offset passed to the last call of `after`, and `end` is at most the offset
+        that it returned.
         """
         known = self._known.ids(start, end, self._starts) if self._known else None
         return self._tokenizer.encode(self._text[start:end]) if known is None else known
@@ -83,7 +89,8 @@ class _KnownIds:
             if start != end:
                 raise RuntimeError(
                     f"the tokens of the first {end} characters of a text have {start} "
-                    "characters: the tokenizer changes texts in a way that is not known here"
+                    "characters: the tokenizer changes texts in an unexpected way; set model.name "
+                    "to another model, and report this as a bug of phifleet"
                 )
 
     def drop(self, count: int) -> None:

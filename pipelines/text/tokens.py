@@ -52,10 +52,14 @@ def segments(text: str) -> Iterator[tuple[int, int]]:
 class ChatTokenizer:
     """A model's tokenizer without control tokens, and the model's chat frame.
 
-    `tokenizer_json` is the tokenizer in the format of the tokenizers library. `prefix_ids` and
-    `suffix_ids` are the ids of the chat template before and after the user's message; the suffix
-    includes the generation prompt. `control_tokens` are the strings of the added tokens and of bos,
-    eos and unk, by id. `load_tokenizer` creates it. It can be pickled, as a few MB of JSON.
+    `load_tokenizer` creates it. It can be pickled, as a few MB of JSON.
+
+    Attributes:
+        tokenizer_json: the tokenizer, without added tokens, in the format of the tokenizers
+            library.
+        prefix_ids: the token ids of the chat template before the user's message.
+        suffix_ids: those after the message, the generation prompt included.
+        control_tokens: the strings of the added tokens and of bos, eos and unk, by token id.
     """
 
     tokenizer_json: str = field(repr=False)
@@ -69,9 +73,10 @@ class ChatTokenizer:
 
     @cached_property
     def pieces(self) -> PieceEncoder | None:
-        """Return the encoder of this tokenizer that splits texts without an effect on their ids.
+        """Return an encoder that splits long texts into pieces without an effect on their ids.
 
-        None if the tokenizer's settings do not ensure that.
+        It saves time and memory. None if the tokenizer's settings do not ensure equal ids (see
+        `pieces.separable`); then `encode` and `encode_all` encode texts whole.
         """
         if separable(self.tokenizer_json, self.control_ids):
             return PieceEncoder(self.tokenizer_json)
@@ -167,7 +172,7 @@ class ChatTokenizer:
         return self._encode_split(text[:middle]) + self._encode_split(text[middle:])
 
     def decode_output(self, ids: Iterable[int]) -> str:
-        """Return the text of generated token ids, leaving out control tokens such as `<|end|>`."""
+        """Return the text of the token ids that a model generated, without its control tokens."""
         text: str = self._plain.decode([token for token in ids if token not in self.control_ids])
         return text
 

@@ -25,7 +25,11 @@ _SEPARATORS = tuple(map(chr, range(32)))
 
 
 class JoinedPairs:
-    """Pairs of characters that a merge of a vocabulary joins; any two others have a border."""
+    """The pairs of neighbouring characters that a BPE tokenizer may join into one token.
+
+    `pairs` are strings of two characters. Between any two other characters there is a border, where
+    a text can be split without an effect on its token ids.
+    """
 
     def __init__(self, pairs: Collection[str]) -> None:
         characters = sorted(set("".join(pairs)))
@@ -38,22 +42,30 @@ class JoinedPairs:
             self._joined[first * self._count + second] = True
 
     def borders(self, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-        """Return the offsets of all borders in a text, given as the codes of its characters."""
+        """Return the character offsets of all borders inside a text, in ascending order.
+
+        `codes` are the Unicode code points of the text's characters. The text's start and end are
+        not included.
+        """
         classes = self._classes[codes]
         return np.flatnonzero(~self._joined[classes[:-1] * self._count + classes[1:]]) + 1
 
 
 def separator(pairs: Collection[str]) -> str:
-    """Return a character that is in none of `pairs`, or "" if each candidate is in some."""
+    """Return a control character (U+0000 to U+001F) that is in none of `pairs`.
+
+    Return "" if each of them is in a pair.
+    """
     joined = set("".join(pairs))
     return next((character for character in _SEPARATORS if character not in joined), "")
 
 
 class WordIds:
-    """The token ids of texts that begin and end at borders, with those of all words so far.
+    """Encodes texts word by word, and caches the token ids of the words that it has encoded.
 
-    `separator` is a character in no joined pair that `encode` gives one token id, which no other
-    character or word has.
+    A word is the text between two neighbouring borders of `pairs`. `encode` encodes several texts
+    in one call. `separator` is a character in no pair of `pairs`; `encode` gives it a single token
+    id, which no other text has. Not safe for use by several threads at once.
     """
 
     def __init__(self, pairs: JoinedPairs, encode: Encode, separator: str) -> None:
@@ -65,7 +77,7 @@ class WordIds:
         self._forget()
 
     def ids(self, text: str) -> Ids:
-        """Return the token ids of `text`."""
+        """Return the token ids of `text`, which is not empty and begins and ends at borders."""
         numbers = self._numbered(text)
         lengths = self._lengths[numbers]
         # for each token, the index of the first id of its word, and its place within the word
