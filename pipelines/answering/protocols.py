@@ -55,6 +55,7 @@ class Engine(Protocol):
 class ChunkResult:
     """One task's value for one chunk of a document, text[start:end] in characters.
 
+    Only a report of progress, for a ProgressCallback; the task's answer is made of `Finding`s.
     `task` is the task's name. `value` is None if the chunk's answer failed.
     """
 

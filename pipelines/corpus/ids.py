@@ -103,7 +103,10 @@ def accounted_hashes(
 
 
 def join_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
-    """Return all hashes of several arrays in one sorted array, duplicates included."""
+    """Return all hashes of ids of several arrays in one sorted array, duplicates included.
+
+    `verify` compares two such arrays: the ids that were indexed, and those that files account for.
+    """
     return np.sort(np.concatenate([*hashes, np.empty(0, np.uint64)]))
 
 

@@ -50,7 +50,9 @@ class Words:
 
 
 class Money(Decimal):
-    """A number with a currency or with `%`; make it with `of`.
+    """A number with a currency or with `%` that an answer states; make it with `of`.
+
+    In the document, the number is found with one of these currencies or with none.
 
     Attributes:
         currencies: the currencies that it may have, such as those that use the sign `$`; `%` alone

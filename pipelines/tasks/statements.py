@@ -138,8 +138,6 @@ class Statement:
 
         That is, a verified quote contains it, or the text does in a way that is rarely by chance.
         """
-        if self.shown_words is not None:
-            return True
         return any(row.status in PROVING for leaf in self.leaves() for row in leaf.rows)
 
     @property

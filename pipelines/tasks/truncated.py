@@ -46,7 +46,10 @@ def complete_values(text: str, parse: Callable[[str], Any] = json.loads) -> dict
     except Truncated as cut:
         return dict(cut.rest)
     if _skip(text, end) < len(text):
-        raise ValueError(f"more text behind the JSON object, at character {end}")
+        raise ValueError(
+            f"more text behind the JSON object, at character {end}; end the answer with the object"
+        )
+
     return dict(values)
 
 
@@ -133,7 +136,10 @@ class _Reader:
         if self._text[at] == closing:
             return at
         if self._text[at] != ",":
-            raise ValueError(f"no comma at character {at}")
+            raise ValueError(
+                f"{self._text[at]!r} at character {at}, where a comma or {closing} must be; add it"
+            )
+
         return self._next(at + 1)
 
     def _next(self, at: int) -> int:

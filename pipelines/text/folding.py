@@ -106,7 +106,8 @@ class FoldedText:
         return blocks
 
     def position(self, offset: int) -> int:
-        """Return the position of an offset: the number of characters in `bare` from before it."""
+        """Return the position of an offset: the length of the bare form of the text before it."""
+
         if not self._starts:
             return 0
         block = bisect_right(self._starts, offset) - 1

@@ -156,7 +156,9 @@ def _ends_in_numeral(words: str) -> bool:
 
 
 def is_negative_before(text: str, start: int) -> bool:
-    """Return whether a word for minus directly precedes text[start:], such as "minus" or "moins".
+    """Return whether a word for minus, such as "minus" or "moins", directly precedes text[start:].
+
+    For a number in words at `start`; `sign_of` is for digits.
 
     Also if that word can mean something else, as "moins" can.
     """

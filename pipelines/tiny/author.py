@@ -86,7 +86,8 @@ def field_kind(kind: str) -> str:
 
 
 def valid_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `fields`, a mapping of names to kinds, without names that phifleet reserves.
+    """Return `fields`, a mapping of names to kinds, without those in UNUSED_NAMES.
+
 
     If none remains, returns one field `no` of the kind "date": an extract task needs a field."""
     allowed = {name: kind for name, kind in fields.items() if name not in UNUSED_NAMES}

@@ -58,7 +58,8 @@ class LoadLimiter:
     @property
     def full(self) -> bool:
         """True if the outstanding prompt tokens have reached the limit: `hold` would reject any
-        further request."""
+        further request, and the router prefers other replicas."""
+
         return self.outstanding >= self.limit
 
     def drain_rate(self) -> float | None:

@@ -229,11 +229,15 @@ def _max_tokens_per_answer(
     """
     limit = prepared.spec.limits.output_tokens
     answers = body.prompts * (body.n or 1)
-    if answers * (body.max_answer_tokens or 1) > limit:
+    tokens = body.max_answer_tokens or 1
+    if answers * tokens > limit:
+        chat_key = getattr(body, "max_completion_tokens", None) and "max_completion_tokens"
         several = f" for each of {answers} answers" * (answers > 1)
+        fewer = ", or ask for fewer answers (n, prompts)" * (answers > 1)
         raise RequestRejected(
-            f"max_tokens: got {body.max_answer_tokens or 1}{several}, must be at most "
-            f"{limit} tokens for all answers together (limits.output_tokens)"
+            f"{chat_key or 'max_tokens'}: {tokens} tokens{several} is more than the {limit} that "
+            "this endpoint allows for all answers of a request together (limits.output_tokens); "
+            f"set a lower {chat_key or 'max_tokens'}{fewer}"
         )
     return limit // answers
 

@@ -472,12 +472,12 @@ async def test_an_answer_without_max_tokens_has_the_endpoints_limit(
         (
             CHATS,
             {**CHAT_BODY, "n": 4, "max_tokens": 76},
-            "got 76 for each of 4 answers, must be at most 300 tokens",
+            "76 tokens for each of 4 answers is more than the 300 that",
         ),
         (
             TEXTS,
             {**TEXT_BODY, "prompt": ["a"] * 19},
-            "got 16 for each of 19 answers, must be at most 300",
+            "16 tokens for each of 19 answers is more than the 300 that",
         ),
         (TEXTS, {**TEXT_BODY, "prompt": [[5]] * 10, "n": 2}, "for each of 20 answers"),
     ],
