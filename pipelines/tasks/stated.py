@@ -36,6 +36,7 @@ _ADDRESS_BEHIND = re.compile(r"[.+-]?[\w@]")
 _NUMBER_AROUND = re.compile(
     r"[\s$€£¥₹()+−-]*(?:[A-Z]{2,3}\$?|Rs\.?)?[\s$€£¥₹()+−-]*", re.IGNORECASE
 )  # fmt: skip
+_MARK = re.compile(r"[^\w\s.,]")
 _DATE_FORMATS = ("date", "date-time")
 
 
@@ -99,8 +100,12 @@ def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> 
 
 def key_of(statement: Statement) -> Hashable:
     """Return a key that is equal for statements that stand at the same places."""
-    if isinstance(statement, Words):
-        return tuple(words_of(statement.text)) or statement
+    match statement:
+        case Money():
+            return Decimal(statement), statement.currencies
+        case Words(text) if not _ADDRESS.fullmatch(text):
+            # C++ is not C#
+            return tuple(words_of(text)), "".join(_MARK.findall(text))
     return statement
 
 
