@@ -60,6 +60,8 @@ class Grounds:
         self._search = search
         self._span = (start, min(end, len(search.text)))
         self._own = own or self._span
+        # kept here: chunks that are searched at the same time are more than the search keeps
+        self._mentions = search.mentions.span(*self._span)
         self._similar_searches = 0
         self._statements: dict[str, Statement] = {}
         self._places: dict[tuple[Hashable, int], list[Place]] = {}
@@ -136,7 +138,7 @@ class Grounds:
         """Return the first verified passage of a quote that contains a statement."""
         for passage in quoted.verified:
             if find_statement(
-                statement, self._search, self._span, passage.start, passage.end, limit=1
+                statement, self._search, self._mentions, passage.start, passage.end, limit=1
             ):
                 return passage
         return None
@@ -144,17 +146,16 @@ class Grounds:
     def places(self, statement: Statement, limit: int, within: Place | None = None) -> list[Place]:
         """Return up to `limit` places of a statement, in order; `within` a part, if it is given."""
         part = within or self._span
-        return find_statement(statement, self._search, self._span, *part, limit)
+        return find_statement(statement, self._search, self._mentions, *part, limit)
 
     def is_computed(self, statement: Statement, quoted: Quoted | None) -> bool:
         """Return whether a statement is a number computed from those of a verified quote."""
         if not isinstance(statement, Decimal) or quoted is None:
             return False
-        mentions = self._search.mentions.span(*self._span)
         numbers = [
             values
             for passage in quoted.verified
-            for values in mentions.values_in(passage.start, passage.end)
+            for values in self._mentions.values_in(passage.start, passage.end)
         ]
         return is_computed(statement, numbers)
 
@@ -197,8 +198,7 @@ class Grounds:
             if places:
                 return possible_places(places, turn, PLACES) if turn else places[:1]
         if isinstance(statement, Decimal):
-            mentions = self._search.mentions.span(*self._span)
-            return mentions.unclear_numbers(statement)[:1]
+            return self._mentions.unclear_numbers(statement)[:1]
         if isinstance(statement, Words) and self._may_be_similar(statement):
             self._similar_searches += 1
             similar = self._search.finder.find(statement.text, *self._span)

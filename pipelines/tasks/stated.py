@@ -18,7 +18,7 @@ from pipelines.tasks.schema import JsonSchema
 from pipelines.text.currencies import currencies_at
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
-from pipelines.text.mentions import DocumentMentions, Place
+from pipelines.text.mentions import DocumentMentions, Place, SpanMentions
 from pipelines.text.names import is_name, is_name_like, words_of
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.search import DocumentSearch
@@ -122,13 +122,17 @@ def proves(statement: Statement) -> bool:
 
 
 def find_statement(
-    statement: Statement, search: DocumentSearch, span: Place, start: int, end: int, limit: int
+    statement: Statement,
+    search: DocumentSearch,
+    mentions: SpanMentions,
+    start: int,
+    end: int,
+    limit: int,
 ) -> list[Place]:
     """Return up to `limit` places within [start, end) of the document that state the same.
 
-    `span` is the part of the document whose values are indexed, and contains them.
+    `mentions` are the values of a part of the document that contains them.
     """
-    mentions = search.mentions.span(*span)
     match statement:
         case Decimal():
             places = mentions.numbers(statement)

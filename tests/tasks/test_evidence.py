@@ -288,16 +288,3 @@ def test_a_quote_is_that_of_the_chunk_and_not_an_equal_one_before_it() -> None:
         (size, 2 * size),
     )  # fmt: skip
     assert [(row.status, row.start) for row in rows] == [(SHOWN, size)]
-
-
-@pytest.mark.parametrize(
-    ("other", "value", "text"),
-    [
-        ("$5,123,000", "€5,123,000", "Fee: $5,123,000 in total."),
-        ("C++ code", "C# code", "We write C++ code."),
-    ],
-)
-def test_a_value_is_not_at_the_place_of_a_similar_one(other: str, value: str, text: str) -> None:
-    values = {"other": other, "value": value}
-    rows = evidence_of_fields(values, {}, {}, DocumentSearch(text), 0, len(text))
-    assert [row.status for row in rows] == [FOUND, ABSENT]
