@@ -29,7 +29,7 @@ from pipelines.tasks.kinds import (
 )
 from pipelines.tasks.merging import FieldPath, Merged, merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
-from pipelines.tasks.parsing import parse_label
+from pipelines.tasks.parsing import invalid_on_error, parse_label
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.schema import JsonSchema
@@ -128,7 +128,8 @@ class Combiner:
         if agreeing and not quoted:
             return normalize_reply(task.spec, reply_text, _evidence(agreeing))
         spans = [context_span(self.text, finding.start, finding.end) for finding, _ in stating]
-        evidence = evidence_in_spans(reply_text, quoted, self.search, spans)
+        with invalid_on_error():
+            evidence = evidence_in_spans(reply_text, quoted, self.search, spans)
         return normalize_reply(task.spec, reply_text, evidence)
 
     async def _in_levels(self, notes: Sequence[str], question: Question) -> Completion:
@@ -239,6 +240,7 @@ async def _merged(
     chunks: Sequence[ChunkFields], schema: JsonSchema, choices: Mapping[FieldPath, Any]
 ) -> Merged:
     """Merge fields; those with much evidence in a thread, as other documents would have to wait."""
-    if sum(len(chunk.fields.evidence) for chunk in chunks) < _EVIDENCE_IN_LOOP:
-        return merge(chunks, schema, choices)
-    return await asyncio.to_thread(merge, chunks, schema, choices)
+    with invalid_on_error():
+        if sum(len(chunk.fields.evidence) for chunk in chunks) < _EVIDENCE_IN_LOOP:
+            return merge(chunks, schema, choices)
+        return await asyncio.to_thread(merge, chunks, schema, choices)

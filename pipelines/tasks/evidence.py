@@ -117,13 +117,6 @@ def leaves(value: Any, schema: JsonSchema, path: str) -> Iterator[Leaf]:
         yield Leaf(path, value, schema)
 
 
-def only_verified_values(
-    values: Mapping[str, Any], schema: JsonSchema, evidence: Sequence[Evidence]
-) -> dict[str, Any]:
-    """Return the values that the document supports, without their evidence; see `only_verified`."""
-    return only_verified(values, schema, evidence)[0]
-
-
 def only_verified(
     values: Mapping[str, Any], schema: JsonSchema, evidence: Sequence[Evidence]
 ) -> tuple[dict[str, Any], tuple[Evidence, ...]]:

@@ -71,6 +71,8 @@ class Grounds:
         self._search = search
         self._span = (start, min(end, len(search.text)))
         self._own = own or self._span
+        # kept here: chunks that are searched at the same time are more than the search keeps
+        self._mentions = search.mentions.span(*self._span)
         self._similar_searches = 0
         self._statements: dict[str, Statement] = {}
         self._places: dict[tuple[Hashable, int], list[Place]] = {}
@@ -157,7 +159,7 @@ class Grounds:
         """Return the first verified passage of a quote that states what a value states, or None."""
         for passage in quoted.verified:
             if find_statement(
-                statement, self._search, self._span, passage.start, passage.end, limit=1
+                statement, self._search, self._mentions, passage.start, passage.end, limit=1
             ):
                 return passage
         return None
@@ -169,7 +171,7 @@ class Grounds:
         None.
         """
         part = within or self._span
-        return find_statement(statement, self._search, self._span, *part, limit)
+        return find_statement(statement, self._search, self._mentions, *part, limit)
 
     def is_computed(self, statement: Statement, quoted: Quoted | None) -> bool:
         """Return whether a value is a number computed from the numbers of a verified quote.
@@ -178,11 +180,10 @@ class Grounds:
         """
         if not isinstance(statement, Decimal) or quoted is None:
             return False
-        mentions = self._search.mentions.span(*self._span)
         numbers = [
             values
             for passage in quoted.verified
-            for values in mentions.values_in(passage.start, passage.end)
+            for values in self._mentions.values_in(passage.start, passage.end)
         ]
         return is_computed(statement, numbers)
 
@@ -229,8 +230,7 @@ class Grounds:
             if places:
                 return possible_places(places, turn, PLACES) if turn else places[:1]
         if isinstance(statement, Decimal):
-            mentions = self._search.mentions.span(*self._span)
-            return mentions.unclear_numbers(statement)[:1]
+            return self._mentions.unclear_numbers(statement)[:1]
         if isinstance(statement, Words) and self._may_be_similar(statement):
             self._similar_searches += 1
             similar = self._search.finder.find(statement.text, *self._span)

@@ -6,7 +6,8 @@ Knows no engine and no prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pipelines.documents import AnswerValue, Label, Reply, Summary
@@ -20,6 +21,23 @@ from pipelines.tasks.replies import normalize_reply, split_reply
 from pipelines.text.search import DocumentSearch
 
 
+@contextmanager
+def invalid_on_error() -> Iterator[None]:
+    """Raise InvalidAnswer for any error inside: it concerns one task of one document only.
+
+    Answers and documents can have anything in them, and an error must not end the run.
+    """
+    try:
+        yield
+    except InvalidAnswer:
+        raise
+    except Exception as error:
+        raise InvalidAnswer(
+            f"the answer cannot be compared with the document: {type(error).__name__}: {error}"
+        ) from error
+
+
+@invalid_on_error()
 def parse_answer(
     task: Task,
     completion: Completion,
@@ -43,7 +61,8 @@ def parse_answer(
 
     Of an extraction's answer that its token limit cut off, the complete values are kept. Raises
     InvalidAnswer, whose message may be sent to the model, if the text of the answer is not one of a
-    `classify` task's labels, or not JSON by an `extract` task's schema.
+    `classify` task's labels, or not JSON by an `extract` task's schema, or if it cannot be compared
+    with the document.
     """
     answer, spec = completion.text, task.spec
     match spec:

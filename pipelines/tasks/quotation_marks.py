@@ -15,7 +15,6 @@ PAIRS = {
     "《": "》", "〈": "〉", "｢": "｣", "＂": "＂", "〝": "〞〟", "❝": "❞",
 }  # fmt: skip
 """The marks that can close a text, by the mark that opens it."""
-_CLOSING = frozenset("".join(PAIRS.values()))
 _SEPARATOR = re.compile(
     r"(?:\s|[,;/|&+.…]|\[…\]|\[\.\.\.\]|\b(?:and|und|et|y|e|i|en|or)\b|和|、|，)*"
 )

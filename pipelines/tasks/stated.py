@@ -18,7 +18,7 @@ from pipelines.tasks.schema import JsonSchema
 from pipelines.text.currencies import currencies_at
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import Duration, duration_of
-from pipelines.text.mentions import DocumentMentions, Place
+from pipelines.text.mentions import DocumentMentions, Place, SpanMentions
 from pipelines.text.names import is_name, is_name_like, words_of
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.search import DocumentSearch
@@ -36,6 +36,7 @@ _ADDRESS_BEHIND = re.compile(r"[.+-]?[\w@]")
 _NUMBER_AROUND = re.compile(
     r"[\s$€£¥₹()+−-]*(?:[A-Z]{2,3}\$?|Rs\.?)?[\s$€£¥₹()+−-]*", re.IGNORECASE
 )  # fmt: skip
+_MARK = re.compile(r"[^\w\s.,]")
 _DATE_FORMATS = ("date", "date-time")
 
 
@@ -126,8 +127,12 @@ def key_of(statement: Statement) -> Hashable:
 
     Statements with equal keys are found at the same places of the document's text.
     """
-    if isinstance(statement, Words):
-        return tuple(words_of(statement.text)) or statement
+    match statement:
+        case Money():
+            return Decimal(statement), statement.currencies
+        case Words(text) if not _ADDRESS.fullmatch(text):
+            # C++ is not C#
+            return tuple(words_of(text)), "".join(_MARK.findall(text))
     return statement
 
 
@@ -148,7 +153,12 @@ def proves(statement: Statement) -> bool:
 
 
 def find_statement(
-    statement: Statement, search: DocumentSearch, span: Place, start: int, end: int, limit: int
+    statement: Statement,
+    search: DocumentSearch,
+    mentions: SpanMentions,
+    start: int,
+    end: int,
+    limit: int,
 ) -> list[Place]:
     """Return up to `limit` places within text[start:end] of a document that make a statement.
 
@@ -158,13 +168,11 @@ def find_statement(
     Args:
         statement: what is looked for.
         search: finds quotes and values in the document.
-        span: start and end of the part of the document whose values are indexed for the search; it
-            contains [start, end).
+        mentions: the values of a part of the document that contains [start, end).
         start: the first character of the part in which the statement is looked for.
         end: the character after its last one.
         limit: the maximum number of places.
     """
-    mentions = search.mentions.span(*span)
     match statement:
         case Decimal():
             places = mentions.numbers(statement)

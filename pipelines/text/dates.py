@@ -69,7 +69,6 @@ _ORDINAL_NUMBERS = {
 _DAY = r"(?P<day>\d{1,2})(?:\s?(?:st|nd|rd|th|er|º|°|ª|\.))?"
 _DAY_WORD = "|".join(sorted(_ORDINAL_NUMBERS, key=len, reverse=True))
 _YEAR = r"(?P<year>[12]\d{3})"
-_BETWEEN = r"[\s,.]{0,3}"
 # What follows a year that is a number of things: on March 1, 2000 shares were sold.
 _YEAR_END = (
     r"(?!\d|[.,]\d|\s(?:shares|units|people|persons|employees|copies|dollars|euros|percent)\b)"

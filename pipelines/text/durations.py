@@ -63,7 +63,9 @@ _WORD = re.compile(r"[^\W\d_]+$")
 _HALF = re.compile(r"\s+and\s+(?:a|one)\s+half\b", re.IGNORECASE)
 _JOINED = re.compile(r",\s+|(?:,?\s+(?:and|und|et|y|e|en|och))?\s+", re.IGNORECASE)
 _HAN_NUMBER_BEFORE = re.compile(r"(\d+|[一二三四五六七八九十两兩百]+)\s?$")
-_ISO = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?)?")
+_ISO = re.compile(
+    r"P(?:(\d{1,9})Y)?(?:(\d{1,9})M)?(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?)?"
+)
 _ARTICLES = ("a", "an", "ein", "einem", "einer")
 _AROUND = 60
 

@@ -107,7 +107,9 @@ def _runs(text: str, recurring: set[int]) -> Iterator[list[_Line]]:
             if form:
                 line = _line(characters, form, offset, recurring)
                 if line:
-                    run.append(line)
+                    # a longer run is no furniture, and a table may have millions of rows
+                    if line.has_letters or len(run) <= _MAX_RUN_LINES:
+                        run.append(line)
                 elif run:
                     yield run
                     run = []

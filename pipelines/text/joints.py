@@ -28,6 +28,8 @@ _ABBREVIATIONS = frozenset(
 )
 _VOWELS = re.compile("[aeiouyäöü]", re.IGNORECASE)
 _LETTER_BEHIND = re.compile(r"['’][^\W\d_a-z]")
+_SIGNS_BEHIND = re.compile(r"[+#]+(?!\w)|[-−](?!\w)")
+_MAX_SIGNS = 8
 _SECOND_FORM = re.compile(r"\.?\s*(?:&|and\b|und\b)\s+Co\b")
 _FOLLOWING_WORDS = re.compile(r"(?:[ \n]+(?:&|\(?[^\W\d_a-zß-ÿ])[^\s,;]*){1,4}")
 
@@ -49,6 +51,8 @@ def is_name_at(
         return False
     if _LETTER_BEHIND.match(text, end):
         return False
+    if not _same_signs(name[name_words[-1][1] :], text[end : end + _MAX_SIGNS]):
+        return False
     if _folded(text, words[-1]) in forms and _SECOND_FORM.match(text, end):
         return False
     return all(
@@ -61,6 +65,20 @@ def is_name_at(
         )
         for index in range(len(words) - 1)
     )
+
+
+def _same_signs(ours: str, theirs: str) -> bool:
+    """Return whether the same signs stand behind a word: A- is not A, and C is not C++.
+
+    A dash behind the word in the document only may be a mark of its line or sentence.
+    """
+    our_signs, their_signs = _signs_behind(ours), _signs_behind(theirs)
+    return our_signs == their_signs or (not our_signs and their_signs == "-")
+
+
+def _signs_behind(marks: str) -> str:
+    match = _SIGNS_BEHIND.match(marks)
+    return match[0].replace("−", "-") if match else ""
 
 
 def goes_on_to_form(text: str, end: int, forms: frozenset[str]) -> bool:
@@ -77,7 +95,9 @@ def goes_on_to_form(text: str, end: int, forms: frozenset[str]) -> bool:
 def _same_joint(
     ours: str, theirs: str, words: tuple[str, str], forms: frozenset[str], *, is_strict: bool
 ) -> bool:
-    if _SYMBOLS.intersection(ours) != _SYMBOLS.intersection(theirs):
+    if not _same_signs(ours, theirs) or _SYMBOLS.intersection(ours) != _SYMBOLS.intersection(
+        theirs
+    ):
         return False
     if not is_strict or ours == theirs:
         return True

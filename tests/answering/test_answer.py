@@ -11,7 +11,7 @@ from fakes import FakeEngine, an_answer, tasks_of
 
 from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import SplitText, split_into_passages
-from pipelines.documents import Document, Problem, Summary
+from pipelines.documents import INVALID_ANSWER, Document, Problem, Summary
 from pipelines.errors import EngineError
 from pipelines.job.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
@@ -166,3 +166,16 @@ async def test_a_document_is_sent_before_later_ones_are_tokenized(
     documents = [Document("1", "first"), Document("2", "second")]
     await asyncio.gather(*(answer_document(document, tasks, engine) for document in documents))
     assert sent_in_time == [True]
+
+
+async def test_an_error_in_the_search_for_evidence_concerns_one_task(
+    tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr("pipelines.tasks.parsing.evidence_of_reply", fail)
+    result = await answer_document(DOCUMENT, tasks, FakeEngine(tasks.tokenizer))
+    assert [answer.status for answer in result.answers] == ["answered", "answered", INVALID_ANSWER]
+    problem = result.answers[2].problem
+    assert problem is not None and "ZeroDivisionError: unforeseen" in problem.message

@@ -251,6 +251,16 @@ async def test_a_conflict_answered_without_a_candidates_number_is_invalid(
     assert caught.group_contains(InvalidAnswer)
 
 
+async def test_an_error_in_merging_is_that_of_the_task(
+    model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.answering.combining.merge", lambda *_: 1 // 0)
+    with pytest.raises(InvalidAnswer, match="ZeroDivisionError"):
+        await model.combiner().combine(
+            task(EXTRACT, model.tokenizer), findings_of(Fields({"company": "A"}, ()))
+        )
+
+
 async def test_with_only_verified_a_combined_reply_without_a_verified_quote_is_none(
     model: ScriptedModel,
 ) -> None:

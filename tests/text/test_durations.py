@@ -42,6 +42,8 @@ def test_other_texts_are_no_durations(text: str) -> None:
     assert list(find_durations(text)) == []
 
 
-@pytest.mark.parametrize("text", ["two years from now", "P", "", "Pine", "PT", "P1Y2D"])
+@pytest.mark.parametrize(
+    "text", ["two years from now", "P", "", "Pine", "PT", "P1Y2D", f"P{'9' * 5000}Y"]
+)
 def test_a_value_is_a_duration_only_as_a_whole(text: str) -> None:
     assert duration_of(text) is None

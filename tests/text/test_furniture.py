@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from pipelines.text.furniture import without_interruptions
@@ -57,3 +59,14 @@ def test_tags_and_markers_are_blanked_but_no_words(text: str, kept: str) -> None
 @pytest.mark.parametrize("text", ["", "\f", "1\n1\n1", "x" * 300_000, "a\r\nb\x85c\u2028d\n" * 3])
 def test_the_length_stays(text: str) -> None:
     assert len(without_interruptions(text)) == len(text)
+
+
+def test_a_long_table_takes_no_memory_for_each_row() -> None:
+    text = "\n".join(f"{row},{row * 7}" for row in range(20_000))
+    tracemalloc.start()
+    try:
+        assert without_interruptions(text) == text
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(text)

@@ -55,3 +55,20 @@ def test_places_are_limited_and_lie_in_the_range() -> None:
 )
 def test_two_words_prove_something(text: str, telling: bool) -> None:
     assert is_name_like(text) is telling
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("BBB+", "rated BBB+ now", True),
+        ("BBB+", "rated BBB now", False),
+        ("BBB", "rated BBB+ now", False),
+        ("A−", "rated A-", True),
+        ("A-", "rated A", False),
+        ("A- rating", "an A rating", False),
+        ("C", "in C#", False),
+        ("Acme", "by Acme- Ltd", True),
+    ],
+)
+def test_signs_behind_a_word_belong_to_it(name: str, text: str, found: bool) -> None:
+    assert bool(WordIndex(text).find(name, 8)) is found
