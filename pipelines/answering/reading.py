@@ -47,7 +47,8 @@ class PassageReader:
         tasks: the job's tasks, with their tokenizer.
         engine: the engine that answers.
         records: one record per task, in the order of `tasks.all`, to which findings are added.
-        on_progress: called with the value of every chunk of a document read in chunks; may be None.
+        on_progress: called with a ChunkResult for each task and chunk, if the document is read in
+            chunks, also where the answer failed; may be None.
     """
 
     search: DocumentSearch

@@ -52,8 +52,9 @@ class MeasuredRows:
     ) -> MeasuredRows:
         """Return the measured rows of `table`, which has the columns of `Layout.schema`.
 
-        `tokens` and `problems` are the results of `measure_texts` for its texts. `reading` decides
-        how a document is read, and `cost` estimates its engine time.
+        `tokens` and `problems` are the results of `measure_texts` for its texts. `reading` gives
+        the lengths of a document's prompts and whether it needs the long pool, and `cost` estimates
+        its engine time. Lengths and time are 0 for a row with a problem.
         """
         readable = np.array([problem is None for problem in problems], dtype=bool)
         lengths = reading.lengths(tokens)

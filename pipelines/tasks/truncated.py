@@ -110,11 +110,11 @@ class _Reader:
             at = self._next(at)
             while self._text[at] != "}":
                 if self._text[at] != '"':
-                    raise ValueError(f"no name of a member at character {at}")
+                    raise ValueError(self._unexpected(at, "the name of a field in double quotes"))
                 name, at = self._string(at)
                 at = self._next(at)
                 if self._text[at] != ":":
-                    raise ValueError(f"no colon at character {at}")
+                    raise ValueError(self._unexpected(at, "a colon"))
                 at = self._member(members, name, self._next(at + 1), depth)
                 at = self._separated(at, "}")
         except Truncated:
@@ -130,15 +130,16 @@ class _Reader:
             raise
         return at
 
+    def _unexpected(self, at: int, expected: str) -> str:
+        return f"{self._text[at]!r} at character {at}, where {expected} must be; add it"
+
     def _separated(self, at: int, closing: str) -> int:
         """Return the place of the next item behind a comma, or of the closing bracket."""
         at = self._next(at)
         if self._text[at] == closing:
             return at
         if self._text[at] != ",":
-            raise ValueError(
-                f"{self._text[at]!r} at character {at}, where a comma or {closing} must be; add it"
-            )
+            raise ValueError(self._unexpected(at, f"a comma or {closing}"))
 
         return self._next(at + 1)
 

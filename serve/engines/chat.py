@@ -8,6 +8,7 @@ control token. This module knows no HTTP and no engine.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,11 @@ class ChatTemplate:
         pieces = _MARKER_PATTERN.split(str(rendered))
         order = [int(number) for number in pieces[1::2]]
         if sorted(order) != list(range(len(messages))):
+            counts = Counter(order)
+            wrong = [index for index in range(len(messages)) if counts[index] != 1]
+            where = f"messages.{wrong[0]}" if wrong else "messages"
             raise RequestRejected(
-                "messages: the model's chat template leaves out or repeats a message; send only "
+                f"{where}: the model's chat template leaves out or repeats a message; send only "
                 "roles that it supports, such as user and assistant"
             )
         ids = self._control_ids(pieces[0])
