@@ -73,7 +73,7 @@ class PreparedJob:
         }
 
     def cost(self, device: Device) -> CostModel:
-        """Return the model that estimates, from a document's length, its engine time on a device."""
+        """Return the model that estimates from a document's length its engine time on a device."""
         return CostModel(self.model, device, self.tasks.reading)
 
     def engine_config(self, pool: str, longest: int, *, gpu: bool) -> EngineConfig:
