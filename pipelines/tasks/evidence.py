@@ -19,6 +19,7 @@ from pipelines.tasks.grounds import Grounds
 from pipelines.tasks.occurrences import Turn
 from pipelines.tasks.paths import field_path, item_path
 from pipelines.tasks.schema import JsonSchema, field_schemas, is_map, is_tuple, item_schema
+from pipelines.tasks.stated import is_label
 from pipelines.text.mentions import Place
 from pipelines.text.search import DocumentSearch
 
@@ -124,8 +125,10 @@ def only_verified(
 
     A value is supported if its evidence has the status SHOWN, FOUND or NOT_APPLICABLE. A value that
     is not supported becomes null. An item of a list or an entry of a map in which no value is
-    supported is removed together with its evidence. A fixed tuple is one value: it becomes null, or
-    is removed, unless every value in it is supported.
+    supported is removed together with its evidence, and an object in a field becomes null. If
+    none of its other values is supported, booleans and labels that are NOT_APPLICABLE, and booleans
+    that a quote shows, do not keep an item, entry or object. A fixed tuple is one value: it becomes
+    null, or is removed, unless every value in it is supported.
 
     Args:
         values: the values by field name.
@@ -135,7 +138,10 @@ def only_verified(
     Returns the remaining values by field name, and their evidence with their paths among these
     values, in which the items of lists are numbered again.
     """
-    pruning = _Pruning({row.path for row in evidence if row.status in _KEPT})
+    pruning = _Pruning(
+        {row.path for row in evidence if row.status in _KEPT},
+        {row.path for row in evidence if row.status is EvidenceStatus.NOT_APPLICABLE},
+    )
     kept = pruning.value(values, schema, "", "")
     rows = (
         replace(row, path=pruning.paths[row.path]) for row in evidence if row.path in pruning.paths
@@ -147,11 +153,13 @@ def only_verified(
 class _Pruning:
     """Removes values whose path is not in `supported`.
 
+    `not_applicable` has the paths of those that need no place in the text.
     `paths` has the new path of each value that is not removed, by its old one: the items of a list
     are numbered again.
     """
 
     supported: set[str]
+    not_applicable: set[str]
     paths: dict[str, str] = field(default_factory=dict)
 
     def value(self, value: Any, schema: JsonSchema, path: str, new_path: str) -> Any:
@@ -168,12 +176,16 @@ class _Pruning:
         self, value: Mapping[str, Any], schema: JsonSchema, path: str, new_path: str
     ) -> dict[str, Any]:
         fields = field_schemas(value, schema)
-        kept = {}
+        kept: dict[str, Any] = {}
         for name, element in value.items():
             old = field_path(path, name)
-            if not is_map(schema) or self._is_supported(element, fields[name], old):
-                field = fields.get(name, {})
-                kept[name] = self.value(element, field, old, field_path(new_path, name))
+            of_field = fields.get(name, {})
+            if is_map(schema) and not self._is_supported(element, of_field, old):
+                continue
+            if self._is_invented(element, of_field, old):
+                kept[name] = None
+            else:
+                kept[name] = self.value(element, of_field, old, field_path(new_path, name))
         return kept
 
     def _tuple(
@@ -196,6 +208,26 @@ class _Pruning:
         return kept
 
     def _is_supported(self, value: Any, schema: JsonSchema, path: str) -> bool:
-        """Return whether the text supports any value within an item or entry; all of a tuple."""
-        of = all if is_tuple(schema) else any
-        return of(leaf.path in self.supported for leaf in leaves(value, schema, path))
+        """Return whether the text supports an item or entry: any value of it; all of a tuple.
+
+        Booleans and labels count only if no value of it is unsupported.
+        """
+        found = list(leaves(value, schema, path))
+        supported = [leaf for leaf in found if leaf.path in self.supported]
+        if is_tuple(schema):
+            return len(supported) == len(found)
+        if len(supported) == len(found):
+            return bool(found)
+        return any(self._says_something(leaf) for leaf in supported)
+
+    def _says_something(self, leaf: Leaf) -> bool:
+        """Return whether a supported value is evidence of the object that it is in."""
+        if isinstance(leaf.value, bool):
+            return False
+        return not (is_label(leaf.schema) and leaf.path in self.not_applicable)
+
+    def _is_invented(self, value: Any, schema: JsonSchema, path: str) -> bool:
+        """Return whether a field has an object of values of which the text supports none."""
+        if not isinstance(value, Mapping) or is_map(schema):
+            return False
+        return any(leaves(value, schema, path)) and not self._is_supported(value, schema, path)

@@ -43,6 +43,16 @@ _GROUPS_BEHIND = re.compile(
 )
 _UNIT_BEFORE = re.compile(r"\d\s?[^\W\d_]{1,4}$")
 _REACH = 64
+# Signs that belong to the word they touch. A dash does only before a blank, an end or punctuation,
+# but a double one, or one in $5-$10, does not.
+_SIGNS_BEHIND = re.compile(r"""[+#]+(?![\w=$€£¥])|[-‐‑−](?=\s|[,;:!?)\]}"'’”»/|*]|\.(?!\d)|$)""")
+_DASHES = "-‐‑–—−"
+_NEXT_LINE = re.compile(r"[^\S\r\n\f]*[\r\n\f]")
+_REST_OF_RANGE = re.compile(r"\s*[$€£¥]?\d")
+# A* is a grade, but a star behind a longer word is a mark of a footnote, and *A* is emphasis.
+_GRADE = re.compile(r"(?<!\w)[A-Z]$")
+_STAR = re.compile(r"\*(?![\w*])")
+_OPENING_STAR = re.compile(r"(?<![\w*])\*\w")
 
 
 def starts_whole(text: str, start: int) -> bool:
@@ -96,6 +106,47 @@ def ends_whole(text: str, end: int) -> bool:
     if _GROUPS_BEHIND.match(text, end) and _FIRST_GROUP.search(text[max(0, end - 8) : end]):
         return False
     return not (last.isalpha() and (_goes_on(behind) or _NEGATED_BEHIND.match(behind)))
+
+
+def signs_behind(marks: str) -> str:
+    """Return the signs at the start of `marks` that belong to the word before: + in A+, - in A-.
+
+    `marks` is the text directly behind a word. Returns "" if there are none, and "-" for a dash of
+    any shape.
+    """
+    match = _SIGNS_BEHIND.match(marks)
+    if not match:
+        return ""
+    return "-" if match[0] in _DASHES else match[0]
+
+
+def same_signs_behind(quote: str, quote_end: int, text: str, end: int) -> bool:
+    """Return whether the same signs stand behind the last words of a quote and of a passage.
+
+    The words end before quote[quote_end] and before text[end]. Signs belong to a word: A- is
+    not A, and C++ is not C. A dash does not if it ends a line or joins a range.
+    """
+    dashes = quote[quote_end : quote_end + 1], text[end : end + 1]
+    if all(dash and dash in _DASHES for dash in dashes):
+        return True
+    return _sign_at(quote, quote_end) == _sign_at(text, end)
+
+
+def _sign_at(text: str, end: int) -> str:
+    """Return the signs behind the word that ends before text[end], "" if there are none."""
+    word, behind = text[max(0, end - _REACH) : end], text[end : end + _REACH]
+    last = word.rstrip("+#")[-1:]
+    if not last.isalnum():
+        return ""
+    if behind[:1] == "*":
+        line = word[max(word.rfind("\n"), word.rfind("\r")) + 1 :]
+        is_grade = _STAR.match(behind) and _GRADE.search(line)
+        return "*" if is_grade and not _OPENING_STAR.search(line) else ""
+    signs = signs_behind(behind)
+    if signs == "-":
+        in_range = last.isdigit() and _REST_OF_RANGE.match(behind, 1)
+        return "" if in_range or _NEXT_LINE.match(behind, 1) else signs
+    return signs
 
 
 def _base(text: str, end: int) -> str:

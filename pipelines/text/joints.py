@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipelines.text.edges import ends_whole, starts_whole
+from pipelines.text.edges import ends_whole, signs_behind, starts_whole
 
 Span = tuple[int, int]
 """Start and end of a word in its text, in characters; the end is exclusive."""
@@ -28,7 +28,6 @@ _ABBREVIATIONS = frozenset(
 )
 _VOWELS = re.compile("[aeiouyäöü]", re.IGNORECASE)
 _LETTER_BEHIND = re.compile(r"['’][^\W\d_a-z]")
-_SIGNS_BEHIND = re.compile(r"[+#]+(?!\w)|[-−](?!\w)")
 _MAX_SIGNS = 8
 _SECOND_FORM = re.compile(r"\.?\s*(?:&|and\b|und\b)\s+Co\b")
 _FOLLOWING_WORDS = re.compile(r"(?:[ \n]+(?:&|\(?[^\W\d_a-zß-ÿ])[^\s,;]*){1,4}")
@@ -72,13 +71,8 @@ def _same_signs(ours: str, theirs: str) -> bool:
 
     A dash behind the word in the document only may be a mark of its line or sentence.
     """
-    our_signs, their_signs = _signs_behind(ours), _signs_behind(theirs)
+    our_signs, their_signs = signs_behind(ours), signs_behind(theirs)
     return our_signs == their_signs or (not our_signs and their_signs == "-")
-
-
-def _signs_behind(marks: str) -> str:
-    match = _SIGNS_BEHIND.match(marks)
-    return match[0].replace("−", "-") if match else ""
 
 
 def goes_on_to_form(text: str, end: int, forms: frozenset[str]) -> bool:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipelines.text.edges import ends_whole, starts_whole
+from pipelines.text.edges import ends_whole, same_signs_behind, starts_whole
 from pipelines.text.facts import MAX_LIGHT_SHARE, light_differences, read
 from pipelines.text.folding import FoldedText, bare
 from pipelines.text.furniture import without_interruptions
@@ -214,7 +214,7 @@ class _Source:
             if position < 0:
                 return
             span = position + before, position + len(quote.words) - behind
-            if self._is_whole(span) and self._differences(quote, span) == 0:
+            if self._is_whole(quote, span) and self._differences(quote, span) == 0:
                 yield self._passage(quote, span, start, end)
             position += 1
 
@@ -229,12 +229,17 @@ class _Source:
                 return
             first = folded.start(position)
             behind = None if first is None else folded.end(position + len(quote.bare))
-            if first is not None and behind is not None and self._is_whole((first, behind)):
-                yield first, behind
+            span = None if first is None or behind is None else (first, behind)
+            if span and self._is_whole(quote, span):
+                yield span
             position += 1
 
-    def _is_whole(self, span: tuple[int, int]) -> bool:
-        return starts_whole(self._text, span[0]) and ends_whole(self._text, span[1])
+    def _is_whole(self, quote: Quotation, span: tuple[int, int]) -> bool:
+        """Return whether a passage is no part of longer words; signs behind a word belong to it."""
+        if not (starts_whole(self._text, span[0]) and ends_whole(self._text, span[1])):
+            return False
+        quote_end = len(quote.words) - quote.outer_sizes[1]
+        return same_signs_behind(quote.words, quote_end, self._text, span[1])
 
     def _differences(self, quote: Quotation, span: tuple[int, int]) -> int | None:
         start, end = span

@@ -187,6 +187,62 @@ def test_only_supported_values_are_kept_item_by_item() -> None:
     ]
 
 
+def test_labels_and_booleans_do_not_keep_an_invented_object() -> None:
+    label = {"enum": ["owner", "tenant"]}
+    person = {"type": "object", "properties": {"name": STRING, "active": {}, "role": label}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "people": {"type": "array", "items": person},
+            "by_office": {"type": "object", "additionalProperties": person},
+            "chair": person,
+            "clerk": person,
+            "flags": {"type": "array", "items": person},
+            "role": label,
+        },
+    }
+    invented = {"name": "Cy Roe", "active": True, "role": "owner"}
+    known = {"name": "Ann Lee", "active": True, "role": "owner"}
+    unnamed = {"name": None, "active": True, "role": "owner"}
+    values = {
+        "people": [invented, known],
+        "by_office": {"Rome": invented, "Oslo": known},
+        "chair": invented,
+        "clerk": known,
+        "flags": [unnamed],
+        "role": "tenant",
+        "paid": True,
+    }
+    text = "Present: Ann Lee, and Bo Kim."
+    rows = evidence_of_fields(values, schema, {}, DocumentSearch(text), 0, len(text))
+    kept, kept_rows = only_verified(values, schema, rows)
+    assert kept == {
+        "people": [known],
+        "by_office": {"Oslo": known},
+        "chair": None,
+        "clerk": known,
+        "flags": [unnamed],
+        "role": "tenant",
+        "paid": True,
+    }
+    assert not any(row.path.startswith("chair") for row in kept_rows)
+    assert {row.path for row in kept_rows} >= {"people[0].name", "people[0].active", "role", "paid"}
+
+
+def test_the_boolean_of_a_quoted_list_does_not_keep_an_invented_item() -> None:
+    text = "Ann Lee is active."
+    values = {"people": [{"name": "Cy Roe", "active": True}, {"name": "Ann Lee", "active": True}]}
+    rows = evidence_of_fields(values, {}, {"people": text}, DocumentSearch(text), 0, len(text))
+    assert only_verified(values, {}, rows)[0] == {"people": [{"name": "Ann Lee", "active": True}]}
+
+
+def test_a_computed_number_keeps_its_item() -> None:
+    text = "Revenue was 72,513 thousand against 61,250 thousand"
+    values = {"rows": [{"name": "Cy Roe", "sum": 133763}]}
+    rows = evidence_of_fields(values, {}, {"rows": text}, DocumentSearch(text), 0, len(text))
+    assert only_verified(values, {}, rows)[0] == {"rows": [{"name": None, "sum": 133763}]}
+
+
 TEXT = (
     "Net loss was $72,500 thousand against $61,250 thousand. Acme Corp. is wholly owned by Beta "
     "Inc. and yes, it is due."

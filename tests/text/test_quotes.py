@@ -255,6 +255,45 @@ def test_quotes_of_many_ideographs() -> None:
     assert changed == (Passage(3, 303, verified=False),)
 
 
+@pytest.mark.parametrize(
+    ("quote", "text", "verified"),
+    [
+        ("rating is BBB", "Its rating is BBB+ now", False),
+        ("rating is BBB+", "Its rating is BBB+ now", True),
+        ("rating is BBB+", "Its rating is BBB now", False),
+        ("Rating: A", "Rating: A-", False),
+        ("Rating: A", "(Rating: A−)", False),
+        ("Rating: A", "Rating: A-, stable", False),
+        ("Rating: A-", "Rating: A−", True),
+        ("Rating: A-", "Rating: A– stable", True),
+        ("Rating: A-", "Rating: A stable", False),
+        ("written in C", "written in C++.", False),
+        ("written in C", "written in C# here", False),
+        ("written in C+", "written in C++ here", False),
+        ("written in C++", "written in C++.", True),
+        ("grade of A", "a grade of A* here", False),
+        ("grade of A*", "a grade of A* here", True),
+        ("balance 1,234", "balance 1,234- EUR", False),
+        # marks that are not part of the word
+        ("the tenant", "the tenant-\nNext", True),
+        ("the tenant", "the tenant - who pays", True),
+        ("the Company", "the Company--a bank", True),
+        ("the Company", "the Company—a bank", True),
+        ("in 2019", "in 2019- 2020", True),
+        ("fee of $5", "fee of $5-$10", True),
+        ("sum of 5", "sum of 5-10", True),
+        ("grade A", "grade A+B", True),
+        ("Net income", "Net income* rose", True),
+        ("Rating: A", "*Rating: A* now", True),
+        ("Rating: A", "**Rating: A** now", True),
+        ("*Rating: A*", "Rating: A now", True),
+        ("first item", "- first item\n- second item", True),
+    ],
+)
+def test_signs_behind_a_word_belong_to_it(quote: str, text: str, verified: bool) -> None:
+    assert _is_verified(QuoteFinder(text).find(quote)) is verified
+
+
 def test_the_search_can_be_limited_to_a_span_of_the_text() -> None:
     text = "word and word and wordy"
     assert [p.start for p in QuoteFinder(text).find("word", 3)] == [9]
