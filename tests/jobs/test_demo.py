@@ -48,23 +48,23 @@ def _answered(row: dict[str, Any]) -> dict[str, Any]:
         "topic": row["topic"],
         "planted": planted,
         "summary": {"text": rules.summary(row["text"])},
-        "kind": {"label": planted["kind"] or rules.OTHER},
-        "owner": {"text": owner or NOT_STATED, "quotes": _quotes(row, "owner")},
-        "code": {"text": code or NOT_STATED, "quotes": _quotes(row, "code")},
+        "kind": {"label": planted["kind"] or rules.OTHER, "_evidence": []},
+        "owner": {"text": owner or NOT_STATED, "_evidence": _evidence(row, "owner")},
+        "code": {"text": code or NOT_STATED, "_evidence": _evidence(row, "code")},
         "record": {
             "version": planted["version"] and float(planted["version"]),
             "release": released,
             "section": planted["section"] and int(planted["section"]),
-            "quotes": [
-                {"field": name, **quote}
+            "_evidence": [
+                evidence | {"path": name}
                 for name in ("version", "release", "section")
-                for quote in _quotes(row, name)
+                for evidence in _evidence(row, name)
             ],
         },
     }
 
 
-def _quotes(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def _evidence(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
     value = row["planted"][name]
     if value is None:
         return []

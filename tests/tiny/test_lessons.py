@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeEngine, tasks_of
 
 from pipelines.answering.answer import answer_document
-from pipelines.documents import Document, Fields
+from pipelines.documents import Document, EvidenceStatus, Fields
 from pipelines.job.spec import AskTask
 from pipelines.models.resolve import Model
 from pipelines.tasks.extraction import parse_fields
@@ -191,7 +191,8 @@ def test_expected_json_answers_match_the_schema_and_their_quotes_are_verified() 
         )
         assert isinstance(parsed, Fields)
         assert {re.split(r"[.\[]", row.path)[0] for row in parsed.evidence} == set(fields)
-        assert {row.status.value for row in parsed.evidence} == {"shown"}
+        shown = {row.path for row in parsed.evidence if row.status is EvidenceStatus.SHOWN}
+        assert {row.path for row in parsed.evidence} == shown
 
 
 def test_a_text_states_each_fact_in_a_separate_line() -> None:
