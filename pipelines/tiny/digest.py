@@ -2,8 +2,8 @@
 prompts differs, the model was trained on other prompts and must be trained again.
 
 The digest covers the token ids of every form of prompt for one text and one task of each kind, made
-by the code that asks the engine, and how the answers are decoded (choices, JSON schema). It thus
-depends on the tokenizer, but not on the maximum length of answers.
+by the code that asks the engine, and the choices of an answer. It thus depends on the tokenizer,
+but neither on the maximum length of answers nor on the grammar that they are decoded under.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ _UNDECIDED_VALUES = (Label(CANNOT_TELL), Label(CANNOT_TELL))
 
 def prompts_digest(tokenizer: ChatTokenizer) -> str:
     """Return 16 hex digits that change if any form of prompt, as token ids of `tokenizer`, or the
-    way its answer is decoded changes."""
+    choices of its answer change."""
     digest = hashlib.sha256()
     for ids, question in _prompts(tokenizer):
-        decoding = (question.sampling.choices, question.sampling.schema) if question else ()
-        digest.update(repr((list(ids), decoding)).encode())
+        choices = question.sampling.choices if question else ()
+        digest.update(repr((list(ids), choices)).encode())
     return digest.hexdigest()[:16]
 
 

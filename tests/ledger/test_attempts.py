@@ -250,7 +250,7 @@ async def test_engines_that_all_die_end_the_run_with_their_reason(
         await UnitRunner(config, EngineSupervisor(engines), None).run(7, UNIT_FILE, 0, "plan")
     # the first two crashes were of the whole unit, before isolation mode
     last = MOST_DEATHS_IN_A_ROW - 3
-    assert e.value.message.endswith(f"died: in.parquet row {last}, id 'd{last}'")
+    assert e.value.message.endswith(f" in.parquet row {last}, id 'd{last}'")
     assert len(engines.started) == MOST_DEATHS_IN_A_ROW
     assert Ledger(config.storage).committed() == set()
 
