@@ -93,12 +93,7 @@ def start(directory: Path, **sections: Any) -> Served:
         **sections,
     }
     (directory / "serve.yaml").write_text(yaml.safe_dump(spec))
-    environment = {
-        **os.environ,
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        # by default Ray updates metrics every 10 s, for which tests would have to wait
-        "RAY_metrics_report_interval_ms": "1000",
-    }
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jobs.cli", "serve", directory / "serve.yaml", "--json"],
