@@ -100,7 +100,9 @@ def _serve(
             # the address was never announced, so there are no requests to finish
             raise KeyboardInterrupt
         announce(spec, key, screen, as_json=as_json)
-        stop.wait()
+        # a signal that another thread receives does not wake this one, which runs the handler
+        while not stop.wait(1):
+            pass
         screen.console.print("finishing accepted requests; interrupt again to stop at once")
         requests.handle(interrupt)
         _finish(*apps)

@@ -86,7 +86,7 @@ def test_the_answers_of_a_resumed_run_are_the_facts_in_the_texts(killed: Killed)
     output = pq.read_table(killed.directory / "out").to_pylist()
     rows = [row for row in output if row["doc"] in texts]
     assert {row["doc"] for row in rows} == set(texts)
-    assert {row["owner"]["strategy"] for row in rows} == {"single", "map_reduce"}
+    assert {row["owner"]["_answer"]["strategy"] for row in rows} == {"single", "map_reduce"}
     shares = answers_right(rows, texts)
     assert {name: share for name, share in shares.items() if share < MIN_CORRECT_SHARE} == {}
 

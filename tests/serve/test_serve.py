@@ -82,10 +82,10 @@ def test_a_document_of_300_000_characters_is_read_in_chunks(served: Served) -> N
     body = {"text": text, "tasks": ["auditor"], "stream": True}
     events = read_events(served.post("/v1/documents", body).text)
     answer = events[-1][1]["answers"]["auditor"]
-    assert answer["strategy"] == "map_reduce"
-    assert answer["chunks"] > 50
+    assert answer["_answer"]["strategy"] == "map_reduce"
+    assert answer["_answer"]["chunks"] > 50
     assert answer["text"].startswith("Smith Sons")
-    assert sum(name == "part" for name, _ in events) == answer["chunks"]
+    assert sum(name == "part" for name, _ in events) == answer["_answer"]["chunks"]
 
 
 def test_openais_client_chats(served: Served) -> None:

@@ -60,6 +60,6 @@ def test_the_endpoint_gives_the_answers_of_a_job(tmp_path: Path) -> None:
     online = answers_online(tmp_path / "online")
     by_job = answers_of_job(tmp_path / "job")
     print(json.dumps(by_job, indent=1)[:3000])
-    assert {answer["strategy"] for answer in by_job.values()} == {"map_reduce"}
-    assert all(answer["chunks"] > 50 for answer in by_job.values())
+    assert {answer["_answer"]["strategy"] for answer in by_job.values()} == {"map_reduce"}
+    assert all(answer["_answer"]["chunks"] > 50 for answer in by_job.values())
     assert online == by_job
