@@ -6,6 +6,7 @@ a small shape. So its answers mean nothing, but the grammar makes each a valid o
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+import zmq
 from fakes import tasks_of
 from needs import PHI3, needs_phi3
 from tokenizers import Tokenizer
@@ -87,12 +89,20 @@ class RecordingEngine(VllmEngine):
         return completion
 
 
+def open_sockets() -> list[zmq.Socket[bytes]]:
+    """Return the sockets of this process that are open; other tests' engines may have some."""
+    sockets = [item for item in gc.get_objects() if issubclass(type(item), zmq.Socket)]
+    return [socket for socket in sockets if not socket.closed]
+
+
 @pytest.fixture(scope="module")
 def engine(model: Model, phi3: ChatTokenizer) -> Iterator[RecordingEngine]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    others = open_sockets()
     started = RecordingEngine(EngineConfig(model, 4096, gpu=False), phi3)
     yield started
     started.shutdown()
+    assert not [socket for socket in open_sockets() if all(socket is not it for it in others)]
 
 
 @pytest.fixture(scope="module")
