@@ -1,4 +1,4 @@
-"""What xgrammar's grammar of a JSON Schema accepts, as vLLM has it compile the schema."""
+"""Match texts with the grammar that xgrammar makes of a JSON Schema, compiled as vLLM does it."""
 
 from __future__ import annotations
 

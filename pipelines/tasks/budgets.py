@@ -33,7 +33,7 @@ _LEAST_TOKENS_PER_WORD, _PLANNED_TOKENS_PER_WORD, _MOST_TOKENS_PER_WORD = 2, 4, 
 _SHORTEST_WORD, _LONGEST_WORD, _UNSPACED_LENGTH = 6.0, 20.0, 24.0
 _IDEOGRAPHIC_WORD, _UNSPACED_WORD = 2.5, 6.0
 _WORD_MARGIN = 1.25
-# The script of a text is told from parts of it, so that a front page is not taken for all of it.
+# Parts of a text decide its script, so that a front page is not taken for the whole text.
 _MEASURED_PARTS, _PART_CHARACTERS = 4, 1_000
 
 

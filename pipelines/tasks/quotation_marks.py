@@ -1,7 +1,7 @@
 """Quotation marks of all languages: a pair around a text, and several marked texts in a row.
 
-A mark that can open as well as close, such as `"`, is told apart by the characters beside it. Knows
-no tasks.
+The characters beside a mark that can open or close, such as `"`, decide which of the two it does.
+Knows no tasks.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ ENDLESS = (
     "contains itself in every value, which never ends. Make the property that refers to it "
     "optional, a list, or nullable"
 )
-"""What is wrong with a definition whose every value contains another, and what to do."""
+"""The error for a definition whose every value contains another value of it, with the remedy."""
 
 
 class TooDeep(Exception):

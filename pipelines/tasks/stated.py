@@ -79,7 +79,7 @@ class Moment:
 
 
 Statement = Words | Moment | Decimal | Duration
-"""What a value says, independent of its spelling: words, a date, a number or a duration."""
+"""The meaning of a value, whatever its spelling: words, a date, a number or a duration."""
 
 
 def is_label(schema: JsonSchema) -> bool:

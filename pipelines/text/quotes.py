@@ -48,7 +48,7 @@ class Passage:
 
 @dataclass(slots=True)
 class _Searches:
-    """How often a part of the text was searched for words, and its filter after some searches."""
+    """Counts the searches of a part of the text for words; keeps its filter after some of them."""
 
     count: int = 0
     grams: GramFilter | None = None

@@ -1,4 +1,4 @@
-"""What the engine's grammar accepts and rejects, with xgrammar's own matcher."""
+"""Test which answers the engine's grammar accepts and rejects, with xgrammar's own matcher."""
 
 from __future__ import annotations
 
