@@ -32,7 +32,8 @@ from pipelines.answering.passages import passages
 from pipelines.documents import Document
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.vllm_engine import VllmEngine
-from pipelines.job.spec import LongDocuments, SummarizeTask
+from pipelines.job.spec import LongDocuments
+from pipelines.job.task_specs import SummarizeTask
 from pipelines.models.cost import CPU, CostModel
 from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks

@@ -26,13 +26,8 @@ from pipelines.job.sections import (
     checked,
     load,
 )
-from pipelines.job.spec import (
-    LongDocuments,
-    ModelSpec,
-    Port,
-    RunName,
-    TaskSpec,
-)
+from pipelines.job.spec import LongDocuments, ModelSpec, Port, RunName
+from pipelines.job.task_specs import TaskSpec
 from pipelines.stores.protocols import WRITABLE, is_writable
 
 # Time for the endpoint's processes to end after the longest request.

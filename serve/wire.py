@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from pipelines.answering.protocols import ChunkResult
 from pipelines.documents import Answer, Usage
-from pipelines.job.spec import TaskSpec
+from pipelines.job.task_specs import TaskSpec
 from pipelines.tasks.columns import ANSWER
 from pipelines.tasks.kinds import Task
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission
 from pipelines.errors import EngineDied, EngineHung, RequestRejected
-from pipelines.job.spec import LongDocuments, TaskSpec
+from pipelines.job.spec import LongDocuments
+from pipelines.job.task_specs import TaskSpec
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import Completion, Sampling, TaskSet

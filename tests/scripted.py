@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.job.spec import CANNOT_TELL
+from pipelines.job.task_specs import CANNOT_TELL
 from pipelines.tasks.kinds import Sampling
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.text.prompts import (

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
 from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
-from pipelines.job.spec import CANNOT_TELL
+from pipelines.job.task_specs import CANNOT_TELL
 from pipelines.tasks.kinds import (
     LENGTH,
     Completion,

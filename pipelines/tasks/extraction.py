@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from pipelines.documents import Fields
 from pipelines.errors import InvalidAnswer
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.arrow import column_error
 from pipelines.tasks.columns import RESERVED_FIELDS
 from pipelines.tasks.conversion import converted

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.documents import Usage
 from pipelines.errors import SpecError
-from pipelines.job.spec import (
+from pipelines.job.task_specs import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,

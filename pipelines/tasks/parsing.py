@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.documents import AnswerValue, Label, Reply, Summary
 from pipelines.errors import InvalidAnswer
-from pipelines.job.spec import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
+from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
 from pipelines.tasks.extraction import check_values, parse_fields
 from pipelines.tasks.kinds import LENGTH, Completion, Task
 from pipelines.tasks.not_stated import is_not_stated

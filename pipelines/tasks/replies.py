@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipelines.documents import Evidence, Reply
-from pipelines.job.spec import AskTask, TaskSpec
+from pipelines.job.task_specs import AskTask, TaskSpec
 from pipelines.tasks.evidence import is_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.quotation_marks import is_open, marked_texts, unquoted

@@ -20,7 +20,7 @@ from pipelines.documents import (
     Summary,
     Usage,
 )
-from pipelines.job.spec import (
+from pipelines.job.task_specs import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,

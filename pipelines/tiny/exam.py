@@ -17,14 +17,8 @@ from typing import Any
 
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.vllm_engine import VllmEngine
-from pipelines.job.spec import (
-    CANNOT_TELL,
-    AskTask,
-    ClassifyTask,
-    ExtractTask,
-    LongDocuments,
-    SummarizeTask,
-)
+from pipelines.job.spec import LongDocuments
+from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
 from pipelines.models.effective_lengths import TRAINED_LENGTHS
 from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.job.spec import TaskSpec
+from pipelines.job.task_specs import TaskSpec
 from pipelines.tasks.kinds import Question, repair_question, tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer
 

@@ -9,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.job.spec import (
-    CANNOT_TELL,
-    AskTask,
-    ClassifyTask,
-    ExtractTask,
-    SummarizeTask,
-)
+from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
 from pipelines.tasks.extraction import form_template, schema_of
 from pipelines.tasks.kinds import Sampling, label_question, make_question
 from pipelines.text.chunking import ChunkSize, cut

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.job.spec import CANNOT_TELL
+from pipelines.job.task_specs import CANNOT_TELL
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"

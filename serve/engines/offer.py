@@ -19,7 +19,7 @@ from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
 from pipelines.job.sections import Section, checked
-from pipelines.job.spec import TaskSpec
+from pipelines.job.task_specs import TaskSpec
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks

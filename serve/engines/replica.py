@@ -24,7 +24,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.grammars import grammar_fault
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied, flatten_errors
-from pipelines.job.spec import TaskSpec
+from pipelines.job.task_specs import TaskSpec
 from pipelines.run.metrics import EngineMetrics
 from pipelines.tasks.kinds import Sampling, TaskSet
 from serve.engines.chat import TEXT

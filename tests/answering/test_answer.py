@@ -13,7 +13,7 @@ from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import SplitText, split_into_passages
 from pipelines.documents import INVALID_ANSWER, Document, Problem, Summary
 from pipelines.errors import EngineError
-from pipelines.job.spec import AskTask, ClassifyTask, SummarizeTask, TaskSpec
+from pipelines.job.task_specs import AskTask, ClassifyTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import Sampling, TaskSet
 from pipelines.text.prompts import INSTRUCTION

@@ -14,7 +14,8 @@ from fakes import FakeEngine, tasks_of
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Answer, Document, Fields
 from pipelines.errors import SpecError
-from pipelines.job.spec import ExtractTask, LongDocuments, SummarizeTask
+from pipelines.job.spec import LongDocuments
+from pipelines.job.task_specs import ExtractTask, SummarizeTask
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import Sampling

@@ -21,7 +21,7 @@ from schema_models import Case
 
 from pipelines.answering.answer import answer_document
 from pipelines.documents import DOC_ID, Answer, Document, DocumentResult, Fields
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.models.resolve import Model
 from pipelines.tasks.arrow import arrow_type, to_arrow_value
 from pipelines.tasks.columns import RESERVED_FIELDS, part_table

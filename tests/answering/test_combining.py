@@ -22,7 +22,7 @@ from pipelines.documents import (
     Usage,
 )
 from pipelines.errors import InvalidAnswer
-from pipelines.job.spec import (
+from pipelines.job.task_specs import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,

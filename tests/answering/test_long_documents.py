@@ -20,7 +20,7 @@ from planted_statements import FILLERS, LABELS, NAMES, PROSE, Planted, markdown,
 from pipelines.answering.answer import answer_document
 from pipelines.answering.passages import passages
 from pipelines.documents import Answer, Document, EvidenceStatus, Fields, Label, Reply, Summary
-from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import TaskSet
 from pipelines.tasks.replies import NOT_STATED

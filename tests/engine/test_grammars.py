@@ -11,7 +11,7 @@ from schema_models import ACCEPTED
 
 from pipelines.engine.grammars import check_grammars, grammar_fault
 from pipelines.errors import SpecError
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.decoding import answer_schema
 from pipelines.tasks.kinds import Question, Sampling, Task
 from pipelines.tasks.normalizing import normalize_schema

@@ -23,7 +23,7 @@ from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, Fields, Label, Reply
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.vllm_engine import VllmEngine
-from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.phi3 import Shape, phi3_config, write_weights
 from pipelines.models.resolve import Model, resolve
 from pipelines.tasks.kinds import Completion, Sampling

@@ -21,7 +21,7 @@ from pipelines.documents import Document, Fields, Label
 from pipelines.engine.config import EngineConfig, engine_arguments
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineError, RequestRejected
-from pipelines.job.spec import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import Sampling, TaskSet
 from pipelines.text.tokens import ChatTokenizer

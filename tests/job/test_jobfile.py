@@ -8,7 +8,8 @@ import pydantic
 import pytest
 
 from pipelines.errors import SpecError
-from pipelines.job.spec import ClassifyTask, ExtractTask, Job, SummarizeTask, TaskSpec, load_job
+from pipelines.job.spec import Job, load_job
+from pipelines.job.task_specs import ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 
 SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}}}
 SMALL = """

@@ -11,15 +11,8 @@ import pytest
 from pipelines.errors import SpecError
 from pipelines.job.fingerprint import answer_digests, differing_keys, fingerprint
 from pipelines.job.jobfile import parse_yaml
-from pipelines.job.spec import (
-    AskTask,
-    ClassifyTask,
-    ExtractTask,
-    JobSpec,
-    SummarizeTask,
-    load_job,
-    parse_job,
-)
+from pipelines.job.spec import JobSpec, load_job, parse_job
+from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask
 
 FULL = """
 name: filings-digest

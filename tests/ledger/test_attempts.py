@@ -16,7 +16,7 @@ from pipelines.documents import DocumentResult
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import MOST_DEATHS_IN_A_ROW, EngineSupervisor
 from pipelines.errors import EngineDied, EngineError, StorageError
-from pipelines.job.spec import AskTask, SummarizeTask
+from pipelines.job.task_specs import AskTask, SummarizeTask
 from pipelines.ledger.attempts import ATTEMPTS, MAX_ATTEMPTS, Attempts
 from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger

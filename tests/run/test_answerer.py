@@ -8,7 +8,7 @@ from fakes import FakeEngine, tasks_of
 from pipelines.documents import ENGINE_CRASH, Document, Problem
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import EngineDied, EngineHung
-from pipelines.job.spec import AskTask, SummarizeTask
+from pipelines.job.task_specs import AskTask, SummarizeTask
 from pipelines.models.resolve import Model
 from pipelines.run.answerer import DocumentAnswerer, EngineLost, UnitResults
 from pipelines.run.progress import Progress

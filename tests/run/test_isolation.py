@@ -12,7 +12,7 @@ from fakes import FakeEngine, Rule, an_answer, tasks_of
 from pipelines.documents import Document, DocumentResult
 from pipelines.engine.keeper import MOST_DEATHS_IN_A_ROW, EngineSupervisor
 from pipelines.errors import EngineError
-from pipelines.job.spec import SummarizeTask
+from pipelines.job.task_specs import SummarizeTask
 from pipelines.ledger.attempts import ATTEMPTS, Attempt, Attempts
 from pipelines.models.resolve import Model
 from pipelines.run.answerer import DocumentAnswerer

@@ -14,7 +14,7 @@ from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import Fenced
-from pipelines.job.spec import ClassifyTask, SummarizeTask
+from pipelines.job.task_specs import ClassifyTask, SummarizeTask
 from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.models.resolve import Model

@@ -12,7 +12,7 @@ from fakes import FakeEngine, tasks_of
 
 from pipelines.engine.config import EngineConfig
 from pipelines.errors import EngineError
-from pipelines.job.spec import SummarizeTask
+from pipelines.job.task_specs import SummarizeTask
 from pipelines.ledger.lease import take_lease
 from pipelines.models.resolve import Model
 from pipelines.run.cluster import join_cluster, leave_cluster

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import SpecError
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.budgets import FormBudget, SummaryBudget, form_budget, tokens_per_word
 from pipelines.tasks.extraction import schema_of
 from pipelines.tasks.kinds import tokenize_tasks

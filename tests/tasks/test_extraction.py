@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from pipelines.documents import Answer, Usage
 from pipelines.errors import InvalidAnswer, SpecError
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.columns import AnswerColumn
 from pipelines.tasks.decoding import answer_schema
 from pipelines.tasks.extraction import (

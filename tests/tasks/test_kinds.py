@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.documents import Evidence, EvidenceStatus, Label, Reply, Summary, Usage
 from pipelines.errors import InvalidAnswer
-from pipelines.job.spec import (
+from pipelines.job.task_specs import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,

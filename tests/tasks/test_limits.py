@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import SpecError
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.extraction import schema_of
 from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.validity import valid_schema

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import InvalidAnswer, SpecError
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.arrow import arrow_type
 from pipelines.tasks.extraction import allowed_schema, form_template, parse_fields, schema_of
 from pipelines.tasks.kinds import tokenize_tasks

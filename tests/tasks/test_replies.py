@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.documents import Evidence, EvidenceStatus, Reply
-from pipelines.job.spec import AskTask
+from pipelines.job.task_specs import AskTask
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.replies import NOT_STATED, normalize_reply, split_reply
 

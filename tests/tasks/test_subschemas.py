@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import InvalidAnswer, SpecError
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
 from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.subschemas import self_contained, subschemas

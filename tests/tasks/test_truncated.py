@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.documents import EvidenceStatus, Fields, Usage
 from pipelines.errors import InvalidAnswer
-from pipelines.job.spec import ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
 from pipelines.tasks.kinds import Completion, tokenize_tasks
 from pipelines.tasks.parsing import parse_answer

@@ -10,7 +10,7 @@ from fakes import FakeEngine, tasks_of
 
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, EvidenceStatus, Fields
-from pipelines.job.spec import AskTask
+from pipelines.job.task_specs import AskTask
 from pipelines.models.resolve import Model
 from pipelines.tasks.extraction import parse_fields
 from pipelines.tasks.schema import from_shorthand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipelines.job.spec import CANNOT_TELL
+from pipelines.job.task_specs import CANNOT_TELL
 from pipelines.tiny import rules
 
 TEXT = """The opening line. And more.
