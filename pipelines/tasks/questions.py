@@ -7,7 +7,7 @@ the prompts: changing it requires a new PROMPT_VERSION. Knows no engine and no f
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipelines.errors import SpecError
 from pipelines.job.task_specs import (
@@ -22,11 +22,13 @@ from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
 from pipelines.tasks.decoding import answer_schema, quotes_key
 from pipelines.tasks.extraction import allowed_schema, form_template, schema_of
 from pipelines.tasks.faults import raise_all
+from pipelines.tasks.guidance import guidance, instructions_of
 from pipelines.tasks.kinds import Question, Sampling, Task
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.text.tokens import ChatTokenizer
 
+_NUMBER_TOKENS = 6
 REPAIR_TOKENS = 96
 """The maximum number of tokens by which a repair question is longer than the first question."""
 
@@ -34,8 +36,9 @@ REPAIR_TOKENS = 96
 def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple[Task, ...]:
     """Return the tasks with their questions tokenized, in the order of `specs`.
 
-    Raises SpecError if the schema of an extraction is not supported, or if its `max_tokens` are
-    fewer than the smallest answer needs. The message has the faults of all tasks, at most 20.
+    Raises SpecError if the schema of an extraction is not supported, if an example violates it, or
+    if its `max_tokens` are fewer than the smallest answer needs. The message has the faults of all
+    tasks, at most 20.
     """
     tasks, faults = [], []
     for spec in specs:
@@ -48,14 +51,19 @@ def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple
 
 
 def make_question(
-    text: str, sampling: Sampling, tokenizer: ChatTokenizer, budget: Budget | None = None
+    text: str,
+    sampling: Sampling,
+    tokenizer: ChatTokenizer,
+    budget: Budget | None = None,
+    before: str = "",
 ) -> Question:
-    """Return a question of a prompt, tokenized: "Question: ", `text` and a line break.
+    """Return a question of a prompt, tokenized: `before`, "Question: ", `text` and a line break.
 
     `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
     from the text that the question is about; None if the limit in `sampling` is for every text.
+    `before` are the user's instructions and examples, which end with a blank line, or "".
     """
-    full_text = f"Question: {text}\n"
+    full_text = f"{before}Question: {text}\n"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
 
@@ -66,28 +74,48 @@ def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
             sampling = Sampling(budget.least_tokens)
             text = f"Sum this up in at most {spec.max_words} words."
             combine_text = f"Write one summary of the document in at most {spec.max_words} words."
-            question = make_question(text, sampling, tokenizer, budget)
-            combine_question = make_question(combine_text, sampling, tokenizer, budget)
+            question = make_question(text, sampling, tokenizer, budget, guidance(spec))
+            combine_question = make_question(
+                combine_text, sampling, tokenizer, budget, instructions_of(spec)
+            )
             return Task(spec, question, question, combine_question)
         case ClassifyTask():
-            question = label_question(spec.labels, tokenizer)
-            return Task(spec, question, label_question((*spec.labels, CANNOT_TELL), tokenizer))
+            return _classify(spec, tokenizer)
         case AskTask():
             return _ask(spec, tokenizer)
         case ExtractTask():
             return _extract(spec, tokenizer)
 
 
-def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
+def _classify(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Task:
+    question, chunk_question = (
+        label_question(labels, tokenizer, spec.label_descriptions, guidance(spec))
+        for labels in (spec.label_names, (*spec.label_names, CANNOT_TELL))
+    )
+    return Task(spec, question, chunk_question)
+
+
+def label_question(
+    labels: Sequence[str],
+    tokenizer: ChatTokenizer,
+    descriptions: Mapping[str, str] | None = None,
+    before: str = "",
+) -> Question:
     """Return the question "Which label fits this best?", which lists `labels`.
 
     Its sampling parameters let the engine generate only one of them. `labels` has at least one.
+    `descriptions` are those of some labels; `before` is that of `make_question`.
     """
-    listed = "\n".join(f"- {label}" for label in labels)
+    listed = "\n".join(_listed(label, (descriptions or {}).get(label)) for label in labels)
     text = f"Which label fits this best?\n{listed}\nAnswer with one label."
     # a label has at most as many tokens as bytes
     longest = max(len(label.encode()) for label in labels)
-    return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokenizer)
+    sampling = Sampling(longest + 2, choices=tuple(labels))
+    return make_question(text, sampling, tokenizer, before=before)
+
+
+def _listed(label: str, description: str | None) -> str:
+    return f"- {label}: {' '.join(description.split())}" if description else f"- {label}"
 
 
 def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
@@ -100,8 +128,11 @@ def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
         f"{spec.question}\nAnswer briefly. Then, on a line of its own that begins with "
         f"{QUOTE_PREFIX} copy the quote from the notes that shows it."
     )
-    question = make_question(text, sampling, tokenizer)
-    return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
+    question = make_question(text, sampling, tokenizer, before=guidance(spec))
+    combine_question = make_question(
+        combine_text, sampling, tokenizer, before=instructions_of(spec)
+    )
+    return Task(spec, question, question, combine_question)
 
 
 def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
@@ -136,7 +167,8 @@ def _form_question(
         f'not state. In "{quotes_key(schema)}", give for each field the words of the text that '
         "show it. Answer with JSON only."
     )
-    return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)
+    before = guidance(spec, schema)
+    return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget, before)
 
 
 def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
@@ -150,3 +182,45 @@ def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) ->
     added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
     ids = (*question.token_ids, *added_ids)
     return Question(question.text + addition, ids, question.sampling, question.budget)
+
+
+def tie_question(task: Task, labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
+    """Return the question by which a `classify` task chooses between `labels` for notes.
+
+    Notes are excerpts of the document. The question has the task's instructions and descriptions of
+    labels, without its examples.
+    """
+    spec = task.spec
+    assert isinstance(spec, ClassifyTask)
+    return label_question(labels, tokenizer, spec.label_descriptions, instructions_of(spec))
+
+
+def conflict_question(
+    task: Task, path: Sequence[str], numbers: tuple[str, ...], tokenizer: ChatTokenizer
+) -> Question:
+    """Return the question which of several numbered values of a field is right.
+
+    `path` leads to the field of the `extract` task; it is empty for the whole form, as if one of
+    several objects is in question. `numbers` are those of the values, from which the engine chooses
+    one. The question has the task's instructions.
+    """
+    name = ".".join(path) or "the form"
+    text = f"Which value of {name} is right? Answer with its number."
+    sampling = Sampling(_NUMBER_TOKENS, choices=numbers)
+    return make_question(text, sampling, tokenizer, before=instructions_of(task.spec))
+
+
+def notes_questions(task: Task, tokenizer: ChatTokenizer) -> list[Question]:
+    """Return the questions of a task about notes for which prompts must keep room.
+
+    They are its combining question, and the ones that settle a tie of labels or a conflict of
+    values, if the task's own words make those long.
+    """
+    spec = task.spec
+    if isinstance(spec, ClassifyTask) and (spec.instructions or spec.label_descriptions):
+        return [tie_question(task, spec.label_names, tokenizer)]
+    if isinstance(spec, ExtractTask) and spec.instructions:
+        assert task.schema is not None
+        longest = max(task.schema["properties"], key=len)
+        return [conflict_question(task, (longest,), ("1",), tokenizer)]
+    return [task.combine_question] if task.combine_question else []
