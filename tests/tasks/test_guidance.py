@@ -288,8 +288,9 @@ def test_instructions_and_examples_of_a_task_together_may_take_a_quarter(
     tiny_tokenizer: ChatTokenizer,
 ) -> None:
     example = {"answer": "Ann " * 50, "text": "Ann " * 60, "quote": "Ann " * 40}
-    keys = {**ASK, "instructions": "Be brief. " * 30, "examples": [example] * 2}
-    own = len(tiny_tokenizer.encode(keys["instructions"]))
+    instructions = "Be brief. " * 30
+    keys = {**ASK, "instructions": instructions, "examples": [example] * 2}
+    own = len(tiny_tokenizer.encode(instructions))
     shown = 2 * sum(len(tiny_tokenizer.encode(words)) for words in example.values())
     specs = specs_of({"plain": without_words(ASK), "who": keys})
     check_lengths(specs, None, tiny_tokenizer, 4 * (own + shown))
