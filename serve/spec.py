@@ -159,7 +159,8 @@ class ServeSpec(Section):
     """A complete, validated serve file. Every section is optional.
 
     `name` is that of the endpoint's Ray Serve application, and a label of its metrics. `tasks` are
-    the tasks that requests may send by name instead of a definition.
+    the tasks that requests may send by name instead of a definition. `instructions` are the user's
+    words that every prompt about a document begins with.
     """
 
     name: RunName = "phifleet"
@@ -172,6 +173,7 @@ class ServeSpec(Section):
     keys: Keys = Keys()
     limits: ServeLimits = ServeLimits()
     feedback: Feedback | None = None
+    instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
         """Yield the key path of each task whose name an earlier task has, with what it must be."""

@@ -20,16 +20,11 @@ from typing import Any
 from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
 from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
 from pipelines.job.task_specs import CANNOT_TELL
-from pipelines.tasks.kinds import (
-    LENGTH,
-    Completion,
-    Question,
-    Task,
-    label_question,
-)
+from pipelines.tasks.kinds import LENGTH, Completion, Question, Task
 from pipelines.tasks.merging import FieldPath, Merged, merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import invalid_on_error, parse_label
+from pipelines.tasks.questions import tie_question
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.schema import JsonSchema
@@ -165,7 +160,7 @@ class Combiner:
         tied = votes.tied
         if len(tied) == 1:
             return Label(tied[0], votes.share(tied[0]))
-        question = label_question(tied, self.prompts.tokenizer)
+        question = tie_question(task, tied, self.prompts.tokenizer)
         max_note_tokens = self._free_tokens(question) // len(tied)
         surest = sorted(
             (_surest(findings, label) for label in tied), key=lambda finding: finding.start
@@ -180,16 +175,18 @@ class Combiner:
 
     async def _label_of_opening(self, task: Task) -> Label:
         """Label a document by its beginning, if no single chunk was enough to tell the label."""
-        max_tokens = self._free_tokens(task.question)
+        labels = task.question.sampling.choices or ()
+        question = tie_question(task, labels, self.prompts.tokenizer)
+        max_tokens = self._free_tokens(question)
         beginning = self.prompts.note(self.text[: max_tokens * _CHARACTERS_PER_TOKEN], max_tokens)
-        completion = await self.ask(self.prompts.notes([beginning]), task.question)
-        return parse_label(completion, task.question.sampling.choices or ())
+        completion = await self.ask(self.prompts.notes([beginning]), question)
+        return parse_label(completion, labels)
 
     async def _fields(self, task: Task, chunks: Sequence[ChunkFields]) -> Fields:
         assert task.schema is not None
         merged = await _merged(chunks, task.schema, {})
         if merged.conflicts:
-            resolver = ConflictResolver(self.prompts, self.limit, self.ask)
+            resolver = ConflictResolver(task, self.prompts, self.limit, self.ask)
             choices = await resolver.resolve(merged.conflicts)
             merged = await _merged(chunks, task.schema, choices)
         return Fields(merged.values, merged.evidence)

@@ -122,8 +122,9 @@ class Metrics(Section):
 class JobSpec(Section):
     """A complete job file: its key `name` and its sections.
 
-    `name` is the run's name, as messages and metrics show it. `tasks` has one or more tasks.
-    `input`, `output` and `tasks` are required.
+    `name` is the run's name, as messages and metrics show it. `instructions` are the user's words
+    that every prompt begins with. `tasks` has one or more tasks. `input`, `output` and `tasks` are
+    required.
     """
 
     name: RunName = "phifleet"
@@ -135,6 +136,7 @@ class JobSpec(Section):
     compute: Compute = Compute()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
+    instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
         """Yield the key `tasks` if the list is empty, and each task name that is not allowed.

@@ -1,16 +1,25 @@
 """The tasks of a job file: a section for each kind of task, with its keys, types and defaults.
 
+Every kind takes `instructions`, the user's own words for its prompts, and `examples` of answers.
 Knows no model, no prompts and no schemas' rules; `tasks` makes questions of these sections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from typing_extensions import TypeAliasType
+from pydantic import ConfigDict, Field, TypeAdapter, WrapValidator
 
+from pipelines.job.examples import (
+    FormExample,
+    LabelExample,
+    ReplyExample,
+    SummaryExample,
+    other_labels,
+    too_many,
+)
+from pipelines.job.field_types import FieldType
 from pipelines.job.sections import (
     JsonSchemaInput,
     MustBe,
@@ -20,6 +29,7 @@ from pipelines.job.sections import (
     Section,
     Violation,
     known,
+    raise_violations,
 )
 
 TaskName = Annotated[
@@ -28,17 +38,25 @@ TaskName = Annotated[
     MustBe("letters, digits and underscores that do not start with a digit, such as risk_factors"),
 ]
 """The name of a task, which is also the name of its output column."""
-FieldType = TypeAliasType(
-    "FieldType",
-    """Annotated[
-        Literal["string", "number", "integer", "boolean", "date"]
-        | Annotated[list[FieldType], Field(min_length=1, max_length=1)]
-        | Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)],
-        MustBe("string, number, integer, boolean, date, a list as [string], or a mapping"),
-    ]""",
-)
-"""The type of an extracted field: a scalar's name, a list of one item type, or nested fields."""
+_LABEL_LIST = TypeAdapter(NonEmptyStrs, config=ConfigDict(strict=True))
+LabelDescriptions = dict[
+    NonEmptyStr, Annotated[NonEmptyStr | None, MustBe("a description, or null for none")]
+]
+"""Labels with their descriptions; None for a label without one."""
+_LABEL_MAPPING = TypeAdapter(LabelDescriptions, config=ConfigDict(strict=True))
 
+
+def _labels(given: object, _: object) -> Any:
+    """Validate labels as a list or as a mapping, so that messages are about the form given."""
+    if isinstance(given, Mapping):
+        return _LABEL_MAPPING.validate_python(given)
+    if not isinstance(given, list | tuple):
+        raise_violations([((), "a list of labels, or a mapping of labels to their descriptions")])
+    return _LABEL_LIST.validate_python(given)
+
+
+Labels = Annotated[NonEmptyStrs | LabelDescriptions, WrapValidator(_labels)]
+"""The labels of a task: a list, or a mapping of labels to descriptions. Either iterates labels."""
 CANNOT_TELL = "cannot tell"
 """The extra label with which the model answers if a chunk supports none of a task's labels."""
 
@@ -53,31 +71,71 @@ class SummarizeTask(Section):
     name: TaskName
     kind: Literal["summarize"] = "summarize"
     max_words: PositiveInt = 120
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[SummaryExample, ...], Field(strict=False)] = ()
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield `examples` if there are too many."""
+        yield from too_many(self.examples)
 
 
 class ClassifyTask(Section):
-    """A task that assigns exactly one of `labels`, a list of at least two, to the document."""
+    """A task that assigns exactly one of `labels`, at least two, to the document.
+
+    `labels` is a list, or a mapping of labels to descriptions, which the prompt states.
+    """
 
     name: TaskName
     kind: Literal["classify"] = "classify"
-    labels: NonEmptyStrs
+    labels: Labels
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[LabelExample, ...], Field(strict=False)] = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels without their descriptions."""
+        return tuple(self.labels)
+
+    @property
+    def label_descriptions(self) -> dict[str, str]:
+        """The descriptions of the labels that have one."""
+        described = self.labels if isinstance(self.labels, dict) else {}
+        return {label: text for label, text in described.items() if text is not None}
 
     def violations(self) -> Iterator[Violation]:
         """Yield `labels` if there are fewer than two, and each label that is not allowed.
 
         A label is not allowed if it repeats an earlier one, begins or ends with white space, or is
-        CANNOT_TELL.
+        CANNOT_TELL. Examples must have one of the labels as their answer.
         """
+        yield from too_many(self.examples)
+        yield from other_labels(self.examples, self.labels)
+        if isinstance(self.labels, dict):
+            yield from _mapping_violations(self.labels)
+            return
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
         for index, label in enumerate(self.labels):
-            if label != label.strip():
-                yield ("labels", index), "a label without leading or trailing white space"
             if label in self.labels[:index]:
                 yield ("labels", index), "a label that is listed only once"
-            if label == CANNOT_TELL:
-                wanted = f"a label other than {CANNOT_TELL!r}: it means that a chunk shows no label"
+            for wanted in _label_faults(label):
                 yield ("labels", index), wanted
+
+
+def _mapping_violations(labels: LabelDescriptions) -> Iterator[Violation]:
+    if len(labels) < 2:
+        yield ("labels",), "a mapping of at least two labels to their descriptions"
+    for label in labels:
+        for wanted in _label_faults(label):
+            yield ("labels", label), f"the description of {wanted}"
+
+
+def _label_faults(label: str) -> Iterator[str]:
+    """Yield what a label must be if it cannot be one, whatever the other labels are."""
+    if label != label.strip():
+        yield "a label without leading or trailing white space"
+    if label == CANNOT_TELL:
+        yield f"a label other than {CANNOT_TELL!r}: it means that a chunk shows no label"
 
 
 class AskTask(Section):
@@ -92,6 +150,12 @@ class AskTask(Section):
     question: NonEmptyStr
     max_tokens: PositiveInt = 128
     only_verified: bool = False
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[ReplyExample, ...], Field(strict=False)] = ()
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield `examples` if there are too many."""
+        yield from too_many(self.examples)
 
 
 class ExtractTask(Section):
@@ -115,9 +179,15 @@ class ExtractTask(Section):
     max_tokens: PositiveInt | None = None
     only_verified: bool = False
     strict: bool = False
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[FormExample, ...], Field(strict=False)] = ()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield `fields` if neither it nor `schema` is set, and `schema` if both are."""
+        """Yield `fields` if neither it nor `schema` is set, and `schema` if both are.
+
+        Yields `examples` if there are too many.
+        """
+        yield from too_many(self.examples)
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "a mapping such as {company: string}, unless schema is set"
         elif self.fields is not None and self.json_schema is not None:

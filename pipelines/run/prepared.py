@@ -23,7 +23,9 @@ from pipelines.models.cost import CostModel, Device
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, on_hub, resolve
 from pipelines.tasks.budgets import FormBudget
-from pipelines.tasks.kinds import REPAIR_TOKENS, Question, Task, TaskSet, tokenize_tasks
+from pipelines.tasks.guidance import check_lengths
+from pipelines.tasks.kinds import Question, Task, TaskSet
+from pipelines.tasks.questions import REPAIR_TOKENS, notes_questions, tokenize_tasks
 from pipelines.text.chunking import MIN_CHUNK_TOKENS
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
 from pipelines.text.prompts import PROMPT_VERSION, Prompts
@@ -124,7 +126,13 @@ def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> Prepared
     spec = job.spec
     # workers fetch the weights on their own nodes
     model = resolve(spec.model.name, _revision(job, recorded), weights=False)
-    tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokenizer(model.path))
+    tasks = prepare_tasks(
+        spec.tasks,
+        spec.long_documents,
+        model,
+        load_tokenizer(model.path),
+        instructions=spec.instructions,
+    )
     check_grammars(tasks.all)
     # defaults that depend on the model enter the fingerprint with their resolved values
     resolved = {
@@ -156,6 +164,7 @@ def prepare_tasks(
     model: Model,
     tokenizer: ChatTokenizer,
     longest: int | None = None,
+    instructions: str | None = None,
 ) -> TaskSet:
     """Tokenize the tasks' questions, and plan how documents of each length are read.
 
@@ -166,11 +175,12 @@ def prepare_tasks(
         tokenizer: the model's tokenizer.
         longest: the maximum length in tokens of a prompt with its answer, if the engines have less
             than the model's context, or None for the model's limit.
+        instructions: those of the job or serve file, which every prompt begins with; None if there
+            are none.
 
-    Raises SpecError if a question and its answer do not fit that length.
+    Raises SpecError if a question and its answer do not fit that length, or if instructions or
+    examples take more than their share of it.
     """
-    tasks = tokenize_tasks(specs, tokenizer)
-    prompts = Prompts(tokenizer)
     effective = effective_lengths(model)
     lengths = ModelLengths(
         max_model_len=longest or model.max_model_len,
@@ -179,6 +189,9 @@ def prepare_tasks(
         chunk_tokens=effective.chunk_tokens,
         notes_tokens=effective.notes_tokens or effective.single_pass_tokens,
     )
+    check_lengths(specs, instructions, tokenizer, lengths.short_len)
+    tasks = tokenize_tasks(specs, tokenizer)
+    prompts = Prompts(tokenizer, instructions or "")
     for task in tasks:
         _check_form_fits(task, prompts.chunk_overhead, lengths.max_model_len)
     reading = plan_reading(
@@ -188,7 +201,7 @@ def prepare_tasks(
         part=_shape(prompts.chunk_overhead, [task.chunk_question for task in tasks]),
         notes=_shape(
             prompts.notes_overhead,
-            [task.combine_question for task in tasks if task.combine_question],
+            [question for task in tasks for question in notes_questions(task, tokenizer)],
         ),
     )
     return TaskSet(tasks, prompts, reading)
@@ -212,7 +225,7 @@ def _check_form_fits(task: Task, overhead: int, max_model_len: int) -> None:
             f"{max_model_len} of the model or its engines: {form} for the form, "
             f"{budget.least_tokens} for its smallest answer, with null in every field, {overhead} "
             f"for instructions and context, {MIN_CHUNK_TOKENS} for a chunk; split the form into "
-            "several tasks, or shorten its descriptions"
+            "several tasks, or shorten its descriptions, instructions or examples"
         )
 
 

@@ -81,6 +81,14 @@ class ModelLengths:
     chunk_tokens: int
     notes_tokens: int
 
+    @property
+    def short_len(self) -> int:
+        """Return the maximum length of a short prompt with its answer, as those about chunks are.
+
+        It is the length up to which the short rope factors hold, or 4,096 without such factors.
+        """
+        return min(self.max_model_len, self.short_rope_len or _ONE_POOL_TOKENS)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptLengths:
@@ -224,7 +232,7 @@ def plan_reading(
     around = max(part.around, notes.around)
     chunk_tokens = spec.chunk_tokens or model.chunk_tokens
     combining = notes.with_answers(1 + _NOTES_TOGETHER) + _NOTES_TOGETHER * NOTE_SLACK_TOKENS
-    chunk_prompt_limit = min(model.max_model_len, model.short_rope_len or _ONE_POOL_TOKENS)
+    chunk_prompt_limit = model.short_len
     if chunk_prompt_limit < max(around + chunk_tokens // 2, combining):
         chunk_prompt_limit = min(model.max_model_len, max(around + chunk_tokens, combining))
     chunk_tokens = min(chunk_tokens, chunk_prompt_limit - around)
@@ -233,7 +241,8 @@ def plan_reading(
             f"{_longest_task(part, notes)}: the question, its longest answer and the instructions "
             f"need {around} of the {model.max_model_len} tokens that a prompt and its answer may "
             f"have together, which leaves no space for a document (at least {MIN_CHUNK_TOKENS} "
-            "tokens); shorten the question, lower its max_tokens or max_words, or split the task"
+            "tokens); shorten the question or the instructions and examples, lower its max_tokens "
+            "or max_words, or split the task"
         )
     return ReadingPlan(
         policy=spec.strategy,

@@ -104,9 +104,13 @@ class Prompts:
     Such a part is an instruction with a document, a chunk or notes. Notes are answers about single
     chunks, which the model combines into one. `ChatTokenizer.build_prompt` makes the whole prompt
     of such a part and a question.
+
+    `instructions` are the words of the job's author that every prompt begins with, or "". They
+    come before the document, so that the prefix cache shares them among all documents.
     """
 
     tokenizer: ChatTokenizer
+    instructions: str = ""
 
     def document_prefix(self, ids: Sequence[int]) -> PromptPrefix:
         """Return the prefix about a document: the instruction and `ids`, the document's token ids.
@@ -162,7 +166,8 @@ class Prompts:
     def whole_overhead(self) -> int:
         """Return the tokens of a prompt about a document, without document, question and answer.
 
-        They are those of the chat frame, the instruction and the words that mark the end.
+        They are those of the chat frame, the job's instructions, the instruction and the words that
+        mark the end.
         """
         return self.tokenizer.frame_tokens + len(self.document_prefix(()).token_ids)
 
@@ -219,9 +224,16 @@ class Prompts:
 
     @cached_property
     def _ids(self) -> dict[str, tuple[int, ...]]:
-        texts = [INSTRUCTION, END_OF_DOCUMENT, CHUNK_INSTRUCTION, CHUNK_HEADER, END_OF_CHUNK]
-        texts += [NOTES_INSTRUCTION, END_OF_NOTES, _OPENING, _HEADINGS, _BEFORE, _AFTER]
-        return {text: tuple(self.tokenizer.encode(text)) for text in [*texts, "\n", "\n\n"]}
+        """The token ids of each fixed text; with those of `instructions` before an instruction.
+
+        Both are encoded together: encoded alone, the second would begin with a blank.
+        """
+        first = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
+        texts = [END_OF_DOCUMENT, CHUNK_HEADER, END_OF_CHUNK, END_OF_NOTES]
+        texts += [_OPENING, _HEADINGS, _BEFORE, _AFTER, "\n", "\n\n"]
+        before = f"{self.instructions.strip()}\n\n" if self.instructions else ""
+        spelled = {text: f"{before}{text}" for text in first} | {text: text for text in texts}
+        return {text: tuple(self.tokenizer.encode(words)) for text, words in spelled.items()}
 
 
 def _begins_character(text: str, starts: Sequence[int], index: int) -> bool:

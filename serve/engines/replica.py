@@ -26,6 +26,7 @@ from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied, flatten_errors
 from pipelines.job.task_specs import TaskSpec
 from pipelines.run.metrics import EngineMetrics
+from pipelines.tasks.guidance import own_words
 from pipelines.tasks.kinds import Sampling, TaskSet
 from serve.engines.chat import TEXT
 from serve.engines.completions import Completions
@@ -75,9 +76,11 @@ class ReplicaRequest:
     @property
     def prompt_tokens(self) -> int:
         """The number of prompt tokens, at least 1: summed over the prompts of a completion; for a
-        document an estimate, a quarter of the text's bytes, whatever its tasks."""
+        document an estimate, a quarter of the bytes of its text, and of its tasks' instructions and
+        examples, whatever else these ask."""
         if self.kind == DOCUMENT:
-            return max(1, len(self.text.encode()) // _BYTES_PER_TOKEN)
+            texts = [self.text, *map(own_words, self.specs)]
+            return max(1, sum(len(text.encode()) for text in texts) // _BYTES_PER_TOKEN)
         return max(1, sum(map(len, self.prompt_ids)))
 
 

@@ -10,6 +10,7 @@ from pipelines.errors import ModelError, SpecError
 from pipelines.job.spec import Job, parse_job
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import PreparedJob, prepare_job
+from pipelines.tasks.questions import notes_questions
 
 
 def prepared(
@@ -97,3 +98,84 @@ def test_an_engine_has_its_share_of_a_gpu(gpus: str | float, share: float) -> No
 def test_a_label_that_means_no_label_in_chunks_is_an_error() -> None:
     with pytest.raises(SpecError, match=r"labels\.1: .*it means that a chunk shows no label"):
         prepared(label="cannot tell")
+
+
+ASK: dict[str, Any] = {"name": "who", "kind": "ask", "question": "Who?"}
+LABELS: dict[str, Any] = {"name": "topic", "kind": "classify", "labels": ["risk", "other"]}
+FORM: dict[str, Any] = {"name": "facts", "kind": "extract", "fields": {"company": "string"}}
+
+
+def prepared_with(tasks: list[dict[str, Any]], **sections: Any) -> PreparedJob:
+    source: dict[str, Any] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "tiny-random"},
+        "tasks": tasks,
+        **sections,
+    }
+    return prepare_job(Job(parse_job(source), source))
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_the_jobs_instructions_shorten_chunks_by_their_tokens() -> None:
+    words = "Read it as a lawyer would. " * 60
+    plain, guided = prepared_with([ASK]), prepared_with([ASK], instructions=words)
+    encode = plain.tasks.tokenizer.encode
+    added = len(encode(f"{words.strip()}\n\nRead")) - len(encode("Read"))
+    assert guided.tasks.prompts.instructions == words
+    before, after = plain.tasks.reading, guided.tasks.reading
+    assert after.document_shape.around == before.document_shape.around + added
+    assert after.chunk_shape.around == before.chunk_shape.around + added
+    assert after.chunk_prompt_limit == before.chunk_prompt_limit
+    assert after.max_single_pass_tokens == before.max_single_pass_tokens
+    assert after.chunk_size.chunk_tokens < before.chunk_size.chunk_tokens
+
+
+@pytest.mark.parametrize("task", [ASK, LABELS, FORM], ids=lambda task: str(task["kind"]))
+@pytest.mark.usefixtures("tiny_model")
+def test_every_prompt_with_the_longest_words_fits_the_short_pool(task: dict[str, Any]) -> None:
+    own = "be kind " * 150
+    answer: Any = {"ask": "Ann", "classify": "risk", "extract": {"company": "A"}}
+    example = {"text": "Ann came. " * 20, "answer": answer[task["kind"]]}
+    words = {"instructions": own, "examples": [example] * 4}
+    # a model that reads prompts of 400 tokens of notes
+    job = prepared_with([{**task, **words}], instructions=own, model={"name": "tiny"})
+    reading = job.tasks.reading
+    assert reading.chunk_prompt_limit == reading.short_limit
+    assert reading.chunk_shape.around + reading.chunk_size.chunk_tokens <= reading.short_limit
+    (prepared_task,) = job.tasks.all
+    questions = notes_questions(prepared_task, job.tasks.tokenizer)
+    assert questions
+    for question in questions:
+        around = job.tasks.prompts.notes_overhead + len(question.token_ids)
+        around += question.sampling.max_tokens
+        assert around + 400 <= reading.combine_prompt_limit
+
+
+@pytest.mark.parametrize(
+    ("task", "instructions", "message"),
+    [
+        ({}, "be kind " * 2000, "instructions: "),
+        ({"instructions": "be kind " * 2000}, None, "tasks.who: instructions of "),
+        (
+            {"examples": [{"answer": "be kind " * 500}] * 2},
+            None,
+            "tasks.who: instructions of 0 and",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("tiny_model")
+def test_words_that_take_more_than_a_quarter_of_a_short_prompt_are_refused(
+    task: dict[str, Any], instructions: str | None, message: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        prepared_with([{**ASK, **task}], instructions=instructions)
+    assert caught.value.message.startswith(message)
+    assert "must have at most 1024, a quarter of the 4096" in caught.value.message
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_the_fingerprint_has_the_jobs_instructions() -> None:
+    plain, guided = prepared_with([ASK]), prepared_with([ASK], instructions="Be kind.")
+    assert plain.fingerprint != guided.fingerprint
+    assert guided.digests.keys() - plain.digests.keys() == {"instructions"}

@@ -30,6 +30,7 @@ from endpoints import (
     prepared_endpoint,
 )  # fmt: skip
 
+from pipelines.errors import SpecError
 from pipelines.models.resolve import Model
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
@@ -153,6 +154,73 @@ async def test_a_schema_that_expands_to_too_many_places_is_rejected(
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
     assert response.status_code == 422
     assert "more than 2000 subschemas" in error_of(response)["message"]
+
+
+async def test_a_definition_may_have_instructions_examples_and_descriptions(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    nested: Any = "string"
+    answer: Any = "A"
+    for _ in range(8):
+        nested, answer = {"a": nested}, {"a": answer}
+    form = {"name": "deep", "kind": "extract", "fields": nested, "examples": [{"answer": answer}]}
+    labels = {"name": "topic", "kind": "classify", "labels": {"risk": "bad", "other": None}}
+    ask = {**ASK, "question": "Who?", "instructions": "Briefly.", "examples": [{"answer": "Ann"}]}
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [form, labels, ask]})
+    assert response.status_code == 200, response.text
+    (work,) = pool.works
+    assert [spec.instructions for spec in work.specs] == [None, None, "Briefly."]
+
+
+DEEP: Any = "A"
+for _ in range(10):
+    DEEP = {"a": DEEP}
+FORM = {"name": "f", "kind": "extract", "fields": {"a": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "message"),
+    [
+        ({**ASK, "question": "q", "instructions": 5}, 422, "tasks.0.instructions: got 5"),
+        ({**ASK, "question": "q", "instructions": "a b " * 1100}, 422, "tasks.a: instructions of"),
+        ({**ASK, "question": "q", "instructions": "a" * 5001}, 413, "tasks: got"),
+        ({**ASK, "question": "q", "examples": [{"answer": "a"}] * 17}, 422, "at most 16 examples"),
+        ({**ASK, "question": "q", "examples": [{"answer": "a" * 5001}]}, 413, "tasks: got"),
+        (
+            {**FORM, "examples": [{"answer": {"a": 5}}]},
+            422,
+            "tasks.f.examples.0.answer: it does not",
+        ),
+        ({**FORM, "examples": [{"answer": DEEP}]}, 422, "definition with examples nested deeper"),
+        ({**FORM, "examples": [{"answer": {"a": [1] * 1000}}]}, 422, "of more than 1000 parts"),
+        ({**FORM, "examples": [{"answer": {"a": "\ud800"}}]}, 422, "a lone surrogate"),
+        ({**FORM, "fields": {"a": ["string", "integer"]}}, 422, "tasks.0.fields.a: got"),
+    ],
+)
+async def test_definitions_with_too_many_words_or_wrong_examples_are_rejected(
+    client: httpx.AsyncClient, pool: ScriptedPool, task: Any, status: int, message: str
+) -> None:
+    content = json.dumps({"text": "A", "tasks": [task]})
+    headers = {"content-type": "application/json"}
+    response = await client.post(DOCUMENTS, content=content, headers=headers)
+    assert response.status_code == status, response.text
+    assert message in error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_request_cannot_replace_the_instructions_of_the_endpoint(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "instructions": "Obey."})
+    assert response.status_code == 422
+    assert "instructions: no such key" in error_of(response)["message"]
+
+
+def test_an_endpoint_with_instructions_that_are_too_long_does_not_start(tiny_model: Model) -> None:
+    assert tiny_model
+    for tasks in (TASKS, []):
+        with pytest.raises(SpecError, match=r"^instructions: .* must have at most 1024"):
+            prepared_endpoint(instructions="a b " * 2000, tasks=tasks)
 
 
 async def test_a_schema_of_too_many_parts_is_rejected(client: httpx.AsyncClient) -> None:
