@@ -2,7 +2,7 @@
 
 - `summarize`: summaries are combined in levels until one is left.
 - `ask`: replies with their quotes are combined in the same way, without a prompt if all agree.
-- `classify`: the chunks vote; a tie is decided by a prompt.
+- `classify`: the chunks vote; a tie is decided by a prompt. With `multiple`: the labels' union.
 - `extract`: values are merged; each conflict is decided by a prompt (`conflicts.py`).
 
 A finding is the value that one chunk gave for a task. A finding without evidence in the document is
@@ -18,8 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
-from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
-from pipelines.job.task_specs import CANNOT_TELL
+from pipelines.documents import (
+    AnswerValue,
+    Evidence,
+    EvidenceStatus,
+    Fields,
+    Label,
+    LabelSet,
+    Reply,
+    Summary,
+)
+from pipelines.job.task_specs import CANNOT_TELL, ClassifyTask
 from pipelines.tasks.kinds import (
     LENGTH,
     Completion,
@@ -33,6 +42,7 @@ from pipelines.tasks.parsing import invalid_on_error, parse_label
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.schema import JsonSchema
+from pipelines.tasks.several import unite
 from pipelines.tasks.statements import ChunkFields
 from pipelines.tasks.voting import vote
 from pipelines.text.prompts import Prompts, context_span
@@ -88,6 +98,10 @@ class Combiner:
                 return await self._summary(task, [v.text for v in values if isinstance(v, Summary)])
             case Label():
                 return await self._label(task, findings)
+            case LabelSet():
+                assert isinstance(task.spec, ClassifyTask)
+                sets = [value for value in values if isinstance(value, LabelSet)]
+                return unite(sets, tuple(task.spec.labels))
             case Reply():
                 return await self._reply(task, findings)
             case Fields():

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 
 from pipelines.job.spec import JobSpec
 
+# Keys that a job file need not have, by which a run from before they existed is the same run.
+_WITHOUT_EFFECT = {"multiple": False}
+
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
     """Return the hash of each value in a job that changes an answer or an output column.
@@ -18,6 +21,8 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     The result maps a key path, such as `model.revision` or `tasks.NAME.labels`, to the first 16 hex
     digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
+
+    The key `multiple` of a task has a digest only if it is set.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
     order. A task's path has its name, so the order of tasks does not count.
@@ -34,6 +39,7 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
         f"{section}.{key}": _sha256(value)[:16]
         for section, values in sections.items()
         for key, value in values.items()
+        if key not in _WITHOUT_EFFECT or value != _WITHOUT_EFFECT[key]
     }
     return {**digests, "prompt_version": _sha256(prompt_version)[:16]}
 

@@ -41,6 +41,8 @@ FieldType = TypeAliasType(
 
 CANNOT_TELL = "cannot tell"
 """The extra label with which the model answers if a chunk supports none of a task's labels."""
+NO_LABEL = "none of these"
+"""The answer of the model if none of the labels of a task with `multiple` fits."""
 
 
 class SummarizeTask(Section):
@@ -56,17 +58,21 @@ class SummarizeTask(Section):
 
 
 class ClassifyTask(Section):
-    """A task that assigns exactly one of `labels`, a list of at least two, to the document."""
+    """A task that assigns exactly one of `labels`, a list of at least two, to the document.
+
+    With `multiple`, it assigns all labels that fit: any number of them, or none.
+    """
 
     name: TaskName
     kind: Literal["classify"] = "classify"
     labels: NonEmptyStrs
+    multiple: bool = False
 
     def violations(self) -> Iterator[Violation]:
         """Yield `labels` if there are fewer than two, and each label that is not allowed.
 
         A label is not allowed if it repeats an earlier one, begins or ends with white space, or is
-        CANNOT_TELL.
+        CANNOT_TELL. With `multiple`, it must be a single line too, and not NO_LABEL.
         """
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
@@ -77,6 +83,11 @@ class ClassifyTask(Section):
                 yield ("labels", index), "a label that is listed only once"
             if label == CANNOT_TELL:
                 wanted = f"a label other than {CANNOT_TELL!r}: it means that a chunk shows no label"
+                yield ("labels", index), wanted
+            if self.multiple and len(label.splitlines()) > 1:
+                yield ("labels", index), "a label without line breaks: multiple is set"
+            if self.multiple and label == NO_LABEL:
+                wanted = f"a label other than {NO_LABEL!r}: it means that no label fits"
                 yield ("labels", index), wanted
 
 

@@ -1,4 +1,4 @@
-"""The four kinds of task: their questions, and the sampling parameters of the answers.
+"""The kinds of task: their questions, and the sampling parameters of the answers.
 
 `tokenize_tasks` tokenizes the questions of a job's tasks for one model. The prompt around a
 question is built by `text/prompts.py`. The wording of the questions is part of the prompts:
@@ -33,6 +33,7 @@ from pipelines.tasks.extraction import (
 from pipelines.tasks.faults import raise_all
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
+from pipelines.tasks.several import labels_text, labels_tokens
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
@@ -45,17 +46,20 @@ REPAIR_TOKENS = 96
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Sampling parameters of one answer. Decoding is always greedy.
+    """Sampling parameters of one answer.
 
     Attributes:
         max_tokens: the maximum length of the answer, in tokens.
         choices: the texts of which the engine generates one; None if it is not restricted to any.
+        labels: the labels of which the engine generates any number, as `several.labels_grammar`
+            states; None without such a restriction.
         schema: the JSON Schema, as JSON text, that restricts the engine's decoding; None without
             such a restriction.
     """
 
     max_tokens: int
     choices: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
     schema: str | None = None
 
 
@@ -69,12 +73,15 @@ class Completion:
         finish_reason: why generation ended, such as `stop` or `length`.
         logprob: with `Sampling.choices`, the natural logarithm of the probability of this choice
             among all choices; None otherwise.
+        line_logprobs: with `Sampling.labels`, that of the probability of each line of the text,
+            after the lines before it; None otherwise.
     """
 
     text: str
     usage: Usage
     finish_reason: str
     logprob: float | None = None
+    line_logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,8 @@ class Task:
     @property
     def column(self) -> AnswerColumn:
         """Return the output column of this task's answers."""
-        return AnswerColumn(self.spec.name, self.spec.kind, self.schema)
+        multiple = isinstance(self.spec, ClassifyTask) and self.spec.multiple
+        return AnswerColumn(self.spec.name, self.spec.kind, self.schema, multiple)
 
 
 @dataclass(frozen=True)
@@ -213,6 +221,9 @@ def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
             question = make_question(text, sampling, tokenizer, budget)
             combine_question = make_question(combine_text, sampling, tokenizer, budget)
             return Task(spec, question, question, combine_question)
+        case ClassifyTask(multiple=True):
+            question = _labels_question(spec, tokenizer)
+            return Task(spec, question, question)
         case ClassifyTask():
             question = label_question(spec.labels, tokenizer)
             return Task(spec, question, label_question((*spec.labels, CANNOT_TELL), tokenizer))
@@ -232,6 +243,14 @@ def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
     # a label has at most as many tokens as bytes
     longest = max(len(label.encode()) for label in labels)
     return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokenizer)
+
+
+def _labels_question(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Question:
+    """Return the question for all labels of `spec` that fit; a chunk is asked the same."""
+    labels = tuple(spec.labels)
+    text = labels_text("\n".join(f"- {label}" for label in labels))
+    max_tokens = labels_tokens(labels, lambda words: len(tokenizer.encode(words)))
+    return make_question(text, Sampling(max_tokens, labels=labels), tokenizer)
 
 
 def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:

@@ -18,6 +18,7 @@ from pipelines.tasks.kinds import LENGTH, Completion, Task
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.replied import evidence_of_reply
 from pipelines.tasks.replies import normalize_reply, split_reply
+from pipelines.tasks.several import parse_labels
 from pipelines.text.search import DocumentSearch
 
 
@@ -48,7 +49,7 @@ def parse_answer(
 ) -> AnswerValue:
     """Parse an engine's answer to a task's question about a document or a chunk.
 
-    Returns the value for the task's kind: Summary, Label, Reply or Fields.
+    Returns the value for the task's kind: Summary, Label or LabelSet, Reply, Fields or Written.
 
     Args:
         task: the task that was asked.
@@ -68,6 +69,10 @@ def parse_answer(
     match spec:
         case SummarizeTask():
             return Summary(answer.strip())
+        case ClassifyTask(multiple=True):
+            cut_off = completion.finish_reason == LENGTH
+            logprobs = completion.line_logprobs
+            return parse_labels(answer, logprobs, tuple(spec.labels), cut_off=cut_off)
         case ClassifyTask():
             return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():

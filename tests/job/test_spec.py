@@ -138,6 +138,12 @@ tasks: [{name: a, kind: classify, labels: [x, " y"]}]
     tasks.0.labels.1: got ' y', must be a label without leading or trailing white space
 tasks: [{name: a, kind: classify, labels: [x, 1]}]
     tasks.0.labels.1: got 1, must be a non-empty string
+tasks: [{name: a, kind: classify, labels: [x, none of these], multiple: true}]
+    tasks.0.labels.1: got 'none of these', must be a label other than 'none of these': it means
+tasks: [{name: a, kind: classify, labels: [x, "y\\nz"], multiple: true}]
+    tasks.0.labels.1: got 'y\\nz', must be a label without line breaks: multiple is set
+tasks: [{name: a, kind: classify, labels: [x, y], multiple: 1}]
+    tasks.0.multiple: got 1,
 tasks: [{name: a, kind: extract}]
     tasks.0.fields: missing, must be a mapping such as {company: string}, unless schema is set
 tasks: [{name: a, kind: extract, fields: {x: string}, schema: {}}]
@@ -248,6 +254,17 @@ def test_a_digest_changes_with_its_key_alone(
     new = answer_digests(parse_job(job(**{section: keys})), "r", 1)
     assert differing_keys(old, new) == differing
     assert (fingerprint(old) == fingerprint(new)) == (not differing)
+
+
+def test_several_labels_are_another_question_and_their_absence_is_none() -> None:
+    task = {"name": "a", "kind": "classify", "labels": ["x", "y"]}
+    old, unset, new = (
+        answer_digests(parse_job(job(tasks=[{**task, **keys}])), "r", 1)
+        for keys in ({}, {"multiple": False}, {"multiple": True})
+    )
+    assert fingerprint(old) == fingerprint(unset)
+    assert "tasks.a.multiple" not in old
+    assert differing_keys(old, new) == ["tasks.a.multiple"]
 
 
 def test_the_pinned_revision_and_the_prompt_version_count() -> None:
