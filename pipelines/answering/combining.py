@@ -1,7 +1,8 @@
 """Combine the findings of a document's chunks into one answer, with further prompts if needed.
 
 - `summarize`: summaries are combined in levels until one is left.
-- `ask`: replies with their quotes are combined in the same way, without a prompt if all agree.
+- `write`: texts are combined in the same way; those of parts are joined without a prompt instead.
+- `ask`: replies with their quotes are combined so too, without a prompt if all agree.
 - `classify`: the chunks vote; a tie is decided by a prompt. With `multiple`: the labels' union.
 - `extract`: values are merged; each conflict is decided by a prompt (`conflicts.py`).
 
@@ -27,6 +28,7 @@ from pipelines.documents import (
     LabelSet,
     Reply,
     Summary,
+    Written,
 )
 from pipelines.job.task_specs import CANNOT_TELL, ClassifyTask
 from pipelines.tasks.kinds import (
@@ -102,6 +104,8 @@ class Combiner:
                 assert isinstance(task.spec, ClassifyTask)
                 sets = [value for value in values if isinstance(value, LabelSet)]
                 return unite(sets, tuple(task.spec.labels))
+            case Written():
+                return await self._written(task, [v.text for v in values if isinstance(v, Written)])
             case Reply():
                 return await self._reply(task, findings)
             case Fields():
@@ -112,6 +116,13 @@ class Combiner:
             return Summary(summaries[0])
         assert task.combine_question is not None
         return Summary((await self._in_levels(summaries, task.combine_question)).text.strip())
+
+    async def _written(self, task: Task, texts: Sequence[str]) -> Written:
+        """Combine what was written about chunks, or about parts, of which one is combined too."""
+        if len(texts) == 1 and not task.in_parts:
+            return Written(texts[0])
+        assert task.combine_question is not None
+        return Written((await self._in_levels(texts, task.combine_question)).text.strip())
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
         replies = [finding.value for finding in findings if isinstance(finding.value, Reply)]

@@ -191,7 +191,8 @@ def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        temperature=0.0,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
         max_tokens=sampling.max_tokens,
         output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
         structured_outputs=_structure(sampling),

@@ -38,6 +38,10 @@ FieldType = TypeAliasType(
     ]""",
 )
 """The type of an extracted field: a scalar's name, a list of one item type, or nested fields."""
+Temperature = Annotated[
+    float, Field(ge=0, le=2, allow_inf_nan=False), MustBe("a number from 0 to 2")
+]
+"""A temperature of sampling; 0 always takes the most likely token."""
 
 CANNOT_TELL = "cannot tell"
 """The extra label with which the model answers if a chunk supports none of a task's labels."""
@@ -135,13 +139,40 @@ class ExtractTask(Section):
             yield ("schema",), "absent if fields is set: remove one of them"
 
 
+class WriteTask(Section):
+    """A task that writes a text: what `prompt`, the user's words, asks for.
+
+    With `over: document`, the prompt is about the whole document. If that is read in chunks, what
+    was written about them is combined: by the prompt `combine`, or else by `prompt` again. With
+    `over: parts`, every document is cut into parts without overlap. What was written about them is
+    joined in order, as a translation needs it, or combined by `combine`.
+
+    An answer has at most `max_tokens` tokens. Without this key, the limit is 512; for parts that
+    are joined, it follows the length of a part. A `temperature` above 0 draws among likely words,
+    from a seed that depends on the document's id and the task's name.
+    """
+
+    name: TaskName
+    kind: Literal["write"] = "write"
+    prompt: NonEmptyStr
+    max_tokens: PositiveInt | None = None
+    temperature: Temperature = 0.0
+    over: Literal["document", "parts"] = "document"
+    combine: NonEmptyStr | None = None
+
+    @property
+    def joins_parts(self) -> bool:
+        """Whether the answer is the texts about all parts, joined in order."""
+        return self.over == "parts" and self.combine is None
+
+
 TASK_KINDS: dict[object, type[Section]] = {
     kind.model_fields["kind"].default: kind
-    for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask)
+    for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask, WriteTask)
 }
 """The section of each kind of task, by the value of its key `kind`."""
 TaskSpec = Annotated[
-    SummarizeTask | ClassifyTask | AskTask | ExtractTask,
+    SummarizeTask | ClassifyTask | AskTask | ExtractTask | WriteTask,
     Field(discriminator="kind"),
     known("kind", TASK_KINDS),
 ]

@@ -21,8 +21,9 @@ from pipelines.job.task_specs import (
     ExtractTask,
     SummarizeTask,
     TaskSpec,
+    WriteTask,
 )
-from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
+from pipelines.tasks.budgets import Budget, PartBudget, SummaryBudget, form_budget
 from pipelines.tasks.columns import AnswerColumn
 from pipelines.tasks.decoding import answer_schema, quotes_key
 from pipelines.tasks.extraction import (
@@ -34,6 +35,7 @@ from pipelines.tasks.faults import raise_all
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.tasks.several import labels_text, labels_tokens
+from pipelines.tasks.writing import WRITTEN_TOKENS, part_text
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
@@ -55,12 +57,16 @@ class Sampling:
             states; None without such a restriction.
         schema: the JSON Schema, as JSON text, that restricts the engine's decoding; None without
             such a restriction.
+        temperature: the temperature of sampling; with 0, decoding is greedy.
+        seed: the seed of sampling; None with greedy decoding.
     """
 
     max_tokens: int
     choices: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     schema: str | None = None
+    temperature: float = 0.0
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,11 @@ class Task:
     chunk_schema: dict[str, Any] | None = None
 
     @property
+    def in_parts(self) -> bool:
+        """Return True if the task reads parts of every document, not the document's passages."""
+        return isinstance(self.spec, WriteTask) and self.spec.over == "parts"
+
+    @property
     def column(self) -> AnswerColumn:
         """Return the output column of this task's answers."""
         multiple = isinstance(self.spec, ClassifyTask) and self.spec.multiple
@@ -231,6 +242,8 @@ def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
             return _ask(spec, tokenizer)
         case ExtractTask():
             return _extract(spec, tokenizer)
+        case WriteTask():
+            return _write(spec, tokenizer)
 
 
 def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
@@ -265,6 +278,19 @@ def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     )
     question = make_question(text, sampling, tokenizer)
     return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
+
+
+def _write(spec: WriteTask, tokenizer: ChatTokenizer) -> Task:
+    """Return a `write` task; it has a `combine_question` unless its parts are joined."""
+    budget = None if spec.max_tokens or not spec.joins_parts else PartBudget()
+    max_tokens = spec.max_tokens or (budget.least_tokens if budget else WRITTEN_TOKENS)
+    sampling = Sampling(max_tokens, temperature=spec.temperature)
+    text = spec.prompt if spec.over == "document" else part_text(spec.prompt)
+    question = make_question(text, sampling, tokenizer, budget)
+    if spec.joins_parts:
+        return Task(spec, question, question)
+    combine_question = make_question(spec.combine or spec.prompt, sampling, tokenizer)
+    return Task(spec, question, question, combine_question)
 
 
 def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:

@@ -10,9 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.documents import AnswerValue, Label, Reply, Summary
+from pipelines.documents import AnswerValue, Label, Reply, Summary, Written
 from pipelines.errors import InvalidAnswer
-from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
+from pipelines.job.task_specs import (
+    CANNOT_TELL,
+    AskTask,
+    ClassifyTask,
+    ExtractTask,
+    SummarizeTask,
+    WriteTask,
+)
 from pipelines.tasks.extraction import check_values, parse_fields
 from pipelines.tasks.kinds import LENGTH, Completion, Task
 from pipelines.tasks.not_stated import is_not_stated
@@ -77,6 +84,8 @@ def parse_answer(
             return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
             return _parse_reply(spec, completion, search, span)
+        case WriteTask():
+            return Written(answer.strip())
         case ExtractTask():
             schema = task.chunk_schema if chunk is not None else task.schema
             assert schema is not None
