@@ -10,7 +10,7 @@ import yaml
 
 from jobs.cli import main
 from pipelines.job.spec import parse_job
-from pipelines.tasks.kinds import tokenize_tasks
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer
 
 ROOT = Path(__file__).parent.parent

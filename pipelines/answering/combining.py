@@ -31,16 +31,11 @@ from pipelines.documents import (
     Written,
 )
 from pipelines.job.task_specs import CANNOT_TELL, ClassifyTask
-from pipelines.tasks.kinds import (
-    LENGTH,
-    Completion,
-    Question,
-    Task,
-    label_question,
-)
+from pipelines.tasks.kinds import LENGTH, Completion, Question, Task
 from pipelines.tasks.merging import FieldPath, Merged, merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import invalid_on_error, parse_label
+from pipelines.tasks.questions import label_question
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.schema import JsonSchema

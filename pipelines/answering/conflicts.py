@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InvalidAnswer
-from pipelines.tasks.kinds import Completion, Question, Sampling, make_question
+from pipelines.tasks.kinds import Completion, Question, Sampling
 from pipelines.tasks.merging import Candidate, Conflict, FieldPath
+from pipelines.tasks.questions import make_question
 from pipelines.text.prompts import Prompts
 
 AskModel = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]

@@ -18,8 +18,9 @@ from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
 from pipelines.answering.records import TaskRecord
 from pipelines.documents import AnswerValue
 from pipelines.errors import InvalidAnswer, RequestRejected
-from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet, repair_question
+from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
 from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.questions import repair_question
 from pipelines.text.search import DocumentSearch
 
 # Characters of a document that are searched for evidence in about 0.1 seconds. A character of an

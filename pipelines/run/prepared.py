@@ -23,7 +23,8 @@ from pipelines.models.cost import CostModel, Device
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, on_hub, resolve
 from pipelines.tasks.budgets import FormBudget
-from pipelines.tasks.kinds import REPAIR_TOKENS, Question, Task, TaskSet, tokenize_tasks
+from pipelines.tasks.kinds import Question, Task, TaskSet
+from pipelines.tasks.questions import REPAIR_TOKENS, tokenize_tasks
 from pipelines.text.chunking import MIN_CHUNK_TOKENS
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
 from pipelines.text.parts import PartQuestion, part_overhead, plan_parts

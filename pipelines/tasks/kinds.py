@@ -1,49 +1,24 @@
-"""The kinds of task: their questions, and the sampling parameters of the answers.
+"""Tasks prepared for one model: their questions, and the sampling parameters of the answers.
 
-`tokenize_tasks` tokenizes the questions of a job's tasks for one model. The prompt around a
-question is built by `text/prompts.py`. The wording of the questions is part of the prompts:
-changing it requires a new PROMPT_VERSION. Knows no engine and no files.
+`questions.py` makes them of the tasks in a job file; the prompt around a question is built by
+`text/prompts.py`. Knows no engine, no files, and no wording.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.documents import Usage
-from pipelines.errors import SpecError
-from pipelines.job.task_specs import (
-    CANNOT_TELL,
-    AskTask,
-    ClassifyTask,
-    ExtractTask,
-    SummarizeTask,
-    TaskSpec,
-    WriteTask,
-)
-from pipelines.tasks.budgets import Budget, PartBudget, SummaryBudget, form_budget
+from pipelines.job.task_specs import ClassifyTask, TaskSpec, WriteTask
+from pipelines.tasks.budgets import Budget
 from pipelines.tasks.columns import AnswerColumn
-from pipelines.tasks.decoding import answer_schema, quotes_key
-from pipelines.tasks.extraction import (
-    allowed_schema,
-    form_template,
-    schema_of,
-)
-from pipelines.tasks.faults import raise_all
-from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
-from pipelines.tasks.schema import JsonSchema, nullable
-from pipelines.tasks.several import labels_text, labels_tokens
-from pipelines.tasks.writing import WRITTEN_TOKENS, part_text
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 
 LENGTH = "length"
 """The finish reason of an answer that its token limit cut off."""
-REPAIR_TOKENS = 96
-"""The maximum number of tokens by which a repair question is longer than the first question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,153 +164,6 @@ class TaskSet:
         return self.prompts.tokenizer
 
 
-def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple[Task, ...]:
-    """Return the tasks with their questions tokenized, in the order of `specs`.
-
-    Raises SpecError if the schema of an extraction is not supported, or if its `max_tokens` are
-    fewer than the smallest answer needs. The message has the faults of all tasks, at most 20.
-    """
-    tasks, faults = [], []
-    for spec in specs:
-        try:
-            tasks.append(_task(spec, tokenizer))
-        except SpecError as error:
-            faults.append(error.message)
-    raise_all(faults)
-    return tuple(tasks)
-
-
-def make_question(
-    text: str, sampling: Sampling, tokenizer: ChatTokenizer, budget: Budget | None = None
-) -> Question:
-    """Return a question of a prompt, tokenized: "Question: ", `text` and a line break.
-
-    `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
-    from the text that the question is about; None if the limit in `sampling` is for every text.
-    """
-    full_text = f"Question: {text}\n"
-    return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
-
-
 def question_for(task: Task, *, chunk: bool) -> Question:
     """Return the task's question about a chunk if `chunk`, else the one about a whole document."""
     return task.chunk_question if chunk else task.question
-
-
-def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
-    match spec:
-        case SummarizeTask():
-            budget = SummaryBudget(spec.max_words)
-            sampling = Sampling(budget.least_tokens)
-            text = f"Sum this up in at most {spec.max_words} words."
-            combine_text = f"Write one summary of the document in at most {spec.max_words} words."
-            question = make_question(text, sampling, tokenizer, budget)
-            combine_question = make_question(combine_text, sampling, tokenizer, budget)
-            return Task(spec, question, question, combine_question)
-        case ClassifyTask(multiple=True):
-            question = _labels_question(spec, tokenizer)
-            return Task(spec, question, question)
-        case ClassifyTask():
-            question = label_question(spec.labels, tokenizer)
-            return Task(spec, question, label_question((*spec.labels, CANNOT_TELL), tokenizer))
-        case AskTask():
-            return _ask(spec, tokenizer)
-        case ExtractTask():
-            return _extract(spec, tokenizer)
-        case WriteTask():
-            return _write(spec, tokenizer)
-
-
-def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
-    """Return the question "Which label fits this best?", which lists `labels`.
-
-    Its sampling parameters let the engine generate only one of them. `labels` has at least one.
-    """
-    listed = "\n".join(f"- {label}" for label in labels)
-    text = f"Which label fits this best?\n{listed}\nAnswer with one label."
-    # a label has at most as many tokens as bytes
-    longest = max(len(label.encode()) for label in labels)
-    return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokenizer)
-
-
-def _labels_question(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Question:
-    """Return the question for all labels of `spec` that fit; a chunk is asked the same."""
-    labels = tuple(spec.labels)
-    text = labels_text("\n".join(f"- {label}" for label in labels))
-    max_tokens = labels_tokens(labels, lambda words: len(tokenizer.encode(words)))
-    return make_question(text, Sampling(max_tokens, labels=labels), tokenizer)
-
-
-def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
-    sampling = Sampling(max_tokens=spec.max_tokens)
-    text = (
-        f"{spec.question}\nAnswer briefly, or with {NOT_STATED!r} where the text does not say. "
-        f"Then, on a line of its own that begins with {QUOTE_PREFIX} copy the words that show it."
-    )
-    combine_text = (
-        f"{spec.question}\nAnswer briefly. Then, on a line of its own that begins with "
-        f"{QUOTE_PREFIX} copy the quote from the notes that shows it."
-    )
-    question = make_question(text, sampling, tokenizer)
-    return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
-
-
-def _write(spec: WriteTask, tokenizer: ChatTokenizer) -> Task:
-    """Return a `write` task; it has a `combine_question` unless its parts are joined."""
-    budget = None if spec.max_tokens or not spec.joins_parts else PartBudget()
-    max_tokens = spec.max_tokens or (budget.least_tokens if budget else WRITTEN_TOKENS)
-    sampling = Sampling(max_tokens, temperature=spec.temperature)
-    text = spec.prompt if spec.over == "document" else part_text(spec.prompt)
-    question = make_question(text, sampling, tokenizer, budget)
-    if spec.joins_parts:
-        return Task(spec, question, question)
-    combine_question = make_question(spec.combine or spec.prompt, sampling, tokenizer)
-    return Task(spec, question, question, combine_question)
-
-
-def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
-    form = schema_of(spec)
-    schema = allowed_schema(spec, form)
-    chunk_schema = nullable(schema)
-    return Task(
-        spec,
-        _form_question(spec, form, schema, tokenizer),
-        _form_question(spec, nullable(form), chunk_schema, tokenizer),
-        schema=schema,
-        chunk_schema=chunk_schema,
-    )
-
-
-def _form_question(
-    spec: ExtractTask, form: JsonSchema, schema: JsonSchema, tokenizer: ChatTokenizer
-) -> Question:
-    """Return the question that shows `form`, whose answer follows `schema`."""
-    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)))
-    max_tokens = spec.max_tokens or budget.planned_tokens
-    if max_tokens < budget.least_tokens:
-        raise SpecError(
-            f"tasks.{spec.name}.max_tokens: {max_tokens}, must be at least {budget.least_tokens}, "
-            "the length of the smallest answer to this form, with null in every field; leave "
-            "max_tokens out, or use fewer fields"
-        )
-    sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
-    text = (
-        f"Fill in this form:\n{form_template(form)}\n"
-        "Write null, or an empty list, for what the text does "
-        f'not state. In "{quotes_key(schema)}", give for each field the words of the text that '
-        "show it. Answer with JSON only."
-    )
-    return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)
-
-
-def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
-    """Return a question that repeats `question` and adds what was wrong with the first answer.
-
-    Used for the second try after a first answer was invalid. `error` is the message of its
-    InvalidAnswer. Of the addition, the first REPAIR_TOKENS tokens are in the question's
-    `token_ids`. The limit of the answer stays.
-    """
-    addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
-    added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
-    ids = (*question.token_ids, *added_ids)
-    return Question(question.text + addition, ids, question.sampling, question.budget)

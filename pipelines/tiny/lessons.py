@@ -11,7 +11,8 @@ from typing import Any
 
 from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
 from pipelines.tasks.extraction import form_template, schema_of
-from pipelines.tasks.kinds import Sampling, label_question, make_question
+from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.questions import label_question, make_question
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
 from pipelines.text.prompts import PromptPrefix, Prompts

@@ -31,7 +31,8 @@ from pipelines.job.task_specs import (
     TaskSpec,
 )
 from pipelines.models.resolve import Model
-from pipelines.tasks.kinds import Completion, Question, Task, tokenize_tasks
+from pipelines.tasks.kinds import Completion, Question, Task
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.prompts import Prompts
 from pipelines.text.search import DocumentSearch

@@ -17,15 +17,9 @@ from pipelines.job.task_specs import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.kinds import (
-    REPAIR_TOKENS,
-    Completion,
-    Task,
-    question_for,
-    repair_question,
-    tokenize_tasks,
-)
+from pipelines.tasks.kinds import Completion, Task, question_for
 from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.questions import REPAIR_TOKENS, repair_question, tokenize_tasks
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer

@@ -12,8 +12,8 @@ from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.arrow import arrow_type
 from pipelines.tasks.extraction import allowed_schema, form_template, parse_fields, schema_of
-from pipelines.tasks.kinds import tokenize_tasks
 from pipelines.tasks.normalizing import normalize_schema
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.tasks.validation import schema_violations
 from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
