@@ -144,6 +144,16 @@ tasks: [{name: a, kind: classify, labels: [x, "y\\nz"], multiple: true}]
     tasks.0.labels.1: got 'y\\nz', must be a label without line breaks: multiple is set
 tasks: [{name: a, kind: classify, labels: [x, y], multiple: 1}]
     tasks.0.multiple: got 1,
+tasks: [{name: a, kind: write}]
+    tasks.0.prompt: missing; this key is required
+tasks: [{name: a, kind: write, prompt: " "}]
+    tasks.0.prompt: got ' ', must be a non-empty string
+tasks: [{name: a, kind: write, prompt: p, over: pages}]
+    tasks.0.over: got 'pages', must be one of 'document' or 'parts'
+tasks: [{name: a, kind: write, prompt: p, temperature: 2.5}]
+    tasks.0.temperature: got 2.5, must be a number from 0 to 2
+tasks: [{name: a, kind: write, prompt: p, max_tokens: 0}]
+    tasks.0.max_tokens: got 0, must be a whole number of at least 1
 tasks: [{name: a, kind: extract}]
     tasks.0.fields: missing, must be a mapping such as {company: string}, unless schema is set
 tasks: [{name: a, kind: extract, fields: {x: string}, schema: {}}]
@@ -265,6 +275,16 @@ def test_several_labels_are_another_question_and_their_absence_is_none() -> None
     assert fingerprint(old) == fingerprint(unset)
     assert "tasks.a.multiple" not in old
     assert differing_keys(old, new) == ["tasks.a.multiple"]
+
+
+def test_every_key_of_a_text_changes_it() -> None:
+    task = {"name": "a", "kind": "write", "prompt": "p"}
+    old = answer_digests(parse_job(job(tasks=[task])), "r", 1)
+    for key, value in {
+        "prompt": "q", "max_tokens": 9, "temperature": 0.5, "over": "parts", "combine": "c",
+    }.items():  # fmt: skip
+        new = answer_digests(parse_job(job(tasks=[{**task, key: value}])), "r", 1)
+        assert differing_keys(old, new) == [f"tasks.a.{key}"]
 
 
 def test_the_pinned_revision_and_the_prompt_version_count() -> None:
