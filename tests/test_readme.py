@@ -28,6 +28,18 @@ def test_the_job_file_is_accepted_and_its_tasks_can_be_run(tiny_tokenizer: ChatT
     ]
 
 
+def test_the_tasks_of_its_guide_to_labels_and_texts_can_be_run(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/writing.md").read_text(), re.S)
+    assert len(examples) == 3
+    for example in examples:
+        data = yaml.safe_load(example)
+        tasks = data["tasks"] if isinstance(data, dict) else data
+        spec = parse_job({"input": {"path": "in"}, "output": {"path": "out"}, "tasks": tasks})
+        assert len(tokenize_tasks(spec.tasks, tiny_tokenizer)) == len(tasks)
+
+
 @pytest.mark.parametrize("command", re.findall(r"\| `phifleet (\w+)", README))
 def test_every_command_exists_and_has_help(
     command: str, capsys: pytest.CaptureFixture[str]

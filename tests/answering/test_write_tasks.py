@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from fakes import FakeEngine, Rule, tasks_of
@@ -29,7 +30,7 @@ SHOUT = WriteTask(name="loud", prompt="Shout it.", over="parts")
 PITCH = WriteTask(name="pitch", prompt="Write a pitch.", max_tokens=40)
 LINES = [f"Sentence number {n} of the report says {n * 7}." for n in range(400)]
 TEXT = "".join(f"{line}\n\n" if n % 5 == 4 else f"{line} " for n, line in enumerate(LINES))
-IN_CHUNKS = {"strategy": "map_reduce", "chunk_tokens": 200, "overlap_tokens": 20}
+IN_CHUNKS: dict[str, Any] = {"strategy": "map_reduce", "chunk_tokens": 200, "overlap_tokens": 20}
 
 
 def shown(prompt: str) -> str:
@@ -83,7 +84,7 @@ class Reader:
         *,
         rejects: str | None = None,
         cuts: bool = True,
-        **long_documents: object,
+        **long_documents: Any,
     ) -> tuple[Answer, ...]:
         self.tasks = tasks_of(specs, self.model, self.tokens, **long_documents)
         self.engine = Recorder(

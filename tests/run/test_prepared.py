@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_engines_of_the_long_pool_have_room_for_a_long_list() -> None:
     assert length(["string"]) == 5120 + 4096
 
 
-def of_tasks(*tasks: dict[str, object], **long_documents: object) -> PreparedJob:
+def of_tasks(*tasks: Mapping[str, object], **long_documents: object) -> PreparedJob:
     source: dict[str, object] = {
         "input": {"path": "in"},
         "output": {"path": "out"},

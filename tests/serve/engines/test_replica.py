@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pydoc_data.topics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,7 @@ async def test_a_stream_reports_progress_and_ends_with_the_complete_answer(
 async def test_a_stream_reports_every_part_and_joins_what_was_written(
     replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
-    tasks = [
+    tasks: list[Mapping[str, Any]] = [
         {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"},
         {"name": "topics", "kind": "classify", "labels": ["a", "b"], "multiple": True},
     ]
