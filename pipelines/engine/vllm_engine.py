@@ -22,7 +22,7 @@ from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summ
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.tasks.confidence import choice_logprob
 from pipelines.tasks.kinds import Completion, Sampling
-from pipelines.tasks.several import labels_grammar, line_logprobs
+from pipelines.tasks.several import label_logprobs, labels_grammar
 from pipelines.text.tokens import ChatTokenizer
 
 # Requests that may be admitted, in multiples of those that vLLM runs in one step: as many again
@@ -145,7 +145,7 @@ class VllmEngine:
             usage=usage,
             finish_reason=completion.finish_reason or "unknown",
             logprob=self._logprob(generated, steps, sampling),
-            line_logprobs=self._line_logprobs(generated, steps, sampling),
+            label_logprobs=self._label_logprobs(generated, steps, sampling),
         )
 
     def _logprob(
@@ -156,12 +156,12 @@ class VllmEngine:
         likeliest = _likeliest(steps)
         return choice_logprob(generated, likeliest, sampling.choices, self.tokenizer.decode_output)
 
-    def _line_logprobs(
+    def _label_logprobs(
         self, generated: Sequence[int], steps: Sequence[Any], sampling: Sampling
     ) -> tuple[float, ...] | None:
         if sampling.labels is None:
             return None
-        return line_logprobs(generated, _likeliest(steps), self.tokenizer.decode_output)
+        return label_logprobs(generated, _likeliest(steps), self.tokenizer.decode_output)
 
     def _kill(self) -> None:
         for process in self._processes:

@@ -54,15 +54,15 @@ class Completion:
         finish_reason: why generation ended, such as `stop` or `length`.
         logprob: with `Sampling.choices`, the natural logarithm of the probability of this choice
             among all choices; None otherwise.
-        line_logprobs: with `Sampling.labels`, that of the probability of each line of the text,
-            after the lines before it; None otherwise.
+        label_logprobs: with `Sampling.labels`, that of the probability of each label of the text,
+            after the labels before it; None otherwise.
     """
 
     text: str
     usage: Usage
     finish_reason: str
     logprob: float | None = None
-    line_logprobs: tuple[float, ...] | None = None
+    label_logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

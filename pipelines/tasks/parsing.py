@@ -78,7 +78,7 @@ def parse_answer(
             return Summary(answer.strip())
         case ClassifyTask(multiple=True):
             cut_off = completion.finish_reason == LENGTH
-            logprobs = completion.line_logprobs
+            logprobs = completion.label_logprobs
             return parse_labels(answer, logprobs, tuple(spec.labels), cut_off=cut_off)
         case ClassifyTask():
             return parse_label(completion, (*spec.labels, CANNOT_TELL))

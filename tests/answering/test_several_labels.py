@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from fakes import FakeEngine, Rule, tasks_of
 from pipelines.answering.answer import answer_document
 from pipelines.answering.protocols import ChunkResult
 from pipelines.documents import Answer, Document, Label, LabelSet
-from pipelines.job.task_specs import NO_LABEL, ClassifyTask
+from pipelines.job.task_specs import ClassifyTask
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import Sampling
 from pipelines.text.tokens import ChatTokenizer
@@ -24,7 +25,7 @@ def named(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     """Answer with the labels whose hashtags stand in the prompt."""
     assert sampling.labels == LABELS
     labels = [label for label in LABELS if f"#{label}" in prompt]
-    return "\n".join(labels) or NO_LABEL, None
+    return json.dumps(labels), None
 
 
 async def read(
@@ -78,6 +79,8 @@ async def test_a_document_in_chunks_without_any_label_has_none(
 async def test_an_answer_that_is_no_label_is_invalid_and_says_so(
     tiny_model: Model, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    answer, _, _ = await read("A.", tiny_model, tiny_tokenizer, lambda *_: ("risky", None))
+    answer, _, _ = await read("A.", tiny_model, tiny_tokenizer, lambda *_: ('["risky"]', None))
     assert answer.status == "invalid_answer"
-    assert answer.problem and re.search("'risky', which is not one", answer.problem.message)
+    assert answer.problem and re.search(
+        r"'\[\"risky\"\]' is not a JSON list of the labels", answer.problem.message
+    )

@@ -178,7 +178,7 @@ async def test_parts_and_the_whole_document_are_read_side_by_side(read: Reader) 
 
     def rule(prompt: str, sampling: Sampling) -> tuple[str, None]:
         if sampling.labels:
-            return "b", None
+            return '["b"]', None
         return ("Ann" if "Who?" in prompt else shown(prompt).upper()), None
 
     who, loud, topic = await read([ask, SHOUT, topics], TEXT, rule, strategy="single")

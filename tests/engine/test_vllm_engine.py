@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import math
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ from pipelines.job.task_specs import (
 )
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import Sampling, TaskSet
+from pipelines.tasks.several import label_logprobs, labels_grammar
 from pipelines.text.tokens import ChatTokenizer
 
 pytestmark = [
@@ -172,32 +174,35 @@ async def test_several_labels_are_a_set_in_order_with_the_probability_of_each(
         assert all(0 < (label.confidence or 0) <= 1 for label in value.labels)
 
 
-async def test_the_confidences_of_several_labels_are_probabilities_of_their_lines(
+async def test_the_confidence_of_a_label_of_several_is_that_of_its_continuation(
     engine: VllmEngine,
 ) -> None:
     from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
 
-    to_id = engine.tokenizer._plain.token_to_id
     prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Letters, please."))
-    answer = await engine.generate(prompt, Sampling(16, labels=("x", "y")))
-    assert answer.line_logprobs is not None
-    first = answer.text.strip().split("\n")[0][0]
-    # all tokens with which the grammar lets an answer begin, by their first letter
-    starts = {
-        letter: [to_id(letter), to_id(f"<0x{ord(letter):02X}>"), to_id(f"▁{letter}")]
-        for letter in ("x", "y", "n")
-    }
-    starts["n"] += [to_id(piece) for piece in ("no", "non", "none", "▁no", "▁non", "▁none")]
-    ids = [token for tokens in starts.values() for token in tokens if token is not None]
-    free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=ids)
+    # a list of which the first label is forced, and then "y", "z" or the end
+    grammar = labels_grammar(("x", "y", "z")).replace("(list0)?", "list0", 1)
+    grammar = grammar.replace(" | list1", "", 1)
+    free = SamplingParams(
+        temperature=0,
+        max_tokens=16,
+        logprobs=20,
+        structured_outputs=StructuredOutputsParams(grammar=grammar),
+    )
     async for output in engine._llm.generate({"prompt_token_ids": prompt}, free, "letters"):
-        logprobs = output.outputs[0].logprobs[0]
-    weights = {
-        letter: sum(math.exp(logprobs[token].logprob) for token in tokens if token in logprobs)
-        for letter, tokens in starts.items()
-    }
-    expected = weights[first] / sum(weights.values())
-    assert math.exp(answer.line_logprobs[0]) == pytest.approx(expected, rel=0.1)
+        completion = output.outputs[0]
+    steps = [
+        {token: entry.logprob for token, entry in step.items()} for step in completion.logprobs
+    ]
+    text = engine.tokenizer.decode_output(completion.token_ids)
+    labels = json.loads(text)
+    assert labels[0] == "x"
+    found = label_logprobs(completion.token_ids, steps, engine.tokenizer.decode_output)
+    # the first label was forced, so it is certain in any spelling
+    assert math.exp(found[0]) == pytest.approx(1.0, abs=0.02)
+    assert len(found) == len(labels)
+    assert all(0 < math.exp(logprob) <= 1 for logprob in found)
 
 
 async def test_a_text_with_a_temperature_is_the_same_again_and_another_for_another_document(

@@ -167,7 +167,7 @@ def test_show_has_a_prompt_for_each_part_of_a_task_that_reads_parts(
     assert all(after["start"] == part["end"] for part, after in pairwise(parts))
     prompts = [(prompt["task"], prompt["chunk"]) for prompt in shown["prompts"]]
     assert prompts == [("topics", 0), *[("german", at) for at in range(len(parts))]]
-    assert "or with 'none of these'" in shown["prompts"][0]["text"]
+    assert "or with [] if none fits" in shown["prompts"][0]["text"]
     assert "Question: Translate it.\n" in shown["prompts"][1]["text"]
     assert main(["show", str(job), "--id", "2"]) == 0
     text = capsys.readouterr().out

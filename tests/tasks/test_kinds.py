@@ -10,7 +10,6 @@ from pipelines.documents import Evidence, EvidenceStatus, Label, Reply, Summary,
 from pipelines.errors import InvalidAnswer
 from pipelines.job.task_specs import (
     CANNOT_TELL,
-    NO_LABEL,
     AskTask,
     ClassifyTask,
     ExtractTask,
@@ -84,7 +83,7 @@ def test_several_labels_are_asked_for_alike_of_documents_and_chunks(
     spec = ClassifyTask(name="topics", labels=("risk", "earnings per share"), multiple=True)
     (task,) = tokenize_tasks((spec,), tiny_tokenizer)
     assert "\n- risk\n- earnings per share\n" in task.question.text
-    assert f"or with {NO_LABEL!r}" in task.question.text
+    assert "or with [] if none fits" in task.question.text
     assert task.question.sampling.labels == ("risk", "earnings per share")
     assert task.question.sampling.choices is None
     assert question_for(task, chunk=True) == task.question

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import chain, combinations
@@ -13,28 +14,28 @@ from matcher import ebnf_accepts
 
 from pipelines.documents import Label, LabelSet
 from pipelines.errors import InvalidAnswer
-from pipelines.job.task_specs import NO_LABEL
 from pipelines.tasks.several import (
+    label_logprobs,
     labels_grammar,
     labels_tokens,
-    line_logprobs,
     parse_labels,
     unite,
 )
 from pipelines.text.tokens import ChatTokenizer
 
-LABELS = ("risk", "risk report", 'a "quoted" \\ label', "Ärger", "日本")
-PIECES = ["risk", "\n", "other", "", " risk", "ri", "sk", NO_LABEL, " ", "\nother"]
+LABELS = ("risk", "risk report", 'a "quoted" \\ label', "two\nlines", "Ärger", "日本")
+PIECES = ['["', "risk", '","', '"]', "other", "[", '"', "ri", "sk", "]", " ", ",", '["risk', ""]
 
 
 def decode(ids: Sequence[int]) -> str:
     return "".join(PIECES[token] for token in ids)
 
 
-def shares(ids: list[int], steps: list[dict[int, float]]) -> list[float]:
-    """Return the probability of each line; `steps` are probabilities by token."""
-    logged = [{token: math.log(p) for token, p in step.items()} for step in steps]
-    return [math.exp(logprob) for logprob in line_logprobs(ids, logged, decode)]
+def shares(text: Sequence[str], *steps: dict[str, float]) -> list[float]:
+    """Return the probability of each label; `steps` are probabilities of pieces."""
+    logged = [{PIECES.index(piece): math.log(p) for piece, p in step.items()} for step in steps]
+    ids = [PIECES.index(piece) for piece in text]
+    return [math.exp(logprob) for logprob in label_logprobs(ids, logged, decode)]
 
 
 def label_set(**shares: float | None) -> LabelSet:
@@ -43,14 +44,16 @@ def label_set(**shares: float | None) -> LabelSet:
 
 def test_the_grammar_accepts_every_set_of_labels_in_order_and_nothing_else() -> None:
     grammar = labels_grammar(LABELS)
-    sizes = range(1, len(LABELS) + 1)
-    for labels in chain.from_iterable(combinations(LABELS, size) for size in sizes):
-        assert ebnf_accepts(grammar, "\n".join(labels))
-        assert ebnf_accepts(grammar, " " + "\n".join(labels))
-    assert ebnf_accepts(grammar, NO_LABEL)
+    for labels in chain.from_iterable(
+        combinations(LABELS, size) for size in range(len(LABELS) + 1)
+    ):
+        answer = json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+        assert ebnf_accepts(grammar, answer)
+        assert ebnf_accepts(grammar, f" {answer}")
+        assert not ebnf_accepts(grammar, answer[:-1])
     for wrong in (
-        "", "risk\n", "risk\nrisk", "Ärger\nrisk", "risks", "risk\n\nÄrger", "risk, Ärger",
-        f"risk\n{NO_LABEL}", "  risk",
+        "", "risk", '["risk"', '["risk","risk"]', '["Ärger","risk"]', '["risks"]', '["risk",]',
+        '  []', '["risk"]]', '["risk" ,"Ärger"]',
     ):  # fmt: skip
         assert not ebnf_accepts(grammar, wrong)
 
@@ -64,52 +67,73 @@ def test_the_limit_of_an_answer_holds_all_labels(tiny_tokenizer: ChatTokenizer) 
     def count(text: str) -> int:
         return len(tiny_tokenizer.encode(text))
 
-    assert labels_tokens(LABELS, count) > count("\n".join(LABELS))
-    assert labels_tokens(("a", "b"), count) > count(NO_LABEL)
+    whole = json.dumps(LABELS, ensure_ascii=False, separators=(",", ":"))
+    assert count(whole) < labels_tokens(LABELS, count) < 1.5 * count(whole)
 
 
-def test_a_label_has_the_probability_of_its_line_in_any_spelling() -> None:
-    first = {0: 0.5, 5: 0.1, 4: 0.2, 2: 0.2}
-    # "risk", then a line break with 0.7, then "other" as the only continuation
-    assert shares([0, 1, 2], [first, {1: 0.7, 3: 0.3}, {2: 1.0}]) == pytest.approx([0.8, 0.7])
-    assert shares([5, 6, 1, 2], [first, {6: 1.0}, {1: 0.7, 3: 0.3}, {2: 1.0}]) == pytest.approx(
-        [0.8, 0.7]
+def test_a_label_has_the_probability_of_its_text_in_any_spelling() -> None:
+    begin = {'["': 0.5, "[": 0.2, '["risk': 0.1, "]": 0.2}
+    label = {"risk": 0.6, "ri": 0.2, "other": 0.2}
+    following = {'","': 0.5, '"': 0.1, '"]': 0.4}
+    expected = [0.8 * 0.8, 0.6 * 0.9]
+    last = {"other": 0.9, "risk": 0.1}
+    assert shares(
+        ['["', "risk", '","', "other", '"]'], begin, label, following, last, {'"]': 1.0}
+    ) == pytest.approx(expected)
+    assert shares(
+        ['["', "ri", "sk", '","', "other", '"', "]"],
+        begin, label, {"sk": 1.0}, following, last, {'"': 0.3, '"]': 0.7}, {"]": 1.0},
+    ) == pytest.approx(expected)  # fmt: skip
+
+
+def test_a_token_that_has_a_label_and_more_belongs_to_that_label() -> None:
+    assert shares(['["risk', '"]'], {'["risk': 0.3, '["': 0.4, "[": 0.3}, {'"]': 1.0}) == (
+        pytest.approx([1.0])
     )
-    # a token of a line break and the label after it
-    assert shares([0, 9], [first, {9: 0.6, 1: 0.1, 3: 0.3}]) == pytest.approx([0.8, 0.7])
+    assert shares(['["risk', '"]'], {'["risk': 0.3, "]": 0.7}, {'"]': 1.0}) == pytest.approx([0.3])
 
 
-def test_the_end_of_an_answer_belongs_to_no_label() -> None:
-    steps = [{0: 0.5, 2: 0.5}, {3: 0.4, 1: 0.6}]
-    assert shares([0, 3], steps) == pytest.approx([0.5])
+def test_the_end_of_the_list_belongs_to_no_label() -> None:
+    steps = ({'["': 1.0}, {"risk": 0.5, "other": 0.5}, {'"]': 0.4, '","': 0.6})
+    assert shares(['["', "risk", '"]'], *steps) == pytest.approx([0.5])
 
 
 def test_a_blank_before_an_answer_is_one_of_its_spellings() -> None:
-    assert shares([8, 0], [{8: 0.6, 0: 0.3, 2: 0.1}, {0: 0.9, 2: 0.1}]) == pytest.approx([0.81])
+    steps = ({" ": 0.6, '["': 0.3, "]": 0.1}, {'["': 0.9, "]": 0.1}, {"risk": 1.0}, {'"]': 1.0})
+    assert shares([" ", '["', "risk", '"]'], *steps) == pytest.approx([0.81])
+
+
+def test_an_empty_list_and_an_answer_that_was_cut_off_have_their_complete_labels() -> None:
+    assert shares(["[", "]"], {"[": 1.0}, {"]": 1.0}) == []
+    steps = ({'["': 1.0}, {"risk": 0.5, "other": 0.5}, {'","': 1.0}, {"ri": 1.0})
+    assert shares(['["', "risk", '","', "ri"], *steps) == pytest.approx([0.5])
 
 
 def test_an_answer_is_parsed_into_labels_with_confidences() -> None:
     logprobs = (math.log(0.9), math.log(0.6))
-    parsed = parse_labels(" risk\n日本", logprobs, LABELS, cut_off=False)
+    parsed = parse_labels(' ["risk","日本"]', logprobs, LABELS, cut_off=False)
     assert [label.label for label in parsed.labels] == ["risk", "日本"]
     assert [label.confidence for label in parsed.labels] == pytest.approx([0.9, 0.6])
-    assert parse_labels("risk", None, LABELS, cut_off=False) == label_set(risk=None)
+    assert parse_labels('["risk"]', None, LABELS, cut_off=False) == label_set(risk=None)
+    assert parse_labels(" []", (), LABELS, cut_off=False) == LabelSet(())
 
 
-def test_no_label_is_the_empty_set() -> None:
-    assert parse_labels(f" {NO_LABEL}", (0.0,), LABELS, cut_off=False) == LabelSet(())
+@pytest.mark.parametrize("length", range(60))
+def test_an_answer_that_was_cut_off_anywhere_keeps_its_complete_labels(length: int) -> None:
+    answer = json.dumps(LABELS, ensure_ascii=False, separators=(",", ":"))
+    parsed = parse_labels(answer[:length], None, LABELS, cut_off=True)
+    named = [label.label for label in parsed.labels]
+    assert named == list(LABELS[: len(named)])
+    complete = [
+        label for label in LABELS if json.dumps(label, ensure_ascii=False) in answer[:length]
+    ]
+    assert named == complete
 
 
-def test_the_last_line_of_an_answer_that_was_cut_off_is_left_out() -> None:
-    # "risk" may be the beginning of "risk report"
-    assert parse_labels("risk", (0.0,), LABELS, cut_off=True) == LabelSet(())
-    cut = parse_labels("risk\nrisk re", (-0.1, -0.1), LABELS, cut_off=True)
-    assert [label.label for label in cut.labels] == ["risk"]
-
-
-def test_a_line_that_is_no_label_is_invalid() -> None:
-    with pytest.raises(InvalidAnswer, match="the line 'risks', which is not one of the labels"):
-        parse_labels("risk\nrisks", None, LABELS, cut_off=False)
+@pytest.mark.parametrize("answer", ['["risks"]', "risk", '"risk"', "[1]", '["risk"', "{}", ""])
+def test_an_answer_that_is_no_list_of_labels_is_invalid(answer: str) -> None:
+    with pytest.raises(InvalidAnswer, match="is not a JSON list of the labels"):
+        parse_labels(answer, None, LABELS, cut_off=False)
 
 
 def test_the_union_has_each_label_of_any_chunk_with_the_probability_of_one_chunk() -> None:

@@ -212,7 +212,10 @@ async def test_a_stream_reports_every_part_and_joins_what_was_written(
         {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"},
         {"name": "topics", "kind": "classify", "labels": ["a", "b"], "multiple": True},
     ]
-    replica.engine.answers = lambda prompt, sampling: ("a\nb" if sampling.labels else "Satz.", None)
+    replica.engine.answers = lambda prompt, sampling: (
+        '["a","b"]' if sampling.labels else "Satz.",
+        None,
+    )
     text = "One sentence. " * 1000
     request = ReplicaRequest(DOCUMENT, "d", text=text, specs=prepared.specs(tasks))
     events = read_events("".join([reply.events async for _, reply in replica.stream(request)]))
