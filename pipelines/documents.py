@@ -161,6 +161,17 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The answer to a `classify` task with `multiple`: all labels that fit, in the task's order.
+
+    It is empty if none fits. The confidence of a label is the probability with which the model
+    wrote it next, or that any chunk has it.
+    """
+
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to an `ask` task, with its evidence.
 
@@ -184,7 +195,14 @@ class Fields:
     evidence: tuple[Evidence, ...] = ()
 
 
-AnswerValue = Summary | Label | Reply | Fields
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer to a `write` task: the model's text, or the joined texts about all parts."""
+
+    text: str
+
+
+AnswerValue = Summary | Label | LabelSet | Reply | Fields | Written
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class ServeLimits(Section):
     | `tasks` | the tasks of one request |
     | `schema_depth` | the nesting of a form or schema in a request |
     | `output_tokens` | the tokens of a task's answer, or of all answers to a completion request |
+    | `written_tokens` | the tokens of all answers about the parts of a document, together |
     | `request_seconds` | the time from a request's complete body to the end of its answer |
     | `body_seconds` | the time in which a client must send the body |
     | `long_model_len` | the context of an engine of the long pool, in tokens |
@@ -126,6 +127,7 @@ class ServeLimits(Section):
     tasks: PositiveInt = 16
     schema_depth: PositiveInt = 8
     output_tokens: PositiveInt = 4096
+    written_tokens: PositiveInt = 65_536
     request_seconds: PositiveFloat = 600.0
     body_seconds: PositiveFloat = 60.0
     long_model_len: PositiveInt | None = None

@@ -42,6 +42,18 @@ def test_the_example_of_instructions_and_examples_is_accepted(
     assert '"subsidiaries": [string, ...]}' in facts.question.text
 
 
+def test_the_tasks_of_its_guide_to_labels_and_texts_can_be_run(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/writing.md").read_text(), re.S)
+    assert len(examples) == 3
+    for example in examples:
+        data = yaml.safe_load(example)
+        tasks = data["tasks"] if isinstance(data, dict) else data
+        spec = parse_job({"input": {"path": "in"}, "output": {"path": "out"}, "tasks": tasks})
+        assert len(tokenize_tasks(spec.tasks, tiny_tokenizer)) == len(tasks)
+
+
 @pytest.mark.parametrize("command", re.findall(r"\| `phifleet (\w+)", README))
 def test_every_command_exists_and_has_help(
     command: str, capsys: pytest.CaptureFixture[str]

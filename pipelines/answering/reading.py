@@ -15,7 +15,7 @@ from pipelines.answering.combining import Finding
 from pipelines.answering.limits import AnswerLimits
 from pipelines.answering.passages import Passage
 from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
-from pipelines.answering.records import TaskRecord, problem_of
+from pipelines.answering.records import TaskRecord
 from pipelines.documents import AnswerValue
 from pipelines.errors import InvalidAnswer, RequestRejected
 from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
@@ -47,7 +47,7 @@ class PassageReader:
         search: finds quotes and values in the document.
         tasks: the job's tasks, with their tokenizer.
         engine: the engine that answers.
-        records: one record per task, in the order of `tasks.all`, to which findings are added.
+        records: one record per task that reads these passages, to which findings are added.
         on_progress: called with a ChunkResult for each task and chunk, if the document is read in
             chunks, also where the answer failed; may be None.
     """
@@ -93,8 +93,10 @@ class PassageReader:
 
     @property
     def _limits(self) -> AnswerLimits:
-        strategy = self.records[0].strategy
-        return AnswerLimits(self.search.text, self.tasks, strategy, self.engine.max_model_len)
+        record, limit = self.records[0], self.engine.max_model_len
+        if record.task.in_parts and (parts := self.tasks.reading.parts):
+            limit = min(limit, parts.prompt_limit)
+        return AnswerLimits(self.search.text, self.tasks, record.strategy, limit)
 
     def _request(self, record: TaskRecord, passage: Passage) -> _Request:
         question = record.question
@@ -138,7 +140,7 @@ class PassageReader:
         record.add_passage(chunk)
         if isinstance(result, RequestRejected | InvalidAnswer):
             value = None
-            record.problems.append(problem_of(result))
+            record.add_problem(result, chunk)
         else:
             value = result
             record.findings[request.passage.number] = Finding(chunk.start, chunk.end, value)

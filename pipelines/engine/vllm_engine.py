@@ -22,6 +22,7 @@ from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summ
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.tasks.confidence import choice_logprob
 from pipelines.tasks.kinds import Completion, Sampling
+from pipelines.tasks.several import label_logprobs, labels_grammar
 from pipelines.text.tokens import ChatTokenizer
 
 # Requests that may be admitted, in multiples of those that vLLM runs in one step: as many again
@@ -144,6 +145,7 @@ class VllmEngine:
             usage=usage,
             finish_reason=completion.finish_reason or "unknown",
             logprob=self._logprob(generated, steps, sampling),
+            label_logprobs=self._label_logprobs(generated, steps, sampling),
         )
 
     def _logprob(
@@ -151,8 +153,15 @@ class VllmEngine:
     ) -> float | None:
         if sampling.choices is None:
             return None
-        likeliest = [{token: entry.logprob for token, entry in step.items()} for step in steps]
+        likeliest = _likeliest(steps)
         return choice_logprob(generated, likeliest, sampling.choices, self.tokenizer.decode_output)
+
+    def _label_logprobs(
+        self, generated: Sequence[int], steps: Sequence[Any], sampling: Sampling
+    ) -> tuple[float, ...] | None:
+        if sampling.labels is None:
+            return None
+        return label_logprobs(generated, _likeliest(steps), self.tokenizer.decode_output)
 
     def _kill(self) -> None:
         for process in self._processes:
@@ -182,20 +191,28 @@ def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        temperature=0.0,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
         max_tokens=sampling.max_tokens,
         output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
         structured_outputs=_structure(sampling),
         # vLLM masks tokens that the choices do not allow before it computes log-probabilities
-        logprobs=_TOP_LOGPROBS if sampling.choices else None,
+        logprobs=_TOP_LOGPROBS if sampling.choices or sampling.labels else None,
         detokenize=False,
         skip_clone=True,
     )
 
 
+def _likeliest(steps: Sequence[Any]) -> list[dict[int, float]]:
+    """Return the reported log-probabilities of each step, by token id."""
+    return [{token: entry.logprob for token, entry in step.items()} for step in steps]
+
+
 def _structure(sampling: Sampling) -> Any:
     from vllm.sampling_params import StructuredOutputsParams
 
+    if sampling.labels:
+        return StructuredOutputsParams(grammar=labels_grammar(sampling.labels))
     if sampling.choices:
         return StructuredOutputsParams(choice=list(sampling.choices))
     return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import pydantic
 
-from pipelines.job.sections import MustBe, NonEmptyStr, Section, Violation
+from pipelines.job.sections import MustBe, NonEmptyStr, NonEmptyStrs, Section, Violation
 
 MAX_EXAMPLES = 16
 """The maximum number of examples of one task."""
@@ -26,10 +26,13 @@ class SummaryExample(Section):
 
 
 class LabelExample(Section):
-    """An example of a `classify` task: a text and its label, `answer`."""
+    """An example of a `classify` task: a text and its label, `answer`.
+
+    With `multiple`, the answer is the list of all labels that fit the text.
+    """
 
     text: NonEmptyStr
-    answer: NonEmptyStr
+    answer: Annotated[NonEmptyStr | NonEmptyStrs, MustBe("a label, or a list of labels")]
 
 
 class ReplyExample(Section):
@@ -81,12 +84,26 @@ def too_many(examples: Sequence[Example]) -> Iterator[Violation]:
         yield ("examples",), f"a list of at most {MAX_EXAMPLES} examples"
 
 
-def other_labels(examples: Sequence[LabelExample], labels: Iterable[str]) -> Iterator[Violation]:
-    """Yield the answers of examples that are not among the labels of their task."""
+def other_labels(
+    examples: Sequence[LabelExample], labels: Iterable[str], *, multiple: bool
+) -> Iterator[Violation]:
+    """Yield the answers of examples that the model cannot give.
+
+    It gives one of `labels`, or with `multiple` a list of some of them, in their order.
+    """
     allowed = tuple(labels)
     for index, example in enumerate(examples):
-        if example.answer not in allowed:
+        answer = example.answer
+        if not multiple and answer not in allowed:
             yield ("examples", index, "answer"), "one of the task's labels"
+        elif multiple and not _is_selection(answer, allowed):
+            wanted = "a list of labels of the task, in the task's order, because multiple is set"
+            yield ("examples", index, "answer"), wanted
+
+
+def _is_selection(answer: str | Sequence[str], labels: Sequence[str]) -> bool:
+    chosen = [label for label in labels if label in answer]
+    return not isinstance(answer, str) and list(answer) == chosen
 
 
 def _is_quoted(quote: str, text: str | None) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pipelines.job.spec import JobSpec
 
 # Keys that a job file need not have, by which a run from before they existed is the same run.
-_WITHOUT_EFFECT = {"instructions": None, "examples": ()}
+_WITHOUT_EFFECT = {"instructions": None, "examples": (), "multiple": False}
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
@@ -22,6 +22,8 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
     A job's or a task's `instructions` and `examples` have a digest only if they are set.
+
+    The key `multiple` of a task has a digest only if it is set.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
     order. A task's path has its name, so the order of tasks does not count.

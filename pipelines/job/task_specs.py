@@ -44,6 +44,10 @@ LabelDescriptions = dict[
 ]
 """Labels with their descriptions; None for a label without one."""
 _LABEL_MAPPING = TypeAdapter(LabelDescriptions, config=ConfigDict(strict=True))
+Temperature = Annotated[
+    float, Field(ge=0, le=2, allow_inf_nan=False), MustBe("a number from 0 to 2")
+]
+"""A temperature of sampling; 0 always takes the most likely token."""
 
 
 def _labels(given: object, _: object) -> Any:
@@ -59,6 +63,10 @@ Labels = Annotated[NonEmptyStrs | LabelDescriptions, WrapValidator(_labels)]
 """The labels of a task: a list, or a mapping of labels to descriptions. Either iterates labels."""
 CANNOT_TELL = "cannot tell"
 """The extra label with which the model answers if a chunk supports none of a task's labels."""
+MAX_SEVERAL = 500
+"""The maximum number of labels of a task with `multiple`.
+
+The grammar of many more would take an engine long to compile."""
 
 
 class SummarizeTask(Section):
@@ -82,12 +90,14 @@ class SummarizeTask(Section):
 class ClassifyTask(Section):
     """A task that assigns exactly one of `labels`, at least two, to the document.
 
-    `labels` is a list, or a mapping of labels to descriptions, which the prompt states.
+    `labels` is a list, or a mapping of labels to descriptions, which the prompt states. With
+    `multiple`, the task assigns all labels that fit: any number of them, or none.
     """
 
     name: TaskName
     kind: Literal["classify"] = "classify"
     labels: Labels
+    multiple: bool = False
     instructions: NonEmptyStr | None = None
     examples: Annotated[tuple[LabelExample, ...], Field(strict=False)] = ()
 
@@ -106,10 +116,13 @@ class ClassifyTask(Section):
         """Yield `labels` if there are fewer than two, and each label that is not allowed.
 
         A label is not allowed if it repeats an earlier one, begins or ends with white space, or is
-        CANNOT_TELL. Examples must have one of the labels as their answer.
+        CANNOT_TELL. With `multiple`, yield `labels` if there are more than MAX_SEVERAL. Examples
+        must have one of the labels as their answer, or a list of them with `multiple`.
         """
         yield from too_many(self.examples)
-        yield from other_labels(self.examples, self.labels)
+        yield from other_labels(self.examples, self.labels, multiple=self.multiple)
+        if self.multiple and len(self.labels) > MAX_SEVERAL:
+            yield ("labels",), f"a list of at most {MAX_SEVERAL} labels, because multiple is set"
         if isinstance(self.labels, dict):
             yield from _mapping_violations(self.labels)
             return
@@ -194,13 +207,46 @@ class ExtractTask(Section):
             yield ("schema",), "absent if fields is set: remove one of them"
 
 
+class WriteTask(Section):
+    """A task that writes a text: what `prompt`, the user's words, asks for.
+
+    With `over: document`, the prompt is about the whole document. If that is read in chunks, what
+    was written about them is combined: by the prompt `combine`, or else by `prompt` again. With
+    `over: parts`, every document is cut into parts without overlap. What was written about them is
+    joined in order, as a translation needs it, or combined by `combine`.
+
+    An answer has at most `max_tokens` tokens. Without this key, the limit is 512; for parts that
+    are joined, it follows the length of a part. A `temperature` above 0 draws among likely words,
+    from a seed that depends on the document's id and the task's name.
+    """
+
+    name: TaskName
+    kind: Literal["write"] = "write"
+    prompt: NonEmptyStr
+    max_tokens: PositiveInt | None = None
+    temperature: Temperature = 0.0
+    over: Literal["document", "parts"] = "document"
+    combine: NonEmptyStr | None = None
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[SummaryExample, ...], Field(strict=False)] = ()
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield `examples` if there are too many."""
+        yield from too_many(self.examples)
+
+    @property
+    def joins_parts(self) -> bool:
+        """Whether the answer is the texts about all parts, joined in order."""
+        return self.over == "parts" and self.combine is None
+
+
 TASK_KINDS: dict[object, type[Section]] = {
     kind.model_fields["kind"].default: kind
-    for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask)
+    for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask, WriteTask)
 }
 """The section of each kind of task, by the value of its key `kind`."""
 TaskSpec = Annotated[
-    SummarizeTask | ClassifyTask | AskTask | ExtractTask,
+    SummarizeTask | ClassifyTask | AskTask | ExtractTask | WriteTask,
     Field(discriminator="kind"),
     known("kind", TASK_KINDS),
 ]

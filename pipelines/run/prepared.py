@@ -6,7 +6,7 @@ The commands `show` and `run` prepare a job before they read input or join a clu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +28,7 @@ from pipelines.tasks.kinds import Question, Task, TaskSet
 from pipelines.tasks.questions import REPAIR_TOKENS, notes_questions, tokenize_tasks
 from pipelines.text.chunking import MIN_CHUNK_TOKENS
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
+from pipelines.text.parts import PartQuestion, part_overhead, plan_parts
 from pipelines.text.prompts import PROMPT_VERSION, Prompts
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
@@ -165,6 +166,7 @@ def prepare_tasks(
     tokenizer: ChatTokenizer,
     longest: int | None = None,
     instructions: str | None = None,
+    max_answer_tokens: int | None = None,
 ) -> TaskSet:
     """Tokenize the tasks' questions, and plan how documents of each length are read.
 
@@ -177,6 +179,7 @@ def prepare_tasks(
             than the model's context, or None for the model's limit.
         instructions: those of the job or serve file, which every prompt begins with; None if there
             are none.
+        max_answer_tokens: the maximum length of an answer in tokens, or None for no such limit.
 
     Raises SpecError if a question and its answer do not fit that length, or if instructions or
     examples take more than their share of it.
@@ -194,17 +197,37 @@ def prepare_tasks(
     prompts = Prompts(tokenizer, instructions or "")
     for task in tasks:
         _check_form_fits(task, prompts.chunk_overhead, lengths.max_model_len)
+    read_whole = [task for task in tasks if not task.in_parts]
     reading = plan_reading(
         long_documents,
         lengths,
-        whole=_shape(prompts.whole_overhead, [task.question for task in tasks]),
-        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in tasks]),
+        whole=_shape(prompts.whole_overhead, [task.question for task in read_whole]),
+        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in read_whole]),
         notes=_shape(
             prompts.notes_overhead,
             [question for task in tasks for question in notes_questions(task, tokenizer)],
         ),
+        positions=[at for at, task in enumerate(tasks) if not task.in_parts],
     )
-    return TaskSet(tasks, prompts, reading)
+    if len(read_whole) < len(tasks):
+        combined = any(task.in_parts and task.combine_question for task in tasks)
+        parts = plan_parts(
+            part_overhead(prompts),
+            [_part_question(task) for task in tasks if task.in_parts],
+            longest_part=long_documents.chunk_tokens or lengths.chunk_tokens,
+            short_len=lengths.short_len,
+            max_model_len=lengths.max_model_len,
+            combining=reading.combine_prompt_limit if combined else 0,
+            max_answer_tokens=max_answer_tokens,
+        )
+        reading = replace(reading, parts=parts)
+    return TaskSet(tasks, prompts, reading, max_answer_tokens)
+
+
+def _part_question(task: Task) -> PartQuestion:
+    question = task.question
+    max_tokens = None if question.budget else question.sampling.max_tokens
+    return PartQuestion(f"tasks.{task.spec.name}", len(question.token_ids), max_tokens)
 
 
 def _has_list(task: Task) -> bool:

@@ -1,4 +1,4 @@
-"""Limits of the number of tokens of an answer: of a summary, or of a filled-in form (extraction).
+"""Limits of the number of tokens of an answer: of a summary, a form, or a part written anew.
 
 There are three lengths. `least_tokens` is the length of the smallest answer to a form, with null in
 every field. `planned_tokens` is what every prompt keeps free for the answer; it decides in which
@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.tasks.decoding import quotes_key
 from pipelines.tasks.schema import JsonSchema, is_map, is_tuple, item_schema, json_type
+from pipelines.text.parts import FIRST_GROWTH, MOST_GROWTH, SLACK_TOKENS
 
 _MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.
@@ -111,7 +112,40 @@ class FormBudget:
         return 2 * limit + int(self.growth * tokens)
 
 
-Budget = SummaryBudget | FormBudget
+@dataclass(frozen=True, slots=True)
+class PartBudget:
+    """The limits, in tokens, of what is written anew from a part of a document, as a translation.
+
+    Most languages need at most twice the tokens of another one, some need more.
+    """
+
+    @property
+    def least_tokens(self) -> int:
+        """Return the smallest limit: that for a part without tokens."""
+        return SLACK_TOKENS
+
+    @property
+    def planned_tokens(self) -> int:
+        """Return `least_tokens`: what prompts keep free follows the part (`text/parts.py`)."""
+        return self.least_tokens
+
+    def wanted(self, text: str, tokens: int) -> int:
+        """Return the limit, in tokens, for an answer about a part of `tokens` tokens.
+
+        The part itself, `text`, is not used.
+        """
+        del text
+        return FIRST_GROWTH * tokens + SLACK_TOKENS
+
+    def after_a_cut(self, limit: int, tokens: int) -> int:
+        """Return the limit, in tokens, for a second try after an answer was cut off at `limit`.
+
+        `tokens` is the number of tokens of the part.
+        """
+        return max(limit, MOST_GROWTH * tokens + SLACK_TOKENS)
+
+
+Budget = SummaryBudget | FormBudget | PartBudget
 
 
 def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:

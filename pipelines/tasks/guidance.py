@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.errors import InvalidAnswer
-from pipelines.job.examples import Example, FormExample, ReplyExample
+from pipelines.job.examples import Example, FormExample, LabelExample, ReplyExample
 from pipelines.job.task_specs import ExtractTask, TaskSpec
 from pipelines.tasks.conversion import converted
 from pipelines.tasks.decoding import quotes_key
@@ -22,6 +22,7 @@ from pipelines.tasks.faults import raise_all
 from pipelines.tasks.missing import completed
 from pipelines.tasks.replies import QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, field_schemas, item_schema
+from pipelines.tasks.several import labels_answer
 from pipelines.text.tokens import ChatTokenizer
 
 # The user's words take at most one part in so many of a short prompt with its answer.
@@ -72,6 +73,9 @@ def _answer(example: Example, schema: JsonSchema | None) -> str:
             return _filled_form(example, schema)
         case ReplyExample(quote=str(quote)):
             return f"{example.answer.strip()}\n{QUOTE_PREFIX} {' '.join(quote.split())}"
+        case LabelExample(answer=tuple(labels)):
+            return labels_answer(labels)
+    assert isinstance(example.answer, str)
     return example.answer.strip()
 
 

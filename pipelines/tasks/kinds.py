@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.documents import Usage
-from pipelines.job.task_specs import TaskSpec
+from pipelines.job.task_specs import ClassifyTask, TaskSpec, WriteTask
 from pipelines.tasks.budgets import Budget
 from pipelines.tasks.columns import AnswerColumn
 from pipelines.text.lengths import ReadingPlan
@@ -23,18 +23,25 @@ LENGTH = "length"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Sampling parameters of one answer. Decoding is always greedy.
+    """Sampling parameters of one answer.
 
     Attributes:
         max_tokens: the maximum length of the answer, in tokens.
         choices: the texts of which the engine generates one; None if it is not restricted to any.
+        labels: the labels of which the engine generates any number, as `several.labels_grammar`
+            states; None without such a restriction.
         schema: the JSON Schema, as JSON text, that restricts the engine's decoding; None without
             such a restriction.
+        temperature: the temperature of sampling; with 0, decoding is greedy.
+        seed: the seed of sampling; None with greedy decoding.
     """
 
     max_tokens: int
     choices: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
     schema: str | None = None
+    temperature: float = 0.0
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +54,15 @@ class Completion:
         finish_reason: why generation ended, such as `stop` or `length`.
         logprob: with `Sampling.choices`, the natural logarithm of the probability of this choice
             among all choices; None otherwise.
+        label_logprobs: with `Sampling.labels`, that of the probability of each label of the text,
+            after the labels before it; None otherwise.
     """
 
     text: str
     usage: Usage
     finish_reason: str
     logprob: float | None = None
+    label_logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +130,15 @@ class Task:
     chunk_schema: dict[str, Any] | None = None
 
     @property
+    def in_parts(self) -> bool:
+        """Return True if the task reads parts of every document, not the document's passages."""
+        return isinstance(self.spec, WriteTask) and self.spec.over == "parts"
+
+    @property
     def column(self) -> AnswerColumn:
         """Return the output column of this task's answers."""
-        return AnswerColumn(self.spec.name, self.spec.kind, self.schema)
+        multiple = isinstance(self.spec, ClassifyTask) and self.spec.multiple
+        return AnswerColumn(self.spec.name, self.spec.kind, self.schema, multiple)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from pipelines.job.task_specs import (
     ExtractTask,
     SummarizeTask,
     TaskSpec,
+    WriteTask,
 )
-from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
+from pipelines.tasks.budgets import Budget, PartBudget, SummaryBudget, form_budget
 from pipelines.tasks.decoding import answer_schema, quotes_key
 from pipelines.tasks.extraction import allowed_schema, form_template, schema_of
 from pipelines.tasks.faults import raise_all
@@ -26,6 +27,8 @@ from pipelines.tasks.guidance import guidance, instructions_of
 from pipelines.tasks.kinds import Question, Sampling, Task
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
+from pipelines.tasks.several import labels_text, labels_tokens
+from pipelines.tasks.writing import WRITTEN_TOKENS, part_text
 from pipelines.text.tokens import ChatTokenizer
 
 _NUMBER_TOKENS = 6
@@ -79,12 +82,17 @@ def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
                 combine_text, sampling, tokenizer, budget, instructions_of(spec)
             )
             return Task(spec, question, question, combine_question)
+        case ClassifyTask(multiple=True):
+            question = _labels_question(spec, tokenizer)
+            return Task(spec, question, question)
         case ClassifyTask():
             return _classify(spec, tokenizer)
         case AskTask():
             return _ask(spec, tokenizer)
         case ExtractTask():
             return _extract(spec, tokenizer)
+        case WriteTask():
+            return _write(spec, tokenizer)
 
 
 def _classify(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Task:
@@ -118,6 +126,16 @@ def _listed(label: str, description: str | None) -> str:
     return f"- {label}: {' '.join(description.split())}" if description else f"- {label}"
 
 
+def _labels_question(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Question:
+    """Return the question for all labels of `spec` that fit; a chunk is asked the same."""
+    labels = spec.label_names
+    descriptions = spec.label_descriptions
+    listed = "\n".join(_listed(label, descriptions.get(label)) for label in labels)
+    max_tokens = labels_tokens(labels, lambda words: len(tokenizer.encode(words)))
+    sampling = Sampling(max_tokens, labels=labels)
+    return make_question(labels_text(listed), sampling, tokenizer, before=guidance(spec))
+
+
 def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     sampling = Sampling(max_tokens=spec.max_tokens)
     text = (
@@ -131,6 +149,21 @@ def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     question = make_question(text, sampling, tokenizer, before=guidance(spec))
     combine_question = make_question(
         combine_text, sampling, tokenizer, before=instructions_of(spec)
+    )
+    return Task(spec, question, question, combine_question)
+
+
+def _write(spec: WriteTask, tokenizer: ChatTokenizer) -> Task:
+    """Return a `write` task; it has a `combine_question` unless its parts are joined."""
+    budget = None if spec.max_tokens or not spec.joins_parts else PartBudget()
+    max_tokens = spec.max_tokens or (budget.least_tokens if budget else WRITTEN_TOKENS)
+    sampling = Sampling(max_tokens, temperature=spec.temperature)
+    text = spec.prompt if spec.over == "document" else part_text(spec.prompt)
+    question = make_question(text, sampling, tokenizer, budget, guidance(spec))
+    if spec.joins_parts:
+        return Task(spec, question, question)
+    combine_question = make_question(
+        spec.combine or spec.prompt, sampling, tokenizer, before=instructions_of(spec)
     )
     return Task(spec, question, question, combine_question)
 

@@ -7,7 +7,7 @@ prompts and the same pool. This module knows no HTTP and no Ray.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -231,6 +231,7 @@ class PreparedEndpoint:
                     f"tasks.{spec.name}: longer than {self._longest} tokens, the maximum of a "
                     "whole prompt; shorten the task"
                 )
+        limit = self.spec.limits.output_tokens
         tasks = prepare_tasks(
             specs,
             self.spec.long_documents,
@@ -238,16 +239,35 @@ class PreparedEndpoint:
             self.tokenizer,
             self._longest,
             self.spec.instructions,
+            limit,
         )
-        limit = self.spec.limits.output_tokens
         for task in tasks.all:
             if task.question.sampling.max_tokens > limit:
                 raise SpecError(
                     f"tasks.{task.spec.name}: its answer can have "
                     f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed "
-                    "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields"
+                    "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields or "
+                    "labels"
                 )
-        return replace(tasks, max_answer_tokens=limit)
+        return tasks
+
+    def check_parts(self, text: str, tasks: TaskSet) -> None:
+        """Raise SpecError if answers about the parts of the document `text` can be too long.
+
+        All of them together may have `limits.written_tokens`. Takes about as long as tokenizing the
+        text, if a task reads parts.
+        """
+        limit, parts = self.spec.limits.written_tokens, tasks.reading.parts
+        if parts is None:
+            return
+        (count,) = self.tokenizer.count_all([text])
+        written = parts.max_answer_tokens(count)
+        if written > limit:
+            raise SpecError(
+                f"text: got {count} tokens; what tasks write about its parts can have {written} "
+                f"tokens together, at most {limit} are allowed (limits.written_tokens); send a "
+                "shorter text, or fewer tasks with over: parts"
+            )
 
     def pool_of_document(self, text: str, tasks: TaskSet) -> str:
         """Return the name of the pool whose engines answer `tasks` about the document `text`.

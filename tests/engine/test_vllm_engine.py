@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import math
 import multiprocessing
 import os
@@ -17,13 +18,21 @@ import zmq
 from fakes import tasks_of
 
 from pipelines.answering.answer import answer_document
-from pipelines.documents import Document, Fields, Label
+from pipelines.documents import AnswerValue, Document, Fields, Label, LabelSet, Written
 from pipelines.engine.config import EngineConfig, engine_arguments
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineError, RequestRejected
-from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
+from pipelines.job.task_specs import (
+    AskTask,
+    ClassifyTask,
+    ExtractTask,
+    SummarizeTask,
+    TaskSpec,
+    WriteTask,
+)
 from pipelines.models.resolve import Model
 from pipelines.tasks.kinds import Sampling, TaskSet
+from pipelines.tasks.several import label_logprobs, labels_grammar
 from pipelines.text.tokens import ChatTokenizer
 
 pytestmark = [
@@ -148,6 +157,78 @@ async def test_a_labels_confidence_is_its_probability_among_the_labels(engine: V
     expected = weights[choices.index(chosen.text)] / sum(weights)
     assert chosen.logprob is not None
     assert math.exp(chosen.logprob) == pytest.approx(expected, rel=0.05)
+
+
+async def test_several_labels_are_a_set_in_order_with_the_probability_of_each(
+    engine: VllmEngine, tiny_model: Model
+) -> None:
+    labels = ("a", 'b "quoted" \\', "Ärger", "日本")
+    spec = ClassifyTask(name="topics", labels=labels, multiple=True)
+    tasks = tasks_of((spec,), tiny_model, engine.tokenizer)
+    for text in ("One.", "Two lists of words.", "日本 Ärger", LONG_TEXT[:2000]):
+        result = await answer_document(Document("d", text), tasks, engine)
+        value = result.answers[0].value
+        assert isinstance(value, LabelSet), result.answers[0].problem
+        named = [label.label for label in value.labels]
+        assert named == [label for label in labels if label in named]
+        assert all(0 < (label.confidence or 0) <= 1 for label in value.labels)
+
+
+async def test_the_confidence_of_a_label_of_several_is_that_of_its_continuation(
+    engine: VllmEngine,
+) -> None:
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("Letters, please."))
+    # a list of which the first label is forced, and then "y", "z" or the end
+    grammar = labels_grammar(("x", "y", "z")).replace("(list0)?", "list0", 1)
+    grammar = grammar.replace(" | list1", "", 1)
+    free = SamplingParams(
+        temperature=0,
+        max_tokens=16,
+        logprobs=20,
+        structured_outputs=StructuredOutputsParams(grammar=grammar),
+    )
+    async for output in engine._llm.generate({"prompt_token_ids": prompt}, free, "letters"):
+        completion = output.outputs[0]
+    steps = [
+        {token: entry.logprob for token, entry in step.items()} for step in completion.logprobs
+    ]
+    text = engine.tokenizer.decode_output(completion.token_ids)
+    labels = json.loads(text)
+    assert labels[0] == "x"
+    found = label_logprobs(completion.token_ids, steps, engine.tokenizer.decode_output)
+    # the first label was forced, so it is certain in any spelling
+    assert math.exp(found[0]) == pytest.approx(1.0, abs=0.02)
+    assert len(found) == len(labels)
+    assert all(0 < math.exp(logprob) <= 1 for logprob in found)
+
+
+async def test_a_text_with_a_temperature_is_the_same_again_and_another_for_another_document(
+    engine: VllmEngine, tiny_model: Model
+) -> None:
+    spec = WriteTask(name="a", prompt="Write.", temperature=1, max_tokens=24)
+    tasks = tasks_of((spec,), tiny_model, engine.tokenizer)
+
+    async def written(doc_id: str) -> AnswerValue | None:
+        return (await answer_document(Document(doc_id, "A text."), tasks, engine)).answers[0].value
+
+    first, again, other = [await written(doc_id) for doc_id in ("d", "d", "e")]
+    together = await asyncio.gather(*(written("d") for _ in range(8)))
+    assert isinstance(first, Written) and first.text
+    assert first == again != other
+    assert set(together) == {first}
+
+
+async def test_a_document_is_written_part_by_part(engine: VllmEngine, tiny_model: Model) -> None:
+    spec = WriteTask(name="a", prompt="Translate it.", over="parts")
+    tasks = tasks_of((spec,), tiny_model, engine.tokenizer, chunk_tokens=200)
+    (answer,) = (await answer_document(Document("d", LONG_TEXT[:6000]), tasks, engine)).answers
+    assert answer.status == "answered"
+    assert isinstance(answer.value, Written)
+    assert (answer.strategy, answer.chunks > 4) == ("parts", True)
+    assert answer.finish_reason in ("stop", "length")
 
 
 async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(

@@ -117,6 +117,16 @@ kind: classify, labels: [x, y], examples: [{{text: t, answer: x}}, {{text: t, an
     examples.1.answer: got 'z', must be one of the task's labels
 kind: classify, labels: {{x: a, y: b}}, examples: [{{text: t, answer: z}}]
     examples.0.answer: got 'z', must be one of the task's labels
+kind: classify, labels: [x, y], examples: [{{text: t, answer: [x]}}]
+    examples.0.answer: got ['x'], must be one of the task's labels
+kind: classify, multiple: true, labels: [x, y], examples: [{{text: t, answer: x}}]
+    examples.0.answer: got 'x', must be a list of labels of the task, in the task's order
+kind: classify, multiple: true, labels: [x, y], examples: [{{text: t, answer: [y, x]}}]
+    examples.0.answer: got ['y', 'x'], must be a list of labels of the task, in the task's order
+kind: classify, multiple: true, labels: [x, y], examples: [{{text: t, answer: 5}}]
+    examples.0.answer: got 5, must be a label, or a list of labels
+kind: write, prompt: p, examples: [{TOO_MANY}]
+    examples: got [{{'text': 't', 'answer': 'x'}}, {{'text': 't', 'answer': 'x..., must be a list
 kind: classify, labels: 5
     labels: got 5, must be a list of labels, or a mapping of labels to their descriptions
 kind: classify, labels: {{x: a}}

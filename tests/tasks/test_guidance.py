@@ -123,6 +123,32 @@ def test_examples_of_summaries_and_labels_show_the_text_and_the_answer(
     assert "Text: Fire may break out.\nAnswer: risk\n\nQuestion: Which" in topic.question.text
 
 
+def test_examples_of_several_labels_are_lists_as_the_model_writes_them(
+    tokenizer: ChatTokenizer,
+) -> None:
+    examples = [
+        {"text": "Fire may break out.", "answer": ["risk", "other"]},
+        {"text": "Hello.", "answer": []},
+    ]
+    topics = task_of({**CLASSIFY, "multiple": True, "examples": examples}, tokenizer)
+    assert (
+        'Text: Fire may break out.\nAnswer: ["risk","other"]\n\nText: Hello.\nAnswer: []\n\n'
+        "Question: Which of these labels fit this?\n- risk: what may go wrong\n- other\n"
+    ) in topics.question.text
+    assert topics.question.sampling.labels == ("risk", "other")
+
+
+def test_a_task_that_writes_has_instructions_and_examples_like_any_other(
+    tokenizer: ChatTokenizer,
+) -> None:
+    words = {"instructions": "Be formal.", "examples": [{"text": "Hi.", "answer": "Sehr geehrte"}]}
+    task = task_of({"kind": "write", "prompt": "Translate it.", **words}, tokenizer)
+    assert task.question.text.startswith("Instructions: Be formal.\n\nExamples of answers")
+    assert "Text: Hi.\nAnswer: Sehr geehrte\n\nQuestion: Translate it." in task.question.text
+    assert task.combine_question is not None
+    assert task.combine_question.text.startswith("Instructions: Be formal.\n\nQuestion: ")
+
+
 def test_labels_are_listed_with_their_descriptions_and_chosen_without(
     tokenizer: ChatTokenizer,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pydoc_data.topics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -267,6 +267,35 @@ async def test_a_stream_reports_progress_and_ends_with_the_complete_answer(
     assert batches[0].used is None
     assert batches[-1].used is not None
     assert usage_json(batches[-1].used) == events[-1][1]["usage"] == whole["usage"]
+
+
+async def test_a_stream_reports_every_part_and_joins_what_was_written(
+    replica: FakeReplica, prepared: PreparedEndpoint
+) -> None:
+    tasks: list[Mapping[str, Any]] = [
+        {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"},
+        {"name": "topics", "kind": "classify", "labels": ["a", "b"], "multiple": True},
+    ]
+    replica.engine.answers = lambda prompt, sampling: (
+        '["a","b"]' if sampling.labels else "Satz.",
+        None,
+    )
+    text = "One sentence. " * 1000
+    request = ReplicaRequest(DOCUMENT, "d", text=text, specs=prepared.specs(tasks))
+    events = read_events("".join([reply.events async for _, reply in replica.stream(request)]))
+    parts = [data for name, data in events if name == "part" and data["task"] == "german"]
+    assert "".join(text[part["start"] : part["end"]] for part in parts) == text
+    assert {part["value"]["text"] for part in parts} == {"Satz."}
+    answers = events[-1][1]["answers"]
+    assert answers["german"]["text"] == " ".join(["Satz."] * len(parts))
+    assert answers["german"]["_evidence"] == []
+    assert answers["german"]["_answer"]["strategy"] == "parts"
+    assert (answers["topics"]["labels"], answers["topics"]["confidence"][1:]) == (
+        ["a", "b"], answers["topics"]["confidence"][:1],
+    )  # fmt: skip
+    read = [data["read_characters"] for name, data in events if name == "progress"]
+    assert read == sorted(read)
+    assert read[-1] == len(text)
 
 
 async def test_a_request_to_a_full_engine_is_rejected_with_a_retry_delay(

@@ -124,6 +124,38 @@ async def test_an_invalid_document_request_is_rejected_with_a_message(
     assert not pool.works
 
 
+async def test_what_tasks_write_about_parts_is_limited_together(
+    prepared: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    write = {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"}
+    limited = prepared_endpoint(limits={"written_tokens": 1000})
+    async with client_of(endpoint_of(limited, pool)) as client:
+        body = {**DOCUMENT_BODY, "tasks": [write], "text": "word " * 400}
+        assert (await client.post(DOCUMENTS, json=body)).status_code == 200
+        for changed in (
+            {"text": "word " * 600},
+            {"tasks": [write, {**write, "name": "french"}]},
+            {"tasks": [{**write, "max_tokens": 1001}]},
+        ):
+            response = await client.post(DOCUMENTS, json={**body, **changed})
+            assert response.status_code == 422, response.text
+            message = error_of(response)["message"]
+            assert "tokens together, at most 1000 are allowed (limits.written_tokens)" in message
+    assert len(pool.works) == 1
+
+
+async def test_a_text_longer_than_the_limit_of_an_answer_is_not_written(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    task = {"name": "a", "kind": "write", "prompt": "Write.", "max_tokens": 301}
+    for over in ("document", "parts"):
+        body = {**DOCUMENT_BODY, "tasks": [{**task, "over": over}]}
+        response = await client.post(DOCUMENTS, json=body)
+        assert response.status_code == 422
+        assert "tasks.a: its answer can have 301 tokens" in error_of(response)["message"]
+    assert not pool.works
+
+
 @pytest.mark.parametrize("depth", [9, 300, 900])
 @pytest.mark.parametrize("key", ["fields", "schema"])
 async def test_a_form_that_is_nested_too_deep_is_rejected(
