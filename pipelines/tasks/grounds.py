@@ -25,8 +25,8 @@ from pipelines.tasks.stated import (
     statement_of,
 )
 from pipelines.text.mentions import Place
-from pipelines.text.quotes import Passage
 from pipelines.text.search import DocumentSearch
+from pipelines.text.source import Passage
 
 PLACES = 8
 """The maximum number of places that the evidence of one value has with the status FOUND."""

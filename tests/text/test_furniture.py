@@ -7,7 +7,8 @@ import tracemalloc
 import pytest
 
 from pipelines.text.furniture import without_interruptions
-from pipelines.text.quotes import Passage, QuoteFinder
+from pipelines.text.quotes import QuoteFinder
+from pipelines.text.source import Passage
 
 PAGES = (
     "Opening words.\n\n{0}\n\nThe tenant pays the rent to\n\n{1}\n\nthe landlord each month.\n\n{2}"

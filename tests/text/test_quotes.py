@@ -22,7 +22,8 @@ from quote_samples import (
     written,
 )
 
-from pipelines.text.quotes import Passage, QuoteFinder
+from pipelines.text.quotes import QuoteFinder
+from pipelines.text.source import Passage
 
 
 def _find(quote: str, text: str, start: int = 0, end: int | None = None) -> list[str]:
