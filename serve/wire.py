@@ -214,7 +214,7 @@ def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, 
     """
     cells = {}
     for task, answer in zip(tasks, answers, strict=True):
-        cell = to_jsonable_python(task.column.cell(answer))
+        cell = to_jsonable_python(task.column.cell(answer, typed=True))
         if answer.problem:
             cell[ANSWER]["message"] = answer.problem.message
         cells[answer.task] = cell
@@ -227,7 +227,7 @@ def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
     `start` and `end` are the chunk's character offsets in the document. `value` has the fields of
     the result that concern the chunk, and is None if the chunk had no result.
     """
-    value = task.column.value_cell(part.value)
+    value = task.column.value_cell(part.value, typed=True)
     return {
         "task": part.task,
         "start": part.start,
