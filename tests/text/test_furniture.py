@@ -71,3 +71,14 @@ def test_a_long_table_takes_no_memory_for_each_row() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 5 * len(text)
+
+
+def test_a_long_text_without_furniture_takes_little_more_memory_than_itself() -> None:
+    """Each line, each pair of table rows and each tag is small, but there are many of them."""
+    lines = "\n".join(f"{number:x} is a line\n{number}" for number in range(250_000))
+    for text in (lines.translate(str.maketrans("0123456789", "ghijklmnop")), "a <b>b " * 100_000):
+        tracemalloc.start()
+        without_interruptions(text)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 2**23 + len(text)
