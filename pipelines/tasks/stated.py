@@ -21,7 +21,9 @@ from pipelines.text.durations import Duration, duration_of
 from pipelines.text.mentions import DocumentMentions, Place, SpanMentions
 from pipelines.text.names import is_name, is_name_like, words_of
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
+from pipelines.text.scales import read_scale
 from pipelines.text.search import DocumentSearch
+from pipelines.text.units import is_short, is_unit, unit_at
 
 _MIDNIGHT = "00:00:00"
 _TIME = re.compile(
@@ -68,6 +70,25 @@ class Money(Decimal):
         money = cls(value)
         money.currencies = currencies
         return money
+
+
+class Measure(Decimal):
+    """A number with a unit such as `kg` that an answer states; make it with `of`.
+
+    In the document, the number is found with this unit or with none.
+
+    Attributes:
+        unit: the unit, as `units.unit_at` returns it.
+    """
+
+    unit: str = ""
+
+    @classmethod
+    def of(cls, value: Decimal, unit: str) -> Measure:
+        """Return the number `value` with its unit."""
+        measure = cls(value)
+        measure.unit = unit
+        return measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +139,8 @@ def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> 
         return Moment(dates[0][2])
     # a date with an unclear order of day and month is compared by its words
     if (number := _number(plain, mentions)) is not None and not _is_digits_date(plain):
-        return number
+        duration = duration_of(plain) if isinstance(number, Measure) else None
+        return duration or number
     return duration_of(plain) or Words(text)
 
 
@@ -130,6 +152,8 @@ def key_of(statement: Statement) -> Hashable:
     match statement:
         case Money():
             return Decimal(statement), statement.currencies
+        case Measure():
+            return Decimal(statement), statement.unit
         case Words(text) if not _ADDRESS.fullmatch(text):
             # C++ is not C#
             return tuple(words_of(text)), "".join(_MARK.findall(text))
@@ -178,6 +202,8 @@ def find_statement(
             places = mentions.numbers(statement)
             if isinstance(statement, Money):
                 places = [p for p in places if _has_currency(statement, search.text, p)]
+            if isinstance(statement, Measure):
+                places = [p for p in places if _has_unit(statement, search.text, p)]
         case Moment(day, time):
             places = mentions.dates(day)
             if time:
@@ -233,25 +259,43 @@ def _number(text: str, mentions: DocumentMentions) -> Decimal | None:
     if amount is None:
         return None
     end, value = amount
-    around = text[: matches[0].start()].strip(), text[end:].strip()
-    if not all(_NUMBER_AROUND.fullmatch(part) for part in around):
-        return None
-    return with_currency(value, text, *matches[0].span())
+    before, behind = text[: matches[0].start()].strip(), text[end:].strip()
+    number = with_currency(value, text, *matches[0].span())
+    if isinstance(number, Money) or not before.isalpha():
+        if _NUMBER_AROUND.fullmatch(before) and _NUMBER_AROUND.fullmatch(behind):
+            is_unit = behind.isalpha() and not isinstance(number, Money)
+            return Measure.of(value, unit_at(text, end)) if is_unit else number
+        if not before and is_short(behind) and is_short(unit_at(text, end)):
+            return Measure.of(value, unit_at(text, end))
+    return None
 
 
 def with_currency(value: Decimal, text: str, start: int, end: int) -> Decimal:
-    """Return a number as Money if a currency or `%` is beside it, else unchanged.
+    """Return a number as Money if a currency or `%` is beside it, as a Measure before a unit, else
+    unchanged.
 
     `value` is the value of the number text[start:end].
     """
     currencies = currencies_at(text, start, end)
-    return Money.of(value, currencies) if currencies else value
+    if currencies:
+        return Money.of(value, currencies)
+    unit = unit_at(text, end)
+    return Measure.of(value, unit) if is_unit(unit) else value
 
 
 def _has_currency(money: Money, text: str, place: Place) -> bool:
     """Return whether the number at a place has the currency, or none, as in a table."""
     theirs = currencies_at(text, *place)
     return not theirs or not theirs.isdisjoint(money.currencies)
+
+
+def _has_unit(measure: Measure, text: str, place: Place) -> bool:
+    """Return whether the number at a place has the unit, or none, as in a table."""
+    end = place[1]
+    unit = unit_at(text, end)
+    if not is_unit(unit):
+        unit = unit_at(text, end + read_scale(text[end : end + _AROUND_DATE], money=False).length)
+    return unit in ("", measure.unit)
 
 
 def _has_time(time: str, text: str, place: Place) -> bool:

@@ -78,7 +78,9 @@ def _any_of(words: Iterable[str]) -> str:
 _ENGLISH_WORD = _any_of([*_ENGLISH, *_SCALES])
 _ANY_WORD = _any_of([*_ENGLISH, *_SCALES, *_FOREIGN])
 _WORDS = re.compile(
-    rf"{_ANY_WORD}(?:(?:[-‐‑\s]{{1,3}}(?:and\s+)?){_ENGLISH_WORD})*",
+    rf"{_ANY_WORD}(?:(?:[-‐‑\s]{{1,3}}(?:and\s+)?){_ENGLISH_WORD})*+"
+    # three-quarters is not three
+    r"(?![-‐‑\s](?:hal(?:f|ves)|thirds?|quarters?|(?:fif|six|seven|eigh|nin|ten)ths?|drittel|viertel)\b)",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")

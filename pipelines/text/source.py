@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from pipelines.text.edges import ends_whole, same_signs_behind, starts_whole
 from pipelines.text.facts import MAX_LIGHT_SHARE, light_differences, read
 from pipelines.text.folding import FoldedText
+from pipelines.text.negations import is_negated
 from pipelines.text.quotation import Quotation, common_marks, written
 from pipelines.text.similarity import find_similar
 
@@ -47,12 +49,14 @@ class Source:
         return self._folded.bare[self._folded.position(start) : self._folded.position(end)]
 
     def first(self, quote: Quotation, start: int, end: int) -> Passage | None:
-        """Return the first passage with the quote's punctuation, else the first with most of it."""
+        """Return the first passage with the quote's punctuation, else the first with most of it.
+
+        A passage that a word beside it negates says something else than the quote.
+        """
+        passages = self.places(quote, start, end, MAX_LIGHT_SHARE, verbatim=False)
         if len(quote.words) <= MAX_VERBATIM_CHARACTERS:
-            passage = next(self._verbatim(quote, start, end), None)
-            if passage:
-                return passage
-        return next(self.places(quote, start, end, MAX_LIGHT_SHARE, verbatim=False), None)
+            passages = chain(self._verbatim(quote, start, end), passages)
+        return next((p for p in passages if not is_negated(self.text, p.start, p.end)), None)
 
     def places(
         self, quote: Quotation, start: int, end: int, max_share: float, verbatim: bool = True
