@@ -11,7 +11,8 @@ from typing import Any
 from pipelines.answering.passages import Passage, split_into_passages
 from pipelines.corpus.files import list_files
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
-from pipelines.documents import TOO_LONG, Document, documents_of
+from pipelines.corpus.texts import documents_of
+from pipelines.documents import TOO_LONG, Document
 from pipelines.errors import InputError, UnreadableFile
 from pipelines.run.prepared import PreparedJob
 from pipelines.storage import Storage
