@@ -20,6 +20,7 @@ from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.durations import duration_of
 from pipelines.text.mentions import DocumentMentions, Place, SpanMentions
 from pipelines.text.names import is_name, is_name_like, words_of
+from pipelines.text.negations import is_negated
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
 from pipelines.text.scales import read_scale
 from pipelines.text.search import DocumentSearch
@@ -150,16 +151,30 @@ def find_statement(
         case Words(text):
             if _ADDRESS.fullmatch(text):
                 return _places_of_address(text, search, start, end, limit)
-            if named := mentions.names(text, limit, start, end):
-                return named
-            passages = search.finder.find_all(text, start, end, limit)
-            places = [(passage.start, passage.end) for passage in passages]
-            return [place for place in places if is_name(text, search.text, *place)]
+            return _places_of_words(text, search, mentions, start, end, limit)
         case _:
             places = mentions.durations(statement)
     first = bisect_left(places, (start, 0))
     inside = (places[at] for at in range(first, bisect_left(places, (end, 0))))
     return list(islice((place for place in inside if place[1] <= end), limit))
+
+
+def _places_of_words(
+    words: str, search: DocumentSearch, mentions: SpanMentions, start: int, end: int, limit: int
+) -> list[Place]:
+    """Return the places of words; of a description, not those where a word beside negates it.
+
+    A description begins with a small letter: "not liable" does not state `liable`, but a name is
+    one also behind "not".
+    """
+    places = mentions.names(words, limit, start, end)
+    if not places:
+        passages = search.finder.find_all(words, start, end, limit)
+        places = [(passage.start, passage.end) for passage in passages]
+        places = [place for place in places if is_name(words, search.text, *place)]
+    if not words[:1].islower():
+        return places
+    return [place for place in places if not is_negated(search.text, *place)]
 
 
 def _places_of_address(

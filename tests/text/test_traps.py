@@ -49,6 +49,10 @@ def _is_shown(value: Any, text: str, quote: str, schema: dict[str, Any] | None =
         ("$12,500", "pays €12,500 now"), ("12,500 EUR", "pays $12,500 now"),
         ("12.5%", "pays 0.125 EUR"),
         ("5%", "a margin of 5 bps"), ("12.5%", "12.5 basis points"), ("5 bps", "a margin of 5%"),
+        # negations
+        ("liable", "The tenant is not liable"), ("liable for damage", "is not liable for damage"),
+        ("haftbar für Schäden", "Er ist nicht haftbar für Schäden"),
+        ("responsable du dommage", "Il n’est pas responsable du dommage"),
         # units
         ("5 kg", "it weighs 5 g"), ("5 kg", "it weighs 5 lb"), ("5 MW", "a plant of 5 GW"),
         ("12,500 kg", "loads of 12,500 lb"), ("12,500 km", "about 12,500 miles"),
