@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.tasks.comparison import contains, value_key
+from pipelines.tasks.comparison import contains, meaning_key, value_key
 from pipelines.tasks.places import Place, PlacedItem, placed_items
 from pipelines.tasks.statements import Statement
 
@@ -91,7 +91,7 @@ def contradict(values: Mapping[str, Any], others: Mapping[str, Any], *, cut: boo
     """
     return any(
         path in others
-        and value_key(value) != value_key(others[path])
+        and meaning_key(value) != meaning_key(others[path])
         and not (cut and (contains(value, others[path]) or contains(others[path], value)))
         for path, value in values.items()
     )
