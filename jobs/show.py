@@ -13,7 +13,8 @@ from pipelines.answering.parts import split_into_parts
 from pipelines.answering.passages import Passage, split_into_passages
 from pipelines.corpus.files import list_files
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
-from pipelines.documents import TOO_LONG, Document, documents_of
+from pipelines.corpus.texts import documents_of
+from pipelines.documents import TOO_LONG, Document
 from pipelines.errors import InputError, UnreadableFile
 from pipelines.run.prepared import PreparedJob
 from pipelines.storage import Storage

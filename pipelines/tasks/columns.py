@@ -99,14 +99,17 @@ class AnswerColumn:
             return _VALUE_FIELDS[self.kind]
         return [(field.name, field.type) for field in arrow_type(self.schema)]
 
-    def cell(self, answer: Answer) -> dict[str, object]:
+    def cell(self, answer: Answer, *, typed: bool = False) -> dict[str, object]:
         """Return a document's answer to the task as a mapping that Arrow converts to `type`.
+
+        With `typed` it is for JSON instead: a value of an alternative of several types has the type
+        of its own, where the column has its text.
 
         If the answer has no value, because the task failed, it has only `_answer`, and the other
         fields are null in the table.
         """
         return {
-            **self.value_cell(answer.value),
+            **self.value_cell(answer.value, typed=typed),
             ANSWER: {
                 "status": answer.status,
                 "strategy": answer.strategy,
@@ -117,11 +120,12 @@ class AnswerColumn:
             },
         }
 
-    def value_cell(self, value: AnswerValue | None) -> dict[str, object]:
+    def value_cell(self, value: AnswerValue | None, *, typed: bool = False) -> dict[str, object]:
         """Return the fields of a value, and its evidence as a list of mappings under `_evidence`.
 
         The fields are Python values that Arrow accepts, not JSON: a date is a `date`, for example.
-        A value without evidence has an empty list. The result is {} if `value` is None.
+        A value without evidence has an empty list. The result is {} if `value` is None. For `typed`
+        see `cell`.
         """
         match value:
             case Summary(text) | Written(text):
@@ -137,7 +141,7 @@ class AnswerColumn:
             case Fields(values, evidence):
                 assert self.schema is not None
                 rows = [_evidence_cell(row) for row in evidence]
-                return {**to_arrow_value(values, self.schema), EVIDENCE: rows}
+                return {**to_arrow_value(values, self.schema, typed=typed), EVIDENCE: rows}
             case None:
                 return {}
 

@@ -37,7 +37,7 @@ from serve.engines.offer import PreparedEndpoint
 from serve.errors import EngineRejected, Overloaded
 from serve.events import batched_events, event
 from serve.spec import ServeSpec
-from serve.wire import answers_json, chunk_event, error_json, usage_json
+from serve.wire import answers_json, chunk_event, document_json, error_json, total_usage
 
 DOCUMENT = "document"
 """The kind of a request for a document; completions have the kinds CHAT and TEXT."""
@@ -245,7 +245,7 @@ class EngineReplica:
                     yield _progress(work, read)
             result = await reading
             body = _body(work, tasks, result)
-            note(_total_usage(result))
+            note(total_usage(result.answers))
             yield event("done", body)
         finally:
             reading.cancel()
@@ -297,15 +297,7 @@ def _progress(work: ReplicaRequest, read: int) -> str:
 
 def _body(work: ReplicaRequest, tasks: TaskSet, result: DocumentResult) -> dict[str, Any]:
     """Return the answer's body. Raises EngineRejected if the document was not read at all."""
-    if result.problem:
-        body = error_json(result.problem.message, "invalid_request_error", result.problem.reason)
+    if problem := result.problem:
+        body = error_json(problem.message, "invalid_request_error", problem.reason)
         raise EngineRejected(422, body)
-    return {
-        "id": work.request_id,
-        "answers": answers_json(tasks.all, result.answers),
-        "usage": usage_json(_total_usage(result)),
-    }
-
-
-def _total_usage(result: DocumentResult) -> Usage:
-    return sum((answer.usage for answer in result.answers), start=Usage())
+    return document_json(work.request_id, tasks.all, result.answers)
