@@ -67,8 +67,9 @@ async def _answering(
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def _prefix_tokens(tasks: TaskSet, text: str) -> int:
@@ -214,7 +215,8 @@ def test_all_documents_are_answered_or_the_engine_died_and_all_tokens_return(
             answer_document(Document("d", f"Text {number} " + "word " * words), tasks, engine)
             for number, words in enumerate(lengths)
         )
-        results = await asyncio.gather(*reads, return_exceptions=True)
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(*reads, return_exceptions=True)
         assert engine.kv_tokens_in_flight == 0
         assert engine.most_in_flight <= capacity
         for result in results:
