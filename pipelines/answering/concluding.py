@@ -12,6 +12,7 @@ from pipelines.answering.combining import Combiner
 from pipelines.answering.limits import limited_combining
 from pipelines.answering.protocols import Engine, ProgressCallback
 from pipelines.answering.records import TaskRecord, problem_of
+from pipelines.answering.shares import Shares
 from pipelines.answering.written import STOP, failed_part, joined_parts
 from pipelines.documents import Answer, AnswerValue, Fields
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
@@ -59,8 +60,10 @@ async def _answer(
 
     async def ask(shared: Sequence[int], question: Question) -> Completion:
         prompt = tasks.tokenizer.build_prompt(shared, question.token_ids)
-        async with engine.admit(len(prompt) + question.sampling.max_tokens):
-            return record.count(await engine.generate(prompt, question.sampling))
+        async with engine.admit(Shares(engine, 0, [(question, len(prompt))]).count):
+            completion = await engine.generate(prompt, question.sampling)
+        engine.answer_lengths.record(question.text, completion.usage.output_tokens)
+        return record.count(completion)
 
     task = limited_combining(record.task, search.text, record.tokens_per_character, tasks)
     combiner = Combiner(search, tasks.prompts, tasks.reading.combine_prompt_limit, ask)

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Usage
-from pipelines.engine.admission import Admission
+from pipelines.engine.admission import Admission, Hold
 from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
 from pipelines.engine.lifeline import Lifeline
 from pipelines.engine.niceness import lower_priorities
@@ -45,6 +46,8 @@ class VllmEngine:
         max_model_len: the maximum length of a prompt with its answer, in tokens.
         min_request_tokens: KV cache tokens that one request counts as at least, so that no more
             requests are admitted than it can run or schedule next.
+        block_tokens: the number of tokens in a block of its KV cache.
+        answer_lengths: the expected lengths of answers, raised when vLLM preempts requests.
         used: tokens of all its finished requests.
     """
 
@@ -59,7 +62,9 @@ class VllmEngine:
         self.config = config
         self.tokenizer = tokenizer
         pulse = Pulse()
-        started = _STARTER.submit(_start, config, pulse, ray_metrics)
+        self.answer_lengths = AnswerLengths()
+        back_off = self.answer_lengths.back_off
+        started = _STARTER.submit(_start, config, pulse, back_off, ray_metrics)
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
@@ -67,6 +72,7 @@ class VllmEngine:
         self.max_model_len: int = config.max_model_len
         max_requests = _REQUESTS_PER_SEQUENCE * settings.scheduler_config.max_num_seqs
         self.min_request_tokens = max(1, self.kv_cache_tokens // max_requests)
+        self.block_tokens: int = settings.cache_config.block_size
         self.used = Usage()
         self._admission = Admission(self.kv_cache_tokens)
         self._request_numbers = itertools.count()
@@ -88,9 +94,9 @@ class VllmEngine:
         """KV cache tokens that admitted requests reserve now."""
         return self._admission.in_flight_tokens
 
-    def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+    def admit(self, tokens: int | Callable[[], int]) -> AbstractAsyncContextManager[Hold]:
         """Wait until `tokens` tokens of KV cache are free, first come, first served, and reserve
-        them until the block ends."""
+        them until the block ends or gives them back. See `Admission.hold`."""
         return self._admission.hold(tokens)
 
     async def generate(
@@ -218,23 +224,31 @@ def _structure(sampling: Sampling) -> Any:
     return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None
 
 
-def _step_listener(pulse: Pulse) -> Any:
-    """Return a factory of vLLM stat loggers: vLLM calls its loggers after every step."""
+def _step_listener(pulse: Pulse, on_preemption: Callable[[], None]) -> Any:
+    """Return a factory of vLLM stat loggers, which vLLM calls after every step.
+
+    Each step counts for `pulse`. `on_preemption` is called after a step in which vLLM preempted
+    requests, because the KV cache was full.
+    """
     from vllm.v1.metrics.loggers import StatLoggerBase
 
     # vllm ships no types
     class Listener(StatLoggerBase):  # type: ignore[misc]
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
 
-        def record(self, *_: Any, **__: Any) -> None:
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
             pulse.beat()
+            if iteration_stats is not None and iteration_stats.num_preempted_reqs:
+                on_preemption()
 
         def log_engine_initialized(self) -> None: ...
 
     return Listener
 
 
-def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, Sequence[Any]]:
+def _start(
+    config: EngineConfig, pulse: Pulse, on_preemption: Callable[[], None], ray_metrics: bool
+) -> tuple[Any, Sequence[Any]]:
     """Start an engine; return it and its processes. Raises EngineError."""
     set_environment(config)
     from vllm import AsyncEngineArgs
@@ -242,7 +256,7 @@ def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, 
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    loggers = [_step_listener(pulse)]
+    loggers = [_step_listener(pulse, on_preemption)]
     if ray_metrics:
         from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 

@@ -266,6 +266,7 @@ async def test_the_kv_capacity_is_that_of_the_engine(engine: VllmEngine, tiny_mo
     wide = 2 if engine_arguments(engine.config)["dtype"] == "float32" else 1
     max_tokens = (1 << 30) // (wide * tiny_model.kv_bytes_per_token)
     assert 0.9 * max_tokens < engine.kv_cache_tokens <= max_tokens
+    assert engine.block_tokens == engine_arguments(engine.config)["block_size"]
 
 
 def test_an_engine_that_cannot_start_reports_the_reason(
