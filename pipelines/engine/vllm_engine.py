@@ -152,7 +152,10 @@ class VllmEngine:
         if sampling.choices is None:
             return None
         likeliest = [{token: entry.logprob for token, entry in step.items()} for step in steps]
-        return choice_logprob(generated, likeliest, sampling.choices, self.tokenizer.decode_output)
+        tokenizer = self.tokenizer
+        return choice_logprob(
+            generated, likeliest, sampling.choices, tokenizer.decode_output, tokenizer.control_ids
+        )
 
     def _kill(self) -> None:
         for process in self._processes:
