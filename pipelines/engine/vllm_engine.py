@@ -16,8 +16,10 @@ from typing import Any
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission
 from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
+from pipelines.engine.grammars import choice_grammar, json_grammar
 from pipelines.engine.lifeline import Lifeline
 from pipelines.engine.niceness import lower_priorities
+from pipelines.engine.vocabulary import vocabulary
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.tasks.confidence import choice_logprob
@@ -58,7 +60,7 @@ class VllmEngine:
         self.config = config
         self.tokenizer = tokenizer
         pulse = Pulse()
-        started = _STARTER.submit(_start, config, pulse, ray_metrics)
+        started = _STARTER.submit(_start, config, tokenizer, pulse, ray_metrics)
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
@@ -127,7 +129,7 @@ class VllmEngine:
         generated: list[int] = []
         steps: list[Any] = []
         request_id = str(next(self._request_numbers))
-        parameters = _sampling_params(sampling, streamed=on_first_token is not None)
+        parameters = sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
             {"prompt_token_ids": list(prompt)}, parameters, request_id
         ):
@@ -175,7 +177,7 @@ def _is_death(error: Exception) -> bool:
     return isinstance(error, EngineDeadError)
 
 
-def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
+def sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
     """Return vLLM's parameters of one request.
 
     The text is decoded once from all token ids, not by vLLM: vLLM decodes after each token, which
@@ -200,8 +202,10 @@ def _structure(sampling: Sampling) -> Any:
     from vllm.sampling_params import StructuredOutputsParams
 
     if sampling.choices:
-        return StructuredOutputsParams(choice=list(sampling.choices))
-    return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None
+        return StructuredOutputsParams(grammar=choice_grammar(sampling.choices))
+    if sampling.schema:
+        return StructuredOutputsParams(grammar=json_grammar(sampling.schema))
+    return None
 
 
 def _step_listener(pulse: Pulse) -> Any:
@@ -220,7 +224,9 @@ def _step_listener(pulse: Pulse) -> Any:
     return Listener
 
 
-def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, Sequence[Any]]:
+def _start(
+    config: EngineConfig, tokenizer: ChatTokenizer, pulse: Pulse, ray_metrics: bool
+) -> tuple[Any, Sequence[Any]]:
     """Start an engine; return it and its processes. Raises EngineError."""
     set_environment(config)
     from vllm import AsyncEngineArgs
@@ -234,20 +240,22 @@ def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, 
 
         loggers.append(RayPrometheusStatLogger)
     other_processes = set(multiprocessing.active_children())
-    arguments = AsyncEngineArgs(
-        **engine_arguments(config),
-        # white space in JSON would count as output tokens
-        structured_outputs_config=StructuredOutputsConfig(
-            backend="xgrammar", disable_any_whitespace=True
-        ),
-        disable_log_stats=not ray_metrics,
-        additional_config=Lifeline(),
-    )
     try:
-        # this context gives the larger prefill steps of vLLM's offline LLM class
-        llm = AsyncLLM.from_engine_args(
-            arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
-        )
+        with vocabulary(tokenizer) as directory:
+            arguments = AsyncEngineArgs(
+                **engine_arguments(config),
+                tokenizer=directory and str(directory),
+                # of the grammars that vLLM derives itself, which no request of phifleet uses
+                structured_outputs_config=StructuredOutputsConfig(
+                    backend="xgrammar", disable_any_whitespace=True
+                ),
+                disable_log_stats=not ray_metrics,
+                additional_config=Lifeline(),
+            )
+            # this context gives the larger prefill steps of vLLM's offline LLM class
+            llm = AsyncLLM.from_engine_args(
+                arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
+            )
     except Exception as error:
         raise EngineError(
             f"the engine for {config.model.name} did not start: {error_summary(error)}. vLLM's "
