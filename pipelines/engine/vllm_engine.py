@@ -129,7 +129,7 @@ class VllmEngine:
         generated: list[int] = []
         steps: list[Any] = []
         request_id = str(next(self._request_numbers))
-        parameters = sampling_params(sampling, streamed=on_first_token is not None)
+        parameters = _sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
             {"prompt_token_ids": list(prompt)}, parameters, request_id
         ):
@@ -177,7 +177,7 @@ def _is_death(error: Exception) -> bool:
     return isinstance(error, EngineDeadError)
 
 
-def sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
+def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
     """Return vLLM's parameters of one request.
 
     The text is decoded once from all token ids, not by vLLM: vLLM decodes after each token, which
@@ -241,7 +241,7 @@ def _start(
         loggers.append(RayPrometheusStatLogger)
     other_processes = set(multiprocessing.active_children())
     try:
-        with vocabulary(tokenizer) as directory:
+        with vocabulary(tokenizer, config.model.path) as directory:
             arguments = AsyncEngineArgs(
                 **engine_arguments(config),
                 tokenizer=directory and str(directory),

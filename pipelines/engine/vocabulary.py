@@ -12,6 +12,7 @@ it needs control tokens for neither. Knows no engine.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,22 +23,24 @@ from pipelines.text.tokens import ChatTokenizer
 
 
 @contextmanager
-def vocabulary(tokenizer: ChatTokenizer) -> Iterator[Path | None]:
+def vocabulary(tokenizer: ChatTokenizer, model: Path) -> Iterator[Path | None]:
     """Provide the directory of a tokenizer without control tokens while an engine starts.
 
-    None if there can be no such tokenizer (see `write_vocabulary`).
+    `model` is the directory of the model, whose tokenizer is `tokenizer`. None if there can be no
+    such tokenizer (see `write_vocabulary`).
     """
     with tempfile.TemporaryDirectory(prefix="phifleet-vocabulary-") as directory:
         path = Path(directory)
-        yield path if write_vocabulary(tokenizer, path) else None
+        yield path if write_vocabulary(tokenizer, model / "config.json", path) else None
 
 
-def write_vocabulary(tokenizer: ChatTokenizer, directory: Path) -> bool:
-    """Write a tokenizer without control tokens into `directory`, as transformers reads it.
+def write_vocabulary(tokenizer: ChatTokenizer, config: Path, directory: Path) -> bool:
+    """Write a tokenizer without control tokens into `directory`, as vLLM reads it.
 
-    All other ids keep their tokens. The token at which the model ends a text (eos) stays: grammars
-    allow it at the end of an answer only. Returns False, and writes nothing, if the tokenizer has a
-    vocabulary without ids of its own (Unigram), from which no token can be removed.
+    All other ids keep their tokens. The token at which a text ends (eos) stays: grammars allow it
+    at the end of an answer only. `config` is the config.json of the model, which vLLM reads beside
+    a tokenizer. Returns False, and writes nothing, if the tokenizer has a vocabulary without ids
+    (Unigram), from which no token can be removed.
     """
     description = json.loads(tokenizer.tokenizer_json)
     model = description["model"]
@@ -46,15 +49,16 @@ def write_vocabulary(tokenizer: ChatTokenizer, directory: Path) -> bool:
     end = tokenizer.end_id
     removed = tokenizer.control_ids - {end}
     vocabulary = {piece: token for piece, token in model["vocab"].items() if token not in removed}
-    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     if end is not None:
-        config["eos_token"] = tokenizer.control_tokens[end]
-        vocabulary[config["eos_token"]] = end
+        settings["eos_token"] = tokenizer.control_tokens[end]
+        vocabulary[settings["eos_token"]] = end
     model["vocab"] = vocabulary
     if "merges" in model:
         model["merges"] = [merge for merge in model["merges"] if _is_kept(merge, vocabulary)]
     (directory / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
-    (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    shutil.copyfile(config, directory / "config.json")
     return True
 
 

@@ -43,8 +43,12 @@ class Completions:
         from vllm.entrypoints.openai.models.protocol import BaseModelPath
         from vllm.entrypoints.openai.models.serving import OpenAIServingModels
         from vllm.renderers.online_renderer import OnlineRenderer
+        from vllm.tokenizers import get_tokenizer
 
         client = engine.client
+        # the engine's tokenizer has no control tokens, which log-probabilities show
+        tokenizer = get_tokenizer(engine.config.model.path)
+        client.renderer.tokenizer = client.output_processor.tokenizer = tokenizer
         models = OpenAIServingModels(
             client, [BaseModelPath(name=name, model_path=str(engine.config.model.path))]
         )

@@ -73,21 +73,17 @@ class Vocabulary:
         )
 
 
-def _end_ids(directory: Path) -> frozenset[int]:
-    ends = json.loads((directory / "generation_config.json").read_text())["eos_token_id"]
-    return frozenset(ends)
-
-
-def _vocabulary(tokenizer: ChatTokenizer, ends: frozenset[int], size: int, at: Path) -> Vocabulary:
+def _vocabulary(tokenizer: ChatTokenizer, model: Path, size: int, at: Path) -> Vocabulary:
     from vllm.config import StructuredOutputsConfig, VllmConfig
     from vllm.tokenizers import get_tokenizer
     from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
 
     structured = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
-    assert write_vocabulary(tokenizer, at)
+    assert write_vocabulary(tokenizer, model / "config.json", at)
     config = VllmConfig(structured_outputs_config=structured)
     backend = XgrammarBackend(config, tokenizer=get_tokenizer(at), vocab_size=size)
-    return Vocabulary(tokenizer, backend, size, ends)
+    ends = json.loads((model / "generation_config.json").read_text())["eos_token_id"]
+    return Vocabulary(tokenizer, backend, size, frozenset(ends))
 
 
 PHI3_REVISIONS = [
@@ -104,10 +100,9 @@ def vocabulary(
 ) -> Vocabulary:
     at = tmp_path_factory.mktemp("vocabulary")
     if request.param == "tiny":
-        ends = _end_ids(tiny_model.path)
-        return _vocabulary(tiny_tokenizer, ends, tiny_model.vocab_size, at)
+        return _vocabulary(tiny_tokenizer, tiny_model.path, tiny_model.vocab_size, at)
     tokenizer = load_tokenizer(PHI3 / "tokenizer" / request.param)
-    return _vocabulary(tokenizer, _end_ids(PHI3 / "128k"), 32_064, at)
+    return _vocabulary(tokenizer, PHI3 / "128k", 32_064, at)
 
 
 def _after(vocabulary: Vocabulary, grammar: str, text: str) -> set[int]:
@@ -237,6 +232,16 @@ def _walk(vocabulary: Vocabulary, grammar: Any, steps: int = 120) -> Iterable[in
         token = allowed[(7919 * step) % len(allowed)]
         assert grammar.accept_tokens("a", [token])
         yield token
+
+
+def test_the_tokenizer_without_control_tokens_has_all_other_ids(vocabulary: Vocabulary) -> None:
+    own, written = vocabulary.tokenizer, vocabulary.backend.tokenizer
+    assert written.eos_token_id == own.end_id and own.end_id in vocabulary.ends
+    ids = sorted(set(_pieces(own).values()) - own.control_ids)
+    assert sorted(written.get_vocab().values()) == [*ids, own.end_id]
+    text = "A report about </s> and <|end|>.\n\tΩ 漢字 1924"
+    assert written.encode(text, add_special_tokens=False) == own.encode(text)
+    assert written.decode(own.encode(text)) == text
 
 
 @pytest.mark.parametrize("separators", [(", ", ": "), COMPACT], ids=["spaced", "compact"])

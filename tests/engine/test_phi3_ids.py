@@ -23,7 +23,7 @@ from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, Fields, Label, Reply
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.grammars import json_grammar
-from pipelines.engine.vllm_engine import VllmEngine, sampling_params
+from pipelines.engine.vllm_engine import VllmEngine, _sampling_params
 from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.phi3 import Shape, phi3_config, write_weights
 from pipelines.models.resolve import Model, resolve
@@ -213,7 +213,7 @@ async def test_control_ids_are_not_generated_inside_a_string(
 
 async def _generated(engine: VllmEngine, sampling: Sampling, bias: dict[int, float]) -> list[int]:
     """Return the ids that `engine` generates as `sampling` states, with a bias for some ids."""
-    parameters = sampling_params(sampling, streamed=False)
+    parameters = _sampling_params(sampling, streamed=False)
     parameters.logit_bias = bias
     prompt = {"prompt_token_ids": engine.tokenizer.build_prompt(engine.tokenizer.encode(TEXT))}
     *_, output = [output async for output in engine.client.generate(prompt, parameters, "biased")]

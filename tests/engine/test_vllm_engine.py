@@ -20,7 +20,7 @@ from fakes import tasks_of
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, Fields, Label
 from pipelines.engine.config import EngineConfig, engine_arguments
-from pipelines.engine.vllm_engine import VllmEngine, sampling_params
+from pipelines.engine.vllm_engine import VllmEngine, _sampling_params
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.resolve import Model
@@ -57,7 +57,7 @@ async def generated_ids(
     engine: VllmEngine, sampling: Sampling, bias: dict[int, float]
 ) -> list[int]:
     """Return the ids that `engine` generates as `sampling` states, with a bias for some ids."""
-    parameters = sampling_params(sampling, streamed=False)
+    parameters = _sampling_params(sampling, streamed=False)
     parameters.logit_bias = bias
     prompt = {"prompt_token_ids": engine.tokenizer.build_prompt(engine.tokenizer.encode("Write."))}
     *_, output = [output async for output in engine.client.generate(prompt, parameters, "biased")]
