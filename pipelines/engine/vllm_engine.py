@@ -17,8 +17,10 @@ from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission, Hold
 from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
+from pipelines.engine.grammars import choice_grammar, json_grammar
 from pipelines.engine.lifeline import Lifeline
 from pipelines.engine.niceness import lower_priorities
+from pipelines.engine.vocabulary import vocabulary
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.tasks.confidence import choice_logprob
@@ -64,7 +66,7 @@ class VllmEngine:
         pulse = Pulse()
         self.answer_lengths = AnswerLengths()
         back_off = self.answer_lengths.back_off
-        started = _STARTER.submit(_start, config, pulse, back_off, ray_metrics)
+        started = _STARTER.submit(_start, config, tokenizer, pulse, back_off, ray_metrics)
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
@@ -159,8 +161,14 @@ class VllmEngine:
     ) -> float | None:
         if sampling.choices is None:
             return None
-        likeliest = _likeliest(steps)
-        return choice_logprob(generated, likeliest, sampling.choices, self.tokenizer.decode_output)
+        tokenizer = self.tokenizer
+        return choice_logprob(
+            generated,
+            _likeliest(steps),
+            sampling.choices,
+            tokenizer.decode_output,
+            tokenizer.control_ids,
+        )
 
     def _label_logprobs(
         self, generated: Sequence[int], steps: Sequence[Any], sampling: Sampling
@@ -220,8 +228,10 @@ def _structure(sampling: Sampling) -> Any:
     if sampling.labels:
         return StructuredOutputsParams(grammar=labels_grammar(sampling.labels))
     if sampling.choices:
-        return StructuredOutputsParams(choice=list(sampling.choices))
-    return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None
+        return StructuredOutputsParams(grammar=choice_grammar(sampling.choices))
+    if sampling.schema:
+        return StructuredOutputsParams(grammar=json_grammar(sampling.schema))
+    return None
 
 
 def _step_listener(pulse: Pulse, on_preemption: Callable[[], None]) -> Any:
@@ -247,7 +257,11 @@ def _step_listener(pulse: Pulse, on_preemption: Callable[[], None]) -> Any:
 
 
 def _start(
-    config: EngineConfig, pulse: Pulse, on_preemption: Callable[[], None], ray_metrics: bool
+    config: EngineConfig,
+    tokenizer: ChatTokenizer,
+    pulse: Pulse,
+    on_preemption: Callable[[], None],
+    ray_metrics: bool,
 ) -> tuple[Any, Sequence[Any]]:
     """Start an engine; return it and its processes. Raises EngineError."""
     set_environment(config)
@@ -262,20 +276,22 @@ def _start(
 
         loggers.append(RayPrometheusStatLogger)
     other_processes = set(multiprocessing.active_children())
-    arguments = AsyncEngineArgs(
-        **engine_arguments(config),
-        # white space in JSON would count as output tokens
-        structured_outputs_config=StructuredOutputsConfig(
-            backend="xgrammar", disable_any_whitespace=True
-        ),
-        disable_log_stats=not ray_metrics,
-        additional_config=Lifeline(),
-    )
     try:
-        # this context gives the larger prefill steps of vLLM's offline LLM class
-        llm = AsyncLLM.from_engine_args(
-            arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
-        )
+        with vocabulary(tokenizer, config.model.path) as directory:
+            arguments = AsyncEngineArgs(
+                **engine_arguments(config),
+                tokenizer=directory and str(directory),
+                # of the grammars that vLLM derives itself, which no request of phifleet uses
+                structured_outputs_config=StructuredOutputsConfig(
+                    backend="xgrammar", disable_any_whitespace=True
+                ),
+                disable_log_stats=not ray_metrics,
+                additional_config=Lifeline(),
+            )
+            # this context gives the larger prefill steps of vLLM's offline LLM class
+            llm = AsyncLLM.from_engine_args(
+                arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
+            )
     except Exception as error:
         raise EngineError(
             f"the engine for {config.model.name} did not start: {error_summary(error)}. vLLM's "

@@ -20,7 +20,7 @@ from fakes import tasks_of
 from pipelines.answering.answer import answer_document
 from pipelines.documents import AnswerValue, Document, Fields, Label, LabelSet, Written
 from pipelines.engine.config import EngineConfig, engine_arguments
-from pipelines.engine.vllm_engine import VllmEngine
+from pipelines.engine.vllm_engine import VllmEngine, _sampling_params
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.job.task_specs import (
     AskTask,
@@ -59,6 +59,17 @@ def engine(tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> Iterator[VllmEng
     # an open socket would keep this process from ending
     sockets = [item for item in gc.get_objects() if issubclass(type(item), zmq.Socket)]
     assert all(socket.closed for socket in sockets)
+
+
+async def generated_ids(
+    engine: VllmEngine, sampling: Sampling, bias: dict[int, float]
+) -> list[int]:
+    """Return the ids that `engine` generates as `sampling` states, with a bias for some ids."""
+    parameters = _sampling_params(sampling, streamed=False)
+    parameters.logit_bias = bias
+    prompt = {"prompt_token_ids": engine.tokenizer.build_prompt(engine.tokenizer.encode("Write."))}
+    *_, output = [output async for output in engine.client.generate(prompt, parameters, "biased")]
+    return list(output.outputs[0].token_ids)
 
 
 @pytest.fixture(scope="session")
@@ -145,9 +156,12 @@ async def test_a_labels_confidence_is_its_probability_among_the_labels(engine: V
     from vllm import SamplingParams
 
     choices = ("a", "b", "c")
-    # each choice is a token, and also the token of its byte
+    # each choice is a token, without and with a blank before it, and also the token of its byte
     to_id = engine.tokenizer._plain.token_to_id
-    spellings = [(to_id(choice), to_id(f"<0x{ord(choice):02X}>")) for choice in choices]
+    spellings = [
+        (to_id(choice), to_id(f"▁{choice}"), to_id(f"<0x{ord(choice):02X}>")) for choice in choices
+    ]
+    assert None not in chain(*spellings)
     prompt = engine.tokenizer.build_prompt(engine.tokenizer.encode("One letter, please."))
     chosen = await engine.generate(prompt, Sampling(4, choices=choices))
     free = SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[*chain(*spellings)])
@@ -229,6 +243,27 @@ async def test_a_document_is_written_part_by_part(engine: VllmEngine, tiny_model
     assert isinstance(answer.value, Written)
     assert (answer.strategy, answer.chunks > 4) == ("parts", True)
     assert answer.finish_reason in ("stop", "length")
+
+
+async def test_no_control_token_is_generated_inside_an_answer(engine: VllmEngine) -> None:
+    """A document's text can lead the model to one, as the bias does here."""
+    schema = Sampling(40, schema=json.dumps({"type": "string"}))
+    control = engine.tokenizer.control_ids
+    for sampling in (schema, Sampling(8, choices=("</s>", "<|end|>"))):
+        *answer, last = await generated_ids(engine, sampling, dict.fromkeys(control, 100.0))
+        assert len(answer) > 1 and control.isdisjoint(answer)
+        ended = last in control
+        text = engine.tokenizer.decode_output([*answer, last])
+        assert ended == (len(answer) < sampling.max_tokens - 1), text
+
+
+async def test_a_label_may_begin_with_a_blank_and_counts_as_the_label(engine: VllmEngine) -> None:
+    tokenizer = engine.tokenizer
+    (blank, *_) = tokenizer.encode(" a")
+    sampling = Sampling(6, choices=("a", "b"))
+    ids = await generated_ids(engine, sampling, {blank: 100.0, tokenizer.encode("b")[0]: 50.0})
+    assert ids[0] == blank
+    assert tokenizer.decode_output(ids).strip() in ("a", "b")
 
 
 async def test_a_long_document_is_read_in_chunks_by_all_kinds_of_task(

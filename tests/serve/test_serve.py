@@ -111,6 +111,13 @@ def test_openais_client_gets_structured_output(served: Served) -> None:
     assert set(json.loads(answer.choices[0].message.content)) == {"yes"}
 
 
+def test_log_probabilities_show_control_tokens(served: Served) -> None:
+    answer = chat(served.client(), "Hello", logprobs=True, top_logprobs=20, max_tokens=64)
+    content = answer.choices[0].logprobs.content
+    shown = {entry.token for token in content for entry in token.top_logprobs}
+    assert "<|end|>" in shown and "" not in shown
+
+
 # OpenAI's client warns of the message that it parsed itself
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_openais_client_continues_a_chat(served: Served) -> None:
