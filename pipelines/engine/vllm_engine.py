@@ -15,9 +15,16 @@ from typing import Any
 
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission
-from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
+from pipelines.engine.config import (
+    EngineConfig,
+    draft_settings,
+    engine_arguments,
+    set_environment,
+)
+from pipelines.engine.drafting import DraftSettings
 from pipelines.engine.lifeline import Lifeline
 from pipelines.engine.niceness import lower_priorities
+from pipelines.engine.proposer import draft_tokens, speculation
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
 from pipelines.errors import EngineError, RequestRejected
 from pipelines.tasks.confidence import choice_logprob
@@ -58,7 +65,8 @@ class VllmEngine:
         self.config = config
         self.tokenizer = tokenizer
         pulse = Pulse()
-        started = _STARTER.submit(_start, config, pulse, ray_metrics)
+        drafting = draft_settings(config, tokenizer) if config.drafting else None
+        started = _STARTER.submit(_start, config, drafting, pulse, ray_metrics)
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
@@ -137,7 +145,14 @@ class VllmEngine:
             if on_first_token is not None:
                 on_first_token()
                 on_first_token = None
-        usage = Usage(len(prompt), output.num_cached_tokens or 0, len(generated))
+        drafted, accepted = draft_tokens(completion.spec_decode_metrics)
+        usage = Usage(
+            prompt_tokens=len(prompt),
+            cached_prompt_tokens=output.num_cached_tokens or 0,
+            output_tokens=len(generated),
+            steps=max(1, len(generated) - accepted),
+            draft_tokens=drafted,
+        )
         self.used += usage
         return Completion(
             text=self.tokenizer.decode_output(generated),
@@ -217,7 +232,9 @@ def _step_listener(pulse: Pulse) -> Any:
     return Listener
 
 
-def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, Sequence[Any]]:
+def _start(
+    config: EngineConfig, drafting: DraftSettings | None, pulse: Pulse, ray_metrics: bool
+) -> tuple[Any, Sequence[Any]]:
     """Start an engine; return it and its processes. Raises EngineError."""
     set_environment(config)
     from vllm import AsyncEngineArgs
@@ -233,12 +250,13 @@ def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, 
     other_processes = set(multiprocessing.active_children())
     arguments = AsyncEngineArgs(
         **engine_arguments(config),
+        **(speculation(drafting) if drafting else {}),
         # white space in JSON would count as output tokens
         structured_outputs_config=StructuredOutputsConfig(
             backend="xgrammar", disable_any_whitespace=True
         ),
         disable_log_stats=not ray_metrics,
-        additional_config=Lifeline(),
+        additional_config=Lifeline(carried=drafting),
     )
     try:
         # this context gives the larger prefill steps of vLLM's offline LLM class

@@ -39,6 +39,8 @@ from pipelines.text.tokens import ChatTokenizer
 
 LENGTH = "length"
 """The finish reason of an answer that its token limit cut off."""
+QUESTION_START = "Question:"
+"""The text with which the question in a prompt begins."""
 REPAIR_TOKENS = 96
 """The maximum number of tokens by which a repair question is longer than the first question."""
 
@@ -194,7 +196,7 @@ def make_question(
     `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
     from the text that the question is about; None if the limit in `sampling` is for every text.
     """
-    full_text = f"Question: {text}\n"
+    full_text = f"{QUESTION_START} {text}\n"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
 
