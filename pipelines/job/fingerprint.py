@@ -11,6 +11,9 @@ from collections.abc import Mapping
 
 from pipelines.job.spec import JobSpec
 
+# Keys of the section `model` that change no answer.
+_WITHOUT_EFFECT = {"drafting"}
+
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
     """Return the hash of each value in a job that changes an answer or an output column.
@@ -25,7 +28,7 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
         "input": kept,
-        "model": {**spec.model.model_dump(), "revision": revision},
+        "model": {**spec.model.model_dump(exclude=_WITHOUT_EFFECT), "revision": revision},
         "long_documents": spec.long_documents.model_dump(),
     }
     for task in spec.tasks:
