@@ -120,17 +120,24 @@ class TaskMemory:
         self.beginnings = _Experience[tuple[int, int]](0.3, 0.4, 0.5, 0.6)
         self.copies = [Record(0.3 + 0.08 * matched) for matched in range(MAX_MATCHED + 1)]
 
+    def sure(self, symbols: Sequence[int]) -> tuple[int, Record] | None:
+        """Return the token after an answer that ends with `symbols`, and the record of the rule, if
+        it was always the same lately and the rule is mostly right; else None."""
+        entry = self._by_symbols.get(tuple(symbols[-CONTEXT:]))
+        record = self._by_symbols.records[_MAX_HITS]
+        if entry is None or entry[1] < _MAX_HITS or record.probability < _SURE:
+            return None
+        return entry[0], record
+
     def guess(self, tokens: Sequence[int], symbols: Sequence[int]) -> Guess:
         """Return the likeliest token after an answer that ends with `tokens` and `symbols`, both of
         at least CONTEXT entries; NOTHING if nothing is known of such a place."""
-        entry = self._by_symbols.get(tuple(symbols[-CONTEXT:]))
+        sure = self.sure(symbols)
+        if sure is not None:
+            return sure[0], sure[1].probability, sure[1]
         best, highest = NO_TOKEN, 0.0
-        if entry is not None:
-            record = self._by_symbols.records[entry[1]]
-            best, highest = entry[0], record.probability
-            if entry[1] == _MAX_HITS and highest >= _SURE:
-                return best, highest, record
         for experience, context in (
+            (self._by_symbols, tuple(symbols[-CONTEXT:])),
             (self._by_few_symbols, tuple(symbols[-_FEW_SYMBOLS:])),
             (self._by_tokens, tuple(tokens[-_TOKENS:])),
             (self._by_token, tokens[-1]),

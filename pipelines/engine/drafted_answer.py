@@ -106,8 +106,10 @@ class Answer:
         while len(self._plan) < max_tokens:
             if self._copying:
                 likely = self._draft_copied(max_tokens, least_probability, likely, never)
-                if len(self._plan) == max_tokens:
-                    break
+            elif self.place is None:
+                likely = self._draft_sure(max_tokens, least_probability, likely, never)
+            if len(self._plan) == max_tokens:
+                break
             step, probability = self._next()
             likely *= probability
             if likely < least_probability or step.token in never:
@@ -141,6 +143,27 @@ class Answer:
             self.tokens.append(token)
             place, matched = place + 1, min(matched + 1, MAX_MATCHED)
         self.place, self.matched = self.places.within(place), matched
+        return likely
+
+    def _draft_sure(
+        self, max_tokens: int, least_probability: float, likely: float, never: frozenset[int]
+    ) -> float:
+        """Guess tokens of which the memory is sure, as `_next` does for one token, but faster.
+        Return the probability that all are right."""
+        tokens, symbols, plan = self.tokens, self.symbols, self._plan
+        while len(plan) < max_tokens:
+            sure = self.memory.sure(symbols)
+            if sure is None:
+                break
+            token, record = sure
+            probability = likely * record.probability
+            if probability < least_probability or token in never:
+                break
+            likely = probability
+            plan.append(Step(token, Source.MEMORY, None, 0, record))
+            tokens.append(token)
+            symbols.append(token)
+            self.matched = 0
         return likely
 
     def _next(self) -> tuple[Step, float]:

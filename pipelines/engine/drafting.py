@@ -29,8 +29,8 @@ _NEAR_TOKENS = 1024
 _QUESTION_TOKENS = 24
 # So many answers to a question may copy its words, such as a form's. Later ones know them.
 _COPYING_QUESTIONS = 2
-# Tokens at each of three places of a prompt by which its row is recognized.
-_MARK_TOKENS = 8
+# Tokens at each of two places of a document, and of a question, by which a row is recognized.
+_MARK_TOKENS, _MARK_QUESTION_TOKENS = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +162,12 @@ def _is_of(row: _Row, line: Tokens, length: int) -> bool:
 
 
 def _marks(line: Tokens, prompt_length: int) -> tuple[int, bytes]:
-    """Return the length and some tokens of a prompt, by which it is recognized."""
-    places = (prompt_length // 4, prompt_length // 2, prompt_length - prompt_length // 4)
-    return prompt_length, b"".join(
-        line[place : min(place + _MARK_TOKENS, prompt_length)].tobytes() for place in places
-    )
+    """Return the length and some tokens of a prompt, by which it is recognized: those of its
+    question, and a few of its document, which other questions share."""
+    places = (prompt_length // 4, prompt_length // 2)
+    document = [line[place : place + _MARK_TOKENS] for place in places]
+    question = line[max(0, prompt_length - _MARK_QUESTION_TOKENS) : prompt_length]
+    return prompt_length, b"".join(part.tobytes() for part in (*document, question))
 
 
 def _last_index(tokens: Tokens, wanted: Tokens) -> int | None:

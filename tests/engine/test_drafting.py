@@ -190,6 +190,17 @@ def test_a_reused_row_with_a_prompt_of_the_same_length_is_a_new_answer() -> None
     assert all(token in document(2) for token in engine.drafts[0])
 
 
+def test_a_longer_question_about_the_same_document_is_a_new_answer() -> None:
+    drafter, words = Drafter(SETTINGS), document(1)
+    engine = Engine(drafter, rows=1)
+    engine.put(0, prompt(words, 11), [*words[10:14], END])
+    engine.finish()
+    ended = drafter._rows[0] or drafter._memories
+    engine.put(0, [*words, QUESTION, *range(4000, 4040), END, START], [*words[30:50], END])
+    engine.step()
+    assert drafter._rows[0] is not ended and len(drafter._memories) == 2
+
+
 def test_a_prompt_in_the_middle_of_its_computation_gets_no_draft() -> None:
     drafter = Drafter(SETTINGS)
     rows = np.array([prompt(document(1), 11)], np.int32)
