@@ -1,8 +1,7 @@
 """Measures what guessed tokens save: steps for each token of an answer, time, and equal answers.
 
 Two engines of the built-in `tiny`, of which one drafts, answer the same prompts in turn. No text is
-asked about twice, so that no answer was seen before. `--endpoint` and `--batch` measure whole
-programs instead: a document alone at `phifleet serve`, and `phifleet run` on the demo's corpus.
+asked about twice, so that no answer was seen before. `drafting_runs.py` measures whole programs.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 _MAX_MODEL_LEN = 16_384
 _BATCHES = (1, 4, 16, 64)
 _TIMED_REQUESTS = {1: 60, 4: 120, 16: 240, 64: 360}
+WORKLOADS = (DEMO, *OTHERS)
 
 Prompt = tuple[list[int], Sampling]
 
@@ -238,7 +238,7 @@ async def _measure(model: Model, options: argparse.Namespace) -> tuple[list[Step
     times: list[Times] = []
     with engines(model, load_tokenizer(model.path)) as (off, auto):
         if "steps" in options.only:
-            for workload in (DEMO, *OTHERS):
+            for workload in [WORKLOADS[number] for number in options.workloads]:
                 steps.append(await measure_steps(workload, off, auto, model))
                 print(steps[-1], file=sys.stderr, flush=True)
         if "times" in options.only:
@@ -254,6 +254,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--only", nargs="+", default=["steps", "times", "alone"])
+    parser.add_argument(
+        "--workloads", type=int, nargs="+", default=list(range(len(WORKLOADS))), metavar="NUMBER"
+    )
     parser.add_argument("--output", type=Path, default=Path("build/drafting.json"))
     options = parser.parse_args()
     with stdout_to_stderr():

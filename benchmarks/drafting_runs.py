@@ -36,13 +36,14 @@ _ENVIRONMENT = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "RAY_USAGE_STATS_ENABL
 
 def endpoint(drafting: str, round_number: int) -> dict[str, float]:
     """Start an endpoint; return the seconds for one document, as a median of several."""
-    spec = {"model": {"name": "tiny", "drafting": drafting}, "http": {"port": free_port()}}
+    port = free_port()
+    spec = {"model": {"name": "tiny", "drafting": drafting}, "http": {"port": port}}
     with tempfile.TemporaryDirectory() as directory, Path(directory, "log").open("w+") as log:
         serve_file = Path(directory, "serve.yaml")
         serve_file.write_text(yaml.safe_dump(spec))
         command = [sys.executable, "-m", "jobs.cli", "serve", str(serve_file)]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=_ENVIRONMENT)
-        url = f"http://127.0.0.1:{spec['http']['port']}"
+        url = f"http://127.0.0.1:{port}"
         try:
             await_start(url, process, log)
             key = read_key(Path(directory, "log"))
