@@ -206,18 +206,24 @@ AnswerValue = Summary | Label | LabelSet | Reply | Fields | Written
 class Usage:
     """Numbers of tokens of one request to an engine, or of several added up.
 
-    `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache.
+    `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache. The
+    engine generated the `output_tokens` in `steps`, fewer than tokens if it guessed some of them
+    rightly; it verified `draft_tokens` guesses.
     """
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     output_tokens: int = 0
+    steps: int = 0
+    draft_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.cached_prompt_tokens + other.cached_prompt_tokens,
             self.output_tokens + other.output_tokens,
+            self.steps + other.steps,
+            self.draft_tokens + other.draft_tokens,
         )
 
 

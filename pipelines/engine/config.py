@@ -11,7 +11,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.engine.drafting import DraftSettings
 from pipelines.models.resolve import BF16_BYTES, Model
+from pipelines.tasks.kinds import QUESTION_START
+from pipelines.text.tokens import ChatTokenizer
 
 GIB = 2**30
 """Bytes in one GiB."""
@@ -25,6 +28,10 @@ _GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
 # Prompt tokens that one request may take of a step while others wait: half of vLLM's smallest step
 # budget, or less.
 _GPU_LONG_PREFILL_TOKENS, _CPU_LONG_PREFILL_TOKENS = 4096, 2048
+
+# Tokens of a guess, at most, and how many verified tokens take as long as a step without them.
+_DRAFT_TOKENS = 12
+_GPU_FREE_TOKENS, _CPU_FREE_TOKENS = 256, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class EngineConfig:
             the default of its device; see `hang_seconds`.
         online: True if a client waits for each answer (HTTP endpoint): a long prompt then leaves a
             part of every step to other requests. False for a batch run.
+        drafting: True if the engine guesses tokens and verifies them together (`drafting.py`),
+            which needs fewer steps and changes no answer.
     """
 
     model: Model
@@ -55,12 +64,28 @@ class EngineConfig:
     gpu_share: float = 1.0
     hangs_after: float | None = None
     online: bool = False
+    drafting: bool = True
 
     @property
     def hang_seconds(self) -> float:
         """Seconds without a step, with requests outstanding, after which the watchdog kills the
         engine: `hangs_after`, or else 180 on a GPU and 1,200 on a CPU."""
         return self.hangs_after or (_GPU_HANGS_AFTER if self.gpu else _CPU_HANGS_AFTER)
+
+
+def draft_settings(config: EngineConfig, tokenizer: ChatTokenizer) -> DraftSettings:
+    """Return how an engine with this configuration guesses tokens of answers.
+
+    A CPU computes each guessed token, for a GPU most of them are free. `tokenizer` is that of
+    `config.model`.
+    """
+    return DraftSettings(
+        max_tokens=_DRAFT_TOKENS,
+        free_tokens=_GPU_FREE_TOKENS if config.gpu else _CPU_FREE_TOKENS,
+        answer_start=tokenizer.suffix_ids,
+        question_start=tuple(tokenizer.encode(QUESTION_START)),
+        never=tokenizer.control_ids,
+    )
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:

@@ -16,10 +16,16 @@ from typing import Any
 from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission, Hold
-from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
+from pipelines.engine.config import (
+    EngineConfig,
+    draft_settings,
+    engine_arguments,
+    set_environment,
+)
 from pipelines.engine.grammars import choice_grammar, json_grammar
 from pipelines.engine.lifeline import Lifeline
 from pipelines.engine.niceness import lower_priorities
+from pipelines.engine.proposer import draft_tokens, speculation
 from pipelines.engine.vocabulary import vocabulary
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
 from pipelines.errors import EngineError, RequestRejected
@@ -65,8 +71,9 @@ class VllmEngine:
         self.tokenizer = tokenizer
         pulse = Pulse()
         self.answer_lengths = AnswerLengths()
-        back_off = self.answer_lengths.back_off
-        started = _STARTER.submit(_start, config, tokenizer, pulse, back_off, ray_metrics)
+        started = _STARTER.submit(
+            _start, config, tokenizer, pulse, self.answer_lengths.back_off, ray_metrics
+        )
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
@@ -146,7 +153,14 @@ class VllmEngine:
             if on_first_token is not None:
                 on_first_token()
                 on_first_token = None
-        usage = Usage(len(prompt), output.num_cached_tokens or 0, len(generated))
+        drafted, accepted = draft_tokens(completion.spec_decode_metrics)
+        usage = Usage(
+            prompt_tokens=len(prompt),
+            cached_prompt_tokens=output.num_cached_tokens or 0,
+            output_tokens=len(generated),
+            steps=max(1, len(generated) - accepted),
+            draft_tokens=drafted,
+        )
         self.used += usage
         return Completion(
             text=self.tokenizer.decode_output(generated),
@@ -276,17 +290,19 @@ def _start(
 
         loggers.append(RayPrometheusStatLogger)
     other_processes = set(multiprocessing.active_children())
+    drafting = draft_settings(config, tokenizer) if config.drafting else None
     try:
         with vocabulary(tokenizer, config.model.path) as directory:
             arguments = AsyncEngineArgs(
                 **engine_arguments(config),
+                **(speculation(drafting) if drafting else {}),
                 tokenizer=directory and str(directory),
                 # of the grammars that vLLM derives itself, which no request of phifleet uses
                 structured_outputs_config=StructuredOutputsConfig(
                     backend="xgrammar", disable_any_whitespace=True
                 ),
                 disable_log_stats=not ray_metrics,
-                additional_config=Lifeline(),
+                additional_config=Lifeline(carried=drafting),
             )
             # this context gives the larger prefill steps of vLLM's offline LLM class
             llm = AsyncLLM.from_engine_args(

@@ -13,6 +13,8 @@ from pipelines.job.spec import JobSpec
 
 # Keys that a job file need not have, by which a run from before they existed is the same run.
 _WITHOUT_EFFECT = {"instructions": None, "examples": (), "multiple": False}
+# Keys of the section `model` that change no answer.
+_CHANGES_NO_ANSWER = {"drafting"}
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
@@ -21,9 +23,7 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     The result maps a key path, such as `model.revision` or `tasks.NAME.labels`, to the first 16 hex
     digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
-    A job's or a task's `instructions` and `examples` have a digest only if they are set.
-
-    The key `multiple` of a task has a digest only if it is set.
+    `instructions`, `examples` and `multiple` have a digest only if they are set.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
     order. A task's path has its name, so the order of tasks does not count.
@@ -31,7 +31,7 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
         "input": kept,
-        "model": {**spec.model.model_dump(), "revision": revision},
+        "model": {**spec.model.model_dump(exclude=_CHANGES_NO_ANSWER), "revision": revision},
         "long_documents": spec.long_documents.model_dump(),
     }
     for task in spec.tasks:

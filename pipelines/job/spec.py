@@ -72,13 +72,16 @@ class ModelSpec(Section):
 
     `name` is a Hugging Face name, a directory or a built-in model. `revision` is a branch, tag or
     commit; if it is None, the run pins the revision that is current when it starts. `quantization`
-    (None: as the model's own config says) and `kv_cache_dtype` are passed to vLLM.
+    (None: as the model's own config says) and `kv_cache_dtype` are passed to vLLM. With `drafting`,
+    `auto` or `off`, engines guess tokens of answers and verify several in one step, or do not; the
+    answers are the same.
     """
 
     name: NonEmptyStr = "microsoft/Phi-3-mini-128k-instruct"
     revision: NonEmptyStr | None = None
     quantization: NonEmptyStr | None = None
     kv_cache_dtype: NonEmptyStr = "auto"
+    drafting: Literal["auto", "off"] = "auto"
 
 
 class LongDocuments(Section):

@@ -108,6 +108,7 @@ class PreparedJob:
             kv_cache_dtype=spec.model.kv_cache_dtype,
             tensor_parallel=spec.compute.tensor_parallel,
             gpu_share=spec.compute.gpu_share,
+            drafting=spec.model.drafting == "auto",
         )
 
     def pool_of(self, document_tokens: int) -> str:

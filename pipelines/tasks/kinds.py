@@ -19,6 +19,8 @@ from pipelines.text.tokens import ChatTokenizer
 
 LENGTH = "length"
 """The finish reason of an answer that its token limit cut off."""
+QUESTION_START = "Question:"
+"""The text with which the question in a prompt begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from pipelines.tasks.decoding import answer_schema, quotes_key
 from pipelines.tasks.extraction import allowed_schema, form_template, schema_of
 from pipelines.tasks.faults import raise_all
 from pipelines.tasks.guidance import guidance, instructions_of
-from pipelines.tasks.kinds import Question, Sampling, Task
+from pipelines.tasks.kinds import QUESTION_START, Question, Sampling, Task
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.tasks.several import labels_text, labels_tokens
@@ -66,7 +66,7 @@ def make_question(
     from the text that the question is about; None if the limit in `sampling` is for every text.
     `before` are the user's instructions and examples, which end with a blank line, or "".
     """
-    full_text = f"{before}Question: {text}\n"
+    full_text = f"{before}{QUESTION_START} {text}\n"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
 

@@ -20,6 +20,8 @@ from serve.engines.chat import CHAT, TEXT
 from serve.errors import EngineRejected
 
 _DATA = "data: "
+METRICS = "metrics"
+"""The field of vLLM's answers with numbers about drafts, which clients do not get."""
 _ERROR, _NO_CHOICES = 'data: {"error"', '"choices":[]'
 _ANY_OBJECT = {"type": "object"}
 # The lowest HTTP code of an error that is not the client's.
@@ -113,8 +115,10 @@ class Completions:
                 usage = _usage(event)
                 if usage is not None:
                     yield usage
-                if usage is None or include_usage:
+                if usage is None:
                     yield event
+                elif include_usage:
+                    yield _without_metrics(event)
 
     async def _create(self, kind: str, body: Body, ids: PromptIds) -> Any:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
@@ -172,12 +176,20 @@ def _check_keywords(schema: Mapping[str, Any]) -> None:
     )
 
 
-def parse_usage(usage: Mapping[str, Any]) -> Usage:
-    """Return the token counts in the field `usage` of an OpenAI answer; counts without a value are
-    0."""
+def parse_usage(answer: Mapping[str, Any]) -> Usage:
+    """Return the token counts of an OpenAI answer, in its fields `usage` and, for a single choice
+    of an engine that drafts, `metrics`. Counts without a value are 0."""
+    usage = answer["usage"]
     details = usage.get("prompt_tokens_details") or {}
-    cached = details.get("cached_tokens") or 0
-    return Usage(usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
+    output = usage.get("completion_tokens") or 0
+    drafts = (answer.get(METRICS) or {}).get("speculative_decoding") or {}
+    return Usage(
+        prompt_tokens=usage["prompt_tokens"],
+        cached_prompt_tokens=details.get("cached_tokens") or 0,
+        output_tokens=output,
+        steps=output - drafts.get("num_accepted_draft_tokens", 0),
+        draft_tokens=drafts.get("num_draft_tokens", 0),
+    )
 
 
 def _usage(event: str) -> Usage | None:
@@ -186,7 +198,13 @@ def _usage(event: str) -> Usage | None:
     if _NO_CHOICES not in event:
         return None
     data = json.loads(event.removeprefix(_DATA))
-    return parse_usage(data["usage"]) if not data["choices"] and data.get("usage") else None
+    return parse_usage(data) if not data["choices"] and data.get("usage") else None
+
+
+def _without_metrics(event: str) -> str:
+    data = json.loads(event.removeprefix(_DATA))
+    data.pop(METRICS, None)
+    return f"{_DATA}{json.dumps(data)}\n\n"
 
 
 def _prompt(ids: Sequence[int]) -> Any:

@@ -114,6 +114,7 @@ class PreparedEndpoint:
             kv_cache_dtype=spec.model.kv_cache_dtype,
             tensor_parallel=spec.compute.tensor_parallel,
             gpu_share=spec.compute.gpu_share,
+            drafting=spec.model.drafting == "auto",
             online=True,
         )
 

@@ -29,7 +29,7 @@ from pipelines.run.metrics import EngineMetrics
 from pipelines.tasks.guidance import own_words
 from pipelines.tasks.kinds import Sampling, TaskSet
 from serve.engines.chat import TEXT
-from serve.engines.completions import Completions
+from serve.engines.completions import METRICS, Completions
 from serve.engines.completions import parse_usage as completion_usage
 from serve.engines.grammars import check_format, check_tasks
 from serve.engines.load import LoadLimiter
@@ -186,7 +186,8 @@ class EngineReplica:
         assert work.body is not None
         await check_format(work.body)
         answer = await self._completions.answer(work.kind, work.body, work.prompt_ids)
-        self._metrics.tokens(completion_usage(answer["usage"]))
+        self._metrics.tokens(completion_usage(answer))
+        answer.pop(METRICS, None)
         return answer
 
     async def _tasks(self, work: ReplicaRequest) -> TaskSet:

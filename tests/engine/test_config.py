@@ -4,8 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.engine.config import EngineConfig, cpu_cache_gib, cpu_dtype, engine_arguments
+from pipelines.engine.config import (
+    EngineConfig,
+    cpu_cache_gib,
+    cpu_dtype,
+    draft_settings,
+    engine_arguments,
+)
 from pipelines.models.resolve import Model
+from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.questions import make_question
+from pipelines.text.tokens import ChatTokenizer
 
 # torch and vLLM warn when they are imported
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,3 +55,24 @@ def test_a_cpu_without_bfloat16_computes_in_float32_where_memory_allows() -> Non
     assert cpu_dtype(10**9, 16 * 10**9, "AVX2") == "float32"
     assert cpu_dtype(10**9, 7 * 10**9, "AVX2") == "auto"
     assert cpu_dtype(10**9, 16 * 10**9, "AVX512") == "auto"
+
+
+def test_the_drafter_finds_answers_and_questions_in_prompts(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    settings = draft_settings(EngineConfig(tiny_model, 4096, gpu=False), tiny_tokenizer)
+    question = make_question("Who signed it?", Sampling(8), tiny_tokenizer)
+    prompt = tiny_tokenizer.build_prompt(tiny_tokenizer.encode("A text."), question.token_ids)
+    assert tuple(prompt[-len(settings.answer_start) :]) == settings.answer_start
+    assert question.token_ids[: len(settings.question_start)] == settings.question_start
+    assert settings.never == tiny_tokenizer.control_ids
+
+
+def test_a_cpu_guesses_less_than_a_gpu_beside_as_many_requests(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    cpu, gpu = (
+        draft_settings(EngineConfig(tiny_model, 4096, gpu=gpu), tiny_tokenizer)
+        for gpu in (False, True)
+    )
+    assert cpu.least_probability(64) > gpu.least_probability(64)

@@ -245,6 +245,7 @@ def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec)
         ("model", {"name": "tiny"}, ["model.name"]),
         ("model", {"revision": "asked"}, []),
         ("model", {"kv_cache_dtype": "fp8"}, ["model.kv_cache_dtype"]),
+        ("model", {"drafting": "off"}, []),
         ("long_documents", {"chunk_tokens": 512}, ["long_documents.chunk_tokens"]),
         (
             "tasks",
