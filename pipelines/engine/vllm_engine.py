@@ -15,7 +15,12 @@ from typing import Any
 
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission
-from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
+from pipelines.engine.config import (
+    EngineConfig,
+    engine_arguments,
+    option_hint,
+    set_environment,
+)
 from pipelines.engine.lifeline import Lifeline
 from pipelines.engine.niceness import lower_priorities
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
@@ -231,23 +236,24 @@ def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, 
 
         loggers.append(RayPrometheusStatLogger)
     other_processes = set(multiprocessing.active_children())
-    arguments = AsyncEngineArgs(
-        **engine_arguments(config),
-        # white space in JSON would count as output tokens
-        structured_outputs_config=StructuredOutputsConfig(
-            backend="xgrammar", disable_any_whitespace=True
-        ),
-        disable_log_stats=not ray_metrics,
-        additional_config=Lifeline(),
-    )
     try:
+        arguments = AsyncEngineArgs(
+            **engine_arguments(config),
+            # white space in JSON would count as output tokens
+            structured_outputs_config=StructuredOutputsConfig(
+                backend="xgrammar", disable_any_whitespace=True
+            ),
+            disable_log_stats=not ray_metrics,
+            additional_config=Lifeline(),
+        )
         # this context gives the larger prefill steps of vLLM's offline LLM class
         llm = AsyncLLM.from_engine_args(
             arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
         )
     except Exception as error:
         raise EngineError(
-            f"the engine for {config.model.name} did not start: {error_summary(error)}. vLLM's "
+            f"the engine for {config.model.name} did not start: {error_summary(error)}. "
+            f"{option_hint(config, str(error))}vLLM's "
             "own output names the cause: see the run's log, or for an endpoint Ray's logs on the "
             "engine's node, in /tmp/ray/session_latest/logs. Correct the cause, such as a setting "
             "that it names, before you start again"

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from pipelines.job.engine_options import answer_options
 from pipelines.job.spec import JobSpec
 
 
@@ -20,12 +21,14 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
-    order. A task's path has its name, so the order of tasks does not count.
+    order. A task's path has its name, so the order of tasks does not count. Of the engine's options
+    only those count that may change answers.
     """
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
         "input": kept,
-        "model": {**spec.model.model_dump(), "revision": revision},
+        "model": {**spec.model.model_dump(exclude={"engine"}), "revision": revision},
+        "model.engine": answer_options(spec.model.engine),
         "long_documents": spec.long_documents.model_dump(),
     }
     for task in spec.tasks:
