@@ -76,7 +76,6 @@ enforce_eager bool
 ir_op_priority mapping
 kernel_config mapping
 kv_cache_dtype_skip_layers texts
-linear_backend text
 load_format text
 model_impl auto|vllm|transformers
 model_loader_extra_config mapping
@@ -92,6 +91,8 @@ _REFUSED = {
     "phifleet computes it from the documents and the tasks; use long_documents.single_pass_tokens, "
     "or limits.long_model_len in a serve file": "max_model_len",
     "use compute.tensor_parallel": "tensor_parallel_size",
+    # vLLM checks the value only there
+    "use kernel_config: {linear_backend: ...}": "linear_backend",
     "an engine runs on the compute.tensor_parallel GPUs of one node that Ray assigns to it": """
         pipeline_parallel_size prefill_context_parallel_size decode_context_parallel_size
         dcp_comm_backend dcp_q_replicate dcp_kv_cache_interleave_size cp_kv_cache_interleave_size
