@@ -227,9 +227,8 @@ def _conditions(options: argparse.Namespace, gpu: str | None) -> str:
     tokens = sum(options.acceptance**position for position in range(options.drafts + 1))
     simulated = f"acceptance simulated at {options.acceptance}: {tokens:.2f} tokens a step"
     drafts = simulated if gpu else "acceptance not simulated, which vLLM cannot on a CPU"
-    return (
-        f"{len(ANSWER_TOKENS)} answers of {ANSWER_TOKENS} tokens; {options.drafts} drafts, {drafts}"
-    )
+    answers = ", ".join(map(str, ANSWER_TOKENS))
+    return f"answers of {answers} tokens; {options.drafts} drafted tokens a step, {drafts}"
 
 
 def _ratio_lines(rows: Sequence[Row]) -> Iterator[str]:

@@ -24,14 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from sides import NGRAM, OFFLINE_LIMITS, RAY_CPUS, command, environment
-from workloads import (
-    OTHER_WORKLOADS,
-    TASK_COUNTS,
-    WORKLOADS,
-    Case,
-    task_counts,
-    write_case,
-)
+from workloads import OTHER_WORKLOADS, TASK_COUNTS, WORKLOADS, Case, task_counts, write_case
 
 ORDER = ("chat", "ngram", "ray", "phifleet", "start")
 """The sides in the order in which they run: LLM.chat, LLM.chat with n-gram speculative decoding,
@@ -114,13 +107,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of each side (default: 3)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the corpora, one run")
-    parser.add_argument(
-        "--workloads",
-        nargs="+",
-        choices=[*WORKLOADS, *OTHER_WORKLOADS],
-        default=list(WORKLOADS),
-        help=f"default: {' '.join(WORKLOADS)}",
-    )
+    workloads = [*WORKLOADS, *OTHER_WORKLOADS]
+    parser.add_argument("--workloads", nargs="+", choices=workloads, default=list(WORKLOADS))
     parser.add_argument("--tasks", nargs="+", type=int, choices=TASK_COUNTS, default=TASK_COUNTS)
     parser.add_argument("--sides", nargs="+", choices=ORDER, default=list(ORDER))
     parser.add_argument(
