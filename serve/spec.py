@@ -26,7 +26,7 @@ from pipelines.job.sections import (
     checked,
     load,
 )
-from pipelines.job.spec import LongDocuments, ModelSpec, Port, RunName
+from pipelines.job.spec import LongDocuments, ModelSpec, Port, RunName, shared_gpu_violations
 from pipelines.job.task_specs import TaskSpec
 from pipelines.stores.protocols import WRITABLE, is_writable
 
@@ -178,7 +178,9 @@ class ServeSpec(Section):
     instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key path of each task whose name an earlier task has, with what it must be."""
+        """Yield the key path of each task whose name an earlier task has, and of a share of a GPU's
+        memory that does not fit, with what it must be."""
+        yield from shared_gpu_violations(self.model, self.compute)
         for index, task in enumerate(self.tasks):
             if task.name in [earlier.name for earlier in self.tasks[:index]]:
                 yield ("tasks", index, "name"), "a name that no task before it has"

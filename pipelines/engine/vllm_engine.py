@@ -20,6 +20,7 @@ from pipelines.engine.config import (
     EngineConfig,
     draft_settings,
     engine_arguments,
+    option_hint,
     set_environment,
 )
 from pipelines.engine.grammars import choice_grammar, json_grammar
@@ -310,7 +311,8 @@ def _start(
             )
     except Exception as error:
         raise EngineError(
-            f"the engine for {config.model.name} did not start: {error_summary(error)}. vLLM's "
+            f"the engine for {config.model.name} did not start: {error_summary(error)}. "
+            f"{option_hint(config, str(error))}vLLM's "
             "own output names the cause: see the run's log, or for an endpoint Ray's logs on the "
             "engine's node, in /tmp/ray/session_latest/logs. Correct the cause, such as a setting "
             "that it names, before you start again"

@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from pipelines.job.engine_options import answer_options
 from pipelines.job.spec import JobSpec
 
 # Keys that a job file need not have, by which a run from before they existed is the same run.
 _WITHOUT_EFFECT = {"instructions": None, "examples": (), "multiple": False}
-# Keys of the section `model` that change no answer.
-_CHANGES_NO_ANSWER = {"drafting"}
+# Keys of the section `model` that change no answer, or of which only a part does.
+_NOT_COUNTED = {"drafting", "engine"}
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
@@ -26,12 +27,14 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     `instructions`, `examples` and `multiple` have a digest only if they are set.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
-    order. A task's path has its name, so the order of tasks does not count.
+    order. A task's path has its name, so the order of tasks does not count. Of the engine's options
+    only those count that may change answers.
     """
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
         "input": kept,
-        "model": {**spec.model.model_dump(exclude=_CHANGES_NO_ANSWER), "revision": revision},
+        "model": {**spec.model.model_dump(exclude=_NOT_COUNTED), "revision": revision},
+        "model.engine": answer_options(spec.model.engine),
         "long_documents": spec.long_documents.model_dump(),
     }
     for task in spec.tasks:

@@ -112,6 +112,7 @@ class PreparedEndpoint:
             gpu=gpu,
             quantization=spec.model.quantization,
             kv_cache_dtype=spec.model.kv_cache_dtype,
+            options=spec.model.engine,
             tensor_parallel=spec.compute.tensor_parallel,
             gpu_share=spec.compute.gpu_share,
             drafting=spec.model.drafting == "auto",

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pydoc_data.topics
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from itertools import chain
 
@@ -311,3 +312,29 @@ def test_an_engine_that_cannot_start_reports_the_reason(
         VllmEngine(
             EngineConfig(tiny_model, 4096, gpu=False, quantization="nonsense"), tiny_tokenizer
         )
+
+
+def test_a_value_that_vllm_refuses_is_reported_with_its_option(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    config = EngineConfig(tiny_model, 4096, gpu=False, options={"max_num_seqs": 0})
+    with pytest.raises(EngineError, match=r"did not start: .*model\.engine\.max_num_seqs: 0\. "):
+        VllmEngine(config, tiny_tokenizer)
+    unknown = {"compilation_config": {"quarks": 3}}
+    with pytest.raises(EngineError, match=r"did not start: .*model\.engine\.compilation_config: "):
+        VllmEngine(replace(config, options=unknown), tiny_tokenizer)
+
+
+async def test_admission_follows_the_options_of_the_engine(
+    tiny_model: Model, tiny_tokenizer: ChatTokenizer
+) -> None:
+    options = {"max_num_seqs": 4, "max_num_batched_tokens": 512, "dtype": "float32"}
+    started = VllmEngine(EngineConfig(tiny_model, 4096, gpu=False, options=options), tiny_tokenizer)
+    try:
+        assert started.max_batched_tokens == 512
+        assert started.min_request_tokens == started.kv_cache_tokens // 8
+        assert started.kv_cache_tokens <= (1 << 30) // (2 * tiny_model.kv_bytes_per_token)
+        completion = await started.generate(tiny_tokenizer.build_prompt([300]), Sampling(4))
+        assert completion.usage.output_tokens > 0
+    finally:
+        started.shutdown()
