@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -96,10 +97,11 @@ def start_engine(
     """Start the engine of a side with a KV cache of about `kv_cache_tokens` tokens, whose steps are
     recorded in `steps`. Raises EngineError.
 
-    phifleet has no setting for a cache's size in tokens, so functions of its engine module are
-    replaced in this process.
+    Functions of the module that starts engines are replaced in this process: an earlier checkout
+    has no setting for the size of the cache.
     """
-    listener = vllm_engine._step_listener
+    module, name = _starting()
+    listener = getattr(module, name)
 
     def arguments(config: EngineConfig) -> dict[str, Any]:
         chosen = engine_arguments(config)
@@ -113,9 +115,18 @@ def start_engine(
 
         return Recorder
 
-    setattr(vllm_engine, "engine_arguments", arguments)  # noqa: B010
-    setattr(vllm_engine, "_step_listener", recording_listener)  # noqa: B010
+    setattr(module, "engine_arguments", arguments)  # noqa: B010
+    setattr(module, name, recording_listener)
     return ENGINES[side](config, tokenizer)
+
+
+def _starting() -> tuple[ModuleType, str]:
+    """Return the module of the imported checkout that starts engines, and its listener's name."""
+    try:
+        from pipelines.engine import startup
+    except ImportError:
+        return vllm_engine, "_step_listener"
+    return startup, "step_listener"
 
 
 def cpu_seconds() -> float:

@@ -1,4 +1,4 @@
-"""The vLLM engine: the only module of `pipelines` that imports vllm.
+"""The vLLM engine. With `startup.py`, the only modules of `pipelines` that import vllm.
 
 `VllmEngine` implements the `Engine` protocol of `pipelines.answering` with one `AsyncLLM`. Knows
 how vLLM is started, called and ended; nothing of documents, units or Ray Data.
@@ -7,7 +7,6 @@ how vLLM is started, called and ended; nothing of documents, units or Ray Data.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -18,18 +17,12 @@ from pipelines.documents import Usage
 from pipelines.engine.admission import Admission, Hold
 from pipelines.engine.config import (
     EngineConfig,
-    draft_settings,
-    engine_arguments,
-    option_hint,
-    set_environment,
 )
 from pipelines.engine.grammars import choice_grammar, json_grammar
-from pipelines.engine.lifeline import Lifeline
-from pipelines.engine.niceness import lower_priorities
-from pipelines.engine.proposer import draft_tokens, speculation
-from pipelines.engine.vocabulary import vocabulary
+from pipelines.engine.proposer import draft_tokens
+from pipelines.engine.startup import close_sockets, start_engine
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
-from pipelines.errors import EngineError, RequestRejected
+from pipelines.errors import RequestRejected
 from pipelines.tasks.confidence import choice_logprob
 from pipelines.tasks.kinds import Completion, Sampling
 from pipelines.tasks.several import label_logprobs, labels_grammar
@@ -73,7 +66,7 @@ class VllmEngine:
         pulse = Pulse()
         self.answer_lengths = AnswerLengths()
         started = _STARTER.submit(
-            _start, config, tokenizer, pulse, self.answer_lengths.back_off, ray_metrics
+            start_engine, config, tokenizer, pulse, self.answer_lengths.back_off, ray_metrics
         )
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
@@ -201,7 +194,7 @@ class VllmEngine:
         loop = self._watchdog.stop()
         self._llm.shutdown()
         if loop is not None and not loop.is_running():
-            _close_sockets(self._llm)
+            close_sockets(self._llm)
 
 
 def _is_death(error: Exception) -> bool:
@@ -247,90 +240,3 @@ def _structure(sampling: Sampling) -> Any:
     if sampling.schema:
         return StructuredOutputsParams(grammar=json_grammar(sampling.schema))
     return None
-
-
-def _step_listener(pulse: Pulse, on_preemption: Callable[[], None]) -> Any:
-    """Return a factory of vLLM stat loggers, which vLLM calls after every step.
-
-    Each step counts for `pulse`. `on_preemption` is called after a step in which vLLM preempted
-    requests, because the KV cache was full.
-    """
-    from vllm.v1.metrics.loggers import StatLoggerBase
-
-    # vllm ships no types
-    class Listener(StatLoggerBase):  # type: ignore[misc]
-        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
-
-        def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
-            pulse.beat()
-            if iteration_stats is not None and iteration_stats.num_preempted_reqs:
-                on_preemption()
-
-        def log_engine_initialized(self) -> None: ...
-
-    return Listener
-
-
-def _start(
-    config: EngineConfig,
-    tokenizer: ChatTokenizer,
-    pulse: Pulse,
-    on_preemption: Callable[[], None],
-    ray_metrics: bool,
-) -> tuple[Any, Sequence[Any]]:
-    """Start an engine; return it and its processes. Raises EngineError."""
-    set_environment(config)
-    from vllm import AsyncEngineArgs
-    from vllm.config import StructuredOutputsConfig
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    loggers = [_step_listener(pulse, on_preemption)]
-    if ray_metrics:
-        from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
-
-        loggers.append(RayPrometheusStatLogger)
-    other_processes = set(multiprocessing.active_children())
-    drafting = draft_settings(config, tokenizer) if config.drafting else None
-    try:
-        with vocabulary(tokenizer, config.model.path) as directory:
-            arguments = AsyncEngineArgs(
-                **engine_arguments(config),
-                **(speculation(drafting) if drafting else {}),
-                tokenizer=directory and str(directory),
-                # of the grammars that vLLM derives itself, which no request of phifleet uses
-                structured_outputs_config=StructuredOutputsConfig(
-                    backend="xgrammar", disable_any_whitespace=True
-                ),
-                disable_log_stats=not ray_metrics,
-                additional_config=Lifeline(carried=drafting),
-            )
-            # this context gives the larger prefill steps of vLLM's offline LLM class
-            llm = AsyncLLM.from_engine_args(
-                arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
-            )
-    except Exception as error:
-        raise EngineError(
-            f"the engine for {config.model.name} did not start: {error_summary(error)}. "
-            f"{option_hint(config, str(error))}vLLM's "
-            "own output names the cause: see the run's log, or for an endpoint Ray's logs on the "
-            "engine's node, in /tmp/ray/session_latest/logs. Correct the cause, such as a setting "
-            "that it names, before you start again"
-        ) from error
-    processes = [p for p in multiprocessing.active_children() if p not in other_processes]
-    if not config.gpu:
-        lower_priorities(process.pid for process in processes if process.pid is not None)
-    return llm, processes
-
-
-def _close_sockets(llm: Any) -> None:
-    """Close the sockets that vLLM leaves to its event loop to close, if that loop has stopped.
-
-    The destructor of zmq's context waits for open sockets, so that the process would never end.
-    """
-    import zmq
-
-    for resource in vars(llm.engine_core.resources).values():
-        if isinstance(resource, zmq.Socket):
-            # the close method of zmq's asyncio sockets needs a running event loop
-            zmq.Socket.close(resource, linger=0)

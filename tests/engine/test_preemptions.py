@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.answering.answer_lengths import LEAST_FACTOR, AnswerLengths
-from pipelines.engine.vllm_engine import _step_listener
+from pipelines.engine.startup import step_listener
 from pipelines.engine.watchdog import Pulse
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch and vLLM warn on import
@@ -24,7 +24,7 @@ def _record_step(lengths: AnswerLengths, event: str) -> None:
     step = IterationStats()
     events = [EngineCoreEvent.new_event(EngineCoreEventType[event])]
     step.update_from_events("0", events, False, RequestStateStats(), LoRARequestStates(), None)
-    listener = _step_listener(Pulse(), lengths.back_off)(None, 0)
+    listener = step_listener(Pulse(), lengths.back_off)(None, 0)
     listener.record(scheduler_stats=SchedulerStats(), iteration_stats=step)
 
 
@@ -38,5 +38,5 @@ def test_other_events_and_steps_without_outputs_change_nothing() -> None:
     lengths = AnswerLengths()
     for event in ("QUEUED", "SCHEDULED"):
         _record_step(lengths, event)
-    _step_listener(Pulse(), lengths.back_off)(None, 0).record(None, None)
+    step_listener(Pulse(), lengths.back_off)(None, 0).record(None, None)
     assert lengths.factor == LEAST_FACTOR
