@@ -1,6 +1,6 @@
 """Seeds of tasks with a temperature: a document that is answered again gets the same answer.
 
-An engine that drafts may still give another one, since it also draws for the tokens that it guesses.
+An engine that drafts may still give another one: it also draws for the tokens that it guesses.
 """
 
 from __future__ import annotations
