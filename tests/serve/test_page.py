@@ -339,7 +339,7 @@ def test_every_kind_of_answer_is_shown(page: Page, site: Site) -> None:
     ask(page, site, *ANSWERS)
     expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#answer-opinion")).to_contain_text("unqualified93% sure")
-    expect(page.locator("#answer-topics .row")).to_have_text(["Timber91% sure", "Paper50% sure"])
+    expect(page.locator("#answer-topics p.row")).to_have_text(["Timber91% sure", "Paper50% sure"])
     expect(page.locator("#answer-warnings")).to_contain_text("None of the labels fits.")
     expect(page.locator("#answer-german")).to_contain_text("Translate it into German.")
     expect(page.locator("#answer-german .said")).to_have_text(
