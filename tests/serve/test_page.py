@@ -31,15 +31,15 @@ pytestmark = needs_browser
 TASKS = [
     {"name": "summary", "kind": "summarize", "max_words": 60},
     {"name": "opinion", "kind": "classify", "labels": ["unqualified", "qualified", "adverse"]},
-    {"name": "topics", "kind": "classify", "labels": ["Timber", "Paper"], "multiple": True},
-    {"name": "warnings", "kind": "classify", "labels": ["fire", "flood"], "multiple": True},
-    {"name": "german", "kind": "write", "prompt": "Translate it into German.", "over": "parts"},
     {"name": "auditor", "kind": "ask", "question": "Who audited the statements?"},
     {
         "name": "figures",
         "kind": "extract",
         "fields": {"revenue": "string", "segments": ["string"], "seat": {"city": "string"}},
     },
+    {"name": "topics", "kind": "classify", "labels": ["Timber", "Paper"], "multiple": True},
+    {"name": "warnings", "kind": "classify", "labels": ["fire", "flood"], "multiple": True},
+    {"name": "german", "kind": "write", "prompt": "Translate it into German.", "over": "parts"},
 ]
 EVIL = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
 FILLER = "The board met four times and took note of the reports that were put before it. " * 6
