@@ -11,6 +11,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 from pipelines.documents import Usage
@@ -128,6 +129,10 @@ class VllmEngine:
         generated: list[int] = []
         steps: list[Any] = []
         request_id = str(next(self._request_numbers))
+        if not self.config.gpu:
+            # vLLM rewinds a seeded generator after each step of a prefill in several steps, which
+            # PyTorch's generators of CPUs cannot do: the engine would die
+            sampling = replace(sampling, seed=None)
         parameters = _sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
             {"prompt_token_ids": list(prompt)}, parameters, request_id
