@@ -1,8 +1,8 @@
 """The passages of a document: the parts of its text that the model reads one at a time.
 
 A passage is the whole text, its beginning, or one of its chunks, together with the token ids that
-all prompts about it begin with. Knows the reading plan and the prompts; knows no engine and no
-answers.
+all prompts about it begin with. The parts that some tasks read instead are cut by `parts.py`. Knows
+the reading plan and the prompts; knows no engine and no answers.
 """
 
 from __future__ import annotations

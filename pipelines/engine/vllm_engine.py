@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 from pipelines.answering.answer_lengths import AnswerLengths
@@ -137,6 +138,10 @@ class VllmEngine:
         generated: list[int] = []
         steps: list[Any] = []
         request_id = str(next(self._request_numbers))
+        if not self.config.gpu:
+            # vLLM rewinds a seeded generator after each step of a prefill in several steps, which
+            # PyTorch's generators of CPUs cannot do: the engine would die
+            sampling = replace(sampling, seed=None)
         parameters = _sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
             {"prompt_token_ids": list(prompt)}, parameters, request_id

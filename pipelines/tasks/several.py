@@ -92,19 +92,20 @@ def label_logprobs(
     logprobs = [0.0] * len(ends)
     for step, likeliest in enumerate(steps):
         prefix = list(ids[:step])
-        before = len(spell(prefix))
-        number = sum(end <= before for end in ends)
+        before = spell(prefix)
+        number = sum(end <= len(before.rstrip(_REPLACEMENT)) for end in ends)
         if number == len(ends):
             break  # the end of the list belongs to no label
         texts = {token: spell([*prefix, token]) for token in likeliest}
-        matching = [
-            likeliest[token]
+        share = math.fsum(
+            math.exp(likeliest[token])
             for token, text in texts.items()
-            if generated.startswith(text.rstrip(_REPLACEMENT)) and (len(text) > before or not text)
-        ]
-        # empty only if the generated token is not among those reported
-        if matching:
-            logprobs[number] += math.log(min(1.0, math.fsum(map(math.exp, matching))))
+            # a token without text ends the answer, or is the blank before it
+            if generated.startswith(text.rstrip(_REPLACEMENT)) and (text != before or not text)
+        )
+        # 0 only if the generated token is not among those reported
+        if share > 0:
+            logprobs[number] += math.log(min(1.0, share))
     return tuple(logprobs)
 
 

@@ -35,15 +35,15 @@ TASKS = [
         "kind": "classify",
         "labels": {"unqualified": None, "qualified": "with a reservation", "adverse": None},
     },
-    {"name": "topics", "kind": "classify", "labels": ["Timber", "Paper"], "multiple": True},
-    {"name": "warnings", "kind": "classify", "labels": ["fire", "flood"], "multiple": True},
-    {"name": "german", "kind": "write", "prompt": "Translate it into German.", "over": "parts"},
     {"name": "auditor", "kind": "ask", "question": "Who audited the statements?"},
     {
         "name": "figures",
         "kind": "extract",
         "fields": {"revenue": "string", "segments": ["string"], "seat": {"city": "string"}},
     },
+    {"name": "topics", "kind": "classify", "labels": ["Timber", "Paper"], "multiple": True},
+    {"name": "warnings", "kind": "classify", "labels": ["fire", "flood"], "multiple": True},
+    {"name": "german", "kind": "write", "prompt": "Translate it into German.", "over": "parts"},
 ]
 EVIL = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
 FILLER = "The board met four times and took note of the reports that were put before it. " * 6

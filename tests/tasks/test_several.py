@@ -98,6 +98,25 @@ def test_the_end_of_the_list_belongs_to_no_label() -> None:
     assert shares(['["', "risk", '"]'], *steps) == pytest.approx([0.5])
 
 
+def test_a_character_of_several_tokens_counts_like_any_other() -> None:
+    # the tokens of the bytes of "Ä" between the quotation marks; others are masked
+    texts = {(0,): '["', (0, 1): '["\ufffd', (0, 1, 2): '["Ä', (0, 1, 2, 3): '["Äa"]'}
+
+    def spell(ids: Sequence[int]) -> str:
+        return '["o' if ids[1:2] == [4] else texts.get(tuple(ids), '["\ufffd\ufffd' if ids else "")
+
+    masked = {5: -math.inf, 6: -math.inf}
+    steps = [
+        {0: 0.0},
+        {1: math.log(0.75), 4: math.log(0.25)},
+        {2: 0.0, **masked},
+        {3: 0.0, **masked},
+    ]
+    assert [math.exp(p) for p in label_logprobs([0, 1, 2, 3], steps, spell)] == (
+        pytest.approx([0.75])
+    )
+
+
 def test_a_blank_before_an_answer_is_one_of_its_spellings() -> None:
     steps = ({" ": 0.6, '["': 0.3, "]": 0.1}, {'["': 0.9, "]": 0.1}, {"risk": 1.0}, {'"]': 1.0})
     assert shares([" ", '["', "risk", '"]'], *steps) == pytest.approx([0.81])
