@@ -125,7 +125,7 @@ class Completions:
 
         create = self._chat.create_chat_completion if kind == CHAT else self._text.create_completion
         try:
-            request = self._requests[kind].model_validate(with_grammar(body))
+            request = self._requests[kind].model_validate(with_grammar(self._usable(body)))
             request.phifleet_ids = ids[0] if kind == CHAT else ids
             response = await create(request, None)
         except Exception as error:
@@ -135,6 +135,13 @@ class Completions:
         if isinstance(response, ErrorResponse):
             raise self._failure(json.loads(response.model_dump_json()))
         return response
+
+    def _usable(self, body: Body) -> Body:
+        """Return a request without its seed for an engine on a CPU, which would die of one if the
+        prompt is computed in several steps: PyTorch cannot rewind the generators of CPUs."""
+        if self._engine.config.gpu:
+            return body
+        return {key: value for key, value in body.items() if key != "seed"}
 
     def _failure(self, body: dict[str, Any]) -> Exception:
         """Return the exception for an error response of vLLM, which reports any failure as one,
