@@ -197,7 +197,15 @@ def _engine_config(options: argparse.Namespace, model: Model) -> EngineConfig:
             }
             engine["speculative_config"] |= simulated
     longest = max(SIZES[options.shape].lengths) + max(ANSWER_TOKENS) + _MARGIN_TOKENS
-    return EngineConfig(model, longest, gpu=gpu, kv_cache_dtype=options.kv_cache, options=engine)
+    return EngineConfig(
+        model,
+        longest,
+        gpu=gpu,
+        kv_cache_dtype=options.kv_cache,
+        # phifleet's own drafter would find nothing to guess in noise
+        drafting=False,
+        options=engine,
+    )
 
 
 def make_table(rows: Sequence[Row], gpu: str | None) -> Table:
