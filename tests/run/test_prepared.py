@@ -97,3 +97,16 @@ def test_an_engine_has_its_share_of_a_gpu(gpus: str | float, share: float) -> No
 def test_a_label_that_means_no_label_in_chunks_is_an_error() -> None:
     with pytest.raises(SpecError, match=r"labels\.1: .*it means that a chunk shows no label"):
         prepared(label="cannot tell")
+
+
+@pytest.mark.usefixtures("tiny_model")
+@pytest.mark.parametrize("drafting", ["auto", "off"])
+def test_engines_draft_unless_the_job_switches_it_off(drafting: str) -> None:
+    source: dict[str, object] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "tiny-random", "drafting": drafting},
+        "tasks": [{"name": "summary", "kind": "summarize"}],
+    }
+    job = prepare_job(Job(parse_job(source), source))
+    assert job.engine_config("short", 1000, gpu=False).drafting == (drafting == "auto")
