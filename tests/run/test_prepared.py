@@ -238,3 +238,16 @@ def test_the_fingerprint_has_the_jobs_instructions() -> None:
     plain, guided = prepared_with([ASK]), prepared_with([ASK], instructions="Be kind.")
     assert plain.fingerprint != guided.fingerprint
     assert guided.digests.keys() - plain.digests.keys() == {"instructions"}
+
+
+@pytest.mark.usefixtures("tiny_model")
+@pytest.mark.parametrize("drafting", ["auto", "off"])
+def test_engines_draft_unless_the_job_switches_it_off(drafting: str) -> None:
+    source: dict[str, object] = {
+        "input": {"path": "in"},
+        "output": {"path": "out"},
+        "model": {"name": "tiny-random", "drafting": drafting},
+        "tasks": [{"name": "summary", "kind": "summarize"}],
+    }
+    job = prepare_job(Job(parse_job(source), source))
+    assert job.engine_config("short", 1000, gpu=False).drafting == (drafting == "auto")
