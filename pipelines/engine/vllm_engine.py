@@ -199,7 +199,7 @@ class VllmEngine:
         loop = self._watchdog.stop()
         self._llm.shutdown()
         if loop is not None and not loop.is_running():
-            close_sockets(self._llm)
+            close_sockets(self._llm, loop)
 
 
 def _is_death(error: Exception) -> bool:
