@@ -10,25 +10,23 @@ import zmq.asyncio
 
 from pipelines.engine.startup import close_sockets
 
-_ADDRESS = "inproc://engine"
-
 
 def test_an_event_loop_that_runs_again_receives_from_the_next_engines_sockets() -> None:
     loop, context = asyncio.new_event_loop(), zmq.asyncio.Context()
 
-    async def receive() -> tuple[zmq.asyncio.Socket, bytes]:
+    async def receive(address: str) -> tuple[zmq.asyncio.Socket, bytes]:
         """Receive a message that is sent only once the loop waits for it."""
         receiver, sender = context.socket(zmq.PULL), zmq.Context(context).socket(zmq.PUSH)
-        receiver.bind(_ADDRESS)
-        sender.connect(_ADDRESS)
+        receiver.bind(address)
+        sender.connect(address)
         loop.call_later(0.1, sender.send, b"answer")
         message = await asyncio.wait_for(receiver.recv(), timeout=20)
         sender.close()
         return receiver, message
 
     descriptors = []
-    for _ in range(3):
-        receiver, message = loop.run_until_complete(receive())
+    for number in range(3):
+        receiver, message = loop.run_until_complete(receive(f"inproc://engine-{number}"))
         assert message == b"answer"
         descriptors.append(zmq.Socket.get(receiver, zmq.FD))
         resources = SimpleNamespace(output_socket=receiver, thread=None)
