@@ -62,7 +62,7 @@ NOTHING: Guess = NO_TOKEN, 0.0, None
 
 
 class _Experience(Generic[Value]):
-    """What came after each context lately, with its hits: how often in a row it did, at most 4.
+    """Remembers what came after each context lately, and its hits: how often in a row, at most 4.
 
     The size is bounded: contexts that have not occurred for a long time are forgotten.
     """
@@ -103,7 +103,7 @@ class _Experience(Generic[Value]):
 
 
 class TaskMemory:
-    """What the answers to one question had: their tokens, and what they copied from the prompt.
+    """Remembers the answers to one question: their tokens, and what they copied from the prompt.
 
     Attributes:
         answers: the number of answers, begun ones included.

@@ -37,7 +37,7 @@ _TRIED_EVERY = 8
 
 @dataclass(frozen=True, slots=True)
 class DraftSettings:
-    """How a Drafter finds answers in rows, and how many tokens are worth guessing.
+    """Sets how a Drafter finds answers in rows, and how many tokens it guesses.
 
     Attributes:
         max_tokens: the maximum number of tokens of a guess.
