@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import (
     ID_HASH,
     MAX_REPORTED,
@@ -30,7 +31,7 @@ from pipelines.corpus.ids import (
 )
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
-from pipelines.corpus.rows import Fragment, read_rows
+from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
 from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
 from pipelines.job.spec import InputSpec

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus import jsonl
 from pipelines.corpus.files import SourceFile
+from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.layout import (
     JSONL,
     Layout,
@@ -27,31 +28,10 @@ from pipelines.corpus.layout import (
     layout_of,
     partition_values,
 )
+from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
-
-# A batch of rows of a row group has about 4 MiB, by the row group's mean, and at most 1024 rows.
-_BATCH_ROWS = 1024
-_BATCH_BYTES = 4 * 2**20
-_READ_AHEAD_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """A part of the corpus that is read at once: a row group of a Parquet file, or a whole JSONL
-    file.
-
-    `row_group` is None for a JSONL file. `first_row` is the number of the fragment's first row
-    within its file, and `size_bytes` its uncompressed size. `columns_in_file` are, for a JSONL
-    file, the kept columns that are keys of its lines rather than parts of its path.
-    """
-
-    path: str
-    row_group: int | None
-    first_row: int
-    size_bytes: int
-    columns_in_file: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +89,7 @@ def _open_file(
             else:
                 parquet = pq.ParquetFile(handle)
                 schema = parquet.schema_arrow
-                fragments = _row_groups(parquet.metadata, file.path)
+                fragments = row_groups(parquet.metadata, file.path)
     except filesystem_errors(pa.ArrowException) as error:
         raise _read_error(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), fragments
@@ -118,18 +98,6 @@ def _open_file(
 def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
     columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
     return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
-
-
-def _row_groups(metadata: Any, path: str) -> list[Fragment]:
-    """Return a fragment for each row group of a Parquet file that has rows."""
-    fragments = []
-    first_row = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if group.num_rows:
-            fragments.append(Fragment(path, number, first_row, group.total_byte_size))
-        first_row += group.num_rows
-    return fragments
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
@@ -186,24 +154,7 @@ def _batches(
 ) -> Iterator[pa.Table | pa.RecordBatch]:
     if fragment.row_group is None:
         return jsonl.read_tables(handle, _jsonl_schema(spec, layout, fragment))
-    return _row_group_batches(handle, spec, fragment.row_group)
-
-
-def _row_group_batches(handle: Any, spec: InputSpec, number: int) -> Iterator[pa.RecordBatch]:
-    """Yield the columns of the job that are in the file. Raises ArrowInvalid if the row group has
-    fewer rows than its metadata states."""
-    parquet = pq.ParquetFile(
-        handle, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, page_checksum_verification=True
-    )
-    group = parquet.metadata.row_group(number)
-    rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
-    present = [name for name in columns_of(spec) if name in parquet.schema_arrow.names]
-    count = 0
-    for batch in parquet.iter_batches(max(1, min(rows, _BATCH_ROWS)), [number], columns=present):
-        yield batch
-        count += batch.num_rows
-    if count != group.num_rows:
-        raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")
+    return row_group_batches(handle, columns_of(spec), fragment.row_group)
 
 
 def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:

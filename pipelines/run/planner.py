@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import ray
 
 from pipelines.corpus.files import SourceFile
+from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, find_duplicates
 from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.corpus.layout import Layout
-from pipelines.corpus.rows import Corpus, Fragment, open_corpus, unreadable_reason
+from pipelines.corpus.rows import Corpus, open_corpus, unreadable_reason
 from pipelines.corpus.units import number_units
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.corpus.files import list_files
+from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
-from pipelines.corpus.rows import Fragment, open_corpus
+from pipelines.corpus.rows import open_corpus
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CPU, CostModel
 from pipelines.models.resolve import Model
