@@ -17,6 +17,7 @@ from jobs.live import View, show_view
 from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, InputError, SpecError
 from pipelines.job.spec import Job, JobSpec
+from pipelines.ledger.delta import check_package
 from pipelines.ledger.exclusive import check_exclusive_creation
 from pipelines.ledger.ledger import Ledger
 from pipelines.run import cluster as ray_cluster
@@ -150,7 +151,10 @@ def execute(
 
 
 def _check_supported(spec: JobSpec) -> None:
-    """Raises SpecError if the job sets a key that no run acts on yet."""
+    """Raises SpecError if the job sets a key that no run acts on yet, or one that needs a package
+    which is missing."""
+    if spec.output.table is not None:
+        check_package()
     for section, keys in _NOT_ENFORCED.items():
         for key in keys:
             value = getattr(getattr(spec, section), key)

@@ -60,12 +60,14 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """The section `output`: `path` is the directory or bucket prefix that the run writes to.
+    """The section `output`: `path` is the directory or bucket prefix that the run writes to. With
+    `table: delta`, the answers are a Delta table too.
 
     Whether it exists is not checked here.
     """
 
     path: NonEmptyStr
+    table: Literal["delta"] | None = None
 
 
 class ModelSpec(Section):

@@ -86,7 +86,7 @@ class Planner:
         """Index new files and try to record them as the next plan; return the recorded plans."""
         directory = new_index(len(plans))
         try:
-            corpus = open_corpus(self.prepared.spec.input, new, _layout_of(plans))
+            corpus = open_corpus(self.prepared.spec.input, new, layout_of(plans))
             spans = self._index(corpus, directory)
             self._check_ids(spans, directory, plans)
         except PhifleetError as error:
@@ -264,7 +264,7 @@ def _rows_files(directory: str, spans: int) -> list[str]:
     return [index_file(directory, "rows", number) for number in range(spans)]
 
 
-def _layout_of(plans: Sequence[Plan]) -> Layout | None:
+def layout_of(plans: Sequence[Plan]) -> Layout | None:
     """Return the layout that all files of these plans have in common, or None if no plan has a
     row."""
     layouts = [plan.layout for plan in plans if plan.layout is not None]

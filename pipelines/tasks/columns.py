@@ -172,6 +172,11 @@ def part_table(
     return table
 
 
+def part_schema(rows: pa.Schema, columns: Sequence[AnswerColumn], id_column: str) -> pa.Schema:
+    """Return the schema of the tables that `part_table` returns for rows with the schema `rows`."""
+    return part_table(rows.empty_table(), (), columns, id_column).schema
+
+
 def _evidence_cell(row: Evidence) -> dict[str, object]:
     return {
         "path": row.path,
