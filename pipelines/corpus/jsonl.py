@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipelines.corpus.blocks import MAX_LINE_BYTES, Block, blocks_of
 from pipelines.corpus.compression import read_chunks
-from pipelines.corpus.numbers import find_rounded, holds_float
+from pipelines.corpus.digits import find_rounded, holds_float
 from pipelines.corpus.objects import Members, encode, objects_of
 from pipelines.corpus.parsing import NotUtf8, broken_reason, describe, parse, parse_lines
 from pipelines.errors import InputError, UnreadableFile
@@ -222,7 +222,10 @@ def _own_id(doc_id: str | None, kind: pa.DataType) -> str | None:
     """Return the id of a broken line in JSON, or None if it has none that is valid."""
     if doc_id is None:
         return None
-    value = json.loads(doc_id)
+    try:
+        value = json.loads(doc_id)
+    except ValueError:
+        return None
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     if not pa.types.is_string(kind):
         fits = is_integer and (-(2**63) <= value < 2**63 or pa.types.is_decimal(kind))
