@@ -140,6 +140,7 @@ def execute(
         cluster = cluster_access.join_cluster()
         run = prepared.result()
         printer.print_model(run.prepared.model)
+        printer.print_undivided(run.state.undivided_files)
         for address in cluster_access.metrics_addresses():
             printer.print_node_metrics(address)
         view = View(run.prepared.spec.name, run.state)

@@ -12,10 +12,9 @@ from os.path import dirname
 from pathlib import Path
 from typing import Any
 
+from pipelines.corpus.formats import format_of
 from pipelines.errors import InputError, StorageError
 from pipelines.stores.protocols import filesystem_errors, is_local, open_store, version_of
-
-_SUFFIXES = (".parquet", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def _source_file(name: str, info: dict[str, Any]) -> SourceFile:
 def _is_data(path: str, top: str) -> bool:
     """Return whether a file has one of our suffixes and no hidden name below `top`."""
     below = path.removeprefix(top).split("/")
-    return path.endswith(_SUFFIXES) and not any(map(_is_hidden, below))
+    return format_of(path) is not None and not any(map(_is_hidden, below))
 
 
 def _is_hidden(name: str) -> bool:

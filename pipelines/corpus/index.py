@@ -34,7 +34,7 @@ from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
 from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
+from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CostModel
 from pipelines.storage import Storage
@@ -184,6 +184,8 @@ class _SpanBuilder:
         """Add rows of the corpus, and write the units and row groups that they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
+        broken = table.column(BROKEN).is_valid().to_pylist()
+        problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
         self._collect_bad_ids(table)
         self.waiting_rows.append(_rows_table(table, tokens, problems))
         if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus import jsonl
 from pipelines.corpus.files import SourceFile
+from pipelines.corpus.formats import format_of
 from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.inference import find_schema
+from pipelines.corpus.jsonl import Lines, LinesReader
 from pipelines.corpus.layout import (
-    JSONL,
     Layout,
     columns_of,
     common_layout,
@@ -29,6 +30,7 @@ from pipelines.corpus.layout import (
     partition_values,
 )
 from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.documents import BROKEN, ROW
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
@@ -71,25 +73,29 @@ def filesystem_of(spec: InputSpec) -> Any:
     return open_store(spec.path, InputError)[0]
 
 
-def _open(filesystem: Any, path: str) -> Any:
+def _open(filesystem: Any, path: str, *, lines: bool) -> Any:
     """Open a file for reading: JSONL with read-ahead, as it is read from start to end; Parquet
     without, as S3 would send more than a column chunk holds with every request."""
-    return filesystem.open(path, "rb", cache_type="readahead" if path.endswith(JSONL) else "none")
+    return filesystem.open(path, "rb", cache_type="readahead" if lines else "none")
 
 
 def _open_file(
     filesystem: Any, file: SourceFile, spec: InputSpec
 ) -> tuple[Layout | None, list[Fragment]]:
     """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
+    kind = format_of(file.path)
+    lines = kind is not None and kind.is_lines
     try:
-        with _open(filesystem, file.path) as handle:
-            if file.path.endswith(JSONL):
-                schema = jsonl.find_schema(handle, columns_of(spec), whole=bool(spec.keep_columns))
+        with _open(filesystem, file.path, lines=lines) as handle:
+            if lines:
+                schema = find_schema(handle, spec)
                 fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
             else:
                 parquet = pq.ParquetFile(handle)
                 schema = parquet.schema_arrow
                 fragments = row_groups(parquet.metadata, file.path)
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
         raise _read_error(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), fragments
@@ -109,12 +115,19 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     filesystem = filesystem_of(spec)
     row = fragment.first_row
     try:
-        with _open(filesystem, fragment.path) as handle:
-            for batch in _batches(handle, spec, layout, fragment):
+        with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
+            if fragment.row_group is None:
+                reader = LinesReader(fragment.path, _jsonl_schema(spec, layout, fragment), spec)
+                for lines in reader.read(handle):
+                    rows = _normal_rows(lines.table, row, spec, layout, fragment.path)
+                    yield _with_lines(rows, lines)
+                    row += len(rows)
+                return
+            for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
                 yield _normal_rows(batch, row, spec, layout, fragment.path)
                 row += batch.num_rows
     except InputError as error:
-        raise InputError(f"{fragment.path}: {error.message}") from error
+        raise type(error)(f"{fragment.path}: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
         raise _read_error(message, error) from error
@@ -149,12 +162,11 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
     return None
 
 
-def _batches(
-    handle: Any, spec: InputSpec, layout: Layout, fragment: Fragment
-) -> Iterator[pa.Table | pa.RecordBatch]:
-    if fragment.row_group is None:
-        return jsonl.read_tables(handle, _jsonl_schema(spec, layout, fragment))
-    return row_group_batches(handle, columns_of(spec), fragment.row_group)
+def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
+    """Return rows with the numbers of their lines, and what is wrong with the broken ones."""
+    for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
 
 
 def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:
@@ -175,6 +187,7 @@ def _normal_rows(
         pa.array(range(first_row, first_row + count), pa.int64()),
         _cast(rows.column(spec.id_column), layout.id_type),
         _as_bytes(rows.column(spec.text_column)),
+        pa.nulls(count, pa.string()),
     ]
     partitions = partition_values(path)
     for field in layout.kept:

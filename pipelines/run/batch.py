@@ -15,6 +15,7 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
 from pipelines.corpus.files import SourceFile, list_files
+from pipelines.corpus.undivided import undivided_files
 from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
@@ -277,7 +278,9 @@ class BatchRun:
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
         files = list_files(self.prepared.spec.input.path, exclude=self.storage.root)
-        return plans, new_files(files, plans)
+        new = new_files(files, plans)
+        self.state.undivided_files = undivided_files(new)
+        return plans, new
 
     def _incomplete_message(self, differing: Sequence[str]) -> str:
         hidden = len(differing) - _MAX_UNITS_IN_MESSAGE

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from jobs.control import Stopped
 from jobs.summary import RunPrinter
+from pipelines.corpus.files import SourceFile
 from pipelines.errors import StorageError
 from pipelines.job.spec import JobSpec, parse_job
 from pipelines.models.resolve import Model
@@ -152,3 +153,11 @@ def test_only_a_model_with_random_weights_is_warned_of(text: Printed, tiny_model
     printed = len(text.notices)
     text.printer.print_model(replace(tiny_model, random_weights=False))
     assert len(text.notices) == printed
+
+
+def test_large_files_that_are_one_piece_are_named(spec: JobSpec) -> None:
+    printed = Printed(spec, as_json=False, width=300)
+    printed.printer.print_undivided([])
+    assert printed.notices == []
+    printed.printer.print_undivided([SourceFile("a.jsonl.gz", 2**30, "")])
+    assert printed.notices[0].startswith("a.jsonl.gz (1,024 MiB): read as one piece, which one CPU")
