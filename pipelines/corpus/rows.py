@@ -20,7 +20,6 @@ from pipelines.corpus import jsonl
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.layout import (
-    JSONL,
     Layout,
     columns_of,
     common_layout,
@@ -71,19 +70,20 @@ def filesystem_of(spec: InputSpec) -> Any:
     return open_store(spec.path, InputError)[0]
 
 
-def _open(filesystem: Any, path: str) -> Any:
+def _open(filesystem: Any, path: str, *, lines: bool) -> Any:
     """Open a file for reading: JSONL with read-ahead, as it is read from start to end; Parquet
     without, as S3 would send more than a column chunk holds with every request."""
-    return filesystem.open(path, "rb", cache_type="readahead" if path.endswith(JSONL) else "none")
+    return filesystem.open(path, "rb", cache_type="readahead" if lines else "none")
 
 
 def _open_file(
     filesystem: Any, file: SourceFile, spec: InputSpec
 ) -> tuple[Layout | None, list[Fragment]]:
     """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
+    lines = file.kind is not None and file.kind.is_lines
     try:
-        with _open(filesystem, file.path) as handle:
-            if file.path.endswith(JSONL):
+        with _open(filesystem, file.path, lines=lines) as handle:
+            if lines:
                 schema = jsonl.find_schema(handle, columns_of(spec), whole=bool(spec.keep_columns))
                 fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
             else:
@@ -109,7 +109,7 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     filesystem = filesystem_of(spec)
     row = fragment.first_row
     try:
-        with _open(filesystem, fragment.path) as handle:
+        with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
             for batch in _batches(handle, spec, layout, fragment):
                 yield _normal_rows(batch, row, spec, layout, fragment.path)
                 row += batch.num_rows

@@ -186,7 +186,7 @@ def test_show_has_a_prompt_for_each_part_of_a_task_that_reads_parts(
         ("long_documents.chunk_tokens=5", "a whole number of at least 16"),
         ("tasks.1.max_tokens=200000", "leaves no space for a document"),
         ("model.name=no/such-model-here", "no/such-model-here"),
-        ("input.path=nowhere/at/all", "no .parquet or .jsonl file at nowhere/at/all"),
+        ("input.path=nowhere/at/all", "no file of Parquet or JSON lines at nowhere/at/all"),
         ("input.text_column=body", "no column 'body', which input.text_column names; it has id"),
         ("tasks.0.kind=extract", "tasks.0"),
     ],
