@@ -16,6 +16,7 @@ from rich.text import Text
 
 from jobs.control import Stopped
 from jobs.live import format_duration
+from pipelines.corpus.not_read import NotRead
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import JobSpec
 from pipelines.models.resolve import Model
@@ -47,6 +48,12 @@ class RunPrinter:
                 "model.name to another model for real answers",
                 style="yellow",
             )
+
+    def print_not_read(self, not_read: NotRead) -> None:
+        """Print how many files below the input are not read, and why; print nothing if there are
+        none."""
+        if not_read.count:
+            self._notice(f"{self.spec.input.path}: {not_read.describe()}", style="yellow")
 
     def print_node_metrics(self, address: str) -> None:
         """Print `address`, the URL of the Prometheus endpoint of a node of the cluster."""

@@ -5,7 +5,7 @@ Bounded, however many files there are. Knows names and reasons; knows nothing of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -83,19 +83,24 @@ class NotRead:
         }
 
     def describe(self) -> str:
-        """Return one line for people: the number of files and directories, and the first names for
-        each reason. Returns "" if there are none."""
-        if not self.count:
-            return ""
-        things = "file or directory is" if self.count == 1 else "files or directories are"
-        return f"{self.count:,} {things} not read: {', '.join(self._phrases())}"
+        """Return `describe_not_read` of these files."""
+        return describe_not_read(self.to_json())
 
-    def _phrases(self) -> Iterator[str]:
-        for reason in Reason:
-            if count := self.counts.get(reason):
-                names = [printable(name) for name in self.names[reason][:_SHOWN_NAMES]]
-                more = ", ..." if count > len(names) else ""
-                yield f"{count:,} {_PHRASES[reason]} ({', '.join(names)}{more})"
+
+def describe_not_read(reasons: Mapping[str, Any]) -> str:
+    """Return one line for people: the number of files and directories, and for each reason the
+    first names. Returns "" if there are none. `reasons` is the result of `NotRead.to_json`."""
+    count = sum(entry["count"] for entry in reasons.values())
+    if not count:
+        return ""
+    phrases = ", ".join(_phrase(Reason(reason), **entry) for reason, entry in reasons.items())
+    things = "file or directory is" if count == 1 else "files or directories are"
+    return f"{count:,} {things} not read: {phrases}"
+
+
+def _phrase(reason: Reason, count: int, first: Sequence[str]) -> str:
+    more = ", ..." if count > _SHOWN_NAMES else ""
+    return f"{count:,} {_PHRASES[reason]} ({', '.join(first[:_SHOWN_NAMES])}{more})"
 
 
 def printable(name: str) -> str:

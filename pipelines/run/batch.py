@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
-from pipelines.corpus.files import SourceFile, list_files
+from pipelines.corpus.files import SourceFile, list_corpus
 from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
@@ -231,6 +231,7 @@ class BatchRun:
             raise Incomplete(self._incomplete_message(differing))
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
+        manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
         # a newer driver may have more input files, and its manifest must not be overwritten
         self._lease.check()
@@ -271,8 +272,9 @@ class BatchRun:
         """Return the recorded plans, and the input files that no plan contains."""
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
-        files = list_files(self.prepared.spec.input.path, exclude=self.storage.root)
-        return plans, new_files(files, plans)
+        listing = list_corpus(self.prepared.spec.input.path, exclude=self.storage.root)
+        self.state.files_not_read = listing.not_read
+        return plans, new_files(listing.files, plans)
 
     def _incomplete_message(self, differing: Sequence[str]) -> str:
         hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
