@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.answering.parts import split_into_parts
 from pipelines.answering.passages import Passage, split_into_passages
+from pipelines.corpus.changes import check_span
 from pipelines.corpus.files import list_corpus
 from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
@@ -35,6 +36,7 @@ def find_document(corpus: Corpus, doc_id: str, not_read: NotRead) -> Document:
         for rows in read_rows(corpus.spec, corpus.layout, fragment):
             ids = [str(value) for value in rows.column("doc_id").to_pylist()]
             if doc_id in ids:
+                check_span(corpus.spec, [fragment])
                 return documents_of(rows.slice(ids.index(doc_id), 1))[0]
     skipped = f" ({not_read.describe()})" if not_read.count else ""
     raise InputError(
