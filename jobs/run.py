@@ -141,6 +141,7 @@ def execute(
         run = prepared.result()
         printer.print_model(run.prepared.model)
         printer.print_undivided(run.state.undivided_files)
+        printer.print_not_read(run.state.files_not_read)
         for address in cluster_access.metrics_addresses():
             printer.print_node_metrics(address)
         view = View(run.prepared.spec.name, run.state)

@@ -17,6 +17,7 @@ from rich.text import Text
 from jobs.control import Stopped
 from jobs.live import format_duration
 from pipelines.corpus.files import SourceFile
+from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.undivided import describe_undivided
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import JobSpec
@@ -54,6 +55,12 @@ class RunPrinter:
         """Print the large files that only one CPU can index; print nothing if there are none."""
         if notice := describe_undivided(files):
             self._notice(notice, style="yellow")
+
+    def print_not_read(self, not_read: NotRead) -> None:
+        """Print how many files below the input are not read, and why; print nothing if there are
+        none."""
+        if not_read.count:
+            self._notice(f"{self.spec.input.path}: {not_read.describe()}", style="yellow")
 
     def print_node_metrics(self, address: str) -> None:
         """Print `address`, the URL of the Prometheus endpoint of a node of the cluster."""

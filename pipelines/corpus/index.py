@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.corpus.changes import check_span
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import (
     ID_HASH,
@@ -117,7 +118,8 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
     """Index one span: read its fragments, write `text-NUMBER` and `rows-NUMBER` to the directory of
     `config`, and return the span's units and counts.
 
-    Raises InputError (UnreadableFile if a file is damaged) naming the file, and StorageError.
+    Raises InputError naming the file (UnreadableFile if it is damaged), also if it has changed
+    since it was listed, and StorageError.
     """
     with ExitStack() as stack:
         files = [index_file(config.directory, kind, number) for kind in ("text", "rows")]
@@ -131,6 +133,7 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         for fragment in fragments:
             for table in read_rows(config.input, config.layout, fragment):
                 builder.add(table)
+        check_span(config.input, fragments)
         return builder.finish()
 
 

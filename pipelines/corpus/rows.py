@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
-from pipelines.corpus.formats import format_of
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.inference import find_schema
 from pipelines.corpus.jsonl import Lines, LinesReader
@@ -31,7 +31,7 @@ from pipelines.corpus.layout import (
 )
 from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.documents import BROKEN, ROW
-from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
+from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
 
@@ -83,8 +83,7 @@ def _open_file(
     filesystem: Any, file: SourceFile, spec: InputSpec
 ) -> tuple[Layout | None, list[Fragment]]:
     """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
-    kind = format_of(file.path)
-    lines = kind is not None and kind.is_lines
+    lines = file.kind is not None and file.kind.is_lines
     try:
         with _open(filesystem, file.path, lines=lines) as handle:
             if lines:
@@ -95,10 +94,17 @@ def _open_file(
                 schema = parquet.schema_arrow
                 fragments = row_groups(parquet.metadata, file.path)
     except UnreadableFile as error:
+        check_unchanged(spec, file)
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
+        # a file that is being written to is not a damaged one
+        check_unchanged(spec, file)
         raise _read_error(f"{file.path}: cannot be read", error) from error
-    return None if schema is None else layout_of(schema, file.path, spec), fragments
+    if not fragments:
+        # any other file is compared when its rows have been read
+        check_unchanged(spec, file)
+    layout = None if schema is None else layout_of(schema, file.path, spec)
+    return layout, [replace(fragment, file=file) for fragment in fragments]
 
 
 def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
@@ -109,13 +115,16 @@ def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fra
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
     """Yield the rows of a fragment in order, as tables of a few MB with the schema `layout.schema`.
 
-    Raises InputError naming the file and the value if a number would be rounded, UnreadableFile
-    naming the file and the row from which it is damaged, and StorageError.
+    Call `changes.check_span` when the rows have been read. Raises InputError naming the file and
+    the value if a number would be rounded, UnreadableFile naming the file and the row from which
+    it is damaged, FileChanged, and StorageError.
     """
     filesystem = filesystem_of(spec)
     row = fragment.first_row
     try:
         with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
+            if fragment.file:
+                check_opened(spec, handle, fragment.file)
             if fragment.row_group is None:
                 reader = LinesReader(fragment.path, _jsonl_schema(spec, layout, fragment), spec)
                 for lines in reader.read(handle):
@@ -126,9 +135,16 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
             for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
                 yield _normal_rows(batch, row, spec, layout, fragment.path)
                 row += batch.num_rows
+    except FileChanged:
+        raise
     except InputError as error:
+        if fragment.file and isinstance(error, UnreadableFile):
+            # a file that is being written to is not a damaged one
+            check_unchanged(spec, fragment.file)
         raise type(error)(f"{fragment.path}: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
+        if fragment.file:
+            check_unchanged(spec, fragment.file)
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
         raise _read_error(message, error) from error
 
@@ -157,6 +173,7 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
         for fragment in corpus.fragments:
             for _ in read_rows(spec, corpus.layout, fragment):
                 pass
+        check_span(spec, corpus.fragments)
     except UnreadableFile as error:
         return error.message
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.corpus.files import SourceFile
-from pipelines.corpus.formats import format_of
 
 LARGE_BYTES = 256 * 2**20
 """The size of a file of JSON lines above which a notice names it."""
@@ -18,14 +17,12 @@ def undivided_files(files: Sequence[SourceFile]) -> list[SourceFile]:
     A Parquet file is divided at its row groups. Lines, compressed or not, are one piece: compressed
     data can be read from its start only, and the numbers of lines are counted from there.
     """
-    large = [file for file in files if file.size_bytes > LARGE_BYTES and _is_lines(file.path)]
+    large = [
+        file
+        for file in files
+        if file.size_bytes > LARGE_BYTES and file.kind is not None and file.kind.is_lines
+    ]
     return sorted(large, key=lambda file: (-file.size_bytes, file.path))
-
-
-def _is_lines(path: str) -> bool:
-    # a file without one of the endings is read only if it is Parquet, or the user names it
-    kind = format_of(path)
-    return kind is None or kind.is_lines
 
 
 def describe_undivided(files: Sequence[SourceFile]) -> str:

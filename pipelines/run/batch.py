@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
-from pipelines.corpus.files import SourceFile, list_files
+from pipelines.corpus.files import SourceFile, list_corpus
 from pipelines.corpus.undivided import undivided_files
 from pipelines.corpus.units import Unit
 from pipelines.errors import (
@@ -236,6 +236,7 @@ class BatchRun:
             raise Incomplete(self._incomplete_message(differing))
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
+        manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
         manifest |= commit_table(self.prepared, self.storage, plans, commits)
         # a newer driver may have more input files, and its manifest must not be overwritten
@@ -277,8 +278,9 @@ class BatchRun:
         """Return the recorded plans, and the input files that no plan contains."""
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
-        files = list_files(self.prepared.spec.input.path, exclude=self.storage.root)
-        new = new_files(files, plans)
+        listing = list_corpus(self.prepared.spec.input.path, exclude=self.storage.root)
+        new = new_files(listing.files, plans)
+        self.state.files_not_read = listing.not_read
         self.state.undivided_files = undivided_files(new)
         return plans, new
 

@@ -22,8 +22,8 @@ def test_a_key_of_a_line_takes_precedence_over_its_path(tmp_path: Path, year: in
     assert column(read(tmp_path, "year"), "kept.year") == [year, None]
 
 
-def test_a_corpus_of_one_empty_jsonl_file_has_no_rows(tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").touch()
+def test_a_corpus_of_one_jsonl_file_without_lines_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n \n")
     names = ["source", "row", "doc_id", "text", "broken", "kept.title"]
     assert read(tmp_path, "title").column_names == names
 
