@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from pipelines.corpus.places import field_at, find_place
 from pipelines.errors import InputError
 
 _BLOCK_BYTES = 4 * 2**20
@@ -34,8 +35,7 @@ def find_schema(handle: Any, needed: Collection[str], *, whole: bool) -> pa.Sche
     for _, table in _tables(handle):
         in_block = pa.schema([(field.name, _as_written(field.type)) for field in table.schema])
         schema = in_block if schema is None else merge_schemas([schema, in_block])
-        known = {field.name for field in schema if not _holds_null(field.type)}
-        if known.issuperset(needed) and not whole:
+        if not whole and all(_is_known(schema, name) for name in needed):
             break
     return schema
 
@@ -128,6 +128,12 @@ def _as_written(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, _as_written(field.type)) for field in kind])
     return kind
+
+
+def _is_known(schema: pa.Schema, name: str) -> bool:
+    """Return whether a column's type is known; it can be a field of an object."""
+    place = find_place(schema, name)
+    return place is not None and not _holds_null(field_at(schema, place).type)
 
 
 def _holds_null(kind: pa.DataType) -> bool:

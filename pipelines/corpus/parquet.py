@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.places import find_place, paths_to_read
 
 # A batch of rows of a row group has about 4 MiB, by the row group's mean, and at most 1024 rows.
 _BATCH_ROWS = 1024
@@ -37,11 +38,18 @@ def row_group_batches(handle: Any, columns: Sequence[str], number: int) -> Itera
     Raises ArrowInvalid if the row group has fewer rows than its metadata states.
     """
     parquet = pq.ParquetFile(
-        handle, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, page_checksum_verification=True
+        handle,
+        buffer_size=_READ_AHEAD_BYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        # as nanoseconds, years before 1677 and after 2262 would become others
+        coerce_int96_timestamp_unit="us",
     )
     group = parquet.metadata.row_group(number)
     rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
-    present = [name for name in columns if name in parquet.schema_arrow.names]
+    schema = parquet.schema_arrow
+    places = [place for name in columns if (place := find_place(schema, name))]
+    present = paths_to_read(schema, places)
     count = 0
     for batch in parquet.iter_batches(max(1, min(rows, _BATCH_ROWS)), [number], columns=present):
         yield batch

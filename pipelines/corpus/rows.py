@@ -13,22 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.corpus import jsonl
+from pipelines.corpus.agreement import common_layout
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
-from pipelines.corpus.layout import (
-    JSONL,
-    Layout,
-    columns_of,
-    common_layout,
-    later_layout,
-    layout_of,
-    partition_values,
-)
+from pipelines.corpus.layout import JSONL, Layout, columns_of, layout_of
+from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.corpus.parquet_types import open_schema
+from pipelines.corpus.places import find_place, schema_within
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
@@ -59,10 +53,9 @@ def open_corpus(
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
         opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
-    layout = common_layout([layout for layout, _ in opened], [file.path for file in files], spec)
+    layouts, paths = [layout for layout, _ in opened], [file.path for file in files]
+    layout = common_layout(layouts, paths, spec, earlier)
     fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
-    if earlier is not None and fragments:
-        layout = later_layout(earlier, layout, files[0].path, spec)
     return Corpus(spec, tuple(files), fragments, layout)
 
 
@@ -87,17 +80,16 @@ def _open_file(
                 schema = jsonl.find_schema(handle, columns_of(spec), whole=bool(spec.keep_columns))
                 fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
             else:
-                parquet = pq.ParquetFile(handle)
-                schema = parquet.schema_arrow
-                fragments = row_groups(parquet.metadata, file.path)
+                schema, metadata = open_schema(handle)
+                fragments = row_groups(metadata, file.path)
     except filesystem_errors(pa.ArrowException) as error:
         raise _read_error(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), fragments
 
 
 def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
-    columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
-    return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
+    places = [place for name in columns_of(spec) if (place := find_place(schema, name))]
+    return Fragment(file.path, None, 0, file.size_bytes, schema_within(schema, places))
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
@@ -111,7 +103,7 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     try:
         with _open(filesystem, fragment.path) as handle:
             for batch in _batches(handle, spec, layout, fragment):
-                yield _normal_rows(batch, row, spec, layout, fragment.path)
+                yield normal_rows(batch, row, spec, layout, fragment)
                 row += batch.num_rows
     except InputError as error:
         raise InputError(f"{fragment.path}: {error.message}") from error
@@ -152,46 +144,7 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
 def _batches(
     handle: Any, spec: InputSpec, layout: Layout, fragment: Fragment
 ) -> Iterator[pa.Table | pa.RecordBatch]:
-    if fragment.row_group is None:
-        return jsonl.read_tables(handle, _jsonl_schema(spec, layout, fragment))
+    if fragment.schema is not None:
+        return jsonl.read_tables(handle, json_schema(fragment.schema, spec, layout))
+    assert fragment.row_group is not None
     return row_group_batches(handle, columns_of(spec), fragment.row_group)
-
-
-def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:
-    """Return the schema that a JSONL file's lines are parsed with: without the kept columns that
-    only its path gives."""
-    in_path = partition_values(fragment.path).keys() - fragment.columns_in_file
-    types = {field.name: field.type for field in layout.kept if field.name not in in_path}
-    return pa.schema({**types, spec.id_column: layout.id_type, spec.text_column: pa.string()})
-
-
-def _normal_rows(
-    rows: pa.Table | pa.RecordBatch, first_row: int, spec: InputSpec, layout: Layout, path: str
-) -> pa.Table:
-    """Return a file's rows with the columns and types of `layout.schema`."""
-    count = rows.num_rows
-    columns = [
-        pa.repeat(path, count),
-        pa.array(range(first_row, first_row + count), pa.int64()),
-        _cast(rows.column(spec.id_column), layout.id_type),
-        _as_bytes(rows.column(spec.text_column)),
-    ]
-    partitions = partition_values(path)
-    for field in layout.kept:
-        if field.name in rows.schema.names:
-            columns.append(_cast(rows.column(field.name), field.type))
-        else:
-            columns.append(pa.array([partitions[field.name]] * count, field.type))
-    return pa.table(columns, schema=layout.schema)
-
-
-def _cast(column: pa.Array | pa.ChunkedArray, to: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    return column if column.type == to else pc.cast(column, to)
-
-
-def _as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return text as bytes: UTF-8 is checked for each document, so that one bad text does not fail
-    its whole file."""
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return pc.cast(column, pa.large_binary())
