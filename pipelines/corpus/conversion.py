@@ -64,27 +64,28 @@ def _convert_struct(array: pa.StructArray, to: pa.StructType) -> pa.StructArray:
     return pa.StructArray.from_arrays(children, fields=fields, mask=pc.is_null(array))
 
 
-def _convert_map(array: pa.MapArray, to: pa.MapType) -> pa.Array:
-    entries = pa.StructArray.from_arrays(
-        [convert(array.keys, to.key_type), convert(array.items, to.item_type)],
-        fields=[to.key_field, to.item_field],
-    )
-    return _with_children(array, to, entries)
+def _convert_map(array: pa.MapArray, to: pa.MapType) -> pa.MapArray:
+    offsets, start, length = _own_offsets(array)
+    keys = convert(array.keys.slice(start, length), to.key_type)
+    items = convert(array.items.slice(start, length), to.item_type)
+    return pa.MapArray.from_arrays(offsets, keys, items, to, mask=array.is_null())
 
 
-def replace_items(array: pa.Array, change: Callable[[pa.Array], pa.Array]) -> pa.Array:
+def replace_items(array: pa.Array, change: Callable[[pa.Array], pa.Array]) -> pa.ListArray:
     """Return a list array of any kind as one of plain lists, whose items are those that `change`
-    returns for all items of the array; their number must stay."""
-    if not (pa.types.is_list(array.type)):
+    returns for the items of the array; their number must stay."""
+    if not pa.types.is_list(array.type):
         array = pc.cast(array, pa.list_(array.type.value_type))
-    items = change(array.values)
-    return _with_children(array, pa.list_(items.type), items)
+    offsets, start, length = _own_offsets(array)
+    items = change(array.values.slice(start, length))
+    return pa.ListArray.from_arrays(offsets, items, mask=array.is_null())
 
 
-def _with_children(array: pa.Array, to: pa.DataType, child: pa.Array) -> pa.Array:
-    """Return a list or map array with the offsets and nulls of `array`, and another child."""
-    buffers = array.buffers()[:2]
-    return pa.Array.from_buffers(to, len(array), buffers, offset=array.offset, children=[child])
+def _own_offsets(array: pa.Array) -> tuple[pa.Array, int, int]:
+    """Return the offsets of a list or map array, counted from its own first item, the position of
+    that item among those of the array that it is a slice of, and the number of its items."""
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    return pc.subtract(array.offsets, pa.scalar(first, pa.int32())), first, last - first
 
 
 def uuid_texts(array: pa.ExtensionArray) -> pa.StringArray:
