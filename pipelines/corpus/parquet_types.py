@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
+from pipelines.corpus.timestamps import SPARK_SCHEMA
 
 
 def open_schema(handle: Any) -> tuple[pa.Schema, Any]:
@@ -34,7 +34,7 @@ def open_schema(handle: Any) -> tuple[pa.Schema, Any]:
 
 def _special_type(leaf: Any, metadata: dict[bytes, bytes]) -> pa.DataType | None:
     """Return the type of a Parquet column if Arrow's schema does not have it, else None."""
-    if leaf.physical_type == "INT96" and _SPARK_SCHEMA in metadata:
+    if leaf.physical_type == "INT96" and SPARK_SCHEMA in metadata:
         return pa.timestamp("us", "UTC")
     return pa.month_day_nano_interval() if leaf.converted_type == "INTERVAL" else None
 

@@ -19,7 +19,7 @@ from pipelines.corpus.kept_types import UnsupportedType, written_type
 UUID = uuid.UUID("f81d4fae-7dec-11d0-a765-00a0c91e6bf6")
 US = pa.timestamp("us")
 UTC_TIME = pa.timestamp("us", "UTC")
-NOON = datetime(2024, 1, 31, 12, 0, 0, 123456)  # noqa: DTZ001
+NOON = datetime(2024, 1, 31, 12, 0, 0, 123456)
 
 LEAVES = [
     (pa.int8(), -7, pa.int8(), -7),
@@ -45,8 +45,8 @@ LEAVES = [
     (pa.date64(), date(9999, 12, 31), pa.date32(), date(9999, 12, 31)),
     (pa.time32("ms"), time(1, 2, 3, 4000), pa.time64("us"), time(1, 2, 3, 4000)),
     (pa.time64("ns"), time(1, 2, 3, 4), pa.time64("us"), time(1, 2, 3, 4)),
-    (pa.timestamp("s"), datetime(1, 1, 1), US, datetime(1, 1, 1)),  # noqa: DTZ001
-    (pa.timestamp("ms"), datetime(9999, 12, 31), US, datetime(9999, 12, 31)),  # noqa: DTZ001
+    (pa.timestamp("s"), datetime(1, 1, 1), US, datetime(1, 1, 1)),
+    (pa.timestamp("ms"), datetime(9999, 12, 31), US, datetime(9999, 12, 31)),
     (pa.timestamp("us"), NOON, US, NOON),
     (pa.timestamp("ns"), NOON, US, NOON),
     (pa.timestamp("ns", "+00:00"), NOON, UTC_TIME, NOON.replace(tzinfo=UTC)),
