@@ -13,23 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipelines.corpus.agreement import common_layout
 from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.inference import find_schema
 from pipelines.corpus.jsonl import Lines, LinesReader
-from pipelines.corpus.layout import (
-    Layout,
-    columns_of,
-    common_layout,
-    later_layout,
-    layout_of,
-    partition_values,
-)
+from pipelines.corpus.layout import Layout, columns_of, layout_of
+from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.corpus.parquet_types import open_schema
+from pipelines.corpus.places import find_place, schema_within
 from pipelines.documents import BROKEN, ROW
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
@@ -61,10 +56,9 @@ def open_corpus(
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
         opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
-    layout = common_layout([layout for layout, _ in opened], [file.path for file in files], spec)
+    layouts, paths = [layout for layout, _ in opened], [file.path for file in files]
+    layout = common_layout(layouts, paths, spec, earlier)
     fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
-    if earlier is not None and fragments:
-        layout = later_layout(earlier, layout, files[0].path, spec)
     return Corpus(spec, tuple(files), fragments, layout)
 
 
@@ -90,9 +84,8 @@ def _open_file(
                 schema = find_schema(handle, spec)
                 fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
             else:
-                parquet = pq.ParquetFile(handle)
-                schema = parquet.schema_arrow
-                fragments = row_groups(parquet.metadata, file.path)
+                schema, metadata = open_schema(handle)
+                fragments = row_groups(metadata, file.path)
     except UnreadableFile as error:
         check_unchanged(spec, file)
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
@@ -103,13 +96,13 @@ def _open_file(
     if not fragments:
         # any other file is compared when its rows have been read
         check_unchanged(spec, file)
-    layout = None if schema is None else layout_of(schema, file.path, spec)
+    layout = None if schema is None else layout_of(schema, file.path, spec, lines=lines)
     return layout, [replace(fragment, file=file) for fragment in fragments]
 
 
 def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
-    columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
-    return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
+    places = [place for name in columns_of(spec) if (place := find_place(schema, name))]
+    return Fragment(file.path, None, 0, file.size_bytes, schema_within(schema, places))
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
@@ -126,14 +119,16 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
             if fragment.file:
                 check_opened(spec, handle, fragment.file)
             if fragment.row_group is None:
-                reader = LinesReader(fragment.path, _jsonl_schema(spec, layout, fragment), spec)
+                assert fragment.schema is not None
+                schema = json_schema(fragment.schema, spec, layout)
+                reader = LinesReader(fragment.path, schema, spec)
                 for lines in reader.read(handle):
-                    rows = _normal_rows(lines.table, row, spec, layout, fragment.path)
+                    rows = normal_rows(lines.table, row, spec, layout, fragment)
                     yield _with_lines(rows, lines)
                     row += len(rows)
                 return
             for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
-                yield _normal_rows(batch, row, spec, layout, fragment.path)
+                yield normal_rows(batch, row, spec, layout, fragment)
                 row += batch.num_rows
     except FileChanged:
         raise
@@ -184,44 +179,3 @@ def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
     for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     return rows
-
-
-def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:
-    """Return the schema that a JSONL file's lines are parsed with: without the kept columns that
-    only its path gives."""
-    in_path = partition_values(fragment.path).keys() - fragment.columns_in_file
-    types = {field.name: field.type for field in layout.kept if field.name not in in_path}
-    return pa.schema({**types, spec.id_column: layout.id_type, spec.text_column: pa.string()})
-
-
-def _normal_rows(
-    rows: pa.Table | pa.RecordBatch, first_row: int, spec: InputSpec, layout: Layout, path: str
-) -> pa.Table:
-    """Return a file's rows with the columns and types of `layout.schema`."""
-    count = rows.num_rows
-    columns = [
-        pa.repeat(path, count),
-        pa.array(range(first_row, first_row + count), pa.int64()),
-        _cast(rows.column(spec.id_column), layout.id_type),
-        _as_bytes(rows.column(spec.text_column)),
-        pa.nulls(count, pa.string()),
-    ]
-    partitions = partition_values(path)
-    for field in layout.kept:
-        if field.name in rows.schema.names:
-            columns.append(_cast(rows.column(field.name), field.type))
-        else:
-            columns.append(pa.array([partitions[field.name]] * count, field.type))
-    return pa.table(columns, schema=layout.schema)
-
-
-def _cast(column: pa.Array | pa.ChunkedArray, to: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    return column if column.type == to else pc.cast(column, to)
-
-
-def _as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return text as bytes: UTF-8 is checked for each document, so that one bad text does not fail
-    its whole file."""
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return pc.cast(column, pa.large_binary())
