@@ -71,7 +71,7 @@ def test_ids_are_written_as_they_print_and_join_back(
     assert column(rows, "doc_id") == written
     assert kind_of(path) is kind
     pq.write_table(rows.select(["doc_id", "text"]), tmp_path / "out.parquet")
-    joined = duckdb.sql(
+    joined = duckdb.connect().execute(
         f"SELECT count(*) FROM '{path}' i JOIN '{tmp_path}/out.parquet' o "  # noqa: S608
         f"ON o.doc_id = {key} AND o.text = encode(i.text)"
     )
@@ -81,7 +81,7 @@ def test_ids_are_written_as_they_print_and_join_back(
 
 def test_uuids_that_duckdb_writes_work(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
-    duckdb.sql(f"COPY (SELECT '{UUIDS[1]}'::UUID AS id, 't' AS text) TO '{path}'")
+    duckdb.connect().execute(f"COPY (SELECT '{UUIDS[1]}'::UUID AS id, 't' AS text) TO '{path}'")
     assert column(read(path), "doc_id") == [str(UUIDS[1])]
 
 

@@ -143,7 +143,7 @@ def test_a_value_that_cannot_be_kept_exactly_is_refused_with_its_place(
 
 def test_intervals_and_variants_of_duckdb_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
-    duckdb.sql(
+    duckdb.connect().execute(
         f"COPY (SELECT 1 AS id, 't' AS text, INTERVAL 1 MONTH AS x, {{'a': 1}}::VARIANT AS v) "
         f"TO '{path}'"
     )
