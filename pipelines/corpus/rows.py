@@ -29,11 +29,15 @@ from pipelines.corpus.layout import (
     layout_of,
     partition_values,
 )
+from pipelines.corpus.line_pieces import Piece, divide
 from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.documents import BROKEN, ROW
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
+
+# With more files than these, all CPUs have enough to do although no file is divided.
+_FEW_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def open_corpus(
     """
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
-        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
+        few = len(files) <= _FEW_FILES
+        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec, few=few), files))
     layout = common_layout([layout for layout, _ in opened], [file.path for file in files], spec)
     fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
     if earlier is not None and fragments:
@@ -80,16 +85,18 @@ def _open(filesystem: Any, path: str, *, lines: bool) -> Any:
 
 
 def _open_file(
-    filesystem: Any, file: SourceFile, spec: InputSpec
+    filesystem: Any, file: SourceFile, spec: InputSpec, *, few: bool
 ) -> tuple[Layout | None, list[Fragment]]:
-    """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
+    """Return a file's layout and fragments; the layout is None for a JSONL file without a line. A
+    large JSONL file is divided only if there are `few` files: that reads it once more."""
     kind = format_of(file.path)
     lines = kind is not None and kind.is_lines
     try:
         with _open(filesystem, file.path, lines=lines) as handle:
             if lines:
                 schema = find_schema(handle, spec)
-                fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
+                pieces = divide(handle, file.size_bytes) if schema and few else []
+                fragments = _jsonl_fragments(file, schema, spec, pieces) if schema else []
             else:
                 parquet = pq.ParquetFile(handle)
                 schema = parquet.schema_arrow
@@ -101,9 +108,16 @@ def _open_file(
     return None if schema is None else layout_of(schema, file.path, spec), fragments
 
 
-def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
+def _jsonl_fragments(
+    file: SourceFile, schema: pa.Schema, spec: InputSpec, pieces: Sequence[Piece]
+) -> list[Fragment]:
     columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
-    return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
+    if not pieces:
+        return [Fragment(file.path, None, 0, file.size_bytes, columns_in_file)]
+    return [
+        Fragment(file.path, None, piece.first_line, piece.end - piece.start, columns_in_file, piece)
+        for piece in pieces
+    ]
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
@@ -118,10 +132,10 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
         with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
             if fragment.row_group is None:
                 reader = LinesReader(fragment.path, _jsonl_schema(spec, layout, fragment), spec)
-                for lines in reader.read(handle):
+                for lines in reader.read(handle, fragment.piece):
+                    row = lines.numbers[0].as_py() if len(lines.numbers) else row
                     rows = _normal_rows(lines.table, row, spec, layout, fragment.path)
                     yield _with_lines(rows, lines)
-                    row += len(rows)
                 return
             for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
                 yield _normal_rows(batch, row, spec, layout, fragment.path)
