@@ -96,8 +96,8 @@ def layout_of(
 
     `lines` is true for JSON lines. A column of `input.keep_columns` may also be a partition.
     `partitions` are the file's, where a table has them with their types; without it they are those
-    of the file's path. Raises InputError naming file and column if a column is missing, occurs more than once, or has a type that an id
-    or a text cannot have, or that cannot be kept exactly.
+    of the file's path. Raises InputError naming file and column if a column is missing, occurs more
+    than once, or has a type that an id or a text cannot have, or that cannot be kept exactly.
     """
     in_path = {} if partitions is not None else partition_values(path)
     _check_columns(schema, path, spec, {*in_path, *(partitions or {})})

@@ -21,6 +21,7 @@ from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.inference import find_schema
 from pipelines.corpus.jsonl import Lines, LinesReader
 from pipelines.corpus.layout import Layout, columns_of, layout_of
+from pipelines.corpus.line_pieces import Piece, divide
 from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.corpus.parquet_types import open_schema
@@ -29,6 +30,9 @@ from pipelines.documents import BROKEN, ROW
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
+
+# With more files than these, all CPUs have enough to do although no file is divided.
+_FEW_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ def open_corpus(
     """
     filesystem = filesystem_of(spec)
     with ThreadPoolExecutor(16) as pool:
-        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
+        few = len(files) <= _FEW_FILES
+        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec, few=few), files))
     layouts, paths = [layout for layout, _ in opened], [file.path for file in files]
     layout = common_layout(layouts, paths, spec, earlier)
     fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
@@ -74,15 +79,17 @@ def _open(filesystem: Any, path: str, *, lines: bool) -> Any:
 
 
 def _open_file(
-    filesystem: Any, file: SourceFile, spec: InputSpec
+    filesystem: Any, file: SourceFile, spec: InputSpec, *, few: bool
 ) -> tuple[Layout | None, list[Fragment]]:
-    """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
+    """Return a file's layout and fragments; the layout is None for a JSONL file without a line. A
+    large JSONL file is divided only if there are `few` files: that reads it once more."""
     lines = file.kind is not None and file.kind.is_lines
     try:
         with _open(filesystem, file.path, lines=lines) as handle:
             if lines:
                 schema = find_schema(handle, spec)
-                fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
+                pieces = divide(handle, file.size_bytes) if schema and few else []
+                fragments = _jsonl_fragments(file, schema, spec, pieces) if schema else []
             else:
                 schema, metadata = open_schema(handle)
                 fragments = row_groups(metadata, file.path)
@@ -100,9 +107,15 @@ def _open_file(
     return layout, [replace(fragment, file=file) for fragment in fragments]
 
 
-def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
+def _jsonl_fragments(
+    file: SourceFile, schema: pa.Schema, spec: InputSpec, pieces: Sequence[Piece]
+) -> list[Fragment]:
     places = [place for name in columns_of(spec) if (place := find_place(schema, name))]
-    return Fragment(file.path, None, 0, file.size_bytes, schema_within(schema, places))
+    whole = Fragment(file.path, None, 0, file.size_bytes, schema_within(schema, places))
+    return [
+        replace(whole, first_row=piece.first_line, size_bytes=piece.end - piece.start, piece=piece)
+        for piece in pieces
+    ] or [whole]
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
@@ -122,10 +135,10 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
                 assert fragment.schema is not None
                 schema = json_schema(fragment.schema, spec, layout)
                 reader = LinesReader(fragment.path, schema, spec)
-                for lines in reader.read(handle):
+                for lines in reader.read(handle, fragment.piece):
+                    row = lines.numbers[0].as_py() if len(lines.numbers) else row
                     rows = normal_rows(lines.table, row, spec, layout, fragment)
                     yield _with_lines(rows, lines)
-                    row += len(rows)
                 return
             for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
                 yield normal_rows(batch, row, spec, layout, fragment)
