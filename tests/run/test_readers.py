@@ -145,7 +145,10 @@ def read_pyarrow(answers: str) -> Rows:
 def read_pandas(answers: str) -> Rows:
     import pandas as pd
 
-    return [dict(row) for row in pd.read_parquet(answers).to_dict("records")]
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in pd.read_parquet(answers).to_dict("records")
+    ]
 
 
 def read_duckdb(pattern: str) -> Rows:
@@ -159,7 +162,8 @@ def read_duckdb(pattern: str) -> Rows:
 def read_polars(answers: str) -> Rows:
     import polars
 
-    return polars.read_parquet(answers).to_dicts()
+    rows: Rows = polars.read_parquet(answers).to_dicts()
+    return rows
 
 
 def read_daft(answers: str) -> Rows:
@@ -238,7 +242,8 @@ def read_delta(answers: str) -> Rows:
 def read_delta_by_polars(answers: str) -> Rows:
     import polars
 
-    return polars.read_delta(answers).to_dicts()
+    rows: Rows = polars.read_delta(answers).to_dicts()
+    return rows
 
 
 def read_delta_by_daft(answers: str) -> Rows:
