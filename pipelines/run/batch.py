@@ -32,7 +32,7 @@ from pipelines.ledger.names import MANIFEST
 from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.manifest import TIMES, build_manifest
-from pipelines.run.output_table import commit_table, table_schema
+from pipelines.run.output_table import check_table, commit_table
 from pipelines.run.planner import Planner, new_files
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
@@ -120,8 +120,7 @@ class BatchRun:
         self._lease = claim.lease
         try:
             plans = self._index(cluster, claim)
-            # refuse what the table cannot hold before engines start
-            table_schema(self.prepared, plans)
+            check_table(self.prepared, self.storage, plans)
             units = self._plan(plans)
             if units:
                 self._run(units, claim.resources)

@@ -81,7 +81,7 @@ def test_the_summary_has_a_row_for_each_total(text: Printed) -> None:
             "4,000 in prompts (75% from the prefix cache), 2,500 generated in 0.31 steps each",
         ),
         ("time", "1:02:05 in total; engine start 17 s, then 22.4 s at 58,656 tokens/s"),
-        ("answers", "answers/here"),
+        ("answers", "answers/here/answers"),
     ]
     assert text.results == []
 
@@ -106,6 +106,11 @@ def test_the_summary_names_skipped_files_and_too_many_dead_letters(text: Printed
     assert "skipped a.parquet: truncated too many dead letters: " in notices
     assert "limits.max_dead_letter_fraction (25%)" in notices
     assert notices.endswith("answers/here/dead_letters/")
+
+
+def test_the_summary_names_the_delta_table(text: Printed) -> None:
+    text.printer.print_finished({**MANIFEST, "table": {"format": "delta", "version": 3}})
+    assert text.notices[-1].endswith("answers/here/answers (also a Delta table, version 3)")
 
 
 def test_a_run_that_read_nothing_has_a_summary(text: Printed) -> None:
