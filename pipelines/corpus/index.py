@@ -10,7 +10,7 @@ nothing of Ray, engines or the ledger.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -44,6 +44,9 @@ from pipelines.text.tokens import ChatTokenizer
 _MAX_SPAN_BYTES = 256 * 2**20
 # Rows in a row group of `rows-N.parquet`.
 _ROWS_GROUP = 20_000
+# Tables are combined up to so many rows or bytes.
+_COMBINED_ROWS = 512
+_COMBINED_BYTES = 2**20
 
 _INDEX_COLUMNS = (
     pa.field(ID_HASH, pa.uint64()),
@@ -129,11 +132,31 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
         rows = stack.enter_context(_writer(rows_path, _rows_schema(schema), [SOURCE, "problem"]))
         builder = _SpanBuilder(config, files[0], text, rows)
-        for fragment in fragments:
-            for table in read_rows(config.input, config.layout, fragment):
-                builder.add(table)
+        for table in _combined(_all_rows(fragments, config)):
+            builder.add(table)
         check_span(config.input, fragments)
         return builder.finish()
+
+
+def _all_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:
+    for fragment in fragments:
+        yield from read_rows(config.input, config.layout, fragment)
+
+
+def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of tables of one schema, small tables together: measuring a table of a few
+    rows takes as long as one of a few hundred."""
+    waiting: list[pa.Table] = []
+    rows = size_bytes = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        size_bytes += table.nbytes
+        if rows >= _COMBINED_ROWS or size_bytes >= _COMBINED_BYTES:
+            yield waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting).combine_chunks()
+            waiting, rows, size_bytes = [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.ParquetWriter:

@@ -17,6 +17,8 @@ from pipelines.corpus.fragments import Fragment
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 4 * 2**20
 _READ_AHEAD_BYTES = 8 * 2**20
+# To start threads for the columns of a smaller row group takes longer than to read it.
+_THREADED_BYTES = 2**20
 
 
 def row_groups(metadata: Any, path: str) -> list[Fragment]:
@@ -43,7 +45,13 @@ def row_group_batches(handle: Any, columns: Sequence[str], number: int) -> Itera
     rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
     present = [name for name in columns if name in parquet.schema_arrow.names]
     count = 0
-    for batch in parquet.iter_batches(max(1, min(rows, _BATCH_ROWS)), [number], columns=present):
+    batches = parquet.iter_batches(
+        max(1, min(rows, _BATCH_ROWS)),
+        [number],
+        columns=present,
+        use_threads=group.total_byte_size > _THREADED_BYTES,
+    )
+    for batch in batches:
         yield batch
         count += batch.num_rows
     if count != group.num_rows:
