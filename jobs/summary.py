@@ -6,7 +6,7 @@ Knows the screen and the manifest; nothing of Ray, signals or storage.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from rich.text import Text
 
 from jobs.control import Stopped
 from jobs.live import format_duration
+from pipelines.corpus.files import SourceFile
 from pipelines.corpus.not_read import NotRead
+from pipelines.corpus.undivided import describe_undivided
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import JobSpec
 from pipelines.models.resolve import Model
@@ -48,6 +50,11 @@ class RunPrinter:
                 "model.name to another model for real answers",
                 style="yellow",
             )
+
+    def print_undivided(self, files: Sequence[SourceFile]) -> None:
+        """Print the large files that only one CPU can index; print nothing if there are none."""
+        if notice := describe_undivided(files):
+            self._notice(notice, style="yellow")
 
     def print_not_read(self, not_read: NotRead) -> None:
         """Print how many files below the input are not read, and why; print nothing if there are
@@ -138,7 +145,7 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         table.add_row(
             Text("too many", style="red"),
             f"dead letters: their share is above limits.max_dead_letter_fraction ({limit:.0%}); "
-            f"the reasons are in {spec.output.path.rstrip('/')}/_errors/",
+            f"the reasons are in {spec.output.path.rstrip('/')}/dead_letters/",
         )
     return table
 

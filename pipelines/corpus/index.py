@@ -1,9 +1,10 @@
 """The index: read the corpus once, count the tokens of every document, and prepare the units.
 
-A span of the corpus (some consecutive fragments) becomes two files. `text-N.parquet` holds the
+A span of the corpus (some consecutive fragments) becomes two files. `text-N` holds the
 rows again, sorted into units, with each unit as one row group, so that a worker reads exactly its
-unit. `rows-N.parquet` holds what is known of each row, without its text. Thus the corpus is read
-once and its copy once, whatever the row groups of its files are. Runs in Ray tasks on CPUs; knows
+unit. `rows-N` holds what is known of each row, without its text. Thus the corpus is read
+once and its copy once, whatever the row groups of its files are. Both files are Parquet without an
+ending, so that no reader takes them for documents. Runs in Ray tasks on CPUs; knows
 nothing of Ray, engines or the ledger.
 """
 
@@ -34,7 +35,7 @@ from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
 from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
+from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CostModel
 from pipelines.storage import Storage
@@ -42,7 +43,7 @@ from pipelines.text.lengths import ReadingPlan
 from pipelines.text.tokens import ChatTokenizer
 
 _MAX_SPAN_BYTES = 256 * 2**20
-# Rows in a row group of `rows-N.parquet`.
+# Rows in a row group of `rows-N`.
 _ROWS_GROUP = 20_000
 # Tables are combined up to so many rows or bytes.
 _COMBINED_ROWS = 512
@@ -117,14 +118,14 @@ def cut_spans(fragments: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
 
 
 def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
-    """Index one span: read its fragments, write `text-NUMBER.parquet` and `rows-NUMBER.parquet` to
-    `config.directory`, and return the span's units and counts.
+    """Index one span: read its fragments, write `text-NUMBER` and `rows-NUMBER` to the directory of
+    `config`, and return the span's units and counts.
 
     Raises InputError naming the file (UnreadableFile if it is damaged), also if it has changed
     since it was listed, and StorageError.
     """
     with ExitStack() as stack:
-        files = [f"{config.directory}/{kind}-{number:05d}.parquet" for kind in ("text", "rows")]
+        files = [index_file(config.directory, kind, number) for kind in ("text", "rows")]
         text_path, rows_path = (
             stack.enter_context(config.storage.new_file(name)) for name in files
         )
@@ -149,14 +150,27 @@ def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     rows = size_bytes = 0
     for table in tables:
-        waiting.append(table)
         rows += table.num_rows
         size_bytes += table.nbytes
+        waiting.append(table)
         if rows >= _COMBINED_ROWS or size_bytes >= _COMBINED_BYTES:
-            yield waiting[0] if len(waiting) == 1 else pa.concat_tables(waiting).combine_chunks()
+            yield from _joined(waiting)
             waiting, rows, size_bytes = [], 0, 0
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+    yield from _joined(waiting)
+
+
+def _joined(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the tables as one, without copying the last one if it is large."""
+    large = [table for table in tables[-1:] if table.nbytes >= _COMBINED_BYTES]
+    if small := tables[: len(tables) - len(large)]:
+        yield pa.concat_tables(small).combine_chunks()
+    yield from large
+
+
+def index_file(directory: str, kind: str, span: int) -> str:
+    """Return the name of a file of the index in `directory`; `kind` is `text` or `rows`, and `span`
+    the number of the span that it indexes."""
+    return f"{directory}/{kind}-{span:05d}"
 
 
 def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.ParquetWriter:
@@ -172,7 +186,7 @@ def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.Parquet
 
 
 def _rows_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of `rows-N.parquet`, given the layout's schema."""
+    """Return the schema of `rows-N`, given the layout's schema."""
     return pa.schema([*(schema.field(name) for name in (SOURCE, ROW, DOC_ID)), *_INDEX_COLUMNS])
 
 
@@ -203,6 +217,8 @@ class _SpanBuilder:
         """Add rows of the corpus, and write the units and row groups that they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
+        broken = table.column(BROKEN).is_valid().to_pylist()
+        problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
         self._collect_bad_ids(table)
         self.waiting_rows.append(_rows_table(table, tokens, problems))
         if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
@@ -281,7 +297,7 @@ class _PoolRows:
 def _rows_table(
     table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
 ) -> pa.Table:
-    """Return the rows of `rows-N.parquet` for these rows of the corpus."""
+    """Return the rows of `rows-N` for these rows of the corpus."""
     rows = table.select([SOURCE, ROW, DOC_ID])
     values = (hash_ids(table.column(DOC_ID)), tokens, problems)
     for column, data in zip(_INDEX_COLUMNS, values, strict=True):

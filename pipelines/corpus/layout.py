@@ -14,12 +14,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from pipelines.corpus import jsonl
-from pipelines.documents import DOC_ID, KEPT, ROW, SOURCE, TEXT
+from pipelines.corpus.formats import format_of
+from pipelines.documents import BROKEN, DOC_ID, KEPT, ROW, SOURCE, TEXT
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
 
-JSONL = ".jsonl"
-"""The suffix of files of JSON lines."""
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _EARLIER = "the files that this run has read before"
 
@@ -43,6 +42,7 @@ class Layout:
             pa.field(ROW, pa.int64()),
             pa.field(DOC_ID, self.id_type),
             pa.field(TEXT, pa.large_binary()),
+            pa.field(BROKEN, pa.string()),
         ]
         return pa.schema([*fields, *(field.with_name(KEPT + field.name) for field in self.kept)])
 
@@ -112,8 +112,8 @@ def _check_text(schema: pa.Schema, path: str, column: str) -> None:
 
 def _id_type(schema: pa.Schema, path: str, column: str) -> pa.DataType:
     kind = _plain(schema.field(column).type)
-    if pa.types.is_string(kind):
-        return kind
+    if pa.types.is_string(kind) or kind == jsonl.ANY_INTEGER:
+        return pa.string()
     if pa.types.is_integer(kind) and kind != pa.uint64():
         return pa.int64()
     raise InputError(
@@ -184,7 +184,7 @@ def common_layout(
     if not present:
         return Layout(pa.string(), pa.schema([(name, pa.null()) for name in spec.keep_columns]))
     common, first_path = present[0]
-    widen = all(path.endswith(JSONL) for path in paths)
+    widen = all(map(_is_lines, paths))
     for layout, path in present[1:]:
         if layout.id_type != common.id_type:
             raise _differs(spec.id_column, path, layout.id_type, first_path, common.id_type)
@@ -207,10 +207,15 @@ def later_layout(earlier: Layout, later: Layout, path: str, spec: InputSpec) -> 
     if later.id_type != earlier.id_type:
         raise _differs(spec.id_column, path, later.id_type, _EARLIER, earlier.id_type)
     for ours, theirs in zip(earlier.kept, later.kept, strict=True):
-        both = _common_field(ours, theirs, path, _EARLIER, widen=path.endswith(JSONL))
+        both = _common_field(ours, theirs, path, _EARLIER, widen=_is_lines(path))
         if both.type != ours.type:
             raise _differs(ours.name, path, theirs.type, _EARLIER, ours.type)
     return earlier
+
+
+def _is_lines(path: str) -> bool:
+    kind = format_of(path)
+    return kind is not None and kind.is_lines
 
 
 def _common_field(

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus import jsonl
 from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.inference import find_schema
+from pipelines.corpus.jsonl import Lines, LinesReader
 from pipelines.corpus.layout import (
     Layout,
     columns_of,
@@ -29,6 +30,7 @@ from pipelines.corpus.layout import (
     partition_values,
 )
 from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.documents import BROKEN, ROW
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
@@ -85,12 +87,15 @@ def _open_file(
     try:
         with _open(filesystem, file.path, lines=lines) as handle:
             if lines:
-                schema = jsonl.find_schema(handle, columns_of(spec), whole=bool(spec.keep_columns))
+                schema = find_schema(handle, spec)
                 fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
             else:
                 parquet = pq.ParquetFile(handle)
                 schema = parquet.schema_arrow
                 fragments = row_groups(parquet.metadata, file.path)
+    except UnreadableFile as error:
+        check_unchanged(spec, file)
+        raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
         # a file that is being written to is not a damaged one
         check_unchanged(spec, file)
@@ -120,13 +125,23 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
         with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
             if fragment.file:
                 check_opened(spec, handle, fragment.file)
-            for batch in _batches(handle, spec, layout, fragment):
+            if fragment.row_group is None:
+                reader = LinesReader(fragment.path, _jsonl_schema(spec, layout, fragment), spec)
+                for lines in reader.read(handle):
+                    rows = _normal_rows(lines.table, row, spec, layout, fragment.path)
+                    yield _with_lines(rows, lines)
+                    row += len(rows)
+                return
+            for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
                 yield _normal_rows(batch, row, spec, layout, fragment.path)
                 row += batch.num_rows
     except FileChanged:
         raise
     except InputError as error:
-        raise InputError(f"{fragment.path}: {error.message}") from error
+        if fragment.file and isinstance(error, UnreadableFile):
+            # a file that is being written to is not a damaged one
+            check_unchanged(spec, fragment.file)
+        raise type(error)(f"{fragment.path}: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
         if fragment.file:
             check_unchanged(spec, fragment.file)
@@ -164,12 +179,11 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
     return None
 
 
-def _batches(
-    handle: Any, spec: InputSpec, layout: Layout, fragment: Fragment
-) -> Iterator[pa.Table | pa.RecordBatch]:
-    if fragment.row_group is None:
-        return jsonl.read_tables(handle, _jsonl_schema(spec, layout, fragment))
-    return row_group_batches(handle, columns_of(spec), fragment.row_group)
+def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
+    """Return rows with the numbers of their lines, and what is wrong with the broken ones."""
+    for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
 
 
 def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:
@@ -190,6 +204,7 @@ def _normal_rows(
         pa.array(range(first_row, first_row + count), pa.int64()),
         _cast(rows.column(spec.id_column), layout.id_type),
         _as_bytes(rows.column(spec.text_column)),
+        pa.nulls(count, pa.string()),
     ]
     partitions = partition_values(path)
     for field in layout.kept:

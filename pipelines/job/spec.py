@@ -42,9 +42,9 @@ TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16"
 class InputSpec(Section):
     """The section `input`: the corpus and its columns.
 
-    `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
-    bucket. `id_column` names the column with a document's unique id, `text_column` the one with its
-    text, and `keep_columns` those to copy to the output.
+    `path` is a file of Parquet or of JSON lines, compressed or not, a directory of such files, or a
+    glob, on a disk or in a bucket. `id_column` names the column with a document's unique id,
+    `text_column` the one with its text, and `keep_columns` those to copy to the output.
     """
 
     path: NonEmptyStr
@@ -60,12 +60,14 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """The section `output`: `path` is the directory or bucket prefix that the run writes to.
+    """The section `output`: `path` is the directory or bucket prefix that the run writes to. With
+    `table: delta`, the answers are a Delta table too.
 
     Whether it exists is not checked here.
     """
 
     path: NonEmptyStr
+    table: Literal["delta"] | None = None
 
 
 class ModelSpec(Section):

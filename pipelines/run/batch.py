@@ -15,6 +15,7 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
 from pipelines.corpus.files import SourceFile, list_corpus
+from pipelines.corpus.undivided import undivided_files
 from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
@@ -26,10 +27,12 @@ from pipelines.errors import (
 )
 from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
-from pipelines.ledger.ledger import MANIFEST, Ledger
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import MANIFEST
 from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.manifest import TIMES, build_manifest
+from pipelines.run.output_table import commit_table, table_schema
 from pipelines.run.planner import Planner, new_files
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
@@ -117,6 +120,8 @@ class BatchRun:
         self._lease = claim.lease
         try:
             plans = self._index(cluster, claim)
+            # refuse what the table cannot hold before engines start
+            table_schema(self.prepared, plans)
             units = self._plan(plans)
             if units:
                 self._run(units, claim.resources)
@@ -233,6 +238,7 @@ class BatchRun:
         manifest = build_manifest(self.prepared, plans, commits, self._times())
         manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
+        manifest |= commit_table(self.prepared, self.storage, plans, commits)
         # a newer driver may have more input files, and its manifest must not be overwritten
         self._lease.check()
         self.ledger.write_manifest(manifest)
@@ -273,8 +279,10 @@ class BatchRun:
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
         listing = list_corpus(self.prepared.spec.input.path, exclude=self.storage.root)
+        new = new_files(listing.files, plans)
         self.state.files_not_read = listing.not_read
-        return plans, new_files(listing.files, plans)
+        self.state.undivided_files = undivided_files(new)
+        return plans, new
 
     def _incomplete_message(self, differing: Sequence[str]) -> str:
         hidden = len(differing) - _MAX_UNITS_IN_MESSAGE

@@ -16,13 +16,14 @@ import ray
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, find_duplicates
-from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_file, index_span
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.rows import Corpus, open_corpus, unreadable_reason
 from pipelines.corpus.units import number_units
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
-from pipelines.ledger.ledger import Ledger, new_index
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import new_index
 from pipelines.ledger.records import Plan, sum_counts
 from pipelines.run.cluster import Cluster
 from pipelines.run.prepared import PreparedJob
@@ -85,7 +86,7 @@ class Planner:
         """Index new files and try to record them as the next plan; return the recorded plans."""
         directory = new_index(len(plans))
         try:
-            corpus = open_corpus(self.prepared.spec.input, new, _layout_of(plans))
+            corpus = open_corpus(self.prepared.spec.input, new, layout_of(plans))
             spans = self._index(corpus, directory)
             self._check_ids(spans, directory, plans)
         except PhifleetError as error:
@@ -260,10 +261,10 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
 
 
 def _rows_files(directory: str, spans: int) -> list[str]:
-    return [f"{directory}/rows-{number:05d}.parquet" for number in range(spans)]
+    return [index_file(directory, "rows", number) for number in range(spans)]
 
 
-def _layout_of(plans: Sequence[Plan]) -> Layout | None:
+def layout_of(plans: Sequence[Plan]) -> Layout | None:
     """Return the layout that all files of these plans have in common, or None if no plan has a
     row."""
     layouts = [plan.layout for plan in plans if plan.layout is not None]

@@ -21,7 +21,7 @@ from pipelines.errors import FileChanged, InputError, StorageError
 def test_rows_come_out_with_source_row_id_and_text(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet")
     assert read(path).to_pylist() == [
-        {"source": str(path), "row": row, "doc_id": doc_id, "text": text.encode()}
+        {"source": str(path), "row": row, "doc_id": doc_id, "text": text.encode(), "broken": None}
         for row, (doc_id, text) in enumerate(zip("abc", TEXTS, strict=True))
     ]
 

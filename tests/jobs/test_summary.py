@@ -13,6 +13,7 @@ from rich.console import Console
 
 from jobs.control import Stopped
 from jobs.summary import RunPrinter
+from pipelines.corpus.files import SourceFile
 from pipelines.corpus.not_read import NotRead, Reason
 from pipelines.errors import StorageError
 from pipelines.job.spec import JobSpec, parse_job
@@ -25,7 +26,7 @@ MANIFEST: dict[str, Any] = {
     "cached_prompt_tokens": 3_000, "output_tokens": 2_500, "engine_start_seconds": 17.4,
     "steady_seconds": 22.44, "wall_seconds": 3_725.0, "tokens_per_second": 58_656.0,
     "steps_per_output_token": 0.314, "skipped_files": [],
-    "files": [{"name": "part-000000.parquet"}],
+    "files": [{"name": "answers/part-000000.parquet"}],
 }  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def test_the_summary_names_skipped_files_and_too_many_dead_letters(text: Printed
     notices = " ".join(" ".join(text.notices).split())
     assert "skipped a.parquet: truncated too many dead letters: " in notices
     assert "limits.max_dead_letter_fraction (25%)" in notices
-    assert notices.endswith("answers/here/_errors/")
+    assert notices.endswith("answers/here/dead_letters/")
 
 
 def test_a_run_that_read_nothing_has_a_summary(text: Printed) -> None:
@@ -165,3 +166,11 @@ def test_only_a_model_with_random_weights_is_warned_of(text: Printed, tiny_model
     printed = len(text.notices)
     text.printer.print_model(replace(tiny_model, random_weights=False))
     assert len(text.notices) == printed
+
+
+def test_large_files_that_are_one_piece_are_named(spec: JobSpec) -> None:
+    printed = Printed(spec, as_json=False, width=300)
+    printed.printer.print_undivided([])
+    assert printed.notices == []
+    printed.printer.print_undivided([SourceFile("a.jsonl.gz", 2**30, "")])
+    assert printed.notices[0].startswith("a.jsonl.gz (1,024 MiB): read as one piece, which one CPU")
