@@ -35,6 +35,8 @@ from pipelines.errors import FileChanged, InputError, PhifleetError, StorageErro
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
 
+_OPENED_TOGETHER = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
@@ -59,13 +61,21 @@ def open_corpus(
     damaged, and StorageError.
     """
     filesystem = filesystem_of(spec)
+    layouts: list[Layout | None] = []
+    fragments: list[Fragment] = []
+    same: dict[str, Layout] = {}
     with ThreadPoolExecutor(16) as pool:
-        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
-    layout = common_layout([layout for layout, _ in opened], [file.path for file in files], spec)
-    fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
+        # a future of the pool takes more memory than all that is known of a file
+        for start in range(0, len(files), _OPENED_TOGETHER):
+            batch = files[start : start + _OPENED_TOGETHER]
+            for layout, of_file in pool.map(lambda file: _open_file(filesystem, file, spec), batch):
+                # so does a layout, of which there are few different ones
+                layouts.append(layout and same.setdefault(layout.to_text(), layout))
+                fragments += of_file
+    layout = common_layout(layouts, [file.path for file in files], spec)
     if earlier is not None and fragments:
         layout = later_layout(earlier, layout, files[0].path, spec)
-    return Corpus(spec, tuple(files), fragments, layout)
+    return Corpus(spec, tuple(files), tuple(fragments), layout)
 
 
 def filesystem_of(spec: InputSpec) -> Any:
