@@ -3,6 +3,8 @@ input that works. Engines are fakes, everything else is real."""
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,25 @@ def test_nested_columns_and_partitions_are_kept_and_empty_files_have_no_rows(cor
     assert run_over(corpus, input={"keep_columns": ["meta", "year"]})()["answered"] == 2
     kept = {row["doc"]: (row["meta"], row["year"]) for row in answered(corpus)}
     assert kept == {"a": (meta[0], "2024"), "b": (None, "2024")}
+
+
+def test_a_file_that_changes_during_the_index_is_refused(corpus: Path) -> None:
+    path = write(corpus / "a.parquet", ["a", "b"])
+    done = threading.Event()
+
+    def touch() -> None:
+        while not done.wait(0.001):
+            os.utime(path)
+
+    writer = threading.Thread(target=touch)
+    writer.start()
+    try:
+        message = error_of(run_over(corpus))
+    finally:
+        done.set()
+        writer.join()
+    assert message.startswith(f"{path}: has changed since it was listed: its time of change is ")
+    assert run_over(corpus)()["answered"] == 2
 
 
 def test_the_manifest_lists_the_files_that_are_not_read(corpus: Path) -> None:
