@@ -27,17 +27,20 @@ class Block:
     cut: bool = False
 
 
-def blocks_of(chunks: Iterable[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Block]:
+def blocks_of(
+    chunks: Iterable[bytes], first_line: int = 0, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Block]:
     """Yield blocks about as large as the chunks, which are consecutive bytes of a file; larger ones
-    where a line is longer. A mark of the byte order at the start (UTF-8's) is left out.
+    where a line is longer. They begin with the line `first_line`. A mark of the byte order at the
+    start of the file (UTF-8's) is left out.
 
     Raises UnreadableFile if the mark is that of UTF-16.
     """
-    line = 0
+    line = first_line
     pending: list[bytes] = []
     size = 0
     skipping = False
-    for chunk in _without_mark(chunks):
+    for chunk in chunks if first_line else _without_mark(chunks):
         rest = chunk
         if skipping:
             _, newline, rest = chunk.partition(b"\n")

@@ -41,6 +41,14 @@ def read_chunks(handle: Any) -> Iterator[bytes]:
     return _read_all(handle)
 
 
+def is_compressed(handle: Any) -> bool:
+    """Return whether a file is compressed, by its first bytes; `handle` is then at its start."""
+    handle.seek(0)
+    kind = sniff(handle.read(SNIFFED_BYTES))
+    handle.seek(0)
+    return kind is not None and kind.is_compressed
+
+
 def _read_all(handle: Any) -> Iterator[bytes]:
     while chunk := handle.read(CHUNK_BYTES):
         yield chunk

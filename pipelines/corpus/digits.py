@@ -13,8 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-# Only a number with 16 digits or more, or with an exponent of three digits, can be changed.
-_SUSPECT = re.compile(rb"(?:[0-9]\.?){16}|[0-9][eE][-+]?[0-9]{3}")
+# Only a number with 16 digits or more, or with an exponent of three digits, can be changed. It is
+# found in the shape of a line, in which all digits are zeros and points and signs are left out.
+_SHAPE = bytes(
+    ord("0") if 48 <= byte <= 57 else ord("e") if byte in b"eE" else byte if byte == 10 else 32
+    for byte in range(256)
+)
+_LEFT_OUT = b".+-"
+_LONG, _EXPONENT = b"0" * 16, b"0e000"
 # With so many digits every 64-bit float has a representation of its own.
 _FLOAT_DIGITS = 17
 _NON_SPACE = re.compile(r"\S")
@@ -41,13 +47,14 @@ def find_rounded(data: bytes, schema: pa.Schema) -> tuple[int, str] | None:
     `data` are lines of objects of JSON, and `schema` has the columns to look at. Returns the number
     of the line, from 0, and a message with column and number; or None if there is none.
     """
-    checked_to = 0
-    while match := _SUSPECT.search(data, checked_to):
-        start = data.rfind(b"\n", 0, match.start()) + 1
-        end = data.find(b"\n", match.end())
-        checked_to = end if end >= 0 else len(data)
-        for message in _rounded_in(data[start:checked_to], schema):
-            return data.count(b"\n", 0, start), message
+    shape = data.translate(_SHAPE, _LEFT_OUT)
+    if _LONG not in shape and _EXPONENT not in shape:
+        return None
+    pairs = zip(shape.split(b"\n"), data.split(b"\n"), strict=True)
+    for number, (line_shape, line) in enumerate(pairs):
+        if _LONG in line_shape or _EXPONENT in line_shape:
+            for message in _rounded_in(line, schema):
+                return number, message
     return None
 
 

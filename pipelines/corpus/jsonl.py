@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipelines.corpus.blocks import MAX_LINE_BYTES, Block, blocks_of
 from pipelines.corpus.compression import read_chunks
 from pipelines.corpus.digits import find_rounded, holds_float
+from pipelines.corpus.line_pieces import Piece, read_piece
 from pipelines.corpus.objects import Members, encode, objects_of
 from pipelines.corpus.parsing import NotUtf8, broken_reason, describe, parse, parse_lines
 from pipelines.errors import InputError, UnreadableFile
@@ -64,14 +65,15 @@ class LinesReader:
     schema: pa.Schema
     spec: InputSpec
 
-    def read(self, handle: Any) -> Iterator[Lines]:
-        """Yield a file's rows; a value is null if its line lacks the column. `handle` is a binary
-        file at its start.
+    def read(self, handle: Any, piece: Piece | None = None) -> Iterator[Lines]:
+        """Yield the rows of a file or a piece of it; a value is null if its line lacks the column.
+        `handle` is a binary file at its start.
 
         Raises UnreadableFile for compressed data that is damaged, or a value of another type; and
         InputError for a number that its column's type, a 64-bit float, would round.
         """
-        for block in blocks_of(read_chunks(handle)):
+        chunks = read_piece(handle, piece) if piece else read_chunks(handle)
+        for block in blocks_of(chunks, piece.first_line if piece else 0):
             table = None if block.cut else self._parse(block.data)
             if table is None:
                 yield self._one_by_one(block)

@@ -12,6 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.places import find_place, paths_to_read
+from pipelines.corpus.timestamps import (
+    check_calendar,
+    check_nanoseconds,
+    has_old_calendar,
+    needs_nanoseconds,
+)
 
 # A batch of rows of a row group has about 4 MiB, by the row group's mean, and at most 1024 rows.
 _BATCH_ROWS = 1024
@@ -36,23 +43,48 @@ def row_groups(metadata: Any, path: str) -> list[Fragment]:
 def row_group_batches(handle: Any, columns: Sequence[str], number: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the row group `number` in order, with those of `columns` that the file has.
 
-    Raises ArrowInvalid if the row group has fewer rows than its metadata states.
+    Raises ArrowInvalid if the row group has fewer rows than its metadata states, and InputError if
+    a date or timestamp cannot be read exactly.
     """
-    parquet = pq.ParquetFile(
-        handle, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, page_checksum_verification=True
-    )
+    parquet = _reader(handle)
     group = parquet.metadata.row_group(number)
     rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
-    present = [name for name in columns if name in parquet.schema_arrow.names]
+    size = max(1, min(rows, _BATCH_ROWS))
+    schema = parquet.schema_arrow
+    places = [place for name in columns if (place := find_place(schema, name))]
+    paths = paths_to_read(schema, places)
     count = 0
-    batches = parquet.iter_batches(
-        max(1, min(rows, _BATCH_ROWS)),
-        [number],
-        columns=present,
-        use_threads=group.total_byte_size > _THREADED_BYTES,
-    )
-    for batch in batches:
+    for batch in _checked_batches(handle, parquet, number, size, paths):
         yield batch
         count += batch.num_rows
     if count != group.num_rows:
         raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")
+
+
+def _reader(handle: Any, int96_unit: str = "us") -> Any:
+    return pq.ParquetFile(
+        handle,
+        buffer_size=_READ_AHEAD_BYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        # as nanoseconds, years before 1677 and after 2262 would become others
+        coerce_int96_timestamp_unit=int96_unit,
+    )
+
+
+def _checked_batches(
+    handle: Any, parquet: Any, number: int, size: int, paths: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches of at most `size` rows; raises InputError if a date or timestamp is inexact."""
+    threads = parquet.metadata.row_group(number).total_byte_size > _THREADED_BYTES
+    batches = parquet.iter_batches(size, [number], columns=paths, use_threads=threads)
+    old_calendar = has_old_calendar(parquet)
+    again = None
+    if needs_nanoseconds(parquet, paths):
+        again = _reader(handle, "ns").iter_batches(size, [number], columns=paths)
+    for batch in batches:
+        if again is not None:
+            check_nanoseconds(batch, next(again))
+        if old_calendar:
+            check_calendar(batch)
+        yield batch

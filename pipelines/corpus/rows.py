@@ -13,29 +13,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipelines.corpus.agreement import common_layout
 from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.inference import find_schema
 from pipelines.corpus.jsonl import Lines, LinesReader
-from pipelines.corpus.layout import (
-    Layout,
-    columns_of,
-    common_layout,
-    later_layout,
-    layout_of,
-    partition_values,
-)
+from pipelines.corpus.layout import Layout, columns_of, layout_of
+from pipelines.corpus.line_pieces import Piece, divide
+from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.corpus.parquet_types import open_schema
+from pipelines.corpus.places import find_place, schema_within
 from pipelines.documents import BROKEN, ROW
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
 
 _OPENED_TOGETHER = 1024
+# With more files than these, all CPUs have enough to do although no file is divided.
+_FEW_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,12 @@ class Corpus:
     fragments: tuple[Fragment, ...]
     layout: Layout
 
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The paths of the files that have no rows."""
+        with_rows = {fragment.path for fragment in self.fragments}
+        return tuple(file.path for file in self.files if file.path not in with_rows)
+
 
 def open_corpus(
     spec: InputSpec, files: Sequence[SourceFile], earlier: Layout | None = None
@@ -63,19 +67,25 @@ def open_corpus(
     filesystem = filesystem_of(spec)
     layouts: list[Layout | None] = []
     fragments: list[Fragment] = []
-    same: dict[str, Layout] = {}
+    same: dict[object, Layout] = {}
     with ThreadPoolExecutor(16) as pool:
+        few = len(files) <= _FEW_FILES
         # a future of the pool takes more memory than all that is known of a file
         for start in range(0, len(files), _OPENED_TOGETHER):
             batch = files[start : start + _OPENED_TOGETHER]
-            for layout, of_file in pool.map(lambda file: _open_file(filesystem, file, spec), batch):
-                # so does a layout, of which there are few different ones
-                layouts.append(layout and same.setdefault(layout.to_text(), layout))
+            opened = pool.map(lambda file: _open_file(filesystem, file, spec, few=few), batch)
+            for layout, of_file in opened:
+                layouts.append(layout and same.setdefault(_key(layout), layout))
                 fragments += of_file
-    layout = common_layout(layouts, [file.path for file in files], spec)
-    if earlier is not None and fragments:
-        layout = later_layout(earlier, layout, files[0].path, spec)
+    layout = common_layout(layouts, [file.path for file in files], spec, earlier)
     return Corpus(spec, tuple(files), tuple(fragments), layout)
+
+
+def _key(layout: Layout) -> object:
+    """Return a value that equal layouts share: files have few different ones, and a layout takes
+    more memory than all else that is known of a file."""
+    in_path = tuple(layout.in_path.items())
+    return layout.to_text(), layout.id_source, in_path, layout.lines
 
 
 def filesystem_of(spec: InputSpec) -> Any:
@@ -90,19 +100,20 @@ def _open(filesystem: Any, path: str, *, lines: bool) -> Any:
 
 
 def _open_file(
-    filesystem: Any, file: SourceFile, spec: InputSpec
+    filesystem: Any, file: SourceFile, spec: InputSpec, *, few: bool
 ) -> tuple[Layout | None, list[Fragment]]:
-    """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
+    """Return a file's layout and fragments; the layout is None for a JSONL file without a line. A
+    large JSONL file is divided only if there are `few` files: that reads it once more."""
     lines = file.kind is not None and file.kind.is_lines
     try:
         with _open(filesystem, file.path, lines=lines) as handle:
             if lines:
                 schema = find_schema(handle, spec)
-                fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
+                pieces = divide(handle, file.size_bytes) if schema and few else []
+                fragments = _jsonl_fragments(file, schema, spec, pieces) if schema else []
             else:
-                parquet = pq.ParquetFile(handle)
-                schema = parquet.schema_arrow
-                fragments = row_groups(parquet.metadata, file.path)
+                schema, metadata = open_schema(handle)
+                fragments = row_groups(metadata, file.path)
     except UnreadableFile as error:
         check_unchanged(spec, file)
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
@@ -113,13 +124,19 @@ def _open_file(
     if not fragments:
         # any other file is compared when its rows have been read
         check_unchanged(spec, file)
-    layout = None if schema is None else layout_of(schema, file.path, spec)
+    layout = None if schema is None else layout_of(schema, file.path, spec, lines=lines)
     return layout, [replace(fragment, file=file) for fragment in fragments]
 
 
-def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
-    columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
-    return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
+def _jsonl_fragments(
+    file: SourceFile, schema: pa.Schema, spec: InputSpec, pieces: Sequence[Piece]
+) -> list[Fragment]:
+    places = [place for name in columns_of(spec) if (place := find_place(schema, name))]
+    whole = Fragment(file.path, None, 0, file.size_bytes, schema_within(schema, places))
+    return [
+        replace(whole, first_row=piece.first_line, size_bytes=piece.end - piece.start, piece=piece)
+        for piece in pieces
+    ] or [whole]
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
@@ -136,14 +153,16 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
             if fragment.file:
                 check_opened(spec, handle, fragment.file)
             if fragment.row_group is None:
-                reader = LinesReader(fragment.path, _jsonl_schema(spec, layout, fragment), spec)
-                for lines in reader.read(handle):
-                    rows = _normal_rows(lines.table, row, spec, layout, fragment.path)
+                assert fragment.schema is not None
+                schema = json_schema(fragment.schema, spec, layout)
+                reader = LinesReader(fragment.path, schema, spec)
+                for lines in reader.read(handle, fragment.piece):
+                    row = lines.numbers[0].as_py() if len(lines.numbers) else row
+                    rows = normal_rows(lines.table, row, spec, layout, fragment)
                     yield _with_lines(rows, lines)
-                    row += len(rows)
                 return
             for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
-                yield _normal_rows(batch, row, spec, layout, fragment.path)
+                yield normal_rows(batch, row, spec, layout, fragment)
                 row += batch.num_rows
     except FileChanged:
         raise
@@ -194,44 +213,3 @@ def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
     for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     return rows
-
-
-def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:
-    """Return the schema that a JSONL file's lines are parsed with: without the kept columns that
-    only its path gives."""
-    in_path = partition_values(fragment.path).keys() - fragment.columns_in_file
-    types = {field.name: field.type for field in layout.kept if field.name not in in_path}
-    return pa.schema({**types, spec.id_column: layout.id_type, spec.text_column: pa.string()})
-
-
-def _normal_rows(
-    rows: pa.Table | pa.RecordBatch, first_row: int, spec: InputSpec, layout: Layout, path: str
-) -> pa.Table:
-    """Return a file's rows with the columns and types of `layout.schema`."""
-    count = rows.num_rows
-    columns = [
-        pa.repeat(path, count),
-        pa.array(range(first_row, first_row + count), pa.int64()),
-        _cast(rows.column(spec.id_column), layout.id_type),
-        _as_bytes(rows.column(spec.text_column)),
-        pa.nulls(count, pa.string()),
-    ]
-    partitions = partition_values(path)
-    for field in layout.kept:
-        if field.name in rows.schema.names:
-            columns.append(_cast(rows.column(field.name), field.type))
-        else:
-            columns.append(pa.array([partitions[field.name]] * count, field.type))
-    return pa.table(columns, schema=layout.schema)
-
-
-def _cast(column: pa.Array | pa.ChunkedArray, to: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    return column if column.type == to else pc.cast(column, to)
-
-
-def _as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return text as bytes: UTF-8 is checked for each document, so that one bad text does not fail
-    its whole file."""
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return pc.cast(column, pa.large_binary())

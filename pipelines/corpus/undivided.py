@@ -1,4 +1,4 @@
-"""Large files that only one CPU can index, because they are read from start to end."""
+"""Large files that only one CPU can index, because they are compressed as one stream."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from pipelines.corpus.files import SourceFile
 
 LARGE_BYTES = 256 * 2**20
-"""The size of a file of JSON lines above which a notice names it."""
+"""The size of a compressed file above which a notice names it."""
 _SHOWN = 3
 
 
 def undivided_files(files: Sequence[SourceFile]) -> list[SourceFile]:
-    """Return the large files of JSON lines, the largest first.
+    """Return the large compressed files, the largest first.
 
-    A Parquet file is divided at its row groups. Lines, compressed or not, are one piece: compressed
-    data can be read from its start only, and the numbers of lines are counted from there.
+    A Parquet file is divided at its row groups, and lines at their ends; compressed lines can be
+    read from their start only.
     """
-    large = [
-        file
-        for file in files
-        if file.size_bytes > LARGE_BYTES and file.kind is not None and file.kind.is_lines
-    ]
+    large = [file for file in files if file.size_bytes > LARGE_BYTES and _is_stream(file)]
     return sorted(large, key=lambda file: (-file.size_bytes, file.path))
+
+
+def _is_stream(file: SourceFile) -> bool:
+    return file.kind is not None and file.kind.is_compressed
 
 
 def describe_undivided(files: Sequence[SourceFile]) -> str:

@@ -168,17 +168,22 @@ class JobSpec(Section):
         """Yield the key `tasks` if the list is empty, each task name that is not allowed, and a
         share of a GPU's memory that does not fit.
 
-        A name is not allowed if an earlier task or a column of `input` has it.
+        A name is not allowed if an earlier task or a column of `input` has it, also in other upper
+        and lower case, which Spark, DuckDB and Delta tables do not distinguish.
         """
         yield from shared_gpu_violations(self.model, self.compute)
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
-        columns = {self.input.id_column, self.input.text_column, *self.input.keep_columns}
+        columns = (self.input.id_column, self.input.text_column, *self.input.keep_columns)
+        taken = {column.lower() for column in columns}
         for index, task in enumerate(self.tasks):
-            if task.name in columns:
-                yield ("tasks", index, "name"), "a name that differs from all columns of input"
-            if task.name in [earlier.name for earlier in self.tasks[:index]]:
-                yield ("tasks", index, "name"), "a name that no other task has"
+            if task.name.lower() in taken:
+                yield (
+                    ("tasks", index, "name"),
+                    "a name that differs from all columns of input, not only in case",
+                )
+            if task.name.lower() in [earlier.name.lower() for earlier in self.tasks[:index]]:
+                yield ("tasks", index, "name"), "a name that no other task has, not only in case"
 
 
 @dataclass(frozen=True, slots=True)

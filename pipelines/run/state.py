@@ -86,7 +86,7 @@ class RunState:
         units_done: number of committed units.
         spans: parts of the corpus to index.
         spans_done: parts of the corpus that are indexed.
-        undivided_files: large new files of JSON lines, each of which one CPU indexes.
+        undivided_files: large new compressed files, each of which one CPU indexes.
         files_not_read: the files below `input.path` that are not read, by reason.
         skipped_files: for each input file that was skipped, why it cannot be read.
         progress_actor: the handle of the run's ProgressActor, or None before there is one.

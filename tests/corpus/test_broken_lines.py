@@ -196,7 +196,7 @@ def test_a_file_of_another_form_is_refused_with_the_remedy(
     data, reason = REFUSED[kind]
     path = tmp_path / ("a.json.gz" if compressed else "a.json")
     path.write_bytes(gzip.compress(data) if compressed and kind != "Parquet" else data)
-    message = refused(path)
+    message = refused(tmp_path)
     assert message.startswith(f"{path}: ")
     assert reason in message
 

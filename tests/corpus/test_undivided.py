@@ -10,7 +10,8 @@ def test_large_files_of_lines_are_named_the_largest_first() -> None:
     files = [
         SourceFile("a.parquet", 2 * LARGE_BYTES, ""),
         SourceFile("b.jsonl.gz", LARGE_BYTES + 1, ""),
-        SourceFile("c.jsonl", LARGE_BYTES, ""),
+        SourceFile("c.jsonl.gz", LARGE_BYTES, ""),
+        SourceFile("e.jsonl", 9 * LARGE_BYTES, ""),
         SourceFile("d.json.zst", 4 * LARGE_BYTES, ""),
     ]
     large = undivided_files(files)

@@ -297,8 +297,11 @@ def test_added_files_must_have_the_column_types_of_earlier_files(corpus: Path) -
 
 def test_an_empty_corpus_is_done(corpus: Path) -> None:
     write(corpus / "a.parquet", pa.array([], pa.string()), pa.array([], pa.string()))
-    manifest = run_over(corpus)()
-    assert (manifest["status"], manifest["documents"]) == ("done", 0)
+    for _ in range(2):
+        manifest = run_over(corpus)()
+        assert (manifest["status"], manifest["documents"]) == ("done", 0)
+        without_rows = {"count": 1, "first": [str(corpus / "a.parquet")]}
+        assert manifest["files_without_rows"] == without_rows
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("dies_of", "engine_crash"), ("hangs_at", "timeout")])
