@@ -11,7 +11,7 @@ nothing of Ray, engines or the ledger.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.corpus.changes import check_span
+from pipelines.corpus.combined import combined
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import (
     ID_HASH,
@@ -45,9 +46,6 @@ from pipelines.text.tokens import ChatTokenizer
 _MAX_SPAN_BYTES = 256 * 2**20
 # Rows in a row group of `rows-N`.
 _ROWS_GROUP = 20_000
-# Tables are combined up to so many rows or bytes.
-_COMBINED_ROWS = 512
-_COMBINED_BYTES = 2**20
 
 _INDEX_COLUMNS = (
     pa.field(ID_HASH, pa.uint64()),
@@ -133,7 +131,7 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
         rows = stack.enter_context(_writer(rows_path, _rows_schema(schema), [SOURCE, "problem"]))
         builder = _SpanBuilder(config, files[0], text, rows)
-        for table in _combined(_all_rows(fragments, config)):
+        for table in combined(_all_rows(fragments, config)):
             builder.add(table)
         check_span(config.input, fragments)
         return builder.finish()
@@ -142,29 +140,6 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
 def _all_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:
     for fragment in fragments:
         yield from read_rows(config.input, config.layout, fragment)
-
-
-def _combined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows of tables of one schema, small tables together: measuring a table of a few
-    rows takes as long as one of a few hundred."""
-    waiting: list[pa.Table] = []
-    rows = size_bytes = 0
-    for table in tables:
-        rows += table.num_rows
-        size_bytes += table.nbytes
-        waiting.append(table)
-        if rows >= _COMBINED_ROWS or size_bytes >= _COMBINED_BYTES:
-            yield from _joined(waiting)
-            waiting, rows, size_bytes = [], 0, 0
-    yield from _joined(waiting)
-
-
-def _joined(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the tables as one, without copying the last one if it is large."""
-    large = [table for table in tables[-1:] if table.nbytes >= _COMBINED_BYTES]
-    if small := tables[: len(tables) - len(large)]:
-        yield pa.concat_tables(small).combine_chunks()
-    yield from large
 
 
 def index_file(directory: str, kind: str, span: int) -> str:
