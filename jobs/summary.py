@@ -139,6 +139,9 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         f"{manifest['tokens_per_second']:,.0f} tokens/s",
     )
     table.add_row("answers", f"{spec.output.path.rstrip('/')}/{ANSWERS}{_table(manifest)}")
+    if (empty := manifest["files_without_rows"])["count"]:
+        names = ", ".join(empty["first"]) + ", ..." * (empty["count"] > len(empty["first"]))
+        table.add_row("no rows", f"in {empty['count']:,} input files: {names}")
     for reason in manifest["skipped_files"]:
         table.add_row(Text("skipped", style="yellow"), reason)
     if manifest["status"] != "done":

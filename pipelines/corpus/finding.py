@@ -126,7 +126,7 @@ class RemoteFinder(_Path):
 
     def files(self, output: str, not_read: NotRead) -> Iterator[Found]:
         """See `Finder.files`."""
-        entries = self._entries
+        entries = self.entries
         others = outputs_among(entries, self.top)
         left_out = "\0"
         for path in sorted(entries):
@@ -139,7 +139,7 @@ class RemoteFinder(_Path):
             yield self._found(path, entries[path])
 
     @cached_property
-    def _entries(self) -> Mapping[str, Mapping[str, Any]]:
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
         """The listing's entries of all files, by path."""
         if not self.is_glob:
             return _files_only(self.filesystem.find(self.root, detail=True))

@@ -32,6 +32,7 @@ _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
+_WITHOUT_ROWS_KEY = b"phifleet.files_without_rows"
 
 # The keys that are read from the record of a job and from a manifest.
 _JOB_TYPES = {"source": dict, "digests": dict, "fingerprint": str, "model": str, "revision": str}
@@ -107,8 +108,9 @@ class Plan:
 
     `files` are the indexed input files. `rows_files` are the names of the index's files that list
     every row, below OUTPUT. `problems` has, by reason, the number of documents that cannot be
-    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `digest` is the
-    checksum of the plan's record, "" for a plan that was not read from one.
+    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `without_rows` are
+    the paths of the files that have no rows. `digest` is the checksum of the plan's record, "" for
+    a plan that was not read from one.
     """
 
     files: tuple[SourceFile, ...]
@@ -116,6 +118,7 @@ class Plan:
     rows_files: tuple[str, ...]
     problems: Mapping[str, int]
     layout: str | None = None
+    without_rows: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
@@ -125,6 +128,7 @@ class Plan:
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
             _PROBLEMS_KEY.decode(): json.dumps(dict(self.problems)),
             _LAYOUT_KEY.decode(): json.dumps(self.layout),
+            _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
         sink = io.BytesIO()
         pq.write_table(units_table(self.units, metadata), sink)
@@ -142,6 +146,7 @@ class Plan:
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
             layout=json.loads(metadata[_LAYOUT_KEY]),
+            without_rows=tuple(json.loads(metadata.get(_WITHOUT_ROWS_KEY, b"[]"))),
             digest=sha256(data),
         )
 

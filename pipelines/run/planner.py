@@ -167,8 +167,8 @@ def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[Source
     for file in planned:
         if file.path not in present:
             raise InputError(
-                f"{file.path}: was indexed by this run and is missing; restore the file, or set "
-                "output.path to a new directory"
+                f"{file.path}: was indexed by this run and is missing or empty now; restore the "
+                "file, or set output.path to a new directory"
             )
         if present[file.path] != file:
             raise InputError(
@@ -279,4 +279,5 @@ def _plan(corpus: Corpus, spans: Sequence[SpanIndex], directory: str, first_unit
         rows_files=tuple(_rows_files(directory, len(spans))),
         problems=sum_counts(span.problems for span in spans),
         layout=corpus.layout.to_text() if units else None,
+        without_rows=corpus.without_rows,
     )

@@ -28,7 +28,7 @@ def test_only_unknown_files_are_new() -> None:
 
 def test_a_missing_file_is_an_error_with_its_name() -> None:
     with pytest.raises(
-        InputError, match=r"a\.parquet: was indexed by this run and is missing; restore"
+        InputError, match=r"a\.parquet: was indexed by this run and is missing or empty now"
     ):
         new_files([SourceFile("b.parquet", 5, "v1")], PLANS)
 
