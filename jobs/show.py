@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.answering.parts import split_into_parts
 from pipelines.answering.passages import Passage, split_into_passages
-from pipelines.corpus.files import list_files
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
+from pipelines.corpus.sources import list_input
 from pipelines.corpus.texts import documents_of
 from pipelines.documents import TOO_LONG, Document
 from pipelines.errors import InputError, UnreadableFile
@@ -83,7 +83,7 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
 def _readable_document(prepared: PreparedJob, doc_id: str) -> Document:
     """Return a document that has a text. Raises as `preview_document` states."""
     spec = prepared.spec.input
-    files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
+    files = list_input(spec, exclude=Storage(prepared.spec.output.path).root).files
     try:
         document = find_document(open_corpus(spec, files), doc_id)
     except UnreadableFile as error:

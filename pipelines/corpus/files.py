@@ -6,12 +6,20 @@ Knows names, sizes and versions of files; knows nothing of their content.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from os.path import dirname
 from pathlib import Path
 from typing import Any
 
+from pipelines.corpus.tables.columns import TableFile
+from pipelines.corpus.tables.recognition import (
+    refuse_tables_below,
+    tables_among,
+    tables_in_directories,
+    tables_of_glob,
+)
 from pipelines.errors import InputError, StorageError
 from pipelines.stores.protocols import filesystem_errors, is_local, open_store, version_of
 
@@ -24,12 +32,19 @@ class SourceFile:
 
     `path` is the file's path on the filesystem of `input.path`, without a protocol. `version`
     changes when the file's content changes: an ETag, a time of change, or another value that the
-    store gives; "" if it gives none.
+    store gives; "" if it gives none. The version of a table's data file changes when other rows of
+    it are deleted, and `table` states how the file is read; it is None for any other file.
     """
 
     path: str
     size_bytes: int
     version: str
+    table: TableFile | None = field(default=None, compare=False, repr=False)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the file as JSON values by attribute, for a plan's record; `table`, which is
+        needed only to index the file, is left out."""
+        return {name.name: getattr(self, name.name) for name in fields(self) if name.compare}
 
 
 def list_files(path: str, exclude: str = "") -> list[SourceFile]:
@@ -48,6 +63,7 @@ def list_files(path: str, exclude: str = "") -> list[SourceFile]:
         filesystem, root = open_store(path, InputError)
         filesystem.invalidate_cache()
         files, top = _find(filesystem, root, local=local)
+        _refuse_tables(filesystem, path, root, files, local=local)
     except filesystem_errors(ValueError) as error:
         missing = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
         kind = InputError if missing else StorageError
@@ -81,6 +97,18 @@ def _find(filesystem: Any, root: str, *, local: bool) -> tuple[dict[str, dict[st
     else:
         files = {name: info for name, info in matches.items() if info["type"] == "file"}
     return files, root[:wildcard].rpartition("/")[0]
+
+
+def _refuse_tables(
+    filesystem: Any, path: str, root: str, files: Mapping[str, object], *, local: bool
+) -> None:
+    """Raise InputError if there are tables below `root`, the path that the user named."""
+    if files.keys() == {root}:
+        return
+    if any(character in "*?[" for character in root) and not filesystem.exists(root):
+        refuse_tables_below(path, tables_of_glob(filesystem, root))
+    else:
+        refuse_tables_below(path, tables_in_directories(root) if local else tables_among(files))
 
 
 def _walk(root: str) -> dict[str, dict[str, Any]]:

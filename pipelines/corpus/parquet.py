@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.tables.columns import TableFile
 
 # A batch of rows of a row group has about 4 MiB, by the row group's mean, and at most 1024 rows.
 _BATCH_ROWS = 1024
@@ -19,32 +20,40 @@ _BATCH_BYTES = 4 * 2**20
 _READ_AHEAD_BYTES = 8 * 2**20
 
 
-def row_groups(metadata: Any, path: str) -> list[Fragment]:
-    """Return a fragment for each row group of a Parquet file that has rows."""
+def row_groups(metadata: Any, path: str, table: TableFile | None = None) -> list[Fragment]:
+    """Return a fragment for each row group of a Parquet file that has rows. `table` states how the
+    file is read if it is a table's."""
     fragments = []
     first_row = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         if group.num_rows:
-            fragments.append(Fragment(path, number, first_row, group.total_byte_size))
+            fragments.append(Fragment(path, number, first_row, group.total_byte_size, table=table))
         first_row += group.num_rows
     return fragments
 
 
-def row_group_batches(handle: Any, columns: Sequence[str], number: int) -> Iterator[pa.RecordBatch]:
+def row_group_batches(
+    handle: Any, columns: Sequence[str], number: int, table: TableFile | None = None
+) -> Iterator[pa.RecordBatch | pa.Table]:
     """Yield the rows of the row group `number` in order, with those of `columns` that the file has.
 
-    Raises ArrowInvalid if the row group has fewer rows than its metadata states.
+    `table` states how the file is read if it is a table's; the rows, deleted ones included, then
+    have the table's columns. Raises ArrowInvalid if the row group has fewer rows than its metadata
+    states, and InputError if a value does not fit the table's type.
     """
     parquet = pq.ParquetFile(
         handle, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, page_checksum_verification=True
     )
     group = parquet.metadata.row_group(number)
     rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
-    present = [name for name in columns if name in parquet.schema_arrow.names]
+    if table is None:
+        present = [name for name in columns if name in parquet.schema_arrow.names]
+    else:
+        present = table.physical_columns(parquet.schema_arrow)
     count = 0
     for batch in parquet.iter_batches(max(1, min(rows, _BATCH_ROWS)), [number], columns=present):
-        yield batch
+        yield batch if table is None else table.logical_rows(batch)
         count += batch.num_rows
     if count != group.num_rows:
         raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")

@@ -29,6 +29,7 @@ from pipelines.corpus.layout import (
     partition_values,
 )
 from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.corpus.tables.columns import present_rows, unpack_deleted
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
@@ -88,9 +89,15 @@ def _open_file(
                 fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
             else:
                 parquet = pq.ParquetFile(handle)
-                schema = parquet.schema_arrow
-                fragments = row_groups(parquet.metadata, file.path)
+                schema = file.table.schema if file.table else parquet.schema_arrow
+                fragments = row_groups(parquet.metadata, file.path, file.table)
     except filesystem_errors(pa.ArrowException) as error:
+        if file.table is not None and isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"{file.path}: the table's version that is to be read has this file, and it does "
+                "not exist: a clean-up of the table (VACUUM, expire_snapshots) has deleted it. "
+                "Remove input.version, or set it to a version that is kept"
+            ) from error
         raise _read_error(f"{file.path}: cannot be read", error) from error
     return None if schema is None else layout_of(schema, file.path, spec), fragments
 
@@ -108,10 +115,12 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     """
     filesystem = filesystem_of(spec)
     row = fragment.first_row
+    deleted = unpack_deleted(fragment.table.deleted if fragment.table else b"")
     try:
         with _open(filesystem, fragment.path) as handle:
             for batch in _batches(handle, spec, layout, fragment):
-                yield _normal_rows(batch, row, spec, layout, fragment.path)
+                rows = _normal_rows(batch, row, spec, layout, fragment.path)
+                yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
                 row += batch.num_rows
     except InputError as error:
         raise InputError(f"{fragment.path}: {error.message}") from error
@@ -154,7 +163,7 @@ def _batches(
 ) -> Iterator[pa.Table | pa.RecordBatch]:
     if fragment.row_group is None:
         return jsonl.read_tables(handle, _jsonl_schema(spec, layout, fragment))
-    return row_group_batches(handle, columns_of(spec), fragment.row_group)
+    return row_group_batches(handle, columns_of(spec), fragment.row_group, fragment.table)
 
 
 def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:

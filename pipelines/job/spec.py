@@ -39,18 +39,28 @@ TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16"
 """A length in tokens: at least 16, the minimum length of a chunk."""
 
 
+TableVersion = Annotated[
+    int, Field(ge=0), MustBe("a version of a Delta table or a snapshot's id: a whole number")
+]
+"""A version of a table of the input."""
+
+
 class InputSpec(Section):
     """The section `input`: the corpus and its columns.
 
     `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
     bucket. `id_column` names the column with a document's unique id, `text_column` the one with its
-    text, and `keep_columns` those to copy to the output.
+    text, and `keep_columns` those to copy to the output. `path` may also be that of a Delta or
+    Iceberg table: `version` is then its version or the id of its snapshot, None the newest. If files or rows that a run has read change or disappear, the run is
+    refused, or follows with `follow`: it removes their answers and answers the changed rows again.
     """
 
     path: NonEmptyStr
     id_column: NonEmptyStr = "id"
     text_column: NonEmptyStr = "text"
     keep_columns: NonEmptyStrs = ()
+    version: TableVersion | None = None
+    follow: bool = False
 
     def violations(self) -> Iterator[Violation]:
         """Yield each entry of `keep_columns` that repeats an earlier one or is `id_column`."""

@@ -121,7 +121,7 @@ class Plan:
     def to_bytes(self) -> bytes:
         """Return the record: a Parquet file with a row for each unit, and the rest as metadata."""
         metadata = {
-            _FILES_KEY.decode(): json.dumps([asdict(file) for file in self.files]),
+            _FILES_KEY.decode(): json.dumps([file.to_record() for file in self.files]),
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
             _PROBLEMS_KEY.decode(): json.dumps(dict(self.problems)),
             _LAYOUT_KEY.decode(): json.dumps(self.layout),
