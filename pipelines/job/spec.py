@@ -49,10 +49,11 @@ class InputSpec(Section):
     """The section `input`: the corpus and its columns.
 
     `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
-    bucket. `id_column` names the column with a document's unique id, `text_column` the one with its
-    text, and `keep_columns` those to copy to the output. `path` may also be that of a Delta or
-    Iceberg table: `version` is then its version or the id of its snapshot, None the newest. If files or rows that a run has read change or disappear, the run is
-    refused, or follows with `follow`: it removes their answers and answers the changed rows again.
+    bucket; or a Delta or Iceberg table, of which `version` is the version or snapshot's id, None
+    the newest. `id_column` names the column with a document's unique id, `text_column` the one with
+    its text, and `keep_columns` those to copy to the output. If files or rows that a run has read
+    change or disappear, the run is refused, or, with `follow`, removes their answers and answers
+    the changed rows again.
     """
 
     path: NonEmptyStr

@@ -91,7 +91,7 @@ def test_only_input_output_and_tasks_are_needed() -> None:
     assert spec.compute.gpus_per_replica == "auto"
     assert message_of({}).splitlines() == [
         "input: missing, must be a mapping with the keys path, id_column, text_column, "
-        "keep_columns",
+        "keep_columns, version, follow",
         "output: missing, must be a mapping with the keys path",
         "tasks: missing; this key is required",
     ]

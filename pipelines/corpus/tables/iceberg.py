@@ -85,7 +85,7 @@ def newest_metadata(filesystem: Any, path: str) -> str:
             f"catalog knows which is valid: {' and '.join(newest)}; set input.path to the valid "
             "metadata file"
         )
-    return newest[0]
+    return str(newest[0])
 
 
 def _properties(url: str, location: str, root: str) -> dict[str, str]:
@@ -100,8 +100,7 @@ def _properties(url: str, location: str, root: str) -> dict[str, str]:
 
 
 def _location(static_table: Any, metadata_file: str, properties: Mapping[str, str]) -> str:
-    location: str = static_table.from_metadata(metadata_file, properties).metadata.location
-    return location
+    return str(static_table.from_metadata(metadata_file, properties).metadata.location)
 
 
 def _snapshot(
@@ -118,9 +117,9 @@ def _snapshot(
             f"input.version: {path}: the table has no snapshot {snapshot_id} (any more); the "
             f"newest are {', '.join(known) or 'none'}. Set one of them, or remove input.version"
         )
-    # the column names are those of the snapshot, as the table's engines show it
-    schema = table.scan(snapshot_id=chosen.snapshot_id).projection()
-    tasks = list(table.scan(snapshot_id=chosen.snapshot_id).plan_files())
+    # an earlier snapshot has the columns of its time, the current one those of the table
+    scan = table.scan(snapshot_id=snapshot_id)
+    schema, tasks = scan.projection(), list(scan.plan_files())
     deleted = deleted_positions(filesystem, tasks, locations)
     columns = _schema(schema, _names_without_ids(table.metadata.name_mapping() or ()))
     constants = _Constants(table.specs(), schema.fields, columns)

@@ -143,7 +143,7 @@ def tables_of_glob(filesystem: Any, pattern: str) -> list[TableRoot]:
     parts = pattern.split("/")
     first = next((at for at, part in enumerate(parts) if _has_wildcard(part)), len(parts))
     tables = []
-    for end in range(first + 1, len(parts)):
+    for end in range(first + 1, len(parts) + 1):
         directory = "/".join(parts[:end])
         for name, marks in _MARKS.items():
             mark = f"{marks[0]}/*.metadata.json*" if name == ICEBERG else marks[0]

@@ -22,13 +22,19 @@ from tests.corpora import column, read, refused
 from tests.fakes_storage import S3Server
 
 pytest.importorskip("pyiceberg")
-from pyiceberg.catalog.memory import InMemoryCatalog  # noqa: E402
-from pyiceberg.manifest import (  # noqa: E402
-    DataFile, DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestEntryStatus,
-    ManifestWriterV2, write_manifest_list,
+from pyiceberg.catalog.memory import InMemoryCatalog
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestWriterV2,
+    write_manifest_list,
 )  # fmt: skip
-from pyiceberg.table.snapshots import Operation, Snapshot, Summary  # noqa: E402
-from pyiceberg.typedef import Record  # noqa: E402
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.typedef import Record
 
 ROWS = {"id": ["a", "b", "c"], "text": ["one", "two", "three"], "n": [1, 2, 3]}
 
@@ -94,10 +100,10 @@ def test_two_newest_metadata_files_are_refused(catalog: Any) -> None:
 def test_renamed_added_and_widened_columns_are_found_by_their_ids(catalog: Any) -> None:
     rows = pa.table({**ROWS, "n": pa.array([1, 2, 3], pa.int32())})
     table = create(catalog, rows)
+    for old, new in (("text", "body"), ("id", "text"), ("body", "id")):
+        with table.update_schema() as update:
+            update.rename_column(old, new)
     with table.update_schema() as update:
-        update.rename_column("text", "body")
-        update.rename_column("id", "text")
-        update.rename_column("body", "id")
         update.update_column("n", pa_long())
         update.add_column("later", pa_long())
     kept = read(root(table), "n", "later")
@@ -115,13 +121,13 @@ def pa_long() -> Any:
 
 
 def test_renamed_fields_within_columns_are_found_by_their_ids(catalog: Any) -> None:
-    values = [{"x": 1, "l": [{"y": 5}, None]}, None, {"x": None, "l": None}]
+    values: list[Any] = [{"x": 1, "l": [{"y": 5}, None]}, None, {"x": None, "l": []}]
     table = create(catalog, {**ROWS, "s": values})
     with table.update_schema() as update:
         update.rename_column(("s", "x"), "z")
         update.rename_column(("s", "l", "element", "y"), "w")
     kept = read(root(table), "s")
-    expected = [{"z": 1, "l": [{"w": 5}, None]}, None, {"z": None, "l": None}]
+    expected: list[Any] = [{"z": 1, "l": [{"w": 5}, None]}, None, {"z": None, "l": []}]
     assert column(kept, "kept.s") == expected
 
 
@@ -140,9 +146,7 @@ def test_partitions_may_change_and_keep_their_types(catalog: Any) -> None:
     assert column(kept, "kept.n") == [1, 2, 3, 4, 5]
 
 
-def test_files_without_field_ids_are_read_by_the_tables_names(
-    catalog: Any, tmp_path: Path
-) -> None:
+def test_files_without_field_ids_are_read_by_the_tables_names(catalog: Any, tmp_path: Path) -> None:
     table = create(catalog)
     pq.write_table(pa.table({"id": ["d"], "text": ["four"], "n": [4]}), tmp_path / "x.parquet")
     table.add_files([f"file://{tmp_path}/x.parquet"])
@@ -193,7 +197,8 @@ def with_deletes(table: Any, content: Any, positions: list[int]) -> Path:
         content=content, file_path=path, file_format=FileFormat.PARQUET, partition=Record(),
         record_count=len(positions), file_size_in_bytes=local.stat().st_size, column_sizes={},
         value_counts={}, null_value_counts={}, nan_value_counts={}, lower_bounds={},
-        upper_bounds={}, key_metadata=None, split_offsets=None, equality_ids=[1], sort_order_id=None,
+        upper_bounds={}, key_metadata=None, split_offsets=None, equality_ids=[1],
+        sort_order_id=None,
     )  # fmt: skip
     file.spec_id = table.spec().spec_id
     snapshot = table.current_snapshot()
@@ -207,8 +212,8 @@ def with_deletes(table: Any, content: Any, positions: list[int]) -> Path:
         writer.add_entry(entry)
     added = writer.to_manifest_file()
     output = table.io.new_output(f"{table.location()}/metadata/snap-deletes.avro")
-    with write_manifest_list(2, output, number, snapshot.snapshot_id, sequence, "null") as writer:
-        writer.add_manifests([added, *snapshot.manifests(table.io)])
+    with write_manifest_list(2, output, number, snapshot.snapshot_id, sequence, "null") as listing:
+        listing.add_manifests([added, *snapshot.manifests(table.io)])
     later = Snapshot(
         snapshot_id=number, parent_snapshot_id=snapshot.snapshot_id, sequence_number=sequence,
         manifest_list=output.location, summary=Summary(Operation.DELETE),
