@@ -131,7 +131,7 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         table.add_row(
             Text("too many", style="red"),
             f"dead letters: their share is above limits.max_dead_letter_fraction ({limit:.0%}); "
-            f"the reasons are in {spec.output.path.rstrip('/')}/_errors/",
+            f"the reasons are in {spec.output.path.rstrip('/')}/dead_letters/",
         )
     return table
 

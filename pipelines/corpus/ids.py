@@ -1,6 +1,6 @@
 """Document ids: invalid ones, duplicates, and hashes.
 
-Knows the index's `rows-*.parquet`; knows nothing of texts or units.
+Knows the index's `rows-*`; knows nothing of texts or units.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage
 
 ID_HASH = "id_hash"
-"""The column of `rows-*.parquet` with the hash of each id."""
+"""The column of `rows-*` with the hash of each id."""
 MAX_REPORTED = 10
 """The maximum number of ids, or rows, that an error message names."""
 # Bytes of an invalid id that a message shows.
@@ -111,7 +111,7 @@ def join_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint
 
 
 def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:
-    """Return a text for each id that occurs more than once in `files`, names of `rows-*.parquet`
+    """Return a text for each id that occurs more than once in `files`, names of `rows-*`
     in `storage`: at most `MAX_REPORTED` texts, each with the id and up to three of its rows.
 
     Looks only at ids whose hash modulo `shares` is `share`. Thus it needs 8 bytes of memory for
@@ -126,7 +126,7 @@ def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: 
 
 
 def read_hashes(storage: Storage, name: str) -> npt.NDArray[np.uint64]:
-    """Return the hashes of all ids in the file `name`, one of `rows-*.parquet`, in the order of its
+    """Return the hashes of all ids in the file `name`, one of `rows-*`, in the order of its
     rows. Raises StorageError."""
     with storage.open(name) as handle:
         column = pq.read_table(handle, columns=[ID_HASH]).column(0)

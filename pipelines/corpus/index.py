@@ -1,9 +1,10 @@
 """The index: read the corpus once, count the tokens of every document, and prepare the units.
 
-A span of the corpus (some consecutive fragments) becomes two files. `text-N.parquet` holds the
+A span of the corpus (some consecutive fragments) becomes two files. `text-N` holds the
 rows again, sorted into units, with each unit as one row group, so that a worker reads exactly its
-unit. `rows-N.parquet` holds what is known of each row, without its text. Thus the corpus is read
-once and its copy once, whatever the row groups of its files are. Runs in Ray tasks on CPUs; knows
+unit. `rows-N` holds what is known of each row, without its text. Thus the corpus is read
+once and its copy once, whatever the row groups of its files are. Both files are Parquet without an
+ending, so that no reader takes them for documents. Runs in Ray tasks on CPUs; knows
 nothing of Ray, engines or the ledger.
 """
 
@@ -41,7 +42,7 @@ from pipelines.text.lengths import ReadingPlan
 from pipelines.text.tokens import ChatTokenizer
 
 _MAX_SPAN_BYTES = 256 * 2**20
-# Rows in a row group of `rows-N.parquet`.
+# Rows in a row group of `rows-N`.
 _ROWS_GROUP = 20_000
 
 _INDEX_COLUMNS = (
@@ -113,13 +114,13 @@ def cut_spans(fragments: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
 
 
 def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
-    """Index one span: read its fragments, write `text-NUMBER.parquet` and `rows-NUMBER.parquet` to
-    `config.directory`, and return the span's units and counts.
+    """Index one span: read its fragments, write `text-NUMBER` and `rows-NUMBER` to the directory of
+    `config`, and return the span's units and counts.
 
     Raises InputError (UnreadableFile if a file is damaged) naming the file, and StorageError.
     """
     with ExitStack() as stack:
-        files = [f"{config.directory}/{kind}-{number:05d}.parquet" for kind in ("text", "rows")]
+        files = [index_file(config.directory, kind, number) for kind in ("text", "rows")]
         text_path, rows_path = (
             stack.enter_context(config.storage.new_file(name)) for name in files
         )
@@ -131,6 +132,12 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
             for table in read_rows(config.input, config.layout, fragment):
                 builder.add(table)
         return builder.finish()
+
+
+def index_file(directory: str, kind: str, span: int) -> str:
+    """Return the name of a file of the index in `directory`; `kind` is `text` or `rows`, and `span`
+    the number of the span that it indexes."""
+    return f"{directory}/{kind}-{span:05d}"
 
 
 def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.ParquetWriter:
@@ -146,7 +153,7 @@ def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.Parquet
 
 
 def _rows_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of `rows-N.parquet`, given the layout's schema."""
+    """Return the schema of `rows-N`, given the layout's schema."""
     return pa.schema([*(schema.field(name) for name in (SOURCE, ROW, DOC_ID)), *_INDEX_COLUMNS])
 
 
@@ -255,7 +262,7 @@ class _PoolRows:
 def _rows_table(
     table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
 ) -> pa.Table:
-    """Return the rows of `rows-N.parquet` for these rows of the corpus."""
+    """Return the rows of `rows-N` for these rows of the corpus."""
     rows = table.select([SOURCE, ROW, DOC_ID])
     values = (hash_ids(table.column(DOC_ID)), tokens, problems)
     for column, data in zip(_INDEX_COLUMNS, values, strict=True):

@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
 from pipelines.documents import DOC_ID
-from pipelines.ledger.ledger import (
+from pipelines.ledger.ledger import RESTORE, Ledger, published_files
+from pipelines.ledger.names import (
+    ANSWERS,
     COMMITS,
     DEAD_LETTERS,
-    RESTORE,
-    Ledger,
-    published_files,
+    MANIFEST,
+    check_layout,
     unit_of_commit,
 )
 from pipelines.ledger.records import Commit, StagedFile, differing_units, sha256
@@ -66,8 +67,9 @@ def verify(storage: Storage) -> VerifyReport:
     """Compare the OUTPUT in `storage` with its index and ledger, and return the report.
 
     A fault becomes a problem in the report. Raises StorageError, and OutputError if a record of the
-    ledger is damaged, without which nothing can be compared.
+    ledger is damaged, without which nothing can be compared, or if OUTPUT has an older layout.
     """
+    check_layout(storage)
     ledger = Ledger(storage)
     plans = ledger.plans()
     units = [unit for plan in plans for unit in plan.units]
@@ -110,12 +112,12 @@ def _manifest_problems(
     manifest: Mapping[str, Any] | None, commits: Sequence[Commit]
 ) -> Iterator[str]:
     if manifest is None:
-        yield f"_manifest.json does not exist; {_RESUME} to finish it"
+        yield f"{MANIFEST} does not exist; {_RESUME} to finish it"
         return
     documents = sum(commit.rows for commit in commits)
     if manifest["documents"] != documents:
         yield (
-            f"_manifest.json states {manifest['documents']} documents, but {documents} are "
+            f"{MANIFEST} states {manifest['documents']} documents, but {documents} are "
             f"committed; {_RESUME} to finish it"
         )
 
@@ -124,8 +126,11 @@ def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]
     """Yield a problem for each file that no commit names although it lies where readers expect
     answers or dead letters, and for each file in COMMITS whose name is not that of a commit."""
     known = {name for commit in commits for name, _ in published_files(commit)}
-    present = [name for name in storage.entries("") if not name.startswith("_")]
-    present += [f"{DEAD_LETTERS}/{name}" for name in storage.entries(DEAD_LETTERS)]
+    present = [
+        f"{directory}/{name}"
+        for directory in (ANSWERS, DEAD_LETTERS)
+        for name in storage.entries(directory)
+    ]
     names = storage.entries(COMMITS)
     present += [f"{COMMITS}/{name}" for name in names if unit_of_commit(name) is None]
     for name in sorted(set(present) - known):

@@ -26,7 +26,8 @@ from pipelines.errors import (
 )
 from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
-from pipelines.ledger.ledger import MANIFEST, Ledger
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import MANIFEST
 from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.manifest import TIMES, build_manifest

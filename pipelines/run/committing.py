@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pipelines.corpus.ids import accounted_hashes, digest_ids
 from pipelines.documents import DOC_ID, DocumentResult, Usage
 from pipelines.errors import StorageError
-from pipelines.ledger.ledger import Ledger, new_staged
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import new_staged
 from pipelines.ledger.records import Commit, StagedFile, sha256
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.tasks.columns import dead_letters_table, part_table

@@ -1,4 +1,4 @@
-"""The manifest of a run: the content of `_manifest.json` and of `run --json`.
+"""The manifest of a run: the content of `manifest.json` and of `run --json`.
 
 Computed from the plans and commits alone; reads and writes nothing.
 """

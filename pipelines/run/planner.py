@@ -16,13 +16,14 @@ import ray
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, find_duplicates
-from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_file, index_span
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.rows import Corpus, open_corpus, unreadable_reason
 from pipelines.corpus.units import number_units
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
-from pipelines.ledger.ledger import Ledger, new_index
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import new_index
 from pipelines.ledger.records import Plan, sum_counts
 from pipelines.run.cluster import Cluster
 from pipelines.run.prepared import PreparedJob
@@ -260,7 +261,7 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
 
 
 def _rows_files(directory: str, spans: int) -> list[str]:
-    return [f"{directory}/rows-{number:05d}.parquet" for number in range(spans)]
+    return [index_file(directory, "rows", number) for number in range(spans)]
 
 
 def _layout_of(plans: Sequence[Plan]) -> Layout | None:

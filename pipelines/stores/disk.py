@@ -12,7 +12,8 @@ from pathlib import Path
 
 def take_name(finished: Path, path: str) -> None:
     """Rename the file `finished`, whose content is synced already, to `path`, and sync the
-    directory. A file at `path` is replaced atomically. Raises OSError."""
+    directory, which is made if needed. A file at `path` is replaced atomically. Raises OSError."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     os.replace(finished, path)
     keep_names(Path(path).parent)
 

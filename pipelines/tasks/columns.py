@@ -1,4 +1,4 @@
-"""Output columns: the Arrow types and rows of answers in a part, and of dead letters in `_errors/`.
+"""Output columns: the Arrow types and rows of answers in a part, and of dead letters.
 
 Depends on values and Arrow only; knows no engine, no files and no Ray.
 """
@@ -185,7 +185,7 @@ def _evidence_cell(row: Evidence) -> dict[str, object]:
 
 
 def dead_letters_table(dead_letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
-    """Build the table of a file under `_errors/`, one row per dead letter.
+    """Build the table of a file of dead letters, one row per dead letter.
 
     A dead letter records a document, or one task of it, that failed. `id_type` is the Arrow type of
     the id column of the input.

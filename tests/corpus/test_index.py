@@ -48,11 +48,11 @@ def _index(config: IndexConfig, number: int = 0) -> SpanIndex:
 
 
 def _rows(config: IndexConfig, number: int = 0) -> pa.Table:
-    return pq.read_table(config.storage.path(f"index/rows-{number:05d}.parquet"))
+    return pq.read_table(config.storage.path(f"index/rows-{number:05d}"))
 
 
 def _unit_ids(config: IndexConfig, index: SpanIndex) -> list[list[str]]:
-    file = pq.ParquetFile(config.storage.path("index/text-00000.parquet"))
+    file = pq.ParquetFile(config.storage.path("index/text-00000"))
     assert file.num_row_groups == len(index.units)
     return [
         file.read_row_group(unit.row_group).column("doc_id").to_pylist() for unit in index.units

@@ -24,7 +24,7 @@ MANIFEST: dict[str, Any] = {
     "cached_prompt_tokens": 3_000, "output_tokens": 2_500, "engine_start_seconds": 17.4,
     "steady_seconds": 22.44, "wall_seconds": 3_725.0, "tokens_per_second": 58_656.0,
     "steps_per_output_token": 0.314, "skipped_files": [],
-    "files": [{"name": "part-000000.parquet"}],
+    "files": [{"name": "answers/part-000000.parquet"}],
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_the_summary_names_skipped_files_and_too_many_dead_letters(text: Printed
     notices = " ".join(" ".join(text.notices).split())
     assert "skipped a.parquet: truncated too many dead letters: " in notices
     assert "limits.max_dead_letter_fraction (25%)" in notices
-    assert notices.endswith("answers/here/_errors/")
+    assert notices.endswith("answers/here/dead_letters/")
 
 
 def test_a_run_that_read_nothing_has_a_summary(text: Printed) -> None:

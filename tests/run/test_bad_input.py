@@ -15,7 +15,7 @@ from fakes import FakeEngine
 from here import InProcessRun, in_process_run
 
 from pipelines.errors import InputError
-from pipelines.ledger.ledger import INDEX
+from pipelines.ledger.names import INDEX
 from pipelines.ledger.verify import verify
 from pipelines.models.phi3 import CONTROL_TOKENS
 from pipelines.storage import Storage
@@ -59,12 +59,12 @@ def error_of(run: InProcessRun) -> str:
 
 
 def answered(corpus: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/answers").to_pylist()
     return rows
 
 
 def dead_letters(corpus: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/_errors").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/dead_letters").to_pylist()
     return rows
 
 
