@@ -46,10 +46,11 @@ def find_owners(ledger: Ledger, units: Sequence[int], withdrawn: Hashes) -> dict
 
     Raises Incomplete if a withdrawn document is in none of them.
     """
+    commits = ledger.commits(units)
+    # a crash may have left a unit committed and not published
+    ledger.repair(commits)
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        accounted = list(
-            pool.map(lambda commit: _accounted(ledger.storage, commit), ledger.commits(units))
-        )
+        accounted = list(pool.map(lambda commit: _accounted(ledger.storage, commit), commits))
     owners = {
         unit: own
         for unit, ids in zip(units, accounted, strict=True)
@@ -114,15 +115,20 @@ def withdraw(ledger: Ledger, plans: Sequence[Plan]) -> int:
             jobs = [pool.submit(_withdraw, ledger, number, unit, ids) for unit, ids in units]
             for job in jobs:
                 job.result()
+    _repair_newest(ledger, plans)
     return len(waiting)
+
+
+def _repair_newest(ledger: Ledger, plans: Sequence[Plan]) -> None:
+    """Publish the revisions that a killed process has recorded and not published. Those of all
+    plans but the newest were published before the units of a later plan ran."""
+    names = [plan.withdrawn for plan in plans if plan.withdrawn is not None]
+    if names:
+        ledger.repair(ledger.commits(read_withdrawn(ledger.storage, names[-1])))
 
 
 def _withdraw(ledger: Ledger, plan: int, unit: int, ids: Hashes) -> None:
     (commit,) = ledger.commits([unit])
-    if commit.revision >= plan:
-        return
-    # a crash may have left the unit committed and not published
-    ledger.repair([commit])
     revision = _rewritten(ledger.storage, commit, plan, ids)
     if not ledger.revise(revision):
         ledger.discard(revision)
