@@ -230,7 +230,7 @@ def test_a_death_at_any_moment_loses_doubles_and_resurrects_nothing(
         if moment >= changes:
             break
         moment += stride
-    assert deaths * stride > 60
+    assert deaths * stride > 40
 
 
 def test_a_new_version_in_the_middle_of_a_run_is_followed_when_its_units_are_done(
