@@ -21,7 +21,7 @@ from pipelines.corpus.tables.recognition import (
 from pipelines.corpus.tables.snapshot import TableSnapshot
 from pipelines.errors import InputError, StorageError
 from pipelines.job.spec import InputSpec
-from pipelines.stores.protocols import filesystem_errors, is_local, open_store
+from pipelines.stores.protocols import filesystem_errors, is_local, open_store, protocol_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ def _table(spec: InputSpec, version: int | None) -> TableSnapshot | None:
     filesystem, root = open_store(spec.path, InputError)
     filesystem.invalidate_cache()
     path = root.rstrip("/")
-    local = is_local(spec.path)
+    local, hub = is_local(spec.path), protocol_of(spec.path) == "hf"
     if is_metadata_file(path) and "/metadata/" in path:
         return read_iceberg(filesystem, spec.path, path.rpartition("/metadata/")[0], path, version)
     wildcard = next((at for at, character in enumerate(path) if character in "*?["), None)
     if wildcard is not None and not filesystem.exists(path):
         # below the last directory without a wildcard, `list_files` looks for tables
-        refuse_part_of_table(filesystem, path[: path.rfind("/", 0, wildcard) + 1] + "*")
+        refuse_part_of_table(filesystem, path[: path.rfind("/", 0, wildcard) + 1] + "*", hub=hub)
         return None
     found = table_at(filesystem, path)
     if found is None:
-        refuse_part_of_table(filesystem, path)
+        refuse_part_of_table(filesystem, path, hub=hub)
         return None
     if found.format == DELTA:
         return read_delta(filesystem, path, version, local=local)

@@ -38,7 +38,7 @@ _NO_CONDITIONS = ("NotImplemented", "XNotImplemented")
 # The fields of a listing that change with a file's content, the most reliable first.
 _VERSIONS = (
     "ETag", "generation", "etag", "mtime", "LastModified", "last_modified", "updated", "modified",
-    "modify",
+    "modify", "blob_id",
 )  # fmt: skip
 _OF_NO_USE = {"memory": "is visible only to this process, not to the workers"}
 _NEEDS_JAVA = ("hdfs",)

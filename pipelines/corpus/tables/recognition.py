@@ -39,6 +39,8 @@ _EXPORT = {
     "spark.read.format('paimon').load(TABLE).write.parquet(DIRECTORY)",
 }
 _THREADS = 16
+# The slashes in the path of a repository on the hub: datasets/OWNER/NAME.
+_HUB_DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,11 @@ def refuse_unreadable(name: str, path: str) -> None:
         )
 
 
-def refuse_part_of_table(filesystem: Any, path: str) -> None:
+def refuse_part_of_table(filesystem: Any, path: str, *, hub: bool = False) -> None:
     """Raise InputError if a directory above `path` is a table's: the files below it hold rows that
-    the table does not have."""
-    parents = _parents(path)
+    the table does not have. `hub` is true for a path on the Hugging Face hub."""
+    # on the Hugging Face hub, names above a repository's are no directories
+    parents = [parent for parent in _parents(path) if not hub or parent.count("/") >= _HUB_DEPTH]
     with ThreadPoolExecutor(_THREADS) as pool:
         checks = [
             pool.submit(partial(_is_table, filesystem, parent, name))

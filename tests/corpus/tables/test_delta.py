@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import column, read, refused
+from fakes_storage import S3Server
+from needs import CASES, needs_cases
 from pyroaring import BitMap64
 
 from pipelines.corpus.rows import open_corpus, read_rows
 from pipelines.corpus.sources import list_input
 from pipelines.corpus.tables.delta_log import decode_z85
 from pipelines.job.spec import InputSpec
-from tests.corpora import column, read, refused
-from tests.fakes_storage import S3Server
-from tests.needs import CASES, needs_cases
 
 deltalake = pytest.importorskip("deltalake")
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"

@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import column, read, refused
+from fakes_storage import S3Server
 
 from pipelines.corpus.rows import open_corpus, read_rows
 from pipelines.corpus.sources import list_input
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import open_store
-from tests.corpora import column, read, refused
-from tests.fakes_storage import S3Server
 
 pytest.importorskip("pyiceberg")
 from pyiceberg.catalog.memory import InMemoryCatalog

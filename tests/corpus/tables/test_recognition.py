@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from corpora import write
 
 from pipelines.corpus.sources import list_input
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
-from tests.corpora import write
 
 
 def mark(path: Path, kind: str) -> Path:
