@@ -6,6 +6,7 @@ import datetime
 import decimal
 import json
 import struct
+import sys
 import uuid
 import zlib
 from pathlib import Path
@@ -300,3 +301,11 @@ def test_a_table_in_a_bucket_is_read_with_the_settings_of_the_input(
 def test_z85_digits_are_decoded() -> None:
     data = bytes(range(100, 116))
     assert decode_z85(z85(data)) == data
+
+
+def test_without_the_package_the_refusal_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_table(tmp_path / "t", ["a"])
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    assert "pip install 'phifleet[delta]'" in refused(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,3 +251,11 @@ def test_a_table_in_a_bucket_is_read_with_the_settings_of_the_input(
     assert ids(f"{bucket}/db/t") == ["a", "c"]
     for wrong in ("db", "db/t/data", "db/*/data/*.parquet"):
         assert f"{name}/db/t" in refused(f"{bucket}/{wrong}")
+
+
+def test_without_the_package_the_refusal_says_what_to_install(
+    catalog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = create(catalog)
+    monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
+    assert "pip install 'phifleet[iceberg]'" in refused(root(table))
