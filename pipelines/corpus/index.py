@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus.changes import HashedRows, Hashes, hash_contents
+from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
 from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table

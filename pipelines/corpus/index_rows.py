@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.corpus.changes import CONTENT_HASH, PLANNED, HashedRows, Hashes
+from pipelines.corpus.row_changes import CONTENT_HASH, PLANNED, HashedRows, Hashes
 from pipelines.corpus.ids import ID_HASH, RowsFile, hash_ids, read_index
 from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage

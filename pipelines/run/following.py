@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.corpus.changes import HashedRows, RowChanges, compare_rows
+from pipelines.corpus.row_changes import HashedRows, RowChanges, compare_rows
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.ids import RowsFile
 from pipelines.corpus.index_rows import owners_spans, read_rows_of

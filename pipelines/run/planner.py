@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from pipelines.corpus.changes import HashedRows
+from pipelines.corpus.row_changes import HashedRows
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, RowsFile, find_duplicates
