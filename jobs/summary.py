@@ -6,7 +6,7 @@ Knows the screen and the manifest; nothing of Ray, signals or storage.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from rich.text import Text
 
 from jobs.control import Stopped
 from jobs.live import format_duration
+from pipelines.corpus.files import SourceFile
+from pipelines.corpus.not_read import NotRead
+from pipelines.corpus.undivided import describe_undivided
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import JobSpec
 from pipelines.models.resolve import Model
@@ -47,6 +50,17 @@ class RunPrinter:
                 "model.name to another model for real answers",
                 style="yellow",
             )
+
+    def print_undivided(self, files: Sequence[SourceFile]) -> None:
+        """Print the large files that only one CPU can index; print nothing if there are none."""
+        if notice := describe_undivided(files):
+            self._notice(notice, style="yellow")
+
+    def print_not_read(self, not_read: NotRead) -> None:
+        """Print how many files below the input are not read, and why; print nothing if there are
+        none."""
+        if not_read.count:
+            self._notice(f"{self.spec.input.path}: {not_read.describe()}", style="yellow")
 
     def print_node_metrics(self, address: str) -> None:
         """Print `address`, the URL of the Prometheus endpoint of a node of the cluster."""

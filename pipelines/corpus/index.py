@@ -20,15 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
+from pipelines.corpus.changes import check_span
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
 from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
+from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
 from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
+from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CostModel
 from pipelines.storage import Storage
@@ -110,7 +111,8 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
     """Index one span: read its fragments, write `text-NUMBER` and `rows-NUMBER` to the directory of
     `config`, and return the span's units and counts.
 
-    Raises InputError (UnreadableFile if a file is damaged) naming the file, and StorageError.
+    Raises InputError naming the file (UnreadableFile if it is damaged), also if it has changed
+    since it was listed, and StorageError.
     """
     with ExitStack() as stack:
         files = [index_file(config.directory, kind, number) for kind in ("text", "rows")]
@@ -125,6 +127,7 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         for fragment in fragments:
             for table in read_rows(config.input, config.layout, fragment):
                 builder.add(table)
+        check_span(config.input, fragments)
         return builder.finish()
 
 
@@ -185,6 +188,8 @@ class _SpanBuilder:
         """Measure rows and write the units that they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
+        broken = table.column(BROKEN).is_valid().to_pylist()
+        problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
         self._list_rows(rows_table(table, tokens, problems, contents))
         self.count += table.num_rows
         self.tokens += int(tokens.sum())

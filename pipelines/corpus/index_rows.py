@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.corpus.row_changes import CONTENT_HASH, PLANNED, HashedRows, Hashes
 from pipelines.corpus.ids import ID_HASH, RowsFile, hash_ids, read_index
+from pipelines.corpus.row_changes import CONTENT_HASH, PLANNED, HashedRows, Hashes
 from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage
 

@@ -6,10 +6,11 @@ Start here: `list_input` decides which of them `input.path` is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipelines.corpus.files import SourceFile, list_files
+from pipelines.corpus.files import SourceFile, list_corpus
 from pipelines.corpus.layout import columns_of
+from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.tables.delta import read_delta
 from pipelines.corpus.tables.iceberg import read_iceberg
 from pipelines.corpus.tables.recognition import (
@@ -29,16 +30,17 @@ class InputFiles:
     """The files of a job's input as they are at one time.
 
     `table` is the format of the table that they are the data files of, and `version` its version;
-    both are None for plain files.
+    both are None for plain files. `not_read` are the files below the path that are not read.
     """
 
     files: tuple[SourceFile, ...]
     table: str | None = None
     version: int | None = None
+    not_read: NotRead = field(default_factory=NotRead)
 
 
 def list_input(spec: InputSpec, exclude: str = "", version: int | None = None) -> InputFiles:
-    """Return the files of `input.path`, which may be a path of files (see `files.list_files`, also
+    """Return the files of `input.path`, which may be a path of files (see `files.list_corpus`, also
     for `exclude`) or a table.
 
     `version` is the version of the table to read; None stands for `input.version`, or the newest.
@@ -60,7 +62,8 @@ def list_input(spec: InputSpec, exclude: str = "", version: int | None = None) -
             f"input.version: {spec.path} is no Delta or Iceberg table, which alone have versions; "
             "remove input.version, or set input.path to the table's directory"
         )
-    return InputFiles(tuple(list_files(spec.path, exclude)))
+    listing = list_corpus(spec.path, exclude)
+    return InputFiles(listing.files, not_read=listing.not_read)
 
 
 def _table(spec: InputSpec, version: int | None) -> TableSnapshot | None:
@@ -88,7 +91,7 @@ def _table(spec: InputSpec, version: int | None) -> TableSnapshot | None:
 def _source_files(table: TableSnapshot, spec: InputSpec) -> list[SourceFile]:
     schema = table.select(_keys(spec))
     return [
-        SourceFile(file.path, file.size_bytes, file.version, file.read_as(schema))
+        SourceFile(file.path, file.size_bytes, file.version, table=file.read_as(schema))
         for file in sorted(table.files, key=lambda file: file.path)
     ]
 

@@ -1,6 +1,7 @@
 """The names of all files in OUTPUT, and the check that OUTPUT has this layout.
 
     OUTPUT/answers/part-000017.parquet        the answers of a unit
+    OUTPUT/answers/_delta_log/                only with `output.table: delta`
     OUTPUT/dead_letters/part-000017.parquet   its dead letters
     OUTPUT/manifest.json                      the results of a finished run
     OUTPUT/_run/                              bookkeeping
@@ -25,6 +26,8 @@ ANSWERS = "answers"
 """The directory of published parts."""
 DEAD_LETTERS = "dead_letters"
 """The directory of published dead letters."""
+DELTA_LOG = "answers/_delta_log"
+"""The log of the Delta table over the parts, if the job asks for one."""
 MANIFEST = "manifest.json"
 """The file that states the results of a finished run."""
 JOB = "_run/job.json"

@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
 from pipelines.documents import DOC_ID
+from pipelines.ledger import delta
 from pipelines.ledger.ledger import RESTORE, Ledger, published_files
 from pipelines.ledger.names import (
     ANSWERS,
     COMMITS,
     DEAD_LETTERS,
+    DELTA_LOG,
     MANIFEST,
     check_layout,
     unit_of_commit,
@@ -75,7 +77,8 @@ def verify(storage: Storage) -> VerifyReport:
     """Compare the OUTPUT in `storage` with its index and ledger, and return the report.
 
     A fault becomes a problem in the report. Raises StorageError, and OutputError if a record of the
-    ledger is damaged, without which nothing can be compared, or if OUTPUT has an older layout.
+    ledger is damaged, without which nothing can be compared, or if OUTPUT has an older layout;
+    SpecError if the package is missing that reads the Delta table.
     """
     check_layout(storage)
     ledger = Ledger(storage)
@@ -105,6 +108,8 @@ def verify(storage: Storage) -> VerifyReport:
     if not missing:
         problems += _id_problems(expected, join_hashes([unit.ids for unit in checked]))
         problems += _manifest_problems(manifest, commits)
+        if manifest and manifest.get("table") and not delta.is_current(storage, plans):
+            problems.append(f"{DELTA_LOG}: the Delta table lacks parts; {_RESUME} to add them")
     return VerifyReport(
         documents=len(expected),
         answered=sum(commit.answered for commit in commits),
@@ -147,6 +152,7 @@ def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]
         f"{directory}/{name}"
         for directory in (ANSWERS, DEAD_LETTERS)
         for name in storage.entries(directory)
+        if f"{directory}/{name}" != DELTA_LOG
     ]
     names = storage.entries(COMMITS)
     present += [f"{COMMITS}/{name}" for name in names if unit_of_commit(name) is None]

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
+from pipelines.corpus.undivided import undivided_files
 from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
@@ -32,6 +33,7 @@ from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges, find_changes
 from pipelines.run.manifest import TIMES, build_manifest
+from pipelines.run.output_table import commit_table, table_schema
 from pipelines.run.planner import Planner
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
@@ -131,6 +133,8 @@ class BatchRun:
 
     def _answer_units(self, plans: Sequence[Plan], resources: EngineResources) -> None:
         """Remove withdrawn documents from OUTPUT, and run the units that are not committed."""
+        # refuse what the table cannot hold before engines start
+        table_schema(self.prepared, plans)
         self.state.phase = "removing withdrawn documents"
         withdraw(self.ledger, plans)
         units = self._plan(plans)
@@ -244,7 +248,9 @@ class BatchRun:
             raise Incomplete(self._incomplete_message(differing))
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
+        manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
+        manifest |= commit_table(self.prepared, self.storage, plans, commits)
         # a newer driver may have more input files, and its manifest must not be overwritten
         self._lease.check()
         self.ledger.write_manifest(manifest)
@@ -285,7 +291,10 @@ class BatchRun:
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
         spec = self.prepared.spec.input
-        return plans, find_changes(spec, plans, self.ledger.committed(), self.storage.root)
+        changes = find_changes(spec, plans, self.ledger.committed(), self.storage.root)
+        self.state.files_not_read = changes.not_read
+        self.state.undivided_files = undivided_files(changes.new)
+        return plans, changes
 
     def _incomplete_message(self, differing: Sequence[str]) -> str:
         hidden = len(differing) - _MAX_UNITS_IN_MESSAGE

@@ -114,7 +114,8 @@ class Committer:
         """Write a table to `_run/staging/`; return None for a table without rows."""
         if table.num_rows == 0:
             return None
-        described = table.replace_schema_metadata(dict(self._config.metadata))
+        of_columns = table.schema.metadata or {}
+        described = table.replace_schema_metadata({**of_columns, **self._config.metadata})
         name = new_staged(kind, number)
         with self._config.storage.new_file(name) as path:
             pq.write_table(described, path, compression="zstd")

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.corpus.row_changes import HashedRows, RowChanges, compare_rows
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.ids import RowsFile
 from pipelines.corpus.index_rows import owners_spans, read_rows_of
+from pipelines.corpus.not_read import NotRead
+from pipelines.corpus.row_changes import HashedRows, RowChanges, compare_rows
 from pipelines.corpus.sources import list_input
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
@@ -31,9 +32,10 @@ class InputChanges:
     """How the files of the input differ from those of a run's plans.
 
     `new` are the files that no plan has, and `gone` the files of plans that the input does not have
-    any more, each with the number of its plan; a file that has changed is both. `table` and
-    `version` are as in `InputFiles`. With `postponed` the differences count only when all planned
-    units are committed: until then, a commit could bring back what the input does not have.
+    any more, each with the number of its plan; a file that has changed is both. `table`,
+    `version` and `not_read` are as in `InputFiles`. With `postponed` the differences count only
+    when all planned units are committed: until then, a commit could bring back what the input does
+    not have.
     """
 
     new: Sequence[SourceFile] = ()
@@ -41,6 +43,7 @@ class InputChanges:
     table: str | None = None
     version: int | None = None
     postponed: bool = False
+    not_read: NotRead = field(default_factory=NotRead)
 
     def without(self, plans: Sequence[Plan]) -> InputChanges:
         """Return the changes that these plans, perhaps another driver's, do not have yet."""
@@ -59,7 +62,7 @@ def find_changes(
     """Return the differences between the input and the plans.
 
     `committed` are the numbers of committed units, and `exclude` is OUTPUT's directory (see
-    `list_files`). A run whose units are not all committed keeps the version of a table with which
+    `list_corpus`). A run whose units are not all committed keeps the version of a table with which
     it began. Raises InputError if there is no input, or if a plain file of a plan has changed or is
     missing and the run does not follow its input.
     """
@@ -87,6 +90,7 @@ def find_changes(
         gone=[(plan, path) for path, (plan, file) in current.items() if present.get(path) != file],
         table=listed.table,
         version=listed.version,
+        not_read=listed.not_read,
     )
 
 

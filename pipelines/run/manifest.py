@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.corpus.layout import Layout
 from pipelines.ledger.ledger import published_files
 from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
 from pipelines.run.prepared import PreparedJob
@@ -58,6 +59,7 @@ def build_manifest(
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
         "input_files": len(current_files(plans)),
         **_input_version(plans),
+        "id_type": _id_type(plans),
         "files": [file for commit in commits for file in _published(commit)],
     }
 
@@ -69,6 +71,12 @@ def _input_version(plans: Sequence[Plan]) -> dict[str, Any]:
     table = dict(zip(("format", "version"), versions[-1], strict=True)) if versions else None
     followed = [dict(plan.changes) for plan in plans if plan.changes]
     return {"input_table": table, "input_changes": followed}
+
+
+def _id_type(plans: Sequence[Plan]) -> str | None:
+    """Return what the ids of the input are and how they are written; None if there are no rows."""
+    layouts = [plan.layout for plan in plans if plan.layout is not None]
+    return Layout.from_text(layouts[0]).id_kind.value if layouts else None
 
 
 def _decoding(commits: Sequence[Commit]) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import ray
 
-from pipelines.corpus.row_changes import HashedRows
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, RowsFile, find_duplicates
 from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_file, index_span
 from pipelines.corpus.index_rows import write_known
 from pipelines.corpus.layout import Layout
+from pipelines.corpus.row_changes import HashedRows
 from pipelines.corpus.rows import Corpus, open_corpus, unreadable_reason
 from pipelines.corpus.units import number_units
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
@@ -97,7 +97,7 @@ class Planner:
         try:
             known = known_rows_of(self.ledger.storage, plans, changes)
             following = Following(spec, self.ledger, plans, changes, known)
-            corpus = open_corpus(spec, changes.new, _layout_of(plans))
+            corpus = open_corpus(spec, changes.new, layout_of(plans))
             spans = self._index(corpus, directory, known)
             rows_files = _rows_files(directory, len(spans))
             fields = following.plan_fields(rows_files, directory)
@@ -261,7 +261,7 @@ def _unit_count(plans: Sequence[Plan]) -> int:
     return sum(len(plan.units) for plan in plans)
 
 
-def _layout_of(plans: Sequence[Plan]) -> Layout | None:
+def layout_of(plans: Sequence[Plan]) -> Layout | None:
     """Return the layout that all files of these plans have in common, or None if no plan has a
     row."""
     layouts = [plan.layout for plan in plans if plan.layout is not None]

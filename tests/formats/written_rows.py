@@ -1,4 +1,4 @@
-"""The documents that the writers of test_writers.py write."""
+"""The documents that the writers of test_all_writers.py write."""
 
 from __future__ import annotations
 

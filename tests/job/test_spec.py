@@ -92,7 +92,7 @@ def test_only_input_output_and_tasks_are_needed() -> None:
     assert message_of({}).splitlines() == [
         "input: missing, must be a mapping with the keys path, id_column, text_column, "
         "keep_columns, version, follow",
-        "output: missing, must be a mapping with the keys path",
+        "output: missing, must be a mapping with the keys path, table",
         "tasks: missing; this key is required",
     ]
 
@@ -126,6 +126,12 @@ tasks: [{name: a, kind: summarize}, {name: a, kind: summarize}]
     tasks.1.name: got 'a', must be a name that no other task has
 tasks: [{name: text, kind: summarize}]
     tasks.0.name: got 'text', must be a name that differs from all columns of input
+tasks: [{name: Text, kind: summarize}]
+    tasks.0.name: got 'Text', must be a name that differs from all columns of input, not only in
+tasks: [{name: a, kind: summarize}, {name: A, kind: summarize}]
+    tasks.1.name: got 'A', must be a name that no other task has, not only in case
+output: {path: out, table: iceberg}
+    output.table: got 'iceberg', must be
 tasks: [{name: a, kind: ask}]
     tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]

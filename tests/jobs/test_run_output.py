@@ -169,7 +169,7 @@ def test_the_manifest_has_the_values_of_the_json_result(watched: Watched) -> Non
     manifest = json.loads((watched.directory / "out/manifest.json").read_text())
     assert {key: manifest[key] for key in watched.result} == watched.result
     assert (
-        sum(file["rows"] for file in manifest["files"] if not file["name"].startswith("_"))
+        sum(file["rows"] for file in manifest["files"] if file["name"].startswith("answers/"))
         == watched.result["answered"]
     )
 

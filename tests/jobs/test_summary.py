@@ -13,6 +13,8 @@ from rich.console import Console
 
 from jobs.control import Stopped
 from jobs.summary import RunPrinter
+from pipelines.corpus.files import SourceFile
+from pipelines.corpus.not_read import NotRead, Reason
 from pipelines.errors import StorageError
 from pipelines.job.spec import JobSpec, parse_job
 from pipelines.models.resolve import Model
@@ -80,6 +82,18 @@ def test_the_summary_has_a_row_for_each_total(text: Printed) -> None:
         ),
         ("time", "1:02:05 in total; engine start 17 s, then 22.4 s at 58,656 tokens/s"),
         ("answers", "answers/here"),
+    ]
+    assert text.results == []
+
+
+def test_files_that_are_not_read_are_named_on_one_notice(text: Printed) -> None:
+    not_read = NotRead()
+    text.printer.print_not_read(not_read)
+    assert text.notices == []
+    not_read.add(Reason.ENDING, "notes.txt")
+    text.printer.print_not_read(not_read)
+    assert text.notices == [
+        "corpus: 1 file or directory is not read: 1 with other endings (notes.txt)"
     ]
     assert text.results == []
 
@@ -152,3 +166,11 @@ def test_only_a_model_with_random_weights_is_warned_of(text: Printed, tiny_model
     printed = len(text.notices)
     text.printer.print_model(replace(tiny_model, random_weights=False))
     assert len(text.notices) == printed
+
+
+def test_large_files_that_are_one_piece_are_named(spec: JobSpec) -> None:
+    printed = Printed(spec, as_json=False, width=300)
+    printed.printer.print_undivided([])
+    assert printed.notices == []
+    printed.printer.print_undivided([SourceFile("a.jsonl.gz", 2**30, "")])
+    assert printed.notices[0].startswith("a.jsonl.gz (1,024 MiB): read as one piece, which one CPU")

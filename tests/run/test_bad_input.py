@@ -246,6 +246,17 @@ def test_nested_columns_and_partitions_are_kept_and_empty_files_have_no_rows(cor
     assert kept == {"a": (meta[0], "2024"), "b": (None, "2024")}
 
 
+def test_the_manifest_lists_the_files_that_are_not_read(corpus: Path) -> None:
+    write(corpus / "a.parquet", ["a"])
+    (corpus / "b.csv").write_text("doc,text")
+    expected = {"other_ending": {"count": 1, "first": ["b.csv"]}}
+    for _ in range(2):
+        manifest = run_over(corpus)()
+        assert (manifest["files_not_read"], manifest["skipped_files"]) == (expected, [])
+    run = in_process_run(corpus.parent, corpus.parent, corpus.parent / "out")
+    assert run()["files_not_read"]["output"] == {"count": 1, "first": ["out/"]}
+
+
 def test_added_files_must_have_the_column_types_of_earlier_files(corpus: Path) -> None:
     job = {"input": {"keep_columns": ["n"]}}
     write(corpus / "a.parquet", [1, 2], n=[1, 2])

@@ -38,6 +38,8 @@ _EXPORT = {
     PAIMON: "export the rows as Parquet, for example with Spark: "
     "spark.read.format('paimon').load(TABLE).write.parquet(DIRECTORY)",
 }
+# The file below a directory that shows that the directory is the OUTPUT of a run.
+_OUTPUT_MARK = "_run/job.json"
 _THREADS = 16
 # The slashes in the path of a repository on the hub: datasets/OWNER/NAME.
 _HUB_DEPTH = 2
@@ -127,16 +129,19 @@ def tables_among(names: Iterable[str]) -> list[TableRoot]:
 
 
 def tables_in_directories(root: str) -> list[TableRoot]:
-    """Return the tables in and below a local directory, by walking its directories."""
+    """Return the tables in and below a local directory, by walking its directories. OUTPUT of a run
+    is left out, whose answers may be a table too."""
     tables = []
-    for directory, subdirectories, names in os.walk(root, followlinks=False):
+    for directory, subdirectories, _ in os.walk(root):
+        if directory != root and os.path.isfile(f"{directory}/{_OUTPUT_MARK}"):
+            subdirectories.clear()
+            continue
         for name, marks in _MARKS.items():
             if not set(marks).issubset(subdirectories):
                 continue
             if name == ICEBERG and not _has_metadata(os.listdir(f"{directory}/metadata")):
                 continue
             tables.append(TableRoot(name, directory))
-        del names
     return sorted(tables, key=lambda table: table.path)
 
 

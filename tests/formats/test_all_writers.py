@@ -1,7 +1,7 @@
 """Files and tables of every common writer: the same documents are read from each, exactly.
 
-`pytest -s -m slow tests/formats/test_writers.py` prints the table. Writers that the project does
-not need itself are in requirements/formats.txt.
+`pytest -s -m slow tests/formats/test_all_writers.py` prints the table. Writers that the project
+does not need itself are in requirements/formats.txt.
 """
 
 from __future__ import annotations
