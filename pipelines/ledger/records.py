@@ -28,6 +28,7 @@ from pipelines.errors import OutputError
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
 _MAX_METADATA_BYTES = 2**31 - 1
+_MAX_UNITS_IN_MESSAGE = 10
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
@@ -256,6 +257,19 @@ def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[st
         for commit in commits
         if commit.unit in planned and (difference := _difference(*planned[commit.unit], commit))
     ]
+
+
+def describe_differing(url: str, differing: Sequence[str]) -> str:
+    """Return the message that commits in the OUTPUT at `url` do not match the plans, given the
+    lines of `differing_units`."""
+    hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
+    more = f"\n  and {hidden} more" if hidden > 0 else ""
+    lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
+    return (
+        f"{url}: the commits do not match the plans:{lines}{more}\n"
+        "Either the store let two runs create the same plan, or files below _run/ were changed "
+        "by hand. Set output.path to a new directory and run again"
+    )
 
 
 def _difference(plan: Plan, unit: Unit, commit: Commit) -> str | None:

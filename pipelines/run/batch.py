@@ -28,7 +28,13 @@ from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import MANIFEST
-from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
+from pipelines.ledger.records import (
+    Plan,
+    describe_differing,
+    differing_units,
+    plan_digests,
+    readable,
+)
 from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges, find_changes
@@ -45,7 +51,6 @@ from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0
 """The default of `BatchRun.unit_seconds`."""
-_MAX_UNITS_IN_MESSAGE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +250,7 @@ class BatchRun:
         self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
         if differing := differing_units(plans, commits):
-            raise Incomplete(self._incomplete_message(differing))
+            raise Incomplete(describe_differing(self.storage.url, differing))
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
         manifest["files_not_read"] = self.state.files_not_read.to_json()
@@ -295,16 +300,6 @@ class BatchRun:
         self.state.files_not_read = changes.not_read
         self.state.undivided_files = undivided_files(changes.new)
         return plans, changes
-
-    def _incomplete_message(self, differing: Sequence[str]) -> str:
-        hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
-        more = f"\n  and {hidden} more" if hidden > 0 else ""
-        lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
-        return (
-            f"{self.storage.url}: the commits do not match the plans:{lines}{more}\n"
-            "Either the store let two runs create the same plan, or files below _run/ were changed "
-            "by hand. Set output.path to a new directory and run again"
-        )
 
 
 def _last_line(error: Exception) -> str:
