@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
-from pipelines.errors import OutputError
+from pipelines.errors import Incomplete, OutputError
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
@@ -259,13 +259,16 @@ def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[st
     ]
 
 
-def describe_differing(url: str, differing: Sequence[str]) -> str:
-    """Return the message that commits in the OUTPUT at `url` do not match the plans, given the
-    lines of `differing_units`."""
+def check_commits(url: str, plans: Sequence[Plan], commits: Iterable[Commit]) -> None:
+    """Raise Incomplete naming the first units for which `differing_units` has a line; `url` is that
+    of OUTPUT."""
+    differing = differing_units(plans, commits)
+    if not differing:
+        return
     hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
     more = f"\n  and {hidden} more" if hidden > 0 else ""
     lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
-    return (
+    raise Incomplete(
         f"{url}: the commits do not match the plans:{lines}{more}\n"
         "Either the store let two runs create the same plan, or files below _run/ were changed "
         "by hand. Set output.path to a new directory and run again"

@@ -19,7 +19,6 @@ from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
     EngineError,
-    Incomplete,
     OutputError,
     PhifleetError,
     StorageError,
@@ -28,13 +27,7 @@ from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import MANIFEST
-from pipelines.ledger.records import (
-    Plan,
-    describe_differing,
-    differing_units,
-    plan_digests,
-    readable,
-)
+from pipelines.ledger.records import Plan, check_commits, plan_digests, readable
 from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges, find_changes
@@ -249,8 +242,7 @@ class BatchRun:
         self.state.phase = "finishing"
         self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
-        if differing := differing_units(plans, commits):
-            raise Incomplete(describe_differing(self.storage.url, differing))
+        check_commits(self.storage.url, plans, commits)
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
         manifest["files_not_read"] = self.state.files_not_read.to_json()
