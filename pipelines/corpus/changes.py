@@ -30,10 +30,13 @@ _NAMES = {"mtime_ns": "time of change"}
 
 
 def check_unchanged(spec: InputSpec, file: SourceFile) -> None:
-    """Raise FileChanged if a file has changed since it was listed, or is gone.
+    """Raise FileChanged if a file has changed since it was listed, or is gone. A table's data files
+    never change.
 
     One `stat`, or one request to the store. Raises StorageError if that fails.
     """
+    if file.table is not None:
+        return
     try:
         change = _change(spec, file)
     except FileNotFoundError:

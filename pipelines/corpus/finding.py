@@ -15,6 +15,12 @@ from typing import Any, Protocol
 from pipelines.corpus.local_files import Found, Walk, local_file
 from pipelines.corpus.not_read import NotRead, Reason, printable
 from pipelines.corpus.selection import outputs_among
+from pipelines.corpus.tables.recognition import (
+    TableRoot,
+    tables_among,
+    tables_in_directories,
+    tables_of_glob,
+)
 from pipelines.errors import InputError
 from pipelines.stores.protocols import version_of
 
@@ -38,6 +44,10 @@ class Finder(Protocol):
 
         `output` is a directory to leave out, or "". What is left out is added to `not_read`.
         """
+
+    def tables(self) -> list[TableRoot]:
+        """Return the tables in the directory or among the directories of the glob. OUTPUT of runs
+        counts as none."""
 
     def is_within(self, path: str, directory: str) -> bool:
         """Return whether a path is that of a directory or of something below it."""
@@ -103,6 +113,12 @@ class LocalFinder(_Path):
                 reason = Reason.BROKEN_LINK if gone else Reason.NOT_A_FILE
                 not_read.add(reason, path.removeprefix(self.top).lstrip("/"))
 
+    def tables(self) -> list[TableRoot]:
+        """See `Finder.tables`."""
+        if self.is_glob:
+            return tables_of_glob(self.filesystem, self.root)
+        return tables_in_directories(self.root)
+
     def is_within(self, path: str, directory: str) -> bool:
         """See `Finder.is_within`. Compares real paths: links and `..` can spell one directory in
         several ways."""
@@ -137,6 +153,14 @@ class RemoteFinder(_Path):
                 not_read.add(Reason.OUTPUT, left_out.removeprefix(self.top).lstrip("/"))
                 continue
             yield self._found(path, entries[path])
+
+    def tables(self) -> list[TableRoot]:
+        """See `Finder.tables`."""
+        if self.is_glob:
+            return tables_of_glob(self.filesystem, self.root)
+        others = outputs_among(self.entries, self.top)
+        found = tables_among(self.entries)
+        return [t for t in found if not any(_starts_with(t.path, each) for each in others)]
 
     @cached_property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:

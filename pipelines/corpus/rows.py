@@ -26,6 +26,7 @@ from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.corpus.parquet_types import open_schema
 from pipelines.corpus.places import find_place, schema_within
+from pipelines.corpus.tables.columns import present_rows, unpack_deleted
 from pipelines.documents import BROKEN, ROW
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
@@ -113,19 +114,28 @@ def _open_file(
                 fragments = _jsonl_fragments(file, schema, spec, pieces) if schema else []
             else:
                 schema, metadata = open_schema(handle)
-                fragments = row_groups(metadata, file.path)
+                schema = file.table.schema if file.table else schema
+                fragments = row_groups(metadata, file.path, file.table)
     except UnreadableFile as error:
         check_unchanged(spec, file)
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
+        if file.table and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(file) from error
         # a file that is being written to is not a damaged one
         check_unchanged(spec, file)
         raise _read_error(f"{file.path}: cannot be read", error) from error
     if not fragments:
         # any other file is compared when its rows have been read
         check_unchanged(spec, file)
-    layout = None if schema is None else layout_of(schema, file.path, spec, lines=lines)
-    return layout, [replace(fragment, file=file) for fragment in fragments]
+    # a table's partitions are columns of its schema, not of its paths
+    in_path: dict[str, pa.Scalar] | None = {} if file.table else None
+    layout = (
+        layout_of(schema, file.path, spec, in_path, lines=lines) if schema is not None else None
+    )
+    # a table's data files do not change
+    listed = None if file.table else file
+    return layout, [replace(each, file=listed, partitions=in_path) for each in fragments]
 
 
 def _jsonl_fragments(
@@ -148,6 +158,7 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     """
     filesystem = filesystem_of(spec)
     row = fragment.first_row
+    deleted = unpack_deleted(fragment.table.deleted if fragment.table else b"")
     try:
         with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
             if fragment.file:
@@ -161,8 +172,10 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
                     rows = normal_rows(lines.table, row, spec, layout, fragment)
                     yield _with_lines(rows, lines)
                 return
-            for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
-                yield normal_rows(batch, row, spec, layout, fragment)
+            columns = columns_of(spec)
+            for batch in row_group_batches(handle, columns, fragment.row_group, fragment.table):
+                rows = normal_rows(batch, row, spec, layout, fragment)
+                yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
                 row += batch.num_rows
     except FileChanged:
         raise
@@ -206,6 +219,14 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
     except UnreadableFile as error:
         return error.message
     return None
+
+
+def _cleaned_up(file: SourceFile) -> InputError:
+    return InputError(
+        f"{file.path}: the table's version that is to be read has this file, and it does not "
+        "exist: a clean-up of the table (VACUUM, expire_snapshots) has deleted it. Remove "
+        "input.version, or set it to a version that is kept"
+    )
 
 
 def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:

@@ -91,7 +91,7 @@ def test_only_input_output_and_tasks_are_needed() -> None:
     assert spec.compute.gpus_per_replica == "auto"
     assert message_of({}).splitlines() == [
         "input: missing, must be a mapping with the keys path, id_column, text_column, "
-        "keep_columns",
+        "keep_columns, version, follow",
         "output: missing, must be a mapping with the keys path, table",
         "tasks: missing; this key is required",
     ]
@@ -132,6 +132,8 @@ tasks: [{name: a, kind: summarize}, {name: A, kind: summarize}]
     tasks.1.name: got 'A', must be a name that no other task has, not only in case
 output: {path: out, table: iceberg}
     output.table: got 'iceberg', must be
+{input: {path: in, follow: true}, output: {path: out, table: delta}}
+    input.follow: got true, must be false beside output.table
 tasks: [{name: a, kind: ask}]
     tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]

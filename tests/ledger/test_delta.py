@@ -218,10 +218,10 @@ def test_columns_that_delta_would_change_are_refused_by_name_before_an_engine_st
     directory: Path,
 ) -> None:
     table = pq.read_table(directory / "corpus/first.parquet")
-    table = table.append_column("n", pa.array([2**64 - 1, 1, 2], pa.uint64()))
+    table = table.append_column("n", pa.array([3, 1, 2], pa.time64("us")))
     pq.write_table(table, directory / "corpus/first.parquet")
     run = run_of(directory, input={"keep_columns": ["n"]})
-    with pytest.raises(SpecError, match=r"cannot have these columns:\n  n: uint64\n"):
+    with pytest.raises(SpecError, match=r"cannot have these columns:\n  n: time64\[us\]\n"):
         run()
     assert run.engines == []
 
