@@ -12,9 +12,9 @@ from typing import Any
 from pipelines.answering.parts import split_into_parts
 from pipelines.answering.passages import Passage, split_into_passages
 from pipelines.corpus.changes import check_span
-from pipelines.corpus.files import list_corpus
 from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
+from pipelines.corpus.sources import list_input
 from pipelines.corpus.texts import documents_of
 from pipelines.documents import TOO_LONG, Document
 from pipelines.errors import InputError, UnreadableFile
@@ -91,7 +91,7 @@ def _readable_document(prepared: PreparedJob, doc_id: str) -> tuple[Document, No
     """Return a document that has a text, and the files of the corpus that are not read. Raises as
     `preview_document` states."""
     spec = prepared.spec.input
-    listing = list_corpus(spec.path, exclude=Storage(prepared.spec.output.path).root)
+    listing = list_input(spec, exclude=Storage(prepared.spec.output.path).root)
     try:
         document = find_document(open_corpus(spec, listing.files), doc_id, listing.not_read)
     except UnreadableFile as error:

@@ -7,7 +7,7 @@ content.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,8 @@ from pipelines.corpus.finding import Finder, LocalFinder, RemoteFinder
 from pipelines.corpus.formats import SNIFFED_BYTES, Format, format_of
 from pipelines.corpus.not_read import NotRead, printable
 from pipelines.corpus.selection import Chosen, Selection, named_file
+from pipelines.corpus.tables.columns import TableFile
+from pipelines.corpus.tables.recognition import refuse_tables_below
 from pipelines.errors import InputError, StorageError
 from pipelines.stores.protocols import filesystem_errors, is_local, open_store
 
@@ -28,12 +30,20 @@ class SourceFile:
     `path` is the file's path on the filesystem of `input.path`, without a protocol. `version`
     changes when the file's content changes: an ETag, a time of change, or another value that the
     store gives; "" if it gives none. `format` is the file's Format, or "" if its name tells it.
+    The version of a table's data file changes when other rows of it are deleted, and `table` states
+    how the file is read; it is None for any other file.
     """
 
     path: str
     size_bytes: int
     version: str
     format: str = ""
+    table: TableFile | None = field(default=None, compare=False, repr=False)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the file as JSON values by attribute, for a plan's record; `table`, which is
+        needed only to index the file, is left out."""
+        return {name.name: getattr(self, name.name) for name in fields(self) if name.compare}
 
     @property
     def kind(self) -> Format | None:
@@ -77,6 +87,7 @@ def list_corpus(path: str, exclude: str = "") -> Listing:
         if (file := finder.named()) is not None:
             chosen, not_read = [named_file(file, read(file.path))], NotRead()
         else:
+            refuse_tables_below(path, finder.tables(_output(finder, exclude)))
             chosen, not_read = _choose(finder, read, exclude)
     except filesystem_errors(ValueError) as error:
         missing = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
@@ -93,9 +104,7 @@ def _choose(
 ) -> tuple[list[Chosen], NotRead]:
     """Return the files to read below a directory or for a glob, and what is not read."""
     not_read = NotRead()
-    # OUTPUT may contain the corpus
-    within = exclude and not finder.is_within(finder.top, exclude)
-    output = exclude if within else ""
+    output = _output(finder, exclude)
     selection = Selection(
         top=finder.top,
         in_output=partial(finder.is_within, directory=output) if output else _never,
@@ -104,6 +113,12 @@ def _choose(
         named_ending=finder.named_ending,
     )
     return selection.choose(finder.files(output, not_read)), not_read
+
+
+def _output(finder: Finder, exclude: str) -> str:
+    """Return the directory to leave out; "" if OUTPUT contains the corpus."""
+    within = exclude and not finder.is_within(finder.top, exclude)
+    return exclude if within else ""
 
 
 def _never(_path: str) -> bool:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.line_pieces import Piece
+from pipelines.corpus.tables.columns import TableFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,8 @@ class Fragment:
     partitions: Mapping[str, pa.Scalar] | None = None
     file: SourceFile | None = None
     piece: Piece | None = None
+
+    @property
+    def table(self) -> TableFile | None:
+        """How the file is read if it is a table's, else None."""
+        return self.file.table if self.file else None

@@ -16,23 +16,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.corpus.changes import check_span
 from pipelines.corpus.fragments import Fragment
-from pipelines.corpus.ids import (
-    ID_HASH,
-    MAX_REPORTED,
-    describe_ids,
-    digest_ids,
-    hash_ids,
-    invalid_ids,
-)
+from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
+from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
+from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
 from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
 from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
@@ -45,12 +39,7 @@ from pipelines.text.tokens import ChatTokenizer
 _MAX_SPAN_BYTES = 256 * 2**20
 # Rows in a row group of `rows-N`.
 _ROWS_GROUP = 20_000
-
-_INDEX_COLUMNS = (
-    pa.field(ID_HASH, pa.uint64()),
-    pa.field("tokens", pa.int64()),
-    pa.field("problem", pa.string()),
-)
+_NONE = HashedRows(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 @dataclass(frozen=True)
@@ -66,6 +55,9 @@ class IndexConfig:
         unit_seconds: engine time, by the cost estimate, for which units are cut, in seconds.
         storage: OUTPUT.
         directory: the directory in `storage` to which the index's files are written.
+        known: the name of a file with the rows that the run has read before, in files that the
+            input does not have any more; rows with the same id and content are listed and get no
+            unit. None stands for no rows.
     """
 
     input: InputSpec
@@ -76,14 +68,15 @@ class IndexConfig:
     unit_seconds: float
     storage: Storage
     directory: str
+    known: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SpanIndex:
     """The result of indexing one span.
 
-    The `units` are not numbered yet: their number is -1. `rows` is the number of the span's
-    documents, and `tokens` that of the tokens in their texts. `problems` has, by reason, the number
+    The `units` are not numbered yet: their number is -1. `rows` is the number of the documents in
+    them, and `tokens` that of the tokens in their texts. `problems` has, by reason, the number
     of documents that cannot be answered. `bad_ids` are texts with file and row of invalid ids, the
     first ten.
     """
@@ -128,8 +121,9 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         )
         schema = config.layout.schema
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
-        rows = stack.enter_context(_writer(rows_path, _rows_schema(schema), [SOURCE, "problem"]))
-        builder = _SpanBuilder(config, files[0], text, rows)
+        rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, "problem"]))
+        known = read_known(config.storage, config.known) if config.known else _NONE
+        builder = _SpanBuilder(config, files[0], text, rows, known)
         for fragment in fragments:
             for table in read_rows(config.input, config.layout, fragment):
                 builder.add(table)
@@ -155,11 +149,6 @@ def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.Parquet
     )
 
 
-def _rows_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of `rows-N`, given the layout's schema."""
-    return pa.schema([*(schema.field(name) for name in (SOURCE, ROW, DOC_ID)), *_INDEX_COLUMNS])
-
-
 @dataclass
 class _SpanBuilder:
     """Writes a span's rows to the two files of the index, and groups them into units by pool.
@@ -171,6 +160,7 @@ class _SpanBuilder:
     file: str
     text: pq.ParquetWriter
     rows: pq.ParquetWriter
+    known: HashedRows
     units: list[Unit] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
     bad_ids: list[str] = field(default_factory=list)
@@ -185,14 +175,22 @@ class _SpanBuilder:
 
     def add(self, table: pa.Table) -> None:
         """Add rows of the corpus, and write the units and row groups that they complete."""
+        self._collect_bad_ids(table)
+        contents = hash_contents(table)
+        if len(self.known.ids):
+            known = self.known.has_rows(hash_ids(table.column(DOC_ID)), contents)
+            again = table.filter(pa.array(known))
+            self._list_rows(known_rows(again, contents[known]))
+            table, contents = table.filter(pa.array(~known)), contents[~known]
+        self._plan(table, contents)
+
+    def _plan(self, table: pa.Table, contents: Hashes) -> None:
+        """Measure rows and write the units that they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
         broken = table.column(BROKEN).is_valid().to_pylist()
         problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
-        self._collect_bad_ids(table)
-        self.waiting_rows.append(_rows_table(table, tokens, problems))
-        if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
-            self._write_rows()
+        self._list_rows(rows_table(table, tokens, problems, contents))
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)
@@ -209,6 +207,11 @@ class _SpanBuilder:
         self._write_rows()
         reported = tuple(self.bad_ids[:MAX_REPORTED])
         return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), reported)
+
+    def _list_rows(self, rows: pa.Table) -> None:
+        self.waiting_rows.append(rows)
+        if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
+            self._write_rows()
 
     def _write_rows(self) -> None:
         if self.waiting_rows:
@@ -262,14 +265,3 @@ class _PoolRows:
         unit = MeasuredRows.concat(self.waiting)
         self.waiting = []
         return unit
-
-
-def _rows_table(
-    table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
-) -> pa.Table:
-    """Return the rows of `rows-N` for these rows of the corpus."""
-    rows = table.select([SOURCE, ROW, DOC_ID])
-    values = (hash_ids(table.column(DOC_ID)), tokens, problems)
-    for column, data in zip(_INDEX_COLUMNS, values, strict=True):
-        rows = rows.append_column(column, pa.array(data, column.type))
-    return rows

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.places import find_place, paths_to_read
+from pipelines.corpus.tables.columns import TableFile
 from pipelines.corpus.timestamps import (
     check_calendar,
     check_nanoseconds,
@@ -38,22 +39,29 @@ def row_groups(metadata: Any, path: str) -> list[Fragment]:
     return fragments
 
 
-def row_group_batches(handle: Any, columns: Sequence[str], number: int) -> Iterator[pa.RecordBatch]:
+def row_group_batches(
+    handle: Any, columns: Sequence[str], number: int, table: TableFile | None = None
+) -> Iterator[pa.RecordBatch | pa.Table]:
     """Yield the rows of the row group `number` in order, with those of `columns` that the file has.
 
-    Raises ArrowInvalid if the row group has fewer rows than its metadata states, and InputError if
-    a date or timestamp cannot be read exactly.
+    `table` states how the file is read if it is a table's; the rows, deleted ones included, then
+    have the table's columns. Raises ArrowInvalid if the row group has fewer rows than its metadata
+    states, and InputError if a date or timestamp cannot be read exactly or a value does not fit the
+    table's type.
     """
     parquet = _reader(handle)
     group = parquet.metadata.row_group(number)
     rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
     size = max(1, min(rows, _BATCH_ROWS))
     schema = parquet.schema_arrow
-    places = [place for name in columns if (place := find_place(schema, name))]
-    paths = paths_to_read(schema, places)
+    if table is None:
+        places = [place for name in columns if (place := find_place(schema, name))]
+        paths = paths_to_read(schema, places)
+    else:
+        paths = table.physical_columns(schema)
     count = 0
     for batch in _checked_batches(handle, parquet, number, size, paths):
-        yield batch
+        yield batch if table is None else table.logical_rows(batch)
         count += batch.num_rows
     if count != group.num_rows:
         raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")

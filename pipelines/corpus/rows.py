@@ -7,7 +7,7 @@ tokens, units or runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +26,7 @@ from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.corpus.parquet_types import open_schema
 from pipelines.corpus.places import find_place, schema_within
+from pipelines.corpus.tables.columns import present_rows, unpack_deleted
 from pipelines.documents import BROKEN, ROW
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
@@ -92,6 +93,7 @@ def _open_file(
                 fragments = _jsonl_fragments(file, schema, spec, pieces) if schema else []
             else:
                 schema, metadata = open_schema(handle)
+                schema = file.table.schema if file.table else schema
                 fragments = row_groups(metadata, file.path)
     except UnreadableFile as error:
         check_unchanged(spec, file)
@@ -99,11 +101,17 @@ def _open_file(
     except filesystem_errors(pa.ArrowException) as error:
         # a file that is being written to is not a damaged one
         check_unchanged(spec, file)
+        if file.table is not None and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(file.path) from error
         raise _read_error(f"{file.path}: cannot be read", error) from error
     if not fragments:
         # any other file is compared when its rows have been read
         check_unchanged(spec, file)
-    layout = None if schema is None else layout_of(schema, file.path, spec, lines=lines)
+    # a table's metadata has the values of partitions, and not its paths
+    partitions: Mapping[str, pa.Scalar] | None = {} if file.table else None
+    layout = None
+    if schema is not None:
+        layout = layout_of(schema, file.path, spec, partitions, lines=lines)
     return layout, [replace(fragment, file=file) for fragment in fragments]
 
 
@@ -140,8 +148,11 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
                     rows = normal_rows(lines.table, row, spec, layout, fragment)
                     yield _with_lines(rows, lines)
                 return
-            for batch in row_group_batches(handle, columns_of(spec), fragment.row_group):
-                yield normal_rows(batch, row, spec, layout, fragment)
+            columns, table = columns_of(spec), fragment.table
+            deleted = unpack_deleted(table.deleted if table else b"")
+            for batch in row_group_batches(handle, columns, fragment.row_group, table):
+                rows = normal_rows(batch, row, spec, layout, fragment)
+                yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
                 row += batch.num_rows
     except FileChanged:
         raise
@@ -153,8 +164,19 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     except filesystem_errors(pa.ArrowException) as error:
         if fragment.file:
             check_unchanged(spec, fragment.file)
+        if fragment.table is not None and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(fragment.path) from error
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
         raise _read_error(message, error) from error
+
+
+def _cleaned_up(path: str) -> InputError:
+    """Return the error about a data file of a table that does not exist any more."""
+    return InputError(
+        f"{path}: the table's version that is to be read has this file, and it does not exist: a "
+        "clean-up of the table (VACUUM, expire_snapshots) has deleted it. Remove input.version, or "
+        "set it to a version that is kept"
+    )
 
 
 def _read_error(message: str, error: Exception) -> PhifleetError:

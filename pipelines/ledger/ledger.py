@@ -30,6 +30,7 @@ Knows storage and units; knows nothing of Ray, engines or documents.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,11 +45,14 @@ from pipelines.ledger.names import (
     JOB,
     MANIFEST,
     STAGING,
+    WITHDRAWALS,
     check_layout,
     commit_name,
     dead_letters_name,
     part_name,
     plan_name,
+    revision_name,
+    revision_of,
     unit_of,
     unit_of_commit,
 )
@@ -137,13 +141,30 @@ class Ledger:
         return self.storage.create(name, data) or self.storage.read_if_exists(name) == data
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
-        """Return the commit records of the units with these numbers, in the order of `units`.
-        Raises FileNotFoundError if a unit is not committed."""
+        """Return the records of the units with these numbers, in the order of `units`: each unit's
+        newest revision, or its commit if it has none. Raises FileNotFoundError if a unit is not
+        committed."""
+        revisions = self.revisions()
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            return list(pool.map(self._read_commit, units))
+            return list(pool.map(lambda unit: self._read_commit(unit, revisions), units))
 
-    def _read_commit(self, unit: int) -> Commit:
-        name = commit_name(unit)
+    def revisions(self) -> Mapping[int, Sequence[int]]:
+        """Return the numbers of the plans that have revised a unit, by the unit's number, for all
+        units that were revised. One listing."""
+        revisions: defaultdict[int, list[int]] = defaultdict(list)
+        for name in self.storage.names(WITHDRAWALS):
+            if numbers := revision_of(name):
+                revisions[numbers[1]].append(numbers[0])
+        return dict(revisions)
+
+    def revise(self, record: Commit) -> bool:
+        """Record the revision of a unit by the plan `record.revision`, and return True, or return
+        False if that plan has revised it already. Does not publish its files."""
+        return self._record(revision_name(record.revision, record.unit), record.to_json())
+
+    def _read_commit(self, unit: int, revisions: Mapping[int, Sequence[int]]) -> Commit:
+        revised = unit in revisions
+        name = revision_name(max(revisions[unit]), unit) if revised else commit_name(unit)
         data = self.storage.read(name)
         with readable(self.storage.path(name)):
             return Commit.from_json(data)
@@ -151,8 +172,19 @@ class Ledger:
     def publish(self, record: Commit) -> None:
         """Copy a committed unit's staged files to their final names. May be repeated.
 
-        Raises Incomplete if a file is neither staged nor published intact.
+        If the unit is revised meanwhile, its revision is published. Raises Incomplete if a file is
+        neither staged nor published intact.
         """
+        self._publish(record)
+        # a process that was held up must not bring back what was withdrawn since
+        while (newest := max(self.revisions().get(record.unit, ()), default=0)) > record.revision:
+            (record,) = self.commits([record.unit])
+            assert record.revision >= newest
+            self._publish(record)
+
+    def _publish(self, record: Commit) -> None:
+        for target in withdrawn_files(record):
+            self.storage.remove(target)
         for target, staged in published_files(record):
             try:
                 self.storage.copy(staged.staged, target)
@@ -177,6 +209,9 @@ class Ledger:
 
     def _repair_one(self, record: Commit) -> int:
         published = 0
+        for target in withdrawn_files(record):
+            if self.storage.exists(target):
+                self.storage.remove(target)
         for target, staged in published_files(record):
             if self._is_intact(target, staged):
                 continue
@@ -222,7 +257,8 @@ class Ledger:
             self.storage.remove_matching(directory, lambda name: unit_of(name) in units)
         for file in sorted({unit.file for plan in plans for unit in plan.units}):
             self.storage.remove(file)
-        used = {name.rpartition("/")[0] for plan in plans for name in plan.rows_files}
+        names = [(*plan.rows_files, plan.withdrawn or "") for plan in plans]
+        used = {name.rpartition("/")[0] for of_plan in names for name in of_plan}
         for name in self.storage.entries(INDEX):
             match = INDEX_NAME.fullmatch(name)
             if match and int(match[1]) < len(plans) and f"{INDEX}/{name}" not in used:
@@ -236,8 +272,16 @@ def _lost(record: Commit, target: str) -> Incomplete:
 def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
     """Return a pair for each file of a commit, at most its part and its dead letters: the file's
     final name below OUTPUT, and the staged file of which it is a copy."""
-    files = [
+    return [(target, staged) for target, staged in _files(record) if staged is not None]
+
+
+def withdrawn_files(record: Commit) -> list[str]:
+    """Return the final names of files that a revised unit may have had before and has no more."""
+    return [target for target, staged in _files(record) if staged is None and record.revision]
+
+
+def _files(record: Commit) -> list[tuple[str, StagedFile | None]]:
+    return [
         (part_name(record.unit), record.part),
         (dead_letters_name(record.unit), record.errors),
     ]
-    return [(target, staged) for target, staged in files if staged is not None]

@@ -34,6 +34,8 @@ JOB = "_run/job.json"
 """The record of the job: its source, the digests of its keys, and the model's revision."""
 COMMITS = "_run/commits"
 """The directory of commit records, `UNIT.json`."""
+WITHDRAWALS = "_run/withdrawals"
+"""The directory of the revisions of units from which documents were withdrawn, `PLAN-UNIT.json`."""
 STAGING = "_run/staging"
 """The directory of finished files that are not published yet."""
 INDEX = "_run/index"
@@ -41,6 +43,7 @@ INDEX = "_run/index"
 INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 """The names of directories in INDEX; the group is the number of the plan."""
 _COMMIT_NAME = re.compile(r"(\d{6,})\.json")
+_REVISION_NAME = re.compile(r"(\d{4,})-(\d{6,})\.json")
 _STAGED_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
 # The first plan of versions that wrote parts into OUTPUT itself and dead letters into `_errors`.
 _OLDER_PLAN = "_run/units.parquet"
@@ -93,6 +96,19 @@ def unit_of_commit(name: str) -> int | None:
     match = _COMMIT_NAME.fullmatch(name)
     unit = int(match[1]) if match else None
     return unit if unit is not None and commit_name(unit) == f"{COMMITS}/{name}" else None
+
+
+def revision_name(plan: int, unit: int) -> str:
+    """Return the name, below OUTPUT, of the revision of a unit that the plan number `plan` made
+    necessary."""
+    return f"{WITHDRAWALS}/{plan:04d}-{unit:06d}.json"
+
+
+def revision_of(name: str) -> tuple[int, int] | None:
+    """Return the numbers of plan and unit of the revision that has this name in WITHDRAWALS, or
+    None for any other name."""
+    match = _REVISION_NAME.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def check_layout(storage: Storage) -> None:

@@ -30,7 +30,15 @@ from pipelines.ledger.names import (
     check_layout,
     unit_of_commit,
 )
-from pipelines.ledger.records import Commit, StagedFile, differing_units, sha256
+from pipelines.ledger.records import (
+    Commit,
+    Plan,
+    StagedFile,
+    current_rows,
+    differing_units,
+    sha256,
+)
+from pipelines.ledger.withdrawals import outstanding
 from pipelines.storage import Storage
 
 # Files read at the same time; each is held in memory whole.
@@ -94,8 +102,8 @@ def verify(storage: Storage) -> VerifyReport:
     problems += [f"{line}; {_START_OVER}" for line in differing_units(plans, commits)]
     checked = _check_units(storage, commits)
     problems += [problem for unit in checked for problem in unit.problems]
-    rows_files = [name for plan in plans for name in plan.rows_files]
-    expected = join_hashes([read_hashes(storage, name) for name in rows_files])
+    problems += _waiting_withdrawals(ledger, plans)
+    expected = join_hashes([read_hashes(storage, file) for file in current_rows(plans)])
     manifest = ledger.manifest()
     if not missing:
         problems += _id_problems(expected, join_hashes([unit.ids for unit in checked]))
@@ -111,6 +119,15 @@ def verify(storage: Storage) -> VerifyReport:
         problems=tuple(problems),
         skipped_files=tuple((manifest or {}).get("skipped_files", ())),
     )
+
+
+def _waiting_withdrawals(ledger: Ledger, plans: Sequence[Plan]) -> Iterator[str]:
+    if waiting := outstanding(ledger, plans):
+        documents = sum(len(ids) for _, _, ids in waiting)
+        yield (
+            f"{documents} documents that the input does not have any more are still in OUTPUT; "
+            f"{_RESUME} to remove them"
+        )
 
 
 def _manifest_problems(

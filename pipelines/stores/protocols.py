@@ -40,7 +40,7 @@ _NO_CONDITIONS = ("NotImplemented", "XNotImplemented")
 # The fields of a listing that change with a file's content, the most reliable first.
 _VERSIONS = (
     "ETag", "generation", "etag", "mtime_ns", "mtime", "LastModified", "last_modified", "updated",
-    "modified", "modify",
+    "modified", "modify", "blob_id",
 )  # fmt: skip
 _OF_NO_USE = {"memory": "is visible only to this process, not to the workers"}
 _NEEDS_JAVA = ("hdfs",)

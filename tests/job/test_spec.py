@@ -91,7 +91,7 @@ def test_only_input_output_and_tasks_are_needed() -> None:
     assert spec.compute.gpus_per_replica == "auto"
     assert message_of({}).splitlines() == [
         "input: missing, must be a mapping with the keys path, id_column, text_column, "
-        "keep_columns",
+        "keep_columns, version, follow",
         "output: missing, must be a mapping with the keys path, table",
         "tasks: missing; this key is required",
     ]
@@ -196,6 +196,13 @@ def test_a_fault_is_named_by_its_path_with_what_would_be_right(sections: str, me
     actual = message_of(job(**given))
     assert actual.startswith(message.strip())
     assert "\n" not in actual
+
+
+def test_a_run_that_follows_its_input_has_no_table_that_would_become_stale() -> None:
+    message = message_of(
+        job(input={"path": "in", "follow": True}, output={"path": "out", "table": "delta"})
+    )
+    assert message.startswith("output.table: got 'delta', must be left out of a job with input.fol")
 
 
 def test_all_faults_are_reported_at_once() -> None:
