@@ -7,7 +7,7 @@ and stop the run there, or let another driver acquire its lease.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def in_process_run(
     make_engine: Callable[[], FakeEngine] | None = None,
     skip_bad_files: bool = False,
     table: str | None = None,
-    **job: Mapping[str, Any],
+    **job: Any,
 ) -> InProcessRun:
     """Return a run over a corpus whose id column is `doc`. `table` is `output.table`, and `job` are
     further sections of the job file."""

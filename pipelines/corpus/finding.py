@@ -142,7 +142,7 @@ class RemoteFinder(_Path):
 
     def files(self, output: str, not_read: NotRead) -> Iterator[Found]:
         """See `Finder.files`."""
-        entries = self._entries
+        entries = self.entries
         others = outputs_among(entries, self.top)
         left_out = "\0"
         for path in sorted(entries):
@@ -158,12 +158,12 @@ class RemoteFinder(_Path):
         """See `Finder.tables`."""
         if self.is_glob:
             return tables_of_glob(self.filesystem, self.root)
-        others = outputs_among(self._entries, self.top)
-        found = tables_among(self._entries)
+        others = outputs_among(self.entries, self.top)
+        found = tables_among(self.entries)
         return [t for t in found if not any(_starts_with(t.path, each) for each in others)]
 
     @cached_property
-    def _entries(self) -> Mapping[str, Mapping[str, Any]]:
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
         """The listing's entries of all files, by path."""
         if not self.is_glob:
             return _files_only(self.filesystem.find(self.root, detail=True))

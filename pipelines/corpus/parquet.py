@@ -25,6 +25,8 @@ from pipelines.corpus.timestamps import (
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 4 * 2**20
 _READ_AHEAD_BYTES = 8 * 2**20
+# To start threads for the columns of a smaller row group takes longer than to read it.
+_THREADED_BYTES = 2**20
 
 
 def row_groups(metadata: Any, path: str, table: TableFile | None = None) -> list[Fragment]:
@@ -85,7 +87,8 @@ def _checked_batches(
     handle: Any, parquet: Any, number: int, size: int, paths: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """Yield batches of at most `size` rows; raises InputError if a date or timestamp is inexact."""
-    batches = parquet.iter_batches(size, [number], columns=paths)
+    threads = parquet.metadata.row_group(number).total_byte_size > _THREADED_BYTES
+    batches = parquet.iter_batches(size, [number], columns=paths, use_threads=threads)
     old_calendar = has_old_calendar(parquet)
     again = None
     if needs_nanoseconds(parquet, paths):

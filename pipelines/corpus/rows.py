@@ -32,6 +32,7 @@ from pipelines.errors import FileChanged, InputError, PhifleetError, StorageErro
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
 
+_OPENED_TOGETHER = 1024
 # With more files than these, all CPUs have enough to do although no file is divided.
 _FEW_FILES = 64
 
@@ -48,6 +49,12 @@ class Corpus:
     fragments: tuple[Fragment, ...]
     layout: Layout
 
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The paths of the files that have no rows."""
+        with_rows = {fragment.path for fragment in self.fragments}
+        return tuple(file.path for file in self.files if file.path not in with_rows)
+
 
 def open_corpus(
     spec: InputSpec, files: Sequence[SourceFile], earlier: Layout | None = None
@@ -59,13 +66,27 @@ def open_corpus(
     damaged, and StorageError.
     """
     filesystem = filesystem_of(spec)
+    layouts: list[Layout | None] = []
+    fragments: list[Fragment] = []
+    same: dict[object, Layout] = {}
     with ThreadPoolExecutor(16) as pool:
         few = len(files) <= _FEW_FILES
-        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec, few=few), files))
-    layouts, paths = [layout for layout, _ in opened], [file.path for file in files]
-    layout = common_layout(layouts, paths, spec, earlier)
-    fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
-    return Corpus(spec, tuple(files), fragments, layout)
+        # a future of the pool takes more memory than all that is known of a file
+        for start in range(0, len(files), _OPENED_TOGETHER):
+            batch = files[start : start + _OPENED_TOGETHER]
+            opened = pool.map(lambda file: _open_file(filesystem, file, spec, few=few), batch)
+            for layout, of_file in opened:
+                layouts.append(layout and same.setdefault(_key(layout), layout))
+                fragments += of_file
+    layout = common_layout(layouts, [file.path for file in files], spec, earlier)
+    return Corpus(spec, tuple(files), tuple(fragments), layout)
+
+
+def _key(layout: Layout) -> object:
+    """Return a value that equal layouts share: files have few different ones, and a layout takes
+    more memory than all else that is known of a file."""
+    in_path = tuple(layout.in_path.items())
+    return layout.to_text(), layout.id_source, in_path, layout.lines
 
 
 def filesystem_of(spec: InputSpec) -> Any:

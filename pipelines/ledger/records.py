@@ -33,6 +33,7 @@ _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
+_WITHOUT_ROWS_KEY = b"phifleet.files_without_rows"
 _INPUT_KEY = b"phifleet.input"
 _INPUT_FIELDS = ("table", "version", "gone", "withdrawn", "changes")
 
@@ -116,8 +117,9 @@ class Plan:
 
     `files` are the indexed input files. `rows_files` are the names of the index's files that list
     every row, below OUTPUT. `problems` has, by reason, the number of documents that cannot be
-    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `digest` is the
-    checksum of the plan's record, "" for a plan that was not read from one.
+    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `without_rows` are
+    the paths of the files that have no rows. `digest` is the checksum of the plan's record, "" for
+    a plan that was not read from one.
 
     `table` and `version` are the format and the version of the table that the files are data files
     of; None for plain files. A plan that follows the input to a new version has: `gone`, the files
@@ -132,6 +134,7 @@ class Plan:
     rows_files: tuple[str, ...]
     problems: Mapping[str, int]
     layout: str | None = None
+    without_rows: tuple[str, ...] = ()
     table: str | None = None
     version: int | None = None
     gone: tuple[tuple[int, str], ...] = ()
@@ -147,6 +150,7 @@ class Plan:
             _PROBLEMS_KEY.decode(): json.dumps(dict(self.problems)),
             _LAYOUT_KEY.decode(): json.dumps(self.layout),
             _INPUT_KEY.decode(): json.dumps({name: getattr(self, name) for name in _INPUT_FIELDS}),
+            _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
         sink = io.BytesIO()
         pq.write_table(units_table(self.units, metadata), sink)
@@ -166,6 +170,7 @@ class Plan:
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
             layout=json.loads(metadata[_LAYOUT_KEY]),
+            without_rows=tuple(json.loads(metadata.get(_WITHOUT_ROWS_KEY, b"[]"))),
             **of_input,
             gone=gone,
             digest=sha256(data),

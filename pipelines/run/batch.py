@@ -32,7 +32,7 @@ from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges, find_changes
 from pipelines.run.manifest import TIMES, build_manifest
-from pipelines.run.output_table import commit_table, table_schema
+from pipelines.run.output_table import check_table, commit_table
 from pipelines.run.planner import Planner
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
@@ -131,8 +131,7 @@ class BatchRun:
 
     def _answer_units(self, plans: Sequence[Plan], resources: EngineResources) -> None:
         """Remove withdrawn documents from OUTPUT, and run the units that are not committed."""
-        # refuse what the table cannot hold before engines start
-        table_schema(self.prepared, plans)
+        check_table(self.prepared, self.storage, plans)
         self.state.phase = "removing withdrawn documents"
         withdraw(self.ledger, plans)
         units = self._plan(plans)

@@ -108,8 +108,8 @@ def _refuse_changed_files(planned: Sequence[SourceFile], present: Mapping[str, S
     for file in planned:
         if file.path not in present:
             raise InputError(
-                f"{file.path}: was indexed by this run and is missing; restore the file, or, to "
-                f"remove its documents' answers from OUTPUT, {follow}"
+                f"{file.path}: was indexed by this run and is missing or empty now; restore the "
+                f"file, or, to remove its documents' answers from OUTPUT, {follow}"
             )
         if present[file.path] != file:
             raise InputError(

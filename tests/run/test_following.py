@@ -305,7 +305,7 @@ def test_changed_and_missing_files_are_refused_without_follow(tmp_path: Path) ->
     path = tmp_path / "corpus/0.parquet"
     data = path.read_bytes()
     path.unlink()
-    missing = r"0\.parquet: was indexed by this run and is missing; .*input\.follow"
+    missing = r"0\.parquet: was indexed by this run and is missing or empty now; .*input\.follow"
     with pytest.raises(InputError, match=missing):
         run(tmp_path, follow=False)()
     path.write_bytes(data)

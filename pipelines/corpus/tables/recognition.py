@@ -131,8 +131,13 @@ def tables_among(names: Iterable[str]) -> list[TableRoot]:
 def tables_in_directories(root: str) -> list[TableRoot]:
     """Return the tables in and below a local directory, by walking its directories. OUTPUT of a run
     is left out, whose answers may be a table too."""
-    tables = []
-    for directory, subdirectories, _ in os.walk(root):
+    tables, seen = [], set()
+    for directory, subdirectories, _ in os.walk(root, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            subdirectories.clear()
+            continue
+        seen.add(real)
         if directory != root and os.path.isfile(f"{directory}/{_OUTPUT_MARK}"):
             subdirectories.clear()
             continue
