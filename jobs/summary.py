@@ -21,6 +21,7 @@ from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.undivided import describe_undivided
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import JobSpec
+from pipelines.ledger.names import ANSWERS, DEAD_LETTERS
 from pipelines.models.resolve import Model
 from pipelines.run.screen import Screen
 
@@ -137,7 +138,10 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         f"{manifest['engine_start_seconds']:.0f} s, then {manifest['steady_seconds']:.1f} s at "
         f"{manifest['tokens_per_second']:,.0f} tokens/s",
     )
-    table.add_row("answers", spec.output.path)
+    table.add_row("answers", f"{spec.output.path.rstrip('/')}/{ANSWERS}{_table(manifest)}")
+    if (empty := manifest["files_without_rows"])["count"]:
+        names = ", ".join(empty["first"]) + ", ..." * (empty["count"] > len(empty["first"]))
+        table.add_row("no rows", f"in {empty['count']:,} input files: {names}")
     for reason in manifest["skipped_files"]:
         table.add_row(Text("skipped", style="yellow"), reason)
     if manifest["status"] != "done":
@@ -145,9 +149,14 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         table.add_row(
             Text("too many", style="red"),
             f"dead letters: their share is above limits.max_dead_letter_fraction ({limit:.0%}); "
-            f"the reasons are in {spec.output.path.rstrip('/')}/dead_letters/",
+            f"the reasons are in {spec.output.path.rstrip('/')}/{DEAD_LETTERS}/",
         )
     return table
+
+
+def _table(manifest: Mapping[str, Any]) -> str:
+    made = manifest.get("table")
+    return f" (also a Delta table, version {made['version']})" if made else ""
 
 
 def _steps(manifest: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ import fsspec
 
 from pipelines.errors import OutputError, StorageError
 from pipelines.stores.buckets import delete_files
-from pipelines.stores.disk import keep_names, take_name
+from pipelines.stores.disk import create_name, take_name
 from pipelines.stores.protocols import (
     AZURE,
     creating,
@@ -139,9 +139,7 @@ class Storage:
     def _create_local(self, name: str, data: bytes) -> bool:
         with self._finished(name, data) as temporary:
             try:
-                os.link(temporary, self.path(name))
-            except FileExistsError:
-                return False
+                return create_name(temporary, self.path(name))
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
@@ -150,8 +148,6 @@ class Storage:
                     f"({error.strerror}); without them two runs could create the same file. Use a "
                     "disk with hard links, or a bucket"
                 ) from error
-            keep_names(Path(self.path(name)).parent)
-        return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
         for _ in range(_CONFLICTS):

@@ -30,8 +30,8 @@ _NAMES = {"mtime_ns": "time of change"}
 
 
 def check_unchanged(spec: InputSpec, file: SourceFile) -> None:
-    """Raise FileChanged if a file has changed since it was listed, or is gone. A table's data file
-    never changes: a table that changes gets new ones, and its version tells which rows it has.
+    """Raise FileChanged if a file has changed since it was listed, or is gone. A table's data files
+    never change.
 
     One `stat`, or one request to the store. Raises StorageError if that fails.
     """
@@ -65,8 +65,6 @@ def check_span(spec: InputSpec, fragments: Iterable[Fragment]) -> None:
 def check_opened(spec: InputSpec, handle: Any, file: SourceFile) -> None:
     """Raise FileChanged if a file that has been opened has changed since it was listed. Sends no
     request: the client has looked the file up to open it."""
-    if file.table is not None:
-        return
     if is_local(spec.path):
         check_unchanged(spec, file)
     elif change := difference(file, getattr(handle, "details", None) or {}):

@@ -29,9 +29,9 @@ class SourceFile:
 
     `path` is the file's path on the filesystem of `input.path`, without a protocol. `version`
     changes when the file's content changes: an ETag, a time of change, or another value that the
-    store gives; "" if it gives none. `format` is the file's Format, or "" if its name tells it.
-    The version of a table's data file changes when other rows of it are deleted, and `table` states
-    how the file is read; it is None for any other file.
+    store gives; "" if it gives none. The version of a table's data file changes when other rows of
+    it are deleted, and `table` states how the file is read; it is None for any other file.
+    `format` is the file's Format, or "" if its name tells it.
     """
 
     path: str
@@ -48,6 +48,8 @@ class SourceFile:
     @property
     def kind(self) -> Format | None:
         """The file's format; None for a name that tells none."""
+        if self.table is not None:
+            return Format.PARQUET
         return Format(self.format) if self.format else format_of(self.path)
 
 

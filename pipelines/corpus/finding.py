@@ -147,7 +147,7 @@ class RemoteFinder(_Path):
 
     def files(self, output: str, not_read: NotRead) -> Iterator[Found]:
         """See `Finder.files`."""
-        entries = self._entries
+        entries = self.entries
         others = outputs_among(entries, self.top)
         left_out = "\0"
         for path in sorted(entries):
@@ -161,15 +161,15 @@ class RemoteFinder(_Path):
 
     def tables(self, output: str) -> list[TableRoot]:
         """See `Finder.tables`."""
-        others = outputs_among(self._entries, self.top)
+        others = outputs_among(self.entries, self.top)
         tables = tables_of_glob(self.filesystem, self.root) if self.is_glob else []
-        for table in tables_among(self._entries):
+        for table in tables_among(self.entries):
             if not any(_starts_with(table.path, other) for other in others):
                 tables.append(table)
         return _read_tables(tables, self, output)
 
     @cached_property
-    def _entries(self) -> Mapping[str, Mapping[str, Any]]:
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
         """The listing's entries of all files, by path."""
         if not self.is_glob:
             return _files_only(self.filesystem.find(self.root, detail=True))

@@ -23,6 +23,7 @@ class Fragment:
     file's partitions where a table has them with their types; if None, they are those of its path.
     `file` is the file as it was listed, or None if it cannot change.
     `piece` is the piece of a JSONL file, or None for the whole file.
+    `table` states, for a data file of a table, which rows and columns it has; else it is None.
     """
 
     path: str
@@ -33,8 +34,4 @@ class Fragment:
     partitions: Mapping[str, pa.Scalar] | None = None
     file: SourceFile | None = None
     piece: Piece | None = None
-
-    @property
-    def table(self) -> TableFile | None:
-        """How the file is read if it is a table's, else None."""
-        return self.file.table if self.file else None
+    table: TableFile | None = None

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.corpus.changes import check_span
+from pipelines.corpus.combined import combined
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
 from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table
@@ -124,11 +125,15 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, "problem"]))
         known = read_known(config.storage, config.known) if config.known else _NONE
         builder = _SpanBuilder(config, files[0], text, rows, known)
-        for fragment in fragments:
-            for table in read_rows(config.input, config.layout, fragment):
-                builder.add(table)
+        for table in combined(_all_rows(fragments, config)):
+            builder.add(table)
         check_span(config.input, fragments)
         return builder.finish()
+
+
+def _all_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:
+    for fragment in fragments:
+        yield from read_rows(config.input, config.layout, fragment)
 
 
 def index_file(directory: str, kind: str, span: int) -> str:

@@ -112,10 +112,7 @@ class _Found:
                 key.encode()
             except UnicodeEncodeError as error:
                 shown = key.encode("utf-8", "surrogateescape" if _is_escaped(key) else "replace")
-                raise UnreadableFile(
-                    f"line {number + 1}: the key {shown!r} is not UTF-8; convert the file, such as "
-                    "with iconv -f LATIN1 -t UTF-8"
-                ) from error
+                raise _not_utf8(number, shown) from error
             written[key] = value if self._is_read(key) else "null"
         return encode(
             "{" + ",".join(f"{json.dumps(key)}:{value}" for key, value in written.items()) + "}\n"
@@ -126,11 +123,13 @@ class _Found:
         data = b"".join(line for _, line in lines)
         try:
             schema = self._read_columns(parse(data), data)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             number, line = lines[0]
             if len(lines) > 1:
                 self._infer(lines[: len(lines) // 2])
                 self._infer(lines[len(lines) // 2 :])
+            elif isinstance(error, UnicodeDecodeError):
+                raise _not_utf8(number, error.object) from error
             elif reason := broken_reason(line):
                 self._count_broken(number, line, reason)
             else:
@@ -177,6 +176,14 @@ class _Found:
                         f"but {ours.type} in lines before; write values of one type"
                     )
         raise AssertionError("no column differs")
+
+
+def _not_utf8(number: int, key: bytes) -> UnreadableFile:
+    """Return the error for a key in the line with this number, from 0, that is not UTF-8."""
+    return UnreadableFile(
+        f"line {number + 1}: the key {key!r} is not UTF-8; convert the file, such as with iconv "
+        "-f LATIN1 -t UTF-8"
+    )
 
 
 def _begins_large_value(line: bytes) -> bool:

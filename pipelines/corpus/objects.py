@@ -28,7 +28,8 @@ def objects_of(line: bytes, *, strict: bool = True) -> list[Members]:
         try:
             members, at = _object(_DECODERS[strict], text, at)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{error.msg} at character {error.pos + 1}") from error
+            fault = error.msg.rstrip(": ").removesuffix(" at")
+            raise ValueError(f"{fault} at character {error.pos + 1}") from error
         except RecursionError as error:
             raise ValueError("its values are nested too deeply") from error
         found.append(members)

@@ -25,16 +25,19 @@ from pipelines.corpus.timestamps import (
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 4 * 2**20
 _READ_AHEAD_BYTES = 8 * 2**20
+# To start threads for the columns of a smaller row group takes longer than to read it.
+_THREADED_BYTES = 2**20
 
 
-def row_groups(metadata: Any, path: str) -> list[Fragment]:
-    """Return a fragment for each row group of a Parquet file that has rows."""
+def row_groups(metadata: Any, path: str, table: TableFile | None = None) -> list[Fragment]:
+    """Return a fragment for each row group of a Parquet file that has rows. `table` states how the
+    file is read if it is a table's."""
     fragments = []
     first_row = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         if group.num_rows:
-            fragments.append(Fragment(path, number, first_row, group.total_byte_size))
+            fragments.append(Fragment(path, number, first_row, group.total_byte_size, table=table))
         first_row += group.num_rows
     return fragments
 
@@ -46,25 +49,27 @@ def row_group_batches(
 
     `table` states how the file is read if it is a table's; the rows, deleted ones included, then
     have the table's columns. Raises ArrowInvalid if the row group has fewer rows than its metadata
-    states, and InputError if a date or timestamp cannot be read exactly or a value does not fit the
-    table's type.
+    states, and InputError if a date or timestamp cannot be read exactly, or a value does not fit
+    the table's type.
     """
     parquet = _reader(handle)
     group = parquet.metadata.row_group(number)
     rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
     size = max(1, min(rows, _BATCH_ROWS))
-    schema = parquet.schema_arrow
-    if table is None:
-        places = [place for name in columns if (place := find_place(schema, name))]
-        paths = paths_to_read(schema, places)
-    else:
-        paths = table.physical_columns(schema)
+    paths = _paths(parquet.schema_arrow, columns, table)
     count = 0
     for batch in _checked_batches(handle, parquet, number, size, paths):
         yield batch if table is None else table.logical_rows(batch)
         count += batch.num_rows
     if count != group.num_rows:
         raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")
+
+
+def _paths(schema: pa.Schema, columns: Sequence[str], table: TableFile | None) -> Sequence[str]:
+    """Return the columns of a file to read."""
+    if table is not None:
+        return table.physical_columns(schema)
+    return paths_to_read(schema, [place for name in columns if (place := find_place(schema, name))])
 
 
 def _reader(handle: Any, int96_unit: str = "us") -> Any:
@@ -82,7 +87,8 @@ def _checked_batches(
     handle: Any, parquet: Any, number: int, size: int, paths: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """Yield batches of at most `size` rows; raises InputError if a date or timestamp is inexact."""
-    batches = parquet.iter_batches(size, [number], columns=paths)
+    threads = parquet.metadata.row_group(number).total_byte_size > _THREADED_BYTES
+    batches = parquet.iter_batches(size, [number], columns=paths, use_threads=threads)
     old_calendar = has_old_calendar(parquet)
     again = None
     if needs_nanoseconds(parquet, paths):

@@ -7,7 +7,7 @@ tokens, units or runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +32,7 @@ from pipelines.errors import FileChanged, InputError, PhifleetError, StorageErro
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
 
+_OPENED_TOGETHER = 1024
 # With more files than these, all CPUs have enough to do although no file is divided.
 _FEW_FILES = 64
 
@@ -48,6 +49,12 @@ class Corpus:
     fragments: tuple[Fragment, ...]
     layout: Layout
 
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The paths of the files that have no rows."""
+        with_rows = {fragment.path for fragment in self.fragments}
+        return tuple(file.path for file in self.files if file.path not in with_rows)
+
 
 def open_corpus(
     spec: InputSpec, files: Sequence[SourceFile], earlier: Layout | None = None
@@ -59,13 +66,27 @@ def open_corpus(
     damaged, and StorageError.
     """
     filesystem = filesystem_of(spec)
+    layouts: list[Layout | None] = []
+    fragments: list[Fragment] = []
+    same: dict[object, Layout] = {}
     with ThreadPoolExecutor(16) as pool:
         few = len(files) <= _FEW_FILES
-        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec, few=few), files))
-    layouts, paths = [layout for layout, _ in opened], [file.path for file in files]
-    layout = common_layout(layouts, paths, spec, earlier)
-    fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
-    return Corpus(spec, tuple(files), fragments, layout)
+        # a future of the pool takes more memory than all that is known of a file
+        for start in range(0, len(files), _OPENED_TOGETHER):
+            batch = files[start : start + _OPENED_TOGETHER]
+            opened = pool.map(lambda file: _open_file(filesystem, file, spec, few=few), batch)
+            for layout, of_file in opened:
+                layouts.append(layout and same.setdefault(_key(layout), layout))
+                fragments += of_file
+    layout = common_layout(layouts, [file.path for file in files], spec, earlier)
+    return Corpus(spec, tuple(files), tuple(fragments), layout)
+
+
+def _key(layout: Layout) -> object:
+    """Return a value that equal layouts share: files have few different ones, and a layout takes
+    more memory than all else that is known of a file."""
+    in_path = tuple(layout.in_path.items())
+    return layout.to_text(), layout.id_source, in_path, layout.lines
 
 
 def filesystem_of(spec: InputSpec) -> Any:
@@ -94,25 +115,27 @@ def _open_file(
             else:
                 schema, metadata = open_schema(handle)
                 schema = file.table.schema if file.table else schema
-                fragments = row_groups(metadata, file.path)
+                fragments = row_groups(metadata, file.path, file.table)
     except UnreadableFile as error:
         check_unchanged(spec, file)
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
+        if file.table and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(file.path) from error
         # a file that is being written to is not a damaged one
         check_unchanged(spec, file)
-        if file.table is not None and isinstance(error, FileNotFoundError):
-            raise _cleaned_up(file.path) from error
         raise _read_error(f"{file.path}: cannot be read", error) from error
     if not fragments:
         # any other file is compared when its rows have been read
         check_unchanged(spec, file)
-    # a table's metadata has the values of partitions, and not its paths
-    partitions: Mapping[str, pa.Scalar] | None = {} if file.table else None
-    layout = None
-    if schema is not None:
-        layout = layout_of(schema, file.path, spec, partitions, lines=lines)
-    return layout, [replace(fragment, file=file) for fragment in fragments]
+    # a table's partitions are columns of its schema, not of its paths
+    in_path: dict[str, pa.Scalar] | None = {} if file.table else None
+    layout = (
+        layout_of(schema, file.path, spec, in_path, lines=lines) if schema is not None else None
+    )
+    # a table's data files do not change
+    listed = None if file.table else file
+    return layout, [replace(each, file=listed, partitions=in_path) for each in fragments]
 
 
 def _jsonl_fragments(
@@ -135,6 +158,7 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     """
     filesystem = filesystem_of(spec)
     row = fragment.first_row
+    deleted = unpack_deleted(fragment.table.deleted if fragment.table else b"")
     try:
         with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
             if fragment.file:
@@ -148,9 +172,8 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
                     rows = normal_rows(lines.table, row, spec, layout, fragment)
                     yield _with_lines(rows, lines)
                 return
-            columns, table = columns_of(spec), fragment.table
-            deleted = unpack_deleted(table.deleted if table else b"")
-            for batch in row_group_batches(handle, columns, fragment.row_group, table):
+            columns = columns_of(spec)
+            for batch in row_group_batches(handle, columns, fragment.row_group, fragment.table):
                 rows = normal_rows(batch, row, spec, layout, fragment)
                 yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
                 row += batch.num_rows
@@ -168,15 +191,6 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
             raise _cleaned_up(fragment.path) from error
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
         raise _read_error(message, error) from error
-
-
-def _cleaned_up(path: str) -> InputError:
-    """Return the error about a data file of a table that does not exist any more."""
-    return InputError(
-        f"{path}: the table's version that is to be read has this file, and it does not exist: a "
-        "clean-up of the table (VACUUM, expire_snapshots) has deleted it. Remove input.version, or "
-        "set it to a version that is kept"
-    )
 
 
 def _read_error(message: str, error: Exception) -> PhifleetError:
@@ -207,6 +221,15 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
     except UnreadableFile as error:
         return error.message
     return None
+
+
+def _cleaned_up(path: str) -> InputError:
+    """Return the error about a data file of a table that does not exist any more."""
+    return InputError(
+        f"{path}: the table's version that is to be read has this file, and it does not "
+        "exist: a clean-up of the table (VACUUM, expire_snapshots) has deleted it. Remove "
+        "input.version, or set it to a version that is kept"
+    )
 
 
 def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:

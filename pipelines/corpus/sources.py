@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipelines.corpus.files import SourceFile, list_corpus
-from pipelines.corpus.formats import Format, format_of
 from pipelines.corpus.layout import columns_of
 from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.tables.delta import read_delta
@@ -31,8 +30,7 @@ class InputFiles:
     """The files of a job's input as they are at one time.
 
     `table` is the format of the table that they are the data files of, and `version` its version;
-    both are None for plain files. `not_read` is what lies beside plain files and is not read; the
-    old files and the metadata below a table are its own, and are not listed.
+    both are None for plain files. `not_read` are the files below the path that are not read.
     """
 
     files: tuple[SourceFile, ...]
@@ -42,8 +40,8 @@ class InputFiles:
 
 
 def list_input(spec: InputSpec, exclude: str = "", version: int | None = None) -> InputFiles:
-    """Return the files of `input.path`, which may be a path of files (see `files.list_corpus`,
-    also for `exclude`) or a table.
+    """Return the files of `input.path`, which may be a path of files (see `files.list_corpus`, also
+    for `exclude`) or a table.
 
     `version` is the version of the table to read; None stands for `input.version`, or the newest.
     Raises InputError if there is no input, if the path lies within a table, and for a table that
@@ -78,7 +76,7 @@ def _table(spec: InputSpec, version: int | None) -> TableSnapshot | None:
         return read_iceberg(filesystem, spec.path, path.rpartition("/metadata/")[0], path, version)
     wildcard = next((at for at, character in enumerate(path) if character in "*?["), None)
     if wildcard is not None and not filesystem.exists(path):
-        # below the last directory without a wildcard, `list_corpus` looks for tables
+        # below the last directory without a wildcard, `list_files` looks for tables
         refuse_part_of_table(filesystem, path[: path.rfind("/", 0, wildcard) + 1] + "*", hub=hub)
         return None
     found = table_at(filesystem, path)
@@ -93,14 +91,7 @@ def _table(spec: InputSpec, version: int | None) -> TableSnapshot | None:
 def _source_files(table: TableSnapshot, spec: InputSpec) -> list[SourceFile]:
     schema = table.select(_keys(spec))
     return [
-        SourceFile(
-            file.path,
-            file.size_bytes,
-            file.version,
-            # any name is allowed
-            "" if format_of(file.path) is Format.PARQUET else Format.PARQUET.value,
-            file.read_as(schema),
-        )
+        SourceFile(file.path, file.size_bytes, file.version, table=file.read_as(schema))
         for file in sorted(table.files, key=lambda file: file.path)
     ]
 

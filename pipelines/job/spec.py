@@ -50,7 +50,7 @@ class InputSpec(Section):
 
     `path` is a file of Parquet or of JSON lines, compressed or not, a directory of such files, or a
     glob, on a disk or in a bucket; or a Delta or Iceberg table, of which `version` is the version
-    or snapshot's id, None the newest. `id_column` names the column with a document's unique id,
+    or the snapshot's id, None the newest. `id_column` names the column with a document's unique id,
     `text_column` the one with its text, and `keep_columns` those to copy to the output. If files or
     rows that a run has read change or disappear, the run is refused, or, with `follow`, removes
     their answers and answers the changed rows again.
@@ -176,21 +176,20 @@ class JobSpec(Section):
     instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key `tasks` if the list is empty, each task name that is not allowed, a share
-        of a GPU's memory that does not fit, and a table of answers that would become stale.
+        """Yield the key `tasks` if the list is empty, each task name that is not allowed, and a
+        share of a GPU's memory that does not fit.
 
         A name is not allowed if an earlier task or a column of `input` has it, also in other upper
         and lower case, which Spark, DuckDB and Delta tables do not distinguish.
         """
         yield from shared_gpu_violations(self.model, self.compute)
-        if self.input.follow and self.output.table is not None:
-            yield (
-                ("output", "table"),
-                "left out of a job with input.follow: true, because documents that are withdrawn "
-                "from the answers' files would stay in the table",
-            )
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
+        if self.input.follow and self.output.table:
+            yield (
+                ("input", "follow"),
+                "false with output.table: earlier versions of a table would keep removed answers",
+            )
         columns = (self.input.id_column, self.input.text_column, *self.input.keep_columns)
         taken = {column.lower() for column in columns}
         for index, task in enumerate(self.tasks):

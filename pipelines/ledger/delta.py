@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +75,15 @@ def commit_parts(
     )
 
 
+def check_ours(storage: Storage, plans: Sequence[Plan]) -> None:
+    """Raise OutputError if OUTPUT/answers has a Delta table of other files than the parts of these
+    plans, to which no part can be added. Raises StorageError."""
+    if storage.exists(DELTA_LOG):
+        units = {unit.number for plan in plans for unit in plan.units}
+        with _copy_of_log(storage) as directory:
+            _plans_in(_table(directory), storage, units)
+
+
 def is_current(storage: Storage, plans: Sequence[Plan]) -> bool:
     """Return whether the Delta table exists and has the parts of all plans. Raises StorageError,
     and SpecError if the package deltalake is missing."""
@@ -112,11 +121,11 @@ def _files_of(table: Any) -> set[str]:
     return set(pa.table(table.get_add_actions()).column("path").to_pylist())
 
 
-def _plans_in(table: Any, storage: Storage, by_unit: dict[int, Commit]) -> int:
+def _plans_in(table: Any, storage: Storage, units: Collection[int]) -> int:
     """Return the number of plans whose parts the table has. Raises OutputError if it is a table
     that phifleet did not write, unless it has only parts of this run."""
     version = None if table is None else table.transaction_version(_APPLICATION)
-    others = _files_of(table) - {_file_of(unit) for unit in by_unit} if version is None else ()
+    others = _files_of(table) - {_file_of(unit) for unit in units} if version is None else ()
     if others:
         raise OutputError(
             f"output.table: {storage.path(DELTA_LOG)} is the log of a Delta table that phifleet "

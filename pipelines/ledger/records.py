@@ -23,15 +23,17 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
-from pipelines.errors import OutputError
+from pipelines.errors import Incomplete, OutputError
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
 _MAX_METADATA_BYTES = 2**31 - 1
+_MAX_UNITS_IN_MESSAGE = 10
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
+_WITHOUT_ROWS_KEY = b"phifleet.files_without_rows"
 _INPUT_KEY = b"phifleet.input"
 _INPUT_FIELDS = ("table", "version", "gone", "withdrawn", "changes")
 
@@ -115,8 +117,9 @@ class Plan:
 
     `files` are the indexed input files. `rows_files` are the names of the index's files that list
     every row, below OUTPUT. `problems` has, by reason, the number of documents that cannot be
-    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `digest` is the
-    checksum of the plan's record, "" for a plan that was not read from one.
+    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `without_rows` are
+    the paths of the files that have no rows. `digest` is the checksum of the plan's record, "" for
+    a plan that was not read from one.
 
     `table` and `version` are the format and the version of the table that the files are data files
     of; None for plain files. A plan that follows the input to a new version has: `gone`, the files
@@ -131,6 +134,7 @@ class Plan:
     rows_files: tuple[str, ...]
     problems: Mapping[str, int]
     layout: str | None = None
+    without_rows: tuple[str, ...] = ()
     table: str | None = None
     version: int | None = None
     gone: tuple[tuple[int, str], ...] = ()
@@ -146,6 +150,7 @@ class Plan:
             _PROBLEMS_KEY.decode(): json.dumps(dict(self.problems)),
             _LAYOUT_KEY.decode(): json.dumps(self.layout),
             _INPUT_KEY.decode(): json.dumps({name: getattr(self, name) for name in _INPUT_FIELDS}),
+            _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
         sink = io.BytesIO()
         pq.write_table(units_table(self.units, metadata), sink)
@@ -165,6 +170,7 @@ class Plan:
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
             layout=json.loads(metadata[_LAYOUT_KEY]),
+            without_rows=tuple(json.loads(metadata.get(_WITHOUT_ROWS_KEY, b"[]"))),
             **of_input,
             gone=gone,
             digest=sha256(data),
@@ -256,6 +262,22 @@ def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[st
         for commit in commits
         if commit.unit in planned and (difference := _difference(*planned[commit.unit], commit))
     ]
+
+
+def check_commits(url: str, plans: Sequence[Plan], commits: Iterable[Commit]) -> None:
+    """Raise Incomplete naming the first units for which `differing_units` has a line; `url` is that
+    of OUTPUT."""
+    differing = differing_units(plans, commits)
+    if not differing:
+        return
+    hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
+    more = f"\n  and {hidden} more" if hidden > 0 else ""
+    lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
+    raise Incomplete(
+        f"{url}: the commits do not match the plans:{lines}{more}\n"
+        "Either the store let two runs create the same plan, or files below _run/ were changed "
+        "by hand. Set output.path to a new directory and run again"
+    )
 
 
 def _difference(plan: Plan, unit: Unit, commit: Commit) -> str | None:

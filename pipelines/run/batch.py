@@ -19,7 +19,6 @@ from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
     EngineError,
-    Incomplete,
     OutputError,
     PhifleetError,
     StorageError,
@@ -28,12 +27,12 @@ from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import MANIFEST
-from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
+from pipelines.ledger.records import Plan, check_commits, plan_digests, readable
 from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges, find_changes, refuse_stale_table
 from pipelines.run.manifest import TIMES, build_manifest
-from pipelines.run.output_table import commit_table, table_schema
+from pipelines.run.output_table import check_table, commit_table
 from pipelines.run.planner import Planner
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
@@ -45,7 +44,6 @@ from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0
 """The default of `BatchRun.unit_seconds`."""
-_MAX_UNITS_IN_MESSAGE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +131,7 @@ class BatchRun:
 
     def _answer_units(self, plans: Sequence[Plan], resources: EngineResources) -> None:
         """Remove withdrawn documents from OUTPUT, and run the units that are not committed."""
-        # refuse what the table cannot hold before engines start
-        table_schema(self.prepared, plans)
+        check_table(self.prepared, self.storage, plans)
         self.state.phase = "removing withdrawn documents"
         withdraw(self.ledger, plans)
         units = self._plan(plans)
@@ -244,8 +241,7 @@ class BatchRun:
         self.state.phase = "finishing"
         self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
-        if differing := differing_units(plans, commits):
-            raise Incomplete(self._incomplete_message(differing))
+        check_commits(self.storage.url, plans, commits)
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
         manifest["files_not_read"] = self.state.files_not_read.to_json()
@@ -296,16 +292,6 @@ class BatchRun:
         self.state.files_not_read = changes.not_read
         self.state.undivided_files = undivided_files(changes.new)
         return plans, changes
-
-    def _incomplete_message(self, differing: Sequence[str]) -> str:
-        hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
-        more = f"\n  and {hidden} more" if hidden > 0 else ""
-        lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
-        return (
-            f"{self.storage.url}: the commits do not match the plans:{lines}{more}\n"
-            "Either the store let two runs create the same plan, or files below _run/ were changed "
-            "by hand. Set output.path to a new directory and run again"
-        )
 
 
 def _last_line(error: Exception) -> str:

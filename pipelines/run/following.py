@@ -33,9 +33,10 @@ class InputChanges:
     """How the files of the input differ from those of a run's plans.
 
     `new` are the files that no plan has, and `gone` the files of plans that the input does not have
-    any more, each with the number of its plan; a file that has changed is both. `table`, `version`
-    and `not_read` are as in `InputFiles`. With `postponed` the differences count only when all
-    planned units are committed: until then, a commit could bring back what the input does not have.
+    any more, each with the number of its plan; a file that has changed is both. `table`,
+    `version` and `not_read` are as in `InputFiles`. With `postponed` the differences count only
+    when all planned units are committed: until then, a commit could bring back what the input does
+    not have.
     """
 
     new: Sequence[SourceFile] = ()
@@ -62,7 +63,7 @@ def find_changes(
     """Return the differences between the input and the plans.
 
     `committed` are the numbers of committed units, and `exclude` is OUTPUT's directory (see
-    `list_files`). A run whose units are not all committed keeps the version of a table with which
+    `list_corpus`). A run whose units are not all committed keeps the version of a table with which
     it began. Raises InputError if there is no input, or if a plain file of a plan has changed or is
     missing and the run does not follow its input.
     """
@@ -119,8 +120,8 @@ def _refuse_changed_files(planned: Sequence[SourceFile], present: Mapping[str, S
     for file in planned:
         if file.path not in present:
             raise InputError(
-                f"{file.path}: was indexed by this run and is missing; restore the file, or, to "
-                f"remove its documents' answers from OUTPUT, {follow}"
+                f"{file.path}: was indexed by this run and is missing or empty now; restore the "
+                f"file, or, to remove its documents' answers from OUTPUT, {follow}"
             )
         if present[file.path] != file:
             raise InputError(

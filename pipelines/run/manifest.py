@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.corpus.layout import Layout
+from pipelines.corpus.not_read import MAX_NAMES, printable
 from pipelines.ledger.ledger import published_files
 from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
 from pipelines.run.prepared import PreparedJob
@@ -58,16 +59,16 @@ def build_manifest(
         "revision": prepared.model.revision,
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
         "input_files": len(current_files(plans)),
-        "id_type": _id_type(plans),
+        "files_without_rows": _first(_without_rows(plans)),
         **_input_version(plans),
+        "id_type": _id_type(plans),
         "files": [file for commit in commits for file in _published(commit)],
     }
 
 
-def _id_type(plans: Sequence[Plan]) -> str | None:
-    """Return what the ids of the input are and how they are written; None if there are no rows."""
-    layouts = [plan.layout for plan in plans if plan.layout is not None]
-    return Layout.from_text(layouts[0]).id_kind.value if layouts else None
+def _without_rows(plans: Sequence[Plan]) -> list[str]:
+    current = current_files(plans)
+    return [path for plan in plans for path in plan.without_rows if path in current]
 
 
 def _input_version(plans: Sequence[Plan]) -> dict[str, Any]:
@@ -77,6 +78,17 @@ def _input_version(plans: Sequence[Plan]) -> dict[str, Any]:
     table = dict(zip(("format", "version"), versions[-1], strict=True)) if versions else None
     followed = [dict(plan.changes) for plan in plans if plan.changes]
     return {"input_table": table, "input_changes": followed}
+
+
+def _id_type(plans: Sequence[Plan]) -> str | None:
+    """Return what the ids of the input are and how they are written; None if there are no rows."""
+    layouts = [plan.layout for plan in plans if plan.layout is not None]
+    return Layout.from_text(layouts[0]).id_kind.value if layouts else None
+
+
+def _first(paths: Sequence[str]) -> dict[str, Any]:
+    """Return how many paths there are, and the first of them."""
+    return {"count": len(paths), "first": [printable(path) for path in paths[:MAX_NAMES]]}
 
 
 def _decoding(commits: Sequence[Commit]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.ledger.delta import commit_parts
+from pipelines.ledger.delta import check_ours, commit_parts
 from pipelines.ledger.delta_types import delta_schema
 from pipelines.ledger.records import Commit, Plan
 from pipelines.run.planner import layout_of
@@ -27,6 +27,13 @@ def table_schema(prepared: PreparedJob, plans: Sequence[Plan]) -> pa.Schema | No
         return None
     columns = [task.column for task in prepared.tasks.all]
     return delta_schema(part_schema(layout.schema, columns, prepared.spec.input.id_column))
+
+
+def check_table(prepared: PreparedJob, storage: Storage, plans: Sequence[Plan]) -> None:
+    """Check, before engines start, that the parts of these plans can be added to the table that the
+    job asks for. Raises SpecError, OutputError, StorageError."""
+    if table_schema(prepared, plans) is not None:
+        check_ours(storage, plans)
 
 
 def commit_table(

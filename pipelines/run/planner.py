@@ -276,4 +276,5 @@ def _plan(corpus: Corpus, spans: Sequence[SpanIndex], directory: str, first_unit
         rows_files=tuple(_rows_files(directory, len(spans))),
         problems=sum_counts(span.problems for span in spans),
         layout=corpus.layout.to_text() if units else None,
+        without_rows=corpus.without_rows,
     )

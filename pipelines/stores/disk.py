@@ -18,6 +18,18 @@ def take_name(finished: Path, path: str) -> None:
     keep_names(Path(path).parent)
 
 
+def create_name(finished: Path, path: str) -> bool:
+    """Give the file `finished`, whose content is synced already, the name `path` too, and sync the
+    directory; return False if the name exists. Raises OSError if this needs links that the
+    filesystem does not have."""
+    try:
+        os.link(finished, path)
+    except FileExistsError:
+        return False
+    keep_names(Path(path).parent)
+    return True
+
+
 def keep_names(directory: Path) -> None:
     """Sync a directory to disk. Without it, a synced file can lose its name in a power failure.
 

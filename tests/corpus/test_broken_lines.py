@@ -201,6 +201,16 @@ def test_a_file_of_another_form_is_refused_with_the_remedy(
     assert reason in message
 
 
+def test_a_key_within_a_kept_object_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    lines = [
+        b'{"id": "a", "text": "t", "n": {"x": 1}}',
+        b'{"id": "b", "text": "t", "n": {"\xf6": 1}}',
+    ]
+    path = _write(tmp_path / "a.jsonl", *lines)
+    assert r"line 2: the key b'\xf6' is not UTF-8; convert" in refused(path, "n")
+    assert len(_fate(path)) == 2
+
+
 def test_an_array_as_a_line_is_a_broken_line_only(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.json", b'[{"id": "x"}]', A, B)
     assert [row[1] for row in _fate(path)] == [f"{path}:1", "a", "b"]

@@ -70,6 +70,21 @@ def test_every_row_is_in_one_unit_and_in_the_rows_file(config: IndexConfig, tmp_
     assert [unit.rows for unit in index.units] == [len(unit) for unit in _unit_ids(config, index)]
 
 
+def test_the_rows_of_many_files_are_indexed_in_order(config: IndexConfig, tmp_path: Path) -> None:
+    sizes = [3, 0, 600, 1, 511, 1, 2, 5]
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for number, rows in enumerate(sizes):
+        text = "A long text. " * (200_000 if number == 3 else 1)
+        ids = pa.array([f"{number}-{row}" for row in range(rows)], pa.string())
+        table = pa.table({"id": ids, "text": pa.array([text] * rows, pa.string())})
+        pq.write_table(table, directory / f"{number}.parquet")
+    spec = config.input.model_copy(update={"path": str(directory)})
+    _index(replace(config, input=spec))
+    expected = [f"{number}-{row}" for number, rows in enumerate(sizes) for row in range(rows)]
+    assert _rows(config).column("doc_id").to_pylist() == expected
+
+
 def test_a_unit_has_the_digest_of_its_ids_in_any_order(config: IndexConfig, tmp_path: Path) -> None:
     _write(tmp_path, [f"Text {number}. " * (number % 90) for number in range(500)])
     index = _index(config)

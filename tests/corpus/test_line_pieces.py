@@ -57,6 +57,7 @@ def _large(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_large_file_is_read_in_pieces_with_the_rows_of_one(tmp_path: Path) -> None:
     path = _large(tmp_path / "a.jsonl")
     corpus = open_corpus(job(path), list_files(str(path)))

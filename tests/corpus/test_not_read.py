@@ -257,6 +257,25 @@ def test_files_with_odd_names_are_found_by_directory_and_by_name(tmp_path: Path,
         assert [file.path for file in list_corpus(named).files] == [str(path)], named
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("d[[]1]/*.parquet", ["d[1]/a.parquet", "d[1]/b.parquet"]),
+        ("d[[]1]/[!a].parquet", ["d[1]/b.parquet"]),
+        ("d*/?.parquet", ["d[1]/a.parquet", "d[1]/b.parquet", "d1/a.parquet"]),
+        ("d[0-9]/a.parquet", ["d1/a.parquet"]),
+        ("**/b.parquet", ["d[1]/b.parquet"]),
+        ("d[1]/a.parquet", ["d[1]/a.parquet"]),
+    ],
+)
+def test_a_glob_may_match_the_characters_of_wildcards(
+    tmp_path: Path, pattern: str, names: list[str]
+) -> None:
+    for name in ("d[1]/a.parquet", "d[1]/b.parquet", "d1/a.parquet"):
+        write(tmp_path / name)
+    assert _names(list_corpus(f"{tmp_path}/{pattern}"), tmp_path) == sorted(names)
+
+
 def test_a_name_that_is_not_utf8_is_refused(corpus: Path) -> None:
     path = os.fsencode(corpus) + b"/\xff.parquet"
     write(corpus / "x.parquet").rename(os.fsdecode(path))

@@ -82,7 +82,7 @@ def _completed(value: Any, expected: Any) -> Any:
     return expected
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     rows=_ROWS,
     choices=st.randoms(use_true_random=False),
@@ -138,7 +138,7 @@ def test_random_rows_are_read_as_python_reads_them(
     assert next(good, None) is None
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     cut=st.integers(0, 10_000),
     flip=st.integers(0, 10_000),

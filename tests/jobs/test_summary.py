@@ -26,6 +26,7 @@ MANIFEST: dict[str, Any] = {
     "cached_prompt_tokens": 3_000, "output_tokens": 2_500, "engine_start_seconds": 17.4,
     "steady_seconds": 22.44, "wall_seconds": 3_725.0, "tokens_per_second": 58_656.0,
     "steps_per_output_token": 0.314, "skipped_files": [],
+    "files_without_rows": {"count": 0, "first": []},
     "files": [{"name": "answers/part-000000.parquet"}],
 }  # fmt: skip
 
@@ -81,7 +82,7 @@ def test_the_summary_has_a_row_for_each_total(text: Printed) -> None:
             "4,000 in prompts (75% from the prefix cache), 2,500 generated in 0.31 steps each",
         ),
         ("time", "1:02:05 in total; engine start 17 s, then 22.4 s at 58,656 tokens/s"),
-        ("answers", "answers/here"),
+        ("answers", "answers/here/answers"),
     ]
     assert text.results == []
 
@@ -106,6 +107,19 @@ def test_the_summary_names_skipped_files_and_too_many_dead_letters(text: Printed
     assert "skipped a.parquet: truncated too many dead letters: " in notices
     assert "limits.max_dead_letter_fraction (25%)" in notices
     assert notices.endswith("answers/here/dead_letters/")
+
+
+def test_the_summary_names_the_delta_table(text: Printed) -> None:
+    text.printer.print_finished({**MANIFEST, "table": {"format": "delta", "version": 3}})
+    assert text.notices[-1].endswith("answers/here/answers (also a Delta table, version 3)")
+
+
+def test_the_summary_names_files_without_rows(text: Printed) -> None:
+    without_rows = {"count": 2, "first": ["a.parquet", "b.jsonl"]}
+    text.printer.print_finished({**MANIFEST, "files_without_rows": without_rows})
+    assert "no rows in 2 input files: a.parquet, b.jsonl" in " ".join(
+        " ".join(text.notices).split()
+    )
 
 
 def test_a_run_that_read_nothing_has_a_summary(text: Printed) -> None:

@@ -86,6 +86,13 @@ def test_the_parts_become_a_table_and_later_ones_are_appended(directory: Path) -
     assert verify(Storage(str(directory / "out"))).complete
 
 
+def test_a_table_below_the_corpus_is_not_read_as_documents(directory: Path) -> None:
+    for version, name in enumerate("de"):
+        add_documents(directory, name, name)
+        assert run_of(directory, "corpus/out")()["table"]["version"] == version
+    assert documents(directory / "corpus/out") == ["a", "b", "d", "e"]
+
+
 def test_without_the_key_there_is_no_table(directory: Path) -> None:
     assert "table" not in run_of(directory, table=None)()
     assert not (directory / "out/answers/_delta_log").exists()
@@ -175,11 +182,14 @@ def test_a_table_of_the_parts_that_someone_else_made_is_continued(directory: Pat
     assert documents(directory / "out") == ["a", "b"]
 
 
-def test_a_table_of_other_files_is_refused(directory: Path) -> None:
+def test_a_table_of_other_files_is_refused_before_an_engine_starts(directory: Path) -> None:
     run_of(directory, table=None)()
     deltalake.write_deltalake(str(directory / "out/answers"), pa.table({"x": [1]}))
+    add_documents(directory, "second", "d")
+    run = run_of(directory)
     with pytest.raises(OutputError, match=r"a Delta table that phifleet did not write; it has the"):
-        run_of(directory)()
+        run()
+    assert run.engines == []
 
 
 def test_verify_reports_a_table_that_is_gone(directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from here import InProcessRun, in_process_run
 
-from pipelines.errors import InputError, OutputError
+from pipelines.errors import Fenced, InputError, OutputError
 from pipelines.ledger.verify import verify
 from pipelines.storage import Storage
 
@@ -234,6 +235,40 @@ def test_a_death_at_any_moment_loses_doubles_and_resurrects_nothing(
     assert deaths * stride > 40
 
 
+@pytest.mark.parametrize("stride", [8, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_driver_that_is_overtaken_at_any_moment_brings_nothing_back(
+    stride: int, tmp_path: Path
+) -> None:
+    moment, overtaken = 0, True
+    while overtaken:
+        directory = tmp_path / str(moment)
+        directory.mkdir()
+        write(directory / "corpus", STEPS[0])
+        run(directory)()
+        write(directory / "corpus", STEPS[1])
+        overtaken = follow_overtaken(directory, moment)
+        assert output(directory) == expected(STEPS[:2])
+        report = verify(Storage(str(directory / "out")))
+        assert report.complete, report.problems
+        moment += stride
+    assert moment > 2 * stride
+
+
+def follow_overtaken(directory: Path, moment: int) -> bool:
+    """Run, and before the change number `moment` let another driver run to its end. Returns whether
+    there was such a change. The first driver may end with the error that it is fenced."""
+    changes: list[str] = []
+
+    def on_change(change: str) -> None:
+        changes.append(change)
+        if len(changes) == moment + 1:
+            run(directory)()
+
+    with suppress(Fenced):
+        run(directory).observed_by(on_change)()
+    return len(changes) > moment
+
+
 def test_a_new_version_in_the_middle_of_a_run_is_followed_when_its_units_are_done(
     tmp_path: Path,
 ) -> None:
@@ -270,7 +305,7 @@ def test_changed_and_missing_files_are_refused_without_follow(tmp_path: Path) ->
     path = tmp_path / "corpus/0.parquet"
     data = path.read_bytes()
     path.unlink()
-    missing = r"0\.parquet: was indexed by this run and is missing; .*input\.follow"
+    missing = r"0\.parquet: was indexed by this run and is missing or empty now; .*input\.follow"
     with pytest.raises(InputError, match=missing):
         run(tmp_path, follow=False)()
     path.write_bytes(data)

@@ -113,12 +113,11 @@ def test_the_parts_become_an_iceberg_table(answers: Path) -> None:
 
 
 def without_empty(value: object) -> object:
-    """Return a value in which an empty list, and a mapping without any value, are None: pyiceberg
-    reads a missing list of structs as empty, and a missing struct as one of missing fields."""
+    """Return a value in which empty lists are None: pyiceberg reads a missing list of structs as an
+    empty one."""
     if not isinstance(value, dict):
         return value or None if isinstance(value, list) else value
-    values = {name: without_empty(item) for name, item in value.items()}
-    return values if any(item is not None for item in values.values()) else None
+    return {name: without_empty(item) for name, item in value.items()}
 
 
 def by_document(table: pa.Table) -> dict[str, dict[str, object]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -49,6 +51,12 @@ TASKS = [
     },
     {"name": "note", "kind": "write", "prompt": "Write a line."},
 ]
+RAY_PROGRAM = """
+import json, sys, ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+print()
+print(json.dumps(ray.data.read_parquet(sys.argv[1]).take_all(), default=str))
+"""
 Rows = list[dict[str, Any]]
 Reader = Callable[[str], Rows]
 
@@ -145,7 +153,10 @@ def read_pyarrow(answers: str) -> Rows:
 def read_pandas(answers: str) -> Rows:
     import pandas as pd
 
-    return [dict(row) for row in pd.read_parquet(answers).to_dict("records")]
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in pd.read_parquet(answers).to_dict("records")
+    ]
 
 
 def read_duckdb(pattern: str) -> Rows:
@@ -159,7 +170,8 @@ def read_duckdb(pattern: str) -> Rows:
 def read_polars(answers: str) -> Rows:
     import polars
 
-    return polars.read_parquet(answers).to_dicts()
+    rows: Rows = polars.read_parquet(answers).to_dicts()
+    return rows
 
 
 def read_daft(answers: str) -> Rows:
@@ -202,13 +214,12 @@ def read_datasets(answers: str) -> Rows:
 
 
 def read_ray(answers: str) -> Rows:
-    import ray
-
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        rows: Rows = ray.data.read_parquet(answers).take_all()
-    finally:
-        ray.shutdown()
+    """Read in a process of its own, with which Ray ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", RAY_PROGRAM, answers], capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    rows: Rows = json.loads(done.stdout.splitlines()[-1])
     return rows
 
 
@@ -238,7 +249,8 @@ def read_delta(answers: str) -> Rows:
 def read_delta_by_polars(answers: str) -> Rows:
     import polars
 
-    return polars.read_delta(answers).to_dicts()
+    rows: Rows = polars.read_delta(answers).to_dicts()
+    return rows
 
 
 def read_delta_by_daft(answers: str) -> Rows:

@@ -79,6 +79,14 @@ def test_a_version_of_plain_files_is_refused(tmp_path: Path) -> None:
         list_input(InputSpec(path=str(tmp_path), version=3))
 
 
+def test_a_table_behind_a_link_is_refused_too(tmp_path: Path) -> None:
+    mark(tmp_path / "db/t", "Delta")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/t").symlink_to(tmp_path / "db/t")
+    (tmp_path / "linked/loop").symlink_to(tmp_path / "linked")
+    assert "Delta table" in refusal(tmp_path / "linked")
+
+
 def test_a_table_is_found_through_a_link_and_below_what_a_glob_matches(tmp_path: Path) -> None:
     table = mark(tmp_path / "elsewhere/t", "Delta")
     write(tmp_path / "c/a/b.parquet")
