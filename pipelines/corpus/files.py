@@ -89,7 +89,7 @@ def list_corpus(path: str, exclude: str = "") -> Listing:
         if (file := finder.named()) is not None:
             chosen, not_read = [named_file(file, read(file.path))], NotRead()
         else:
-            refuse_tables_below(path, finder.tables())
+            refuse_tables_below(path, finder.tables(_output(finder, exclude)))
             chosen, not_read = _choose(finder, read, exclude)
     except filesystem_errors(ValueError) as error:
         missing = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
@@ -106,9 +106,7 @@ def _choose(
 ) -> tuple[list[Chosen], NotRead]:
     """Return the files to read below a directory or for a glob, and what is not read."""
     not_read = NotRead()
-    # OUTPUT may contain the corpus
-    within = exclude and not finder.is_within(finder.top, exclude)
-    output = exclude if within else ""
+    output = _output(finder, exclude)
     selection = Selection(
         top=finder.top,
         in_output=partial(finder.is_within, directory=output) if output else _never,
@@ -117,6 +115,12 @@ def _choose(
         named_ending=finder.named_ending,
     )
     return selection.choose(finder.files(output, not_read)), not_read
+
+
+def _output(finder: Finder, exclude: str) -> str:
+    """Return the directory to leave out; "" if OUTPUT contains the corpus."""
+    within = exclude and not finder.is_within(finder.top, exclude)
+    return exclude if within else ""
 
 
 def _never(_path: str) -> bool:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache, partial
 from os.path import dirname
 from typing import Any, Protocol
 
-from pipelines.corpus.local_files import Found, Walk, local_file
+from pipelines.corpus.local_files import JOB_RECORD, Found, Walk, is_hidden, local_file
 from pipelines.corpus.not_read import NotRead, Reason, printable
 from pipelines.corpus.selection import outputs_among
 from pipelines.corpus.tables.recognition import (
@@ -45,9 +45,9 @@ class Finder(Protocol):
         `output` is a directory to leave out, or "". What is left out is added to `not_read`.
         """
 
-    def tables(self) -> list[TableRoot]:
-        """Return the tables in the directory or among the directories of the glob. OUTPUT of runs
-        counts as none."""
+    def tables(self, output: str) -> list[TableRoot]:
+        """Return the tables below a directory, or below what a glob matches, except in directories
+        that `files` leaves out."""
 
     def is_within(self, path: str, directory: str) -> bool:
         """Return whether a path is that of a directory or of something below it."""
@@ -113,11 +113,16 @@ class LocalFinder(_Path):
                 reason = Reason.BROKEN_LINK if gone else Reason.NOT_A_FILE
                 not_read.add(reason, path.removeprefix(self.top).lstrip("/"))
 
-    def tables(self) -> list[TableRoot]:
+    def tables(self, output: str) -> list[TableRoot]:
         """See `Finder.tables`."""
+        roots = [self.root]
+        of_glob = []
         if self.is_glob:
-            return tables_of_glob(self.filesystem, self.root)
-        return tables_in_directories(self.root)
+            roots = sorted(path for path in self.filesystem.glob(self.root) if os.path.isdir(path))
+            of_glob = _read_tables(tables_of_glob(self.filesystem, self.root), self, output)
+        real = _real(output) if output else ""
+        left_out = partial(_is_left_out, top=self.top, output=real)
+        return [*of_glob, *(table for r in roots for table in tables_in_directories(r, left_out))]
 
     def is_within(self, path: str, directory: str) -> bool:
         """See `Finder.is_within`. Compares real paths: links and `..` can spell one directory in
@@ -154,13 +159,14 @@ class RemoteFinder(_Path):
                 continue
             yield self._found(path, entries[path])
 
-    def tables(self) -> list[TableRoot]:
+    def tables(self, output: str) -> list[TableRoot]:
         """See `Finder.tables`."""
-        if self.is_glob:
-            return tables_of_glob(self.filesystem, self.root)
         others = outputs_among(self.entries, self.top)
-        found = tables_among(self.entries)
-        return [t for t in found if not any(_starts_with(t.path, each) for each in others)]
+        tables = tables_of_glob(self.filesystem, self.root) if self.is_glob else []
+        for table in tables_among(self.entries):
+            if not any(_starts_with(table.path, other) for other in others):
+                tables.append(table)
+        return _read_tables(tables, self, output)
 
     @cached_property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
@@ -196,6 +202,33 @@ def _files_only(listing: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[s
         for path, info in listing.items()
         if info.get("type") != "directory" and not path.endswith("/")
     }
+
+
+def _read_tables(
+    tables: Iterable[TableRoot], finder: LocalFinder | RemoteFinder, output: str
+) -> list[TableRoot]:
+    """Return the tables that are neither in OUTPUT nor in hidden directories."""
+    return [
+        table
+        for table in tables
+        if not _is_hidden_below(table.path, finder.top)
+        and not (output and finder.is_within(f"{table.path}/_", output))
+    ]
+
+
+def _is_left_out(directory: str, top: str, output: str) -> bool:
+    """Return whether a walk from `top` leaves out a local directory below it; `output` is the real
+    path of one that it leaves out, "" for none."""
+    if directory == top:
+        return False
+    is_output = os.path.isfile(os.path.join(directory, JOB_RECORD))
+    is_output = is_output or (output != "" and os.path.realpath(directory) == output)
+    return is_output or _is_hidden_below(directory, top)
+
+
+def _is_hidden_below(path: str, top: str) -> bool:
+    below = path.removeprefix(top).strip("/").split("/")
+    return any(is_hidden(name, directory=True) for name in below)
 
 
 _real = lru_cache(4096)(os.path.realpath)

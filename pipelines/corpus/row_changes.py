@@ -15,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.documents import DOC_ID, KEPT, TEXT
+from pipelines.corpus.ids import hash_ids
+from pipelines.documents import BROKEN, DOC_ID, KEPT, TEXT
 
 CONTENT_HASH = "content_hash"
-"""The column of `rows-*` with the hash of each row's id, text and kept columns."""
+"""The column of `rows-*` with the hash of each row's id, text and kept columns, as the layout has
+them."""
 PLANNED = "planned"
 """The column of `rows-*` that is false for rows that an earlier plan has: the run read them before,
 in files that the input does not have any more."""
 Hashes = npt.NDArray[np.uint64]
+_HALF_WORD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,9 @@ def compare_rows(gone: HashedRows, new: HashedRows) -> RowChanges:
 
 
 def hash_contents(rows: pa.Table) -> Hashes:
-    """Return a 64-bit hash of each row's id, text and kept columns, the same in every process.
-    `rows` has the columns of `Layout.schema`."""
+    """Return a 64-bit hash of each row's id, text and kept columns, the same in every process, and
+    for a line that is no JSON also of what is wrong. `rows` has the columns of `Layout.schema`, so
+    that the types with which a file stores its values make no difference."""
     hashes = np.empty(rows.num_rows, dtype=np.uint64)
     texts = rows.column(TEXT)
     for at, (others, text) in enumerate(zip(_others(rows), texts, strict=True)):
@@ -101,11 +105,36 @@ def hash_contents(rows: pa.Table) -> Hashes:
 def _others(rows: pa.Table) -> Iterator[bytes]:
     """Yield the values of each row's columns other than its text and place, as bytes."""
     kept = [name for name in rows.column_names if name.startswith(KEPT)]
-    ids = rows.column(DOC_ID)
-    if not pa.types.is_integer(ids.type):
-        # an invalid id is reported elsewhere, and must not end the reading here
-        ids = ids.cast(pa.binary())
-    columns = [ids, *(rows.column(name) for name in kept)]
-    for chunk in pa.Table.from_arrays(columns, names=[DOC_ID, *kept]).to_batches():
+    # an invalid id is reported elsewhere, and has a hash too
+    columns = [pa.chunked_array([pa.array(hash_ids(rows.column(DOC_ID)))])]
+    columns += [_plain(rows.column(name)) for name in (BROKEN, *kept)]
+    for chunk in pa.Table.from_arrays(columns, names=[DOC_ID, BROKEN, *kept]).to_batches():
         for values in zip(*(column.to_pylist() for column in chunk.columns), strict=True):
             yield json.dumps(values, default=str).encode()
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with its dates, times and texts as the integers and bytes that store them:
+    Python has no date after the year 9999, and a text may be no UTF-8."""
+    kind = _stored_as(column.type)
+    if kind == column.type:
+        return column
+    return pa.chunked_array([chunk.view(kind) for chunk in column.chunks], kind)
+
+
+def _stored_as(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(kind):
+        return pa.int32() if kind.bit_width == _HALF_WORD else pa.int64()
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_stored_field(kind.value_field))
+    if pa.types.is_map(kind):
+        return pa.map_(_stored_field(kind.key_field), _stored_field(kind.item_field))
+    if pa.types.is_struct(kind):
+        return pa.struct([_stored_field(kind.field(at)) for at in range(kind.num_fields)])
+    return kind
+
+
+def _stored_field(field: pa.Field) -> pa.Field:
+    return field.with_type(_stored_as(field.type))

@@ -121,7 +121,7 @@ def _open_file(
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
         if file.table and isinstance(error, FileNotFoundError):
-            raise _cleaned_up(file) from error
+            raise _cleaned_up(file.path) from error
         # a file that is being written to is not a damaged one
         check_unchanged(spec, file)
         raise _read_error(f"{file.path}: cannot be read", error) from error
@@ -187,6 +187,8 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
     except filesystem_errors(pa.ArrowException) as error:
         if fragment.file:
             check_unchanged(spec, fragment.file)
+        if fragment.table is not None and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(fragment.path) from error
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
         raise _read_error(message, error) from error
 
@@ -221,9 +223,10 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
     return None
 
 
-def _cleaned_up(file: SourceFile) -> InputError:
+def _cleaned_up(path: str) -> InputError:
+    """Return the error about a data file of a table that does not exist any more."""
     return InputError(
-        f"{file.path}: the table's version that is to be read has this file, and it does not "
+        f"{path}: the table's version that is to be read has this file, and it does not "
         "exist: a clean-up of the table (VACUUM, expire_snapshots) has deleted it. Remove "
         "input.version, or set it to a version that is kept"
     )

@@ -190,6 +190,11 @@ class JobSpec(Section):
             )
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
+        if self.input.follow and self.output.table:
+            yield (
+                ("input", "follow"),
+                "false with output.table: earlier versions of a table would keep removed answers",
+            )
         columns = (self.input.id_column, self.input.text_column, *self.input.keep_columns)
         taken = {column.lower() for column in columns}
         for index, task in enumerate(self.tasks):

@@ -149,8 +149,8 @@ class Plan:
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
             _PROBLEMS_KEY.decode(): json.dumps(dict(self.problems)),
             _LAYOUT_KEY.decode(): json.dumps(self.layout),
-            _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
             _INPUT_KEY.decode(): json.dumps({name: getattr(self, name) for name in _INPUT_FIELDS}),
+            _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
         sink = io.BytesIO()
         pq.write_table(units_table(self.units, metadata), sink)

@@ -30,7 +30,7 @@ from pipelines.ledger.names import DELTA_LOG, MANIFEST
 from pipelines.ledger.records import Plan, check_commits, plan_digests, readable
 from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
-from pipelines.run.following import InputChanges, find_changes
+from pipelines.run.following import InputChanges, find_changes, refuse_stale_table
 from pipelines.run.manifest import TIMES, build_manifest
 from pipelines.run.output_table import check_table, commit_table
 from pipelines.run.planner import Planner
@@ -131,7 +131,6 @@ class BatchRun:
 
     def _answer_units(self, plans: Sequence[Plan], resources: EngineResources) -> None:
         """Remove withdrawn documents from OUTPUT, and run the units that are not committed."""
-        # refuse what the table cannot hold before engines start
         check_table(self.prepared, self.storage, plans)
         self.state.phase = "removing withdrawn documents"
         withdraw(self.ledger, plans)
@@ -294,6 +293,7 @@ class BatchRun:
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
         spec = self.prepared.spec.input
+        refuse_stale_table(spec, self.storage)
         changes = find_changes(spec, plans, self.ledger.committed(), self.storage.root)
         self.state.files_not_read = changes.not_read
         self.state.undivided_files = undivided_files(changes.new)

@@ -17,9 +17,10 @@ from pipelines.corpus.index_rows import owners_spans, read_rows_of
 from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.row_changes import HashedRows, RowChanges, compare_rows
 from pipelines.corpus.sources import list_input
-from pipelines.errors import InputError
+from pipelines.errors import InputError, OutputError
 from pipelines.job.spec import InputSpec
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import DELTA_LOG
 from pipelines.ledger.records import Plan, current_files
 from pipelines.ledger.withdrawals import find_owners, write_withdrawn
 from pipelines.storage import Storage
@@ -92,6 +93,17 @@ def find_changes(
         version=listed.version,
         not_read=listed.not_read,
     )
+
+
+def refuse_stale_table(spec: InputSpec, storage: Storage) -> None:
+    """Raise OutputError if the run follows its input, and OUTPUT has a Delta table of the answers:
+    documents that are withdrawn from the answers' files would stay in the table."""
+    if spec.follow and storage.names(DELTA_LOG):
+        raise OutputError(
+            f"{storage.path(DELTA_LOG)}: an earlier run made OUTPUT's answers a Delta table "
+            "(output.table), which input.follow: true cannot change: remove the key input.follow, "
+            f"or {_NEW_OUTPUT}"
+        )
 
 
 def _kind(table: str | None) -> str:

@@ -59,11 +59,16 @@ def build_manifest(
         "revision": prepared.model.revision,
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
         "input_files": len(current_files(plans)),
-        "files_without_rows": _first([path for plan in plans for path in plan.without_rows]),
+        "files_without_rows": _first(_without_rows(plans)),
         **_input_version(plans),
         "id_type": _id_type(plans),
         "files": [file for commit in commits for file in _published(commit)],
     }
+
+
+def _without_rows(plans: Sequence[Plan]) -> list[str]:
+    current = current_files(plans)
+    return [path for plan in plans for path in plan.without_rows if path in current]
 
 
 def _input_version(plans: Sequence[Plan]) -> dict[str, Any]:

@@ -320,3 +320,23 @@ def test_a_schema_counts_by_its_content_and_its_order(tmp_path: Path) -> None:
     assert digests("a.json") == digests(SCHEMA)
     reordered = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string"}}}
     assert differing_keys(digests(SCHEMA), digests(reordered)) == ["tasks.task.schema"]
+
+
+def test_an_input_is_not_followed_into_a_table_which_would_keep_removed_answers() -> None:
+    job = {
+        "input": {"path": "in", "follow": True},
+        "output": {"path": "out", "table": "delta"},
+        "tasks": [SUMMARIZE],
+    }
+    assert message_of(job).startswith("input.follow: got true, must be false with output.table")
+    parse_job({**job, "output": {"path": "out"}})
+
+
+def test_the_version_and_following_of_an_input_keep_the_fingerprint() -> None:
+    job = {"input": {"path": "in"}, "output": {"path": "out"}, "tasks": [SUMMARIZE]}
+    moved = {**job, "input": {"path": "in", "version": 3, "follow": True}}
+    digests = [answer_digests(parse_job(each), None, 1) for each in (job, moved)]
+    assert digests[0] == digests[1]
+
+
+SUMMARIZE = {"name": "s", "kind": "summarize"}

@@ -316,11 +316,27 @@ def test_changed_and_missing_files_are_refused_without_follow(tmp_path: Path) ->
     assert followed["input_changes"][0]["changed"] == 1
 
 
-def test_answers_that_are_a_delta_table_follow_no_input(tmp_path: Path) -> None:
-    write(tmp_path / "corpus", TEXTS)
-    in_process_run(tmp_path, tmp_path / "corpus", tmp_path / "out", table="delta")()
-    with pytest.raises(OutputError, match=r"_delta_log: .*; set input\.follow to false"):
+def test_a_delta_table_of_answers_would_become_stale(tmp_path: Path) -> None:
+    _files(tmp_path / "corpus", TEXTS)
+    corpus, out = tmp_path / "corpus", tmp_path / "out"
+    in_process_run(tmp_path, corpus, out, table="delta")()
+    with pytest.raises(OutputError, match=r"_delta_log: an earlier run .*input\.follow"):
         run(tmp_path)()
+
+
+def test_files_that_are_written_with_other_types_are_unchanged(tmp_path: Path) -> None:
+    _files(tmp_path / "corpus", TEXTS)
+    run(tmp_path)()
+    before = output(tmp_path)
+    path = tmp_path / "corpus/0.parquet"
+    rows = pq.read_table(path)
+    ids = rows.column("doc").cast(pa.large_string())
+    texts = rows.column("text").dictionary_encode()
+    pq.write_table(pa.table({"doc": ids, "text": texts, "n": rows.column("n")}), path)
+    again = run(tmp_path)
+    changes = again()["input_changes"][0]
+    assert (changes["changed"], changes["removed"], changes["added"]) == (0, 0, 0)
+    assert changes["unchanged"] and not again.prompts and output(tmp_path) == before
 
 
 def test_a_table_that_becomes_plain_files_is_refused(tmp_path: Path) -> None:

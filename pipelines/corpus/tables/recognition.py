@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,8 +38,6 @@ _EXPORT = {
     PAIMON: "export the rows as Parquet, for example with Spark: "
     "spark.read.format('paimon').load(TABLE).write.parquet(DIRECTORY)",
 }
-# The file below a directory that shows that the directory is the OUTPUT of a run.
-_OUTPUT_MARK = "_run/job.json"
 _THREADS = 16
 # The slashes in the path of a repository on the hub: datasets/OWNER/NAME.
 _HUB_DEPTH = 2
@@ -128,14 +126,19 @@ def tables_among(names: Iterable[str]) -> list[TableRoot]:
     return [TableRoot(table_format, path) for path, table_format in sorted(found)]
 
 
-def tables_in_directories(root: str) -> list[TableRoot]:
-    """Return the tables in and below a local directory, by walking its directories. OUTPUT of a run
-    is left out, whose answers may be a table too."""
+def tables_in_directories(
+    root: str, is_left_out: Callable[[str], bool] = lambda _: False
+) -> list[TableRoot]:
+    """Return the tables in and below a local directory, by walking its directories, except in those
+    that are left out."""
     tables = []
-    for directory, subdirectories, _ in os.walk(root):
-        if directory != root and os.path.isfile(f"{directory}/{_OUTPUT_MARK}"):
+    linked: set[str] = set()
+    for directory, subdirectories, _ in os.walk(root, followlinks=True):
+        real = os.path.realpath(directory) if os.path.islink(directory) else ""
+        if is_left_out(directory) or real in linked:
             subdirectories.clear()
             continue
+        linked |= {real} if real else set()
         for name, marks in _MARKS.items():
             if not set(marks).issubset(subdirectories):
                 continue

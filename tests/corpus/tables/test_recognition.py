@@ -77,3 +77,31 @@ def test_a_version_of_plain_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"input\.version"):
         list_input(InputSpec(path=str(tmp_path), version=3))
+
+
+def test_a_table_behind_a_link_is_refused_too(tmp_path: Path) -> None:
+    mark(tmp_path / "db/t", "Delta")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/t").symlink_to(tmp_path / "db/t")
+    (tmp_path / "linked/loop").symlink_to(tmp_path / "linked")
+    assert "Delta table" in refusal(tmp_path / "linked")
+
+
+def test_a_table_is_found_through_a_link_and_below_what_a_glob_matches(tmp_path: Path) -> None:
+    table = mark(tmp_path / "elsewhere/t", "Delta")
+    write(tmp_path / "c/a/b.parquet")
+    (tmp_path / "c/a/link").symlink_to(table)
+    for path in (tmp_path / "c", tmp_path / "c/*", tmp_path / "c/a/*"):
+        assert "Delta" in refusal(path)
+
+
+def test_tables_that_a_listing_leaves_out_are_no_reason_to_refuse_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "c/a.parquet")
+    output = mark(tmp_path / "c/out/answers", "Delta").parent
+    mark(tmp_path / "c/other/answers", "Delta")
+    (tmp_path / "c/other/_run").mkdir()
+    (tmp_path / "c/other/_run/job.json").write_text("{}")
+    mark(tmp_path / "c/_old/t", "Iceberg")
+    for pattern in (tmp_path / "c", tmp_path / "c/*"):
+        files = list_input(InputSpec(path=str(pattern)), exclude=str(output)).files
+        assert [file.path for file in files] == [str(path)]
