@@ -176,18 +176,13 @@ class JobSpec(Section):
     instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key `tasks` if the list is empty, each task name that is not allowed, a
-        share of a GPU's memory that does not fit, and `input.follow` beside `output.table`.
+        """Yield the key `tasks` if the list is empty, each task name that is not allowed, and a
+        share of a GPU's memory that does not fit.
 
         A name is not allowed if an earlier task or a column of `input` has it, also in other upper
         and lower case, which Spark, DuckDB and Delta tables do not distinguish.
         """
         yield from shared_gpu_violations(self.model, self.compute)
-        if self.input.follow and self.output.table is not None:
-            yield (
-                ("input", "follow"),
-                "false beside output.table: removed documents would stay in the table's history",
-            )
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
         if self.input.follow and self.output.table:

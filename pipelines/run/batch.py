@@ -26,7 +26,7 @@ from pipelines.errors import (
 from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.names import DELTA_LOG, MANIFEST
+from pipelines.ledger.names import MANIFEST
 from pipelines.ledger.records import Plan, check_commits, plan_digests, readable
 from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
@@ -280,12 +280,6 @@ class BatchRun:
             raise OutputError(
                 f"output.path: {self.storage.url} contains a run of a different job; changed keys: "
                 f"{', '.join(changed)}. Restore these values, or set output.path to a new directory"
-            )
-        if self.prepared.spec.input.follow and self.storage.exists(DELTA_LOG):
-            raise OutputError(
-                f"output.path: {self.storage.path(DELTA_LOG)}: the answers are a Delta table, "
-                "whose history would keep documents that input.follow removes; set input.follow to "
-                "false, or output.path to a new directory and leave out output.table"
             )
 
     def _read_plans(self) -> tuple[list[Plan], InputChanges]:

@@ -132,8 +132,6 @@ tasks: [{name: a, kind: summarize}, {name: A, kind: summarize}]
     tasks.1.name: got 'A', must be a name that no other task has, not only in case
 output: {path: out, table: iceberg}
     output.table: got 'iceberg', must be
-{input: {path: in, follow: true}, output: {path: out, table: delta}}
-    input.follow: got true, must be false beside output.table
 tasks: [{name: a, kind: ask}]
     tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]
