@@ -19,7 +19,7 @@ from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.inference import find_schema
-from pipelines.corpus.jsonl import Lines, LinesReader
+from pipelines.corpus.jsonl import LinesReader
 from pipelines.corpus.layout import Layout, columns_of, layout_of
 from pipelines.corpus.line_pieces import Piece, divide
 from pipelines.corpus.normal_rows import json_schema, normal_rows
@@ -27,7 +27,7 @@ from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.corpus.parquet_types import open_schema
 from pipelines.corpus.places import find_place, schema_within
 from pipelines.corpus.tables.columns import present_rows, unpack_deleted
-from pipelines.documents import BROKEN, ROW
+from pipelines.documents import BROKEN
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
@@ -169,13 +169,18 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
                 reader = LinesReader(fragment.path, schema, spec)
                 for lines in reader.read(handle, fragment.piece):
                     row = lines.numbers[0].as_py() if len(lines.numbers) else row
-                    rows = normal_rows(lines.table, row, spec, layout, fragment)
-                    yield _with_lines(rows, lines)
+                    rows = normal_rows(lines.table, lines.numbers, spec, layout, fragment)
+                    yield _with_broken(rows, lines.broken)
                 return
             columns = columns_of(spec)
             for batch in row_group_batches(handle, columns, fragment.row_group, fragment.table):
-                rows = normal_rows(batch, row, spec, layout, fragment)
-                yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
+                numbers = pa.array(range(row, row + batch.num_rows), pa.int64())
+                present = batch
+                if len(deleted):
+                    mask = present_rows(deleted, row, batch.num_rows)
+                    present, numbers = batch.filter(mask), numbers.filter(mask)
+                if len(numbers):
+                    yield normal_rows(present, numbers, spec, layout, fragment)
                 row += batch.num_rows
     except FileChanged:
         raise
@@ -232,8 +237,6 @@ def _cleaned_up(path: str) -> InputError:
     )
 
 
-def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
-    """Return rows with the numbers of their lines, and what is wrong with the broken ones."""
-    for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
-        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
-    return rows
+def _with_broken(rows: pa.Table, broken: pa.Array) -> pa.Table:
+    """Return rows of lines with what is wrong with the broken ones."""
+    return rows.set_column(rows.schema.get_field_index(BROKEN), BROKEN, broken)
