@@ -1,6 +1,6 @@
-"""What a new version of the input changes: its rows compared with those that a run has read.
+"""Compares the rows of a new version of the input with those that a run has read.
 
-Rows are compared by the hashes of their ids and of their contents, which the index has. Pure
+They are compared by the hashes of their ids and of their contents, which the index has. Pure
 functions of arrays and tables.
 """
 
@@ -16,8 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.corpus.ids import hash_ids
-from pipelines.documents import BROKEN, DOC_ID, KEPT, TEXT
+from pipelines.documents import BROKEN, KEPT, TEXT
 
 CONTENT_HASH = "content_hash"
 """The column of `rows-*` with the hash of each row's id, text and kept columns, as the layout has
@@ -91,13 +90,13 @@ def compare_rows(gone: HashedRows, new: HashedRows) -> RowChanges:
     )
 
 
-def hash_contents(rows: pa.Table) -> Hashes:
+def hash_contents(rows: pa.Table, ids: Hashes) -> Hashes:
     """Return a 64-bit hash of each row's id, text and kept columns, the same in every process, and
     for a line that is no JSON also of what is wrong. `rows` has the columns of `Layout.schema`, so
-    that the types with which a file stores its values make no difference."""
+    that the types with which a file stores its values make no difference. `ids` are the hashes of
+    the rows' ids, also of invalid ones, which are reported elsewhere."""
     kept = [rows.column(name) for name in rows.column_names if name.startswith(KEPT)]
-    # an invalid id is reported elsewhere, and has a hash too
-    hashes = hash_ids(rows.column(DOC_ID))
+    hashes = ids
     for column in (rows.column(TEXT), rows.column(BROKEN), *kept):
         hashes = (hashes ^ _hash_values(_plain(column))) * _MULTIPLIER
     return hashes
