@@ -1,4 +1,4 @@
-"""Whether an input file is still as it was when it was listed.
+"""Checks that input files are still as they were when they were listed.
 
 Compares sizes and versions; reads no content.
 """

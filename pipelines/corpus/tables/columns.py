@@ -26,7 +26,7 @@ _PARQUET_ID = b"PARQUET:field_id"
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """How a data file of a table is read.
+    """The rows and columns that a table has of one of its data files.
 
     `schema` has a field for each column of the table that the job reads, with the table's name and
     type. `constants` are values of columns, by name, that the file lacks: of partitions, or
