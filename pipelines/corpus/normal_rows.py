@@ -56,10 +56,7 @@ def normal_rows(
 
 def _partition(field: pa.Field, count: int, fragment: Fragment) -> pa.Array:
     """Return a column with the value that a file's partition has in all rows."""
-    if fragment.partitions is not None:
-        value = fragment.partitions[field.name]
-    else:
-        value = typed_value(partition_values(fragment.path)[field.name], field.type)
+    value = typed_value(partition_values(fragment.path)[field.name], field.type)
     return convert(pa.repeat(value, count), field.type)
 
 
