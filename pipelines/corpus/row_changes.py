@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.corpus.conversion import mapped_type
 from pipelines.documents import BROKEN, KEPT, TEXT
 
 CONTENT_HASH = "content_hash"
@@ -137,14 +138,4 @@ def _stored_as(kind: pa.DataType) -> pa.DataType:
         return pa.int32() if kind.bit_width == _HALF_WORD else pa.int64()
     if pa.types.is_string(kind):
         return pa.binary()
-    if pa.types.is_list(kind):
-        return pa.list_(_stored_field(kind.value_field))
-    if pa.types.is_map(kind):
-        return pa.map_(_stored_field(kind.key_field), _stored_field(kind.item_field))
-    if pa.types.is_struct(kind):
-        return pa.struct([_stored_field(kind.field(at)) for at in range(kind.num_fields)])
-    return kind
-
-
-def _stored_field(field: pa.Field) -> pa.Field:
-    return field.with_type(_stored_as(field.type))
+    return mapped_type(kind, lambda field: field.with_type(_stored_as(field.type)))
