@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -94,6 +95,54 @@ def test_any_other_value_is_another_content(change: dict[str, pa.Array]) -> None
 def test_a_value_that_python_does_not_have_has_a_hash(value: pa.Array) -> None:
     table = pa.table({**ROW, KEPT + "x": value})
     assert contents_of(table) == contents_of(pa.concat_tables([table, table]).slice(1))
+
+
+NESTED = pa.list_(pa.struct([("a", pa.list_(pa.int64())), ("b", pa.string())]))
+DIFFERENT: list[list[dict[str, Any] | None] | None] = [
+    None,
+    [],
+    [None],
+    [None, None],
+    [{"a": None, "b": None}],
+    [{"a": [], "b": None}],
+    [{"a": [], "b": ""}],
+    [{"a": [0], "b": ""}],
+    [{"a": [None], "b": ""}],
+    [{"a": [1, 2], "b": "x"}],
+    [{"a": [2, 1], "b": "x"}],
+    [{"a": [1], "b": "x"}, {"a": [2], "b": "x"}],
+    [{"a": [2], "b": "x"}, {"a": [1], "b": "x"}],
+    [{"a": [1], "b": "x"}, {"a": [2], "b": "y"}],
+    [{"a": [1], "b": "y"}, {"a": [2], "b": "x"}],
+    [{"a": [1, 2], "b": "x"}, {"a": [], "b": "x"}],
+    [{"a": [], "b": "x"}, {"a": [1, 2], "b": "x"}],
+]
+
+
+def test_nested_values_differ_in_their_hashes_if_and_only_if_they_differ() -> None:
+    values = pa.array(DIFFERENT, NESTED)
+    rows = len(values)
+    same = {name: pa.concat_arrays([column] * rows) for name, column in ROW.items()}
+    table = pa.table({**same, KEPT + "x": values})
+    all_hashes = contents_of(table).tolist()
+    assert len(set(all_hashes)) == rows
+    single = [int(contents_of(table.slice(row, 1))[0]) for row in range(rows)]
+    twice = contents_of(pa.concat_tables([table.slice(5), table.slice(0, 5)])).tolist()
+    assert single == all_hashes == twice[-5:] + twice[:-5]
+
+
+def test_unsigned_numbers_of_64_bits_have_hashes() -> None:
+    values = pa.array([2**64 - 1, 2**63], pa.uint64())
+    same = {name: pa.concat_arrays([column] * 2) for name, column in ROW.items()}
+    first, second = contents_of(pa.table({**same, KEPT + "x": values}))
+    assert first != second
+
+
+def test_a_table_without_rows_has_no_hashes() -> None:
+    schema = pa.table(ROW).schema
+    assert (
+        len(contents_of(schema.empty_table())) == len(contents_of(pa.table(ROW).slice(0, 0))) == 0
+    )
 
 
 def test_a_line_that_is_no_json_has_the_same_hash_again(tmp_path: Path) -> None:
