@@ -155,10 +155,9 @@ def _hashable(values: pa.Array) -> npt.NDArray[Any]:
     """Return values that are not nested as integers or bytes, equal where the values are; any for
     a null."""
     kind = values.type
-    if pa.types.is_uint64(kind):
-        return np.asarray(pc.fill_null(values, 0).to_numpy())
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return np.asarray(pc.fill_null(values.cast(pa.int64()), 0).to_numpy())
+        # unsafe: unsigned numbers beyond 2^63 - 1 wrap around, each to another number
+        return np.asarray(pc.fill_null(values.cast(pa.int64(), safe=False), 0).to_numpy())
     if pa.types.is_floating(kind):
         return np.asarray(pc.fill_null(values.cast(pa.float64()), 0.0).to_numpy()).view(np.int64)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):

@@ -148,11 +148,10 @@ class FaultInjector:
                 injected += self._inject(run)
             code = self._end(run)
             longest = max(longest, time.monotonic() - began)
-            if code == 0:
-                if moved:
-                    break
-                if move is not None:
-                    move.join()
+            if code == 0 and moved:
+                break
+            if code == 0 and move is not None:
+                move.join()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{directory}: the run is not done after {_MAX_SECONDS} s")
         if not injected:

@@ -52,6 +52,12 @@ def contents_of(rows: pa.Table) -> Hashes:
     return hash_contents(rows, hash_ids(rows.column(DOC_ID)))
 
 
+def rows_with(values: pa.Array) -> pa.Table:
+    """Return rows like ROW that differ only in a kept column, which has these values."""
+    same = {name: pa.concat_arrays([column] * len(values)) for name, column in ROW.items()}
+    return pa.table({**same, KEPT + "x": values})
+
+
 def hashes(path: Path, *keep: str, earlier: Layout | None = None) -> tuple[list[int], Layout]:
     """Return the hashes of a file's rows, and the layout with which they were read."""
     spec = job(path, *keep)
@@ -120,10 +126,8 @@ DIFFERENT: list[list[dict[str, Any] | None] | None] = [
 
 
 def test_nested_values_differ_in_their_hashes_if_and_only_if_they_differ() -> None:
-    values = pa.array(DIFFERENT, NESTED)
-    rows = len(values)
-    same = {name: pa.concat_arrays([column] * rows) for name, column in ROW.items()}
-    table = pa.table({**same, KEPT + "x": values})
+    rows = len(DIFFERENT)
+    table = rows_with(pa.array(DIFFERENT, NESTED))
     all_hashes = contents_of(table).tolist()
     assert len(set(all_hashes)) == rows
     single = [int(contents_of(table.slice(row, 1))[0]) for row in range(rows)]
@@ -132,9 +136,7 @@ def test_nested_values_differ_in_their_hashes_if_and_only_if_they_differ() -> No
 
 
 def test_unsigned_numbers_of_64_bits_have_hashes() -> None:
-    values = pa.array([2**64 - 1, 2**63], pa.uint64())
-    same = {name: pa.concat_arrays([column] * 2) for name, column in ROW.items()}
-    first, second = contents_of(pa.table({**same, KEPT + "x": values}))
+    first, second = contents_of(rows_with(pa.array([2**64 - 1, 2**63], pa.uint64())))
     assert first != second
 
 
