@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
 from pipelines.errors import Incomplete, OutputError
+from pipelines.ledger.used import Used
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
@@ -68,7 +69,8 @@ class Commit:
     `decoding` has for each task its output tokens, the steps of the engine that generated them, and
     the guessed tokens that were verified; it is empty in records of versions without it. `seconds`
     is the time that answering took, `host` the worker's machine, and `committed_at` an ISO 8601
-    time.
+    time. `used` is what the worker has used since its commit before; it is empty in records of
+    versions without it.
 
     In the revision of a unit (see `withdrawals.py`) `revision` is the number of the plan that
     withdrew documents from it, `planned_ids` the digest of all its documents as planned, and the
@@ -93,10 +95,12 @@ class Commit:
     decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     revision: int = 0
     planned_ids: str = ""
+    used: Used = Used()
 
     def to_json(self) -> bytes:
         """Return the record as JSON in UTF-8; `from_json` reads it."""
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        values = asdict(self) | {"used": self.used.to_json()}
+        return json.dumps(values, sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Commit:
@@ -108,6 +112,7 @@ class Commit:
                 fields[name] = StagedFile(**fields[name])
         decoding = fields.pop("decoding", {})
         fields["decoding"] = {task: tuple(counts) for task, counts in decoding.items()}
+        fields["used"] = Used.from_json(fields.pop("used", {}))
         return cls(**fields)
 
 
