@@ -119,6 +119,9 @@ def _add_running(commands: Any) -> None:
 def _add_inspecting(commands: Any) -> None:
     status = _command(commands, "status", _status, "print the progress of a run", usage.STATUS)
     _add_output(status)
+    status.add_argument(
+        "--watch", action="store_true", help="print it again every few seconds until the run ends"
+    )
     verify = _command(
         commands,
         "verify",
@@ -219,9 +222,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from jobs.status import run_status
+    from jobs.status import print_status
 
-    _print(run_status(options.output), options)
+    print_status(options.output, sys.stdout, as_json=options.json, watch=options.watch)
     return 0
 
 

@@ -10,14 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
 from pipelines.errors import Fenced, PhifleetError, StorageError
 from pipelines.ledger.attempts import Attempts
+from pipelines.ledger.heartbeat import FAILED, FENCED, STOPPED, Heartbeat
 from pipelines.ledger.lease import Lease
+from pipelines.run.beating import Beating
 from pipelines.run.signals import STOPPING, StopRequests, end_at_once
 
 LEASE_POLL_SECONDS = 2.0
@@ -50,14 +52,28 @@ class CleanUp:
         leave_cluster: leaves the Ray cluster, which ends this driver's workers.
         log: the local file with the log.
         notices: receives what the clean-up reports.
-        lease: the run's lease; set it once the run holds one. While it is None, no attempts are
-            deleted and no log is copied.
+        lease: the run's lease, None before `hold`. While it is None, no attempts are deleted and no
+            log is copied.
     """
 
     leave_cluster: Callable[[], None]
     log: Path
     notices: Notices
     lease: Lease | None = None
+    _beating: Beating | None = field(default=None, init=False)
+
+    def hold(self, lease: Lease, render: Callable[[], Heartbeat]) -> None:
+        """Take note of the run's lease, and write the heartbeats that `render` returns from now
+        on."""
+        self.lease = lease
+        self._beating = Beating(lease.storage, render)
+        self._beating.start()
+
+    def say_last(self, state: str, reason: str = "") -> None:
+        """Write the last heartbeat, with the state in which the run ends and why. Only the first
+        call has an effect."""
+        if self._beating is not None:
+            self._beating.end(state, reason)
 
     @contextmanager
     def at_end(self) -> Iterator[None]:
@@ -83,6 +99,12 @@ class CleanUp:
     ) -> None:
         if isinstance(error, Stopped):
             self.notices.print_stopped(error)
+            self.say_last(STOPPED, str(error))
+        elif isinstance(error, Fenced):
+            self.say_last(FENCED, error.message)
+        elif error is not None:
+            message = error.message if isinstance(error, PhifleetError) else repr(error)
+            self.say_last(FAILED, message)
 
     def _leave(
         self,

@@ -7,97 +7,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.run.metrics import RunTotals
-from pipelines.run.progress import Progress
+from pipelines.run.overview import Overview
+from pipelines.run.pace import Eta
 from pipelines.run.screen import Screen
-from pipelines.run.state import RunState
 
 _LINE_SECONDS = 30.0
 _POLL_SECONDS = 1.0
-_RATE_WINDOW_SECONDS = 30.0
 
 
 @dataclass
-class View:
-    """The progress of a run as shown to people and to metrics: totals, rates and the ETA.
-
-    `poll` updates `progress`, the sum of all workers' progress in this session, and the rates in
-    tokens per second over the last 30 s: of prompts and answers, and of prompts alone. `run` is the
-    job's name, `state` the state that the run updates, and `started` the time at which the view was
-    made, in seconds of the monotonic clock.
-    """
-
-    run: str
-    state: RunState
-    progress: Progress = field(default_factory=Progress)
-    tokens_per_second: float = 0.0
-    prompt_tokens_per_second: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-    _samples: deque[tuple[float, Progress]] = field(default_factory=deque)
-
-    def poll(self) -> None:
-        """Read the workers' progress and update the rates. Blocks until Ray answers, up to 10
-        seconds."""
-        self.progress = self.state.progress()
-        now = time.monotonic()
-        self._samples.append((now, self.progress))
-        while now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
-            self._samples.popleft()
-        start, first = self._samples[0]
-        seconds = now - start
-        prompt_tokens = self.progress.prompt_tokens - first.prompt_tokens
-        output_tokens = self.progress.output_tokens - first.output_tokens
-        self.tokens_per_second = (prompt_tokens + output_tokens) / seconds if seconds else 0.0
-        self.prompt_tokens_per_second = prompt_tokens / seconds if seconds else 0.0
-
-    @property
-    def documents(self) -> int:
-        """Documents answered or recorded as dead letters, also by earlier runs into OUTPUT.
-
-        Limited to the number of all documents, because workers count those of repeated units twice.
-        """
-        return min(self.state.documents, self.state.documents_before + self.progress.documents)
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Seconds until all prompts are processed at the current rate; None if the rate is 0."""
-        remaining = max(0, self.state.tokens_to_run - self.progress.prompt_tokens)
-        return remaining / self.prompt_tokens_per_second if self.prompt_tokens_per_second else None
-
-    @property
-    def reuse(self) -> float:
-        """Share of prompt tokens that came from the prefix cache, between 0 and 1."""
-        return self.progress.cached_prompt_tokens / max(1, self.progress.prompt_tokens)
-
-    def totals(self) -> RunTotals:
-        """Return the progress as values of the driver's Prometheus metrics."""
-        progress = self.progress
-        return RunTotals(
-            run=self.run,
-            answered=progress.answered,
-            dead_letters=progress.dead_letters,
-            reasons=dict(progress.reasons),
-            prompt_tokens=progress.prompt_tokens,
-            cached_prompt_tokens=progress.cached_prompt_tokens,
-            output_tokens=progress.output_tokens,
-            steps=progress.steps,
-            draft_tokens=progress.draft_tokens,
-            units_done=self.state.units_done,
-            units_left=self.state.units - self.state.units_done,
-            kv_tokens_in_flight=progress.kv_tokens_in_flight,
-            engine_restarts=progress.restarts,
-            eta_seconds=self.eta_seconds,
-        )
+class View(Overview):
+    """The progress of a run as shown to people: a table, or one line."""
 
     def line(self) -> str:
         """Return the progress as one line of text for people, without a line break."""
@@ -107,20 +36,14 @@ class View:
                 f"indexing: {state.spans_done}/{state.spans} spans of the corpus, "
                 f"{state.documents} documents"
             )
-        restarts = f", engine restarts: {self.progress.restarts}" if self.progress.restarts else ""
-        eta = f", ETA {format_duration(self.eta_seconds)}" if self.eta_seconds is not None else ""
+        restarts = f", engine restarts: {self.restarts}" if self.restarts else ""
+        eta = f", ETA {format_eta(self.eta)}" if self.eta else ""
         return (
             f"{self.phase}: {self.documents}/{state.documents} documents, "
             f"{state.units_done}/{state.units} units, "
             f"{self.tokens_per_second:,.0f} tokens/s{eta}, "
             f"dead letters: {self._dead_letters()}, prefix cache: {self.reuse:.0%}{restarts}"
         )
-
-    @property
-    def phase(self) -> str:
-        """The state's phase; `reading` instead of `starting engines` once a worker has begun."""
-        reading = self.state.phase == "starting engines" and self.progress.workers > 0
-        return "reading" if reading else self.state.phase
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, or one line if the terminal has too few lines for the table."""
@@ -143,18 +66,16 @@ class View:
         table.add_row("", done)
         table.add_row("units", f"{state.units_done:,} of {state.units:,}")
         table.add_row("tokens/s", f"{self.tokens_per_second:,.0f}")
-        table.add_row(
-            "ETA", format_duration(self.eta_seconds) if self.eta_seconds is not None else "-"
-        )
+        table.add_row("ETA", format_eta(self.eta) if self.eta else "-")
         table.add_row("prefix cache", f"{self.reuse:.0%} of prompt tokens")
         table.add_row("workers", str(self.progress.workers))
         table.add_row("dead letters", self._dead_letters())
-        if self.progress.restarts:
-            table.add_row("restarts", f"{self.progress.restarts} of engines")
+        if self.restarts:
+            table.add_row("restarts", f"{self.restarts} of engines")
         return table
 
     def _dead_letters(self) -> str:
-        counts = self.progress.reasons
+        counts = self.reasons
         if not counts:
             return "none"
         return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
@@ -164,6 +85,12 @@ def format_duration(seconds: float) -> str:
     """Return a duration in seconds, rounded to whole ones, as `h:mm:ss`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def format_eta(eta: Eta) -> str:
+    """Return an estimate with its interval, or without it if both ends look the same."""
+    low, high = format_duration(eta.low), format_duration(eta.high)
+    return format_duration(eta.seconds) + (f" ({low} to {high})" if low != high else "")
 
 
 @contextmanager

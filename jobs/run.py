@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from pipelines.errors import ClusterError, InputError, SpecError
 from pipelines.job.spec import Job, JobSpec
 from pipelines.ledger.delta import check_package
 from pipelines.ledger.exclusive import check_exclusive_creation
+from pipelines.ledger.heartbeat import FAILED
 from pipelines.ledger.ledger import Ledger
 from pipelines.run import cluster as ray_cluster
 from pipelines.run.batch import BatchRun
@@ -130,11 +132,13 @@ def execute(
         exit_process: called with an exit code, from any thread, to end this process if Ray dies.
     """
 
+    clean_up = CleanUp(cluster_access.leave_cluster, log, printer)
+
     def end(message: str) -> None:
+        clean_up.say_last(FAILED, message)
         printer.print_failure(message)
         exit_process(ClusterError.exit_code)
 
-    clean_up = CleanUp(cluster_access.leave_cluster, log, printer)
     # finding the model and listing OUTPUT takes about as long as starting Ray
     with clean_up.at_end(), end_when_ray_dies(end), in_background(prepare) as prepared:
         cluster = cluster_access.join_cluster()
@@ -147,9 +151,11 @@ def execute(
         view = View(run.prepared.spec.name, run.state)
         _serve_metrics(run.prepared.spec.metrics.port, view.totals, printer)
         claim = run.claim(cluster)
-        clean_up.lease = claim.lease
+        clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
         with stop_on_fencing(claim.lease), show_view(view, printer.screen):
-            return run.execute(cluster, claim)
+            manifest = run.execute(cluster, claim)
+            clean_up.say_last(manifest["status"])
+            return manifest
 
 
 def _check_supported(spec: JobSpec) -> None:

@@ -1,43 +1,170 @@
-"""`phifleet status`: the progress of a run, from its ledger alone. Needs no cluster."""
+"""`phifleet status`: how a run is going, from its ledger alone. Needs no cluster."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any, TextIO
 
-from pipelines.errors import OutputError
-from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.names import check_layout
-from pipelines.storage import Storage
+from jobs.live import format_duration
+from pipelines.ledger.accounts import Account
+from pipelines.ledger.used import IDLE
+from pipelines.ledger.worker_records import WorkerRecord
+from pipelines.reporting.status import RunStatus, read_status
+from pipelines.run.manifest import bill_to_json
+
+WATCH_SECONDS = 5.0
+"""Seconds between two readings of `status --watch`."""
+_MAX_WORKERS = 12
+_CLEAR = "\x1b[H\x1b[2J"
 
 
-def run_status(output: str) -> dict[str, Any]:
-    """Return what `phifleet status` prints about the run in `output`, a directory or URL.
+def print_status(
+    output: str,
+    sink: TextIO,
+    *,
+    as_json: bool,
+    watch: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Print the status of the run in `output` to `sink`, with `as_json` as one JSON object.
 
-    `status` is `done` or `unfinished`. `documents` and `units` count what is planned so far,
-    `documents_done` and `units_done` what is committed. `model`, `revision` and `fingerprint` are
-    those of the recorded job, and `run` is its name. Raises OutputError if there is no run, if it
-    has an older layout, or if one of its records is damaged; StorageError.
+    With `watch`, print it every few seconds until the run is not alive: on a terminal in place, as
+    JSON one object a line. Raises as `read_status` does.
     """
-    storage = Storage(output)
-    check_layout(storage)
-    ledger = Ledger(storage)
-    job = ledger.job()
-    if job is None:
-        raise OutputError(
-            f"{output} does not contain a phifleet run: _run/job.json is missing. Pass the "
-            "output.path of a job that has been started"
-        )
-    committed = ledger.committed()
-    units = [unit for plan in ledger.plans() for unit in plan.units]
-    done = [unit for unit in units if unit.number in committed]
+    while True:
+        status = read_status(output)
+        text = json.dumps(status_to_json(status)) if as_json else status_text(status)
+        clear = _CLEAR if watch and not as_json and sink.isatty() else ""
+        print(f"{clear}{text}", file=sink, flush=True)
+        if not (watch and status.life.alive):
+            return
+        sleep(WATCH_SECONDS)
+
+
+def status_to_json(status: RunStatus) -> dict[str, Any]:
+    """Return a status as JSON values.
+
+    `status` is `running`, `stopped`, `failed`, `fenced`, `dead`, `unfinished`, or the manifest's
+    status of a finished run. `documents` and `units` count what is planned so far,
+    `documents_done` and `units_done` what is committed.
+    """
+    life, heartbeat, account = status.life, status.life.heartbeat, status.account
+    alive = heartbeat if life.alive else None
+    eta = alive and alive.eta_seconds is not None
     return {
-        "run": job["source"].get("name", "phifleet"),
-        "status": "done" if ledger.manifest() and len(done) == len(units) else "unfinished",
-        "documents": sum(unit.rows for unit in units),
-        "documents_done": sum(unit.rows for unit in done),
-        "units": len(units),
-        "units_done": len(done),
-        "model": job["model"],
-        "revision": job["revision"],
-        "fingerprint": job["fingerprint"],
+        "run": status.job["source"].get("name", "phifleet"),
+        "status": life.status,
+        "reason": life.reason,
+        "last_seen_seconds": None if life.silent_seconds is None else round(life.silent_seconds, 1),
+        "phase": alive.phase if alive else None,
+        **asdict(status.totals),
+        "answered": account.answered,
+        "dead_letters": account.dead_letters,
+        "dead_letter_reasons": dict(account.reasons),
+        "tokens_per_second": alive.tokens_per_second if alive else 0.0,
+        "tokens_per_second_overall": round(status.tokens_per_second_overall, 1),
+        "eta_seconds": [alive.eta_low, alive.eta_seconds, alive.eta_high]
+        if alive and eta
+        else None,
+        "wall_seconds": round(status.wall_seconds, 1),
+        "sessions": status.sessions,
+        "prompt_tokens": account.tokens.prompt_tokens,
+        "cached_prompt_tokens": account.tokens.cached_prompt_tokens,
+        "output_tokens": account.tokens.output_tokens,
+        "bill": bill_to_json(account),
+        "workers": [_worker(record) for record in status.workers],
+        "model": status.job["model"],
+        "revision": status.job["revision"],
+        "fingerprint": status.job["fingerprint"],
     }
+
+
+def _worker(record: WorkerRecord) -> dict[str, Any]:
+    return {
+        "worker": record.life,
+        "pool": record.pool,
+        "host": record.host,
+        "device": record.used.device,
+        "seconds": round(record.used.engine_seconds, 1),
+        "restarts": record.used.restarts,
+        "units": [asdict(unit) for unit in record.in_hand],
+    }
+
+
+def status_text(status: RunStatus) -> str:
+    """Return a status as lines of text for people, without a line break at the end."""
+    return "\n".join(f"{label:<14} {text}" for label, text in _rows(status))
+
+
+def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
+    totals, account = status.totals, status.account
+    yield "run", str(status.job["source"].get("name", "phifleet"))
+    yield "status", _life_text(status)
+    yield "documents", f"{totals.documents_done:,} of {totals.documents:,}"
+    yield "units", f"{totals.units_done:,} of {totals.units:,}"
+    yield from _pace_rows(status)
+    reasons = ", ".join(f"{count:,} {why}" for why, count in account.reasons.items())
+    yield "dead letters", f"{account.dead_letters:,}" + (f" ({reasons})" if reasons else "")
+    read, written = account.tokens.prompt_tokens, account.tokens.output_tokens
+    yield "tokens", f"{read:,} in prompts, {written:,} generated"
+    for device, held in account.devices.items():
+        gpus = f", {held.gpu_seconds / 3600:,.2f} GPU hours" if held.gpu_seconds else ""
+        yield device, f"{held.engine_seconds / 3600:,.2f} engine hours{gpus}"
+    yield "waste", _waste_text(account)
+    restarts = f"{account.used.restarts:,} of engines"
+    yield "restarts", f"{restarts}, {max(0, status.sessions - 1):,} of the run"
+    yield from _worker_rows(status)
+    yield "model", f"{status.job['model']} {status.job['revision']}"
+
+
+def _life_text(status: RunStatus) -> str:
+    life, heartbeat = status.life, status.life.heartbeat
+    seen = "" if life.silent_seconds is None else f", last seen {life.silent_seconds:.0f} s ago"
+    phase = f", {heartbeat.phase}" if life.alive and heartbeat and heartbeat.phase else ""
+    reason = f" ({life.reason.splitlines()[0]}{seen})" if life.reason else ""
+    return f"{life.status}{phase}{reason}"
+
+
+def _pace_rows(status: RunStatus) -> Iterator[tuple[str, str]]:
+    overall = f"{status.tokens_per_second_overall:,.0f} over all"
+    heartbeat = status.life.heartbeat
+    if not status.life.alive or heartbeat is None:
+        yield "tokens/s", overall
+        return
+    yield "tokens/s", f"{heartbeat.tokens_per_second:,.0f} now, {overall}"
+    if heartbeat.eta_seconds is not None:
+        low, high = heartbeat.eta_low or 0.0, heartbeat.eta_high or 0.0
+        interval = f" ({format_duration(low)} to {format_duration(high)})"
+        yield "ETA", f"{format_duration(heartbeat.eta_seconds)}{interval}"
+    else:
+        yield "ETA", "not known yet"
+
+
+def _waste_text(account: Account) -> str:
+    """Return the share of the engine time that was for nothing, and the seconds by reason."""
+    wasted = account.used.wasted.seconds
+    share = wasted / account.used.engine_seconds if account.used.engine_seconds else 0.0
+    parts = [
+        f"{why} {waste.seconds:,.0f} s"
+        for why, waste in sorted(account.used.waste.items(), key=lambda item: item[0] == IDLE)
+        if waste.seconds >= 0.5
+    ]
+    return f"{share:.1%} of the engine time" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _worker_rows(status: RunStatus) -> Iterator[tuple[str, str]]:
+    if not status.life.alive:
+        return
+    yield "workers", f"{len(status.workers):,}"
+    for record in status.workers[:_MAX_WORKERS]:
+        units = ", ".join(
+            f"unit {unit.unit} ({unit.finished}/{unit.documents} documents, {unit.seconds:.0f} s"
+            + (f", attempt {unit.attempt})" if unit.attempt > 1 else ")")
+            for unit in record.in_hand
+        )
+        yield f"  {record.life[:8]}", f"{record.pool} on {record.host}: {units or 'no unit'}"
+    if (more := len(status.workers) - _MAX_WORKERS) > 0:
+        yield "", f"and {more:,} more"

@@ -65,11 +65,19 @@ correct.
 STATUS = """\
 examples:
   phifleet status answers/
-  phifleet status s3://results/filings-digest/ --json
+  phifleet status answers/ --watch
+  phifleet status s3://results/filings-digest/ --json | jq .bill
 
-Counts documents and units (batches of documents) from the records in OUTPUT/_run;
-works during a run and on any machine that can read OUTPUT. The status is `done`
-or `unfinished`.
+Reads the records in OUTPUT/_run, during a run or after it, on any machine that can
+read OUTPUT; see docs/status.md. The status is one of
+
+  running      its driver lives
+  stopped      a signal or a limit stopped it; run the same command again to go on
+  failed       an error ended it: the reason is named
+  fenced       another driver took over
+  dead         its driver gives no sign of life and said nothing
+  done         finished; or too_many_dead_letters
+  unfinished   it has no heartbeat: an older version wrote it
 
 exit codes:
   0  the status was printed

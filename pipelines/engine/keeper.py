@@ -42,6 +42,16 @@ class SupervisedEngine(Engine, Protocol):
         """End the engine and its processes, even if it hangs."""
 
 
+class EngineObserver(Protocol):
+    """Is told when a worker's engines start and die."""
+
+    def started(self) -> None:
+        """Called after each start of an engine."""
+
+    def died(self, error: EngineDied) -> None:
+        """Called before a dead engine is replaced; `error` is the one that reported the death."""
+
+
 class EngineSupervisor:
     """Starts a worker's engine, and replaces it after each death.
 
@@ -50,11 +60,17 @@ class EngineSupervisor:
         restarts: number of engines that were replaced.
     """
 
-    def __init__(self, start: Callable[[], SupervisedEngine]) -> None:
+    def __init__(
+        self, start: Callable[[], SupervisedEngine], observer: EngineObserver | None = None
+    ) -> None:
         """Start the first engine by calling `start`, which may take tens of seconds and may raise
-        EngineError. Each replacement calls `start` again, in another thread."""
+        EngineError. Each replacement calls `start` again, in another thread. `observer` is told of
+        the starts and deaths."""
         self._start = start
+        self._observer = observer
         self.engine = start()
+        if observer is not None:
+            observer.started()
         self.restarts = 0
         self._used_before = Usage()
         self._deaths_in_a_row = 0
@@ -98,9 +114,13 @@ class EngineSupervisor:
                     "log for driver errors and out-of-memory kills, and remove the cause"
                 )
             self._used_before += dead.used
+            if self._observer is not None:
+                self._observer.died(died)
             await asyncio.to_thread(dead.shutdown)
             self.engine = await asyncio.to_thread(self._start)
             self.restarts += 1
+            if self._observer is not None:
+                self._observer.started()
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[SupervisedEngine]:

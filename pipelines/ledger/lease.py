@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from pipelines.storage import Storage
 
 DIRECTORY = "_run/lease"
 """The directory of the leases' records, below OUTPUT."""
+_RECORD = re.compile(r"(\d{6,})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,17 @@ class Lease:
 def take_lease(storage: Storage) -> Lease:
     """Acquire the lease of an OUTPUT as its newest generation, which fences all other drivers at
     once. Raises StorageError."""
-    taken = [int(name.removesuffix(".json")) for name in storage.names(DIRECTORY)]
-    generation = max(taken, default=0) + 1
+    generation = max(generations(storage), default=0) + 1
     # a listing may not show a record that was created a moment ago
     while not storage.create(_name(generation), _holder()):
         generation += 1
     return Lease(storage, generation)
+
+
+def generations(storage: Storage) -> list[int]:
+    """Return the generations that have been taken, in order. Raises StorageError."""
+    matches = map(_RECORD.fullmatch, storage.names(DIRECTORY))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _name(generation: int) -> str:

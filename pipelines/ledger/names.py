@@ -36,6 +36,8 @@ COMMITS = "_run/commits"
 """The directory of commit records, `UNIT.json`."""
 WITHDRAWALS = "_run/withdrawals"
 """The directory of the revisions of units from which documents were withdrawn, `PLAN-UNIT.json`."""
+WORKERS = "_run/workers"
+"""The directory of the records of workers' processes."""
 STAGING = "_run/staging"
 """The directory of finished files that are not published yet."""
 INDEX = "_run/index"
@@ -44,6 +46,7 @@ INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
 """The names of directories in INDEX; the group is the number of the plan."""
 _COMMIT_NAME = re.compile(r"(\d{6,})\.json")
 _REVISION_NAME = re.compile(r"(\d{4,})-(\d{6,})\.json")
+_WORKER_NAME = re.compile(r"(\d{6,})-([0-9a-f]+)\.(json|meter)")
 _STAGED_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
 # The first plan of versions that wrote parts into OUTPUT itself and dead letters into `_errors`.
 _OLDER_PLAN = "_run/units.parquet"
@@ -96,6 +99,19 @@ def unit_of_commit(name: str) -> int | None:
     match = _COMMIT_NAME.fullmatch(name)
     unit = int(match[1]) if match else None
     return unit if unit is not None and commit_name(unit) == f"{COMMITS}/{name}" else None
+
+
+def worker_name(generation: int, life: str, kind: str = "json") -> str:
+    """Return the name, below OUTPUT, of the record of the worker process `life`, or of its token
+    meter if `kind` is `meter`. `generation` is that of the driver's lease."""
+    return f"{WORKERS}/{generation:06d}-{life}.{kind}"
+
+
+def worker_of(name: str) -> tuple[int, str, str] | None:
+    """Return generation, life and kind of the file that has this name in WORKERS, or None for any
+    other name."""
+    match = _WORKER_NAME.fullmatch(name)
+    return (int(match[1]), match[2], match[3]) if match else None
 
 
 def revision_name(plan: int, unit: int) -> str:

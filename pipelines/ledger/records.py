@@ -95,7 +95,7 @@ class Commit:
     decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     revision: int = 0
     planned_ids: str = ""
-    used: Used = Used()
+    used: Used = field(default_factory=Used)
 
     def to_json(self) -> bytes:
         """Return the record as JSON in UTF-8; `from_json` reads it."""

@@ -30,7 +30,7 @@ FAILED = "failed"
 IDLE = "idle"
 """A worker had an engine and no unit."""
 _EXACT_SECONDS = 6
-_TOKENS = tuple(field.name for field in fields(Usage))
+_TOKENS = tuple(f.name for f in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Waste:
     """Engine seconds and tokens that led to no committed answer."""
 
     seconds: float = 0.0
-    tokens: Usage = Usage()
+    tokens: Usage = field(default_factory=Usage)
 
     def __add__(self, other: Waste) -> Waste:
         return Waste(self.seconds + other.seconds, self.tokens + other.tokens)
@@ -136,7 +136,7 @@ class Used:
         return replace(cls(**known), waste=waste)
 
 
-_PLAIN = tuple(field.name for field in fields(Used) if field.name != "waste")
+_PLAIN = tuple(f.name for f in fields(Used) if f.name != "waste")
 
 
 def sum_waste(parts: Iterable[Mapping[str, Waste]]) -> dict[str, Waste]:

@@ -1,6 +1,6 @@
 """Answers documents with one engine and counts the results.
 
-Knows tasks, engines and progress; nothing of units' numbers, storage or Ray.
+Knows tasks, engines and meters; nothing of units' numbers, storage or Ray.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipelines.engine.admission import Admission
 from pipelines.engine.keeper import EngineSupervisor, SupervisedEngine
 from pipelines.errors import EngineDied, flatten_errors
 from pipelines.run.metrics import EngineMetrics
-from pipelines.run.progress import Progress
+from pipelines.run.worker_account import AttemptMeter
 from pipelines.tasks.kinds import TaskSet
 
 # Documents are tokenized before the engine admits them. Their tokens together, estimated from their
@@ -45,18 +45,14 @@ class EngineLost:
 
 
 class DocumentAnswerer:
-    """Answers documents and counts them in a worker's progress and metrics.
+    """Answers documents and counts them in the meter of an attempt and in metrics.
 
     `metrics` is None if no metrics are recorded.
-
-    Attributes:
-        progress: running totals of this worker.
     """
 
     def __init__(
         self, tasks: TaskSet, supervisor: EngineSupervisor, metrics: EngineMetrics | None
     ) -> None:
-        self.progress = Progress(workers=1)
         self._tasks = tasks
         self._supervisor = supervisor
         self._metrics = metrics
@@ -65,56 +61,61 @@ class DocumentAnswerer:
         self._min_tokens = len(tasks.all) * engine.min_request_tokens
 
     async def answer(
-        self, documents: Sequence[Document], engine: SupervisedEngine
+        self, documents: Sequence[Document], engine: SupervisedEngine, meter: AttemptMeter
     ) -> UnitResults | EngineLost:
         """Answer documents concurrently with `engine`, and return a result for each.
 
-        If the engine dies, return EngineLost: the documents already answered are subtracted from
-        the progress, because all must be answered again.
+        The documents and their tokens are counted in `meter`. If the engine dies, return
+        EngineLost: the documents already answered are subtracted again, because all must be
+        answered again; their tokens are not.
         """
         answers: list[asyncio.Task[DocumentResult]] = []
         try:
             async with asyncio.TaskGroup() as group:
                 answers += [
-                    group.create_task(self._answer_one(document, engine)) for document in documents
+                    group.create_task(self._answer_one(document, engine, meter))
+                    for document in documents
                 ]
             return UnitResults([answer.result() for answer in answers])
         except* EngineDied as errors:
             error = flatten_errors(errors)[0]
         for answer in answers:
             if not answer.cancelled() and answer.exception() is None:
-                self.progress.uncount(answer.result())
+                meter.unit.uncount(answer.result())
         return EngineLost(error)
 
     def record_dead_letter(
-        self, document: Document, problem: Problem, attempts: int
+        self, document: Document, problem: Problem, meter: AttemptMeter
     ) -> DocumentResult:
-        """Count a document that gets no answer because of `problem` in the progress and the
-        metrics, and return its result, without the text. Sends nothing to an engine.
+        """Count a document that gets no answer because of `problem` in the meter and the metrics,
+        and return its result, without the text. Sends nothing to an engine.
 
-        Call it in isolation, for a document on which engines or workers died. `attempts` is the
-        number of attempts at its unit so far, this one included.
+        Call it in isolation, for a document on which engines or workers died.
         """
-        result = self._count(DocumentResult(document, problem=problem, attempts=attempts))
+        attempts = meter.unit.attempt
+        result = _count(DocumentResult(document, problem=problem, attempts=attempts), meter)
         if self._metrics:
             self._metrics.document(result)
         return result
 
-    async def _answer_one(self, document: Document, engine: SupervisedEngine) -> DocumentResult:
+    async def _answer_one(
+        self, document: Document, engine: SupervisedEngine, meter: AttemptMeter
+    ) -> DocumentResult:
         estimated_tokens = len(document.text or "") // _CHARACTERS_PER_TOKEN
         # a longer one is read chunk by chunk, while others keep the engine busy
         max_tokens = self._reading.capacity_tokens // _MIN_DOCUMENTS
         async with self._reading.hold(min(max_tokens, max(estimated_tokens, self._min_tokens))):
             started = time.monotonic()
-            result = await answer_document(document, self._tasks, engine)
+            result = await answer_document(document, self._tasks, meter.metered(engine))
         if result.answered:
             self._supervisor.record_answer()
-        counted = self._count(result)
+        counted = _count(result, meter)
         if self._metrics:
             self._metrics.document(result, time.monotonic() - started)
         return counted
 
-    def _count(self, result: DocumentResult) -> DocumentResult:
-        """Count a result, and return it without the document's text, to free the memory."""
-        self.progress.count(result)
-        return replace(result, document=replace(result.document, text=None))
+
+def _count(result: DocumentResult, meter: AttemptMeter) -> DocumentResult:
+    """Count a result, and return it without the document's text, to free the memory."""
+    meter.unit.count(result)
+    return replace(result, document=replace(result.document, text=None))

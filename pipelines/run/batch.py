@@ -6,6 +6,7 @@ from the committed units.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,17 +27,16 @@ from pipelines.errors import (
 from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.names import MANIFEST
-from pipelines.ledger.records import Plan, check_commits, plan_digests, readable
+from pipelines.ledger.records import Commit, Plan, check_commits, plan_digests
 from pipelines.ledger.withdrawals import withdraw
+from pipelines.run.books import close_books, wall_seconds
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges, find_changes, refuse_stale_table
-from pipelines.run.manifest import TIMES, build_manifest
+from pipelines.run.manifest import build_manifest
 from pipelines.run.output_table import check_table, commit_table
 from pipelines.run.planner import Planner
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
-from pipelines.run.progress import Timing
 from pipelines.run.state import RunState, start_progress_actor
 from pipelines.run.worker import Worker
 from pipelines.run.worker_config import WorkerConfig
@@ -75,7 +75,7 @@ class BatchRun:
         state: the run's state for display; other threads may read it.
         storage: OUTPUT.
         ledger: the ledger in OUTPUT.
-        timing: the times of this session.
+        started: when the run was made, in seconds of the monotonic clock.
     """
 
     prepared: PreparedJob
@@ -86,7 +86,7 @@ class BatchRun:
     def __post_init__(self) -> None:
         self.storage = Storage(self.prepared.spec.output.path)
         self.ledger = Ledger(self.storage)
-        self.timing = Timing()
+        self.started = time.monotonic()
 
     def check(self) -> None:
         """Check that the job may run into its OUTPUT. Needs no cluster and writes nothing.
@@ -117,6 +117,7 @@ class BatchRun:
         StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
         self._lease = claim.lease
+        self.state.books.open(self.ledger, claim.lease.generation, self.ledger.committed())
         try:
             plans = self._index(cluster, claim.plans, claim.changes)
             self._answer_units(plans, claim.resources)
@@ -150,6 +151,7 @@ class BatchRun:
             self.state,
             self.skip_bad_files,
         )
+        started = time.monotonic()
         try:
             return planner.extend(plans, changes)
         except ray.exceptions.RayError as error:
@@ -157,20 +159,14 @@ class BatchRun:
                 f"indexing {self.prepared.spec.input.path} failed on the cluster: "
                 f"{_last_line(error)}. Check the run's log, then run the same command again"
             ) from error
+        finally:
+            self.state.index_seconds += time.monotonic() - started
 
     def _plan(self, plans: Sequence[Plan]) -> list[Unit]:
         """Return the units that are not committed yet, and show the totals in the run's state."""
         self._plans = plan_digests(plans)
-        committed = self.ledger.committed()
         units = [unit for plan in plans for unit in plan.units]
-        remaining = [unit for unit in units if unit.number not in committed]
-        state = self.state
-        state.documents = sum(unit.rows for unit in units)
-        state.units = len(units)
-        state.units_done = len(units) - len(remaining)
-        state.tokens_to_run = sum(unit.prompt_tokens for unit in remaining)
-        state.documents_before = state.documents - sum(unit.rows for unit in remaining)
-        return remaining
+        return self.state.plan(units, self.ledger.committed())
 
     def _run(self, units: Sequence[Unit], resources: EngineResources) -> None:
         """Run units on workers until all are committed."""
@@ -199,8 +195,15 @@ class BatchRun:
             for units, share in zip(pools, shares, strict=True)
         ]
         for row in run_concurrently(datasets):
-            self.state.units_done += 1
-            self.timing.add(row)
+            self.state.note_commit(self._commit_of(row))
+
+    def _commit_of(self, row: Mapping[str, Any]) -> Commit:
+        """Return the commit of the unit of a row that `Worker` returned."""
+        if row["commit"]:
+            return Commit.from_json(row["commit"].encode())
+        # another worker was first
+        (commit,) = self.ledger.commits([int(row["unit"])])
+        return commit
 
     def _workers(
         self, units: Sequence[Unit], resources: EngineResources, engines: int
@@ -223,6 +226,8 @@ class BatchRun:
             tasks=prepared.tasks,
             id_column=prepared.spec.input.id_column,
             metadata=prepared.part_metadata,
+            cpus=resources.cpus,
+            gpus=resources.gpus,
         )
 
     def _failure(self, error: Exception) -> PhifleetError:
@@ -243,7 +248,10 @@ class BatchRun:
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
         check_commits(self.storage.url, plans, commits)
         self.ledger.repair(commits)
-        manifest = build_manifest(self.prepared, plans, commits, self._times())
+        account = close_books(self.ledger, self._lease.generation, commits)
+        manifest = build_manifest(self.prepared, plans, commits, account)
+        session = time.monotonic() - self.started
+        manifest["wall_seconds"] = wall_seconds(self.ledger, self.state.books, manifest, session)
         manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
         manifest |= commit_table(self.prepared, self.storage, plans, commits)
@@ -253,14 +261,6 @@ class BatchRun:
         self.ledger.sweep(plans)
         self.state.phase = "done"
         return manifest
-
-    def _times(self) -> Mapping[str, float]:
-        """Return this session's times, or those in the manifest if this session ran no unit."""
-        if not self.timing.spans and (earlier := self.ledger.manifest()):
-            with readable(self.storage.path(MANIFEST)):
-                return {name: earlier[name] for name in TIMES}
-        progress = self.state.progress()
-        return self.timing.seconds(progress.prompt_tokens + progress.output_tokens)
 
     def _job_record(self) -> dict[str, Any]:
         prepared = self.prepared

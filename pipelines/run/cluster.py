@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -196,10 +197,20 @@ def _nodes() -> list[dict[str, Any]]:
 
 def _resources() -> Cluster:
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types for this
-    types = [name.removeprefix(_ACCELERATOR) for name in resources if name.startswith(_ACCELERATOR)]
     gpus = float(resources.get("GPU", 0))
-    accelerator = (types[0] if types else "unknown") if gpus else None
-    return Cluster(int(resources.get("CPU", 0)), gpus, accelerator)
+    return Cluster(int(resources.get("CPU", 0)), gpus, _accelerator(resources) if gpus else None)
+
+
+def accelerator_of_this_node() -> str:
+    """Return Ray's name of the type of this node's GPUs, `unknown` if it reports none."""
+    here = ray.get_runtime_context().get_node_id()
+    resources = [node["Resources"] for node in _nodes() if node["NodeID"] == here]
+    return _accelerator(resources[0] if resources else {})
+
+
+def _accelerator(resources: Mapping[str, float]) -> str:
+    types = [name.removeprefix(_ACCELERATOR) for name in resources if name.startswith(_ACCELERATOR)]
+    return types[0] if types else "unknown"
 
 
 def _set_up_ray_data() -> None:

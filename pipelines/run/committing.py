@@ -10,17 +10,19 @@ import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids
 from pipelines.documents import DOC_ID, DocumentResult, Usage
-from pipelines.errors import StorageError
+from pipelines.errors import Fenced, StorageError
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit, StagedFile
 from pipelines.ledger.staging import stage
+from pipelines.ledger.used import FAILED, FENCED, LOST_RACE, Used
+from pipelines.run.engine_clock import EngineClock
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.tasks.columns import dead_letters_table, part_table
 
@@ -54,41 +56,58 @@ class AnsweredUnit:
 class Committer:
     """Commits the units of one worker."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, clock: EngineClock) -> None:
+        """`clock` states what the worker has used since its commit before."""
         self._config = config
+        self._clock = clock
         self._columns = [task.column for task in config.tasks.all]
         self._ledger = Ledger(config.storage)
 
-    def commit(self, answered: AnsweredUnit) -> bool:
-        """Stage, commit and publish a unit, and return True; return False if another worker
+    def commit(self, answered: AnsweredUnit) -> Commit | None:
+        """Stage, commit and publish a unit, and return its commit; return None if another worker
         committed it first, and delete the staged files.
 
         Blocks the thread. Retries for about half a minute if the storage fails: the answers have
-        cost an engine's time. Raises Fenced, StorageError.
+        cost an engine's time. The time since the worker's commit before is charged to this one; if
+        it is not made, that time is waste. Raises Fenced, StorageError.
         """
+        used = self._clock.charge()
+        try:
+            committed = self._commit(answered, used)
+        except Fenced:
+            self._clock.refund(used, FENCED)
+            raise
+        except Exception:
+            self._clock.refund(used, FAILED)
+            raise
+        if committed is None:
+            self._clock.refund(used, LOST_RACE)
+        return committed
+
+    def _commit(self, answered: AnsweredUnit, used: Used) -> Commit | None:
         for pause in _RETRY_SECONDS:
             try:
-                return self._commit_once(answered)
+                return self._commit_once(answered, used)
             except StorageError:
                 # at random, because all workers failed at the same time
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        return self._commit_once(answered)
+        return self._commit_once(answered, used)
 
-    def _commit_once(self, answered: AnsweredUnit) -> bool:
+    def _commit_once(self, answered: AnsweredUnit, used: Used) -> Commit | None:
         self._config.lease.check()
-        record = self._stage(answered)
+        record = self._stage(answered, used)
         if not self._ledger.commit(record):
             self._ledger.discard(record)
-            return False
+            return None
         self._ledger.publish(record)
-        return True
+        return record
 
-    def _stage(self, answered: AnsweredUnit) -> Commit:
+    def _stage(self, answered: AnsweredUnit, used: Used) -> Commit:
         unit, results = answered.unit, answered.results
         part = part_table(unit.rows, results, self._columns, self._config.id_column)
         dead_letters = [letter for result in results for letter in result.dead_letters()]
         errors = dead_letters_table(dead_letters, unit.rows.schema.field(DOC_ID).type)
-        usages = [answer.usage for result in results for answer in result.answers]
+        tokens = sum((answer.usage for result in results for answer in result.answers), Usage())
         answered_documents = sum(result.answered for result in results)
         return Commit(
             unit=unit.number,
@@ -100,13 +119,14 @@ class Committer:
             reasons=dict(Counter(letter.problem.reason for letter in dead_letters)),
             part=self._write("part", unit.number, part),
             errors=self._write("errors", unit.number, errors),
-            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-            cached_prompt_tokens=sum(usage.cached_prompt_tokens for usage in usages),
-            output_tokens=sum(usage.output_tokens for usage in usages),
+            prompt_tokens=tokens.prompt_tokens,
+            cached_prompt_tokens=tokens.cached_prompt_tokens,
+            output_tokens=tokens.output_tokens,
             decoding=_decoding(results),
             seconds=round(answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            used=replace(used, steps=tokens.steps, draft_tokens=tokens.draft_tokens),
         )
 
     def _write(self, kind: str, number: int, table: pa.Table) -> StagedFile | None:

@@ -6,11 +6,14 @@ Computed from the plans and commits alone; reads and writes nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.not_read import MAX_NAMES, printable
+from pipelines.ledger.accounts import Account, DeviceTime
 from pipelines.ledger.ledger import published_files
 from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
 from pipelines.run.prepared import PreparedJob
@@ -18,15 +21,13 @@ from pipelines.run.prepared import PreparedJob
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
 """The values of the manifest's `status`: DONE, or TOO_MANY_DEAD_LETTERS if the fraction of dead
 letters exceeds the job's limit."""
-TIMES = ("engine_start_seconds", "steady_seconds", "wall_seconds", "tokens_per_second")
-"""The manifest's keys of times; see `Timing` in progress.py."""
 
 
 def build_manifest(
     prepared: PreparedJob,
     plans: Sequence[Plan],
     commits: Sequence[Commit],
-    times: Mapping[str, float],
+    account: Account,
 ) -> dict[str, Any]:
     """Return the manifest of a run, as JSON values.
 
@@ -37,7 +38,7 @@ def build_manifest(
         prepared: the job with its model and tasks.
         plans: all plans of the run.
         commits: the commits of all their units.
-        times: seconds and tokens per second by the keys in TIMES.
+        account: the account of the run: these commits, and what else the workers have used.
     """
     answered = sum(commit.answered for commit in commits)
     dead = sum(commit.dead_letters for commit in commits)
@@ -53,7 +54,8 @@ def build_manifest(
         "cached_prompt_tokens": sum(commit.cached_prompt_tokens for commit in commits),
         "output_tokens": sum(commit.output_tokens for commit in commits),
         **_decoding(commits),
-        **{name: times[name] for name in TIMES},
+        **_times(commits),
+        "bill": bill_to_json(account),
         "fingerprint": prepared.fingerprint,
         "model": prepared.model.name,
         "revision": prepared.model.revision,
@@ -63,6 +65,61 @@ def build_manifest(
         **_input_version(plans),
         "id_type": _id_type(plans),
         "files": [file for commit in commits for file in _published(commit)],
+    }
+
+
+def _times(commits: Sequence[Commit]) -> dict[str, float]:
+    """Return the keys of times: the slowest start of an engine, the seconds during which a unit
+    was answered that was then committed, and the tokens of committed answers in each of them.
+
+    Sums over commits, of all sessions. An attempt that led to no commit adds neither tokens nor
+    seconds.
+    """
+    steady = covered_seconds(map(_span, commits))
+    tokens = sum(commit.prompt_tokens + commit.output_tokens for commit in commits)
+    starts = [commit.used.start_seconds / max(1, commit.used.starts) for commit in commits]
+    return {
+        "engine_start_seconds": round(max(starts, default=0.0), 2),
+        "steady_seconds": round(steady, 2),
+        "tokens_per_second": round(tokens / steady, 1) if steady else 0.0,
+    }
+
+
+def _span(commit: Commit) -> tuple[float, float]:
+    """Return when the documents of a commit were answered, from and until, in Unix seconds."""
+    end = datetime.fromisoformat(commit.committed_at).timestamp()
+    return end - commit.seconds, end
+
+
+def covered_seconds(spans: Iterable[tuple[float, float]]) -> float:
+    """Return how many seconds are in at least one of these spans of time."""
+    covered, end = 0.0, float("-inf")
+    for start, stop in sorted(spans):
+        covered += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return covered
+
+
+def bill_to_json(account: Account) -> dict[str, Any]:
+    """Return what a run has used as JSON values: seconds by device, and what of them and of the
+    tokens was for nothing, by reason."""
+    tokens = account.all_tokens
+    return {
+        "engine_seconds": round(account.used.engine_seconds, 2),
+        "gpu_seconds": round(account.gpu_seconds, 2),
+        "start_seconds": round(account.used.start_seconds, 2),
+        "engine_restarts": account.used.restarts,
+        "devices": {
+            name: {f.name: round(getattr(time, f.name), 2) for f in fields(DeviceTime)}
+            for name, time in account.devices.items()
+        },
+        "prompt_tokens": tokens.prompt_tokens,
+        "cached_prompt_tokens": tokens.cached_prompt_tokens,
+        "output_tokens": tokens.output_tokens,
+        "waste": {
+            why: {**waste.to_json(), "seconds": round(waste.seconds, 2)}
+            for why, waste in sorted(account.used.waste.items())
+        },
     }
 
 

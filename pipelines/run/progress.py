@@ -5,46 +5,40 @@ Knows no Ray. What a run has committed is decided by its ledger, not by these nu
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # the progress actor's process starts at the same time as the engines and needs no more modules
     from pipelines.documents import DocumentResult, Usage
 
+# Seconds for which a worker reports a unit after its commit: by then the driver knows of it.
+_REPORTED_SECONDS = 10.0
+
 
 @dataclass
-class Progress:
-    """Running totals of one worker, or the sum of several workers'.
+class UnitProgress:
+    """The finished documents of a unit that a worker has in hand.
 
     Attributes:
+        rows: documents of the unit.
+        began: when the worker got the unit, in seconds of its own clock.
+        attempt: the number of the attempt, counted from 1.
         answered: documents with an answer to at least one task.
         dead_letters: documents without any answer.
         reasons: dead letters by reason, including those of single tasks.
-        prompt_tokens: prompt tokens of finished requests.
-        cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
-        output_tokens: generated tokens of finished requests.
-        steps: steps of the engine that generated them, counted for each request.
-        draft_tokens: guessed tokens that were verified in these steps.
-        kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
-        workers: number of workers counted here.
-        restarts: engines started again after a death.
+        committed: when the unit was committed, or None.
     """
 
+    rows: int = 0
+    began: float = 0.0
+    attempt: int = 1
     answered: int = 0
     dead_letters: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    output_tokens: int = 0
-    steps: int = 0
-    draft_tokens: int = 0
-    kv_tokens_in_flight: int = 0
-    workers: int = 0
-    restarts: int = 0
+    committed: float | None = None
 
     def count(self, result: DocumentResult) -> None:
         """Add one finished document."""
@@ -57,6 +51,38 @@ class Progress:
         self.answered -= result.answered
         self.dead_letters -= not result.answered
         self.reasons -= Counter(letter.problem.reason for letter in result.dead_letters())
+
+    @property
+    def documents(self) -> int:
+        """Finished documents: answered and dead letters."""
+        return self.answered + self.dead_letters
+
+
+@dataclass
+class Progress:
+    """Running totals of one worker's process, or the sum of several.
+
+    Attributes:
+        units: the units in hand by number, and those committed a moment ago.
+        prompt_tokens: prompt tokens of finished requests, whatever became of them.
+        cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
+        output_tokens: generated tokens of finished requests.
+        steps: steps of the engine that generated them, counted for each request.
+        draft_tokens: guessed tokens that were verified in these steps.
+        kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
+        workers: number of workers counted here.
+        restarts: engines started again after a death.
+    """
+
+    units: dict[int, UnitProgress] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    output_tokens: int = 0
+    steps: int = 0
+    draft_tokens: int = 0
+    kv_tokens_in_flight: int = 0
+    workers: int = 0
+    restarts: int = 0
 
     def note_engine(self, used: Usage, kv_tokens_in_flight: int, restarts: int) -> None:
         """Replace the totals of a worker's engines by the current ones.
@@ -72,19 +98,42 @@ class Progress:
         self.kv_tokens_in_flight = kv_tokens_in_flight
         self.restarts = restarts
 
+    def forget_committed(self, now: float) -> None:
+        """Drop the units that were committed long enough ago for the driver to know. `now` is the
+        time of the worker's clock."""
+        for number, unit in list(self.units.items()):
+            if unit.committed is not None and now - unit.committed > _REPORTED_SECONDS:
+                del self.units[number]
+
+    @property
+    def answered(self) -> int:
+        """Answered documents of the units."""
+        return sum(unit.answered for unit in self.units.values())
+
+    @property
+    def dead_letters(self) -> int:
+        """Documents of the units without any answer."""
+        return sum(unit.dead_letters for unit in self.units.values())
+
     @property
     def documents(self) -> int:
-        """Finished documents: answered and dead letters."""
+        """Finished documents of the units."""
         return self.answered + self.dead_letters
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Dead letters of the units by reason, including those of single tasks."""
+        return sum((unit.reasons for unit in self.units.values()), Counter())
 
 
 def total(parts: Iterable[Progress]) -> Progress:
-    """Return the sum of several workers' progress."""
+    """Return the sum of several workers' progress. A unit that two of them have is counted once."""
     whole = Progress()
     for part in parts:
-        whole.answered += part.answered
-        whole.dead_letters += part.dead_letters
-        whole.reasons.update(part.reasons)
+        for number, unit in part.units.items():
+            known = whole.units.get(number)
+            if known is None or known.documents < unit.documents:
+                whole.units[number] = unit
         whole.prompt_tokens += part.prompt_tokens
         whole.cached_prompt_tokens += part.cached_prompt_tokens
         whole.output_tokens += part.output_tokens
@@ -94,47 +143,3 @@ def total(parts: Iterable[Progress]) -> Progress:
         whole.workers += part.workers
         whole.restarts += part.restarts
     return whole
-
-
-@dataclass
-class Timing:
-    """Times of this session of a run: one call of `run`, not the sessions before it.
-
-    Attributes:
-        started: the session's start, in seconds of the monotonic clock.
-        engine_start_seconds: the seconds of the slowest start of a worker's engine.
-        spans: start and end of each unit, in Unix seconds, which cannot be compared with `started`.
-    """
-
-    started: float = field(default_factory=time.monotonic)
-    engine_start_seconds: float = 0.0
-    spans: list[tuple[float, float]] = field(default_factory=list)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a finished unit: the keys `started`, `ended` and `engine_start_seconds` of a row that
-        `Worker` returned."""
-        self.spans.append((row["started"], row["ended"]))
-        self.engine_start_seconds = max(self.engine_start_seconds, row["engine_start_seconds"])
-
-    @property
-    def steady_seconds(self) -> float:
-        """Seconds during which at least one unit was in flight."""
-        covered, end = 0.0, float("-inf")
-        for start, stop in sorted(self.spans):
-            covered += max(0.0, stop - max(start, end))
-            end = max(end, stop)
-        return covered
-
-    def seconds(self, tokens: int) -> dict[str, float]:
-        """Return the manifest's times, by the keys of `pipelines.run.manifest.TIMES`.
-
-        `tokens` is the number of prompt and output tokens of this session, for its tokens per
-        second.
-        """
-        steady = self.steady_seconds
-        return {
-            "engine_start_seconds": round(self.engine_start_seconds, 2),
-            "steady_seconds": round(steady, 2),
-            "wall_seconds": round(time.monotonic() - self.started, 2),
-            "tokens_per_second": round(tokens / steady, 1) if steady else 0.0,
-        }

@@ -6,6 +6,7 @@ For display and metrics only: no run fails because the actor is late or gone.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +15,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.not_read import NotRead
+from pipelines.corpus.units import Unit
+from pipelines.ledger.records import Commit
+from pipelines.run.books import Books
 from pipelines.run.progress import Progress, total
 
 _ACTOR_SECONDS = 10
@@ -46,8 +50,9 @@ class ProgressActor:
         """
         earlier_life, earlier = self._workers.get(worker, (life, progress))
         if earlier_life != life:
-            # its documents stay counted; it reserves no tokens, and is the same worker
+            # its tokens stay counted; it has nothing in hand, and is the same worker
             earlier.workers = earlier.kv_tokens_in_flight = 0
+            earlier.units = {}
             self._ended = total((self._ended, earlier))
         self._workers[worker] = (life, progress)
 
@@ -80,12 +85,16 @@ class RunState:
     Attributes:
         phase: the current step, as text for people.
         documents: documents of all units; while the corpus is indexed, those indexed so far.
-        tokens_to_run: prompt tokens of the units that this session has to run.
-        documents_before: documents of units that were committed before this session.
+        documents_done: documents of committed units.
+        tokens: prompt tokens of all units, as planned.
+        tokens_done: those of committed units.
         units: number of units.
         units_done: number of committed units.
+        left: the units that are not committed, by number.
+        books: the sums over commits.
         spans: parts of the corpus to index.
         spans_done: parts of the corpus that are indexed.
+        index_seconds: seconds that indexing took.
         undivided_files: large new compressed files, each of which one CPU indexes.
         files_not_read: the files below `input.path` that are not read, by reason.
         skipped_files: for each input file that was skipped, why it cannot be read.
@@ -94,17 +103,42 @@ class RunState:
 
     phase: str = "starting"
     documents: int = 0
-    tokens_to_run: int = 0
-    documents_before: int = 0
+    documents_done: int = 0
+    tokens: int = 0
+    tokens_done: int = 0
     units: int = 0
     units_done: int = 0
+    left: dict[int, Unit] = field(default_factory=dict)
+    books: Books = field(default_factory=Books)
     spans: int = 0
     spans_done: int = 0
+    index_seconds: float = 0.0
     undivided_files: list[SourceFile] = field(default_factory=list)
     files_not_read: NotRead = field(default_factory=NotRead)
     skipped_files: list[str] = field(default_factory=list)
     progress_actor: Any = None
     _latest: Progress = field(default_factory=Progress, init=False)
+
+    def plan(self, units: Sequence[Unit], committed: Set[int]) -> list[Unit]:
+        """Set the totals to those of all planned units, and return the ones that are not
+        committed."""
+        remaining = [unit for unit in units if unit.number not in committed]
+        self.left = {unit.number: unit for unit in remaining}
+        self.documents = sum(unit.rows for unit in units)
+        self.documents_done = self.documents - sum(unit.rows for unit in remaining)
+        self.tokens = sum(unit.prompt_tokens for unit in units)
+        self.tokens_done = self.tokens - sum(unit.prompt_tokens for unit in remaining)
+        self.units = len(units)
+        self.units_done = len(units) - len(remaining)
+        return remaining
+
+    def note_commit(self, commit: Commit) -> None:
+        """Count the commit of a unit."""
+        self.books.add(commit)
+        if unit := self.left.pop(commit.unit, None):
+            self.units_done += 1
+            self.documents_done += unit.rows
+            self.tokens_done += unit.prompt_tokens
 
     def progress(self) -> Progress:
         """Return the sum of all workers' progress, or the last known sum if the progress actor does

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
+import socket
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -21,21 +21,22 @@ import ray
 from pipelines.engine.keeper import EngineSupervisor, SupervisedEngine
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import PhifleetError, flatten_errors
+from pipelines.ledger.used import Used
+from pipelines.ledger.worker_records import ENDED, WorkerRecord
+from pipelines.models.cost import CPU
 from pipelines.models.resolve import resolve
+from pipelines.run.cluster import accelerator_of_this_node
 from pipelines.run.metrics import EngineMetrics
-from pipelines.run.progress import Progress
+from pipelines.run.recorder import Recorder
 from pipelines.run.unit_runner import UnitRunner
+from pipelines.run.worker_account import WorkerAccount
 from pipelines.run.worker_config import WorkerConfig
 
 _REPORT_SECONDS = 1.0
 
 
 class Worker:
-    """The actor class that Ray Data maps over units.
-
-    Attributes:
-        engine_start_seconds: seconds that the constructor took.
-    """
+    """The actor class that Ray Data maps over units."""
 
     def __init__(self, config: WorkerConfig, progress_actor: Any) -> None:
         """Fetch the model's weights if this node lacks them, and start the engine.
@@ -43,24 +44,24 @@ class Worker:
         `progress_actor` is the handle of the run's ProgressActor. Raises ModelError, EngineError,
         after reporting the message to that actor.
         """
-        started = time.monotonic()
         self._progress_actor = progress_actor
-        with self._failures_reported():
+        account = WorkerAccount(_holder(config))
+        self._recorder = Recorder(config.storage, _identity(config, account.holder.worker), account)
+        with self._recorder.starting(), self._failures_reported():
             # the driver's path of the model need not exist on this node
             model = resolve(config.engine.model.name, config.engine.model.revision)
             self._engine_config = replace(config.engine, model=model)
             self._tokenizer = config.tasks.tokenizer
-            supervisor = EngineSupervisor(self.start_engine)
+            supervisor = EngineSupervisor(self.start_engine, account)
         metrics = EngineMetrics({"run": config.run, "pool": config.pool})
         # if Ray restarted this actor, its earlier engine died with the earlier process
-        supervisor.restarts = int(_was_restarted())
-        self._runner = UnitRunner(config, supervisor, metrics)
-        self._reporter = _Reporter(progress_actor, self._runner.progress, supervisor, metrics)
+        supervisor.restarts = account.holder.restarts
+        self._runner = UnitRunner(config, supervisor, metrics, account)
+        self._reporter = _Reporter(progress_actor, account, supervisor, metrics)
         # the tokenizer loads at its first use, which would delay the first prompts
         config.tasks.tokenizer.encode("")
         # objects that libraries made at import stay; collecting them blocks the loop half a second
         gc.freeze()
-        self.engine_start_seconds = time.monotonic() - started
 
     def start_engine(self) -> SupervisedEngine:
         """Start an engine on this node. Raises EngineError."""
@@ -69,24 +70,26 @@ class Worker:
     async def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Run the unit of a one-row batch with the columns number, file, row_group and plan.
 
-        Returns a one-row batch: `unit`; `committed`, False if another worker committed it first;
-        `started` and `ended` in Unix seconds; `engine_start_seconds` of this worker.
+        Returns a one-row batch: `unit`, and `commit`, its record as JSON, or "" if another worker
+        committed it first.
         """
         self._reporter.start()
         unit = {name: column[0] for name, column in batch.items()}
-        started = time.time()
         with self._failures_reported():
-            committed = await self._runner.run(
+            commit = await self._runner.run(
                 int(unit["number"]), str(unit["file"]), int(unit["row_group"]), str(unit["plan"])
             )
         await self._reporter.report()
         return {
             "unit": [int(unit["number"])],
-            "committed": [committed],
-            "started": [started],
-            "ended": [time.time()],
-            "engine_start_seconds": [self.engine_start_seconds],
+            "commit": [commit.to_json().decode() if commit else ""],
         }
+
+    def __del__(self) -> None:
+        """Write the last version of the record. Ray calls it when it ends the actor in an orderly
+        way."""
+        if recorder := getattr(self, "_recorder", None):
+            recorder.end(ENDED)
 
     @contextmanager
     def _failures_reported(self) -> Iterator[None]:
@@ -106,23 +109,40 @@ def _was_restarted() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
+def _holder(config: WorkerConfig) -> Used:
+    """Return a new id for this process, and what it holds."""
+    return Used(
+        worker=uuid.uuid4().hex[:16],
+        device=accelerator_of_this_node() if config.gpus else CPU.name,
+        gpus=config.gpus,
+        cpus=config.cpus,
+        restarts=int(_was_restarted()),
+    )
+
+
+def _identity(config: WorkerConfig, life: str) -> WorkerRecord:
+    # Ray keeps an actor's id when it restarts the actor
+    worker = ray.get_runtime_context().get_actor_id() or ""
+    generation = config.lease.generation
+    return WorkerRecord(life, worker, generation, config.pool, socket.gethostname())
+
+
 class _Reporter:
     """Sends a worker's progress to the progress actor, every second while the event loop runs."""
 
     def __init__(
         self,
         progress_actor: Any,
-        progress: Progress,
+        account: WorkerAccount,
         supervisor: EngineSupervisor,
         metrics: EngineMetrics,
     ) -> None:
         self._progress_actor = progress_actor
-        self._progress = progress
+        self._account = account
         self._supervisor = supervisor
         self._metrics = metrics
-        # Ray keeps an actor's id when it restarts the actor; the process id of ours changes
+        # Ray keeps an actor's id when it restarts the actor
         self._worker = ray.get_runtime_context().get_actor_id()
-        self._life = uuid.uuid4().hex
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -136,6 +156,9 @@ class _Reporter:
 
     async def report(self) -> None:
         in_flight = self._supervisor.engine.kv_tokens_in_flight
-        self._progress.note_engine(self._supervisor.used, in_flight, self._supervisor.restarts)
+        progress = self._account.progress
+        progress.note_engine(self._account.tokens, in_flight, self._supervisor.restarts)
+        progress.forget_committed(self._account.now())
         self._metrics.in_flight(in_flight)
-        await self._progress_actor.report.remote(self._worker, self._life, self._progress)
+        life = self._account.holder.worker
+        await self._progress_actor.report.remote(self._worker, life, progress)

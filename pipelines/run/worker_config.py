@@ -24,6 +24,8 @@ class WorkerConfig:
         tasks: the job's tokenized tasks.
         id_column: name of the id column in the input and in parts.
         metadata: key-value metadata of every Parquet file that a worker writes.
+        cpus: the CPUs that each worker holds.
+        gpus: the GPUs that each worker holds, a fraction of one if several share it.
     """
 
     run: str
@@ -34,3 +36,5 @@ class WorkerConfig:
     tasks: TaskSet
     id_column: str
     metadata: Mapping[str, str]
+    cpus: float = 1.0
+    gpus: float = 0.0

@@ -155,7 +155,7 @@ def test_a_signal_stops_a_run_cleanly(started: tuple[subprocess.Popen[str], Path
     assert json.loads(output) == {"run": "tested", "status": "stopped"}
     assert "run the same command to resume" in (directory / "stderr").read_text()
     status = json.loads(phifleet("status", directory / "out", "--json").stdout)
-    assert status["status"] == "unfinished"
+    assert (status["status"], status["reason"]) == ("stopped", "SIGTERM")
     assert phifleet("verify", directory / "out").returncode == 1
 
 

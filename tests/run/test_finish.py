@@ -11,7 +11,7 @@ import pytest
 from here import InProcessRun, in_process_run
 
 from pipelines.corpus.ids import digest_ids, hash_ids
-from pipelines.errors import Incomplete, OutputError
+from pipelines.errors import Incomplete
 from pipelines.models.resolve import Model
 
 
@@ -63,7 +63,14 @@ def test_a_commit_of_another_plan_is_reported_by_unit(finished: Path) -> None:
         _run(finished)()
 
 
-def test_a_manifest_without_times_is_an_error_that_names_it(finished: Path) -> None:
+def test_a_manifest_without_times_is_written_again(finished: Path) -> None:
     (finished / "out/manifest.json").write_text('{"documents": 4}')
-    with pytest.raises(OutputError, match=r"/manifest\.json: the record is damaged"):
-        _run(finished)()
+    manifest = _run(finished)()
+    assert manifest["tokens_per_second"] > 0
+    assert json.loads((finished / "out/manifest.json").read_text()) == manifest
+
+
+def test_a_run_that_has_nothing_to_do_leaves_the_manifest_as_it_was(finished: Path) -> None:
+    before = (finished / "out/manifest.json").read_text()
+    _run(finished)()
+    assert (finished / "out/manifest.json").read_text() == before

@@ -17,6 +17,7 @@ from pipelines.ledger.attempts import ATTEMPTS, Attempt, Attempts
 from pipelines.models.resolve import Model
 from pipelines.run.answerer import DocumentAnswerer
 from pipelines.run.isolation import IsolatedReader
+from pipelines.run.worker_account import WorkerAccount
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import Sampling, TaskSet
 from pipelines.text.tokens import ChatTokenizer
@@ -60,7 +61,10 @@ class Isolation:
             for number, text in enumerate(texts)
         ]
         attempt = Attempt(7, "record", ("first", "second"), 0, deaths or {})
-        return list((await reader.answer(attempt, documents)).documents)
+        account = WorkerAccount()
+        account.begin(7)
+        meter = account.attempt(7, len(documents), attempt.number)
+        return list((await reader.answer(attempt, documents, meter)).documents)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pipelines.job.spec import Job, parse_job
+from pipelines.ledger.accounts import sum_commits
 from pipelines.ledger.records import Commit
-from pipelines.run.manifest import TIMES, build_manifest
+from pipelines.run.manifest import build_manifest, covered_seconds
 from pipelines.run.prepared import PreparedJob, prepare_job
 
 
@@ -26,12 +27,12 @@ def commit(unit: int, decoding: Mapping[str, tuple[int, int, int]]) -> Commit:
     return Commit(
         unit=unit, plan="p", ids="i", rows=1, answered=1, dead_letters=0, reasons={}, part=None,
         errors=None, prompt_tokens=5, cached_prompt_tokens=0, output_tokens=9, seconds=1.0,
-        host="h", committed_at="now", decoding=decoding,
+        host="h", committed_at="2026-01-01T00:00:00+00:00", decoding=decoding,
     )  # fmt: skip
 
 
 def manifest(prepared: PreparedJob, *commits: Commit) -> dict[str, Any]:
-    return build_manifest(prepared, [], commits, dict.fromkeys(TIMES, 1.0))
+    return build_manifest(prepared, [], commits, sum_commits(commits).account)
 
 
 def test_steps_per_output_token_are_given_in_total_and_by_task(prepared: PreparedJob) -> None:
@@ -58,3 +59,8 @@ def test_a_record_without_decoding_can_still_be_read() -> None:
     assert Commit.from_json(record.to_json()) == record
     without = record.to_json().replace(b'"decoding": {"who": [10, 5, 9]}, ', b"")
     assert Commit.from_json(without).decoding == {}
+
+
+def test_seconds_of_overlapping_units_are_counted_once_and_gaps_are_not() -> None:
+    spans = ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0))
+    assert covered_seconds(spans) == 6.0

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pipelines.documents import Usage
-from pipelines.run.progress import Progress, Timing
+from pipelines.run.progress import Progress, UnitProgress
 
 
 def test_progress_includes_requests_of_unfinished_documents() -> None:
@@ -13,8 +13,9 @@ def test_progress_includes_requests_of_unfinished_documents() -> None:
     assert progress.restarts == 1
 
 
-def test_steady_seconds_count_overlapping_units_once_and_no_gaps() -> None:
-    timing = Timing()
-    for started, ended in ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0)):
-        timing.add({"started": started, "ended": ended, "engine_start_seconds": 1.0})
-    assert timing.steady_seconds == 6.0
+def test_a_committed_unit_is_reported_until_the_driver_knows_of_it() -> None:
+    progress = Progress({1: UnitProgress(committed=100.0), 2: UnitProgress()})
+    progress.forget_committed(105.0)
+    assert set(progress.units) == {1, 2}
+    progress.forget_committed(111.0)
+    assert set(progress.units) == {2}

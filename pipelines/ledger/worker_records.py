@@ -1,0 +1,224 @@
+"""The records of workers' processes: what each has used since it began, committed or not.
+
+A worker writes its record, `_run/workers/GENERATION-LIFE.json`, when it begins, every few seconds,
+and at an orderly end. If its process dies, the record remains and shows the time and the tokens
+that reached no commit. On a local disk the worker also writes a meter, `GENERATION-LIFE.meter`, at
+each finished request: its tokens are right even if the process is killed at that moment.
+
+When a run finishes, the driver merges the records into one file, so that a later reader needs one
+request for all of them.
+
+Knows storage; knows nothing of engines or Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from pipelines.documents import Usage
+from pipelines.ledger.names import WORKERS, worker_name, worker_of
+from pipelines.ledger.records import readable
+from pipelines.ledger.used import WORKER_DIED, Used, subtract_usage, usage_from_json, usage_to_json
+from pipelines.storage import Storage
+
+ENDED = "ended"
+"""The value of `WorkerRecord.ended` of a process that had no more work."""
+MERGED = f"{WORKERS}/merged"
+"""The directory of merged records, `GENERATION.json`."""
+_METER = struct.Struct("<5qd")
+_PARALLEL = 32
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitInHand:
+    """A unit that a worker is answering: its number, its documents, how many of them are finished,
+    the seconds since the worker got it, and the number of the attempt."""
+
+    unit: int
+    documents: int
+    finished: int
+    seconds: float
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """What one process of a worker has used so far.
+
+    Attributes:
+        life: the id of the process.
+        worker: the id of the worker; its processes follow one another.
+        generation: the generation of the driver's lease.
+        pool: `short` or `long`.
+        host: the machine.
+        sequence: the number of this version of the record, counted from 0.
+        used: engine time and waste since the process began.
+        tokens: tokens of all finished requests, whatever became of them.
+        in_hand: the units in hand.
+        ended: why the process ended, if it ended in an orderly way; else "".
+    """
+
+    life: str
+    worker: str
+    generation: int
+    pool: str
+    host: str
+    sequence: int = 0
+    used: Used = field(default_factory=Used)
+    tokens: Usage = field(default_factory=Usage)
+    in_hand: tuple[UnitInHand, ...] = ()
+    ended: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values; `from_json` reads them."""
+        values = {name: getattr(self, name) for name in _PLAIN}
+        in_hand = [
+            {name: getattr(unit, name) for name in UnitInHand.__slots__} for unit in self.in_hand
+        ]
+        return values | {
+            "used": self.used.to_json(),
+            "tokens": usage_to_json(self.tokens),
+            "in_hand": in_hand,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> WorkerRecord:
+        """Return the record that `to_json` wrote."""
+        return cls(
+            **{name: values[name] for name in _PLAIN},
+            used=Used.from_json(values["used"]),
+            tokens=usage_from_json(values["tokens"]),
+            in_hand=tuple(UnitInHand(**unit) for unit in values["in_hand"]),
+        )
+
+    def with_meter(self, tokens: Usage, seconds: float) -> WorkerRecord:
+        """Return the record with the tokens of the meter and the seconds until they were counted,
+        if these are more."""
+        if subtract_usage(tokens, self.tokens) == Usage():
+            return self
+        engine_seconds = max(self.used.engine_seconds, seconds)
+        return replace(self, tokens=tokens, used=replace(self.used, engine_seconds=engine_seconds))
+
+
+_PLAIN = ("life", "worker", "generation", "pool", "host", "sequence", "ended")
+
+
+def pack_meter(tokens: Usage, seconds: float) -> bytes:
+    """Return the content of a meter, which always has the same length: it is replaced in place."""
+    return _METER.pack(*usage_to_json(tokens).values(), seconds)
+
+
+def write_worker_record(storage: Storage, record: WorkerRecord) -> None:
+    """Write or replace the record of a process. Raises StorageError."""
+    name = worker_name(record.generation, record.life)
+    storage.write(name, json.dumps(record.to_json()).encode())
+
+
+def read_worker_records(storage: Storage) -> list[WorkerRecord]:
+    """Return the records of all processes, oldest generation first, each in its newest version.
+
+    Raises StorageError, and OutputError for a damaged record.
+    """
+    names = [entry for name in storage.names(WORKERS) if (entry := worker_of(name))]
+    records: dict[str, WorkerRecord] = {}
+    for record in [*_read_merged(storage), *_read_single(storage, names)]:
+        known = records.get(record.life)
+        if known is None or known.sequence <= record.sequence:
+            records[record.life] = record if known is None else _newest(known, record)
+    return sorted(records.values(), key=lambda record: (record.generation, record.life))
+
+
+def settled(
+    records: Iterable[WorkerRecord], ends: Mapping[int, str], finished: int | None = None
+) -> list[WorkerRecord]:
+    """Return records with the reason of the end of each process, which has not stated one itself.
+
+    A process that was followed by another one of the same worker has died.
+
+    Args:
+        records: the records of processes that have all ended.
+        ends: by generation, why its driver ended its workers, for those where that is known.
+        finished: the generation whose workers had no more work; None if there is none.
+    """
+    records = list(records)
+    newest = {record.worker: record.life for record in records}
+    known = {**ends, finished: ENDED}
+    return [
+        replace(record, ended=known.get(record.generation, WORKER_DIED) if last else WORKER_DIED)
+        if not record.ended
+        else record
+        for record in records
+        for last in [newest[record.worker] == record.life]
+    ]
+
+
+def merge_worker_records(
+    storage: Storage, records: Sequence[WorkerRecord], generation: int
+) -> None:
+    """Write the records into one file, and delete the single ones.
+
+    `records` are those of all generations up to `generation`, and of no later one. May be repeated,
+    and interrupted at any point: a process is never counted twice, because readers tell processes
+    apart by their ids. Raises StorageError.
+    """
+    name = f"{generation:06d}.json"
+    earlier = [other for other in storage.names(MERGED) if other < name]
+    content = [record.to_json() for record in records]
+    storage.write(f"{MERGED}/{name}", json.dumps(content).encode())
+    lives = {record.life for record in records}
+    storage.remove_matching(WORKERS, lambda file: (worker_of(file) or (0, "", ""))[1] in lives)
+    for other in earlier:
+        storage.remove(f"{MERGED}/{other}")
+
+
+def _newest(known: WorkerRecord, record: WorkerRecord) -> WorkerRecord:
+    return record.with_meter(known.tokens, known.used.engine_seconds)
+
+
+def _read_merged(storage: Storage) -> list[WorkerRecord]:
+    files = [f"{MERGED}/{name}" for name in storage.names(MERGED)]
+    values = _read_all(storage, files, json.loads)
+    return [_parse(storage, name, value) for name in files for value in values.get(name, ())]
+
+
+def _read_single(storage: Storage, names: Sequence[tuple[int, str, str]]) -> Iterable[WorkerRecord]:
+    files = {worker_name(*entry): entry for entry in names}
+    records = [name for name, (_, _, kind) in files.items() if kind == "json"]
+    meters = _read_all(storage, set(files) - set(records), _unpack)
+    for name, value in _read_all(storage, records, json.loads).items():
+        record = _parse(storage, name, value)
+        meter = meters.get(worker_name(record.generation, record.life, "meter"))
+        yield record if meter is None else record.with_meter(*meter)
+
+
+def _parse(storage: Storage, name: str, value: Mapping[str, Any]) -> WorkerRecord:
+    with readable(storage.path(name)):
+        return WorkerRecord.from_json(value)
+
+
+def _unpack(data: bytes) -> tuple[Usage, float] | None:
+    """Return tokens and seconds of a meter, or None if nothing was counted yet."""
+    if len(data) != _METER.size:
+        return None
+    *tokens, seconds = _METER.unpack(data)
+    return Usage(*tokens), seconds
+
+
+def _read_all(storage: Storage, names: Iterable[str], parse: Callable[[bytes], T]) -> dict[str, T]:
+    """Return the parsed content of files by name, without those that were deleted meanwhile."""
+
+    def read(name: str) -> tuple[str, T] | None:
+        data = storage.read_if_exists(name)
+        if data is None:
+            return None
+        with readable(storage.path(name)):
+            return name, parse(data)
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return dict(entry for entry in pool.map(read, names) if entry is not None)

@@ -1,0 +1,129 @@
+"""The sums that a driver knows while it runs: over commits, and over what earlier sessions left.
+
+For display, metrics and heartbeats. The manifest is made from all commits, which are read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.errors import PhifleetError
+from pipelines.ledger.accounts import Account, bill, sum_commits
+from pipelines.ledger.heartbeat import (
+    Heartbeat,
+    KnownCommits,
+    newest_heartbeat,
+    read_known,
+)
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.records import Commit
+from pipelines.ledger.settling import settle
+from pipelines.ledger.worker_records import (
+    merge_worker_records,
+    read_worker_records,
+)
+
+_LOGGER = logging.getLogger(__name__)
+_LOADING_SECONDS = 2.0
+
+
+@dataclass
+class Books:
+    """Sums over the commits of a run. May be used from several threads.
+
+    Attributes:
+        earlier: the account of all sessions before this one.
+        last_session: the heartbeat of the session before this one.
+        complete: True once the sums of earlier sessions are read.
+    """
+
+    earlier: Account = field(default_factory=Account)
+    last_session: Heartbeat | None = None
+    complete: bool = False
+    _known: KnownCommits = field(default_factory=KnownCommits)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _loader: threading.Thread | None = None
+
+    def open(self, ledger: Ledger, generation: int, committed: set[int]) -> None:
+        """Read the sums that earlier sessions left, in a thread, and wait two seconds for it.
+
+        The last session's heartbeat has most of them. Commits after it are read one by one, as are
+        all commits of a version without heartbeats, which may take long.
+        """
+        arguments = (ledger, generation, committed)
+        self._loader = threading.Thread(target=self._load, args=arguments, daemon=True)
+        self._loader.start()
+        self._loader.join(_LOADING_SECONDS)
+
+    def _load(self, ledger: Ledger, generation: int, committed: set[int]) -> None:
+        storage = ledger.storage
+        try:
+            last = newest_heartbeat(storage, before=generation)
+            known = read_known(ledger, last.known if last else KnownCommits(), committed)
+            records = [r for r in read_worker_records(storage) if r.generation < generation]
+            earlier = bill(known.sums, settle(storage, records))
+        except PhifleetError as error:
+            _LOGGER.warning("the sums of earlier sessions cannot be read: %s", error)
+            return
+        with self._lock:
+            self.last_session, self.earlier, self.complete = last, earlier, True
+            # units that were committed since are not among those of earlier sessions
+            added = self._known
+            self._known = KnownCommits(
+                known.units | added.units, known.revisions, known.sums + added.sums
+            )
+
+    def add(self, commit: Commit) -> None:
+        """Add the commit of a unit, once."""
+        bit = 1 << commit.unit
+        with self._lock:
+            known = self._known
+            if not known.units & bit:
+                sums = known.sums + sum_commits([commit])
+                self._known = KnownCommits(known.units | bit, known.revisions, sums)
+
+    @property
+    def earlier_wall_seconds(self) -> float:
+        """The seconds of all sessions before this one."""
+        last = self.last_session
+        return last.wall_seconds + last.earlier_wall_seconds if last else 0.0
+
+    @property
+    def known(self) -> KnownCommits:
+        """The sums over the commits known so far."""
+        with self._lock:
+            return self._known
+
+    @property
+    def committed(self) -> Account:
+        """The account of the commits known so far."""
+        return self.known.sums.account
+
+
+def close_books(ledger: Ledger, generation: int, commits: Sequence[Commit]) -> Account:
+    """Return the account of a run whose units are all committed, and merge its workers' records.
+
+    `generation` is that of this driver's lease; its workers have no more work. Raises StorageError,
+    and OutputError for a damaged record.
+    """
+    storage = ledger.storage
+    records = [r for r in read_worker_records(storage) if r.generation <= generation]
+    records = settle(storage, records, finished=generation)
+    merge_worker_records(storage, records, generation)
+    return bill(sum_commits(commits), records)
+
+
+def wall_seconds(
+    ledger: Ledger, books: Books, manifest: Mapping[str, Any], session_seconds: float
+) -> float:
+    """Return the seconds of all sessions, this one included, or those in the recorded manifest if
+    nothing was answered since. Raises StorageError, and OutputError for a damaged manifest."""
+    earlier = ledger.manifest()
+    same = ("units", "bill")
+    if earlier and "wall_seconds" in earlier and all(earlier.get(k) == manifest[k] for k in same):
+        return float(earlier["wall_seconds"])
+    return round(books.earlier_wall_seconds + session_seconds, 2)
