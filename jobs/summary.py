@@ -138,6 +138,7 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         f"{manifest['engine_start_seconds']:.0f} s, then {manifest['steady_seconds']:.1f} s at "
         f"{manifest['tokens_per_second']:,.0f} tokens/s",
     )
+    table.add_row("engines", _engines(manifest["bill"]))
     table.add_row("answers", f"{spec.output.path.rstrip('/')}/{ANSWERS}{_table(manifest)}")
     if (empty := manifest["files_without_rows"])["count"]:
         names = ", ".join(empty["first"]) + ", ..." * (empty["count"] > len(empty["first"]))
@@ -152,6 +153,19 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
             f"the reasons are in {spec.output.path.rstrip('/')}/{DEAD_LETTERS}/",
         )
     return table
+
+
+def _engines(bill: Mapping[str, Any]) -> str:
+    """Return what the engines have used in all sessions, and how much of it was for nothing."""
+    hours = [
+        f"{held['engine_seconds'] / 3600:.2f} h on {name}" for name, held in bill["devices"].items()
+    ]
+    wasted = sum(waste["seconds"] for waste in bill["waste"].values())
+    share = wasted / bill["engine_seconds"] if bill["engine_seconds"] else 0.0
+    restarts = bill["engine_restarts"]
+    return f"{', '.join(hours) or 'none'}; {share:.0%} idle or for nothing" + (
+        f"; {restarts:,} restarted" if restarts else ""
+    )
 
 
 def _table(manifest: Mapping[str, Any]) -> str:

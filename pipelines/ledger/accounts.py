@@ -196,7 +196,7 @@ def _sums_of(commit: Commit) -> CommitSums:
         dead_letters=commit.dead_letters,
         reasons=commit.reasons,
         tokens=tokens,
-        used=used,
+        used=used.of_anyone,
         devices=_devices(used, used.engine_seconds),
     )
     return CommitSums(account, {used.worker: Charged(used, tokens)} if used.worker else {})
@@ -242,7 +242,7 @@ def _remainder(record: WorkerRecord, charged: Charged, reason: str | None) -> Ac
         waste = sum_waste((waste, {reason: rest}))
     return Account(
         used=replace(
-            used,
+            used.of_anyone,
             engine_seconds=seconds,
             start_seconds=start,
             starts=max(0, used.starts - spent.starts),

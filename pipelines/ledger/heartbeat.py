@@ -50,16 +50,30 @@ class KnownCommits:
     sums: CommitSums = field(default_factory=CommitSums)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the sums as JSON values; `from_json` reads them."""
-        data = self.units.to_bytes(self.units.bit_length() // 8 + 1, "little")
-        units = base64.b64encode(zlib.compress(data)).decode()
-        return {"units": units, "revisions": self.revisions, "sums": self.sums.to_json()}
+        """Return the sums as JSON values, compressed: a run may have thousands of processes.
+        `from_json` reads them."""
+        units = self.units.to_bytes(self.units.bit_length() // 8 + 1, "little")
+        sums = json.dumps(self.sums.to_json()).encode()
+        return {
+            "units": _compressed(units),
+            "revisions": self.revisions,
+            "sums": _compressed(sums),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> KnownCommits:
         """Return the sums that `to_json` wrote."""
-        units = int.from_bytes(zlib.decompress(base64.b64decode(values["units"])), "little")
-        return cls(units, int(values["revisions"]), CommitSums.from_json(values["sums"]))
+        units = int.from_bytes(_decompressed(values["units"]), "little")
+        sums = CommitSums.from_json(json.loads(_decompressed(values["sums"])))
+        return cls(units, int(values["revisions"]), sums)
+
+
+def _compressed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, level=1)).decode()
+
+
+def _decompressed(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,11 @@ class Used:
         """The seconds that were neither a start nor waste."""
         return self.engine_seconds - self.start_seconds - self.wasted.seconds
 
+    @property
+    def of_anyone(self) -> Used:
+        """The same numbers without the worker and what it holds, for sums over several."""
+        return replace(self, worker="", device="", gpus=0.0, cpus=0.0)
+
     def __add__(self, other: Used) -> Used:
         """Add the numbers. What holds for one of the two only, such as the device, is "" or 0."""
         return Used(

@@ -2,8 +2,8 @@
 
 A worker writes its record, `_run/workers/GENERATION-LIFE.json`, when it begins, every few seconds,
 and at an orderly end. If its process dies, the record remains and shows the time and the tokens
-that reached no commit. On a local disk the worker also writes a meter, `GENERATION-LIFE.meter`, at
-each finished request: its tokens are right even if the process is killed at that moment.
+that reached no commit. It also writes a meter, `GENERATION-LIFE.meter`, at each finished request:
+its tokens are right even if the process is killed at that moment.
 
 When a run finishes, the driver merges the records into one file, so that a later reader needs one
 request for all of them.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -125,12 +125,15 @@ def read_worker_records(storage: Storage) -> list[WorkerRecord]:
 
     Raises StorageError, and OutputError for a damaged record.
     """
-    names = [entry for name in storage.names(WORKERS) if (entry := worker_of(name))]
+    entries = [entry for name in storage.names(WORKERS) if (entry := worker_of(name))]
     records: dict[str, WorkerRecord] = {}
-    for record in [*_read_merged(storage), *_read_single(storage, names)]:
-        known = records.get(record.life)
-        if known is None or known.sequence <= record.sequence:
-            records[record.life] = record if known is None else _newest(known, record)
+    for record in [*_read_merged(storage), *_read_single(storage, entries)]:
+        known = records.get(record.life, record)
+        newer = record if known.sequence <= record.sequence else known
+        records[record.life] = newer.with_meter(known.tokens, known.used.engine_seconds)
+    for life, meter in _read_meters(storage, entries).items():
+        if life in records and meter is not None:
+            records[life] = records[life].with_meter(*meter)
     return sorted(records.values(), key=lambda record: (record.generation, record.life))
 
 
@@ -161,12 +164,14 @@ def settled(
 def merge_worker_records(
     storage: Storage, records: Sequence[WorkerRecord], generation: int
 ) -> None:
-    """Write the records into one file, and delete the single ones.
+    """Write the records into one file, and delete the single ones, if there are any.
 
     `records` are those of all generations up to `generation`, and of no later one. May be repeated,
     and interrupted at any point: a process is never counted twice, because readers tell processes
     apart by their ids. Raises StorageError.
     """
+    if not any(map(worker_of, storage.names(WORKERS))):
+        return
     name = f"{generation:06d}.json"
     earlier = [other for other in storage.names(MERGED) if other < name]
     content = [record.to_json() for record in records]
@@ -177,24 +182,26 @@ def merge_worker_records(
         storage.remove(f"{MERGED}/{other}")
 
 
-def _newest(known: WorkerRecord, record: WorkerRecord) -> WorkerRecord:
-    return record.with_meter(known.tokens, known.used.engine_seconds)
-
-
 def _read_merged(storage: Storage) -> list[WorkerRecord]:
     files = [f"{MERGED}/{name}" for name in storage.names(MERGED)]
     values = _read_all(storage, files, json.loads)
     return [_parse(storage, name, value) for name in files for value in values.get(name, ())]
 
 
-def _read_single(storage: Storage, names: Sequence[tuple[int, str, str]]) -> Iterable[WorkerRecord]:
-    files = {worker_name(*entry): entry for entry in names}
-    records = [name for name, (_, _, kind) in files.items() if kind == "json"]
-    meters = _read_all(storage, set(files) - set(records), _unpack)
-    for name, value in _read_all(storage, records, json.loads).items():
-        record = _parse(storage, name, value)
-        meter = meters.get(worker_name(record.generation, record.life, "meter"))
-        yield record if meter is None else record.with_meter(*meter)
+def _read_single(
+    storage: Storage, entries: Sequence[tuple[int, str, str]]
+) -> Iterator[WorkerRecord]:
+    names = [worker_name(*entry) for entry in entries if entry[2] == "json"]
+    for name, value in _read_all(storage, names, json.loads).items():
+        yield _parse(storage, name, value)
+
+
+def _read_meters(
+    storage: Storage, entries: Sequence[tuple[int, str, str]]
+) -> dict[str, tuple[Usage, float] | None]:
+    """Return the content of each meter by the id of its process, None if nothing was counted."""
+    lives = {worker_name(*entry): entry[1] for entry in entries if entry[2] == "meter"}
+    return {lives[name]: meter for name, meter in _read_all(storage, lives, _unpack).items()}
 
 
 def _parse(storage: Storage, name: str, value: Mapping[str, Any]) -> WorkerRecord:

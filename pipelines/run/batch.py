@@ -117,7 +117,7 @@ class BatchRun:
         StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
         self._lease = claim.lease
-        self.state.books.open(self.ledger, claim.lease.generation, self.ledger.committed())
+        self.state.books.open(self.ledger, claim.lease.generation)
         try:
             plans = self._index(cluster, claim.plans, claim.changes)
             self._answer_units(plans, claim.resources)

@@ -46,24 +46,25 @@ class Books:
     complete: bool = False
     _known: KnownCommits = field(default_factory=KnownCommits)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _loader: threading.Thread | None = None
+    _waiting: list[Commit] = field(default_factory=list)
 
-    def open(self, ledger: Ledger, generation: int, committed: set[int]) -> None:
-        """Read the sums that earlier sessions left, in a thread, and wait two seconds for it.
+    def open(self, ledger: Ledger, generation: int) -> None:
+        """Read the sums that sessions before `generation` left, in a thread, and wait two seconds
+        for it.
 
         The last session's heartbeat has most of them. Commits after it are read one by one, as are
         all commits of a version without heartbeats, which may take long.
         """
-        arguments = (ledger, generation, committed)
-        self._loader = threading.Thread(target=self._load, args=arguments, daemon=True)
-        self._loader.start()
-        self._loader.join(_LOADING_SECONDS)
+        loader = threading.Thread(target=self._load, args=(ledger, generation), daemon=True)
+        loader.start()
+        loader.join(_LOADING_SECONDS)
 
-    def _load(self, ledger: Ledger, generation: int, committed: set[int]) -> None:
+    def _load(self, ledger: Ledger, generation: int) -> None:
         storage = ledger.storage
         try:
             last = newest_heartbeat(storage, before=generation)
-            known = read_known(ledger, last.known if last else KnownCommits(), committed)
+            before = last.known if last else KnownCommits()
+            known = read_known(ledger, before, ledger.committed())
             records = [r for r in read_worker_records(storage) if r.generation < generation]
             earlier = bill(known.sums, settle(storage, records))
         except PhifleetError as error:
@@ -71,20 +72,23 @@ class Books:
             return
         with self._lock:
             self.last_session, self.earlier, self.complete = last, earlier, True
-            # units that were committed since are not among those of earlier sessions
-            added = self._known
-            self._known = KnownCommits(
-                known.units | added.units, known.revisions, known.sums + added.sums
-            )
+            self._known = known
+            for commit in self._waiting:
+                self._add(commit)
+            self._waiting.clear()
 
     def add(self, commit: Commit) -> None:
         """Add the commit of a unit, once."""
-        bit = 1 << commit.unit
         with self._lock:
-            known = self._known
-            if not known.units & bit:
-                sums = known.sums + sum_commits([commit])
-                self._known = KnownCommits(known.units | bit, known.revisions, sums)
+            if not self.complete:
+                self._waiting.append(commit)
+            self._add(commit)
+
+    def _add(self, commit: Commit) -> None:
+        bit, known = 1 << commit.unit, self._known
+        if not known.units & bit:
+            sums = known.sums + sum_commits([commit])
+            self._known = KnownCommits(known.units | bit, known.revisions, sums)
 
     @property
     def earlier_wall_seconds(self) -> float:

@@ -1,25 +1,21 @@
 """Keeps a worker's account in OUTPUT while its process lives, so that nothing is lost if it dies.
 
-A thread writes the worker's record every few seconds, since storage may be slow. On a local disk
-the tokens are also written to a meter at each finished request: a few bytes at a fixed place, which
-the kernel keeps if the process is killed. Knows no Ray and no engine.
+A thread writes the worker's record every few seconds, since storage may be slow. The tokens are
+also written to a meter (`token_meter.py`). Knows no Ray and no engine.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from pipelines.documents import Usage
 from pipelines.errors import PhifleetError
-from pipelines.ledger.names import worker_name
 from pipelines.ledger.used import FAILED
-from pipelines.ledger.worker_records import WorkerRecord, pack_meter, write_worker_record
+from pipelines.ledger.worker_records import WorkerRecord, write_worker_record
+from pipelines.run.token_meter import TokenMeter, open_meter, store_meters_of_dead
 from pipelines.run.worker_account import WorkerAccount
 from pipelines.storage import Storage
 
@@ -42,12 +38,14 @@ class Recorder:
     interval_seconds: float = RECORD_SECONDS
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
-    _meter: int | None = field(default=None, init=False)
+    _meter: TokenMeter | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Write the first version, and go on in a thread until `end`."""
         self._write("")
-        self._open_meter()
+        generation, life = self.identity.generation, self.identity.life
+        self._meter = open_meter(self.storage, generation, life, lambda: self.account.seconds)
+        self.account.meter = self._meter and self._meter.write
         self._thread = threading.Thread(target=self._run, name="worker record", daemon=True)
         self._thread.start()
 
@@ -67,13 +65,20 @@ class Recorder:
             return
         self._stop.set()
         self._thread.join()
-        self._write(reason)
+        if self._write(reason) and self._meter is not None:
+            self.account.meter = None
+            self._meter.close(self.storage)
 
     def _run(self) -> None:
+        try:
+            store_meters_of_dead(self.storage)
+        except PhifleetError as error:
+            _LOGGER.warning("meters of processes that died were not stored: %s", error)
         while not self._stop.wait(self.interval_seconds):
             self._write("")
 
-    def _write(self, ended: str) -> None:
+    def _write(self, ended: str) -> bool:
+        """Write a version of the record; return False if the storage failed."""
         account = self.account
         record = replace(
             self.identity,
@@ -87,23 +92,5 @@ class Recorder:
             write_worker_record(self.storage, record)
         except PhifleetError as error:
             _LOGGER.warning("the worker's record was not written: %s", error)
-
-    def _open_meter(self) -> None:
-        if not self.storage.local:
-            return
-        name = worker_name(self.identity.generation, self.identity.life, "meter")
-        try:
-            flags = os.O_WRONLY | os.O_CREAT
-            self._meter = os.open(Path(self.storage.path(name)), flags, 0o644)
-        except OSError as error:
-            _LOGGER.warning("the worker's meter cannot be written: %s", error)
-            return
-        self.account.meter = self._write_meter
-
-    def _write_meter(self, tokens: Usage) -> None:
-        assert self._meter is not None
-        try:
-            os.pwrite(self._meter, pack_meter(tokens, self.account.seconds), 0)
-        except OSError as error:
-            # a full disk: the record, a few seconds later, has the same numbers
-            _LOGGER.warning("the worker's meter was not written: %s", error)
+            return False
+        return True

@@ -2,7 +2,8 @@
 
 Environment variables: CHAOS_ENGINE is `real` for vLLM, or `quick` for a fake engine with a process
 that can be killed like a real engine's. CHAOS_SECONDS is how long the quick engine takes for a
-prompt. CHAOS_REQUEST_LOG is the directory that the engines write their logs to.
+prompt. CHAOS_REQUEST_LOG is the directory that the engines write their logs to, and
+CHAOS_TOKEN_LOG, if set, that in which quick engines log the tokens of every finished request.
 """
 
 # ruff: noqa: E402
@@ -56,6 +57,22 @@ class RequestLog:
             self._file.write(f"{time.time():.3f} {match[1]}\n")
 
 
+class TokenLog:
+    """A file with a line per finished request: the tokens of its prompt and of its answer. A killed
+    process has written all of its lines."""
+
+    def __init__(self) -> None:
+        directory = os.environ.get("CHAOS_TOKEN_LOG")
+        name = f"{os.getpid()}-{time.time_ns()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._file = os.open(Path(directory, name), flags, 0o644) if directory else None
+
+    def write(self, used: Usage) -> None:
+        """Log one finished request."""
+        if self._file is not None:
+            os.write(self._file, f"{used.prompt_tokens} {used.output_tokens}\n".encode())
+
+
 class RealEngine(VllmEngine):
     """vLLM's engine with a request log."""
 
@@ -79,6 +96,7 @@ class QuickEngine:
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._log = RequestLog(tokenizer)
+        self._tokens = TokenLog()
         self._seconds = float(os.environ.get("CHAOS_SECONDS", _DEFAULT_SECONDS))
         self._admission = Admission(self.kv_cache_tokens)
         self.answer_lengths = AnswerLengths()
@@ -112,6 +130,7 @@ class QuickEngine:
             on_first_token()
         used = Usage(len(prompt), 0, 2)
         self.used += used
+        self._tokens.write(used)
         return Completion(sampling.choices[0] if sampling.choices else "two words", used, "stop")
 
     def shutdown(self) -> None:

@@ -28,6 +28,11 @@ MANIFEST: dict[str, Any] = {
     "steps_per_output_token": 0.314, "skipped_files": [],
     "files_without_rows": {"count": 0, "first": []},
     "files": [{"name": "answers/part-000000.parquet"}],
+    "bill": {
+        "engine_seconds": 7_200.0, "engine_restarts": 3,
+        "devices": {"H100": {"engine_seconds": 7_200.0}},
+        "waste": {"idle": {"seconds": 360.0}, "engine_died": {"seconds": 360.0}},
+    },
 }  # fmt: skip
 
 
@@ -82,6 +87,7 @@ def test_the_summary_has_a_row_for_each_total(text: Printed) -> None:
             "4,000 in prompts (75% from the prefix cache), 2,500 generated in 0.31 steps each",
         ),
         ("time", "1:02:05 in total; engine start 17 s, then 22.4 s at 58,656 tokens/s"),
+        ("engines", "2.00 h on H100; 10% idle or for nothing; 3 restarted"),
         ("answers", "answers/here/answers"),
     ]
     assert text.results == []

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes_storage import S3Server
 
 from pipelines.documents import Usage
 from pipelines.errors import OutputError
@@ -61,6 +62,7 @@ def test_merged_records_are_read_once_and_later_versions_count(storage: Storage)
     merge_worker_records(storage, merged, 3)
     assert storage.names(WORKERS) == []
     assert read_worker_records(storage) == merged
+    write_worker_record(storage, other)
     merge_worker_records(storage, merged, 4)
     assert storage.names(f"{WORKERS}/merged") == ["000004.json"]
     last = replace(RECORD, sequence=5, ended=ENDED)
@@ -120,7 +122,8 @@ from pipelines.storage import Storage
 
 account = WorkerAccount()
 identity = WorkerRecord("ab12", "worker", 3, "short", "host")
-Recorder(Storage(sys.argv[1]), identity, account).start()
+R = Recorder(Storage(sys.argv[1]), identity, account)
+R.start()
 for number in range(1000):
     account.count_tokens(Usage(number, 1, 2))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -133,3 +136,28 @@ def test_the_tokens_of_a_killed_process_are_right_to_the_token(tmp_path: Path) -
     (record,) = read_worker_records(Storage(str(tmp_path)))
     assert record.tokens == Usage(999 * 500, 1000, 2000)
     assert record.used.engine_seconds > 0
+
+
+def test_a_meter_that_is_stored_after_the_merge_counts(storage: Storage) -> None:
+    write_worker_record(storage, RECORD)
+    merge_worker_records(storage, [RECORD], 3)
+    storage.write(worker_name(3, "ab12", "meter"), pack_meter(Usage(150), 41.0))
+    assert [record.tokens for record in read_worker_records(storage)] == [Usage(150)]
+
+
+def test_with_a_bucket_the_next_worker_on_a_node_stores_the_tokens_of_a_killed_one(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    url = f"{s3.new_bucket()}/out"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", PROGRAM, url], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    storage = Storage(url)
+    assert [record.tokens for record in read_worker_records(storage)] == [Usage()]
+    ends = PROGRAM.replace("ab12", "cd34").replace(
+        "os.kill(os.getpid(), signal.SIGKILL)", "R.end('x')"
+    )
+    subprocess.run([sys.executable, "-c", ends, url], env=environment, check=True)
+    records = {record.life: record for record in read_worker_records(storage)}
+    assert records["ab12"].tokens == records["cd34"].tokens == Usage(999 * 500, 1000, 2000)
+    assert (records["cd34"].ended, list(tmp_path.rglob("*.meter"))) == ("x", [])
