@@ -135,8 +135,8 @@ def execute(
     clean_up = CleanUp(cluster_access.leave_cluster, log, printer)
 
     def end(message: str) -> None:
-        clean_up.say_last(FAILED, message)
         printer.print_failure(message)
+        clean_up.say_last(FAILED, message)
         exit_process(ClusterError.exit_code)
 
     # finding the model and listing OUTPUT takes about as long as starting Ray

@@ -111,6 +111,11 @@ class FakeEngine:
             on_first_token()
         await asyncio.sleep(0.001)
         self.events.append(f"end {number}")
+        completion = self._completion(text, prompt, sampling)
+        self.used += completion.usage
+        return completion
+
+    def _completion(self, text: str, prompt: Sequence[int], sampling: Sampling) -> Completion:
         answer, logprob = self.answers(text, sampling)
         ids = self.tokenizer.encode(answer)
         limit = min(sampling.max_tokens, self.max_model_len - len(prompt))

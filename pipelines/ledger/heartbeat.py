@@ -160,15 +160,37 @@ def read_heartbeat(storage: Storage, generation: int) -> Heartbeat | None:
         return Heartbeat.from_json(data)
 
 
-def newest_heartbeat(storage: Storage, before: int | None = None) -> Heartbeat | None:
-    """Return the heartbeat of the newest generation that has one, among those below `before` if it
-    is given. Raises as `read_heartbeat` does."""
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """What the heartbeats of several drivers say together: the sums over the commits that the
+    newest complete one knew, and the seconds of all of them."""
+
+    known: KnownCommits = field(default_factory=KnownCommits)
+    wall_seconds: float = 0.0
+    index_seconds: float = 0.0
+
+
+def read_sessions(storage: Storage, before: int | None = None) -> Sessions:
+    """Return what the drivers of all generations have said, or of those below `before`.
+
+    Reads back to the newest heartbeat that is complete, which has the seconds of those before it.
+    Raises as `read_heartbeat` does.
+    """
+    wall_seconds = index_seconds = 0.0
     for generation in reversed(generations(storage)):
-        if before is None or generation < before:
-            heartbeat = read_heartbeat(storage, generation)
-            if heartbeat is not None:
-                return heartbeat
-    return None
+        earlier = before is None or generation < before
+        heartbeat = read_heartbeat(storage, generation) if earlier else None
+        if heartbeat is None:
+            continue
+        wall_seconds += heartbeat.wall_seconds
+        index_seconds += heartbeat.index_seconds
+        if heartbeat.complete:
+            return Sessions(
+                heartbeat.known,
+                wall_seconds + heartbeat.earlier_wall_seconds,
+                index_seconds + heartbeat.earlier_index_seconds,
+            )
+    return Sessions(KnownCommits(), wall_seconds, index_seconds)
 
 
 def read_known(ledger: Ledger, known: KnownCommits, committed: set[int]) -> KnownCommits:

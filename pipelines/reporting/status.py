@@ -20,9 +20,9 @@ from pipelines.ledger.heartbeat import (
     KnownCommits,
     beats_again,
     is_recent,
-    newest_heartbeat,
     read_heartbeat,
     read_known,
+    read_sessions,
     silent_seconds,
 )
 from pipelines.ledger.lease import generations
@@ -77,6 +77,7 @@ class RunStatus:
         totals: documents and units.
         account: what was used, in all sessions.
         workers: the records of the processes that are alive.
+        wall_seconds: the seconds of all drivers, as far as their heartbeats say.
     """
 
     job: Mapping[str, Any]
@@ -85,12 +86,7 @@ class RunStatus:
     totals: Totals
     account: Account
     workers: Sequence[WorkerRecord]
-
-    @property
-    def wall_seconds(self) -> float:
-        """The seconds of all drivers, as far as their heartbeats say."""
-        heartbeat = self.life.heartbeat
-        return heartbeat.wall_seconds + heartbeat.earlier_wall_seconds if heartbeat else 0.0
+    wall_seconds: float
 
     @property
     def tokens_per_second_overall(self) -> float:
@@ -119,18 +115,19 @@ def read_status(output: str, sleep: Callable[[float], None] = time.sleep) -> Run
     sessions = generations(storage)
     generation = max(sessions, default=0)
     life = _life(storage, generation, sleep)
-    heartbeat = life.heartbeat
+    heartbeat, said = life.heartbeat, read_sessions(storage)
     if life.alive and heartbeat is not None and heartbeat.complete:
         known, totals = heartbeat.known, _totals_of(heartbeat)
     else:
-        known, totals, life = _from_ledger(ledger, life)
+        known, totals, life = _from_ledger(ledger, life, said.known)
     records = read_worker_records(storage)
     if not life.alive:
         records = settle(storage, records)
     live = generation if life.alive else None
     workers = [r for r in records if r.generation == live and not r.ended]
     account = bill(known.sums, records, live)
-    return RunStatus(job, life, len(sessions), totals, account, _newest(workers))
+    newest = _newest(workers)
+    return RunStatus(job, life, len(sessions), totals, account, newest, said.wall_seconds)
 
 
 def _newest(records: Sequence[WorkerRecord]) -> list[WorkerRecord]:
@@ -144,7 +141,7 @@ def _newest(records: Sequence[WorkerRecord]) -> list[WorkerRecord]:
 def _life(storage: Storage, generation: int, sleep: Callable[[float], None]) -> Life:
     heartbeat = read_heartbeat(storage, generation)
     if heartbeat is None:
-        return Life(UNFINISHED, "no driver has written a heartbeat", newest_heartbeat(storage))
+        return Life(UNFINISHED, "the newest driver has no heartbeat")
     if heartbeat.ended:
         return Life(heartbeat.state, heartbeat.reason, heartbeat)
     silent = silent_seconds(storage, heartbeat)
@@ -158,12 +155,13 @@ def _life(storage: Storage, generation: int, sleep: Callable[[float], None]) -> 
     return Life(DEAD, f"{where} gives no sign of life", heartbeat, silent)
 
 
-def _from_ledger(ledger: Ledger, life: Life) -> tuple[KnownCommits, Totals, Life]:
-    """Read the commits that the last heartbeat does not have; a run whose units are all committed
+def _from_ledger(
+    ledger: Ledger, life: Life, known: KnownCommits
+) -> tuple[KnownCommits, Totals, Life]:
+    """Read the commits that the heartbeats do not have; a run whose units are all committed
     and whose manifest exists is as the manifest says."""
     committed = ledger.committed()
-    before = life.heartbeat.known if life.heartbeat else KnownCommits()
-    known = read_known(ledger, before, committed)
+    known = read_known(ledger, known, committed)
     units = [unit for plan in ledger.plans() for unit in plan.units]
     done = [unit for unit in units if unit.number in committed]
     totals = Totals(

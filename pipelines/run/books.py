@@ -13,12 +13,7 @@ from typing import Any
 
 from pipelines.errors import PhifleetError
 from pipelines.ledger.accounts import Account, bill, sum_commits
-from pipelines.ledger.heartbeat import (
-    Heartbeat,
-    KnownCommits,
-    newest_heartbeat,
-    read_known,
-)
+from pipelines.ledger.heartbeat import KnownCommits, Sessions, read_known, read_sessions
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit
 from pipelines.ledger.settling import settle
@@ -37,12 +32,12 @@ class Books:
 
     Attributes:
         earlier: the account of all sessions before this one.
-        last_session: the heartbeat of the session before this one.
+        sessions: what the drivers before this one have said.
         complete: True once the sums of earlier sessions are read.
     """
 
     earlier: Account = field(default_factory=Account)
-    last_session: Heartbeat | None = None
+    sessions: Sessions = field(default_factory=Sessions)
     complete: bool = False
     _known: KnownCommits = field(default_factory=KnownCommits)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -52,8 +47,8 @@ class Books:
         """Read the sums that sessions before `generation` left, in a thread, and wait two seconds
         for it.
 
-        The last session's heartbeat has most of them. Commits after it are read one by one, as are
-        all commits of a version without heartbeats, which may take long.
+        The heartbeat of the last session has most of them. Commits after it are read one by one, as
+        are all commits of a version without heartbeats, which may take long.
         """
         loader = threading.Thread(target=self._load, args=(ledger, generation), daemon=True)
         loader.start()
@@ -62,16 +57,15 @@ class Books:
     def _load(self, ledger: Ledger, generation: int) -> None:
         storage = ledger.storage
         try:
-            last = newest_heartbeat(storage, before=generation)
-            before = last.known if last else KnownCommits()
-            known = read_known(ledger, before, ledger.committed())
+            sessions = read_sessions(storage, before=generation)
+            known = read_known(ledger, sessions.known, ledger.committed())
             records = [r for r in read_worker_records(storage) if r.generation < generation]
             earlier = bill(known.sums, settle(storage, records))
         except PhifleetError as error:
             _LOGGER.warning("the sums of earlier sessions cannot be read: %s", error)
             return
         with self._lock:
-            self.last_session, self.earlier, self.complete = last, earlier, True
+            self.sessions, self.earlier, self.complete = sessions, earlier, True
             self._known = known
             for commit in self._waiting:
                 self._add(commit)
@@ -89,12 +83,6 @@ class Books:
         if not known.units & bit:
             sums = known.sums + sum_commits([commit])
             self._known = KnownCommits(known.units | bit, known.revisions, sums)
-
-    @property
-    def earlier_wall_seconds(self) -> float:
-        """The seconds of all sessions before this one."""
-        last = self.last_session
-        return last.wall_seconds + last.earlier_wall_seconds if last else 0.0
 
     @property
     def known(self) -> KnownCommits:
@@ -130,4 +118,4 @@ def wall_seconds(
     same = ("units", "bill")
     if earlier and "wall_seconds" in earlier and all(earlier.get(k) == manifest[k] for k in same):
         return float(earlier["wall_seconds"])
-    return round(books.earlier_wall_seconds + session_seconds, 2)
+    return round(books.sessions.wall_seconds + session_seconds, 2)

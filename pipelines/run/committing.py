@@ -9,9 +9,10 @@ import random
 import socket
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -28,6 +29,7 @@ from pipelines.tasks.columns import dead_letters_table, part_table
 
 # Seconds before each further try of a commit that failed.
 _RETRY_SECONDS = (1.0, 5.0, 20.0)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,24 +87,21 @@ class Committer:
         return committed
 
     def _commit(self, answered: AnsweredUnit, used: Used) -> Commit | None:
-        for pause in _RETRY_SECONDS:
-            try:
-                return self._commit_once(answered, used)
-            except StorageError:
-                # at random, because all workers failed at the same time
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        return self._commit_once(answered, used)
+        record = _retried(lambda: self._stage(answered, used))
+        # the same record each time: one that was created although its request failed is our own
+        return record if _retried(lambda: self._settle(record)) else None
 
-    def _commit_once(self, answered: AnsweredUnit, used: Used) -> Commit | None:
+    def _settle(self, record: Commit) -> bool:
+        """Commit and publish a staged unit, or delete its files and return False."""
         self._config.lease.check()
-        record = self._stage(answered, used)
         if not self._ledger.commit(record):
             self._ledger.discard(record)
-            return None
+            return False
         self._ledger.publish(record)
-        return record
+        return True
 
     def _stage(self, answered: AnsweredUnit, used: Used) -> Commit:
+        self._config.lease.check()
         unit, results = answered.unit, answered.results
         part = part_table(unit.rows, results, self._columns, self._config.id_column)
         dead_letters = [letter for result in results for letter in result.dead_letters()]
@@ -134,6 +133,17 @@ class Committer:
         of_columns = table.schema.metadata or {}
         described = table.replace_schema_metadata({**of_columns, **self._config.metadata})
         return stage(self._config.storage, kind, number, described)
+
+
+def _retried(step: Callable[[], T]) -> T:
+    """Return what `step` returns, after up to three further tries if the storage fails."""
+    for pause in _RETRY_SECONDS:
+        try:
+            return step()
+        except StorageError:
+            # at random, because all workers failed at the same time
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+    return step()
 
 
 def _decoding(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:

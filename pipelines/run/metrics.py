@@ -113,10 +113,10 @@ class RunTotals:
 
     Attributes:
         run: the job's name.
-        answered: documents with at least one answer, in this session.
-        dead_letters: documents without an answer, in this session.
+        answered: documents with at least one answer, in all sessions.
+        dead_letters: documents without an answer.
         reasons: dead letters by reason.
-        prompt_tokens: prompt tokens of finished requests.
+        prompt_tokens: prompt tokens of finished requests, whatever became of them.
         cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens.
         steps: steps that generated them, summed over answers.

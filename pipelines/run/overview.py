@@ -145,7 +145,6 @@ class Overview:
         """Return the driver's heartbeat without its host, process and number. `generation` is that
         of its lease."""
         state, books, eta = self.state, self.state.books, self.eta
-        last = books.last_session
         return Heartbeat(
             generation,
             phase=self.phase,
@@ -160,10 +159,8 @@ class Overview:
             eta_high=eta and round(eta.high, 1),
             wall_seconds=round(time.monotonic() - self.started, 2),
             index_seconds=round(state.index_seconds, 2),
-            earlier_wall_seconds=books.earlier_wall_seconds,
-            earlier_index_seconds=(
-                last.index_seconds + last.earlier_index_seconds if last else 0.0
-            ),
+            earlier_wall_seconds=books.sessions.wall_seconds,
+            earlier_index_seconds=books.sessions.index_seconds,
             complete=books.complete,
             known=books.known,
         )

@@ -22,6 +22,7 @@ from pipelines.ledger.heartbeat import (
     KnownCommits,
     beats_again,
     read_known,
+    read_sessions,
     write_heartbeat,
 )
 from pipelines.ledger.used import WORKER_DIED, Used, Waste
@@ -163,6 +164,19 @@ def test_without_permission_to_write_the_next_heartbeat_shows_that_a_run_lives(
     waited.clear()
     assert not beats_again(run.storage, replace(beat, sequence=1), waited.append)
     assert sum(waited) == 45
+
+
+def test_the_sums_of_a_driver_that_did_not_know_all_are_not_used_but_its_seconds_are(
+    run: InProcessRun,
+) -> None:
+    undone(run)
+    run.claim(ONE_MACHINE)
+    write_heartbeat(run.storage, heartbeat(run, wall_seconds=70.0, earlier_wall_seconds=30.0))
+    write_heartbeat(run.storage, Heartbeat(2, state=STOPPED, wall_seconds=5.0))
+    status = status_of(run)
+    assert status.wall_seconds == 105
+    assert (status.account.units, status.sessions) == (4, 2)
+    assert read_sessions(run.storage, before=2).wall_seconds == 100
 
 
 def test_a_run_of_which_no_driver_has_a_heartbeat_is_unfinished(run: InProcessRun) -> None:

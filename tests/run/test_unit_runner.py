@@ -11,14 +11,19 @@ import pytest
 from fakes import FakeEngine, tasks_of
 
 from pipelines.corpus.ids import digest_ids, hash_ids
+from pipelines.documents import Usage
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import Fenced
 from pipelines.job.task_specs import ClassifyTask, SummarizeTask
+from pipelines.ledger.accounts import committed_tokens
 from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.records import Commit
+from pipelines.ledger.used import ENGINE_DIED, FENCED, IDLE, LOST_RACE, WATCHDOG
 from pipelines.models.resolve import Model
 from pipelines.run.unit_runner import UnitRunner
+from pipelines.run.worker_account import WorkerAccount
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
@@ -47,7 +52,7 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> 
     return WorkerConfig("test", "short", storage, lease, engine, tasks, "key", {"made": "here"})
 
 
-async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
+async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[Commit | None, UnitRunner]:
     runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
     return await runner.run(7, "_run/index/text", 0, "plan"), runner
 
@@ -117,6 +122,79 @@ async def test_a_commit_record_is_plain_json(
     record = json.loads(config.storage.read("_run/commits/000007.json"))
     assert record["part"]["rows"] == 2
     assert record["unit"] == 7
+
+
+async def test_a_commit_states_what_the_worker_has_used_and_all_tokens_are_accounted_for(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+) -> None:
+    engine = FakeEngine(tiny_tokenizer)
+    committed, runner = await _run(config, engine)
+    assert committed is not None
+    assert committed_tokens(committed) == engine.used == runner.account.tokens
+    assert committed.used.worker == runner.account.holder.worker
+    assert 0 < committed.used.answering_seconds <= runner.account.seconds
+    assert set(committed.used.waste) <= {IDLE}
+
+
+@pytest.mark.parametrize(("way", "reason"), [("dies_of", ENGINE_DIED), ("hangs_at", WATCHDOG)])
+async def test_the_time_and_the_tokens_lost_with_an_engine_are_waste_of_the_commit(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer, way: str, reason: str
+) -> None:
+    # one document at a time, so that the first is answered when the engine dies of the second
+    dying = FakeEngine(tiny_tokenizer, kv_cache_tokens=1000, min_request_tokens=1000)
+    setattr(dying, way, "another text")
+    engines = [dying, FakeEngine(tiny_tokenizer)]
+    queue = iter(engines)
+    account = WorkerAccount()
+    supervisor = EngineSupervisor(lambda: next(queue), account)
+    runner = UnitRunner(config, supervisor, None, account)
+    committed = await runner.run(7, "_run/index/text", 0, "plan")
+    assert committed is not None
+    waste = committed.used.waste[reason]
+    assert waste.tokens == dying.used != Usage()
+    assert waste.seconds > 0
+    assert (committed.used.starts, committed.used.restarts) == (2, 1)
+    assert committed_tokens(committed) == engines[1].used
+    assert committed_tokens(committed) + committed.used.wasted.tokens == account.tokens
+
+
+async def test_in_isolation_the_tokens_of_dead_letters_and_of_test_prompts_are_waste(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+) -> None:
+    engines: list[FakeEngine] = []
+
+    def start() -> FakeEngine:
+        engines.append(FakeEngine(tiny_tokenizer, dies_of="another text"))
+        return engines[-1]
+
+    account = WorkerAccount()
+    runner = UnitRunner(config, EngineSupervisor(start, account), None, account)
+    committed = await runner.run(7, "_run/index/text", 0, "plan")
+    assert committed is not None and committed.reasons["engine_crash"] == 1
+    everything = sum((engine.used for engine in engines), Usage())
+    assert committed_tokens(committed) + committed.used.wasted.tokens == everything
+    assert account.tokens == everything
+    assert committed.used.waste[ENGINE_DIED].tokens.prompt_tokens > 0
+
+
+async def test_a_unit_that_lost_the_race_is_waste_of_the_next_commit(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+) -> None:
+    await _run(config, FakeEngine(tiny_tokenizer))
+    engine = FakeEngine(tiny_tokenizer)
+    lost, runner = await _run(config, engine)
+    assert lost is None
+    assert runner.account.clock.total().waste[LOST_RACE].tokens == engine.used
+    assert runner.account.progress.units == {}
+
+
+async def test_a_fenced_unit_is_waste(config: WorkerConfig, tiny_tokenizer: ChatTokenizer) -> None:
+    take_lease(config.storage)
+    engine = FakeEngine(tiny_tokenizer)
+    runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
+    with pytest.raises(Fenced):
+        await runner.run(7, "_run/index/text", 0, "plan")
+    assert runner.account.clock.total().waste[FENCED].tokens == engine.used
 
 
 def test_units_run_without_ray() -> None:
