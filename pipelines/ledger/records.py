@@ -73,8 +73,9 @@ class Commit:
     versions without it.
 
     In the revision of a unit (see `withdrawals.py`) `revision` is the number of the plan that
-    withdrew documents from it, `planned_ids` the digest of all its documents as planned, and the
-    numbers of documents are those that remain; in a commit they are 0 and "".
+    withdrew documents from it, `planned_ids` the digest of all its documents as planned,
+    `first_committed_at` the time of the commit, and the numbers of documents are those that remain;
+    in a commit they are 0 and "".
     """
 
     unit: int
@@ -95,6 +96,7 @@ class Commit:
     decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     revision: int = 0
     planned_ids: str = ""
+    first_committed_at: str = ""
     used: Used = field(default_factory=Used)
 
     def to_json(self) -> bytes:

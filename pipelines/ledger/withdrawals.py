@@ -156,6 +156,7 @@ def _rewritten(storage: Storage, commit: Commit, plan: int, ids: Hashes) -> Comm
         commit,
         revision=plan,
         planned_ids=commit.planned_ids or commit.ids,
+        first_committed_at=commit.first_committed_at or commit.committed_at,
         ids=digest_ids(accounted),
         rows=rows,
         answered=answered,

@@ -5,8 +5,8 @@ and at an orderly end. If its process dies, the record remains and shows the tim
 that reached no commit. It also writes a meter, `GENERATION-LIFE.meter`, at each finished request:
 its tokens are right even if the process is killed at that moment.
 
-When a run finishes, the driver merges the records into one file, so that a later reader needs one
-request for all of them.
+When a run finishes, the driver merges the records into one file. They are final then, as the
+manifest is, and a later reader needs one request for all of them.
 
 Knows storage; knows nothing of engines or Ray.
 """
@@ -121,16 +121,15 @@ def write_worker_record(storage: Storage, record: WorkerRecord) -> None:
 
 
 def read_worker_records(storage: Storage) -> list[WorkerRecord]:
-    """Return the records of all processes, oldest generation first, each in its newest version.
+    """Return the records of all processes, oldest generation first.
 
     Raises StorageError, and OutputError for a damaged record.
     """
     entries = [entry for name in storage.names(WORKERS) if (entry := worker_of(name))]
-    records: dict[str, WorkerRecord] = {}
-    for record in [*_read_merged(storage), *_read_single(storage, entries)]:
-        known = records.get(record.life, record)
-        newer = record if known.sequence <= record.sequence else known
-        records[record.life] = newer.with_meter(known.tokens, known.used.engine_seconds)
+    records = {record.life: record for record in _read_merged(storage)}
+    # a merged record is in a manifest: a later version of it does not count any more
+    entries = [entry for entry in entries if entry[1] not in records]
+    records |= {record.life: record for record in _read_single(storage, entries)}
     for life, meter in _read_meters(storage, entries).items():
         if life in records and meter is not None:
             records[life] = records[life].with_meter(*meter)

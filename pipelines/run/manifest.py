@@ -87,7 +87,8 @@ def _times(commits: Sequence[Commit]) -> dict[str, float]:
 
 def _span(commit: Commit) -> tuple[float, float]:
     """Return when the documents of a commit were answered, from and until, in Unix seconds."""
-    end = datetime.fromisoformat(commit.committed_at).timestamp()
+    committed_at = commit.first_committed_at or commit.committed_at
+    end = datetime.fromisoformat(committed_at).timestamp()
     return end - commit.seconds, end
 
 

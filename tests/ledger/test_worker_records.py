@@ -53,7 +53,7 @@ def test_a_meter_that_is_ahead_of_the_record_has_the_tokens_and_the_time(storage
     assert read_worker_records(storage) == [RECORD]
 
 
-def test_merged_records_are_read_once_and_later_versions_count(storage: Storage) -> None:
+def test_merged_records_are_read_once_and_are_final(storage: Storage) -> None:
     other = replace(RECORD, life="cd34", generation=2)
     for record in (RECORD, other):
         write_worker_record(storage, record)
@@ -65,10 +65,9 @@ def test_merged_records_are_read_once_and_later_versions_count(storage: Storage)
     write_worker_record(storage, other)
     merge_worker_records(storage, merged, 4)
     assert storage.names(f"{WORKERS}/merged") == ["000004.json"]
-    last = replace(RECORD, sequence=5, ended=ENDED)
-    write_worker_record(storage, last)
-    newest = read_worker_records(storage)[-1]
-    assert (newest.ended, newest.tokens) == (ENDED, Usage(150))
+    write_worker_record(storage, replace(RECORD, sequence=5, tokens=Usage(900)))
+    storage.write(worker_name(3, "ab12", "meter"), pack_meter(Usage(900), 90.0))
+    assert read_worker_records(storage) == merged
 
 
 def test_a_merge_that_was_interrupted_counts_no_process_twice(storage: Storage) -> None:
@@ -136,13 +135,6 @@ def test_the_tokens_of_a_killed_process_are_right_to_the_token(tmp_path: Path) -
     (record,) = read_worker_records(Storage(str(tmp_path)))
     assert record.tokens == Usage(999 * 500, 1000, 2000)
     assert record.used.engine_seconds > 0
-
-
-def test_a_meter_that_is_stored_after_the_merge_counts(storage: Storage) -> None:
-    write_worker_record(storage, RECORD)
-    merge_worker_records(storage, [RECORD], 3)
-    storage.write(worker_name(3, "ab12", "meter"), pack_meter(Usage(150), 41.0))
-    assert [record.tokens for record in read_worker_records(storage)] == [Usage(150)]
 
 
 def test_with_a_bucket_the_next_worker_on_a_node_stores_the_tokens_of_a_killed_one(

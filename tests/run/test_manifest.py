@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,3 +65,23 @@ def test_a_record_without_decoding_can_still_be_read() -> None:
 def test_seconds_of_overlapping_units_are_counted_once_and_gaps_are_not() -> None:
     spans = ((0.0, 4.0), (2.0, 5.0), (10.0, 11.0), (3.0, 4.0))
     assert covered_seconds(spans) == 6.0
+
+
+def test_the_revision_of_a_unit_does_not_move_the_time_at_which_it_was_answered(
+    prepared: PreparedJob,
+) -> None:
+    first, second = commit(0, {}), commit(1, {})
+    second = replace(second, committed_at="2026-01-01T01:00:00+00:00")
+    before = manifest(prepared, first, second)
+    revised = [
+        replace(
+            answered,
+            revision=1,
+            first_committed_at=answered.committed_at,
+            committed_at="2026-02-01T00:00:00+00:00",
+        )
+        for answered in (first, second)
+    ]
+    after = manifest(prepared, *revised)
+    assert before["steady_seconds"] == after["steady_seconds"] == 2.0
+    assert after["tokens_per_second"] == before["tokens_per_second"] == 14.0
