@@ -150,14 +150,15 @@ def settled(
     """
     records = list(records)
     newest = {record.worker: record.life for record in records}
-    known = {**ends, finished: ENDED}
-    return [
-        replace(record, ended=known.get(record.generation, WORKER_DIED) if last else WORKER_DIED)
-        if not record.ended
-        else record
-        for record in records
-        for last in [newest[record.worker] == record.life]
-    ]
+
+    def end_of(record: WorkerRecord) -> str:
+        if record.ended:
+            return record.ended
+        if newest[record.worker] != record.life:
+            return WORKER_DIED
+        return ENDED if record.generation == finished else ends.get(record.generation, WORKER_DIED)
+
+    return [replace(record, ended=end_of(record)) for record in records]
 
 
 def merge_worker_records(

@@ -45,7 +45,7 @@ class Recorder:
         self._write("")
         generation, life = self.identity.generation, self.identity.life
         self._meter = open_meter(self.storage, generation, life, lambda: self.account.seconds)
-        self.account.meter = self._meter and self._meter.write
+        self.account.meter = self._meter.write if self._meter else None
         self._thread = threading.Thread(target=self._run, name="worker record", daemon=True)
         self._thread.start()
 

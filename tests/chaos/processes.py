@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import psutil
 
@@ -14,7 +15,7 @@ WORKERS = r"ray::MapWorker|ray::.*MapBatches|ray::.*Worker\("
 RAY = r"raylet|gcs_server"
 
 
-def tree(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def tree(driver: subprocess.Popen[Any]) -> list[psutil.Process]:
     """Return the driver and all its descendants; an empty list if the driver has ended."""
     if driver.poll() is not None:
         return []

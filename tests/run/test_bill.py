@@ -57,7 +57,7 @@ class KilledRun:
         matches: list[psutil.Process] = []
 
         def is_there() -> bool:
-            matches[:] = [p for p in tree(process)[1:] if re.search(pattern, title(p))]  # type: ignore[arg-type]
+            matches[:] = [p for p in tree(process)[1:] if re.search(pattern, title(p))]
             return bool(matches)
 
         self.await_(is_there, process)
