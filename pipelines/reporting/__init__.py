@@ -1,0 +1,5 @@
+"""What a run cost, how it goes, and how good its answers are: reads ledgers and OUTPUTs.
+
+Starts no engine and no cluster. Depends on `run` and everything below it. Start reading at
+`evaluation.py`, which compares the answers of an OUTPUT with right ones.
+"""
