@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from jobs import usage
+from jobs.evaluate import add_evaluate_arguments, run_evaluate
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import Job, load_job
 
@@ -127,6 +128,15 @@ def _add_inspecting(commands: Any) -> None:
         usage.VERIFY,
     )
     _add_output(verify)
+    evaluate = _command(
+        commands,
+        "evaluate",
+        run_evaluate,
+        "compare the answers of a run with right ones",
+        usage.EVALUATE,
+    )
+    _add_output(evaluate)
+    add_evaluate_arguments(evaluate)
     show = _command(
         commands, "show", _show, "print the prompts that the model gets for a document", usage.SHOW
     )

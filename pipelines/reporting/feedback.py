@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.errors import InputError
-from pipelines.reporting.fields import EvaluatedTask
 from pipelines.reporting.gold import GoldRow
 from pipelines.reporting.gold_files import GoldForm, RawRow
 from pipelines.reporting.gold_values import WrongGold, gold_answers
@@ -94,12 +93,17 @@ class Feedback:
             return OTHER_ID
         except WrongGold:
             return OTHER_TYPE
-        received = row.values.get("received_at")
-        at = received if isinstance(received, datetime) else _LONG_AGO
+        at = _time(row.values.get("received_at"))
         earlier = self._newest.get((doc_id, task))
         if earlier is None or at >= earlier[0]:
             self._newest[doc_id, task] = (at, row.place, right)
         return None
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        return _LONG_AGO
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _stated(values: dict[str, Any]) -> tuple[Any] | str:
@@ -115,8 +119,3 @@ def _stated(values: dict[str, Any]) -> tuple[Any] | str:
         return (json.loads(text),)
     except ValueError:
         return OTHER_TYPE
-
-
-def task_names(tasks: Iterable[EvaluatedTask]) -> list[str]:
-    """Return the names of tasks."""
-    return [task.name for task in tasks]

@@ -43,13 +43,15 @@ class GoldRow:
 class Gold:
     """Right answers by document, numbered from 0 in the order in which they were read.
 
-    Use it as a context manager, which deletes the temporary file at its end.
+    `tasks` are the names of the tasks of which any document has a right answer. Use it as a context
+    manager, which deletes the temporary file at its end.
     """
 
     def __init__(self, rows: Iterable[GoldRow]) -> None:
         """Read all rows. Raises InputError if two of them are about the same document."""
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the end of the block)
         self._ends = array("q", [0])
+        self.tasks: set[str] = set()
         try:
             hashes = np.concatenate([np.empty(0, np.uint64), *self._write(rows)])
             self._order = np.argsort(hashes, kind="stable")
@@ -81,6 +83,7 @@ class Gold:
             data = json.dumps([row.doc_id, row.place, row.answers]).encode()
             self._ends.append(self._ends[-1] + self._file.write(data))
             ids.append(row.doc_id)
+            self.tasks |= row.answers.keys()
             if len(ids) == _ROWS_AT_ONCE:
                 yield _hashes(ids)
                 ids = []

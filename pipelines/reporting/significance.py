@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Numbers = npt.NDArray[np.float64]
+Numbers = npt.NDArray[Any]
 """A number for each document."""
 _Z = 1.959963984540054
 """The number of standard errors of a 95 % interval."""
 PERMUTATIONS = 9_999
 """The random permutations of a test; the smallest p-value is 1 / 10,000."""
 _SEED = 20_000
+_NO_VARIANCE = 1e-12
 _ROWS_AT_ONCE = 256
 
 
@@ -80,82 +81,141 @@ class Difference:
         }
 
 
-def ratio(parts: Numbers, wholes: Numbers) -> Figure | None:
-    """Return the sum of `parts` divided by that of `wholes`, with its interval; None without any.
+class RatioSums:
+    """A ratio of sums over documents: of `parts`, each at most its whole, to `wholes`.
 
-    Both have a number for each document, and a part is at most its whole. The interval is Wilson's
-    with the number of documents that would give the same variance if each had one independent
-    value; the variance is that of a ratio of sums over documents. For one value in each document it
-    is Wilson's interval itself.
+    Documents are added in blocks; only sums are kept.
     """
-    whole = float(wholes.sum())
-    if whole == 0:
-        return None
-    value = float(parts.sum()) / whole
-    variance = float(((parts - value * wholes) ** 2).sum()) / whole**2
-    count = float(np.count_nonzero(wholes))
-    # without a single error, or with errors only, the documents show no variance
-    size = value * (1 - value) / variance if variance > 1e-15 and 0 < value < 1 else count
-    return Figure(value, *_wilson(value, size))
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(2)
+        self._products = np.zeros((2, 2))
+        self._count = 0
+
+    def add(self, parts: Numbers, wholes: Numbers) -> None:
+        """Add documents, with one part and one whole for each."""
+        values = np.stack([parts, wholes]).astype(np.float64)
+        self._sums += values.sum(axis=1)
+        self._products += values @ values.T
+        self._count += int(np.count_nonzero(wholes))
+
+    @classmethod
+    def of_counts(cls, right: int, total: int) -> RatioSums:
+        """Return the ratio of `right` values to all of `total`, each of a document of its own."""
+        sums = cls()
+        sums._sums += (right, total)
+        sums._products += ((right, right), (right, total))
+        sums._count = total
+        return sums
+
+    @property
+    def part(self) -> float:
+        """Return the sum of all parts."""
+        return float(self._sums[0])
+
+    @property
+    def whole(self) -> float:
+        """Return the sum of all wholes."""
+        return float(self._sums[1])
+
+    @property
+    def figure(self) -> Figure | None:
+        """Return the ratio with its interval; None if the sum of wholes is 0.
+
+        The interval is Wilson's with the number of documents that would give the same variance if
+        each had one independent value; the variance is that of a ratio of sums over documents. For
+        one value in each document it is Wilson's interval itself.
+        """
+        if not self.whole:
+            return None
+        value = self.part / self.whole
+        weights = np.array([1.0, -value])
+        variance = float(weights @ self._products @ weights) / self.whole**2
+        # without a single error, or with errors only, the documents show no variance
+        shown = 0 < value < 1 and variance > _NO_VARIANCE
+        size = value * (1 - value) / variance if shown else float(self._count)
+        return Figure(value, *_wilson(value, size))
 
 
 def _wilson(value: float, size: float) -> tuple[float, float]:
     middle = (value + _Z**2 / (2 * size)) / (1 + _Z**2 / size)
-    half = (
-        _Z
-        / (1 + _Z**2 / size)
-        * math.sqrt(max(0.0, value * (1 - value) / size + _Z**2 / (4 * size**2)))
-    )
+    square = max(0.0, value * (1 - value) / size + _Z**2 / (4 * size**2))
+    half = _Z / (1 + _Z**2 / size) * math.sqrt(square)
     return max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half))
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """The parts and wholes of a ratio, as for `ratio`, of two results on the same documents."""
-
-    parts: Numbers
-    wholes: Numbers
-    other_parts: Numbers
-    other_wholes: Numbers
-
-
-def difference(paired: Paired, *, single: bool) -> Difference | None:
-    """Return the difference of the ratios of two results, and its significance.
+class PairedSums:
+    """The ratios of two results on the same documents, which are added in blocks.
 
     With `single`, each document has one value, which is right or wrong: parts are then 0 or 1, and
-    wholes 1. Returns None if a ratio does not exist.
+    wholes 1.
     """
-    if not paired.wholes.sum() or not paired.other_wholes.sum():
-        return None
-    better, worse = _better_and_worse(paired)
-    if single:
-        p, test = mcnemar(better, worse), Test.MCNEMAR
-    else:
-        p, test = permutation(paired), Test.PERMUTATION
-    return Difference(_difference_figure(paired), p, test, better, worse)
+
+    def __init__(self, *, single: bool, permutations: int = PERMUTATIONS) -> None:
+        self._single = single
+        self._sums = np.zeros(4)
+        self._products = np.zeros((4, 4))
+        self._better = self._worse = 0
+        self._moved = np.zeros((2, permutations))
+        self._random = np.random.default_rng(_SEED)
+
+    def add(
+        self, parts: Numbers, wholes: Numbers, other_parts: Numbers, other_wholes: Numbers
+    ) -> None:
+        """Add documents, with the parts and wholes of the first result and of the other one."""
+        values = np.stack([parts, wholes, other_parts, other_wholes]).astype(np.float64)
+        self._sums += values.sum(axis=1)
+        self._products += values @ values.T
+        one, other = _share(values[0], values[1]), _share(values[2], values[3])
+        self._better += int((one > other).sum())
+        self._worse += int((one < other).sum())
+        if not self._single:
+            self._permute(values[2:] - values[:2])
+
+    def _permute(self, deltas: Numbers) -> None:
+        """Exchange the results of a random half of the documents, in each permutation anew."""
+        changed = deltas[:, deltas.any(axis=0)]
+        for start in range(0, changed.shape[1], _ROWS_AT_ONCE):
+            some = changed[:, start : start + _ROWS_AT_ONCE]
+            shape = (some.shape[1], self._moved.shape[1])
+            self._moved += some @ self._random.integers(0, 2, shape, np.int8)
+
+    @property
+    def difference(self) -> Difference | None:
+        """Return the difference of the ratios and its significance; None if one does not exist."""
+        part, whole, other_part, other_whole = self._sums.tolist()
+        if not whole or not other_whole:
+            return None
+        value, other = part / whole, other_part / other_whole
+        weights = np.array([1 / whole, -value / whole, -1 / other_whole, other / other_whole])
+        half = _Z * math.sqrt(max(0.0, float(weights @ self._products @ weights)))
+        middle = value - other
+        figure = Figure(middle, max(-1.0, middle - half), min(1.0, middle + half))
+        if self._single:
+            p, test = mcnemar(self._better, self._worse), Test.MCNEMAR
+        else:
+            p, test = self._permutation(), Test.PERMUTATION
+        return Difference(figure, p, test, self._better, self._worse)
+
+    def _permutation(self) -> float:
+        """Return the share of permutations, the given order included, whose difference is at least
+        as large as the observed one."""
+        part, whole, other_part, other_whole = self._sums.tolist()
+        differences = _ratios(part + self._moved[0], whole + self._moved[1])
+        differences -= _ratios(other_part - self._moved[0], other_whole - self._moved[1])
+        observed = abs(part / whole - other_part / other_whole)
+        # rounding must not tell equal differences apart
+        extreme = int((np.abs(differences) >= observed - 1e-9).sum())
+        return (1 + extreme) / (1 + self._moved.shape[1])
 
 
-def _better_and_worse(paired: Paired) -> tuple[int, int]:
-    """Return in how many documents the first result is better than the second, and worse."""
-    one = _share(paired.parts, paired.wholes)
-    other = _share(paired.other_parts, paired.other_wholes)
-    return int((one > other).sum()), int((one < other).sum())
+def _ratios(parts: Numbers, wholes: Numbers) -> Numbers:
+    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > _NO_VARIANCE)
 
 
 def _share(parts: Numbers, wholes: Numbers) -> Numbers:
     """Return the ratio of each document; 1 for one in which nothing was to be found or given."""
     return np.divide(parts, wholes, out=np.ones(len(parts)), where=wholes != 0)
-
-
-def _difference_figure(paired: Paired) -> Figure:
-    """Return the difference with its interval, from the variance of both ratios together."""
-    whole, other_whole = paired.wholes.sum(), paired.other_wholes.sum()
-    value, other = paired.parts.sum() / whole, paired.other_parts.sum() / other_whole
-    errors = (paired.parts - value * paired.wholes) / whole
-    errors -= (paired.other_parts - other * paired.other_wholes) / other_whole
-    half = _Z * math.sqrt(float((errors**2).sum()))
-    middle = float(value - other)
-    return Figure(middle, max(-1.0, middle - half), min(1.0, middle + half))
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -171,32 +231,3 @@ def mcnemar(better: int, worse: int) -> float:
     ]
     tail = math.fsum(math.exp(log - count * math.log(2)) for log in logs)
     return min(1.0, 2 * tail)
-
-
-def permutation(paired: Paired, permutations: int = PERMUTATIONS) -> float:
-    """Return the two-sided p-value of a paired permutation test of two ratios.
-
-    Each permutation exchanges the results of a random half of the documents. The p-value is the
-    share of permutations, the given order included, whose difference is at least as large. The
-    random numbers are the same each time.
-    """
-    deltas = np.stack([paired.other_parts - paired.parts, paired.other_wholes - paired.wholes])
-    changed = np.flatnonzero(deltas.any(axis=0))
-    moved = np.zeros((2, permutations))
-    random = np.random.default_rng(_SEED)
-    for start in range(0, len(changed), _ROWS_AT_ONCE):
-        some = deltas[:, changed[start : start + _ROWS_AT_ONCE]]
-        exchanged = random.integers(0, 2, (some.shape[1], permutations), np.int8)
-        moved += some @ exchanged
-    sums = (paired.parts.sum(), paired.wholes.sum())
-    others = (paired.other_parts.sum(), paired.other_wholes.sum())
-    differences = _ratios(sums[0] + moved[0], sums[1] + moved[1])
-    differences -= _ratios(others[0] - moved[0], others[1] - moved[1])
-    observed = abs(sums[0] / sums[1] - others[0] / others[1])
-    # rounding must not tell equal differences apart
-    extreme = int((np.abs(differences) >= observed - 1e-9).sum())
-    return (1 + extreme) / (1 + permutations)
-
-
-def _ratios(parts: Numbers, wholes: Numbers) -> Numbers:
-    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 1e-12)
