@@ -109,8 +109,9 @@ def _time(value: Any) -> datetime:
 def _stated(values: dict[str, Any]) -> tuple[Any] | str:
     """Return the right value that a verdict states, as the only item; or why it states none."""
     text = values.get("correction")
-    if text is None and values.get("verdict") == "right":
-        text = values.get("value")
+    if values.get("verdict") == "right":
+        # some clients send every key, also those that they leave out
+        text = values.get("value") or (text if text != "null" else None)
         if text is None:
             return NO_VALUE
     if text is None:
