@@ -39,8 +39,8 @@ class FormScorer:
                     each.type,
                     field_path(path, each.name),
                     field_path(place, each.name),
-                    gold and gold[each.name],
-                    given and given.get(each.name),
+                    None if gold is None else gold[each.name],
+                    None if given is None else given.get(each.name),
                 )
         return right
 
