@@ -59,16 +59,18 @@ def write_output(
     rows_of_part: int = 3,
     id_kind: IdKind | None = None,
     finished: bool = True,
+    id_column: str = "doc",
 ) -> str:
     """Write an OUTPUT with the answers of each document by id, and dead letters; return its path.
 
-    The id column is `doc`, and `length` a kept column.
+    `length` is a kept column.
     """
     columns = columns_of(tasks)
     ids = [*documents]
     kind = id_kind or (IdKind.TEXT if all(isinstance(i, str) for i in ids) else IdKind.INTEGER)
     for number, start in enumerate(range(0, len(ids), rows_of_part)):
-        _write_part(directory, number, columns, documents, ids[start : start + rows_of_part], kind)
+        some = {doc_id: documents[doc_id] for doc_id in ids[start : start + rows_of_part]}
+        _write_part(directory, number, columns, some, kind, id_column)
     letters = [DeadLetter(doc_id, "f.parquet", 0, None, FAILED) for doc_id in dead]
     if letters:
         (directory / "dead_letters").mkdir(parents=True, exist_ok=True)
@@ -85,15 +87,19 @@ def _write_part(
     number: int,
     columns: Sequence[AnswerColumn],
     documents: Mapping[str | int, Sequence[Answer]],
-    ids: Sequence[str | int],
     kind: IdKind,
+    id_column: str,
 ) -> None:
-    results = [DocumentResult(Document(doc_id, "text"), tuple(documents[doc_id])) for doc_id in ids]
+    ids = [*documents]
+    results = [
+        DocumentResult(Document(doc_id, "text"), tuple(answers))
+        for doc_id, answers in documents.items()
+    ]
     rows = pa.table(
         {"doc_id": pa.array(ids, kind.type), "kept.length": pa.array([7] * len(ids), pa.int64())}
     )
     (directory / "answers").mkdir(parents=True, exist_ok=True)
-    part = part_table(rows, results, columns, "doc")
+    part = part_table(rows, results, columns, id_column)
     pq.write_table(part, directory / f"answers/part-{number:06d}.parquet")
 
 

@@ -1,4 +1,4 @@
-"""The counts of every document and field, on disk: 22 bytes for each, so that memory is bounded.
+"""The counts of every document and field, on disk: 18 bytes for each, so that memory is bounded.
 
 Knows numbers; knows no answers and no gold.
 """
