@@ -44,6 +44,7 @@ _ALL = "all fields"
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print an evaluation to the console."""
+    console.print(f"{evaluation.output}, compared with {evaluation.gold}", soft_wrap=True)
     for line in _head(evaluation):
         console.print(line)
     if evaluation.fields:
@@ -61,7 +62,6 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 
 
 def _head(evaluation: Evaluation) -> Iterator[str]:
-    yield f"{evaluation.output}, compared with {evaluation.gold}"
     yield from _coverage_lines(evaluation.coverage)
     if feedback := evaluation.feedback:
         used = feedback.verdicts - sum(feedback.unused.values())

@@ -29,8 +29,11 @@ from pipelines.storage import Storage
 from pipelines.tasks.columns import ANSWER, EVIDENCE
 
 _PART = re.compile(r"part-\d{6,}\.parquet")
-_TOGETHER = 16
+_TOGETHER = 8
+_ROWS_AT_ONCE = 256
 T = TypeVar("T")
+_Part = tuple[npt.NDArray[np.int64], pa.Table]
+"""The numbers of the right answers about some documents, and the documents' rows."""
 Find = Callable[[pa.ChunkedArray], npt.NDArray[np.int64]]
 """Returns the number of the right answers about each document, -1 for one without any."""
 
@@ -84,11 +87,16 @@ class AnsweredOutput:
         Of each part, the ids are read, and then the columns of the tasks if they are needed. Raises
         StorageError.
         """
-        yield from _in_parallel(
+        parts = _in_parallel(
             lambda name: self._of_part(name, tasks, find), _files(self.storage, ANSWERS)
         )
+        for numbers, table in parts:
+            for start in range(0, len(numbers), _ROWS_AT_ONCE):
+                end = start + _ROWS_AT_ONCE
+                yield from _documents(numbers[start:end], table.slice(start, _ROWS_AT_ONCE))
 
-    def _of_part(self, name: str, tasks: Sequence[str], find: Find) -> list[AnsweredDocument]:
+    def _of_part(self, name: str, tasks: Sequence[str], find: Find) -> list[_Part]:
+        """Return the documents of a part that have right answers, if there are any."""
         with self.storage.open(name) as handle:
             file = pq.ParquetFile(handle)
             id_name = file.schema_arrow.names[0]
@@ -97,17 +105,7 @@ class AnsweredOutput:
             if not len(rows):
                 return []
             table = file.read(columns=_needed(file, tasks)).take(pa.array(rows))
-        cells = {
-            task: table.column(task).to_pylist(maps_as_pydicts="strict")
-            for task in tasks
-            if task in table.schema.names
-        }
-        return [
-            AnsweredDocument(
-                int(number), {task: _answer(column[at]) for task, column in cells.items()}
-            )
-            for at, number in enumerate(numbers[rows])
-        ]
+        return [(numbers[rows], table)]
 
     def dead(self, find: Find) -> Iterator[int]:
         """Yield the numbers of the documents with right answers that have dead letters, of the
@@ -121,6 +119,15 @@ class AnsweredOutput:
             ids = pq.ParquetFile(handle).read(columns=[DOC_ID]).column(0)
         numbers = find(id_texts(ids))
         return [int(number) for number in numbers[numbers >= 0]]
+
+
+def _documents(numbers: npt.NDArray[np.int64], table: pa.Table) -> Iterator[AnsweredDocument]:
+    cells = {
+        name: table.column(name).to_pylist(maps_as_pydicts="strict") for name in table.schema.names
+    }
+    for at, number in enumerate(numbers.tolist()):
+        answers = {task: _answer(column[at]) for task, column in cells.items()}
+        yield AnsweredDocument(number, answers)
 
 
 def open_answers(url: str) -> AnsweredOutput:

@@ -18,7 +18,7 @@ from pipelines.documents import EvidenceStatus
 from pipelines.errors import InputError
 from pipelines.reporting.answered import AnsweredOutput, open_answers
 from pipelines.reporting.comparing import STRATEGIES, Compared, Comparing
-from pipelines.reporting.feedback import Feedback, is_feedback
+from pipelines.reporting.feedback import Feedback
 from pipelines.reporting.fields import EvaluatedTask, Field, is_single, struct_fields
 from pipelines.reporting.figures import difference_of, figures_of, tally
 from pipelines.reporting.gold import Gold
@@ -89,7 +89,7 @@ def _read_gold(path: str, answers: AnsweredOutput) -> tuple[Gold, FeedbackUse | 
     if first is None:
         raise InputError(f"--gold: {path} has no rows; write a row for each document")
     rows = chain([first], rows)
-    if not is_feedback(first.values, form.tasks):
+    if not form.is_feedback(first.values):
         return Gold(map(form.row, rows)), None
     feedback = Feedback(form)
     feedback.add(rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,6 @@ from pipelines.reporting.gold import GoldRow
 from pipelines.reporting.gold_files import GoldForm, RawRow
 from pipelines.reporting.gold_values import WrongGold, gold_answers
 
-_KEYS = frozenset({"answer", "verdict", "correction"})
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 NO_VALUE = "right, without the answer's value"
 NO_CORRECTION = "wrong or partly right, without a correction"
@@ -26,11 +25,6 @@ OTHER_TASK = "about a task that OUTPUT does not have"
 OTHER_ID = "about an id that OUTPUT cannot have"
 OTHER_TYPE = "with a value that the task cannot have"
 """Reasons why feedback states no right answer."""
-
-
-def is_feedback(names: Collection[str], tasks: Collection[str]) -> bool:
-    """Return whether rows with these keys are feedback, and not right answers to these tasks."""
-    return set(names) >= _KEYS and not _KEYS & set(tasks)
 
 
 @dataclass(slots=True)

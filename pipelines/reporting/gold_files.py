@@ -6,7 +6,7 @@ Knows formats, ids and tasks; knows no scores.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ from pipelines.stores.protocols import filesystem_errors, open_store
 
 ID = "id"
 """The key of a document's id, besides the name of OUTPUT's id column."""
+FEEDBACK_KEYS = frozenset({"answer", "verdict", "correction"})
+"""Keys that rows of an endpoint's feedback have, and right answers do not."""
+_UNREAD_FEEDBACK = frozenset({"text", "comment"})
 _ROWS_AT_ONCE = 1024
 
 
@@ -54,6 +57,16 @@ class GoldForm:
     id_kind: IdKind
     tasks: Mapping[str, EvaluatedTask]
     others: frozenset[str] = frozenset()
+
+    def is_feedback(self, names: Collection[str]) -> bool:
+        """Return whether rows with these keys are feedback of an endpoint."""
+        return set(names) >= FEEDBACK_KEYS and not FEEDBACK_KEYS & self.tasks.keys()
+
+    def columns_to_read(self, names: Sequence[str]) -> list[str]:
+        """Return the columns of a file to read, of all its `names`."""
+        if self.is_feedback(names):
+            return [name for name in names if name not in _UNREAD_FEEDBACK]
+        return [name for name in names if self.is_read(name) or name == self.id_key(names)]
 
     def id_key(self, names: Sequence[str]) -> str | None:
         """Return the column of `names` that has the ids, None if there is none."""
@@ -157,7 +170,7 @@ def _parquet(handle: Any, path: str, form: GoldForm) -> Iterator[RawRow]:
     number = 0
     file = pq.ParquetFile(handle)
     id_key = form.id_key(file.schema_arrow.names)
-    names = [name for name in file.schema_arrow.names if name == id_key or form.is_read(name)]
+    names = form.columns_to_read(file.schema_arrow.names)
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
         columns = {
             name: _ids(column, f"{path}: column {name}") if name == id_key else _values(column)

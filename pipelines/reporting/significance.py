@@ -41,15 +41,12 @@ class Figure:
         }
 
 
-class Test(StrEnum):
+class Method(StrEnum):
     """A test of significance of the difference between two results on the same documents.
 
     - MCNEMAR: McNemar's exact test, for one value in each document, which is right or wrong.
     - PERMUTATION: a paired permutation test of the figure, for anything else.
     """
-
-    # pytest collects classes that begin with Test
-    __test__ = False
 
     MCNEMAR = "mcnemar_exact"
     PERMUTATION = "paired_permutation"
@@ -66,7 +63,7 @@ class Difference:
 
     figure: Figure
     p: float
-    test: Test
+    test: Method
     better: int
     worse: int
 
@@ -192,9 +189,9 @@ class PairedSums:
         middle = value - other
         figure = Figure(middle, max(-1.0, middle - half), min(1.0, middle + half))
         if self._single:
-            p, test = mcnemar(self._better, self._worse), Test.MCNEMAR
+            p, test = mcnemar(self._better, self._worse), Method.MCNEMAR
         else:
-            p, test = self._permutation(), Test.PERMUTATION
+            p, test = self._permutation(), Method.PERMUTATION
         return Difference(figure, p, test, self._better, self._worse)
 
     def _permutation(self) -> float:

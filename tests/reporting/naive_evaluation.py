@@ -50,7 +50,7 @@ def _document(right: Any, row: Any) -> dict[str, tuple[int, int, int, bool]]:
             continue
         cell = row[task] if row else None
         failed = cell is None or cell["_answer"]["status"] != "answered"
-        given = {} if failed else cell
+        given: Any = {} if failed else cell
         if task == "facts":
             for name, value in wanted.items():
                 of_field = given.get(name)

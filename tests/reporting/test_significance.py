@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reporting.significance import PairedSums, RatioSums, Test, mcnemar
+from pipelines.reporting.significance import Method, PairedSums, RatioSums, mcnemar
 
 
 def ratio(parts: list[float], wholes: list[float]) -> RatioSums:
@@ -79,7 +79,7 @@ def test_single_values_are_tested_by_mcnemars_test() -> None:
     rows = [(1, 1, 0, 1)] * 5 + [(1, 1, 1, 1)] * 4
     found = paired(rows, single=True).difference
     assert found is not None
-    assert (found.test, found.better, found.worse) == (Test.MCNEMAR, 5, 0)
+    assert (found.test, found.better, found.worse) == (Method.MCNEMAR, 5, 0)
     assert found.p == pytest.approx(2 / 32)
     assert found.figure.value == pytest.approx(5 / 9)
 
@@ -114,7 +114,7 @@ def test_the_permutation_test_agrees_with_all_permutations(
     if expected is None:
         assert found is None
     else:
-        assert found is not None and found.test is Test.PERMUTATION
+        assert found is not None and found.test is Method.PERMUTATION
         # four standard errors of a share of 9,999 random permutations
         assert found.p == pytest.approx(float(expected), abs=0.02)
 
