@@ -158,3 +158,21 @@ exit codes:
   0  everything that is needed is usable; there may be warnings
   2  something failed, or the job file is wrong
 """
+
+EVALUATE = """\
+examples:
+  phifleet evaluate answers/ --gold gold.jsonl
+  phifleet evaluate answers/ --gold gold.parquet --against older-answers/
+  phifleet evaluate answers/ --gold s3://team/feedback/ --json
+
+A row of gold has a document's id and its right answers, under the names of tasks:
+  {"id": "10-K-2021", "topic": "risk", "facts": {"company": "Acme", "risks": []}}
+What a row has no key for is not judged; null says that there is no value. Values
+are compared as evidence compares them: 1 March 2024 is 2024-03-01.
+docs/evaluation.md describes the figures and the tests.
+
+exit codes:
+  0  the evaluation was printed
+  2  OUTPUT has no run or no answers, or the gold is wrong
+  4  the storage failed
+"""

@@ -1,5 +1,6 @@
-"""What a job will cost and what a run did: estimates from an index, sums over the ledger.
+"""What became of a run's documents, and how good its answers are: reads ledgers and OUTPUTs.
 
-Reads OUTPUT and computes; starts no engine. May import every package of `pipelines` but `tiny`.
-Start reading at `forecast.py`.
+Starts no engine and no cluster. Depends on `run` and everything below it. Start reading at
+`letters.py`, which reads dead letters, and `evaluation.py`, which compares the answers of an OUTPUT
+with right ones.
 """

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from jobs import usage
-from jobs.cli import UNEXPECTED, _parser, main
+from jobs.cli import UNEXPECTED, main
+from jobs.parser import new_parser
 from jobs.usage import JOB_EXAMPLE
 from pipelines.job.spec import parse_job
 from pipelines.models.phi3 import CONTROL_TOKENS
@@ -93,7 +94,7 @@ def test_the_examples_of_a_commands_help_parse(
         main([*words[1:], "--help"])
     assert end.value.code == 0
     assert example in capsys.readouterr().out
-    assert callable(_parser().parse_args(words[1:]).command)
+    assert callable(new_parser().parse_args(words[1:]).command)
 
 
 def test_show_has_no_control_token_in_the_documents_span(
@@ -244,7 +245,7 @@ def test_an_unexpected_error_ends_with_4_and_its_traceback(
     def fail(path: Path, settings: object) -> None:
         raise ZeroDivisionError(f"of {path}")
 
-    monkeypatch.setattr("jobs.cli.load_job", fail)
+    monkeypatch.setattr("jobs.commands.load_job", fail)
     assert main(["run", str(job), "--json"]) == 4
     printed = capsys.readouterr()
     start = f"{UNEXPECTED} (ZeroDivisionError: of {job})"
