@@ -53,9 +53,9 @@ def answer(task: str, value: AnswerValue | None, strategy: str = "single") -> An
 def write_output(
     directory: Path,
     tasks: Sequence[Mapping[str, Any]],
-    documents: Mapping[str | int, Sequence[Answer]],
+    documents: Mapping[Any, Sequence[Answer]],
     *,
-    dead: Sequence[str | int] = (),
+    dead: Sequence[Any] = (),
     rows_of_part: int = 3,
     id_kind: IdKind | None = None,
     finished: bool = True,
@@ -86,7 +86,7 @@ def _write_part(
     directory: Path,
     number: int,
     columns: Sequence[AnswerColumn],
-    documents: Mapping[str | int, Sequence[Answer]],
+    documents: Mapping[Any, Sequence[Answer]],
     kind: IdKind,
     id_column: str,
 ) -> None:

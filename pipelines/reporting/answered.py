@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -97,8 +98,7 @@ class AnsweredOutput:
 
     def _of_part(self, name: str, tasks: Sequence[str], find: Find) -> list[_Part]:
         """Return the documents of a part that have right answers, if there are any."""
-        with self.storage.open(name) as handle:
-            file = pq.ParquetFile(handle)
+        with _opened(self.storage, name) as file:
             id_name = file.schema_arrow.names[0]
             numbers = find(id_texts(file.read(columns=[id_name]).column(0)))
             rows = np.flatnonzero(numbers >= 0)
@@ -115,8 +115,8 @@ class AnsweredOutput:
         )
 
     def _dead_of(self, name: str, find: Find) -> list[int]:
-        with self.storage.open(name) as handle:
-            ids = pq.ParquetFile(handle).read(columns=[DOC_ID]).column(0)
+        with _opened(self.storage, name) as file:
+            ids = file.read(columns=[DOC_ID]).column(0)
         numbers = find(id_texts(ids))
         return [int(number) for number in numbers[numbers >= 0]]
 
@@ -163,8 +163,20 @@ def _files(storage: Storage, directory: str) -> list[str]:
 
 
 def _schema(storage: Storage, name: str) -> pa.Schema:
+    with _opened(storage, name) as file:
+        return file.schema_arrow
+
+
+@contextmanager
+def _opened(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
+    """Yield a part opened for reading. Raises OutputError if it is damaged."""
     with storage.open(name) as handle:
-        return pq.read_schema(handle)
+        try:
+            yield pq.ParquetFile(handle)
+        except pa.ArrowException as error:
+            raise OutputError(
+                f"{storage.path(name)}: the file is damaged: {error}; see phifleet verify"
+            ) from error
 
 
 def _in_parallel(read: Callable[[str], list[T]], names: Sequence[str]) -> Iterator[T]:

@@ -151,7 +151,7 @@ def field(evaluation: Evaluation, path: str) -> FieldResult:
     return found
 
 
-def one_task(values: Mapping[str, AnswerValue | None], path: Path, **options: Any) -> str:
+def one_task(values: Mapping[Any, AnswerValue | None], path: Path, **options: Any) -> str:
     """Write an OUTPUT of the task `who`, and return its path."""
     documents = {name: [answer("who", value)] for name, value in values.items()}
     return write_output(path, [TASKS[2]], documents, **options)
@@ -348,7 +348,7 @@ def test_fields_that_only_one_output_has_are_not_compared(tmp_path: Path) -> Non
 
 def test_outputs_of_other_ids_cannot_be_compared(tmp_path: Path) -> None:
     output = one_task({"1": Reply("x")}, tmp_path / "a")
-    other = one_task({1: Reply("x")}, tmp_path / "b")  # type: ignore[dict-item]
+    other = one_task({1: Reply("x")}, tmp_path / "b")
     gold = write_gold(tmp_path / "g.jsonl", [{"doc": "1", "who": "x"}])
     with pytest.raises(InputError, match=r"--against: .* has ids of another kind \(integer\)"):
         evaluate(output, gold, other)
@@ -361,6 +361,26 @@ def test_a_directory_without_answers_is_refused(tmp_path: Path) -> None:
     output = write_output(tmp_path / "out", TASKS, {})
     with pytest.raises(OutputError, match="has no answers yet"):
         evaluate(output, gold)
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    output = one_task({"a": Reply("Ann")}, tmp_path / "out")
+    gold = write_gold(tmp_path / "g.jsonl", [{"doc": "a", "who": "x"}])
+    part = tmp_path / "out/answers/part-000000.parquet"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(OutputError, match=r"part-000000\.parquet: the file is damaged: .*verify"):
+        evaluate(output, gold)
+
+
+def test_a_part_without_a_judged_task_has_no_answer_to_it(tmp_path: Path) -> None:
+    values = (Label("red"), None, Reply("Ann"), None)
+    documents = {name: answers_of(values) for name in "abc"}
+    output = write_output(tmp_path / "out", TASKS, documents, rows_of_part=1)
+    part = tmp_path / "out/answers/part-000001.parquet"
+    pq.write_table(pq.read_table(part).drop(["who"]), part)
+    rows = [{"doc": name, "who": "Ann"} for name in "abc"]
+    found = field(evaluate(output, write_gold(tmp_path / "g.jsonl", rows)), "who")
+    assert (found.documents, found.unanswered, found.recall.right) == (3, 1, 2)
 
 
 def test_feedback_is_gold(tmp_path: Path) -> None:
