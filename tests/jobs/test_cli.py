@@ -77,11 +77,14 @@ def test_help_texts_fit_a_terminal(text: str) -> None:
     assert [line for line in text.splitlines() if len(line) > 90] == []
 
 
+COMMANDS = ("run", "demo", "status", "errors", "verify", "evaluate", "show", "doctor", "model")
+
+
 @pytest.mark.parametrize(
     ("command", "example"),
     [
         (command, example)
-        for command in "run demo status errors verify evaluate show doctor model".split()
+        for command in COMMANDS
         for example in re.findall(r"^  (phifleet .*)$", getattr(usage, command.upper()), re.M)
     ],
 )
