@@ -73,7 +73,8 @@ def test_an_input_that_cannot_be_read_fails_with_the_reason(
     tmp_path: Path, spec: dict[str, str], words: str
 ) -> None:
     pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), tmp_path / "a.parquet")
-    check = check_input(InputSpec(**{"path": str(tmp_path), **spec}), str(tmp_path / "out"))
+    wanted = InputSpec.model_validate({"path": str(tmp_path), **spec})
+    check = check_input(wanted, str(tmp_path / "out"))
     assert (check.status, words in check.detail) == (Status.FAILED, True), check
     assert check.remedy
 
