@@ -131,13 +131,8 @@ def _figures(result: FieldResult) -> Iterator[str]:
     is_text = result.kind is not None and not result.kind.is_counted and result.similarity
     if is_text:
         yield from ("", "", "", "", _percent(result.similarity))
-        return
-    none = result.none_recall
-    yield _percent(result.precision.share)
-    yield _percent(result.recall.share)
-    yield _interval(result.f1)
-    yield f"{none.right:,}/{none.total:,}" if none.total else ""
-    yield _percent(result.similarity) if result.similarity else ""
+    else:
+        yield from _figures_of_values(result)
 
 
 def _evidence_table(evidence: Sequence[EvidenceResult]) -> Table:
@@ -158,12 +153,11 @@ def _strategies_table(strategies: Sequence[StrategyResult]) -> Table:
     for each in strategies:
         name = _STRATEGIES.get(each.strategy, each.strategy)
         shown = name if each.task is None else f"  {each.task}"
-        table.add_row(shown, f"{each.result.documents:,}", *_strategy_figures(each))
+        table.add_row(shown, f"{each.result.documents:,}", *_figures_of_values(each.result))
     return table
 
 
-def _strategy_figures(each: StrategyResult) -> Iterator[str]:
-    result = each.result
+def _figures_of_values(result: FieldResult) -> Iterator[str]:
     none = result.none_recall
     yield _percent(result.precision.share)
     yield _percent(result.recall.share)

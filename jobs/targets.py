@@ -1,4 +1,4 @@
-"""What the argument of a command is: a job file, or an OUTPUT."""
+"""Tells job files from OUTPUTs among the arguments of commands."""
 
 from __future__ import annotations
 

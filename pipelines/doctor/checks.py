@@ -11,7 +11,7 @@ from pipelines.errors import PhifleetError
 
 
 class Status(StrEnum):
-    """Whether something can be used: OK, WARNING (usable, but not as it should be), or FAILED."""
+    """The result of a check: OK, WARNING (usable, but with a fault), or FAILED."""
 
     OK = "ok"
     WARNING = "warning"

@@ -31,7 +31,7 @@ _NO_ANSWER = TaskAnswer(None, None, {})
 
 @dataclass
 class Compared:
-    """What the comparison of an OUTPUT with right answers has found.
+    """The result of comparing an OUTPUT with right answers, updated document by document.
 
     Attributes:
         matrix: the counts of each document and field.

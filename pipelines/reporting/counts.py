@@ -43,7 +43,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one value of an answer is right.
+    """Records whether one value of an answer is right.
 
     `place` is the value's path in the answer, as evidence has it; `path` that of its field.
     """

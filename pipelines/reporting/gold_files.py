@@ -44,7 +44,7 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class GoldForm:
-    """What rows of gold may have, by the OUTPUT that they are about.
+    """Describes the columns that rows of gold may have, from the OUTPUT that they are about.
 
     Attributes:
         id_column: the name of OUTPUT's id column; `id` is accepted, too.

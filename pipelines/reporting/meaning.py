@@ -1,4 +1,4 @@
-"""Whether two values state the same, and how similar two texts are.
+"""Compares two values for equal meaning, and two texts for similarity.
 
 A value is read as evidence reads it (`tasks/stated.py`): as a date, number, duration or words,
 whatever its spelling. Knows no document, so that a date such as 3/4/2023 is compared by its words.
