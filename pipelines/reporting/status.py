@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import OutputError
 from pipelines.ledger.accounts import Account, bill
 from pipelines.ledger.heartbeat import (
     RUNNING,
@@ -27,7 +26,7 @@ from pipelines.ledger.heartbeat import (
 )
 from pipelines.ledger.lease import generations
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.names import check_layout
+from pipelines.ledger.opening import open_run
 from pipelines.ledger.settling import settle
 from pipelines.ledger.worker_records import WorkerRecord, read_worker_records
 from pipelines.storage import Storage
@@ -103,15 +102,8 @@ def read_status(output: str, sleep: Callable[[float], None] = time.sleep) -> Run
     alive, with `sleep`. Raises OutputError if there is no run, if it has an older layout, or if one
     of its records is damaged; StorageError.
     """
-    storage = Storage(output)
-    check_layout(storage)
-    ledger = Ledger(storage)
-    job = ledger.job()
-    if job is None:
-        raise OutputError(
-            f"{output} does not contain a phifleet run: _run/job.json is missing. Pass the "
-            "output.path of a job that has been started"
-        )
+    ledger, job = open_run(output)
+    storage = ledger.storage
     sessions = generations(storage)
     generation = max(sessions, default=0)
     life = _life(storage, generation, sleep)
