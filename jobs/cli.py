@@ -226,10 +226,11 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from pipelines.ledger.opening import open_run
     from pipelines.ledger.verify import verify
-    from pipelines.storage import Storage
 
-    report = verify(Storage(options.output))
+    ledger, _ = open_run(options.output)
+    report = verify(ledger.storage)
     _print({"complete": report.complete, **asdict(report)}, options)
     return 0 if report.complete else 1
 

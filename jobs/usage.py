@@ -87,6 +87,7 @@ file with its checksum. Reads all of OUTPUT.
 exit codes:
   0  complete: every document is answered or a dead letter, and every file intact
   1  incomplete or damaged: the problems are listed
+  2  OUTPUT does not contain a phifleet run
   4  the storage failed
 """
 
