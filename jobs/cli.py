@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from jobs import usage
+from jobs import errors, usage
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import Job, load_job
 
@@ -127,6 +127,11 @@ def _add_inspecting(commands: Any) -> None:
         usage.VERIFY,
     )
     _add_output(verify)
+    letters = _command(
+        commands, "errors", errors.errors, "print dead letters, and what to do", usage.ERRORS
+    )
+    _add_output(letters)
+    errors.add_options(letters)
     show = _command(
         commands, "show", _show, "print the prompts that the model gets for a document", usage.SHOW
     )

@@ -8,6 +8,7 @@ first steps:
   phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
   phifleet run job.yaml                   # run the job, or resume it
   phifleet status answers/                # how much is done
+  phifleet errors answers/                # what could not be answered, and why
   phifleet verify answers/                # is every document there exactly once?
   phifleet COMMAND --help                 # options, examples, exit codes
 """
@@ -88,6 +89,24 @@ exit codes:
   0  complete: every document is answered or a dead letter, and every file intact
   1  incomplete or damaged: the problems are listed
   2  OUTPUT does not contain a phifleet run
+  4  the storage failed
+"""
+
+ERRORS = """\
+examples:
+  phifleet errors answers/
+  phifleet errors answers/ --reason invalid_answer --task facts --limit 100
+  phifleet errors answers/ --like "needs 5210 tokens"   # also with other numbers
+  phifleet errors s3://results/filings-digest/ --json
+
+Prints dead letters, the documents and single tasks without an answer: first how
+many by reason, with the remedy; then similar messages with an example of each;
+then the first dead letters. Reads OUTPUT/dead_letters only, also during a run.
+With --json: dead_letters (their number), reasons, messages and rows.
+
+exit codes:
+  0  printed, also if there are none
+  2  OUTPUT does not contain a phifleet run, or an option has a wrong value
   4  the storage failed
 """
 

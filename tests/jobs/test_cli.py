@@ -80,7 +80,7 @@ def test_help_texts_fit_a_terminal(text: str) -> None:
     ("command", "example"),
     [
         (command, example)
-        for command in ("run", "demo", "status", "verify", "show", "model")
+        for command in ("run", "demo", "status", "errors", "verify", "show", "model")
         for example in re.findall(r"^  (phifleet .*)$", getattr(usage, command.upper()), re.M)
     ],
 )
@@ -267,7 +267,7 @@ def test_a_missing_job_file_ends_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert "no-such-job.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "verify"])
+@pytest.mark.parametrize("command", ["status", "verify", "errors"])
 def test_a_directory_without_a_run_is_an_error_that_names_the_run_beside_it(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
