@@ -105,6 +105,11 @@ def _add_running(commands: Any) -> None:
         action="store_true",
         help="skip truncated or damaged input files and list them; reads every file twice",
     )
+    run.add_argument(
+        "--retry",
+        metavar="dead-letters[:REASON]",
+        help="ask again about dead letters, and about nothing else",
+    )
     for parser in (demo, run):
         parser.add_argument(
             "--unit-seconds",
@@ -203,6 +208,7 @@ def _run(options: argparse.Namespace) -> int:
         unit_seconds=options.unit_seconds,
         exit_process=os._exit,
         skip_bad_files=options.skip_bad_files,
+        retry=options.retry,
     )
     return finished.exit_code
 

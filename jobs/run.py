@@ -20,6 +20,7 @@ from pipelines.job.spec import Job, JobSpec
 from pipelines.ledger.delta import check_package
 from pipelines.ledger.exclusive import check_exclusive_creation
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.reasons import retried_reasons
 from pipelines.run import cluster as ray_cluster
 from pipelines.run.batch import BatchRun
 from pipelines.run.cluster import Cluster
@@ -69,6 +70,7 @@ def run_job(
     unit_seconds: float,
     exit_process: ExitProcess,
     skip_bad_files: bool = False,
+    retry: str | None = None,
 ) -> Finished:
     """Run a job, or resume it, with a live view on standard error, and return how it ended.
 
@@ -82,7 +84,9 @@ def run_job(
         exit_process: called with an exit code, from any thread, to end this process if Ray dies:
             the main thread may then wait for Ray for ever.
         skip_bad_files: skip damaged input files and list them, instead of failing.
+        retry: which dead letters to ask again, as `retried_reasons` expects it; None for none.
     """
+    reasons = None if retry is None else retried_reasons(retry)
     _check_supported(job.spec)
     # fail before Ray starts if the URL is wrong or its client is not installed
     open_store(job.spec.input.path, InputError)
@@ -92,7 +96,7 @@ def run_job(
     check_exclusive_creation(storage)
 
     def prepare() -> BatchRun:
-        run = BatchRun(prepare_job(job, ledger.job()), unit_seconds, skip_bad_files)
+        run = BatchRun(prepare_job(job, ledger.job()), unit_seconds, skip_bad_files, retry=reasons)
         run.check()
         return run
 
@@ -149,7 +153,10 @@ def execute(
         claim = run.claim(cluster)
         clean_up.lease = claim.lease
         with stop_on_fencing(claim.lease), show_view(view, printer.screen):
-            return run.execute(cluster, claim)
+            manifest = run.execute(cluster, claim)
+    if run.state.retried is not None:
+        printer.print_retried(run.state.retried, manifest["dead_letter_reasons"])
+    return manifest
 
 
 def _check_supported(spec: JobSpec) -> None:

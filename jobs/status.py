@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.ledger.opening import open_run
+from pipelines.ledger.redo import unfinished_redos
 
 
 def run_status(output: str) -> dict[str, Any]:
@@ -17,11 +18,14 @@ def run_status(output: str) -> dict[str, Any]:
     """
     ledger, job = open_run(output)
     committed = ledger.committed()
-    units = [unit for plan in ledger.plans() for unit in plan.units]
+    plans = ledger.plans()
+    units = [unit for plan in plans for unit in plan.units]
     done = [unit for unit in units if unit.number in committed]
+    redos = unfinished_redos(plans, ledger.revisions())
+    finished = ledger.manifest() and len(done) == len(units) and not redos
     return {
         "run": job["source"].get("name", "phifleet"),
-        "status": "done" if ledger.manifest() and len(done) == len(units) else "unfinished",
+        "status": "done" if finished else "unfinished",
         "documents": sum(unit.rows for unit in units),
         "documents_done": sum(unit.rows for unit in done),
         "units": len(units),

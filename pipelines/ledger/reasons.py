@@ -20,6 +20,7 @@ from pipelines.documents import (
     TOO_LARGE,
     TOO_LONG,
 )
+from pipelines.errors import SpecError
 
 
 class Retry(Enum):
@@ -101,3 +102,36 @@ UNKNOWN = ReasonText(
     "Written by another version of phifleet", "Use the version that wrote it", Retry.NEVER
 )
 """The text of a reason that this version does not know."""
+
+
+def retried_reasons(text: str) -> tuple[str, ...]:
+    """Return the reasons whose dead letters `--retry TEXT` asks again.
+
+    `text` is `dead-letters` for all that are retried unless they are named, or
+    `dead-letters:REASON[,REASON]`. Raises SpecError for another text, an unknown reason, and one
+    with which asking again cannot help.
+    """
+    what, colon, names = text.partition(":")
+    reasons = tuple(names.split(",")) if colon else ()
+    if what != "dead-letters" or (colon and not all(reasons)):
+        raise SpecError(
+            f"--retry {text}: must be dead-letters, or dead-letters:REASON such as "
+            f"dead-letters:{TIMEOUT}"
+        )
+    for reason in reasons:
+        _check_retried(text, reason)
+    return reasons or tuple(name for name, text in REASONS.items() if text.retry is Retry.ALWAYS)
+
+
+def _check_retried(text: str, reason: str) -> None:
+    if reason not in REASONS:
+        possible = [name for name, text in REASONS.items() if text.retry is not Retry.NEVER]
+        raise SpecError(
+            f"--retry {text}: {reason!r} is no reason of dead letters; those that can be asked "
+            f"again are {', '.join(possible)}"
+        )
+    words = REASONS[reason]
+    if words.retry is Retry.NEVER:
+        raise SpecError(
+            f"--retry {text}: asking again gives the same result. {words.meaning}. {words.remedy}"
+        )

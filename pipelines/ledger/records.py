@@ -23,18 +23,19 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
-from pipelines.errors import Incomplete, OutputError
+from pipelines.errors import OutputError
+from pipelines.ledger.redo import Redo
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
 _MAX_METADATA_BYTES = 2**31 - 1
-_MAX_UNITS_IN_MESSAGE = 10
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
 _WITHOUT_ROWS_KEY = b"phifleet.files_without_rows"
 _INPUT_KEY = b"phifleet.input"
+_REDO_KEY = b"phifleet.redo"
 _INPUT_FIELDS = ("table", "version", "gone", "withdrawn", "changes")
 
 # The keys that are read from the record of a job and from a manifest.
@@ -127,6 +128,8 @@ class Plan:
     `withdrawn`, the name of the file that lists the documents that have changed or are gone (see
     `withdrawals.py`), None if there are none; and `changes`, the numbers of documents added,
     changed, removed and unchanged, and the time `at` which they were found.
+
+    A plan with a `redo` has nothing else: it names units of earlier plans that are answered again.
     """
 
     files: tuple[SourceFile, ...]
@@ -140,10 +143,12 @@ class Plan:
     gone: tuple[tuple[int, str], ...] = ()
     withdrawn: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    redo: Redo | None = None
     digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
-        """Return the record: a Parquet file with a row for each unit, and the rest as metadata."""
+        """Return the record: a Parquet file with a row for each unit, or each unit of the redo, and
+        the rest as metadata."""
         metadata = {
             _FILES_KEY.decode(): json.dumps([file.to_record() for file in self.files]),
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
@@ -152,8 +157,12 @@ class Plan:
             _INPUT_KEY.decode(): json.dumps({name: getattr(self, name) for name in _INPUT_FIELDS}),
             _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
+        units = self.units
+        if self.redo is not None:
+            metadata[_REDO_KEY.decode()] = json.dumps(self.redo.to_json())
+            units = self.redo.units
         sink = io.BytesIO()
-        pq.write_table(units_table(self.units, metadata), sink)
+        pq.write_table(units_table(units, metadata), sink)
         return sink.getvalue()
 
     @classmethod
@@ -164,15 +173,19 @@ class Plan:
         metadata = table.schema.metadata
         of_input = json.loads(metadata.get(_INPUT_KEY, b"{}"))
         gone = tuple((int(plan), str(path)) for plan, path in of_input.pop("gone", ()))
+        units, redo = tuple(units_of(table)), None
+        if _REDO_KEY in metadata:
+            redo, units = Redo.from_json(json.loads(metadata[_REDO_KEY]), units), ()
         return cls(
             files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
-            units=tuple(units_of(table)),
+            units=units,
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
             layout=json.loads(metadata[_LAYOUT_KEY]),
             without_rows=tuple(json.loads(metadata.get(_WITHOUT_ROWS_KEY, b"[]"))),
             **of_input,
             gone=gone,
+            redo=redo,
             digest=sha256(data),
         )
 
@@ -251,41 +264,3 @@ def current_rows(plans: Sequence[Plan]) -> list[tuple[str, frozenset[str]]]:
 def plan_digests(plans: Sequence[Plan]) -> dict[int, str]:
     """Return the digest of each unit's plan, by the unit's number."""
     return {unit.number: plan.digest for plan in plans for unit in plan.units}
-
-
-def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[str]:
-    """Return a line for each planned unit whose commit belongs to another plan, or accounts for
-    other documents than the plan's. Commits of units that are in no plan are ignored."""
-    planned = {unit.number: (plan, unit) for plan in plans for unit in plan.units}
-    return [
-        f"unit {commit.unit}: {difference}"
-        for commit in commits
-        if commit.unit in planned and (difference := _difference(*planned[commit.unit], commit))
-    ]
-
-
-def check_commits(url: str, plans: Sequence[Plan], commits: Iterable[Commit]) -> None:
-    """Raise Incomplete naming the first units for which `differing_units` has a line; `url` is that
-    of OUTPUT."""
-    differing = differing_units(plans, commits)
-    if not differing:
-        return
-    hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
-    more = f"\n  and {hidden} more" if hidden > 0 else ""
-    lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
-    raise Incomplete(
-        f"{url}: the commits do not match the plans:{lines}{more}\n"
-        "Either the store let two runs create the same plan, or files below _run/ were changed "
-        "by hand. Set output.path to a new directory and run again"
-    )
-
-
-def _difference(plan: Plan, unit: Unit, commit: Commit) -> str | None:
-    if commit.plan != plan.digest:
-        return f"its commit, made on {commit.host}, is of a plan that is not in this OUTPUT"
-    if (commit.planned_ids or commit.ids) != unit.ids:
-        return (
-            f"its commit accounts for {commit.rows} documents, which are not the {unit.rows} that "
-            "were planned"
-        )
-    return None

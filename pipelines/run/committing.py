@@ -103,7 +103,7 @@ class Committer:
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),
             cached_prompt_tokens=sum(usage.cached_prompt_tokens for usage in usages),
             output_tokens=sum(usage.output_tokens for usage in usages),
-            decoding=_decoding(results),
+            decoding=decoding_of(results),
             seconds=round(answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -116,7 +116,7 @@ class Committer:
         return stage(self._config.storage, kind, number, described)
 
 
-def _decoding(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:
+def decoding_of(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:
     """Return for each task its output tokens, the steps that generated them, and drafted tokens."""
     used: defaultdict[str, Usage] = defaultdict(Usage)
     for result in results:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.not_read import MAX_NAMES, printable
-from pipelines.ledger.ledger import published_files
+from pipelines.ledger.published import published_files
 from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
 from pipelines.run.prepared import PreparedJob
 
@@ -58,6 +58,11 @@ def build_manifest(
         "model": prepared.model.name,
         "revision": prepared.model.revision,
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
+        "retries": [
+            {"reasons": list(plan.redo.reasons), "dead_letters": dict(plan.redo.letters)}
+            for plan in plans
+            if plan.redo is not None and plan.redo.job is None
+        ],
         "input_files": len(current_files(plans)),
         "files_without_rows": _first(_without_rows(plans)),
         **_input_version(plans),

@@ -23,6 +23,7 @@ from pipelines.run.committing import AnsweredUnit, Committer, UnitRows
 from pipelines.run.isolation import IsolatedReader
 from pipelines.run.metrics import EngineMetrics
 from pipelines.run.progress import Progress
+from pipelines.run.revising import Reviser
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 
@@ -45,7 +46,7 @@ class UnitRunner:
         self._attempts = Attempts(config.storage, config.lease.generation)
         self._answerer = DocumentAnswerer(config.tasks, supervisor, metrics)
         self._isolated = IsolatedReader(self._answerer, supervisor, self._attempts, config.tasks)
-        self._committer = Committer(config)
+        self._committer = Reviser(config) if config.redoing else Committer(config)
         self.progress: Progress = self._answerer.progress
 
     async def run(self, number: int, file: str, row_group: int, plan: str) -> bool:

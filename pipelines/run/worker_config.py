@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.engine.config import EngineConfig
 from pipelines.ledger.lease import Lease
+from pipelines.ledger.redo import Redoing
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
 
@@ -24,6 +25,7 @@ class WorkerConfig:
         tasks: the job's tokenized tasks.
         id_column: name of the id column in the input and in parts.
         metadata: key-value metadata of every Parquet file that a worker writes.
+        redoing: what the units are answered again for, None if they are not committed yet.
     """
 
     run: str
@@ -34,3 +36,4 @@ class WorkerConfig:
     tasks: TaskSet
     id_column: str
     metadata: Mapping[str, str]
+    redoing: Redoing | None = None
