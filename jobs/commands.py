@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
         unit_seconds=options.unit_seconds,
         exit_process=os._exit,
         skip_bad_files=options.skip_bad_files,
+        retry=options.retry,
     )
     return finished.exit_code
 

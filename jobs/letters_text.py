@@ -35,7 +35,7 @@ def _text(reason: str) -> ReasonText:
 
 
 def _words(text: ReasonText) -> dict[str, str]:
-    return {"meaning": text.meaning, "remedy": text.remedy}
+    return {"meaning": text.meaning, "remedy": text.remedy, "retry": text.retry.value}
 
 
 def _row(letter: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def _add_running(subparsers: Any) -> None:
         action="store_true",
         help="skip truncated or damaged input files and list them; reads every file twice",
     )
+    run.add_argument(
+        "--retry",
+        metavar="dead-letters[:REASON]",
+        help="ask again about dead letters, and about nothing else",
+    )
     for parser in (demo, run):
         parser.add_argument(
             "--unit-seconds",

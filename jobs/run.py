@@ -22,6 +22,7 @@ from pipelines.ledger.delta import check_package
 from pipelines.ledger.exclusive import check_exclusive_creation
 from pipelines.ledger.heartbeat import FAILED
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.reasons import retried_reasons
 from pipelines.run import cluster as ray_cluster
 from pipelines.run.batch import BatchRun
 from pipelines.run.cluster import Cluster
@@ -71,6 +72,7 @@ def run_job(
     unit_seconds: float,
     exit_process: ExitProcess,
     skip_bad_files: bool = False,
+    retry: str | None = None,
 ) -> Finished:
     """Run a job, or resume it, with a live view on standard error, and return how it ended.
 
@@ -84,7 +86,9 @@ def run_job(
         exit_process: called with an exit code, from any thread, to end this process if Ray dies:
             the main thread may then wait for Ray for ever.
         skip_bad_files: skip damaged input files and list them, instead of failing.
+        retry: which dead letters to ask again, as `retried_reasons` expects it; None for none.
     """
+    reasons = None if retry is None else retried_reasons(retry)
     _check_supported(job.spec)
     # fail before Ray starts if the URL is wrong or its client is not installed
     open_store(job.spec.input.path, InputError)
@@ -94,7 +98,7 @@ def run_job(
     check_exclusive_creation(storage)
 
     def prepare() -> BatchRun:
-        run = BatchRun(prepare_job(job, ledger.job()), unit_seconds, skip_bad_files)
+        run = BatchRun(prepare_job(job, ledger.job()), unit_seconds, skip_bad_files, retry=reasons)
         run.check()
         return run
 
@@ -155,7 +159,9 @@ def execute(
         with stop_on_fencing(claim.lease), show_view(view, printer.screen):
             manifest = run.execute(cluster, claim)
             clean_up.say_last(manifest["status"])
-            return manifest
+    if run.state.retried is not None:
+        printer.print_retried(run.state.retried, manifest["dead_letter_reasons"])
+    return manifest
 
 
 def _check_supported(spec: JobSpec) -> None:

@@ -99,6 +99,12 @@ class RunPrinter:
         """Print the JSON result of a run that a signal stopped."""
         self._result({"run": self.spec.name, "status": "stopped"})
 
+    def print_retried(self, retried: Mapping[str, int], remaining: Mapping[str, int]) -> None:
+        """Print how many dead letters were asked again, by reason, and how many there are now."""
+        asked = ", ".join(f"{n} {why}" for why, n in retried.items()) or "none"
+        left = ", ".join(f"{n} {why}" for why, n in remaining.items()) or "none"
+        self._notice(f"dead letters asked again: {asked}; dead letters now: {left}")
+
     def print_finished(self, manifest: Mapping[str, Any]) -> None:
         """Print the summary of a finished run, or with `as_json` its manifest without the key
         `files`."""

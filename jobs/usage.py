@@ -41,6 +41,8 @@ examples:
   phifleet run job.yaml
   phifleet run job.yaml --set tasks.0.max_words=80 --set output.path=shorter/
   phifleet run job.yaml --json > result.json   # progress goes to standard error
+  phifleet run job.yaml --retry dead-letters   # ask again about these alone
+  phifleet run job.yaml --retry dead-letters:timeout
 
 OUTPUT is the job's output.path. Answers are Parquet files in OUTPUT/answers/;
 documents that could not be answered ("dead letters") are in OUTPUT/dead_letters/
@@ -48,7 +50,12 @@ with a reason.
 
 The run joins the Ray cluster that RAY_ADDRESS names; if it is not set, Ray is
 started on this machine. Ctrl-C stops the run. The same command resumes it, also
-after a crash.
+after a crash. A task that is added to the job of a finished run is asked alone,
+and becomes a further column.
+
+--retry asks again about the dead letters of a finished run with the reasons
+invalid_answer and rejected, or with REASON. Those that get an answer move from
+OUTPUT/dead_letters/ to OUTPUT/answers/. New input files wait for the next run.
 
 {JOB_EXAMPLE}
 {EXIT_CODES}"""

@@ -43,6 +43,9 @@ SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
 A unit is the group of documents that a worker processes and commits together."""
 BROKEN = "broken"
 """Column of that table: why the document's line is not JSON; null for a line that can be read."""
+ASKED = "asked"
+"""Column of that table, of units that are answered again: the names of the tasks to ask about the
+document; null for those that all documents of the unit are asked about."""
 KEPT = "kept."
 """Prefix, in that table, of the columns that the job copies to its output (`keep_columns`).
 
@@ -55,7 +58,8 @@ class Document:
 
     `doc_id` is its id: that in the column `input.id_column`, or the request's. `text` is None if
     and only if `problem` gives the reason why the row cannot be read. `source` is the path of the
-    input file, "" if there is none, and `row` the number of the row in it, from 0.
+    input file, "" if there is none, and `row` the number of the row in it, from 0. `tasks` are the
+    names of the tasks to ask about it; None stands for all.
     """
 
     doc_id: str | int
@@ -63,6 +67,7 @@ class Document:
     problem: Problem | None = None
     source: str = ""
     row: int = 0
+    tasks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ T = TypeVar("T")
 async def answer_document(
     document: Document, tasks: TaskSet, engine: Engine, on_progress: ProgressCallback | None = None
 ) -> DocumentResult:
-    """Answer every task of one document, of any length.
+    """Answer every task of one document, of any length, or those that `document.tasks` names.
 
     The answer of a task that fails has a problem instead of a value. A document without text, or
     too long for the job, is returned with its problem and without answers. `on_progress` is called
@@ -44,6 +44,7 @@ async def answer_document(
     text = document.text
     if text is None:
         return DocumentResult(document, problem=document.problem)
+    tasks = tasks.only(document.tasks)
     # In one step of the tokenizing thread: other texts that wait to be tokenized must not come
     # between the opening of a text and its first passage.
     readings = await _in_thread(open_readings, text, tasks)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from pipelines.documents import (
+    ASKED,
     BROKEN,
     DOC_ID,
     EMPTY,
@@ -51,13 +54,20 @@ def documents_of(rows: pa.Table) -> list[Document]:
     """Return one document for each row of `rows`, in order.
 
     `rows` is the table of a unit's rows. It has the columns `source`, `row`, `doc_id`, `text`
-    as binary and `broken`; others are ignored. A row of a broken line, or one whose text cannot be
-    read, becomes a Document with a problem (see `decode_text`).
+    as binary and `broken`, and may have `asked`; others are ignored. A row of a broken line, or one
+    whose text cannot be read, becomes a Document with a problem (see `decode_text`).
     """
     columns = [rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW)]
     # an index of an earlier version, of a run that is resumed, has no column `broken`
     broken = rows[BROKEN].to_pylist() if BROKEN in rows.column_names else [None] * rows.num_rows
-    return [_document(*values) for values in zip(*columns, broken, strict=True)]
+    documents = [_document(*values) for values in zip(*columns, broken, strict=True)]
+    if ASKED not in rows.column_names:
+        return documents
+    asked = rows[ASKED].to_pylist()
+    return [
+        replace(document, tasks=None if names is None else tuple(names))
+        for document, names in zip(documents, asked, strict=True)
+    ]
 
 
 def _document(

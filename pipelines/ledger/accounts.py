@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipelines.documents import Usage
-from pipelines.ledger.records import Commit, sum_counts
+from pipelines.ledger.records import Commit, Work, sum_counts
 from pipelines.ledger.used import (
     WORKER_DIED,
     Used,
@@ -177,29 +177,21 @@ def sum_commits(commits: Iterable[Commit]) -> CommitSums:
     return parts[0] if parts else CommitSums()
 
 
-def committed_tokens(commit: Commit) -> Usage:
-    """Return the tokens of the requests whose answers a commit has."""
-    return Usage(
-        commit.prompt_tokens,
-        commit.cached_prompt_tokens,
-        commit.output_tokens,
-        commit.used.steps,
-        commit.used.draft_tokens,
-    )
-
-
 def _sums_of(commit: Commit) -> CommitSums:
-    tokens, used = committed_tokens(commit), commit.used
     account = Account(
         units=1,
         answered=commit.answered,
         dead_letters=commit.dead_letters,
         reasons=commit.reasons,
-        tokens=tokens,
-        used=used.of_anyone,
-        devices=_devices(used, used.engine_seconds),
     )
-    return CommitSums(account, {used.worker: Charged(used, tokens)} if used.worker else {})
+    return sum((_sums_of_work(work) for work in commit.work), CommitSums(account))
+
+
+def _sums_of_work(work: Work) -> CommitSums:
+    used = work.used
+    devices = _devices(used, used.engine_seconds)
+    account = Account(tokens=work.tokens, used=used.of_anyone, devices=devices)
+    return CommitSums(account, {used.worker: Charged(used, work.tokens)} if used.worker else {})
 
 
 def bill(sums: CommitSums, records: Iterable[WorkerRecord], live: int | None = None) -> Account:

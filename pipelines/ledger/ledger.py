@@ -36,7 +36,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import Incomplete, OutputError
+from pipelines.errors import OutputError
 from pipelines.ledger.attempts import ATTEMPTS
 from pipelines.ledger.names import (
     COMMITS,
@@ -48,30 +48,23 @@ from pipelines.ledger.names import (
     WITHDRAWALS,
     check_layout,
     commit_name,
-    dead_letters_name,
-    part_name,
     plan_name,
+    plan_of_staged,
     revision_name,
     revision_of,
     unit_of,
     unit_of_commit,
 )
+from pipelines.ledger.published import publish_files, published_files, repair_files
 from pipelines.ledger.records import (
     Commit,
     Plan,
-    StagedFile,
     check_job,
     check_manifest,
     readable,
-    sha256,
 )
 from pipelines.storage import Storage
 
-RESTORE = (
-    "its staged copy is gone too: restore the file from a backup, or set output.path to a new "
-    "directory and run again"
-)
-"""The remedy if both a published file and its staged copy are lost."""
 _PARALLEL = 32
 
 
@@ -106,6 +99,13 @@ class Ledger:
     def job(self) -> Mapping[str, Any] | None:
         """Return the recorded job as JSON values by key, or None if OUTPUT has no run."""
         return self._json(JOB, check_job)
+
+    def write_job(self, record: Mapping[str, Any]) -> None:
+        """Replace the record of the job by that of the job with added tasks, if it differs. The
+        plans have these tasks too: until then, and for older drivers, they count."""
+        data = json.dumps(record, indent=2, sort_keys=True).encode()
+        if self.storage.read_if_exists(JOB) != data:
+            self.storage.write(JOB, data)
 
     def plans(self) -> list[Plan]:
         """Return all plans in order: the first, and one for each time that files were added."""
@@ -176,23 +176,22 @@ class Ledger:
         If the unit is revised meanwhile, its revision is published. Raises Incomplete if a file is
         neither staged nor published intact.
         """
-        self._publish(record)
-        # a process that was held up must not bring back what was withdrawn since
-        while (newest := max(self.revisions().get(record.unit, ()), default=0)) > record.revision:
-            (record,) = self.commits([record.unit])
-            assert record.revision >= newest
-            self._publish(record)
+        publish_files(self.storage, record)
+        # a process that was held up must not bring back what was revised since
+        while (newest := self._newest_revision(record)) > record.revision:
+            record = self._read_commit(record.unit, {record.unit: [newest]})
+            publish_files(self.storage, record)
 
-    def _publish(self, record: Commit) -> None:
-        for target in withdrawn_files(record):
-            self.storage.remove(target)
-        for target, staged in published_files(record):
-            try:
-                self.storage.copy(staged.staged, target)
-            except FileNotFoundError:
-                # another driver may have published the unit, finished the run and swept
-                if not self._is_intact(target, staged):
-                    raise _lost(record, target) from None
+    def _newest_revision(self, record: Commit) -> int:
+        if record.revision == 0:
+            return max(self.revisions().get(record.unit, ()), default=0)
+        # one request as a rule: a list of all revisions is long after each unit was revised
+        newest, plan = record.revision, record.revision + 1
+        while self.storage.exists(plan_name(plan)):
+            if self.storage.exists(revision_name(plan, record.unit)):
+                newest = plan
+            plan += 1
+        return newest
 
     def discard(self, record: Commit) -> None:
         """Delete the staged files of a unit that another worker has committed."""
@@ -206,26 +205,17 @@ class Ledger:
         is missing or damaged too.
         """
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            return sum(pool.map(self._repair_one, records))
+            return sum(pool.map(lambda record: repair_files(self.storage, record), records))
 
-    def _repair_one(self, record: Commit) -> int:
-        published = 0
-        for target in withdrawn_files(record):
-            if self.storage.exists(target):
-                self.storage.remove(target)
-        for target, staged in published_files(record):
-            if self._is_intact(target, staged):
-                continue
-            if not self._is_intact(staged.staged, staged):
-                raise _lost(record, target)
-            self.storage.copy(staged.staged, target)
-            published += 1
-        return published
+    def is_revised(self, unit: int, plan: int) -> bool:
+        """Return whether the plan with this number has revised a unit."""
+        return self.storage.exists(revision_name(plan, unit))
 
-    def _is_intact(self, name: str, staged: StagedFile) -> bool:
-        """Return whether a file exists and matches the checksum of its commit record."""
-        data = self.storage.read_if_exists(name)
-        return data is not None and sha256(data) == staged.sha256
+    def newest(self, unit: int, plans: Iterable[int]) -> Commit:
+        """Return the first of the revisions of a unit by these plans, or its commit if none of them
+        has revised it. Raises FileNotFoundError if it is not committed."""
+        revision = next((plan for plan in plans if self.is_revised(unit, plan)), None)
+        return self._read_commit(unit, {} if revision is None else {unit: [revision]})
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write or replace MANIFEST."""
@@ -253,9 +243,12 @@ class Ledger:
 
         Files of other units, which a newer driver may be working on, are kept.
         """
-        units = {unit.number for plan in plans for unit in plan.units}
+        units, end = {unit.number for plan in plans for unit in plan.units}, len(plans)
         for directory in (STAGING, ATTEMPTS):
-            self.storage.remove_matching(directory, lambda name: unit_of(name) in units)
+            self.storage.remove_matching(
+                directory,
+                lambda name: unit_of(name) in units or (plan_of_staged(name) or end) < end,
+            )
         for file in sorted({unit.file for plan in plans for unit in plan.units}):
             self.storage.remove(file)
         names = [(*plan.rows_files, plan.withdrawn or "") for plan in plans]
@@ -264,25 +257,3 @@ class Ledger:
             match = INDEX_NAME.fullmatch(name)
             if match and int(match[1]) < len(plans) and f"{INDEX}/{name}" not in used:
                 self.storage.remove(f"{INDEX}/{name}")
-
-
-def _lost(record: Commit, target: str) -> Incomplete:
-    return Incomplete(f"unit {record.unit}: {target} is lost or damaged; {RESTORE}")
-
-
-def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
-    """Return a pair for each file of a commit, at most its part and its dead letters: the file's
-    final name below OUTPUT, and the staged file of which it is a copy."""
-    return [(target, staged) for target, staged in _files(record) if staged is not None]
-
-
-def withdrawn_files(record: Commit) -> list[str]:
-    """Return the final names of files that a revised unit may have had before and has no more."""
-    return [target for target, staged in _files(record) if staged is None and record.revision]
-
-
-def _files(record: Commit) -> list[tuple[str, StagedFile | None]]:
-    return [
-        (part_name(record.unit), record.part),
-        (dead_letters_name(record.unit), record.errors),
-    ]

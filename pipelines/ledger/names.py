@@ -35,7 +35,8 @@ JOB = "_run/job.json"
 COMMITS = "_run/commits"
 """The directory of commit records, `UNIT.json`."""
 WITHDRAWALS = "_run/withdrawals"
-"""The directory of the revisions of units from which documents were withdrawn, `PLAN-UNIT.json`."""
+"""The directory of the revisions of units, `PLAN-UNIT.json`: documents were withdrawn from them, or
+answered again."""
 WORKERS = "_run/workers"
 """The directory of the records of workers' processes."""
 STAGING = "_run/staging"
@@ -48,6 +49,7 @@ _COMMIT_NAME = re.compile(r"(\d{6,})\.json")
 _REVISION_NAME = re.compile(r"(\d{4,})-(\d{6,})\.json")
 _WORKER_NAME = re.compile(r"(\d{6,})-([0-9a-f]+)\.(json|meter)")
 _STAGED_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
+_STAGED_REVISION = re.compile(r"revision-(\d{4,})-")
 # The first plan of versions that wrote parts into OUTPUT itself and dead letters into `_errors`.
 _OLDER_PLAN = "_run/units.parquet"
 
@@ -72,10 +74,19 @@ def new_index(plan: int) -> str:
     return f"{INDEX}/{plan:04d}-{uuid.uuid4().hex[:8]}"
 
 
-def new_staged(kind: str, unit: int) -> str:
+def new_staged(kind: str, unit: int, revision: int = 0) -> str:
     """Return an unused name in STAGING for a file of the unit number `unit`; `kind` is `part` or
-    `errors`. Creates nothing."""
-    return f"{STAGING}/{kind}-{unit:06d}-{uuid.uuid4().hex}"
+    `errors`, and `revision` the number of the plan that revises the unit, 0 for its commit. Creates
+    nothing."""
+    # another form: a driver that does not know the plan yet must not delete the file
+    prefix = f"revision-{revision:04d}-" if revision else ""
+    return f"{STAGING}/{prefix}{kind}-{unit:06d}-{uuid.uuid4().hex}"
+
+
+def plan_of_staged(name: str) -> int | None:
+    """Return the plan whose revision of a unit has this staged file, or None for any other name."""
+    match = _STAGED_REVISION.match(name)
+    return int(match[1]) if match else None
 
 
 def unit_of(name: str) -> int | None:

@@ -23,19 +23,21 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
-from pipelines.errors import Incomplete, OutputError
-from pipelines.ledger.used import Used
+from pipelines.documents import Usage
+from pipelines.errors import OutputError
+from pipelines.ledger.redo import Redo
+from pipelines.ledger.used import Used, subtract_usage, usage_from_json, usage_to_json
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
 _MAX_METADATA_BYTES = 2**31 - 1
-_MAX_UNITS_IN_MESSAGE = 10
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
 _WITHOUT_ROWS_KEY = b"phifleet.files_without_rows"
 _INPUT_KEY = b"phifleet.input"
+_REDO_KEY = b"phifleet.redo"
 _INPUT_FIELDS = ("table", "version", "gone", "withdrawn", "changes")
 
 # The keys that are read from the record of a job and from a manifest.
@@ -58,6 +60,34 @@ class StagedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What one worker's process did for a unit: `used` is what it used since its commit before,
+    `tokens` those of the requests whose answers it committed. `seconds` is the time that answering
+    took, until `ended_at`, an ISO 8601 time."""
+
+    used: Used
+    tokens: Usage
+    seconds: float
+    ended_at: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values; `from_json` reads them."""
+        return {
+            "used": self.used.to_json(),
+            "tokens": usage_to_json(self.tokens),
+            "seconds": self.seconds,
+            "ended_at": self.ended_at,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Work:
+        """Return the record that `to_json` wrote."""
+        tokens = usage_from_json(values["tokens"])
+        used = Used.from_json(values["used"])
+        return cls(used, tokens, float(values["seconds"]), str(values["ended_at"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """The record that makes a unit done.
 
@@ -72,10 +102,12 @@ class Commit:
     time. `used` is what the worker has used since its commit before; it is empty in records of
     versions without it.
 
-    In the revision of a unit (see `withdrawals.py`) `revision` is the number of the plan that
-    withdrew documents from it, `planned_ids` the digest of all its documents as planned,
-    `first_committed_at` the time of the commit, and the numbers of documents are those that remain;
-    in a commit they are 0 and "".
+    In the revision of a unit (see `withdrawals.py` and `redo.py`) `revision` is the number of the
+    plan that withdrew documents from it or answered some again, `planned_ids` the digest of all its
+    documents as planned, and the numbers of documents are those that remain; in a commit they are 0
+    and "". `answered_at` is the time of the last commit that brought answers, "" if it is
+    this one. `earlier` is the work of the processes that had answered the unit before: `used` is
+    that of the last one only, and the other numbers are sums over all.
     """
 
     unit: int
@@ -96,12 +128,36 @@ class Commit:
     decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     revision: int = 0
     planned_ids: str = ""
-    first_committed_at: str = ""
+    answered_at: str = ""
     used: Used = field(default_factory=Used)
+    earlier: tuple[Work, ...] = ()
+
+    @property
+    def tokens(self) -> Usage:
+        """The tokens of all answers: of their prompts, of which some came from the prefix cache,
+        and generated ones, with the steps for them."""
+        return Usage(
+            self.prompt_tokens,
+            self.cached_prompt_tokens,
+            self.output_tokens,
+            self.used.steps + sum(work.tokens.steps for work in self.earlier),
+            self.used.draft_tokens + sum(work.tokens.draft_tokens for work in self.earlier),
+        )
+
+    @property
+    def work(self) -> tuple[Work, ...]:
+        """The work of each process that has answered documents of the unit, the last at the end."""
+        tokens, seconds = self.tokens, self.seconds
+        for work in self.earlier:
+            tokens = subtract_usage(tokens, work.tokens)
+            seconds -= work.seconds
+        ended_at = self.answered_at or self.committed_at
+        return (*self.earlier, Work(self.used, tokens, round(seconds, 3), ended_at))
 
     def to_json(self) -> bytes:
         """Return the record as JSON in UTF-8; `from_json` reads it."""
-        values = asdict(self) | {"used": self.used.to_json()}
+        earlier = [work.to_json() for work in self.earlier]
+        values = asdict(self) | {"used": self.used.to_json(), "earlier": earlier}
         return json.dumps(values, sort_keys=True).encode()
 
     @classmethod
@@ -115,6 +171,7 @@ class Commit:
         decoding = fields.pop("decoding", {})
         fields["decoding"] = {task: tuple(counts) for task, counts in decoding.items()}
         fields["used"] = Used.from_json(fields.pop("used", {}))
+        fields["earlier"] = tuple(Work.from_json(work) for work in fields.pop("earlier", ()))
         return cls(**fields)
 
 
@@ -134,6 +191,8 @@ class Plan:
     `withdrawn`, the name of the file that lists the documents that have changed or are gone (see
     `withdrawals.py`), None if there are none; and `changes`, the numbers of documents added,
     changed, removed and unchanged, and the time `at` which they were found.
+
+    A plan with a `redo` has nothing else: it names units of earlier plans that are answered again.
     """
 
     files: tuple[SourceFile, ...]
@@ -147,10 +206,12 @@ class Plan:
     gone: tuple[tuple[int, str], ...] = ()
     withdrawn: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    redo: Redo | None = None
     digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
-        """Return the record: a Parquet file with a row for each unit, and the rest as metadata."""
+        """Return the record: a Parquet file with a row for each unit, or each unit of the redo, and
+        the rest as metadata."""
         metadata = {
             _FILES_KEY.decode(): json.dumps([file.to_record() for file in self.files]),
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
@@ -159,8 +220,12 @@ class Plan:
             _INPUT_KEY.decode(): json.dumps({name: getattr(self, name) for name in _INPUT_FIELDS}),
             _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
+        units = self.units
+        if self.redo is not None:
+            metadata[_REDO_KEY.decode()] = json.dumps(self.redo.to_json())
+            units = self.redo.units
         sink = io.BytesIO()
-        pq.write_table(units_table(self.units, metadata), sink)
+        pq.write_table(units_table(units, metadata), sink)
         return sink.getvalue()
 
     @classmethod
@@ -171,15 +236,19 @@ class Plan:
         metadata = table.schema.metadata
         of_input = json.loads(metadata.get(_INPUT_KEY, b"{}"))
         gone = tuple((int(plan), str(path)) for plan, path in of_input.pop("gone", ()))
+        units, redo = tuple(units_of(table)), None
+        if _REDO_KEY in metadata:
+            redo, units = Redo.from_json(json.loads(metadata[_REDO_KEY]), units), ()
         return cls(
             files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
-            units=tuple(units_of(table)),
+            units=units,
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
             layout=json.loads(metadata[_LAYOUT_KEY]),
             without_rows=tuple(json.loads(metadata.get(_WITHOUT_ROWS_KEY, b"[]"))),
             **of_input,
             gone=gone,
+            redo=redo,
             digest=sha256(data),
         )
 
@@ -258,41 +327,3 @@ def current_rows(plans: Sequence[Plan]) -> list[tuple[str, frozenset[str]]]:
 def plan_digests(plans: Sequence[Plan]) -> dict[int, str]:
     """Return the digest of each unit's plan, by the unit's number."""
     return {unit.number: plan.digest for plan in plans for unit in plan.units}
-
-
-def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[str]:
-    """Return a line for each planned unit whose commit belongs to another plan, or accounts for
-    other documents than the plan's. Commits of units that are in no plan are ignored."""
-    planned = {unit.number: (plan, unit) for plan in plans for unit in plan.units}
-    return [
-        f"unit {commit.unit}: {difference}"
-        for commit in commits
-        if commit.unit in planned and (difference := _difference(*planned[commit.unit], commit))
-    ]
-
-
-def check_commits(url: str, plans: Sequence[Plan], commits: Iterable[Commit]) -> None:
-    """Raise Incomplete naming the first units for which `differing_units` has a line; `url` is that
-    of OUTPUT."""
-    differing = differing_units(plans, commits)
-    if not differing:
-        return
-    hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
-    more = f"\n  and {hidden} more" if hidden > 0 else ""
-    lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
-    raise Incomplete(
-        f"{url}: the commits do not match the plans:{lines}{more}\n"
-        "Either the store let two runs create the same plan, or files below _run/ were changed "
-        "by hand. Set output.path to a new directory and run again"
-    )
-
-
-def _difference(plan: Plan, unit: Unit, commit: Commit) -> str | None:
-    if commit.plan != plan.digest:
-        return f"its commit, made on {commit.host}, is of a plan that is not in this OUTPUT"
-    if (commit.planned_ids or commit.ids) != unit.ids:
-        return (
-            f"its commit accounts for {commit.rows} documents, which are not the {unit.rows} that "
-            "were planned"
-        )
-    return None

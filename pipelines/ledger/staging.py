@@ -13,14 +13,17 @@ from pipelines.ledger.records import StagedFile, sha256
 from pipelines.storage import Storage
 
 
-def stage(storage: Storage, kind: str, unit: int, table: pa.Table | None) -> StagedFile | None:
-    """Write a table of the unit number `unit` as a new staged file; `kind` is `part` or `errors`.
+def stage(
+    storage: Storage, kind: str, unit: int, table: pa.Table | None, revision: int = 0
+) -> StagedFile | None:
+    """Write a table of the unit number `unit` as a new staged file; `kind` is `part` or `errors`,
+    and `revision` the number of the plan that revises the unit, 0 for its commit.
 
     Returns None, and writes nothing, for None or a table without rows. Raises StorageError.
     """
     if table is None or table.num_rows == 0:
         return None
-    name = new_staged(kind, unit)
+    name = new_staged(kind, unit, revision)
     with storage.new_file(name) as path:
         pq.write_table(table, path, compression="zstd")
         data = path.read_bytes()

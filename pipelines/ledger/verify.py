@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from pipelines.corpus.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
 from pipelines.documents import DOC_ID
 from pipelines.ledger import delta
-from pipelines.ledger.ledger import RESTORE, Ledger, published_files
+from pipelines.ledger.comparing import differing_units
+from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import (
     ANSWERS,
     COMMITS,
@@ -30,14 +31,15 @@ from pipelines.ledger.names import (
     check_layout,
     unit_of_commit,
 )
+from pipelines.ledger.published import RESTORE, published_files
 from pipelines.ledger.records import (
     Commit,
     Plan,
     StagedFile,
     current_rows,
-    differing_units,
     sha256,
 )
+from pipelines.ledger.redo import unfinished_redos
 from pipelines.ledger.withdrawals import outstanding
 from pipelines.storage import Storage
 
@@ -103,6 +105,7 @@ def verify(storage: Storage) -> VerifyReport:
     checked = _check_units(storage, commits)
     problems += [problem for unit in checked for problem in unit.problems]
     problems += _waiting_withdrawals(ledger, plans)
+    problems += _waiting_redos(ledger, plans)
     expected = join_hashes([read_hashes(storage, file) for file in current_rows(plans)])
     manifest = ledger.manifest()
     if not missing:
@@ -128,6 +131,13 @@ def _waiting_withdrawals(ledger: Ledger, plans: Sequence[Plan]) -> Iterator[str]
             f"{documents} documents that the input does not have any more are still in OUTPUT; "
             f"{_RESUME} to remove them"
         )
+
+
+def _waiting_redos(ledger: Ledger, plans: Sequence[Plan]) -> Iterator[str]:
+    for redoing in unfinished_redos(plans, ledger.revisions()):
+        what = f"the added tasks {', '.join(redoing.redo.tasks)}" if redoing.redo.job else "a retry"
+        total = len(redoing.redo.units)
+        yield f"{what}: {len(redoing.units)} of {total} units are not answered again; {_RESUME}"
 
 
 def _manifest_problems(

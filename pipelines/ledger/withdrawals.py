@@ -7,8 +7,8 @@ create the record of the revision exclusively (`_run/withdrawals/PLAN-UNIT.json`
 record), and publish. Any process may repeat this at any time, and a crash loses nothing. The newest
 revision of a unit takes the place of its commit record.
 
-A plan withdraws only when every unit of the earlier plans is committed: no commit can bring a
-withdrawn document back.
+A plan withdraws only when every unit of the earlier plans is committed, and every revision that
+these need is made (`redo.py`): neither can bring a withdrawn document back.
 
 Knows the ledger and parts; knows nothing of the input.
 """
@@ -29,8 +29,9 @@ import pyarrow.parquet as pq
 from pipelines.corpus.ids import accounted_hashes, digest_ids, hash_ids
 from pipelines.documents import DOC_ID
 from pipelines.errors import Incomplete
-from pipelines.ledger.ledger import Ledger, published_files
+from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import part_name
+from pipelines.ledger.published import published_files
 from pipelines.ledger.records import Commit, Plan
 from pipelines.ledger.staging import stage
 from pipelines.storage import Storage
@@ -156,14 +157,14 @@ def _rewritten(storage: Storage, commit: Commit, plan: int, ids: Hashes) -> Comm
         commit,
         revision=plan,
         planned_ids=commit.planned_ids or commit.ids,
-        first_committed_at=commit.first_committed_at or commit.committed_at,
+        answered_at=commit.answered_at or commit.committed_at,
         ids=digest_ids(accounted),
         rows=rows,
         answered=answered,
         dead_letters=rows - answered,
         reasons=dict(Counter(reasons)),
-        part=stage(storage, "part", commit.unit, part),
-        errors=stage(storage, "errors", commit.unit, letters),
+        part=stage(storage, "part", commit.unit, part, plan),
+        errors=stage(storage, "errors", commit.unit, letters, plan),
         committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 

@@ -27,6 +27,7 @@ from pipelines.ledger.heartbeat import (
 from pipelines.ledger.lease import generations
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.opening import open_run
+from pipelines.ledger.redo import unfinished_redos
 from pipelines.ledger.settling import settle
 from pipelines.ledger.worker_records import WorkerRecord, read_worker_records
 from pipelines.storage import Storage
@@ -154,7 +155,8 @@ def _from_ledger(
     and whose manifest exists is as the manifest says."""
     committed = ledger.committed()
     known = read_known(ledger, known, committed)
-    units = [unit for plan in ledger.plans() for unit in plan.units]
+    plans = ledger.plans()
+    units = [unit for plan in plans for unit in plan.units]
     done = [unit for unit in units if unit.number in committed]
     totals = Totals(
         documents=sum(unit.rows for unit in units),
@@ -162,10 +164,11 @@ def _from_ledger(
         units=len(units),
         units_done=len(done),
     )
-    manifest = ledger.manifest() if not life.alive and len(done) == len(units) else None
+    finished = len(done) == len(units) and not unfinished_redos(plans, ledger.revisions())
+    manifest = ledger.manifest() if finished and not life.alive else None
     if manifest is not None and manifest.get("units") == len(units):
-        finished = str(manifest.get("status", "done"))
-        life = Life(finished, "", life.heartbeat, life.silent_seconds)
+        status = str(manifest.get("status", "done"))
+        life = Life(status, "", life.heartbeat, life.silent_seconds)
     return known, totals, life
 
 

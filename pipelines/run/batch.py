@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import ray
@@ -20,23 +19,33 @@ from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
     EngineError,
-    OutputError,
     PhifleetError,
     StorageError,
 )
-from pipelines.job.fingerprint import differing_keys
-from pipelines.ledger.lease import Lease, take_lease
+from pipelines.ledger.comparing import check_commits
+from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.records import Commit, Plan, check_commits, plan_digests
+from pipelines.ledger.records import Commit, Plan, plan_digests
+from pipelines.ledger.redo import Redoing, unfinished_redos
 from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.books import close_books, wall_seconds
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
-from pipelines.run.following import InputChanges, find_changes, refuse_stale_table
+from pipelines.run.following import InputChanges
+from pipelines.run.job_record import added_tasks, new_record, newest_record
 from pipelines.run.manifest import build_manifest
+from pipelines.run.output_state import Claim, OutputState, read_output
 from pipelines.run.output_table import check_table, commit_table
 from pipelines.run.planner import Planner
-from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
+from pipelines.run.pools import (
+    UNITS_IN_FLIGHT,
+    PoolWorkers,
+    run_concurrently,
+    share_engines,
+    split_by_pool,
+    units_in_flight,
+)
 from pipelines.run.prepared import PreparedJob
+from pipelines.run.redo_planner import RedoPlanner
 from pipelines.run.state import RunState, start_progress_actor
 from pipelines.run.worker import Worker
 from pipelines.run.worker_config import WorkerConfig
@@ -44,23 +53,6 @@ from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0
 """The default of `BatchRun.unit_seconds`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A run's exclusive hold on its OUTPUT, and the state of OUTPUT when it was taken.
-
-    Attributes:
-        lease: the lease under which this run's workers may commit.
-        resources: the CPUs and GPUs of each engine, and the most engines to start at a time.
-        plans: the plans recorded so far.
-        changes: how the input differs from the plans.
-    """
-
-    lease: Lease
-    resources: EngineResources
-    plans: Sequence[Plan]
-    changes: InputChanges
 
 
 @dataclass
@@ -73,6 +65,8 @@ class BatchRun:
             seconds.
         skip_bad_files: True to skip input files that are damaged; False to fail at the first one.
         state: the run's state for display; other threads may read it.
+        retry: the reasons of the dead letters to ask again; None asks none again. With it, new and
+            changed input is not looked for.
         storage: OUTPUT.
         ledger: the ledger in OUTPUT.
         started: when the run was made, in seconds of the monotonic clock.
@@ -82,11 +76,13 @@ class BatchRun:
     unit_seconds: float = UNIT_SECONDS
     skip_bad_files: bool = False
     state: RunState = field(default_factory=RunState)
+    retry: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         self.storage = Storage(self.prepared.spec.output.path)
         self.ledger = Ledger(self.storage)
         self.started = time.monotonic()
+        self._redoing: Redoing | None = None
 
     def check(self) -> None:
         """Check that the job may run into its OUTPUT. Needs no cluster and writes nothing.
@@ -95,8 +91,7 @@ class BatchRun:
         input file is found or a file that the run has indexed has changed or is missing, and
         StorageError.
         """
-        self._check_job(self.ledger.job() or self._job_record())
-        self._read_plans()
+        self._read_output(self.ledger.job() or new_record(self.prepared))
 
     def claim(self, cluster: Cluster) -> Claim:
         """Record the job in OUTPUT and acquire the lease; an older driver is fenced from then on.
@@ -105,26 +100,38 @@ class BatchRun:
         another one. Raises as `check` does, and ClusterError if no engine fits the cluster.
         """
         resources = engine_resources(cluster, self.prepared.spec.compute)
-        self._check_job(self.ledger.open_job(self._job_record()))
+        recorded = self.ledger.open_job(new_record(self.prepared))
+        added_tasks(newest_record(recorded, self.ledger.plans()), self.prepared, self.storage.url)
         lease = take_lease(self.storage)
         # read after the lease was taken: until then an older driver may have added plans
-        return Claim(lease, resources, *self._read_plans())
+        return Claim(lease, resources, self._read_output(recorded))
 
     def execute(self, cluster: Cluster, claim: Claim) -> dict[str, Any]:
-        """Index new files, run the units that are not committed, and return the manifest.
+        """Index new files, run what is not committed or answered again, and return the manifest.
 
         `claim` is the result of `claim` with the same cluster. Raises InputError, OutputError,
         StorageError, ClusterError, EngineError, Fenced, Incomplete.
         """
-        self._lease = claim.lease
+        self._lease, output = claim.lease, claim.output
         self.state.books.open(self.ledger, claim.lease.generation)
+        redos = RedoPlanner(self.prepared, self.ledger, cluster, self.unit_seconds, claim.lease)
         try:
-            plans = self._index(cluster, claim.plans, claim.changes)
+            while output.added:
+                self.state.phase = "reading the input for added tasks"
+                redos.add_tasks(output)
+                output = self._read_output(output.record)
+            plans = self._index(cluster, output.plans, output.changes)
             self._answer_units(plans, claim.resources)
-            if claim.changes.postponed:
-                plans = self._index(cluster, *self._read_plans())
+            if output.changes.postponed:
+                output = self._read_output(output.record)
+                plans = self._index(cluster, output.plans, output.changes)
                 self._answer_units(plans, claim.resources)
-            return self._finish(plans)
+            # a retry that was interrupted has been continued: no second one follows
+            if self.retry is not None and not claim.output.is_retrying(self.retry):
+                self.state.phase = "reading the input for dead letters"
+                plans, self.state.retried = redos.retry(plans, self.retry)
+                self._answer_units(plans, claim.resources)
+            return self._finish(plans, output.record)
         except StorageError:
             # a newer driver may have deleted this run's temporary files: then Fenced is the reason
             self._lease.check()
@@ -138,6 +145,12 @@ class BatchRun:
         units = self._plan(plans)
         if units:
             self._run(units, resources)
+        for redoing in unfinished_redos(plans, self.ledger.revisions()):
+            self._redoing = redoing.without_units()
+            self._run(self.state.plan(redoing.units, ()), resources)
+            self._redoing = None
+            # the commits of revised units have changed
+            self.state.books.read_again(self.ledger)
 
     def _index(
         self, cluster: Cluster, plans: Sequence[Plan], changes: InputChanges
@@ -211,7 +224,8 @@ class BatchRun:
         max_workers = min(engines, len(units))
         min_workers = min(self.prepared.spec.compute.replicas.min, max_workers)
         config = self._worker_config(units, resources)
-        return PoolWorkers(units, config, resources, min_workers, max_workers)
+        in_flight = units_in_flight(units, self.unit_seconds) if self._redoing else UNITS_IN_FLIGHT
+        return PoolWorkers(units, config, resources, min_workers, max_workers, in_flight)
 
     def _worker_config(self, units: Sequence[Unit], resources: EngineResources) -> WorkerConfig:
         prepared = self.prepared
@@ -228,6 +242,7 @@ class BatchRun:
             metadata=prepared.part_metadata,
             cpus=resources.cpus,
             gpus=resources.gpus,
+            redoing=self._redoing,
         )
 
     def _failure(self, error: Exception) -> PhifleetError:
@@ -241,8 +256,9 @@ class BatchRun:
             f"{reason}\nCommitted units are kept; run the same command again to resume"
         )
 
-    def _finish(self, plans: Sequence[Plan]) -> dict[str, Any]:
-        """Check that every unit is committed and published, and write the manifest."""
+    def _finish(self, plans: Sequence[Plan], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Check that every unit is committed and published, and write the manifest. `record` is
+        that of the job."""
         self.state.phase = "finishing"
         self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
@@ -252,46 +268,25 @@ class BatchRun:
         manifest = build_manifest(self.prepared, plans, commits, account)
         session = time.monotonic() - self.started
         manifest["wall_seconds"] = wall_seconds(self.ledger, self.state.books, manifest, session)
+        manifest["columns"] = record["columns"]
         manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
         manifest |= commit_table(self.prepared, self.storage, plans, commits)
         # a newer driver may have more input files, and its manifest must not be overwritten
         self._lease.check()
         self.ledger.write_manifest(manifest)
+        self.ledger.write_job(record)
         self.ledger.sweep(plans)
         self.state.phase = "done"
         return manifest
 
-    def _job_record(self) -> dict[str, Any]:
-        prepared = self.prepared
-        return {
-            "source": prepared.job.source,
-            "digests": prepared.digests,
-            "fingerprint": prepared.fingerprint,
-            "model": prepared.model.name,
-            "revision": prepared.model.revision,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-
-    def _check_job(self, recorded: Mapping[str, Any]) -> None:
-        """Raise OutputError if a recorded job would give other answers than this one."""
-        changed = differing_keys(recorded["digests"], self.prepared.digests)
-        if changed:
-            raise OutputError(
-                f"output.path: {self.storage.url} contains a run of a different job; changed keys: "
-                f"{', '.join(changed)}. Restore these values, or set output.path to a new directory"
-            )
-
-    def _read_plans(self) -> tuple[list[Plan], InputChanges]:
-        """Return the recorded plans, and how the input differs from them."""
-        # plans first: every file of a plan was listed before the plan was recorded
-        plans = self.ledger.plans()
-        spec = self.prepared.spec.input
-        refuse_stale_table(spec, self.storage)
-        changes = find_changes(spec, plans, self.ledger.committed(), self.storage.root)
-        self.state.files_not_read = changes.not_read
-        self.state.undivided_files = undivided_files(changes.new)
-        return plans, changes
+    def _read_output(self, recorded: Mapping[str, Any]) -> OutputState:
+        output = read_output(self.prepared, self.ledger, recorded, retry=self.retry is not None)
+        if self.retry is not None and (manifest := self.ledger.manifest()):
+            self.state.skipped_files = list(manifest.get("skipped_files", ()))
+        self.state.files_not_read = output.changes.not_read
+        self.state.undivided_files = undivided_files(output.changes.new)
+        return output
 
 
 def _last_line(error: Exception) -> str:

@@ -71,6 +71,13 @@ class Books:
                 self._add(commit)
             self._waiting.clear()
 
+    def read_again(self, ledger: Ledger) -> None:
+        """Read the sums over all commits again if units were revised since they were read. Raises
+        StorageError, and OutputError for a damaged commit."""
+        with self._lock:
+            if self.complete:
+                self._known = read_known(ledger, self._known, ledger.committed())
+
     def add(self, commit: Commit) -> None:
         """Add the commit of a unit, once."""
         with self._lock:

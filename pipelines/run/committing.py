@@ -88,19 +88,26 @@ class Committer:
 
     def _commit(self, answered: AnsweredUnit, used: Used) -> Commit | None:
         record = _retried(lambda: self._stage(answered, used))
+        if record is None:
+            return None
         # the same record each time: one that was created although its request failed is our own
         return record if _retried(lambda: self._settle(record)) else None
 
     def _settle(self, record: Commit) -> bool:
         """Commit and publish a staged unit, or delete its files and return False."""
         self._config.lease.check()
-        if not self._ledger.commit(record):
+        if not self._create(record):
             self._ledger.discard(record)
             return False
         self._ledger.publish(record)
         return True
 
-    def _stage(self, answered: AnsweredUnit, used: Used) -> Commit:
+    def _create(self, record: Commit) -> bool:
+        return self._ledger.commit(record)
+
+    def _stage(self, answered: AnsweredUnit, used: Used) -> Commit | None:
+        """Stage the files of a unit and return its record, or None if another worker has committed
+        it already."""
         self._config.lease.check()
         unit, results = answered.unit, answered.results
         part = part_table(unit.rows, results, self._columns, self._config.id_column)
@@ -121,7 +128,7 @@ class Committer:
             prompt_tokens=tokens.prompt_tokens,
             cached_prompt_tokens=tokens.cached_prompt_tokens,
             output_tokens=tokens.output_tokens,
-            decoding=_decoding(results),
+            decoding=decoding_of(results),
             seconds=round(answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -146,7 +153,7 @@ def _retried(step: Callable[[], T]) -> T:
     return step()
 
 
-def _decoding(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:
+def decoding_of(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:
     """Return for each task its output tokens, the steps that generated them, and drafted tokens."""
     used: defaultdict[str, Usage] = defaultdict(Usage)
     for result in results:

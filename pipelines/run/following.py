@@ -58,16 +58,22 @@ class InputChanges:
 
 
 def find_changes(
-    spec: InputSpec, plans: Sequence[Plan], committed: Collection[int], exclude: str
+    spec: InputSpec,
+    plans: Sequence[Plan],
+    committed: Collection[int],
+    exclude: str,
+    *,
+    redoing: bool = False,
 ) -> InputChanges:
     """Return the differences between the input and the plans.
 
     `committed` are the numbers of committed units, and `exclude` is OUTPUT's directory (see
-    `list_corpus`). A run whose units are not all committed keeps the version of a table with which
+    `list_corpus`). With `redoing`, some units are still to be answered again. A run whose units are
+    not all committed, and answered again, keeps the version of a table with which
     it began. Raises InputError if there is no input, or if a plain file of a plan has changed or is
     missing and the run does not follow its input.
     """
-    unfinished = any(unit.number not in committed for plan in plans for unit in plan.units)
+    unfinished = redoing or has_uncommitted(plans, committed)
     was_table = plans[-1].table if plans else None
     if unfinished and (was_table or spec.follow):
         return InputChanges(table=was_table, version=plans[-1].version, postponed=spec.follow)
@@ -93,6 +99,11 @@ def find_changes(
         version=listed.version,
         not_read=listed.not_read,
     )
+
+
+def has_uncommitted(plans: Sequence[Plan], committed: Collection[int]) -> bool:
+    """Return whether a unit of these plans is not among the numbers of committed units."""
+    return any(unit.number not in committed for plan in plans for unit in plan.units)
 
 
 def refuse_stale_table(spec: InputSpec, storage: Storage) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.not_read import MAX_NAMES, printable
 from pipelines.ledger.accounts import Account, DeviceTime
-from pipelines.ledger.ledger import published_files
-from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
+from pipelines.ledger.published import published_files
+from pipelines.ledger.records import Commit, Plan, Work, current_files, sum_counts
 from pipelines.run.prepared import PreparedJob
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
@@ -60,6 +60,11 @@ def build_manifest(
         "model": prepared.model.name,
         "revision": prepared.model.revision,
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
+        "retries": [
+            {"reasons": list(plan.redo.reasons), "dead_letters": dict(plan.redo.letters)}
+            for plan in plans
+            if plan.redo is not None and plan.redo.job is None
+        ],
         "input_files": len(current_files(plans)),
         "files_without_rows": _first(_without_rows(plans)),
         **_input_version(plans),
@@ -75,9 +80,10 @@ def _times(commits: Sequence[Commit]) -> dict[str, float]:
     Sums over commits, of all sessions. An attempt that led to no commit adds neither tokens nor
     seconds.
     """
-    steady = covered_seconds(map(_span, commits))
+    steady = covered_seconds(_span(work) for commit in commits for work in commit.work)
     tokens = sum(commit.prompt_tokens + commit.output_tokens for commit in commits)
-    starts = [commit.used.start_seconds / max(1, commit.used.starts) for commit in commits]
+    used = [work.used for commit in commits for work in commit.work]
+    starts = [one.start_seconds / max(1, one.starts) for one in used]
     return {
         "engine_start_seconds": round(max(starts, default=0.0), 2),
         "steady_seconds": round(steady, 2),
@@ -85,11 +91,10 @@ def _times(commits: Sequence[Commit]) -> dict[str, float]:
     }
 
 
-def _span(commit: Commit) -> tuple[float, float]:
-    """Return when the documents of a commit were answered, from and until, in Unix seconds."""
-    committed_at = commit.first_committed_at or commit.committed_at
-    end = datetime.fromisoformat(committed_at).timestamp()
-    return end - commit.seconds, end
+def _span(work: Work) -> tuple[float, float]:
+    """Return when documents were answered, from and until, in Unix seconds."""
+    end = datetime.fromisoformat(work.ended_at).timestamp()
+    return end - work.seconds, end
 
 
 def covered_seconds(spans: Iterable[tuple[float, float]]) -> float:

@@ -40,6 +40,7 @@ SMALL_CORPUS_BYTES = 4 * 2**20
 of a process on Ray."""
 _FEW_IDS = 100_000
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -173,20 +174,31 @@ def _id_error(column: str, fault: str, ids: Sequence[str]) -> InputError:
 
 
 def index_spans(spans: Sequence[Sequence[Fragment]], config: IndexConfig) -> Iterator[SpanIndex]:
-    """Index spans and yield their results as they are finished, in any order.
+    """Index spans and yield their results as they are finished, in any order. Runs and raises as
+    `map_spans`."""
+    yield from map_spans(index_span, spans, config)
 
-    Each span is a task on Ray with one CPU. Spans of at most SMALL_CORPUS_BYTES together are
-    indexed in this process, in order. Raises InputError, StorageError, RayError.
+
+def map_spans(
+    function: Callable[[int, Sequence[Fragment], C], T],
+    spans: Sequence[Sequence[Fragment]],
+    config: C,
+) -> Iterator[T]:
+    """Call the function with the number and the fragments of each span, and with `config`; yield
+    the results as they are finished, in any order.
+
+    Each span is a task on Ray with one CPU. Spans of at most SMALL_CORPUS_BYTES together are read
+    in this process, in order. Raises InputError, StorageError, RayError.
     """
     size_bytes = sum(fragment.size_bytes for span in spans for fragment in span)
     if size_bytes <= SMALL_CORPUS_BYTES:
-        yield from (index_span(number, span, config) for number, span in enumerate(spans))
+        yield from (function(number, span, config) for number, span in enumerate(spans))
         return
     shared_config = ray.put(config)
 
     def index(row: dict[str, Any]) -> dict[str, Any]:
         config = ray.get(shared_config)
-        return {"result": _result_or_error(index_span, row["number"], row["fragments"], config)}
+        return {"result": _result_or_error(function, row["number"], row["fragments"], config)}
 
     rows = [{"number": number, "fragments": list(span)} for number, span in enumerate(spans)]
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))

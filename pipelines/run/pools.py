@@ -16,8 +16,9 @@ from pipelines.corpus.units import LONG, SHORT, Unit, costliest_first
 from pipelines.run.cluster import EngineResources
 from pipelines.run.worker_config import WorkerConfig
 
-# Units in flight in one worker, so that its engine has requests while a unit is committed.
-_UNITS_IN_FLIGHT = 3
+UNITS_IN_FLIGHT = 3
+"""Units in flight in one worker, so that its engine has requests while a unit is committed."""
+_MOST_IN_FLIGHT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class PoolWorkers:
         resources: the CPUs and GPUs of each worker.
         min_workers: workers that Ray Data keeps at least.
         max_workers: workers that it starts with, and runs at most.
+        in_flight: units in flight in one worker.
     """
 
     units: Sequence[Unit]
@@ -37,6 +39,7 @@ class PoolWorkers:
     resources: EngineResources
     min_workers: int
     max_workers: int
+    in_flight: int = UNITS_IN_FLIGHT
 
     def map_units(
         self, worker: Callable[..., Any], plans: Mapping[int, str], progress_actor: Any
@@ -67,12 +70,25 @@ class PoolWorkers:
                 min_size=self.min_workers,
                 max_size=self.max_workers,
                 initial_size=self.max_workers,
-                max_tasks_in_flight_per_actor=_UNITS_IN_FLIGHT + 1,
-                max_concurrent_calls_per_actor=_UNITS_IN_FLIGHT,
+                max_tasks_in_flight_per_actor=self.in_flight + 1,
+                max_concurrent_calls_per_actor=self.in_flight,
             ),
             num_cpus=self.resources.cpus,
             num_gpus=self.resources.gpus,
         )
+
+
+def units_in_flight(units: Sequence[Unit], unit_seconds: float) -> int:
+    """Return how many units a worker has in flight at a time if they take less than the
+    `unit_seconds` of usual ones: as many as take the time of `UNITS_IN_FLIGHT` of those, at most
+    32."""
+    mean = sum(unit.seconds for unit in units) / len(units)
+    usual = UNITS_IN_FLIGHT * unit_seconds
+    return (
+        _MOST_IN_FLIGHT
+        if mean * _MOST_IN_FLIGHT <= usual
+        else max(UNITS_IN_FLIGHT, int(usual / mean))
+    )
 
 
 def run_concurrently(datasets: Sequence[Dataset]) -> Iterator[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ For display and metrics only: no run fails because the actor is late or gone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -98,6 +98,7 @@ class RunState:
         undivided_files: large new compressed files, each of which one CPU indexes.
         files_not_read: the files below `input.path` that are not read, by reason.
         skipped_files: for each input file that was skipped, why it cannot be read.
+        retried: the dead letters that are asked again, by reason; None if that was not requested.
         progress_actor: the handle of the run's ProgressActor, or None before there is one.
     """
 
@@ -116,10 +117,11 @@ class RunState:
     undivided_files: list[SourceFile] = field(default_factory=list)
     files_not_read: NotRead = field(default_factory=NotRead)
     skipped_files: list[str] = field(default_factory=list)
+    retried: Mapping[str, int] | None = None
     progress_actor: Any = None
     _latest: Progress = field(default_factory=Progress, init=False)
 
-    def plan(self, units: Sequence[Unit], committed: Set[int]) -> list[Unit]:
+    def plan(self, units: Sequence[Unit], committed: Collection[int]) -> list[Unit]:
         """Set the totals to those of all planned units, and return the ones that are not
         committed."""
         remaining = [unit for unit in units if unit.number not in committed]

@@ -25,6 +25,7 @@ from pipelines.run.committing import AnsweredUnit, Committer, UnitRows
 from pipelines.run.isolation import IsolatedReader
 from pipelines.run.metrics import EngineMetrics
 from pipelines.run.progress import Progress
+from pipelines.run.revising import Reviser
 from pipelines.run.worker_account import AttemptMeter, WorkerAccount, reason_of
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
@@ -58,7 +59,8 @@ class UnitRunner:
         self._attempts = Attempts(config.storage, config.lease.generation)
         self._answerer = DocumentAnswerer(config.tasks, supervisor, metrics)
         self._isolated = IsolatedReader(self._answerer, supervisor, self._attempts, config.tasks)
-        self._committer = Committer(config, account.clock)
+        committer = Reviser if config.redoing else Committer
+        self._committer = committer(config, account.clock)
 
     @property
     def progress(self) -> Progress:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.engine.config import EngineConfig
 from pipelines.ledger.lease import Lease
+from pipelines.ledger.redo import Redoing
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
 
@@ -26,6 +27,7 @@ class WorkerConfig:
         metadata: key-value metadata of every Parquet file that a worker writes.
         cpus: the CPUs that each worker holds.
         gpus: the GPUs that each worker holds, a fraction of one if several share it.
+        redoing: what the units are answered again for, None if they are not committed yet.
     """
 
     run: str
@@ -38,3 +40,4 @@ class WorkerConfig:
     metadata: Mapping[str, str]
     cpus: float = 1.0
     gpus: float = 0.0
+    redoing: Redoing | None = None

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -159,6 +160,13 @@ class TaskSet:
     prompts: Prompts
     reading: ReadingPlan
     max_answer_tokens: int | None = None
+
+    def only(self, names: Collection[str] | None) -> TaskSet:
+        """Return the set with the tasks of these names, which read documents as before; the whole
+        set for None."""
+        if names is None:
+            return self
+        return replace(self, all=tuple(task for task in self.all if task.spec.name in names))
 
     @property
     def tokenizer(self) -> ChatTokenizer:

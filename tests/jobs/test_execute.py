@@ -29,8 +29,9 @@ from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, EngineError, Fenced, ModelError
 from pipelines.ledger.attempts import ATTEMPTS, Attempts
 from pipelines.ledger.lease import take_lease
-from pipelines.run.batch import BatchRun, Claim
+from pipelines.run.batch import BatchRun
 from pipelines.run.cluster import Cluster
+from pipelines.run.output_state import Claim
 from pipelines.run.screen import Screen
 
 pytestmark = pytest.mark.usefixtures("tiny_model")

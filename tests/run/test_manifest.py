@@ -77,7 +77,7 @@ def test_the_revision_of_a_unit_does_not_move_the_time_at_which_it_was_answered(
         replace(
             answered,
             revision=1,
-            first_committed_at=answered.committed_at,
+            answered_at=answered.committed_at,
             committed_at="2026-02-01T00:00:00+00:00",
         )
         for answered in (first, second)

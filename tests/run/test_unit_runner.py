@@ -16,7 +16,6 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import Fenced
 from pipelines.job.task_specs import ClassifyTask, SummarizeTask
-from pipelines.ledger.accounts import committed_tokens
 from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit
@@ -130,7 +129,7 @@ async def test_a_commit_states_what_the_worker_has_used_and_all_tokens_are_accou
     engine = FakeEngine(tiny_tokenizer)
     committed, runner = await _run(config, engine)
     assert committed is not None
-    assert committed_tokens(committed) == engine.used == runner.account.tokens
+    assert committed.tokens == engine.used == runner.account.tokens
     assert committed.used.worker == runner.account.holder.worker
     assert 0 < committed.used.answering_seconds <= runner.account.seconds
     assert set(committed.used.waste) <= {IDLE}
@@ -154,8 +153,8 @@ async def test_the_time_and_the_tokens_lost_with_an_engine_are_waste_of_the_comm
     assert waste.tokens == dying.used != Usage()
     assert waste.seconds > 0
     assert (committed.used.starts, committed.used.restarts) == (2, 1)
-    assert committed_tokens(committed) == engines[1].used
-    assert committed_tokens(committed) + committed.used.wasted.tokens == account.tokens
+    assert committed.tokens == engines[1].used
+    assert committed.tokens + committed.used.wasted.tokens == account.tokens
 
 
 async def test_in_isolation_the_tokens_of_dead_letters_and_of_test_prompts_are_waste(
@@ -172,7 +171,7 @@ async def test_in_isolation_the_tokens_of_dead_letters_and_of_test_prompts_are_w
     committed = await runner.run(7, "_run/index/text", 0, "plan")
     assert committed is not None and committed.reasons["engine_crash"] == 1
     everything = sum((engine.used for engine in engines), Usage())
-    assert committed_tokens(committed) + committed.used.wasted.tokens == everything
+    assert committed.tokens + committed.used.wasted.tokens == everything
     assert account.tokens == everything
     assert committed.used.waste[ENGINE_DIED].tokens.prompt_tokens > 0
 
