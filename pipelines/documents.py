@@ -26,6 +26,8 @@ INVALID_ANSWER = "invalid_answer"
 """The model's answer to a task cannot be used."""
 REJECTED = "rejected"
 """The engine rejected a prompt."""
+CHECK_FAILED = "check_failed"
+"""A check of the job with the action `dead_letter` found something in the answer."""
 ENGINE_CRASH = "engine_crash"
 """An engine crashed while it read only this document, or earlier attempts at it died."""
 TIMEOUT = "timeout"
@@ -232,6 +234,26 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Something that a check of the job found in an answer.
+
+    Attributes:
+        check: the check's name.
+        rule: what it found: a pattern's name, `phrases[2]`, a model's label, or an evidence status.
+        path: the path of the value, as in Evidence; of a value that was taken out, the path that
+            it had before.
+        within: `value`, `name` for the name of a map's entry, or `quote` for words of evidence.
+        action: what was done: `flag`, `null` or `dead_letter`.
+    """
+
+    check: str
+    rule: str
+    path: str
+    within: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The result of one task for one document: a value, or the problem that prevented it.
 
@@ -240,7 +262,8 @@ class Answer:
     counts the tokens of all requests for the task. `finish_reason` is `partial` if some chunks have
     no answer, otherwise that of the last request; if chunks were combined without a request, it is
     `length` if the answer about any of them was cut off, else `stop`. It is None if no request
-    succeeded.
+    succeeded. `checks` has what checks of the job found; if they took the whole answer out, there
+    is neither a value nor a problem.
     """
 
     task: str
@@ -250,6 +273,7 @@ class Answer:
     chunks: int = 0
     usage: Usage = Usage()
     finish_reason: str | None = None
+    checks: tuple[CheckResult, ...] = ()
 
     @property
     def status(self) -> str:
