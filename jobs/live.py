@@ -97,6 +97,7 @@ class View:
             kv_tokens_in_flight=progress.kv_tokens_in_flight,
             engine_restarts=progress.restarts,
             eta_seconds=self.eta_seconds,
+            checks=dict(progress.checks),
         )
 
     def line(self) -> str:

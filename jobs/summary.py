@@ -127,6 +127,8 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         "dead letters",
         f"{manifest['dead_letters']:,}" + (f" (reasons: {reasons})" if reasons else ""),
     )
+    if found := _checks(manifest):
+        table.add_row("checks", found)
     table.add_row(
         "tokens",
         f"{manifest['prompt_tokens']:,} in prompts ({reuse:.0%} from the prefix cache), "
@@ -152,6 +154,15 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
             f"the reasons are in {spec.output.path.rstrip('/')}/{DEAD_LETTERS}/",
         )
     return table
+
+
+def _checks(manifest: Mapping[str, Any]) -> str:
+    """Return for each check of the job in how many answers it found something, and its action."""
+    done = {"flag": "flagged", "null": "taken out", "dead_letter": "made dead letters"}
+    return ", ".join(
+        f"{name}: {found['answers']:,} answers {done[found['action']]}"
+        for name, found in manifest.get("checks", {}).items()
+    )
 
 
 def _table(manifest: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ answers to columns. This module does not know engines, files or Ray.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -314,6 +315,12 @@ class DocumentResult:
     def answered(self) -> bool:
         """Return whether at least one task of the document has an answer."""
         return any(answer.problem is None for answer in self.answers)
+
+    def found_by_checks(self) -> dict[tuple[str, str], int]:
+        """Return the number of answers in which each check found something, by the name and action
+        of the check."""
+        found = [{(item.check, item.action) for item in answer.checks} for answer in self.answers]
+        return dict(Counter(check for checks in found for check in checks))
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return the dead letters of the document: the records of what has no answer.

@@ -77,7 +77,8 @@ def failed(answer: Answer, check: str, error: Exception) -> Answer:
         f"check '{check}': it failed with {type(error).__name__}, so the answer was discarded; "
         "please report this, and remove the check to get the answer"
     )
-    return replace(answer, value=None, problem=Problem(CHECK_FAILED, message))
+    results = (CheckResult(check, "error", "", "value", DEAD_LETTER),)
+    return replace(answer, value=None, problem=Problem(CHECK_FAILED, message), checks=results)
 
 
 def failed_check(message: str) -> str | None:

@@ -223,6 +223,7 @@ class BatchRun:
             tasks=prepared.tasks,
             id_column=prepared.spec.input.id_column,
             metadata=prepared.part_metadata,
+            checks=prepared.checks,
         )
 
     def _failure(self, error: Exception) -> PhifleetError:

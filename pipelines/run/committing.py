@@ -104,6 +104,7 @@ class Committer:
             cached_prompt_tokens=sum(usage.cached_prompt_tokens for usage in usages),
             output_tokens=sum(usage.output_tokens for usage in usages),
             decoding=_decoding(results),
+            checks=_found_by_checks(results),
             seconds=round(answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -114,6 +115,14 @@ class Committer:
         of_columns = table.schema.metadata or {}
         described = table.replace_schema_metadata({**of_columns, **self._config.metadata})
         return stage(self._config.storage, kind, number, described)
+
+
+def _found_by_checks(results: Sequence[DocumentResult]) -> dict[str, int]:
+    """Return the number of answers in which each check found something, by its name."""
+    found: Counter[str] = Counter()
+    for result in results:
+        found.update({name: count for (name, _), count in result.found_by_checks().items()})
+    return dict(sorted(found.items()))
 
 
 def _decoding(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:

@@ -58,12 +58,26 @@ def build_manifest(
         "model": prepared.model.name,
         "revision": prepared.model.revision,
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
+        **_checks(prepared, commits),
         "input_files": len(current_files(plans)),
         "files_without_rows": _first(_without_rows(plans)),
         **_input_version(plans),
         "id_type": _id_type(plans),
         "files": [file for commit in commits for file in _published(commit)],
     }
+
+
+def _checks(prepared: PreparedJob, commits: Sequence[Commit]) -> dict[str, Any]:
+    """Return the key `checks`, if the job has any: of each its action, and the number of answers in
+    which it found something."""
+    if not prepared.spec.checks:
+        return {}
+    found = sum_counts(commit.checks for commit in commits)
+    counts = {
+        check.name: {"action": check.action, "answers": found.get(check.name, 0)}
+        for check in prepared.spec.checks
+    }
+    return {"checks": counts}
 
 
 def _without_rows(plans: Sequence[Plan]) -> list[str]:

@@ -24,6 +24,7 @@ class Progress:
         answered: documents with an answer to at least one task.
         dead_letters: documents without any answer.
         reasons: dead letters by reason, including those of single tasks.
+        checks: answers in which a check found something, by the check's name and action.
         prompt_tokens: prompt tokens of finished requests.
         cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens of finished requests.
@@ -37,6 +38,7 @@ class Progress:
     answered: int = 0
     dead_letters: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    checks: Counter[tuple[str, str]] = field(default_factory=Counter)
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     output_tokens: int = 0
@@ -51,12 +53,14 @@ class Progress:
         self.answered += result.answered
         self.dead_letters += not result.answered
         self.reasons.update(letter.problem.reason for letter in result.dead_letters())
+        self.checks.update(result.found_by_checks())
 
     def uncount(self, result: DocumentResult) -> None:
         """Subtract a counted document that must be answered again."""
         self.answered -= result.answered
         self.dead_letters -= not result.answered
         self.reasons -= Counter(letter.problem.reason for letter in result.dead_letters())
+        self.checks -= Counter(result.found_by_checks())
 
     def note_engine(self, used: Usage, kv_tokens_in_flight: int, restarts: int) -> None:
         """Replace the totals of a worker's engines by the current ones.
@@ -85,6 +89,7 @@ def total(parts: Iterable[Progress]) -> Progress:
         whole.answered += part.answered
         whole.dead_letters += part.dead_letters
         whole.reasons.update(part.reasons)
+        whole.checks.update(part.checks)
         whole.prompt_tokens += part.prompt_tokens
         whole.cached_prompt_tokens += part.cached_prompt_tokens
         whole.output_tokens += part.output_tokens

@@ -43,7 +43,7 @@ class UnitRunner:
         self._supervisor = supervisor
         self._metrics = metrics
         self._attempts = Attempts(config.storage, config.lease.generation)
-        self._answerer = DocumentAnswerer(config.tasks, supervisor, metrics)
+        self._answerer = DocumentAnswerer(config.tasks, supervisor, metrics, config.checks)
         self._isolated = IsolatedReader(self._answerer, supervisor, self._attempts, config.tasks)
         self._committer = Committer(config)
         self.progress: Progress = self._answerer.progress

@@ -22,6 +22,7 @@ from pipelines.engine.keeper import EngineSupervisor, SupervisedEngine
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import PhifleetError, flatten_errors
 from pipelines.models.resolve import resolve
+from pipelines.run.check_models import load_checks
 from pipelines.run.metrics import EngineMetrics
 from pipelines.run.progress import Progress
 from pipelines.run.unit_runner import UnitRunner
@@ -38,7 +39,7 @@ class Worker:
     """
 
     def __init__(self, config: WorkerConfig, progress_actor: Any) -> None:
-        """Fetch the model's weights if this node lacks them, and start the engine.
+        """Fetch the models' weights if this node lacks them, and start the engine.
 
         `progress_actor` is the handle of the run's ProgressActor. Raises ModelError, EngineError,
         after reporting the message to that actor.
@@ -50,6 +51,7 @@ class Worker:
             model = resolve(config.engine.model.name, config.engine.model.revision)
             self._engine_config = replace(config.engine, model=model)
             self._tokenizer = config.tasks.tokenizer
+            config = replace(config, checks=load_checks(config.checks))
             supervisor = EngineSupervisor(self.start_engine)
         metrics = EngineMetrics({"run": config.run, "pool": config.pool})
         # if Ray restarted this actor, its earlier engine died with the earlier process

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipelines.checks.checking import NO_CHECKS, AnswerChecks
 from pipelines.engine.config import EngineConfig
 from pipelines.ledger.lease import Lease
 from pipelines.storage import Storage
@@ -24,6 +25,7 @@ class WorkerConfig:
         tasks: the job's tokenized tasks.
         id_column: name of the id column in the input and in parts.
         metadata: key-value metadata of every Parquet file that a worker writes.
+        checks: the checks of answers, without their classification models, which a worker loads.
     """
 
     run: str
@@ -34,3 +36,4 @@ class WorkerConfig:
     tasks: TaskSet
     id_column: str
     metadata: Mapping[str, str]
+    checks: AnswerChecks = NO_CHECKS
