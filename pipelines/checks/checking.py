@@ -71,7 +71,11 @@ class Check:
     def _unsupported(self, pieces: Sequence[Piece], evidence: Sequence[Evidence]) -> list[Hit]:
         """Return the values whose best evidence has one of the statuses of the check."""
         best: dict[str, EvidenceStatus] = {}
+        has_value = any(piece.within == VALUE for piece in pieces)
         for row in evidence:
+            if not row.path and not has_value:
+                # of a reply that `only_verified` took out
+                continue
             best[row.path] = min(best.get(row.path, row.status), row.status, key=_BEST_FIRST.index)
         return [
             Hit(self.name, self.action, status.value, Piece(path, VALUE, "", (path,)))
@@ -98,7 +102,10 @@ class AnswerChecks:
         """
         if answer.value is None or not self.apply_to(task):
             return answer
-        pieces = pieces_of(answer.value, task.schema)
+        try:
+            pieces = pieces_of(answer.value, task.schema)
+        except Exception as error:
+            return failed(answer, self.checks[0].name, error)
         in_loop = sum(len(piece.text) for piece in pieces) <= _CHECKED_IN_LOOP
         if in_loop and not any(isinstance(c.texts, ClassifierRules) for c in self.checks):
             return self._check(answer, task, pieces)

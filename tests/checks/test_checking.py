@@ -301,6 +301,8 @@ async def test_a_reply_that_is_not_shown_is_found_and_one_without_evidence_is_no
     absent = Reply("Bob", (Evidence("", ABSENT, quote="Bob"),))
     assert (await checked(absent, "who", unshown(None))).value is None
     assert (await checked(Reply("Not stated"), "who", unshown(None))).checks == ()
+    unsupported = Reply(None, (Evidence("", NEAR, "Rob", 0, 3),))
+    assert (await checked(unsupported, "who", unshown(None))).value == unsupported
     assert (await checked(Summary("Bob"), "summary", unshown("dead_letter"))).checks == ()
 
 
