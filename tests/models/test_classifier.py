@@ -59,7 +59,7 @@ def test_a_long_text_has_the_highest_score_of_its_windows(
 ) -> None:
     words = [WORDS[number * number % len(WORDS)] for number in range(70)]
     # 30 tokens, of which two are [CLS] and [SEP]; a quarter is repeated
-    windows = [" ".join(words[start : start + 28]) for start in range(0, 64, 21)]
+    windows = [" ".join(words[start : start + 28]) for start in (0, 21, 42)]
     rows = [reference(window) for window in windows]
     expected = {label: max(row[label] for row in rows) for label in LABELS}
     assert classifier.scores([" ".join(words)])[0] == pytest.approx(expected, abs=1e-5)
