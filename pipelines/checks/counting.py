@@ -25,7 +25,9 @@ def count_checks(
     rows. `tasks` are the names of the tasks: kept columns may be answers of an earlier job.
     """
     found: Counter[str] = Counter()
-    for task in tasks if part is not None else ():
+    for task in tasks:
+        if part is None:
+            break
         answers = pc.struct_field(part.column(task), ANSWER)
         if answers.type.get_field_index(CHECKS) < 0:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from fakes import FakeEngine, tasks_of
 
@@ -33,12 +35,12 @@ def mails(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
 
 
 class Suspicious:
-    """A model that finds every text longer than nothing rude, and counts its calls."""
+    """A model that finds every text rude, and records the texts."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def scores(self, texts: list[str]) -> list[dict[str, float]]:
+    def scores(self, texts: Sequence[str]) -> list[dict[str, float]]:
         self.texts += texts
         return [{"rude": 0.9, "kind": 0.1} for _ in texts]
 
