@@ -152,8 +152,10 @@ def execute(
         printer.print_not_read(run.state.files_not_read)
         for address in cluster_access.metrics_addresses():
             printer.print_node_metrics(address)
-        view = View(run.prepared.spec.name, run.state)
-        _serve_metrics(run.prepared.spec.metrics.port, view.totals, printer)
+        spec = run.prepared.spec
+        actions = {check.name: check.action for check in spec.checks}
+        view = View(spec.name, run.state, checks=actions)
+        _serve_metrics(spec.metrics.port, view.totals, printer)
         claim = run.claim(cluster)
         clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
         with stop_on_fencing(claim.lease), show_view(view, printer.screen):

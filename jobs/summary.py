@@ -133,6 +133,8 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         "dead letters",
         f"{manifest['dead_letters']:,}" + (f" (reasons: {reasons})" if reasons else ""),
     )
+    if found := _checks(manifest):
+        table.add_row("checks", found)
     table.add_row(
         "tokens",
         f"{manifest['prompt_tokens']:,} in prompts ({reuse:.0%} from the prefix cache), "
@@ -171,6 +173,15 @@ def _engines(bill: Mapping[str, Any]) -> str:
     restarts = bill["engine_restarts"]
     return f"{', '.join(hours) or 'none'}; {share:.0%} idle or for nothing" + (
         f"; {restarts:,} restarted" if restarts else ""
+    )
+
+
+def _checks(manifest: Mapping[str, Any]) -> str:
+    """Return for each check of the job in how many answers it found something, and its action."""
+    done = {"flag": "flagged", "null": "taken out", "dead_letter": "made dead letters"}
+    return ", ".join(
+        f"{name}: {found['answers']:,} answers {done[found['action']]}"
+        for name, found in manifest.get("checks", {}).items()
     )
 
 

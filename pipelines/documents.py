@@ -6,6 +6,7 @@ answers to columns. This module does not know engines, files or Ray.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +27,8 @@ INVALID_ANSWER = "invalid_answer"
 """The model's answer to a task cannot be used."""
 REJECTED = "rejected"
 """The engine rejected a prompt."""
+CHECK_FAILED = "check_failed"
+"""A check of the job with the action `dead_letter` found something in the answer."""
 ENGINE_CRASH = "engine_crash"
 """An engine crashed while it read only this document, or earlier attempts at it died."""
 TIMEOUT = "timeout"
@@ -237,6 +240,26 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Something that a check of the job found in an answer.
+
+    Attributes:
+        check: the check's name.
+        rule: what it found: a pattern's name, `phrases[2]`, a model's label, or an evidence status.
+        path: the path of the value, as in Evidence; of a value that was taken out, the path that
+            it had before.
+        within: `value`, `name` for the name of a map's entry, or `quote` for words of evidence.
+        action: what was done: `flag`, `null` or `dead_letter`.
+    """
+
+    check: str
+    rule: str
+    path: str
+    within: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The result of one task for one document: a value, or the problem that prevented it.
 
@@ -245,7 +268,8 @@ class Answer:
     counts the tokens of all requests for the task. `finish_reason` is `partial` if some chunks have
     no answer, otherwise that of the last request; if chunks were combined without a request, it is
     `length` if the answer about any of them was cut off, else `stop`. It is None if no request
-    succeeded.
+    succeeded. `checks` has what checks of the job found; if they took the whole answer out, there
+    is neither a value nor a problem.
     """
 
     task: str
@@ -255,6 +279,7 @@ class Answer:
     chunks: int = 0
     usage: Usage = Usage()
     finish_reason: str | None = None
+    checks: tuple[CheckResult, ...] = ()
 
     @property
     def status(self) -> str:
@@ -295,6 +320,12 @@ class DocumentResult:
     def answered(self) -> bool:
         """Return whether at least one task of the document has an answer."""
         return any(answer.problem is None for answer in self.answers)
+
+    def found_by_checks(self) -> dict[tuple[str, str], int]:
+        """Return the number of answers in which each check found something, by the name and action
+        of the check."""
+        found = [{(item.check, item.action) for item in answer.checks} for answer in self.answers]
+        return dict(Counter(check for checks in found for check in checks))
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return the dead letters of the document: the records of what has no answer.

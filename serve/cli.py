@@ -31,6 +31,7 @@ a serve file (YAML); every section is optional:
   feedback: {path: feedback/}                           # a directory for Parquet files, or s3://...
   long_documents: {strategy: auto}                      # as in a job file
   instructions: All texts are annual reports.           # begins every prompt about a document
+  checks: [{kind: pii, action: flag}]                   # of answers; or "null", dead_letter
 other sections and their defaults:
   compute: {gpus_per_replica: auto, cpus_per_replica: 1, tensor_parallel: 1}
   http:    {host: 127.0.0.1, port: 8000, replicas: 1, cors_origins: []}

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.corpus.units import LONG, SHORT
+from pipelines.job.check_specs import CheckSpecs, check_violations
 from pipelines.job.resources import EngineCompute, Replicas
 from pipelines.job.sections import (
     MustBe,
@@ -162,7 +163,8 @@ class ServeSpec(Section):
 
     `name` is that of the endpoint's Ray Serve application, and a label of its metrics. `tasks` are
     the tasks that requests may send by name instead of a definition. `instructions` are the user's
-    words that every prompt about a document begins with.
+    words that every prompt about a document begins with. `checks` are applied to the answers of all
+    requests about documents.
     """
 
     name: RunName = "phifleet"
@@ -176,11 +178,13 @@ class ServeSpec(Section):
     limits: ServeLimits = ServeLimits()
     feedback: Feedback | None = None
     instructions: NonEmptyStr | None = None
+    checks: CheckSpecs = ()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key path of each task whose name an earlier task has, and of a share of a GPU's
-        memory that does not fit, with what it must be."""
+        """Yield the key path of each task whose name an earlier task has, of a share of a GPU's
+        memory that does not fit, and of faults of checks, with what it must be."""
         yield from shared_gpu_violations(self.model, self.compute)
+        yield from check_violations(self.checks, self.tasks, all_tasks=False)
         for index, task in enumerate(self.tasks):
             if task.name in [earlier.name for earlier in self.tasks[:index]]:
                 yield ("tasks", index, "name"), "a name that no task before it has"

@@ -25,6 +25,7 @@ pipelines.reporting pipelines.doctor
 pipelines.run
 pipelines.ledger pipelines.engine
 pipelines.corpus pipelines.answering
+pipelines.checks
 pipelines.tasks pipelines.models
 pipelines.text
 pipelines.job pipelines.storage
@@ -38,7 +39,7 @@ IMPORTING_VLLM = (
     "pipelines.engine.vllm_engine",
     "serve.engines.completions",
 )
-PURE = ("errors", "documents", "job", "text", "tasks", "answering")
+PURE = ("errors", "documents", "job", "text", "tasks", "checks", "answering")
 
 
 def _name(path: Path) -> str:

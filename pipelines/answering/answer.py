@@ -13,16 +13,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from pipelines.answering.concluding import conclude
 from pipelines.answering.opening import Reading, open_readings
 from pipelines.answering.passages import Passage
-from pipelines.answering.protocols import Engine, ProgressCallback
+from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
 from pipelines.answering.reading import PassageReader
 from pipelines.answering.records import TaskRecord
 from pipelines.answering.seeds import seeded
-from pipelines.documents import TOO_LONG, Document, DocumentResult, Problem
+from pipelines.checks.checking import NO_CHECKS, AnswerChecks
+from pipelines.documents import TOO_LONG, Answer, Document, DocumentResult, Problem
 from pipelines.tasks.kinds import TaskSet
 from pipelines.text.search import DocumentSearch
 
@@ -32,14 +34,19 @@ T = TypeVar("T")
 
 
 async def answer_document(
-    document: Document, tasks: TaskSet, engine: Engine, on_progress: ProgressCallback | None = None
+    document: Document,
+    tasks: TaskSet,
+    engine: Engine,
+    on_progress: ProgressCallback | None = None,
+    checks: AnswerChecks = NO_CHECKS,
 ) -> DocumentResult:
     """Answer every task of one document, of any length, or those that `document.tasks` names.
 
     The answer of a task that fails has a problem instead of a value. A document without text, or
     too long for the job, is returned with its problem and without answers. `on_progress` is called
     with every chunk's value (None if it failed) and every task's answer, each once it is known.
-    Raises EngineError if the engine itself fails, in an ExceptionGroup.
+    `checks` are applied to all answers; the values of chunks are then None too, because they are
+    not checked. Raises EngineError if the engine itself fails, in an ExceptionGroup.
     """
     text = document.text
     if text is None:
@@ -56,17 +63,32 @@ async def answer_document(
         for reading in readings
         for task in reading.tasks
     }
+    of_chunks = on_progress and _withholding(on_progress, tasks)
     async with asyncio.TaskGroup() as group:
         for reading in readings:
             asked = [records[task.spec.name] for task in reading.tasks]
-            reader = PassageReader(search, tasks, engine, asked, on_progress)
+            reader = PassageReader(search, tasks, engine, asked, of_chunks)
             group.create_task(_read(reading, reader))
     async with asyncio.TaskGroup() as group:
         answers = [
-            group.create_task(conclude(records[task.spec.name], search, tasks, engine, on_progress))
+            group.create_task(
+                conclude(records[task.spec.name], search, tasks, engine, checks, on_progress)
+            )
             for task in tasks.all
         ]
     return DocumentResult(document, tuple(answer.result() for answer in answers))
+
+
+def _withholding(on_progress: ProgressCallback, tasks: TaskSet) -> ProgressCallback:
+    """Return the callback for chunks: without their values for tasks whose answers are checked."""
+    checked = {task.spec.name for task in tasks.all if task.checked}
+
+    def report(result: ChunkResult | Answer) -> None:
+        if isinstance(result, ChunkResult) and result.task in checked:
+            result = replace(result, value=None)
+        on_progress(result)
+
+    return report
 
 
 async def _read(reading: Reading, reader: PassageReader) -> None:

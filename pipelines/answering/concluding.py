@@ -14,6 +14,7 @@ from pipelines.answering.protocols import Engine, ProgressCallback
 from pipelines.answering.records import TaskRecord, problem_of
 from pipelines.answering.shares import Shares
 from pipelines.answering.written import STOP, failed_part, joined_parts
+from pipelines.checks.checking import AnswerChecks
 from pipelines.documents import Answer, AnswerValue, Fields
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
 from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
@@ -29,6 +30,7 @@ async def conclude(
     search: DocumentSearch,
     tasks: TaskSet,
     engine: Engine,
+    checks: AnswerChecks,
     on_progress: ProgressCallback | None,
 ) -> Answer:
     """Return a task's answer about the whole document, and call `on_progress`, if given, with it.
@@ -37,10 +39,10 @@ async def conclude(
 
     `record` has the task and the findings of all passages, a single one if the document was read
     whole. `search` is that of the document. If no passage gave a finding, or they cannot be
-    combined, the answer has a problem instead of a value. Raises EngineError if the engine itself
-    fails.
+    combined, the answer has a problem instead of a value. The answer is as `checks` leave it.
+    Raises EngineError if the engine itself fails.
     """
-    answer = await _answer(record, search, tasks, engine)
+    answer = await checks.checked(await _answer(record, search, tasks, engine), record.task)
     if on_progress is not None:
         on_progress(answer)
     return answer

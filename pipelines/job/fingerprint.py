@@ -24,11 +24,11 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     The result maps a key path, such as `model.revision` or `tasks.NAME.labels`, to the first 16 hex
     digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
-    `instructions`, `examples` and `multiple` have a digest only if they are set.
+    `instructions`, `examples`, `multiple` and `checks` have a digest only if they are set.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
-    order. A task's path has its name, so the order of tasks does not count. Of the engine's options
-    only those count that may change answers.
+    order. A task's or check's path has its name, so the order of tasks does not count. Of the
+    engine's options only those count that may change answers.
     """
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
@@ -39,6 +39,8 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     }
     for task in spec.tasks:
         sections[f"tasks.{task.name}"] = task.model_dump(exclude={"name"})
+    for check in spec.checks:
+        sections[f"checks.{check.name}"] = check.model_dump(exclude={"name"})
     digests = {
         f"{section}.{key}": _sha256(value)[:16]
         for section, values in sections.items()

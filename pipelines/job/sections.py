@@ -164,8 +164,7 @@ def violation_lines(
     """
     for details in error.errors():
         path, phrase = details["loc"], details["msg"]
-        if len(path) > 3 and isinstance(path[1], int):
-            path = (*path[:2], *path[3:])  # pydantic puts a task's kind between index and key
+        path = _without_kind(path, data)
         known = keys_at(data, path)
         match details["type"]:
             case "extra_forbidden":
@@ -181,6 +180,17 @@ def violation_lines(
             case "literal_error":
                 phrase = f"one of {details['ctx']['expected']}"
         yield _fault_line(path, phrase, data, shown)
+
+
+def _without_kind(path: KeyPath, data: object) -> KeyPath:
+    """Return a path without the kind that pydantic puts between an item's index and its key."""
+    if len(path) < 4 or not isinstance(path[1], int):
+        return path
+    try:
+        kind = value_at(data, (*path[:2], "kind"))
+    except LookupError:
+        return path
+    return (*path[:2], *path[3:]) if path[2] == kind else path
 
 
 def _fault_line(path: KeyPath, phrase: str, data: object, shown: object) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from pipelines.job.check_specs import CheckSpecs, check_violations
 from pipelines.job.engine_options import option_violations
 from pipelines.job.resources import Compute, EngineCompute, Limits
 from pipelines.job.sections import (
@@ -160,8 +161,8 @@ class JobSpec(Section):
     """A complete job file: its key `name` and its sections.
 
     `name` is the run's name, as messages and metrics show it. `instructions` are the user's words
-    that every prompt begins with. `tasks` has one or more tasks. `input`, `output` and `tasks` are
-    required.
+    that every prompt begins with. `tasks` has one or more tasks. `checks` are applied to answers.
+    `input`, `output` and `tasks` are required.
     """
 
     name: RunName = "phifleet"
@@ -174,15 +175,17 @@ class JobSpec(Section):
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
     instructions: NonEmptyStr | None = None
+    checks: CheckSpecs = ()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key `tasks` if the list is empty, each task name that is not allowed, and a
-        share of a GPU's memory that does not fit.
+        """Yield the key `tasks` if the list is empty, each task name that is not allowed, a share
+        of a GPU's memory that does not fit, and the faults of checks.
 
         A name is not allowed if an earlier task or a column of `input` has it, also in other upper
         and lower case, which Spark, DuckDB and Delta tables do not distinguish.
         """
         yield from shared_gpu_violations(self.model, self.compute)
+        yield from check_violations(self.checks, self.tasks)
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
         if self.input.follow and self.output.table:

@@ -46,6 +46,9 @@ class DeviceTime:
         )
 
 
+_COUNTS = ("units", "answered", "dead_letters", "reasons", "checks")
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """Totals of a run.
@@ -55,6 +58,7 @@ class Account:
         answered: documents in them with an answer.
         dead_letters: documents in them without.
         reasons: dead letters by reason, those of single tasks included.
+        checks: answers in which a check found something, by the check's name.
         tokens: tokens of the requests whose answers are committed.
         used: engine time and waste of committed and uncommitted work. Its seconds are the bill.
         in_hand: the part of the engine time, and further tokens, of units that living workers have
@@ -66,6 +70,7 @@ class Account:
     answered: int = 0
     dead_letters: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    checks: Mapping[str, int] = field(default_factory=dict)
     tokens: Usage = field(default_factory=Usage)
     used: Used = field(default_factory=Used)
     in_hand: Waste = field(default_factory=Waste)
@@ -77,6 +82,7 @@ class Account:
             answered=self.answered + other.answered,
             dead_letters=self.dead_letters + other.dead_letters,
             reasons=sum_counts((self.reasons, other.reasons)),
+            checks=sum_counts((self.checks, other.checks)),
             tokens=self.tokens + other.tokens,
             used=self.used + other.used,
             in_hand=self.in_hand + other.in_hand,
@@ -105,6 +111,7 @@ class Account:
             "answered": self.answered,
             "dead_letters": self.dead_letters,
             "reasons": dict(self.reasons),
+            "checks": dict(self.checks),
             "tokens": usage_to_json(self.tokens),
             "used": self.used.to_json(),
             "in_hand": self.in_hand.to_json(),
@@ -118,7 +125,7 @@ class Account:
     def from_json(cls, values: Mapping[str, Any]) -> Account:
         """Return the account that `to_json` wrote."""
         return cls(
-            **{name: values[name] for name in ("units", "answered", "dead_letters", "reasons")},
+            **{name: values[name] for name in _COUNTS},
             tokens=usage_from_json(values["tokens"]),
             used=Used.from_json(values["used"]),
             in_hand=Waste.from_json(values["in_hand"]),
@@ -183,6 +190,7 @@ def _sums_of(commit: Commit) -> CommitSums:
         answered=commit.answered,
         dead_letters=commit.dead_letters,
         reasons=commit.reasons,
+        checks=commit.checks,
     )
     return sum((_sums_of_work(work) for work in commit.work), CommitSums(account))
 

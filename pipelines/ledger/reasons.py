@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pipelines.documents import (
+    CHECK_FAILED,
     EMPTY,
     ENGINE_CRASH,
     INVALID_ANSWER,
@@ -78,6 +79,12 @@ REASONS: Mapping[str, ReasonText] = {
         "another job. Ask again after a change of version, engine or device: on the same ones the "
         "answer is mostly the same",
         Retry.ALWAYS,
+    ),
+    CHECK_FAILED: ReasonText(
+        "A check found something in the answer to a task, and its action is dead_letter",
+        "The message names the check. Change the check or its action: both are another job, with "
+        "an OUTPUT of its own",
+        Retry.NEVER,
     ),
     REJECTED: ReasonText(
         "The engine rejected a prompt",

@@ -97,7 +97,8 @@ class Commit:
     letters by reason, those of single tasks included. The numbers of tokens are sums over all
     answers; `prompt_tokens` includes `cached_prompt_tokens`, which came from the prefix cache.
     `decoding` has for each task its output tokens, the steps of the engine that generated them, and
-    the guessed tokens that were verified; it is empty in records of versions without it. `seconds`
+    the guessed tokens that were verified; it is empty in records of versions without it. `checks`
+    counts the answers in which each check of the job found something, by its name. `seconds`
     is the time that answering took, `host` the worker's machine, and `committed_at` an ISO 8601
     time. `used` is what the worker has used since its commit before; it is empty in records of
     versions without it.
@@ -126,6 +127,7 @@ class Commit:
     host: str
     committed_at: str
     decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    checks: Mapping[str, int] = field(default_factory=dict)
     revision: int = 0
     planned_ids: str = ""
     answered_at: str = ""

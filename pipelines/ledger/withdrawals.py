@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.checks.counting import count_checks
 from pipelines.corpus.ids import accounted_hashes, digest_ids, hash_ids
 from pipelines.documents import DOC_ID
 from pipelines.errors import Incomplete
@@ -163,6 +164,7 @@ def _rewritten(storage: Storage, commit: Commit, plan: int, ids: Hashes) -> Comm
         answered=answered,
         dead_letters=rows - answered,
         reasons=dict(Counter(reasons)),
+        checks=count_checks(part, letters, commit.decoding),
         part=stage(storage, "part", commit.unit, part, plan),
         errors=stage(storage, "errors", commit.unit, letters, plan),
         committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),

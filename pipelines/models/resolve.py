@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
     if not on_hub(name):
         path = Path(name).expanduser()
         return read_model(name, revision or content_revision(path), path.resolve())
-    path = _fetch(name, revision, weights=weights)
+    path = fetch(name, revision, weights=weights)
     return read_model(name, path.name, path)
 
 
@@ -205,7 +205,14 @@ def _cache_directory() -> Path:
     return Path.home() / ".cache" / "phifleet"
 
 
-def _fetch(name: str, revision: str | None, *, weights: bool) -> Path:
+def fetch(
+    name: str, revision: str | None, *, weights: bool, files: Sequence[str] = FETCHED_FILES
+) -> Path:
+    """Download a model of the hub, and return its directory, which is named after the commit.
+
+    `files` are the patterns of the names of its files; without `weights`, those are left out.
+    Without a network, the hub's cache is used. Raises ModelError.
+    """
     from huggingface_hub import errors, snapshot_download
 
     # A broken connection is not an OSError, and its exception class differs between hub releases.
@@ -216,7 +223,7 @@ def _fetch(name: str, revision: str | None, *, weights: bool) -> Path:
         ignored = None if weights else [WEIGHTS]
         path = Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=FETCHED_FILES, ignore_patterns=ignored
+                name, revision=revision, allow_patterns=list(files), ignore_patterns=ignored
             )
         )
     except (OSError, ValueError, RuntimeError, http_error) as error:

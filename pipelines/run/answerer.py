@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.answering.answer import answer_document
+from pipelines.checks.checking import NO_CHECKS, AnswerChecks
 from pipelines.documents import Document, DocumentResult, Problem
 from pipelines.engine.admission import Admission
 from pipelines.engine.keeper import EngineSupervisor, SupervisedEngine
@@ -47,15 +48,20 @@ class EngineLost:
 class DocumentAnswerer:
     """Answers documents and counts them in the meter of an attempt and in metrics.
 
-    `metrics` is None if no metrics are recorded.
+    `metrics` is None if no metrics are recorded. `checks` are applied to all answers.
     """
 
     def __init__(
-        self, tasks: TaskSet, supervisor: EngineSupervisor, metrics: EngineMetrics | None
+        self,
+        tasks: TaskSet,
+        supervisor: EngineSupervisor,
+        metrics: EngineMetrics | None,
+        checks: AnswerChecks = NO_CHECKS,
     ) -> None:
         self._tasks = tasks
         self._supervisor = supervisor
         self._metrics = metrics
+        self._checks = checks
         engine = supervisor.engine
         self._reading = Admission(engine.kv_cache_tokens * _READ_AHEAD)
         self._min_tokens = len(tasks.all) * engine.min_request_tokens
@@ -106,7 +112,9 @@ class DocumentAnswerer:
         max_tokens = self._reading.capacity_tokens // _MIN_DOCUMENTS
         async with self._reading.hold(min(max_tokens, max(estimated_tokens, self._min_tokens))):
             started = time.monotonic()
-            result = await answer_document(document, self._tasks, meter.metered(engine))
+            result = await answer_document(
+                document, self._tasks, meter.metered(engine), checks=self._checks
+            )
         if result.answered:
             self._supervisor.record_answer()
         counted = _count(result, meter)

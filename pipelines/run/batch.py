@@ -240,6 +240,7 @@ class BatchRun:
             tasks=prepared.tasks,
             id_column=prepared.spec.input.id_column,
             metadata=prepared.part_metadata,
+            checks=prepared.checks,
             cpus=resources.cpus,
             gpus=resources.gpus,
             redoing=self._redoing,

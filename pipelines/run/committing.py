@@ -129,6 +129,7 @@ class Committer:
             cached_prompt_tokens=tokens.cached_prompt_tokens,
             output_tokens=tokens.output_tokens,
             decoding=decoding_of(results),
+            checks=_found_by_checks(results),
             seconds=round(answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -151,6 +152,14 @@ def _retried(step: Callable[[], T]) -> T:
             # at random, because all workers failed at the same time
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
     return step()
+
+
+def _found_by_checks(results: Sequence[DocumentResult]) -> dict[str, int]:
+    """Return the number of answers in which each check found something, by its name."""
+    found: Counter[str] = Counter()
+    for result in results:
+        found.update({name: count for (name, _), count in result.found_by_checks().items()})
+    return dict(sorted(found.items()))
 
 
 def decoding_of(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:

@@ -65,6 +65,7 @@ def build_manifest(
             for plan in plans
             if plan.redo is not None and plan.redo.job is None
         ],
+        **_checks(prepared, commits),
         "input_files": len(current_files(plans)),
         "files_without_rows": _first(_without_rows(plans)),
         **_input_version(plans),
@@ -127,6 +128,19 @@ def bill_to_json(account: Account) -> dict[str, Any]:
             for why, waste in sorted(account.used.waste.items())
         },
     }
+
+
+def _checks(prepared: PreparedJob, commits: Sequence[Commit]) -> dict[str, Any]:
+    """Return the key `checks`, if the job has any: of each its action, and the number of answers in
+    which it found something."""
+    if not prepared.spec.checks:
+        return {}
+    found = sum_counts(commit.checks for commit in commits)
+    counts = {
+        check.name: {"action": check.action, "answers": found.get(check.name, 0)}
+        for check in prepared.spec.checks
+    }
+    return {"checks": counts}
 
 
 def _without_rows(plans: Sequence[Plan]) -> list[str]:

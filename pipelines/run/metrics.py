@@ -7,7 +7,7 @@ registry of its own on `metrics.port`. Knows nothing of how the numbers arise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UNIT_SECONDS_BOUNDARIES = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800)
 DOCUMENT_SECONDS_BOUNDARIES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 """Upper bounds of the buckets of the histograms of units and documents, in seconds."""
+# The labels of the metric of checks.
+_OF_CHECK = ("check", "action")
 
 
 class EngineMetrics:
@@ -46,6 +48,7 @@ class EngineMetrics:
 
         self._documents = counter("documents", "Documents finished, by status.", "status")
         self._dead = counter("dead_letters", "Dead letters, by reason.", "reason")
+        self._checks = counter("checks", "Answers in which a check found something.", *_OF_CHECK)
         self._prompt = counter("prompt_tokens", "Prompt tokens sent to the engine.")
         self._cached = counter("cached_prompt_tokens", "Prompt tokens found in the prefix cache.")
         self._output = counter("output_tokens", "Tokens that the engine generated.")
@@ -80,6 +83,8 @@ class EngineMetrics:
         self._documents.inc(tags={"status": "answered" if result.answered else "dead_letter"})
         for dead_letter in result.dead_letters():
             self._dead.inc(tags={"reason": dead_letter.problem.reason})
+        for check, answers in result.found_by_checks().items():
+            self._checks.inc(answers, tags=dict(zip(_OF_CHECK, check, strict=True)))
         for answer in result.answers:
             self.tokens(answer.usage)
         if seconds is not None:
@@ -116,6 +121,7 @@ class RunTotals:
         answered: documents with at least one answer, in all sessions.
         dead_letters: documents without an answer.
         reasons: dead letters by reason.
+        checks: answers in which a check found something, by the check's name and action.
         prompt_tokens: prompt tokens of finished requests, whatever became of them.
         cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens.
@@ -142,6 +148,7 @@ class RunTotals:
     kv_tokens_in_flight: int
     engine_restarts: int
     eta_seconds: float | None
+    checks: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class RunCollector(Collector):
@@ -174,6 +181,8 @@ class RunCollector(Collector):
         yield self._counter(
             "dead_letters", "Dead letters, by reason.", now.run, "reason", now.reasons
         )
+        if now.checks:
+            yield self._of_checks(now)
         for name, text, value in (
             ("prompt_tokens", "Prompt tokens sent to the engines.", now.prompt_tokens),
             (
@@ -213,6 +222,17 @@ class RunCollector(Collector):
         family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run", label])
         for key, value in values.items():
             family.add_metric([run, key], self._monotonic(name, key, value))
+        return family
+
+    def _of_checks(self, now: RunTotals) -> CounterMetricFamily:
+        family = CounterMetricFamily(
+            "phifleet_checks",
+            "Answers in which a check found something.",
+            labels=["run", *_OF_CHECK],
+        )
+        for check, answers in now.checks.items():
+            total = self._monotonic("checks", " ".join(check), answers)
+            family.add_metric([now.run, *check], total)
         return family
 
 

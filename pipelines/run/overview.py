@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipelines.documents import Usage
@@ -23,14 +24,16 @@ class Overview:
     """The progress of a run, over all its sessions.
 
     `poll` updates `progress`, what the workers of this session have reported, and the pace. `run`
-    is the job's name, `state` the state that the run updates, and `started` the time at which this
-    was made, in seconds of the monotonic clock.
+    is the job's name, `state` the state that the run updates, `checks` the action of each check of
+    the job by its name, and `started` the time at which this was made, in seconds of the monotonic
+    clock.
     """
 
     run: str
     state: RunState
     progress: Progress = field(default_factory=Progress)
     pace: Pace = field(default_factory=Pace)
+    checks: Mapping[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     _reading: bool = field(default=False, init=False)
 
@@ -139,7 +142,15 @@ class Overview:
             kv_tokens_in_flight=self.progress.kv_tokens_in_flight,
             engine_restarts=self.restarts,
             eta_seconds=eta.seconds if eta else None,
+            checks=self._found_by_checks(),
         )
+
+    def _found_by_checks(self) -> Counter[tuple[str, str]]:
+        committed = self.state.books.committed.checks
+        counts = Counter({(name, self.checks[name]): n for name, n in committed.items()})
+        for unit in self._in_hand.values():
+            counts.update(unit.checks)
+        return counts
 
     def heartbeat(self, generation: int) -> Heartbeat:
         """Return the driver's heartbeat without its host, process and number. `generation` is that

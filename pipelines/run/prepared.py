@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.checks.checking import NO_CHECKS, AnswerChecks
+from pipelines.checks.preparing import mark_checked, prepare_checks
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.grammars import check_grammars
@@ -22,6 +24,7 @@ from pipelines.job.task_specs import TaskSpec
 from pipelines.models.cost import CostModel, Device
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, on_hub, resolve
+from pipelines.run.check_models import pinned_checks
 from pipelines.tasks.budgets import FormBudget
 from pipelines.tasks.guidance import check_lengths
 from pipelines.tasks.kinds import Question, Task, TaskSet
@@ -46,6 +49,7 @@ class PreparedJob:
         job: the job file's content.
         model: the resolved model.
         tasks: the tokenized tasks, and the plan by which documents are read.
+        checks: the checks of answers, without their classification models.
         digests: a digest of each key that changes answers, by the key's path in the job file.
     """
 
@@ -53,6 +57,7 @@ class PreparedJob:
     model: Model
     tasks: TaskSet
     digests: dict[str, str]
+    checks: AnswerChecks = NO_CHECKS
 
     @property
     def spec(self) -> JobSpec:
@@ -137,17 +142,21 @@ def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> Prepared
         instructions=spec.instructions,
     )
     check_grammars(tasks.all)
+    pinned = pinned_checks(spec.checks)
+    checks = prepare_checks(pinned)
     # defaults that depend on the model enter the fingerprint with their resolved values
     resolved = {
         "single_pass_tokens": tasks.reading.single_pass_tokens,
         "chunk_tokens": tasks.reading.chunk_size.chunk_tokens,
     }
     resolved_spec = spec.model_copy(
-        update={"long_documents": spec.long_documents.model_copy(update=resolved)}
+        update={
+            "long_documents": spec.long_documents.model_copy(update=resolved),
+            "checks": pinned,
+        }
     )
-    return PreparedJob(
-        job, model, tasks, answer_digests(resolved_spec, model.revision, PROMPT_VERSION)
-    )
+    digests = answer_digests(resolved_spec, model.revision, PROMPT_VERSION)
+    return PreparedJob(job, model, mark_checked(tasks, checks), digests, checks)
 
 
 def _revision(job: Job, recorded: Mapping[str, Any] | None) -> str | None:

@@ -29,6 +29,7 @@ class UnitProgress:
         answered: documents with an answer to at least one task.
         dead_letters: documents without any answer.
         reasons: dead letters by reason, including those of single tasks.
+        checks: answers in which a check found something, by the check's name and action.
         committed: when the unit was committed, or None.
     """
 
@@ -38,6 +39,7 @@ class UnitProgress:
     answered: int = 0
     dead_letters: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    checks: Counter[tuple[str, str]] = field(default_factory=Counter)
     committed: float | None = None
 
     def count(self, result: DocumentResult) -> None:
@@ -45,12 +47,14 @@ class UnitProgress:
         self.answered += result.answered
         self.dead_letters += not result.answered
         self.reasons.update(letter.problem.reason for letter in result.dead_letters())
+        self.checks.update(result.found_by_checks())
 
     def uncount(self, result: DocumentResult) -> None:
         """Subtract a counted document that must be answered again."""
         self.answered -= result.answered
         self.dead_letters -= not result.answered
         self.reasons -= Counter(letter.problem.reason for letter in result.dead_letters())
+        self.checks -= Counter(result.found_by_checks())
 
     @property
     def documents(self) -> int:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.checks.counting import count_checks
 from pipelines.corpus.ids import accounted_hashes, digest_ids
 from pipelines.documents import Usage
 from pipelines.errors import Incomplete
@@ -75,6 +76,7 @@ class Reviser(Committer):
         reasons = joined.letters["reason"].to_pylist() if joined.letters is not None else []
         answers = [answer.usage for result in results for answer in result.answers]
         usage = sum(answers, Usage())
+        decoding = _added(before.decoding, decoding_of(results))
         return replace(
             before,
             revision=self._redoing.plan,
@@ -82,12 +84,13 @@ class Reviser(Committer):
             answered=part_rows,
             dead_letters=before.rows - part_rows,
             reasons=dict(Counter(reasons)),
+            checks=count_checks(joined.part, joined.letters, decoding),
             part=self._stage_table("part", before.unit, joined.part),
             errors=self._stage_table("errors", before.unit, joined.letters),
             prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
             cached_prompt_tokens=before.cached_prompt_tokens + usage.cached_prompt_tokens,
             output_tokens=before.output_tokens + usage.output_tokens,
-            decoding=_added(before.decoding, decoding_of(results)),
+            decoding=decoding,
             seconds=round(before.seconds + answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -57,7 +57,7 @@ class UnitRunner:
         self._supervisor = supervisor
         self._metrics = metrics
         self._attempts = Attempts(config.storage, config.lease.generation)
-        self._answerer = DocumentAnswerer(config.tasks, supervisor, metrics)
+        self._answerer = DocumentAnswerer(config.tasks, supervisor, metrics, config.checks)
         self._isolated = IsolatedReader(self._answerer, supervisor, self._attempts, config.tasks)
         committer = Reviser if config.redoing else Committer
         self._committer = committer(config, account.clock)

@@ -25,6 +25,7 @@ from pipelines.ledger.used import Used
 from pipelines.ledger.worker_records import ENDED, WorkerRecord
 from pipelines.models.cost import CPU
 from pipelines.models.resolve import resolve
+from pipelines.run.check_models import load_checks
 from pipelines.run.cluster import accelerator_of_this_node
 from pipelines.run.metrics import EngineMetrics
 from pipelines.run.recorder import Recorder
@@ -39,7 +40,7 @@ class Worker:
     """The actor class that Ray Data maps over units."""
 
     def __init__(self, config: WorkerConfig, progress_actor: Any) -> None:
-        """Fetch the model's weights if this node lacks them, and start the engine.
+        """Fetch the models' weights if this node lacks them, and start the engine.
 
         `progress_actor` is the handle of the run's ProgressActor. Raises ModelError, EngineError,
         after reporting the message to that actor.
@@ -52,6 +53,7 @@ class Worker:
             model = resolve(config.engine.model.name, config.engine.model.revision)
             self._engine_config = replace(config.engine, model=model)
             self._tokenizer = config.tasks.tokenizer
+            config = replace(config, checks=load_checks(config.checks))
             supervisor = EngineSupervisor(self.start_engine, account)
         metrics = EngineMetrics({"run": config.run, "pool": config.pool})
         # if Ray restarted this actor, its earlier engine died with the earlier process

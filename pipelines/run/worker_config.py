@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipelines.checks.checking import NO_CHECKS, AnswerChecks
 from pipelines.engine.config import EngineConfig
 from pipelines.ledger.lease import Lease
 from pipelines.ledger.redo import Redoing
@@ -25,6 +26,7 @@ class WorkerConfig:
         tasks: the job's tokenized tasks.
         id_column: name of the id column in the input and in parts.
         metadata: key-value metadata of every Parquet file that a worker writes.
+        checks: the checks of answers, without their classification models, which a worker loads.
         cpus: the CPUs that each worker holds.
         gpus: the GPUs that each worker holds, a fraction of one if several share it.
         redoing: what the units are answered again for, None if they are not committed yet.
@@ -38,6 +40,7 @@ class WorkerConfig:
     tasks: TaskSet
     id_column: str
     metadata: Mapping[str, str]
+    checks: AnswerChecks = NO_CHECKS
     cpus: float = 1.0
     gpus: float = 0.0
     redoing: Redoing | None = None

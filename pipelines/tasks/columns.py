@@ -6,7 +6,7 @@ Depends on values and Arrow only; knows no engine, no files and no Ray.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from pipelines.documents import (
     SOURCE,
     Answer,
     AnswerValue,
+    CheckResult,
     DeadLetter,
     DocumentResult,
     Evidence,
@@ -51,16 +52,17 @@ _VALUE_FIELDS: Mapping[str, Sequence[tuple[str, pa.DataType]]] = {
 }
 _LABEL_SET_FIELDS = [("labels", pa.list_(pa.string())), ("confidence", pa.list_(pa.float64()))]
 
-_ANSWER = pa.struct(
-    [
-        ("status", pa.string()),
-        ("strategy", pa.string()),
-        ("chunks", pa.int32()),
-        ("prompt_tokens", pa.int64()),
-        ("output_tokens", pa.int64()),
-        ("finish_reason", pa.string()),
-    ]
-)
+_ANSWER_FIELDS = [
+    ("status", pa.string()),
+    ("strategy", pa.string()),
+    ("chunks", pa.int32()),
+    ("prompt_tokens", pa.int64()),
+    ("output_tokens", pa.int64()),
+    ("finish_reason", pa.string()),
+]
+_CHECK_FIELDS = [(item.name, pa.string()) for item in fields(CheckResult)]
+CHECKS = "checks"
+"""The field of `_answer` for what checks found; a column has it only if its answers are checked."""
 EVIDENCE, ANSWER = "_evidence", "_answer"
 """The fields of a task's column for the value's evidence, and for status and token counts."""
 RESERVED_FIELDS = (EVIDENCE, ANSWER)
@@ -76,21 +78,26 @@ class AnswerColumn:
         kind: the task's kind: `summarize`, `classify`, `ask`, `extract` or `write`.
         schema: the normalized JSON Schema of an `extract` task; None for the other kinds.
         multiple: whether it is a `classify` task that may give several labels.
+        checked: whether checks of the job apply to its answers.
     """
 
     name: str
     kind: str
     schema: JsonSchema | None = None
     multiple: bool = False
+    checked: bool = False
 
     @property
     def type(self) -> pa.DataType:
         """Return the column's Arrow type: the value's fields, `_evidence` and `_answer`.
 
         `_evidence` is a list of rows with path, status, text, start, end, page and quote.
-        `_answer` has the status, the strategy, chunks, the token counts and finish_reason.
+        `_answer` has the status, the strategy, chunks, the token counts and finish_reason, and
+        `checks` if the answers are checked.
         """
-        return pa.struct([*self._value_fields(), (EVIDENCE, _EVIDENCE), (ANSWER, _ANSWER)])
+        checks = [(CHECKS, pa.list_(pa.struct(_CHECK_FIELDS)))] if self.checked else []
+        of_answer = pa.struct([*_ANSWER_FIELDS, *checks])
+        return pa.struct([*self._value_fields(), (EVIDENCE, _EVIDENCE), (ANSWER, of_answer)])
 
     def _value_fields(self) -> Sequence[tuple[str, pa.DataType]]:
         if self.multiple:
@@ -117,6 +124,7 @@ class AnswerColumn:
                 "prompt_tokens": answer.usage.prompt_tokens,
                 "output_tokens": answer.usage.output_tokens,
                 "finish_reason": answer.finish_reason,
+                **({CHECKS: [asdict(found) for found in answer.checks]} if self.checked else {}),
             },
         }
 

@@ -123,6 +123,7 @@ class Task:
         schema: the normalized schema that the answers of an `extract` task follow; None for other
             kinds. Required fields may be null unless the task is strict.
         chunk_schema: the same schema with every field nullable, since a chunk need not state it.
+        checked: whether checks of the job apply to its answers.
     """
 
     spec: TaskSpec
@@ -131,6 +132,7 @@ class Task:
     combine_question: Question | None = None
     schema: dict[str, Any] | None = None
     chunk_schema: dict[str, Any] | None = None
+    checked: bool = False
 
     @property
     def in_parts(self) -> bool:
@@ -141,7 +143,7 @@ class Task:
     def column(self) -> AnswerColumn:
         """Return the output column of this task's answers."""
         multiple = isinstance(self.spec, ClassifyTask) and self.spec.multiple
-        return AnswerColumn(self.spec.name, self.spec.kind, self.schema, multiple)
+        return AnswerColumn(self.spec.name, self.spec.kind, self.schema, multiple, self.checked)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from pipelines.checks.preparing import mark_checked, prepare_checks
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import EngineConfig
 from pipelines.errors import RequestRejected, SpecError
@@ -21,6 +22,7 @@ from pipelines.job.sections import Section, checked
 from pipelines.job.task_specs import TaskSpec
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, resolve
+from pipelines.run.check_models import pinned_checks
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet
 from pipelines.tasks.limits import check_optional
@@ -70,6 +72,7 @@ class PreparedEndpoint:
         model: the resolved model.
         tokenizer: the model's tokenizer.
         tasks_by_name: the tasks that the serve file defines, by name.
+        checks: the checks of answers, without their classification models.
     """
 
     def __init__(self, spec: ServeSpec, *, weights: bool = False) -> None:
@@ -79,7 +82,8 @@ class PreparedEndpoint:
         `weights` everything that an engine needs. Raises SpecError if a task of the serve file is
         invalid for this model, ModelError if the model cannot be found.
         """
-        self.spec = spec
+        self.spec = spec.model_copy(update={"checks": pinned_checks(spec.checks)})
+        self.checks = prepare_checks(self.spec.checks)
         self.model: Model = resolve(spec.model.name, spec.model.revision, weights=weights)
         self.tokenizer = load_tokenizer(self.model.path)
         self._chat_template = ChatTemplate(self.model.path, self.tokenizer)
@@ -93,7 +97,7 @@ class PreparedEndpoint:
 
     @property
     def pinned(self) -> ServeSpec:
-        """The serve file with the model's resolved revision, so that an engine that starts later
+        """The serve file with the models' resolved revisions, so that an engine that starts later
         loads the same weights."""
         model = self.spec.model.model_copy(update={"revision": self.model.revision})
         return self.spec.model_copy(update={"model": model})
@@ -251,7 +255,7 @@ class PreparedEndpoint:
                     "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields or "
                     "labels"
                 )
-        return tasks
+        return mark_checked(tasks, self.checks)
 
     def check_parts(self, text: str, tasks: TaskSet) -> None:
         """Raise SpecError if answers about the parts of the document `text` can be too long.

@@ -25,6 +25,7 @@ from pipelines.engine.grammars import grammar_fault
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied, flatten_errors
 from pipelines.job.task_specs import TaskSpec
+from pipelines.run.check_models import load_checks
 from pipelines.run.metrics import EngineMetrics
 from pipelines.tasks.guidance import own_words
 from pipelines.tasks.kinds import Sampling, TaskSet
@@ -106,6 +107,7 @@ class EngineReplica:
         warm it up. Ray Serve awaits this method. Raises SpecError, ModelError, EngineError."""
         self._prepared = PreparedEndpoint(spec, weights=True)
         config = self._prepared.engine_config(pool, gpu=gpu)
+        self._checks = load_checks(self._prepared.checks)
         self._engine, self._completions = self.start(config)
         self._load = LoadLimiter(
             max(1, int(self._engine.kv_cache_tokens * spec.limits.outstanding_share))
@@ -202,7 +204,7 @@ class EngineReplica:
     ) -> DocumentResult:
         began = time.monotonic()
         document = Document(work.request_id, work.text)
-        result = await answer_document(document, tasks, self._engine, watch)
+        result = await answer_document(document, tasks, self._engine, watch, self._checks)
         self._metrics.document(result, time.monotonic() - began)
         return result
 

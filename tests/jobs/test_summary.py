@@ -36,6 +36,22 @@ MANIFEST: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_the_summary_says_what_checks_found(spec: JobSpec) -> None:
+    checks = {
+        "pii": {"action": "null", "answers": 1_200}, "names": {"action": "flag", "answers": 0},
+        "tone": {"action": "dead_letter", "answers": 3},
+    }  # fmt: skip
+    printed = Printed(spec, as_json=False)
+    printed.printer.print_finished({**MANIFEST, "checks": checks})
+    (line,) = (line for line in printed.notices if line.startswith("checks"))
+    assert line.split(maxsplit=1)[1] == (
+        "pii: 1,200 answers taken out, names: 0 answers flagged, tone: 3 answers made dead letters"
+    )
+    printed = Printed(spec, as_json=False)
+    printed.printer.print_finished(MANIFEST)
+    assert not any(line.startswith("checks") for line in printed.notices)
+
+
 @pytest.fixture
 def spec() -> JobSpec:
     return parse_job(

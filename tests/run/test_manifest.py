@@ -55,6 +55,34 @@ def test_commits_that_did_not_count_steps_are_left_out(prepared: PreparedJob) ->
     ] == pytest.approx(0.5)
 
 
+def test_checks_are_counted_over_all_commits_and_absent_without_any(
+    prepared: PreparedJob,
+) -> None:
+    assert "checks" not in manifest(prepared, commit(0, {}))
+    source = {
+        **prepared.job.source,
+        "checks": [
+            {"kind": "pii", "action": None},
+            {"kind": "unshown", "action": "flag"},
+            {"kind": "blocklist", "action": "dead_letter", "phrases": ["x"], "name": "names"},
+        ],
+    }
+    checked = prepare_job(Job(parse_job(source), source))
+    commits = [replace(commit(at, {}), checks={"pii": 2 + at, "names": at}) for at in range(2)]
+    assert manifest(checked, *commits)["checks"] == {
+        "pii": {"action": "null", "answers": 5},
+        "unshown": {"action": "flag", "answers": 0},
+        "names": {"action": "dead_letter", "answers": 1},
+    }
+
+
+def test_a_record_without_checks_can_still_be_read() -> None:
+    record = replace(commit(0, {}), checks={"pii": 2})
+    assert Commit.from_json(record.to_json()) == record
+    without = record.to_json().replace(b'"checks": {"pii": 2}, ', b"")
+    assert Commit.from_json(without).checks == {}
+
+
 def test_a_record_without_decoding_can_still_be_read() -> None:
     record = commit(0, {"who": (10, 5, 9)})
     assert Commit.from_json(record.to_json()) == record

@@ -67,6 +67,18 @@ def test_a_counter_never_falls() -> None:
     assert values()["phifleet_documents"] == [9, 1]
 
 
+def test_checks_are_counted_by_their_name_and_action() -> None:
+    totals = TOTALS
+    collector = RunCollector(lambda: totals)
+    assert "phifleet_checks" not in [metric.name for metric in collector.collect()]
+    totals = replace(TOTALS, checks={("pii", "null"): 3, ("names", "flag"): 2})
+    (metric,) = (metric for metric in collector.collect() if metric.name == "phifleet_checks")
+    assert [(sample.name, sample.labels, sample.value) for sample in metric.samples] == [
+        ("phifleet_checks_total", {"run": "job", "check": "pii", "action": "null"}, 3),
+        ("phifleet_checks_total", {"run": "job", "check": "names", "action": "flag"}, 2),
+    ]
+
+
 @needs_promtool
 def test_promtool_reports_no_problem(text: str) -> None:
     checked = subprocess.run(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from classifiers import write_classifier
 
+from pipelines.checks.classifying import ClassifierRules
 from pipelines.errors import ModelError, SpecError
+from pipelines.job.fingerprint import differing_keys
 from pipelines.job.spec import Job, parse_job
+from pipelines.models.classifier import files_revision
 from pipelines.models.cost import CPU
 from pipelines.models.resolve import Model
+from pipelines.run.check_models import load_checks
 from pipelines.run.prepared import PreparedJob, prepare_job
 from pipelines.tasks.questions import notes_questions
 
@@ -251,3 +257,59 @@ def test_engines_draft_unless_the_job_switches_it_off(drafting: str) -> None:
     }
     job = prepare_job(Job(parse_job(source), source))
     assert job.engine_config("short", 1000, gpu=False).drafting == (drafting == "auto")
+
+
+def checked(check: dict[str, Any]) -> PreparedJob:
+    tasks = [{"name": "who", "kind": "ask", "question": "Who?"}, {"name": "s", "kind": "summarize"}]
+    return prepared_with(tasks, checks=[check])
+
+
+def test_tasks_to_which_a_check_applies_are_marked() -> None:
+    pii = {"kind": "pii", "action": "flag", "tasks": ["s"]}
+    assert [task.checked for task in checked(pii).tasks.all] == [False, True]
+    unshown = {"kind": "unshown", "action": "flag"}
+    assert [task.checked for task in checked(unshown).tasks.all] == [True, False]
+
+
+def test_an_expression_that_cannot_be_used_is_refused_before_anything_runs() -> None:
+    with pytest.raises(SpecError, match=r"checks\.0\.expressions\.0: '\(\?<=a\)b' .*lookbehinds"):
+        checked({"kind": "blocklist", "action": "flag", "expressions": ["(?<=a)b"]})
+
+
+def test_a_classification_model_is_pinned_by_its_files(tmp_path: Path) -> None:
+    model = str(write_classifier(tmp_path))
+    check = {"kind": "classifier", "action": "flag", "model": model, "labels": ["toxic"]}
+    prepared = checked(check)
+    assert checked(check).fingerprint == prepared.fingerprint
+    (rules,) = (item.texts for item in prepared.checks.checks)
+    assert isinstance(rules, ClassifierRules)
+    assert rules.revision == files_revision(tmp_path)
+    (loaded,) = (item.texts for item in load_checks(prepared.checks).checks)
+    assert isinstance(loaded, ClassifierRules)
+    assert set(loaded.rules(["vile words", "kind words"])) <= {"toxic", None}
+    write_classifier(tmp_path, seed=1)
+    assert differing_keys(prepared.digests, checked(check).digests) == [
+        "checks.classifier.revision"
+    ]
+    with pytest.raises(ModelError, match="have revision"):
+        load_checks(prepared.checks)
+
+
+def test_a_label_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
+    model = str(write_classifier(tmp_path))
+    check = {"kind": "classifier", "action": "flag", "model": model, "labels": ["toxic", "rude"]}
+    message = r"checks\.0\.labels\.1: got 'rude', must be one of the model's labels: clean, toxic"
+    with pytest.raises(SpecError, match=message):
+        checked(check)
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_a_model_of_the_hub_needs_a_commit(revision: str | None) -> None:
+    check = {
+        "kind": "classifier", "action": "flag", "model": "some/model", "labels": ["toxic"],
+        "revision": revision,
+    }  # fmt: skip
+    with pytest.raises(
+        SpecError, match=r"checks\.0\.revision: got .*, must be a commit of 'some/mo"
+    ):
+        checked(check)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeEngine, tasks_of
 
+from pipelines.checks.preparing import mark_checked, prepare_checks
 from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.documents import Usage
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import Fenced
+from pipelines.job.check_specs import BlocklistCheck, PiiCheck
 from pipelines.job.task_specs import ClassifyTask, SummarizeTask
 from pipelines.ledger.lease import take_lease
 from pipelines.ledger.ledger import Ledger
@@ -25,6 +28,7 @@ from pipelines.run.unit_runner import UnitRunner
 from pipelines.run.worker_account import WorkerAccount
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
+from pipelines.tasks.kinds import Sampling
 from pipelines.text.tokens import ChatTokenizer
 
 TASKS = (SummarizeTask(name="summary"), ClassifyTask(name="topic", labels=("a", "b")))
@@ -73,6 +77,44 @@ async def test_a_unit_becomes_a_part_dead_letters_and_a_commit(
     assert record.reasons == {"empty": 2, "not_text": 1}
     ids = pa.chunked_array([["d4", "d3", "d2", "d1", "d0"]])
     assert (record.plan, record.ids) == ("plan", digest_ids(hash_ids(ids)))
+
+
+async def test_checks_are_applied_and_counted_in_the_commit_and_the_progress(
+    config: WorkerConfig, tiny_tokenizer: ChatTokenizer
+) -> None:
+    checks = prepare_checks(
+        (
+            PiiCheck(action="null", tasks=("summary",)),
+            BlocklistCheck(action="dead_letter", phrases=("b",)),
+        )
+    )
+    config = replace(config, tasks=mark_checked(config.tasks, checks), checks=checks)
+
+    def answers(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
+        if sampling.choices:
+            return ("b" if "another text" in prompt else "a"), None
+        return "ask bob@example.com", None
+
+    _, runner = await _run(config, FakeEngine(tiny_tokenizer, answers=answers))
+    part = pq.read_table(config.storage.path("answers/part-000007.parquet")).to_pylist()
+    letters = pq.read_table(config.storage.path("dead_letters/part-000007.parquet")).to_pylist()
+    (record,) = Ledger(config.storage).commits([7])
+    assert [row["summary"]["text"] for row in part] == [None, None]
+    assert [row["topic"]["label"] for row in part] == ["a", None]
+    assert [row["topic"]["_answer"]["status"] for row in part] == ["answered", "check_failed"]
+    assert part[0]["summary"]["_answer"]["checks"] == [
+        {"check": "pii", "rule": "email", "path": "", "within": "value", "action": "null"}
+    ]
+    assert record.reasons == {"check_failed": 1, "empty": 2, "not_text": 1}
+    assert record.checks == {"blocklist": 1, "pii": 2}
+    assert (record.answered, record.dead_letters) == (2, 3)
+    assert [row["message"] for row in letters if row["task"] == "topic"] == [
+        "check 'blocklist': found phrases[0] in a value; to keep such answers, give the check the "
+        "action flag"
+    ]
+    found = {("pii", "null"): 2, ("blocklist", "dead_letter"): 1}
+    assert runner.progress.checks == found
+    assert "bob@example.com" not in str(part) + str(letters)
 
 
 async def test_a_part_has_the_configured_metadata(

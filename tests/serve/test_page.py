@@ -359,6 +359,33 @@ def test_every_kind_of_answer_is_shown(page: Page, site: Site) -> None:
     assert work.text == TEXT
 
 
+def test_an_answer_says_what_checks_took_out(page: Page, site: Site) -> None:
+    def checked(within: str, path: str, **value: Any) -> dict[str, Any]:
+        found = {"check": "pii", "rule": "email", "path": path, "within": within, "action": "null"}
+        return {**value, "_answer": {**answered()["_answer"], "checks": [found]}}
+
+    without_words = [{**quote(AUDITOR), "text": None}]
+    answers = {
+        "summary": checked("value", ""),
+        "opinion": checked("value", ""),
+        "figures": checked("value", "seat.city", **{**ANSWERS["figures"], "_evidence": []}),
+        "auditor": checked("quote", "", text="Smith & Sons", _evidence=without_words),
+    }
+    site.pool.events = [event("done", {"id": "doc", "answers": answers, "usage": USAGE})]
+    ask(page, site, *answers)
+    for name in ("summary", "opinion"):
+        removed = page.locator(f"#answer-{name}")
+        expect(removed).to_contain_text("A check of this endpoint removed the answer.")
+        expect(removed).not_to_contain_text("undefined")
+    figures = page.locator("#answer-figures")
+    expect(figures).to_contain_text("12.5 million")
+    expect(figures).to_contain_text("A check of this endpoint removed part of the answer.")
+    auditor = page.locator("#answer-auditor")
+    expect(auditor).to_contain_text("Smith & Sons")
+    expect(auditor).to_contain_text("“…”")
+    expect(auditor).not_to_contain_text("removed")
+
+
 def test_a_failed_task_shows_its_reason(page: Page, site: Site) -> None:
     outcome = {"status": "invalid_answer", "message": "no JSON", "strategy": "single"}
     failed = {"kind": "ask", "_answer": outcome}

@@ -22,6 +22,10 @@ from serve.spec import parse_serve
             "compute.tensor_parallel: got 2, must be at most gpus_per_replica, which is 1, or 1",
         ),
         (
+            {"checks": [{"kind": "pii", "action": "flag", "tasks": ["who"]}]},
+            "checks.0.tasks.0: got 'who', must be the name of a task (there are none)",
+        ),
+        (
             {"feedback": {"path": "sftp://host/f"}},
             "feedback.path: got 'sftp://host/f', must be a local directory, or a URL that begins "
             "with s3://, gs:// or abfs://",
@@ -32,6 +36,11 @@ def test_an_error_names_the_key_path_and_the_remedy(data: Any, message: str) -> 
     with pytest.raises(SpecError) as error:
         parse_serve(data)
     assert message in error.value.message
+
+
+def test_a_check_of_evidence_needs_no_task_because_requests_may_define_them() -> None:
+    (check,) = parse_serve({"checks": [{"kind": "unshown", "action": None}]}).checks
+    assert check.action == "null"
 
 
 def test_the_long_pool_is_optional_and_may_have_no_engine() -> None:

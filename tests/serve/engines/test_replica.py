@@ -387,3 +387,56 @@ async def test_a_format_that_the_grammar_library_refuses_is_refused_before_the_e
     assert "cannot decode answers of this schema: " in body["error"]["message"]
     assert body["error"]["param"] == "response_format.json_schema.schema"
     assert replica.engine.prompts == []
+
+
+MAIL = "bob@example.com"
+CHECKS = [
+    {"kind": "pii", "action": None, "patterns": ["email"]},
+    {"kind": "blocklist", "action": "dead_letter", "phrases": ["harbour"], "tasks": ["auditor"]},
+]
+
+
+async def checked_replica(tiny_model: Model, answer: str) -> FakeReplica:
+    assert tiny_model
+    replica = await replica_of(checks=CHECKS)
+    replica.engine.answers = lambda *_: (answer, None)
+    return replica
+
+
+async def test_the_checks_of_the_serve_file_apply_to_named_and_to_defined_tasks(
+    tiny_model: Model,
+) -> None:
+    replica = await checked_replica(tiny_model, f"Write to {MAIL} at the harbour.")
+    letter = {"name": "letter", "kind": "write", "prompt": "Write a letter."}
+    specs = replica.prepared.specs(["summary", "auditor", letter])
+    tag, body = await replica.answer(ReplicaRequest(DOCUMENT, "d", text=SHORT_TEXT, specs=specs))
+    assert tag == OK
+    answers = body["answers"]
+    for name in ("summary", "letter"):
+        assert (answers[name]["_answer"]["status"], answers[name].get("text")) == ("answered", None)
+        assert answers[name]["_answer"]["checks"] == [
+            {"check": "pii", "rule": "email", "path": "", "within": "value", "action": "null"}
+        ]
+    assert answers["auditor"]["_answer"]["status"] == "check_failed"
+    assert answers["auditor"]["_answer"]["message"].startswith(
+        "check 'blocklist': found phrases[0]"
+    )
+    assert MAIL not in str(body)
+
+
+async def test_a_stream_shows_only_what_checks_have_left(tiny_model: Model) -> None:
+    replica = await checked_replica(tiny_model, f"Write to {MAIL}.")
+    specs = replica.prepared.specs(["summary"])
+    work = ReplicaRequest(DOCUMENT, "d", text=LONG_TEXT[:40_000], specs=specs)
+    batches = [item async for item in replica.stream(work)]
+    events = "".join(batch.events for tag, batch in batches if tag == OK)
+    assert "event: part" in events
+    assert "event: done" in events
+    assert MAIL not in events
+
+
+async def test_an_endpoint_without_checks_answers_without_their_results(
+    replica: FakeReplica, prepared: PreparedEndpoint
+) -> None:
+    _, body = await replica.answer(request_of(prepared, SHORT_TEXT))
+    assert "checks" not in body["answers"]["summary"]["_answer"]
