@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
 from pipelines.text.chunking import ChunkSize
 from pipelines.text.lengths import PromptShape, ReadingPlan

@@ -12,7 +12,8 @@ from pipelines.corpus.files import list_files
 from pipelines.corpus.index import IndexConfig, cut_spans
 from pipelines.corpus.rows import open_corpus
 from pipelines.job.spec import InputSpec
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
 from pipelines.run.planner import duplicate_ids, index_spans
 from pipelines.storage import Storage

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import ModelError, SpecError
 from pipelines.job.spec import Job, parse_job
-from pipelines.models.cost import CPU
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import PreparedJob, prepare_job
 from pipelines.tasks.questions import notes_questions
