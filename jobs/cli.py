@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from jobs import usage
+from jobs.plan_command import add_plan
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import Job, load_job
 
@@ -99,13 +100,15 @@ def _add_running(commands: Any) -> None:
     run = _command(
         commands, "run", _run, "run a job, or resume it if OUTPUT contains a part of it", usage.RUN
     )
-    _add_job(run)
-    run.add_argument(
-        "--skip-bad-files",
-        action="store_true",
-        help="skip truncated or damaged input files and list them; reads every file twice",
-    )
-    for parser in (demo, run):
+    plan = add_plan(partial(_command, commands), _load)
+    for parser in (plan, run):
+        _add_job(parser)
+        parser.add_argument(
+            "--skip-bad-files",
+            action="store_true",
+            help="skip truncated or damaged input files and list them; reads every file twice",
+        )
+    for parser in (demo, plan, run):
         parser.add_argument(
             "--unit-seconds",
             type=float,

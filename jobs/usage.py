@@ -6,6 +6,7 @@ FIRST_STEPS = """\
 first steps:
   phifleet demo                           # a complete run of a small corpus
   phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
+  phifleet plan job.yaml                  # what it will read, take and cost
   phifleet run job.yaml                   # run the job, or resume it
   phifleet status answers/                # how much is done
   phifleet verify answers/                # is every document there exactly once?

@@ -24,10 +24,10 @@ from pipelines.corpus.changes import check_span
 from pipelines.corpus.combined import combined
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
-from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table
+from pipelines.corpus.index_rows import PROBLEM, known_rows, read_known, rows_schema, rows_table
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
-from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
+from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents, hash_texts
 from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
 from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
@@ -122,7 +122,7 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         )
         schema = config.layout.schema
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
-        rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, "problem"]))
+        rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, PROBLEM]))
         known = read_known(config.storage, config.known) if config.known else _NONE
         builder = _SpanBuilder(config, files[0], text, rows, known)
         for table in combined(_all_rows(fragments, config)):
@@ -182,22 +182,24 @@ class _SpanBuilder:
         """Add rows of the corpus, and write the units and row groups that they complete."""
         self._collect_bad_ids(table)
         ids = hash_ids(table.column(DOC_ID))
-        contents = hash_contents(table, ids)
+        texts = hash_texts(table)
+        contents = hash_contents(table, ids, texts)
         if len(self.known.ids):
             known = self.known.has_rows(ids, contents)
             again = table.filter(pa.array(known))
-            self._list_rows(known_rows(again, ids[known], contents[known]))
-            table, ids, contents = table.filter(pa.array(~known)), ids[~known], contents[~known]
-        self._plan(table, ids, contents)
+            self._list_rows(known_rows(again, ids[known], contents[known], texts[known]))
+            table = table.filter(pa.array(~known))
+            ids, contents, texts = ids[~known], contents[~known], texts[~known]
+        self._plan(table, ids, contents, texts)
 
-    def _plan(self, table: pa.Table, ids: Hashes, contents: Hashes) -> None:
-        """Measure rows, of whose ids and contents these are the hashes, and write the units that
-        they complete."""
+    def _plan(self, table: pa.Table, ids: Hashes, contents: Hashes, texts: Hashes) -> None:
+        """Measure rows, of whose ids, contents and texts these are the hashes, and write the units
+        that they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
         broken = table.column(BROKEN).is_valid().to_pylist()
         problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
-        self._list_rows(rows_table(table, ids, tokens, problems, contents))
+        self._list_rows(rows_table(table, ids, tokens, problems, contents, texts))
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)

@@ -14,7 +14,6 @@ from pipelines.models.devices import Device
 from pipelines.models.resolve import Model
 from pipelines.text.lengths import ReadingPlan
 
-
 # Time to schedule, sample and detokenize one request of any size.
 _REQUEST_SECONDS = 0.002
 # Sequences that decode in one batch, so that they share one read of the weights.

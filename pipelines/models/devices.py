@@ -1,4 +1,4 @@
-"""GPUs and CPUs for cost estimates: peaks of the data sheets, memory, and the share that is reached.
+"""Devices for cost estimates: peaks of the data sheets, memory, and the share that is reached.
 
 All speeds are constants with their source stated. Knows no model, no price and no cluster.
 """

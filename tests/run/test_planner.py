@@ -15,7 +15,7 @@ from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CostModel
 from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
-from pipelines.run.planner import duplicate_ids, index_spans
+from pipelines.run.indexing import duplicate_ids, index_spans
 from pipelines.storage import Storage
 from pipelines.text.chunking import ChunkSize
 from pipelines.text.lengths import PromptShape, ReadingPlan
