@@ -62,19 +62,21 @@ def plan(job: Job, options: PlanOptions, *, as_json: bool) -> int:
 
     Use it in the main thread: it handles SIGINT and SIGTERM.
     """
-    with tempfile.TemporaryDirectory(prefix="phifleet-plan-") as directory:
-        with redirect_output(Path(directory, "log")) as screen:
-            try:
-                with stop_on_signals():
-                    planned = planned_job(job, options, ray_cluster, screen)
-            except Stopped:
-                return EXIT_STOPPED
-            if as_json:
-                values = to_json(planned.forecast, planned.calibration)
-                print(json.dumps(values), file=screen.results)
-            else:
-                console = Terminal(screen.results)
-                console.print(plan_view(planned.forecast, planned.calibration, console))
+    with (
+        tempfile.TemporaryDirectory(prefix="phifleet-plan-") as directory,
+        redirect_output(Path(directory, "log")) as screen,
+    ):
+        try:
+            with stop_on_signals():
+                planned = planned_job(job, options, ray_cluster, screen)
+        except Stopped:
+            return EXIT_STOPPED
+        if as_json:
+            values = to_json(planned.forecast, planned.calibration)
+            print(json.dumps(values), file=screen.results)
+        else:
+            console = Terminal(screen.results)
+            console.print(plan_view(planned.forecast, planned.calibration, console))
     return EXIT_DONE
 
 

@@ -95,7 +95,14 @@ class Planner:
         drafts, key = self._drafts(plans), self._key(plans, changes)
         if (plan := drafts.find(key)) is not None:
             return Drafted([*plans, plan])
-        directory, plan = self._make_plan(plans, changes)
+        directory = new_index(len(plans))
+        try:
+            plan = self._make_plan(plans, changes, directory)
+        except BaseException:
+            # a signal too: no run would remove what is left of this index
+            with suppress(StorageError):
+                self.ledger.storage.remove(directory)
+            raise
         if changes.gone:
             return Drafted([*plans, plan], scratch=directory)
         drafts.keep(directory, key, plan)
@@ -123,7 +130,8 @@ class Planner:
         if (plan := drafts.adopt(key)) is not None:
             self.ledger.add_plan(len(plans), plan)
             return self.ledger.plans()
-        directory, plan = self._make_plan(plans, changes)
+        directory = new_index(len(plans))
+        plan = self._make_plan(plans, changes, directory)
         if not self.ledger.add_plan(len(plans), plan):
             self.ledger.storage.remove(directory)
         drafts.remove_others(key)
@@ -139,9 +147,8 @@ class Planner:
             plans, changes, self.prepared.spec.input, tokenizer, cost, self.unit_seconds
         )
 
-    def _make_plan(self, plans: Sequence[Plan], changes: InputChanges) -> tuple[str, Plan]:
-        """Index new files; return the index's directory, and the plan that may be recorded."""
-        directory = new_index(len(plans))
+    def _make_plan(self, plans: Sequence[Plan], changes: InputChanges, directory: str) -> Plan:
+        """Index new files into a directory, and return the plan that may be recorded."""
         spec = self.prepared.spec.input
         try:
             known = known_rows_of(self.ledger.storage, plans, changes)
@@ -162,7 +169,7 @@ class Planner:
                     "it with --skip-bad-files"
                 ) from error
             raise
-        return directory, plan
+        return plan
 
     def _readable(self, files: Sequence[SourceFile]) -> list[SourceFile]:
         """Return the files that can be read to their ends, and list the others in the state."""
