@@ -16,6 +16,7 @@ from jobs.run import EXIT_DONE, EXIT_STOPPED, ClusterAccess
 from pipelines.errors import InputError, SpecError
 from pipelines.job.spec import Job
 from pipelines.ledger.ledger import Ledger
+from pipelines.models.devices import timed_device
 from pipelines.reporting.calibration import Calibration, calibrate
 from pipelines.reporting.forecast import Forecast, engine_kind, usual_uses
 from pipelines.reporting.forecast_json import to_json
@@ -139,7 +140,7 @@ def _calibration(
     if options.calibrate is None:
         return None
     uses, engine = usual_uses(prepared), engine_kind(prepared)
-    return calibrate(options.calibrate, prepared, uses, engine, cluster.device)
+    return calibrate(options.calibrate, prepared, uses, engine, timed_device(cluster.device))
 
 
 def _watched(

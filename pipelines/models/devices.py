@@ -93,8 +93,12 @@ _SHEETS: Mapping[str, _Sheet] = {
 }
 _RAY_NAMES = {"A100": "A100-40", "A100-80G": "A100-80", "A100-40G": "A100-40"}
 _UNKNOWN = "L4"
-CPU = Device("CPU", 5e10, 1e10, step_seconds=0.002)
-"""Two server cores. A guess; measure with a run and `phifleet plan --calibrate`."""
+CPU = Device("CPU", 5e10, 1e10)
+"""One server core. A guess, on which only the size of units depends."""
+CPU_ENGINE = Device("CPU", 3e11, 1e10, step_seconds=0.002)
+"""An engine on two server cores, for times and prices. Its prefill is what was measured: 50 to 57
+tokens/s with Phi-3-mini, and 230,000 tokens/s with a model of 0.6 million weights. The rest is a
+guess."""
 OFFERED = ("H200", "H100", "A100-80", "L40S", "L4", "A10G")
 """The names of the GPUs for which `phifleet plan` states a price."""
 
@@ -109,6 +113,12 @@ def gpu(name: str) -> Device:
         memory_bytes=sheet.memory_mib * _MIB,
         step_seconds=_GPU_STEP_SECONDS,
     )
+
+
+def timed_device(device: Device) -> Device:
+    """Return a device with the speeds by which times are stated: CPU_ENGINE for CPU, and any other
+    device itself."""
+    return CPU_ENGINE if device == CPU else device
 
 
 def device_named(name: str | None) -> Device:

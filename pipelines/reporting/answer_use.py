@@ -40,7 +40,7 @@ STEPS_PER_TOKEN: Mapping[str, float] = {
 """Steps per generated token with drafting. For `ask` and `extract` near what this project has
 measured with its built-in model (docs/drafting.md); for texts in the model's own words little can
 be guessed."""
-CONCLUDED_SHARE: Mapping[str, float] = {"ask": 0.5, "classify": 0.1, "extract": 0.5}
+CONCLUDED_SHARE: Mapping[str, float] = {"ask": 0.2, "classify": 0.05, "extract": 0.2}
 """The number of combining prompts for a document in chunks, by kind, where not every document needs
 one: because replies differ, labels are tied, or values contradict each other."""
 _END_TOKEN = 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipelines.errors import OutputError, SpecError
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit
-from pipelines.models.devices import Device, device_named
+from pipelines.models.devices import CPU, Device, device_named, timed_device
 from pipelines.reporting.answer_use import AnswerUse, LengthCurve
 from pipelines.reporting.concluding_work import concluding
 from pipelines.reporting.costs import CPU_START_SECONDS, GPU_START_SECONDS, Speed
@@ -101,7 +101,7 @@ def calibrate(
         if task.spec.name in answers
     }
     timed = engine_time(commits)
-    device = device_named(None if timed.device == "CPU" else timed.device) if timed.device else here
+    device = _device(timed.device) if timed.device else here
     manifest = ledger.manifest() or {}
     return Calibration(
         source=output,
@@ -111,6 +111,11 @@ def calibrate(
         bytes_per_output_token=_output_bytes(commits),
         device_known=timed.device is not None,
     )
+
+
+def _device(name: str) -> Device:
+    """Return the device of this name in the records of a run."""
+    return timed_device(device_named(None if name == CPU.name else name))
 
 
 def task_use(

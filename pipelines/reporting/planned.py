@@ -13,6 +13,7 @@ from pipelines.corpus.rows import open_corpus
 from pipelines.corpus.units import Unit
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Plan, current_rows
+from pipelines.models.devices import Device, timed_device
 from pipelines.reporting.calibration import Calibration
 from pipelines.reporting.exact import corrections, needs_cutting
 from pipelines.reporting.forecast import (
@@ -60,17 +61,22 @@ class Planning:
     calibration: Calibration | None = None
     state: RunState = field(default_factory=RunState)
 
+    @property
+    def here(self) -> Device:
+        """The device of the cluster at hand."""
+        return timed_device(self.cluster.device)
+
     def basis(self, cut: Corrections) -> Basis:
         """Return what estimates rest on, with the factors from cutting texts."""
         uses, measured = usual_uses(self.prepared), self.calibration
         if measured is None:
-            return Basis(self.prepared, uses, cut, self.cluster.device, self.prices)
+            return Basis(self.prepared, uses, cut, self.here, self.prices)
         known = {name: use for name, use in measured.uses.items() if name in uses}
         return Basis(
             prepared=self.prepared,
             uses={**uses, **known},
             corrections=cut,
-            here=self.cluster.device,
+            here=self.here,
             prices=self.prices,
             speed=measured.speed,
             bytes_per_output_token=measured.bytes_per_output_token or BYTES_PER_OUTPUT_TOKEN,

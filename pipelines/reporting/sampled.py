@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -198,8 +198,7 @@ def _intervals(
         whole = float(whole_bytes)
     if not len(values) or not sizes.sum():
         return {}
-    draws = np.random.default_rng(0).integers(0, len(values), (_REDRAWN, len(values)))
-    totals = whole * values[draws].sum(axis=1) / sizes[draws].sum(axis=1)[:, None]
+    totals = whole * np.array(list(_redrawn(values, sizes)))
     low, high = np.percentile(totals, [_LOW, _HIGH], axis=0)
     estimate = whole * values.sum(axis=0) / sizes.sum()
     at = _VALUES.index("cost")
@@ -207,6 +206,17 @@ def _intervals(
     if estimate[at]:
         found["cost"] = Interval(low[at] / estimate[at], high[at] / estimate[at])
     return found
+
+
+def _redrawn(
+    values: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield values by size of samples that are drawn from this one, with replacement."""
+    dice = np.random.default_rng(0)
+    for _ in range(_REDRAWN):
+        drawn = dice.integers(0, len(values), len(values))
+        times = np.bincount(drawn, minlength=len(values))
+        yield times @ values / (times @ sizes)
 
 
 def _by_document(
