@@ -55,9 +55,17 @@ def _block(console: Console) -> str:
 
 
 def _facts(planned: Forecast, calibration: Calibration | None) -> Table:
-    table = Table.grid(padding=(0, 2))
+    table = _two_columns()
     for label, text in _fact_rows(planned, calibration):
         table.add_row(label, text)
+    return table
+
+
+def _two_columns() -> Table:
+    """Return a table whose long words, such as paths, are folded and not cut off."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     return table
 
 
@@ -221,7 +229,7 @@ def _cheaper(planned: Forecast) -> Iterator[RenderableType]:
     found = savings(planned)
     if not found:
         return
-    table = Table.grid(padding=(0, 2))
+    table = _two_columns()
     for saving in found:
         cost = "" if saving.cost_usd is None else f" (${saving.cost_usd:,.2f})"
         table.add_row(

@@ -23,6 +23,7 @@ class Device:
         memory_bytes: the memory of one GPU; 0 for a CPU, whose cache is not estimated.
         step_seconds: the time of an engine's step besides computing and reading: scheduling,
             launching kernels, sampling.
+        attention_share: the speed of attention in prefill, relative to `flops_per_second`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Device:
     bytes_per_second: float
     memory_bytes: int = 0
     step_seconds: float = 0.0
+    attention_share: float = 1.0
 
     @property
     def gpu(self) -> bool:
@@ -95,10 +97,10 @@ _RAY_NAMES = {"A100": "A100-40", "A100-80G": "A100-80", "A100-40G": "A100-40"}
 _UNKNOWN = "L4"
 CPU = Device("CPU", 5e10, 1e10)
 """One server core. A guess, on which only the size of units depends."""
-CPU_ENGINE = Device("CPU", 3e11, 1e10, step_seconds=0.002)
+CPU_ENGINE = Device("CPU", 3e11, 1e10, step_seconds=0.002, attention_share=0.15)
 """An engine on two server cores, for times and prices. Its prefill is what was measured: 50 to 57
-tokens/s with Phi-3-mini, and 230,000 tokens/s with a model of 0.6 million weights. The rest is a
-guess."""
+tokens/s with Phi-3-mini; with a model of 0.6 million weights 230,000 tokens/s in chunks and 16,000
+in documents of 11,000 tokens, most of whose time is attention. The rest is a guess."""
 OFFERED = ("H200", "H100", "A100-80", "L40S", "L4", "A10G")
 """The names of the GPUs for which `phifleet plan` states a price."""
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from pipelines.corpus.index_rows import PROBLEM, TEXT_HASH, TOKENS
 from pipelines.corpus.row_changes import PLANNED
 from pipelines.corpus.texts import decode_text
 from pipelines.corpus.units import Unit
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
+from pipelines.documents import DOC_ID, KEPT, ROW, SOURCE, TEXT
 from pipelines.reporting.distribution import NO_LENGTHS, LengthCounts
 from pipelines.storage import Storage
 
@@ -72,7 +73,7 @@ class Indexed:
 def read_indexed(storage: Storage, files: Sequence[RowsFile]) -> Indexed:
     """Return what the index's `rows-*` files list. Raises StorageError."""
     counts, unreadable = NO_LENGTHS, dict[str, Unreadable]()
-    hashes: list[np.ndarray] | None = []
+    hashes: list[npt.NDArray[np.uint64]] | None = []
     with ThreadPoolExecutor(_PARALLEL) as pool:
         for table in pool.map(lambda file: _planned_rows(storage, file), files):
             counts += lengths_of(table)
@@ -126,7 +127,7 @@ def merged(one: Mapping[str, Unreadable], other: Mapping[str, Unreadable]) -> di
     }
 
 
-def _duplicates(hashes: Sequence[np.ndarray]) -> Duplicates:
+def _duplicates(hashes: Sequence[npt.NDArray[np.uint64]]) -> Duplicates:
     _, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]), return_counts=True)
     repeated = counts[counts > 1]
     return Duplicates(int((repeated - 1).sum()), len(repeated))
@@ -152,7 +153,7 @@ def text_sizes(storage: Storage, units: Sequence[Unit]) -> TextSizes:
                 column = metadata.row_group(group).column(number)
                 size = int(column.total_uncompressed_size)
                 text += size * (column.path_in_schema == TEXT)
-                kept += size * column.path_in_schema.startswith("kept.")
+                kept += size * column.path_in_schema.startswith(KEPT)
     return TextSizes(text, kept)
 
 

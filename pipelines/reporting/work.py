@@ -118,7 +118,7 @@ def engine_times(work: Work, engine: EngineKind, device: Device) -> Times:
         return Times(float("inf"), float("inf"), float("inf"))
     weights = model.multiplied_parameters
     flops = 2.0 * weights * work.computed_tokens
-    flops += 4.0 * model.hidden_size * model.layers * work.pairs
+    flops += 4.0 * model.hidden_size * model.layers * work.pairs / device.attention_share
     together = min(MAX_SEQUENCES if device.gpu else _CPU_SEQUENCES, kv_tokens / work.mean_context)
     step = weights * engine.weight_bytes / whole.bytes_per_second + whole.step_seconds
     read = work.step_context * engine.kv_bytes_per_token / whole.bytes_per_second

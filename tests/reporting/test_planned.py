@@ -66,8 +66,12 @@ def answer(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
 def asked_tokens(planned: Forecast, documents: Mapping[str, str | None]) -> int:
     """Return the tokens of all prompts that are sent about some documents."""
     tasks = planned.basis.tasks
-    engine = FakeEngine(tasks.tokenizer, max_model_len=tasks.reading.limit, answers=answer)
-    engine.kv_cache_tokens = 10**9
+    engine = FakeEngine(
+        tasks.tokenizer,
+        max_model_len=tasks.reading.limit,
+        kv_cache_tokens=10**9,
+        answers=answer,
+    )
 
     async def ask() -> None:
         for doc_id, text in documents.items():
