@@ -23,7 +23,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import new_index
 from pipelines.ledger.records import Plan, current_rows, sum_counts
 from pipelines.run.cluster import Cluster
-from pipelines.run.drafts import Drafts, draft_key
+from pipelines.run.drafts import DraftKey, Drafts, Lengths, draft_key
 from pipelines.run.following import Following, InputChanges, known_rows_of
 from pipelines.run.indexing import duplicate_ids, index_spans, unreadable_files
 from pipelines.run.prepared import PreparedJob
@@ -97,7 +97,7 @@ class Planner:
             return Drafted([*plans, plan])
         directory = new_index(len(plans))
         try:
-            plan = self._make_plan(plans, changes, directory)
+            plan = self._make_plan(plans, changes, directory, drafts.lengths(key))
         except BaseException:
             # a signal too: no run would remove what is left of this index
             with suppress(StorageError):
@@ -131,7 +131,7 @@ class Planner:
             self.ledger.add_plan(len(plans), plan)
             return self.ledger.plans()
         directory = new_index(len(plans))
-        plan = self._make_plan(plans, changes, directory)
+        plan = self._make_plan(plans, changes, directory, drafts.lengths(key))
         if not self.ledger.add_plan(len(plans), plan):
             self.ledger.storage.remove(directory)
         drafts.remove_others(key)
@@ -140,21 +140,34 @@ class Planner:
     def _drafts(self, plans: Sequence[Plan]) -> Drafts:
         return Drafts(self.ledger.storage, len(plans))
 
-    def _key(self, plans: Sequence[Plan], changes: InputChanges) -> str:
+    def _key(self, plans: Sequence[Plan], changes: InputChanges) -> DraftKey:
         cost = self.prepared.cost(self.cluster.device)
         tokenizer = self.prepared.tasks.tokenizer
         return draft_key(
-            plans, changes, self.prepared.spec.input, tokenizer, cost, self.unit_seconds
+            plans,
+            changes,
+            self.prepared.spec.input,
+            tokenizer,
+            cost,
+            self.unit_seconds,
+            self.cluster.cpus,
         )
 
-    def _make_plan(self, plans: Sequence[Plan], changes: InputChanges, directory: str) -> Plan:
-        """Index new files into a directory, and return the plan that may be recorded."""
+    def _make_plan(
+        self,
+        plans: Sequence[Plan],
+        changes: InputChanges,
+        directory: str,
+        lengths: Lengths | None,
+    ) -> Plan:
+        """Index new files into a directory, and return the plan that may be recorded. `lengths` is
+        an index that has the lengths of their texts, None if there is none."""
         spec = self.prepared.spec.input
         try:
             known = known_rows_of(self.ledger.storage, plans, changes)
             following = Following(spec, self.ledger, plans, changes, known)
             corpus = open_corpus(spec, changes.new, layout_of(plans))
-            spans = self._index(corpus, directory, known)
+            spans = self._index(corpus, directory, known, lengths)
             rows_files = _rows_files(directory, len(spans))
             fields = following.plan_fields(rows_files, directory)
             plan = replace(_plan(corpus, spans, directory, _unit_count(plans)), **fields)
@@ -179,7 +192,9 @@ class Planner:
         self.state.phase = "indexing"
         return [file for file in files if file.path not in reasons]
 
-    def _index(self, corpus: Corpus, directory: str, known: HashedRows) -> list[SpanIndex]:
+    def _index(
+        self, corpus: Corpus, directory: str, known: HashedRows, lengths: Lengths | None
+    ) -> list[SpanIndex]:
         known_file = f"{directory}/known" if len(known.ids) else None
         if known_file:
             write_known(self.ledger.storage, known_file, known)
@@ -193,8 +208,9 @@ class Planner:
             storage=self.ledger.storage,
             directory=directory,
             known=known_file,
+            counted=lengths.directory if lengths else None,
         )
-        spans = cut_spans(corpus.fragments, self.cluster.cpus)
+        spans = cut_spans(corpus.fragments, lengths.cpus if lengths else self.cluster.cpus)
         self.state.spans = len(spans)
         indexed = []
         for span in index_spans(spans, config):

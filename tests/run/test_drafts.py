@@ -124,6 +124,27 @@ def test_a_job_that_was_edited_after_planning_runs_in_the_same_output(
     assert len(ground.indexes) == 1
 
 
+def test_lengths_that_planning_counted_are_not_counted_again(ground: Ground) -> None:
+    """A draft with wrong lengths shows whose lengths a later index has."""
+    directory = ground.draft().rows_files[0].rpartition("/")[0]
+    path = ground.directory / "out" / directory / "rows-00000"
+    rows = pq.read_table(path)
+    at = rows.column_names.index("tokens")
+    planted = rows.set_column(at, rows.schema.field("tokens"), pa.array([7, 8], pa.int64()))
+    pq.write_table(planted, path)
+    recorded = ground.run(long_documents={"chunk_tokens": 1000})
+    with ground.ledger.storage.open(recorded.rows_files[0]) as file:
+        assert pq.read_table(file).column("tokens").to_pylist() == [7, 8]
+
+
+def test_lengths_are_counted_again_where_a_text_has_changed(ground: Ground) -> None:
+    ground.draft()
+    ground.add("first", ["a", "c"])
+    recorded = ground.run()
+    with ground.ledger.storage.open(recorded.rows_files[0]) as file:
+        assert min(pq.read_table(file).column("tokens").to_pylist()) > 0
+
+
 def test_an_input_that_changed_after_planning_is_indexed_anew(ground: Ground) -> None:
     drafted = ground.draft()
     ground.add("second", ["c"])
