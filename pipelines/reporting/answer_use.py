@@ -73,8 +73,8 @@ class AnswerUse:
     """What the answers of one task take.
 
     Attributes:
-        whole: tokens of an answer about a document that is read whole.
-        chunk: tokens of an answer about a chunk, a beginning or a part.
+        whole: tokens of an answer about a document that is read whole, or its beginning.
+        chunk: tokens of an answer about a chunk or a part.
         steps_per_token: steps of the engine for each generated token.
         repeats: further requests about a passage, for each first one: repairs of invalid answers,
             and second tries of answers that were cut off.

@@ -198,6 +198,8 @@ def _answers(group: _Passages, use: AnswerUse) -> FloatArray:
     """Return the expected tokens of an answer about a passage."""
     if group.strategy == SINGLE:
         return use.whole.at(group.lengths.lengths)
+    if group.strategy == TRUNCATE:
+        return use.whole.at(group.shared)
     if group.strategy == PARTS and use.growth is not None:
         return use.growth * (group.shared - group.overhead)
     return np.full(len(group.shared), use.chunk)
