@@ -169,8 +169,9 @@ def _bars(planned: Forecast, block: str) -> RenderableType:
         return Text("no document can be answered")
     most = max(bar.documents for bar in bars)
     table = Table.grid(padding=(0, 1))
-    for justify in ("right", "left", "right"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
     for bar in bars:
         filled = round(_BAR_COLUMNS * bar.documents / most) if most else 0
         length = max(filled, 1) if bar.documents else 0
@@ -190,9 +191,7 @@ def _devices(planned: Forecast) -> Table:
 
 
 def _shown_counts(devices: Sequence[DeviceCost]) -> list[int]:
-    counts = next(
-        ([row.replicas for row in cost.replicas] for cost in devices if cost.replicas), []
-    )
+    counts = max(([row.replicas for row in cost.replicas] for cost in devices), key=len)
     return (
         counts if len(counts) <= _SHOWN_REPLICAS else [*counts[: _SHOWN_REPLICAS - 1], counts[-1]]
     )
@@ -203,11 +202,11 @@ def _device_cells(cost: DeviceCost, shown: Sequence[int], planned: Forecast) -> 
     if cost.device == planned.basis.here.name:
         name += " (here)"
     if not cost.replicas:
-        return [name, "does not fit"]
+        return [name, "does not fit" if cost.engine_seconds is None else "no engine fits"]
     rows = {row.replicas: row for row in cost.replicas}
     first = cost.replicas[0]
     hours = f"{first.gpu_hours:,.2f}" if cost.gpus else "-"
-    walls = [format_wall(rows[count].wall_seconds) for count in shown if count in rows]
+    walls = [format_wall(rows[n].wall_seconds) if n in rows else "-" for n in shown]
     return [name, hours, _price(first), *walls]
 
 

@@ -128,7 +128,9 @@ def _replica_cost(
 
 def replica_counts(most: int) -> tuple[int, ...]:
     """Return the numbers of engines to state for a job with at most `most`: powers of two and the
-    most."""
+    most; none for 0."""
+    if most < 1:
+        return ()
     powers = [2**power for power in range(most.bit_length()) if 2**power < most]
     return (*powers, most)
 

@@ -87,6 +87,7 @@ class Basis:
         corrections: the factors from cutting some documents.
         here: the device of the cluster at hand.
         prices: US dollars per hour by the name of a device.
+        engines_here: the engines that fit the cluster at hand; None if that is not known.
         speed: what a run has measured of engines; None without one.
         bytes_per_output_token: bytes of a part for each generated token.
         calibrated: the names of the tasks whose answers were measured.
@@ -97,6 +98,7 @@ class Basis:
     corrections: Corrections
     here: Device
     prices: Mapping[str, float]
+    engines_here: int | None = None
     speed: Speed | None = None
     bytes_per_output_token: float = BYTES_PER_OUTPUT_TOKEN
     calibrated: frozenset[str] = frozenset()
@@ -177,8 +179,9 @@ def device_costs(
     counts: LengthCounts, work: Workload, basis: Basis, units: int
 ) -> list[DeviceCost]:
     """Return time and price on the cluster at hand, first, and on each GPU that is offered."""
-    prepared = basis.prepared
-    offered = [gpu(name) for name in OFFERED if name != basis.here.name]
+    prepared, most = basis.prepared, basis.prepared.spec.compute.replicas.max
+    here = most if basis.engines_here is None else min(most, basis.engines_here)
+    offered = [(gpu(name), most) for name in OFFERED if name != basis.here.name]
     return [
         device_cost(
             work.pools,
@@ -186,9 +189,9 @@ def device_costs(
             device,
             longest=longest_prompt(counts, basis.tasks),
             price=basis.prices.get(device.name),
-            replicas=replica_counts(prepared.spec.compute.replicas.max),
+            replicas=replica_counts(engines),
             units=units,
             speed=basis.speed,
         )
-        for device in (basis.here, *offered)
+        for device, engines in ((basis.here, here), *offered)
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pipelines.corpus.rows import open_corpus
 from pipelines.corpus.units import Unit
+from pipelines.errors import ClusterError
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Plan, current_rows
 from pipelines.models.devices import Device, timed_device
@@ -27,7 +28,7 @@ from pipelines.reporting.forecast import (
 from pipelines.reporting.indexed import Indexed, read_indexed, sample_texts, text_sizes
 from pipelines.reporting.sampled import Sample, sample_corpus
 from pipelines.reporting.workload import Corrections
-from pipelines.run.cluster import Cluster
+from pipelines.run.cluster import Cluster, engine_resources
 from pipelines.run.following import InputChanges, find_changes, refuse_stale_table
 from pipelines.run.planner import Planner, layout_of
 from pipelines.run.prepared import PreparedJob
@@ -66,11 +67,19 @@ class Planning:
         """The device of the cluster at hand."""
         return timed_device(self.cluster.device)
 
+    def _engines(self) -> int:
+        """Return how many engines fit the cluster at hand; a job may be planned where none does."""
+        try:
+            return engine_resources(self.cluster, self.prepared.spec.compute).max_engines
+        except ClusterError:
+            return 0
+
     def basis(self, cut: Corrections) -> Basis:
         """Return what estimates rest on, with the factors from cutting texts."""
         uses, measured = usual_uses(self.prepared), self.calibration
+        engines = self._engines()
         if measured is None:
-            return Basis(self.prepared, uses, cut, self.here, self.prices)
+            return Basis(self.prepared, uses, cut, self.here, self.prices, engines)
         known = {name: use for name, use in measured.uses.items() if name in uses}
         return Basis(
             prepared=self.prepared,
@@ -78,6 +87,7 @@ class Planning:
             corrections=cut,
             here=self.here,
             prices=self.prices,
+            engines_here=engines,
             speed=measured.speed,
             bytes_per_output_token=measured.bytes_per_output_token or BYTES_PER_OUTPUT_TOKEN,
             calibrated=frozenset(known),

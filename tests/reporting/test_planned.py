@@ -165,3 +165,5 @@ def test_the_cluster_at_hand_comes_first_and_every_gpu_is_priced(tmp_path: Path)
     ]  # fmt: skip
     assert all(cost.replicas[0].cost_usd for cost in devices[1:])
     assert [row.replicas for row in devices[1].replicas] == [1, 2, 4, 8]
+    # two CPUs, which one engine takes
+    assert [row.replicas for row in devices[0].replicas] == [1]
