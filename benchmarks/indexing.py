@@ -104,7 +104,8 @@ def _spec(path: Path) -> Any:
 
 def _config(corpus: Any, directory: str) -> Any:
     from pipelines.corpus.index import IndexConfig
-    from pipelines.models.cost import CPU, CostModel
+    from pipelines.models.cost import CostModel
+    from pipelines.models.devices import CPU
     from pipelines.models.resolve import resolve
     from pipelines.storage import Storage
     from pipelines.text.chunking import ChunkSize

@@ -107,7 +107,7 @@ def index(path: Path) -> int:
     """Index the file as a run does, and return the number of its documents."""
     from pipelines.corpus.index import IndexConfig, index_span
     from pipelines.job.spec import Job, parse_job
-    from pipelines.models.cost import CPU
+    from pipelines.models.devices import CPU
     from pipelines.run.prepared import prepare_job
     from pipelines.storage import Storage
 

@@ -34,7 +34,8 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.job.spec import LongDocuments
 from pipelines.job.task_specs import SummarizeTask
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import TaskSet

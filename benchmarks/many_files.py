@@ -58,7 +58,8 @@ def _measure(top: Path, output: Path) -> dict[str, float]:
     from pipelines.corpus.index import IndexConfig, cut_spans, index_span
     from pipelines.corpus.rows import open_corpus
     from pipelines.job.spec import InputSpec
-    from pipelines.models.cost import CPU, CostModel
+    from pipelines.models.cost import CostModel
+    from pipelines.models.devices import CPU
     from pipelines.models.resolve import resolve
     from pipelines.storage import Storage
     from pipelines.text.chunking import ChunkSize

@@ -22,7 +22,8 @@ from pipelines.engine.config import EngineConfig, engine_arguments
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.job.spec import LongDocuments
 from pipelines.job.task_specs import AskTask
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.phi3 import HEAD_SIZE, Shape, phi3_config
 from pipelines.models.resolve import TRAINED_PATH, Model, read_model
 from pipelines.run.answerer import DocumentAnswerer, UnitResults

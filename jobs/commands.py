@@ -17,7 +17,8 @@ from rich.console import Console
 from pipelines.job.spec import Job, load_job
 
 
-def _load(options: argparse.Namespace) -> Job:
+def load(options: argparse.Namespace) -> Job:
+    """Load the job file that the options name."""
     return load_job(options.job, options.overrides)
 
 
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from jobs.run import run_job
 
     finished = run_job(
-        _load(options),
+        load(options),
         as_json=options.json,
         unit_seconds=options.unit_seconds,
         exit_process=os._exit,
@@ -78,7 +79,7 @@ def show(options: argparse.Namespace) -> int:
     from pipelines.corpus.not_read import describe_not_read
     from pipelines.run.prepared import prepare_job
 
-    job = _load(options)
+    job = load(options)
     preview = preview_document(prepare_job(job), options.id)
     if not options.json and (not_read := describe_not_read(preview["files_not_read"])):
         print(f"{job.spec.input.path}: {not_read}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs import commands, errors, usage
 from jobs.evaluate import add_evaluate_arguments, run_evaluate
+from jobs.plan_command import add_plan
 
 
 def new_parser() -> argparse.ArgumentParser:
@@ -60,18 +61,20 @@ def _add_running(subparsers: Any) -> None:
         "run a job, or resume it if OUTPUT contains a part of it",
         usage.RUN,
     )
-    _add_job(run)
-    run.add_argument(
-        "--skip-bad-files",
-        action="store_true",
-        help="skip truncated or damaged input files and list them; reads every file twice",
-    )
+    plan = add_plan(partial(_command, subparsers), commands.load)
+    for parser in (plan, run):
+        _add_job(parser)
+        parser.add_argument(
+            "--skip-bad-files",
+            action="store_true",
+            help="skip truncated or damaged input files and list them; reads every file twice",
+        )
     run.add_argument(
         "--retry",
         metavar="dead-letters[:REASON]",
         help="ask again about dead letters, and about nothing else",
     )
-    for parser in (demo, run):
+    for parser in (demo, plan, run):
         parser.add_argument(
             "--unit-seconds",
             type=float,

@@ -7,6 +7,7 @@ first steps:
   phifleet doctor                         # is everything here that a run needs?
   phifleet demo                           # a complete run of a small corpus
   phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
+  phifleet plan job.yaml                  # what it will read, take and cost
   phifleet run job.yaml                   # run the job, or resume it
   phifleet status answers/                # how much is done
   phifleet errors answers/                # what could not be answered, and why

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.changes import check_span
 from pipelines.corpus.combined import combined
+from pipelines.corpus.counted import NOTHING_COUNTED, CountedRows, read_counted
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
-from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table
+from pipelines.corpus.index_rows import PROBLEM, known_rows, read_known, rows_schema, rows_table
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
-from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
+from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents, hash_texts
 from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
 from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
@@ -59,6 +60,8 @@ class IndexConfig:
         known: the name of a file with the rows that the run has read before, in files that the
             input does not have any more; rows with the same id and content are listed and get no
             unit. None stands for no rows.
+        counted: the directory of an earlier index whose spans are the same, and whose lengths of
+            texts count; None for none.
     """
 
     input: InputSpec
@@ -70,6 +73,7 @@ class IndexConfig:
     storage: Storage
     directory: str
     known: str | None = None
+    counted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +126,20 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         )
         schema = config.layout.schema
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
-        rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, "problem"]))
+        rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, PROBLEM]))
         known = read_known(config.storage, config.known) if config.known else _NONE
-        builder = _SpanBuilder(config, files[0], text, rows, known)
+        counted = _counted(number, config)
+        builder = _SpanBuilder(config, files[0], text, rows, known, counted)
         for table in combined(_all_rows(fragments, config)):
             builder.add(table)
         check_span(config.input, fragments)
         return builder.finish()
+
+
+def _counted(number: int, config: IndexConfig) -> CountedRows:
+    if config.counted is None:
+        return NOTHING_COUNTED
+    return read_counted(config.storage, index_file(config.counted, "rows", number))
 
 
 def _all_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:
@@ -166,6 +177,7 @@ class _SpanBuilder:
     text: pq.ParquetWriter
     rows: pq.ParquetWriter
     known: HashedRows
+    counted: CountedRows
     units: list[Unit] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
     bad_ids: list[str] = field(default_factory=list)
@@ -182,22 +194,27 @@ class _SpanBuilder:
         """Add rows of the corpus, and write the units and row groups that they complete."""
         self._collect_bad_ids(table)
         ids = hash_ids(table.column(DOC_ID))
-        contents = hash_contents(table, ids)
+        texts = hash_texts(table)
+        contents = hash_contents(table, ids, texts)
         if len(self.known.ids):
             known = self.known.has_rows(ids, contents)
             again = table.filter(pa.array(known))
-            self._list_rows(known_rows(again, ids[known], contents[known]))
-            table, ids, contents = table.filter(pa.array(~known)), ids[~known], contents[~known]
-        self._plan(table, ids, contents)
+            self._list_rows(known_rows(again, ids[known], contents[known], texts[known]))
+            table = table.filter(pa.array(~known))
+            ids, contents, texts = ids[~known], contents[~known], texts[~known]
+        self._plan(table, ids, contents, texts)
 
-    def _plan(self, table: pa.Table, ids: Hashes, contents: Hashes) -> None:
-        """Measure rows, of whose ids and contents these are the hashes, and write the units that
-        they complete."""
+    def _plan(self, table: pa.Table, ids: Hashes, contents: Hashes, texts: Hashes) -> None:
+        """Measure rows, of whose ids, contents and texts these are the hashes, and write the units
+        that they complete."""
         config = self.config
-        tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
+        counted = self.counted.find(ids, contents)
+        tokens, problems = measure_texts(
+            table.column(TEXT), config.tokenizer, config.reading, counted
+        )
         broken = table.column(BROKEN).is_valid().to_pylist()
         problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
-        self._list_rows(rows_table(table, ids, tokens, problems, contents))
+        self._list_rows(rows_table(table, ids, tokens, problems, contents, texts))
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)

@@ -17,11 +17,17 @@ from pipelines.corpus.row_changes import CONTENT_HASH, PLANNED, HashedRows, Hash
 from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage
 
+TOKENS, PROBLEM = "tokens", "problem"
+"""The columns with the length of each text in tokens, and with the reason why a document cannot be
+answered, null if it can."""
+TEXT_HASH = "text_hash"
+"""The column with the hash of each text, which equal texts have in common."""
 _INDEX_COLUMNS = (
     pa.field(ID_HASH, pa.uint64()),
-    pa.field("tokens", pa.int64()),
-    pa.field("problem", pa.string()),
+    pa.field(TOKENS, pa.int64()),
+    pa.field(PROBLEM, pa.string()),
     pa.field(CONTENT_HASH, pa.uint64()),
+    pa.field(TEXT_HASH, pa.uint64()),
     pa.field(PLANNED, pa.bool_()),
 )
 
@@ -37,22 +43,23 @@ def rows_table(
     tokens: npt.NDArray[np.int64],
     problems: Sequence[str | None],
     contents: Hashes,
+    texts: Hashes,
     *,
     planned: bool = True,
 ) -> pa.Table:
-    """Return the rows of `rows-N` for these rows of the corpus; `ids` and `contents` are their
-    hashes."""
+    """Return the rows of `rows-N` for these rows of the corpus; `ids`, `contents` and `texts` are
+    their hashes."""
     rows = table.select([SOURCE, ROW, DOC_ID])
-    values = (ids, tokens, problems, contents, np.full(len(ids), planned))
+    values = (ids, tokens, problems, contents, texts, np.full(len(ids), planned))
     for column, data in zip(_INDEX_COLUMNS, values, strict=True):
         rows = rows.append_column(column, pa.array(data, column.type))
     return rows
 
 
-def known_rows(table: pa.Table, ids: Hashes, contents: Hashes) -> pa.Table:
+def known_rows(table: pa.Table, ids: Hashes, contents: Hashes, texts: Hashes) -> pa.Table:
     """Return the rows of `rows-N` for rows that an earlier plan has."""
     tokens = np.zeros(table.num_rows, dtype=np.int64)
-    return rows_table(table, ids, tokens, [None] * table.num_rows, contents, planned=False)
+    return rows_table(table, ids, tokens, [None] * table.num_rows, contents, texts, planned=False)
 
 
 def write_known(storage: Storage, name: str, rows: HashedRows) -> None:

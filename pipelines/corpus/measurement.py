@@ -96,14 +96,22 @@ class MeasuredRows:
 
 
 def measure_texts(
-    texts: pa.ChunkedArray, tokenizer: ChatTokenizer, reading: ReadingPlan
+    texts: pa.ChunkedArray,
+    tokenizer: ChatTokenizer,
+    reading: ReadingPlan,
+    counted: npt.NDArray[np.int64] | None = None,
 ) -> tuple[npt.NDArray[np.int64], list[str | None]]:
     """Return two values for each text: its number of tokens, 0 if it cannot be read; and the reason
-    why its document cannot be answered, or None if it can. `texts` is a column of bytes."""
+    why its document cannot be answered, or None if it can. `texts` is a column of bytes. `counted`
+    has the lengths that are known already, and a negative number for each other text."""
     decoded = [decode_text(raw) for raw in texts.to_pylist()]
-    readable = [text for text in decoded if isinstance(text, str)]
-    lengths = _lengths(readable, tokenizer)
-    tokens = np.array([next(lengths) if isinstance(t, str) else 0 for t in decoded], dtype=np.int64)
+    tokens = np.zeros(len(decoded), np.int64) if counted is None else np.maximum(counted, 0)
+    unread = np.array([not isinstance(text, str) for text in decoded], dtype=bool)
+    tokens[unread] = 0
+    unknown = ~unread if counted is None else ~unread & (counted < 0)
+    places = np.flatnonzero(unknown)
+    readable = [text for at in places.tolist() if isinstance(text := decoded[at], str)]
+    tokens[places] = np.fromiter(_lengths(readable, tokenizer), np.int64, len(readable))
     too_long = reading.too_long(tokens)
     problems = [
         text.reason if isinstance(text, Problem) else TOO_LONG if over else None

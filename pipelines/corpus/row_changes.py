@@ -95,18 +95,26 @@ def compare_rows(gone: HashedRows, new: HashedRows) -> RowChanges:
     )
 
 
-def hash_contents(rows: pa.Table, ids: Hashes) -> Hashes:
+def hash_texts(rows: pa.Table) -> Hashes:
+    """Return a 64-bit hash of each row's text, the same in every process."""
+    return _hash_column(rows.column(TEXT))
+
+
+def hash_contents(rows: pa.Table, ids: Hashes, texts: Hashes) -> Hashes:
     """Return a 64-bit hash of each row's id, text and kept columns, the same in every process, and
     for a line that is no JSON also of what is wrong. `rows` has the columns of `Layout.schema`, so
     that the types with which a file stores its values make no difference. `ids` are the hashes of
-    the rows' ids, also of invalid ones, which are reported elsewhere."""
-    kept = [rows.column(name) for name in rows.column_names if name.startswith(KEPT)]
-    hashes = ids
-    for column in (rows.column(TEXT), rows.column(BROKEN), *kept):
-        chunks = [_hash_values(_plain(chunk)) for chunk in column.chunks]
-        values = np.concatenate([np.empty(0, np.uint64), *chunks])
-        hashes = (hashes ^ values) * _MULTIPLIER
+    the rows' ids, also of invalid ones, which are reported elsewhere, and `texts` those of
+    `hash_texts`."""
+    hashes = (ids ^ texts) * _MULTIPLIER
+    for name in (BROKEN, *(name for name in rows.column_names if name.startswith(KEPT))):
+        hashes = (hashes ^ _hash_column(rows.column(name))) * _MULTIPLIER
     return hashes
+
+
+def _hash_column(column: pa.ChunkedArray) -> Hashes:
+    chunks = [_hash_values(_plain(chunk)) for chunk in column.chunks]
+    return np.concatenate([np.empty(0, np.uint64), *chunks])
 
 
 def _hash_values(values: pa.Array) -> Hashes:

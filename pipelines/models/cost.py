@@ -10,51 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.models.devices import Device
 from pipelines.models.resolve import Model
 from pipelines.text.lengths import ReadingPlan
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The hardware of one engine, with the speeds that it reaches in practice.
-
-    `flops_per_second` is the speed of prefill, and `bytes_per_second` that of reading memory, which
-    bounds decode.
-    """
-
-    name: str
-    flops_per_second: float
-    bytes_per_second: float
-
-
-# Dense bf16 FLOP/s and memory bytes/s of the data sheets, and the fraction of them that is reached.
-_PEAKS = {
-    "H100": (989e12, 3.35e12),
-    "H200": (989e12, 4.8e12),
-    "A100": (312e12, 1.55e12),
-    "L40S": (362e12, 0.86e12),
-    "L4": (121e12, 0.3e12),
-    "A10G": (125e12, 0.6e12),
-    "T4": (65e12, 0.32e12),
-}
-_REACHED = 0.45
-CPU = Device("CPU", 5e10, 1e10)
-"""One server core. A guess, on which only the size of units depends."""
 # Time to schedule, sample and detokenize one request of any size.
 _REQUEST_SECONDS = 0.002
 # Sequences that decode in one batch, so that they share one read of the weights.
 _DECODE_BATCH = 32
-
-
-def device_named(name: str | None) -> Device:
-    """Return the device of a Ray accelerator type such as "A100-80G"; None means a CPU.
-
-    A GPU of an unknown type keeps its name, and gets the speeds of an L4.
-    """
-    if name is None:
-        return CPU
-    flops, bandwidth = _PEAKS.get(name.split("-")[0].upper(), _PEAKS["L4"])
-    return Device(name, flops * _REACHED, bandwidth * _REACHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +61,10 @@ class CostModel:
         halved by the causal mask, for the passage once and each question after it. Decode reads the
         weights once per batch of sequences, and each sequence's KV cache.
         """
-        step_bytes = 2.0 * self._weights / _DECODE_BATCH + shared * self.model.kv_bytes_per_token
+        step_bytes = (
+            2.0 * self.model.multiplied_parameters / _DECODE_BATCH
+            + shared * self.model.kv_bytes_per_token
+        )
         decode = answers * step_bytes / self.device.bytes_per_second
         flops = self.prefill_flops(shared, questions)
         total: npt.NDArray[np.float64] = (
@@ -116,10 +82,4 @@ class CostModel:
         """
         pairs = shared**2 / 2 + questions * shared
         attention = 4.0 * self.model.hidden_size * self.model.layers * pairs
-        return 2.0 * self._weights * (shared + questions) + attention
-
-    @property
-    def _weights(self) -> int:
-        """Return the number of weights that each token is multiplied with: no embeddings."""
-        embeddings = 1 if self.model.tied_embeddings else 2
-        return self.model.parameters - embeddings * self.model.vocab_size * self.model.hidden_size
+        return 2.0 * self.model.multiplied_parameters * (shared + questions) + attention

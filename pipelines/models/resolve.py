@@ -68,6 +68,13 @@ class Model:
         return self.layers * layer + embeddings + self.hidden_size
 
     @property
+    def multiplied_parameters(self) -> int:
+        """Return the number of weights that each token is multiplied with: neither the
+        embeddings nor the output layer, which only the last token of a prompt needs."""
+        embeddings = 1 if self.tied_embeddings else 2
+        return self.parameters - embeddings * self.vocab_size * self.hidden_size
+
+    @property
     def kv_bytes_per_token(self) -> int:
         """Return the size of one token's entries in the KV cache, over all layers, in bf16."""
         return 2 * self.layers * self.kv_heads * self.head_dim * BF16_BYTES

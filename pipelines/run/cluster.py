@@ -23,7 +23,7 @@ from ray.data import DataContext
 
 from pipelines.errors import ClusterError
 from pipelines.job.resources import Compute
-from pipelines.models.cost import Device, device_named
+from pipelines.models.devices import Device, device_named
 from pipelines.run.signals import STOPPING
 
 _ACCELERATOR = "accelerator_type:"

@@ -6,41 +6,40 @@ ledger; nothing of engines or of how units are run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
-
-import ray
 
 from pipelines.corpus.files import SourceFile
-from pipelines.corpus.fragments import Fragment
-from pipelines.corpus.ids import MAX_REPORTED, RowsFile, find_duplicates
-from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_file, index_span
+from pipelines.corpus.ids import MAX_REPORTED
+from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_file
 from pipelines.corpus.index_rows import write_known
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.row_changes import HashedRows
-from pipelines.corpus.rows import Corpus, open_corpus, unreadable_reason
+from pipelines.corpus.rows import Corpus, open_corpus
 from pipelines.corpus.units import number_units
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
-from pipelines.job.spec import InputSpec
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.names import new_index
 from pipelines.ledger.records import Plan, current_rows, sum_counts
 from pipelines.run.cluster import Cluster
+from pipelines.run.drafts import DraftKey, Drafts, Lengths, draft_key
 from pipelines.run.following import Following, InputChanges, known_rows_of
+from pipelines.run.indexing import duplicate_ids, index_spans, unreadable_files
 from pipelines.run.prepared import PreparedJob
 from pipelines.run.state import RunState
-from pipelines.storage import Storage
 
-# Ids that one task on Ray compares at a time, to bound its memory.
-_IDS_PER_SHARE = 20_000_000
-SMALL_CORPUS_BYTES = 4 * 2**20
-"""A corpus of at most this many bytes is read in this process: that takes less time than the start
-of a process on Ray."""
-_FEW_IDS = 100_000
-T = TypeVar("T")
-C = TypeVar("C")
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """The plans recorded so far and, last, the one that is not recorded yet, if there is one.
+
+    `scratch` is the directory of an index that is not kept and that the caller removes; None if
+    there is none.
+    """
+
+    plans: Sequence[Plan]
+    scratch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,7 @@ class Planner:
         UnreadableFile, if the files are not a valid corpus, or if documents have changed or are
         gone and the run does not follow its input; StorageError.
         """
-        self.state.phase = "indexing"
-        if self.skip_bad_files:
-            new = self._readable(changes.new)
-            changes = replace(changes, new=new)
-            if not new and not plans and self.state.skipped_files:
-                raise UnreadableFile(
-                    "input.path: none of the files can be read to its end; the first: "
-                    f"{self.state.skipped_files[0]}; replace the files with intact copies"
-                )
+        changes = self._without_bad_files(plans, changes)
         while changes:
             plans = self._add_plan(plans, changes)
             # if another driver recorded its plan first, that plan may lack some of these files
@@ -91,15 +82,92 @@ class Planner:
                 break
         return plans
 
-    def _add_plan(self, plans: Sequence[Plan], changes: InputChanges) -> Sequence[Plan]:
-        """Index new files and try to record them as the next plan; return the recorded plans."""
+    def draft(self, plans: Sequence[Plan], changes: InputChanges) -> Drafted:
+        """Index the new files as `extend` does, but record no plan: keep the index as a draft,
+        which a later `extend` uses if nothing has changed that it depends on.
+
+        The index of an input that has lost files is not kept: what such a plan withdraws depends on
+        the units that are committed when it is recorded. Raises as `extend` does.
+        """
+        changes = self._without_bad_files(plans, changes)
+        if not changes:
+            return Drafted(plans)
+        drafts, key = self._drafts(plans), self._key(plans, changes)
+        if (plan := drafts.find(key)) is not None:
+            return Drafted([*plans, plan])
         directory = new_index(len(plans))
+        try:
+            plan = self._make_plan(plans, changes, directory, drafts.lengths(key))
+        except BaseException:
+            # a signal too: no run would remove what is left of this index
+            with suppress(StorageError):
+                self.ledger.storage.remove(directory)
+            raise
+        if changes.gone:
+            return Drafted([*plans, plan], scratch=directory)
+        drafts.keep(directory, key, plan)
+        drafts.remove_others(key)
+        return Drafted([*plans, plan])
+
+    def _without_bad_files(self, plans: Sequence[Plan], changes: InputChanges) -> InputChanges:
+        """Return the changes without damaged files, if the run skips these. Raises UnreadableFile
+        if no file is left and none was read before."""
+        self.state.phase = "indexing"
+        if not self.skip_bad_files:
+            return changes
+        new = self._readable(changes.new)
+        if not new and not plans and self.state.skipped_files:
+            raise UnreadableFile(
+                "input.path: none of the files can be read to its end; the first: "
+                f"{self.state.skipped_files[0]}; replace the files with intact copies"
+            )
+        return replace(changes, new=new)
+
+    def _add_plan(self, plans: Sequence[Plan], changes: InputChanges) -> Sequence[Plan]:
+        """Try to record new files as the next plan, with a draft's index if there is one; return
+        the recorded plans."""
+        drafts, key = self._drafts(plans), self._key(plans, changes)
+        if (plan := drafts.adopt(key)) is not None:
+            self.ledger.add_plan(len(plans), plan)
+            return self.ledger.plans()
+        directory = new_index(len(plans))
+        plan = self._make_plan(plans, changes, directory, drafts.lengths(key))
+        if not self.ledger.add_plan(len(plans), plan):
+            self.ledger.storage.remove(directory)
+        drafts.remove_others(key)
+        return self.ledger.plans()
+
+    def _drafts(self, plans: Sequence[Plan]) -> Drafts:
+        return Drafts(self.ledger.storage, len(plans))
+
+    def _key(self, plans: Sequence[Plan], changes: InputChanges) -> DraftKey:
+        cost = self.prepared.cost(self.cluster.device)
+        tokenizer = self.prepared.tasks.tokenizer
+        return draft_key(
+            plans,
+            changes,
+            self.prepared.spec.input,
+            tokenizer,
+            cost,
+            self.unit_seconds,
+            self.cluster.cpus,
+        )
+
+    def _make_plan(
+        self,
+        plans: Sequence[Plan],
+        changes: InputChanges,
+        directory: str,
+        lengths: Lengths | None,
+    ) -> Plan:
+        """Index new files into a directory, and return the plan that may be recorded. `lengths` is
+        an index that has the lengths of their texts, None if there is none."""
         spec = self.prepared.spec.input
         try:
             known = known_rows_of(self.ledger.storage, plans, changes)
             following = Following(spec, self.ledger, plans, changes, known)
             corpus = open_corpus(spec, changes.new, layout_of(plans))
-            spans = self._index(corpus, directory, known)
+            spans = self._index(corpus, directory, known, lengths)
             rows_files = _rows_files(directory, len(spans))
             fields = following.plan_fields(rows_files, directory)
             plan = replace(_plan(corpus, spans, directory, _unit_count(plans)), **fields)
@@ -114,9 +182,7 @@ class Planner:
                     "it with --skip-bad-files"
                 ) from error
             raise
-        if not self.ledger.add_plan(len(plans), plan):
-            self.ledger.storage.remove(directory)
-        return self.ledger.plans()
+        return plan
 
     def _readable(self, files: Sequence[SourceFile]) -> list[SourceFile]:
         """Return the files that can be read to their ends, and list the others in the state."""
@@ -126,7 +192,9 @@ class Planner:
         self.state.phase = "indexing"
         return [file for file in files if file.path not in reasons]
 
-    def _index(self, corpus: Corpus, directory: str, known: HashedRows) -> list[SpanIndex]:
+    def _index(
+        self, corpus: Corpus, directory: str, known: HashedRows, lengths: Lengths | None
+    ) -> list[SpanIndex]:
         known_file = f"{directory}/known" if len(known.ids) else None
         if known_file:
             write_known(self.ledger.storage, known_file, known)
@@ -140,8 +208,9 @@ class Planner:
             storage=self.ledger.storage,
             directory=directory,
             known=known_file,
+            counted=lengths.directory if lengths else None,
         )
-        spans = cut_spans(corpus.fragments, self.cluster.cpus)
+        spans = cut_spans(corpus.fragments, lengths.cpus if lengths else self.cluster.cpus)
         self.state.spans = len(spans)
         indexed = []
         for span in index_spans(spans, config):
@@ -171,98 +240,6 @@ def _id_error(column: str, fault: str, ids: Sequence[str]) -> InputError:
         "\n  ".join(lines) + "\nGive every document a unique id, or set input.id_column to another "
         "column"
     )
-
-
-def index_spans(spans: Sequence[Sequence[Fragment]], config: IndexConfig) -> Iterator[SpanIndex]:
-    """Index spans and yield their results as they are finished, in any order. Runs and raises as
-    `map_spans`."""
-    yield from map_spans(index_span, spans, config)
-
-
-def map_spans(
-    function: Callable[[int, Sequence[Fragment], C], T],
-    spans: Sequence[Sequence[Fragment]],
-    config: C,
-) -> Iterator[T]:
-    """Call the function with the number and the fragments of each span, and with `config`; yield
-    the results as they are finished, in any order.
-
-    Each span is a task on Ray with one CPU. Spans of at most SMALL_CORPUS_BYTES together are read
-    in this process, in order. Raises InputError, StorageError, RayError.
-    """
-    size_bytes = sum(fragment.size_bytes for span in spans for fragment in span)
-    if size_bytes <= SMALL_CORPUS_BYTES:
-        yield from (function(number, span, config) for number, span in enumerate(spans))
-        return
-    shared_config = ray.put(config)
-
-    def index(row: dict[str, Any]) -> dict[str, Any]:
-        config = ray.get(shared_config)
-        return {"result": _result_or_error(function, row["number"], row["fragments"], config)}
-
-    rows = [{"number": number, "fragments": list(span)} for number, span in enumerate(spans)]
-    dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
-    for row in dataset.map(index, num_cpus=1).iter_rows():
-        yield _value(row["result"])
-
-
-def _result_or_error(function: Callable[..., T], *arguments: Any) -> T | PhifleetError:
-    """Return the function's result, or its PhifleetError: Ray would wrap a raised error in its own
-    class."""
-    try:
-        return function(*arguments)
-    except PhifleetError as error:
-        return error
-
-
-def _value(result: T | PhifleetError) -> T:
-    if isinstance(result, PhifleetError):
-        raise result
-    return result
-
-
-def _wait_for(task: Any) -> Any:
-    """Return the result of a task on Ray, or raise its error. Signal handlers run during the wait,
-    which they do not in `ray.get`."""
-    return _value(task.future().result())
-
-
-def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, str]:
-    """Read each file to its end, and return a message for each damaged one, by its path.
-
-    Files of more than SMALL_CORPUS_BYTES together are read in tasks on Ray's CPUs. Raises
-    InputError if a file's columns are not as the job requires, and StorageError.
-    """
-    if sum(file.size_bytes for file in files) <= SMALL_CORPUS_BYTES:
-        reasons = [unreadable_reason(spec, file) for file in files]
-    else:
-        check = ray.remote(num_cpus=1)(_result_or_error)
-        tasks = [check.remote(unreadable_reason, spec, file) for file in files]
-        reasons = [_wait_for(task) for task in tasks]
-    return {file.path: why for file, why in zip(files, reasons, strict=True) if why}
-
-
-def duplicate_ids(storage: Storage, rows_files: Sequence[RowsFile], rows: int) -> list[str]:
-    """Return a text for each id that occurs more than once in the index, with the id and some of
-    its rows: at most ten texts from each share of the ids.
-
-    Raises StorageError. More than 100,000 ids are compared on Ray, in shares of about 20 million,
-    one after the other.
-
-    Args:
-        storage: OUTPUT.
-        rows_files: the index's files with the ids.
-        rows: number of ids in them.
-    """
-    if rows <= _FEW_IDS:
-        return find_duplicates(storage, rows_files, share=0, shares=1)
-    shares = 1 + rows // _IDS_PER_SHARE
-
-    find = ray.remote(num_cpus=1)(_result_or_error)
-    duplicates: list[str] = []
-    for share in range(shares):
-        duplicates += _wait_for(find.remote(find_duplicates, storage, rows_files, share, shares))
-    return duplicates
 
 
 def _rows_files(directory: str, spans: int) -> list[str]:

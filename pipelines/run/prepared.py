@@ -21,7 +21,8 @@ from pipelines.errors import SpecError
 from pipelines.job.fingerprint import answer_digests, fingerprint
 from pipelines.job.spec import Job, JobSpec, LongDocuments
 from pipelines.job.task_specs import TaskSpec
-from pipelines.models.cost import CostModel, Device
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import Device
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, on_hub, resolve
 from pipelines.run.check_models import pinned_checks

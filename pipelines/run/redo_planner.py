@@ -41,9 +41,10 @@ from pipelines.ledger.published import read_files
 from pipelines.ledger.records import Commit, Plan, current_files
 from pipelines.ledger.redo import Redo
 from pipelines.run.cluster import Cluster
+from pipelines.run.indexing import map_spans
 from pipelines.run.job_record import grown_record
 from pipelines.run.output_state import OutputState
-from pipelines.run.planner import layout_of, map_spans
+from pipelines.run.planner import layout_of
 from pipelines.run.prepared import PreparedJob
 from pipelines.storage import Storage
 

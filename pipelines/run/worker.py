@@ -23,7 +23,7 @@ from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import PhifleetError, flatten_errors
 from pipelines.ledger.used import Used
 from pipelines.ledger.worker_records import ENDED, WorkerRecord
-from pipelines.models.cost import CPU
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import resolve
 from pipelines.run.check_models import load_checks
 from pipelines.run.cluster import accelerator_of_this_node

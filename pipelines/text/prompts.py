@@ -190,6 +190,11 @@ class Prompts:
         return self.tokenizer.frame_tokens + fixed_tokens + CARRIED_TOKENS
 
     @property
+    def chunk_instruction_tokens(self) -> int:
+        """Return the tokens of the instruction, with the job's own, that chunks' prompts share."""
+        return len(self._ids[CHUNK_INSTRUCTION])
+
+    @property
     def notes_overhead(self) -> int:
         """Return the tokens of a prompt about notes, without notes, question and answer."""
         return self.tokenizer.frame_tokens + len(self.notes(()))

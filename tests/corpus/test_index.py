@@ -15,7 +15,8 @@ from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
 from pipelines.corpus.rows import open_corpus
 from pipelines.job.spec import InputSpec
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
 from pipelines.storage import Storage
 from pipelines.text.chunking import ChunkSize

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
 from pipelines.text.chunking import ChunkSize
 from pipelines.text.lengths import PromptShape, ReadingPlan
@@ -32,6 +33,15 @@ def test_tokens_are_counted_and_problems_named(tiny_tokenizer: ChatTokenizer) ->
     lengths = [len(tiny_tokenizer.encode(text)) for text in ("few words", "too many words " * 500)]
     assert tokens.tolist() == [lengths[0], 0, lengths[1], 0]
     assert problems == [None, "empty", "too_long", "not_text"]
+
+
+def test_lengths_that_are_known_are_not_counted(tiny_tokenizer: ChatTokenizer) -> None:
+    raw = pa.chunked_array([[b"few words", None, b"few words", b"bad \xff", b"few words"]])
+    known = np.array([77, 5, -1, 5, 2000])
+    tokens, problems = measure_texts(raw, tiny_tokenizer, READING, known)
+    assert tokens.tolist() == [77, 0, len(tiny_tokenizer.encode("few words")), 0, 2000]
+    assert problems == [None, "empty", None, "not_text", "too_long"]
+    assert known.tolist() == [77, 5, -1, 5, 2000]
 
 
 def test_many_characters_are_counted_as_those_of_each_text(tiny_tokenizer: ChatTokenizer) -> None:

@@ -14,7 +14,7 @@ from corpora import job, write, write_lines
 from pipelines.corpus.files import list_files
 from pipelines.corpus.ids import hash_ids
 from pipelines.corpus.layout import Layout
-from pipelines.corpus.row_changes import Hashes, hash_contents
+from pipelines.corpus.row_changes import Hashes, hash_contents, hash_texts
 from pipelines.corpus.rows import open_corpus, read_rows
 from pipelines.documents import BROKEN, DOC_ID, KEPT, TEXT
 
@@ -49,7 +49,7 @@ ROW = {
 
 def contents_of(rows: pa.Table) -> Hashes:
     """Return the hashes of the rows' contents."""
-    return hash_contents(rows, hash_ids(rows.column(DOC_ID)))
+    return hash_contents(rows, hash_ids(rows.column(DOC_ID)), hash_texts(rows))
 
 
 def rows_with(values: pa.Array) -> pa.Table:

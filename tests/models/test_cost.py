@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.models.cost import CPU, CostModel, device_named
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU, device_named
 from pipelines.models.resolve import Model
 from pipelines.text.chunking import ChunkSize
 from pipelines.text.lengths import PromptShape, ReadingPlan

@@ -12,9 +12,10 @@ from pipelines.corpus.files import list_files
 from pipelines.corpus.index import IndexConfig, cut_spans
 from pipelines.corpus.rows import open_corpus
 from pipelines.job.spec import InputSpec
-from pipelines.models.cost import CPU, CostModel
+from pipelines.models.cost import CostModel
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
-from pipelines.run.planner import duplicate_ids, index_spans
+from pipelines.run.indexing import duplicate_ids, index_spans
 from pipelines.storage import Storage
 from pipelines.text.chunking import ChunkSize
 from pipelines.text.lengths import PromptShape, ReadingPlan

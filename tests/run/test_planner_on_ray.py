@@ -22,7 +22,7 @@ from pipelines.errors import InputError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.run import planner
 from pipelines.run.cluster import join_cluster, leave_cluster
-from pipelines.run.planner import SMALL_CORPUS_BYTES, unreadable_files
+from pipelines.run.indexing import SMALL_CORPUS_BYTES, unreadable_files
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("tiny_model")]
 

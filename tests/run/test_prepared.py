@@ -15,7 +15,7 @@ from pipelines.errors import ModelError, SpecError
 from pipelines.job.fingerprint import differing_keys
 from pipelines.job.spec import Job, parse_job
 from pipelines.models.classifier import files_revision
-from pipelines.models.cost import CPU
+from pipelines.models.devices import CPU
 from pipelines.models.resolve import Model
 from pipelines.run.check_models import load_checks
 from pipelines.run.prepared import PreparedJob, prepare_job
