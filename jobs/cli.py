@@ -132,6 +132,12 @@ def _add_inspecting(commands: Any) -> None:
     )
     _add_job(show)
     show.add_argument("--id", required=True, help="the document's value in input.id_column")
+    doctor = _command(
+        commands, "doctor", _doctor, "check whether all that a run needs is usable", usage.DOCTOR
+    )
+    job_or_output = "a job file, whose input, output and model are checked too; or an OUTPUT"
+    doctor.add_argument("target", nargs="?", metavar="JOB|OUTPUT", help=job_or_output)
+    _add_overrides(doctor)
     model = _command(
         commands, "model", _model, "download or build a model, and print its path", usage.MODEL
     )
@@ -169,6 +175,10 @@ def _command(
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", type=Path, metavar="JOB", help="path of the job file (YAML)")
+    _add_overrides(parser)
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -245,6 +255,12 @@ def _show(options: argparse.Namespace) -> int:
         print(f"{job.spec.input.path}: {not_read}", file=sys.stderr)
     print(json.dumps(preview) if options.json else preview_text(preview))
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from jobs.doctor import print_examination
+
+    return print_examination(options.target, options.overrides, as_json=options.json)
 
 
 def _model(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FIRST_STEPS = """\
 first steps:
+  phifleet doctor                         # is everything here that a run needs?
   phifleet demo                           # a complete run of a small corpus
   phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
   phifleet run job.yaml                   # run the job, or resume it
@@ -116,4 +117,24 @@ phifleet.
 exit codes:
   0  the path was printed
   2  the model does not exist or cannot be used
+"""
+
+DOCTOR = """\
+examples:
+  phifleet doctor
+  phifleet doctor job.yaml           # also the job's input, output and model
+  phifleet doctor s3://results/new/  # also whether a run can write there
+  phifleet doctor --json
+
+Prints a table with `ok`, `warning` or `failed` for each of: installed packages
+against the pinned versions, the engine (vLLM), GPUs, Ray (starts here, or
+RAY_ADDRESS can be joined), shared memory, disk space, the model, and with a job
+file or an OUTPUT the storage. Below each warning or failure is what to do.
+
+Takes about as long as an engine's imports. Starts no engine, downloads nothing, and
+leaves no process and no file.
+
+exit codes:
+  0  everything that is needed is usable; there may be warnings
+  2  something failed, or the job file is wrong
 """

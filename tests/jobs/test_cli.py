@@ -79,7 +79,7 @@ def test_help_texts_fit_a_terminal(text: str) -> None:
     ("command", "example"),
     [
         (command, example)
-        for command in ("run", "demo", "status", "verify", "show", "model")
+        for command in ("run", "demo", "status", "verify", "show", "doctor", "model")
         for example in re.findall(r"^  (phifleet .*)$", getattr(usage, command.upper()), re.M)
     ],
 )
