@@ -200,13 +200,14 @@ def _load(options: argparse.Namespace) -> Job:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from jobs.hosts import command_line
     from jobs.run import run_job
 
     finished = run_job(
         _load(options),
+        command_line(os._exit),
         as_json=options.json,
         unit_seconds=options.unit_seconds,
-        exit_process=os._exit,
         skip_bad_files=options.skip_bad_files,
     )
     return finished.exit_code
@@ -214,14 +215,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from jobs.demo import demo_job, show_answers
+    from jobs.hosts import command_line
     from jobs.run import run_job
 
     job = demo_job(options.output)
     finished = run_job(
-        job,
-        as_json=options.json,
-        unit_seconds=options.unit_seconds,
-        exit_process=os._exit,
+        job, command_line(os._exit), as_json=options.json, unit_seconds=options.unit_seconds
     )
     if finished.manifest is not None and not options.json:
         show_answers(job.spec.output.path, Console(markup=False, emoji=False))
