@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from jobs import usage
+from jobs.options import add_sample
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import Job, load_job
 
@@ -105,6 +106,7 @@ def _add_running(commands: Any) -> None:
         action="store_true",
         help="skip truncated or damaged input files and list them; reads every file twice",
     )
+    add_sample(run)
     for parser in (demo, run):
         parser.add_argument(
             "--unit-seconds",
@@ -202,10 +204,14 @@ def _load(options: argparse.Namespace) -> Job:
 def _run(options: argparse.Namespace) -> int:
     from jobs.hosts import command_line
     from jobs.run import run_job
+    from jobs.sample_view import show_sample
 
+    job, host = _load(options), command_line(os._exit)
+    if options.sample is not None:
+        return show_sample(job, host, options)
     finished = run_job(
-        _load(options),
-        command_line(os._exit),
+        job,
+        host,
         as_json=options.json,
         unit_seconds=options.unit_seconds,
         skip_bad_files=options.skip_bad_files,

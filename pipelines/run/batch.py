@@ -142,7 +142,16 @@ class BatchRun:
         self, cluster: Cluster, plans: Sequence[Plan], changes: InputChanges
     ) -> Sequence[Plan]:
         """Index the new files and record their units as a further plan; return all plans."""
-        planner = Planner(
+        try:
+            return self._planner(cluster).extend(plans, changes)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"indexing {self.prepared.spec.input.path} failed on the cluster: "
+                f"{_last_line(error)}. Check the run's log, then run the same command again"
+            ) from error
+
+    def _planner(self, cluster: Cluster) -> Planner:
+        return Planner(
             self.prepared,
             self.ledger,
             cluster,
@@ -150,13 +159,6 @@ class BatchRun:
             self.state,
             self.skip_bad_files,
         )
-        try:
-            return planner.extend(plans, changes)
-        except ray.exceptions.RayError as error:
-            raise ClusterError(
-                f"indexing {self.prepared.spec.input.path} failed on the cluster: "
-                f"{_last_line(error)}. Check the run's log, then run the same command again"
-            ) from error
 
     def _plan(self, plans: Sequence[Plan]) -> list[Unit]:
         """Return the units that are not committed yet, and show the totals in the run's state."""

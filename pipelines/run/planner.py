@@ -129,17 +129,7 @@ class Planner:
         known_file = f"{directory}/known" if len(known.ids) else None
         if known_file:
             write_known(self.ledger.storage, known_file, known)
-        config = IndexConfig(
-            input=corpus.spec,
-            layout=corpus.layout,
-            tokenizer=self.prepared.tasks.tokenizer,
-            reading=self.prepared.tasks.reading,
-            cost=self.prepared.cost(self.cluster.device),
-            unit_seconds=self.unit_seconds,
-            storage=self.ledger.storage,
-            directory=directory,
-            known=known_file,
-        )
+        config = self._config(corpus, directory, known_file)
         spans = cut_spans(corpus.fragments, self.cluster.cpus)
         self.state.spans = len(spans)
         indexed = []
@@ -150,6 +140,19 @@ class Planner:
         if known_file:
             self.ledger.storage.remove(known_file)
         return indexed
+
+    def _config(self, corpus: Corpus, directory: str, known_file: str | None) -> IndexConfig:
+        return IndexConfig(
+            input=corpus.spec,
+            layout=corpus.layout,
+            tokenizer=self.prepared.tasks.tokenizer,
+            reading=self.prepared.tasks.reading,
+            cost=self.prepared.cost(self.cluster.device),
+            unit_seconds=self.unit_seconds,
+            storage=self.ledger.storage,
+            directory=directory,
+            known=known_file,
+        )
 
     def _check_ids(self, spans: Sequence[SpanIndex], plans: Sequence[Plan]) -> None:
         """Raise InputError if an id in these spans is invalid, or one occurs twice in the current
