@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,7 +34,6 @@ class Probe:
 
     module: str
     seconds: float = _SECONDS
-    _children: set[psutil.Process] = field(default_factory=set, init=False)
 
     def __enter__(self) -> Self:
         self._deadline = time.monotonic() + self.seconds
