@@ -24,13 +24,18 @@ def load(options: argparse.Namespace) -> Job:
 
 def run(options: argparse.Namespace) -> int:
     """Run or resume the job of a job file."""
+    from jobs.hosts import command_line
     from jobs.run import run_job
+    from jobs.sample_view import show_sample
 
+    job, host = load(options), command_line(os._exit)
+    if options.sample is not None:
+        return show_sample(job, host, options)
     finished = run_job(
-        load(options),
+        job,
+        host,
         as_json=options.json,
         unit_seconds=options.unit_seconds,
-        exit_process=os._exit,
         skip_bad_files=options.skip_bad_files,
         retry=options.retry,
     )
@@ -40,14 +45,12 @@ def run(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     """Run the demo's job, and show some of its answers."""
     from jobs.demo import demo_job, show_answers
+    from jobs.hosts import command_line
     from jobs.run import run_job
 
     job = demo_job(options.output)
     finished = run_job(
-        job,
-        as_json=options.json,
-        unit_seconds=options.unit_seconds,
-        exit_process=os._exit,
+        job, command_line(os._exit), as_json=options.json, unit_seconds=options.unit_seconds
     )
     if finished.manifest is not None and not options.json:
         show_answers(job.spec.output.path, Console(markup=False, emoji=False))

@@ -143,16 +143,16 @@ def in_background(compute: Callable[[], Result]) -> Iterator[Future[Result]]:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
+def stop_on_signals(again: Callable[[signal.Signals], None] = end_at_once) -> Iterator[None]:
     """Raise `Stopped` in the block, in the main thread, on the first SIGINT or SIGTERM.
 
-    A second signal, more than a second later, ends the process at once. The handlers from before
-    the block are restored after it.
+    `again` is called for a second signal, more than a second later; by default it ends the process
+    at once. The handlers from before the block are restored after it.
     """
     requests = StopRequests()
 
     def stop(number: signal.Signals) -> None:
-        requests.handle(end_at_once)
+        requests.handle(again)
         raise Stopped(number.name)
 
     handlers = [(number, signal.getsignal(number)) for number in STOPPING]
@@ -161,17 +161,52 @@ def stop_on_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in handlers:
-            signal.signal(number, handler)
+            # None stands for a handler that was not set in Python, and cannot be set again
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def in_main_thread() -> bool:
+    """Return whether this is the main thread, in which alone Python handles signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Raises an error of another thread in the main thread, which may be waiting for Ray.
+
+    Use `raised` in the main thread, inside `stop_on_signals`.
+    """
+
+    _errors: list[PhifleetError] = field(default_factory=list)
+
+    def interrupt(self, error: PhifleetError) -> None:
+        """Raise `error` in the block of `raised`. Call it from any thread during that block."""
+        self._errors.append(error)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Raise in the block the first error that is passed to `interrupt`."""
+        try:
+            yield
+        except Stopped:
+            if self._errors:
+                raise self._errors[0] from None
+            raise
 
 
 @contextmanager
 def stop_on_fencing(lease: Lease, poll_seconds: float = LEASE_POLL_SECONDS) -> Iterator[None]:
     """Stop the block once another driver has acquired the lease, and raise Fenced from it.
 
-    Checks the lease every `poll_seconds` in a thread, which sends this process SIGTERM: the block
-    may be waiting for Ray. Use it inside `stop_on_signals`.
+    Checks the lease every `poll_seconds` in a thread, which interrupts the main thread: the block
+    may be waiting for Ray. Use it inside `stop_on_signals`. In another thread than the main one,
+    which cannot be interrupted, it does nothing: a worker's next commit then reports the fencing.
     """
-    fenced: list[Fenced] = []
+    if not in_main_thread():
+        yield
+        return
+    interruption = Interruption()
     ended = threading.Event()
 
     def watch() -> None:
@@ -179,8 +214,7 @@ def stop_on_fencing(lease: Lease, poll_seconds: float = LEASE_POLL_SECONDS) -> I
             try:
                 lease.check()
             except Fenced as error:
-                fenced.append(error)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                interruption.interrupt(error)
                 return
             except StorageError:
                 continue  # if the fault persists, the next commit reports it
@@ -188,11 +222,8 @@ def stop_on_fencing(lease: Lease, poll_seconds: float = LEASE_POLL_SECONDS) -> I
     watcher = threading.Thread(target=watch, name="lease", daemon=True)
     watcher.start()
     try:
-        yield
-    except Stopped:
-        if fenced:
-            raise fenced[0] from None
-        raise
+        with interruption.raised():
+            yield
     finally:
         ended.set()
         watcher.join()

@@ -32,7 +32,8 @@ class _RayProcesses:
     def scan(self) -> None:
         for child in psutil.Process().children():
             with suppress(psutil.Error):
-                if child.name() in _NAMES:
+                # of a Ray that this process has ended, zombies may remain
+                if child.name() in _NAMES and not _is_dead(child):
                     self.names.setdefault(child, child.name())
 
     def dead(self) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs import commands, errors, usage
 from jobs.evaluate import add_evaluate_arguments, run_evaluate
+from jobs.options import add_sample
 from jobs.plan_command import add_plan
 
 
@@ -61,6 +62,7 @@ def _add_running(subparsers: Any) -> None:
         "run a job, or resume it if OUTPUT contains a part of it",
         usage.RUN,
     )
+    add_sample(run)
     plan = add_plan(partial(_command, subparsers), commands.load)
     for parser in (plan, run):
         _add_job(parser)

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from jobs.control import CleanUp, Stopped, in_background, stop_on_fencing, stop_on_signals
-from jobs.head import end_when_ray_dies
+from jobs.control import CleanUp, Stopped, in_background, stop_on_fencing
+from jobs.hosts import ClusterAccess, Host, WatchRay
 from jobs.live import View, show_view
 from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, InputError, SpecError
@@ -23,12 +24,9 @@ from pipelines.ledger.exclusive import check_exclusive_creation
 from pipelines.ledger.heartbeat import FAILED
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.reasons import retried_reasons
-from pipelines.run import cluster as ray_cluster
-from pipelines.run.batch import BatchRun
-from pipelines.run.cluster import Cluster
+from pipelines.run.batch import UNIT_SECONDS, BatchRun
 from pipelines.run.metrics import RunTotals, serve_totals
 from pipelines.run.prepared import prepare_job
-from pipelines.run.screen import redirect_output
 from pipelines.storage import Storage
 from pipelines.stores.protocols import open_store
 
@@ -39,52 +37,37 @@ _NOT_ENFORCED = {
 EXIT_DONE, EXIT_TOO_MANY_DEAD_LETTERS, EXIT_STOPPED = 0, 1, 3
 """The exit codes of a run that raised no error: done, done with more dead letters than the job
 allows, and stopped by a signal. A PhifleetError has its own in `exit_code`."""
-ExitProcess = Callable[[int], object]
-"""A function that ends this process with an exit code: `os._exit`, or a recorder in tests."""
-
-
-class ClusterAccess(Protocol):
-    """The functions of `pipelines.run.cluster` that a run calls."""
-
-    def join_cluster(self) -> Cluster:
-        """Join or start the cluster. Raises ClusterError."""
-
-    def leave_cluster(self) -> None:
-        """Leave the cluster, and end it if `join_cluster` started it."""
-
-    def metrics_addresses(self) -> list[str]:
-        """Return the URL of each node's Prometheus endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a run that raised no error: its exit code, and its manifest, or None if a signal
-    stopped the run."""
+    stopped the run; then `stopped_by` is the signal's name."""
 
     exit_code: int
     manifest: dict[str, Any] | None
+    stopped_by: str | None = None
 
 
 def run_job(
     job: Job,
+    host: Host,
     *,
-    as_json: bool,
-    unit_seconds: float,
-    exit_process: ExitProcess,
+    as_json: bool = False,
+    unit_seconds: float = UNIT_SECONDS,
     skip_bad_files: bool = False,
     retry: str | None = None,
 ) -> Finished:
     """Run a job, or resume it, with a live view on standard error, and return how it ended.
 
-    Raises PhifleetError. Use it in the main thread: it handles SIGINT and SIGTERM.
+    Raises PhifleetError.
 
     Args:
         job: the job file's content.
+        host: how the run uses the process that it runs in, such as `hosts.command_line`.
         as_json: print the result to standard output as one JSON object instead of a summary.
         unit_seconds: engine time, by the cost estimate, for which the planner cuts units, in
             seconds.
-        exit_process: called with an exit code, from any thread, to end this process if Ray dies:
-            the main thread may then wait for Ray for ever.
         skip_bad_files: skip damaged input files and list them, instead of failing.
         retry: which dead letters to ask again, as `retried_reasons` expects it; None for none.
     """
@@ -103,15 +86,15 @@ def run_job(
         return run
 
     log = _log_path(storage)
-    with redirect_output(log) as screen:
+    with host.open_screen(log) as screen:
         printer = RunPrinter(screen, job.spec, as_json)
         printer.print_start(log)
         try:
-            with stop_on_signals():
-                manifest = execute(prepare, ray_cluster, printer, log, exit_process)
-        except Stopped:
+            with host.stop_on_signals():
+                manifest = execute(prepare, host.cluster, printer, log, host.watch_ray)
+        except Stopped as stopped:
             printer.print_stopped_result()
-            return Finished(EXIT_STOPPED, None)
+            return Finished(EXIT_STOPPED, None, str(stopped))
         printer.print_finished(manifest)
     done = manifest["status"] == "done"
     return Finished(EXIT_DONE if done else EXIT_TOO_MANY_DEAD_LETTERS, manifest)
@@ -122,7 +105,7 @@ def execute(
     cluster_access: ClusterAccess,
     printer: RunPrinter,
     log: Path,
-    exit_process: ExitProcess,
+    watch_ray: WatchRay,
 ) -> dict[str, Any]:
     """Join the cluster, execute the prepared run there, clean up, and return the manifest.
 
@@ -133,18 +116,16 @@ def execute(
         cluster_access: joins and leaves the cluster.
         printer: prints notices, the live view and failures.
         log: the local file to which the output of libraries goes.
-        exit_process: called with an exit code, from any thread, to end this process if Ray dies.
+        watch_ray: ends or interrupts the run if Ray's processes on this machine die.
     """
-
     clean_up = CleanUp(cluster_access.leave_cluster, log, printer)
 
-    def end(message: str) -> None:
+    def report(message: str) -> None:
         printer.print_failure(message)
         clean_up.say_last(FAILED, message)
-        exit_process(ClusterError.exit_code)
 
     # finding the model and listing OUTPUT takes about as long as starting Ray
-    with clean_up.at_end(), end_when_ray_dies(end), in_background(prepare) as prepared:
+    with clean_up.at_end(), watch_ray(report), in_background(prepare) as prepared:
         cluster = cluster_access.join_cluster()
         run = prepared.result()
         printer.print_model(run.prepared.model)
@@ -155,12 +136,12 @@ def execute(
         spec = run.prepared.spec
         actions = {check.name: check.action for check in spec.checks}
         view = View(spec.name, run.state, checks=actions)
-        _serve_metrics(spec.metrics.port, view.totals, printer)
-        claim = run.claim(cluster)
-        clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
-        with stop_on_fencing(claim.lease), show_view(view, printer.screen):
-            manifest = run.execute(cluster, claim)
-            clean_up.say_last(manifest["status"])
+        with _metrics_served(spec.metrics.port, view.totals, printer):
+            claim = run.claim(cluster)
+            clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
+            with stop_on_fencing(claim.lease), show_view(view, printer.screen):
+                manifest = run.execute(cluster, claim)
+                clean_up.say_last(manifest["status"])
     if run.state.retried is not None:
         printer.print_retried(run.state.retried, manifest["dead_letter_reasons"])
     return manifest
@@ -188,14 +169,26 @@ def _log_path(storage: Storage) -> Path:
     return Path(tempfile.mkdtemp(prefix="phifleet-"), "log")
 
 
-def _serve_metrics(port: int | None, totals: Callable[[], RunTotals], printer: RunPrinter) -> None:
+@contextmanager
+def _metrics_served(
+    port: int | None, totals: Callable[[], RunTotals], printer: RunPrinter
+) -> Iterator[None]:
+    """Serve the run's metrics on `port`, unless it is None, until the block ends: the process may
+    run another job afterwards."""
     if port is None:
+        yield
         return
     try:
-        serve_totals(port, totals)
+        server, thread = serve_totals(port, totals)
     except OSError as error:
         raise ClusterError(
             f"metrics.port: cannot listen on port {port}: {error}. Set metrics.port to a free port "
             "above 1023, or stop the process that uses this one"
         ) from error
     printer.print_run_metrics(port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -8,6 +8,7 @@ first steps:
   phifleet demo                           # a complete run of a small corpus
   phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
   phifleet plan job.yaml                  # what it will read, take and cost
+  phifleet run job.yaml --sample 20       # answer 20 documents first
   phifleet run job.yaml                   # run the job, or resume it
   phifleet status answers/                # how much is done
   phifleet errors answers/                # what could not be answered, and why
@@ -44,10 +45,17 @@ examples:
   phifleet run job.yaml --json > result.json   # progress goes to standard error
   phifleet run job.yaml --retry dead-letters   # ask again about these alone
   phifleet run job.yaml --retry dead-letters:timeout
+  phifleet run job.yaml --sample 20            # look at 20 documents' answers first
 
 OUTPUT is the job's output.path. Answers are Parquet files in OUTPUT/answers/;
 documents that could not be answered ("dead letters") are in OUTPUT/dead_letters/
 with a reason.
+
+--sample N answers N documents and prints the answers with their evidence and
+what they cost; OUTPUT is not touched. The documents are the same each time: of
+up to N parts of up to 64 files, spread over the input, the first 1,000 rows are
+sorted by length and divided into N groups, and one document of each is taken,
+from as many files as possible.
 
 The run joins the Ray cluster that RAY_ADDRESS names; if it is not set, Ray is
 started on this machine. Ctrl-C stops the run. The same command resumes it, also

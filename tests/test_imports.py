@@ -11,10 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
-    path for top in ("pipelines", "serve", "jobs") for path in (ROOT / top).rglob("*.py")
+    path
+    for top in ("phifleet", "pipelines", "serve", "jobs")
+    for path in (ROOT / top).rglob("*.py")
 )
 # Top to bottom: a package imports only those of lower lines, never another of its own line.
 LAYERS = """
+phifleet
 serve.app serve.local serve.startup serve.announcement serve.cli
 serve.routes
 serve.access serve.engines
@@ -70,11 +73,11 @@ def _layer(name: str) -> tuple[int, str]:
 def test_a_package_imports_only_packages_below_it(path: Path) -> None:
     line, package = _layer(_name(path))
     for name in _imported(path):
-        if name.split(".")[0] in ("pipelines", "serve", "jobs"):
+        if name.split(".")[0] in ("phifleet", "pipelines", "serve", "jobs"):
             imported_line, imported_package = _layer(name)
             same = (imported_line, imported_package) == (line, package)
             assert same or imported_line > line, f"{_name(path)} imports {name}"
-            assert imported_package != "jobs" or package == "jobs"
+            assert imported_package != "jobs" or package in ("jobs", "phifleet")
 
 
 def test_pipelines_has_no_module_outside_a_package_but_four() -> None:
@@ -95,10 +98,10 @@ def test_only_the_check_of_grammars_imports_xgrammar(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_package_re_exports_nothing(path: Path) -> None:
+def test_a_package_has_a_docstring_and_re_exports_nothing_but_phifleet(path: Path) -> None:
     if path.name == "__init__.py":
         assert ast.get_docstring(ast.parse(path.read_text()))
-        assert not _imported(path)
+        assert not _imported(path) or _name(path) == "phifleet"
 
 
 def _loaded(modules: str, watched: tuple[str, ...]) -> str:
@@ -111,9 +114,16 @@ def _loaded(modules: str, watched: tuple[str, ...]) -> str:
 
 
 def test_pure_packages_import_no_ray_no_vllm_no_torch_and_no_filesystem() -> None:
-    names = [name for name in map(_name, MODULES) if name.split(".")[1:2] in [[p] for p in PURE]]
+    pure = tuple(f"pipelines.{name}" for name in PURE)
+    names = [
+        name for name in map(_name, MODULES) if f"{name}.".startswith(tuple(f"{p}." for p in pure))
+    ]
     assert len(names) > len(PURE)
     assert _loaded(", ".join(names), ("ray", "vllm", "torch", "fsspec", "s3fs")) == "[]"
+
+
+def test_importing_phifleet_loads_no_engine_and_no_ray() -> None:
+    assert _loaded("phifleet", ("ray", "vllm", "torch", "transformers")) == "[]"
 
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:

@@ -11,7 +11,7 @@ nothing of Ray, engines or the ledger.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -119,6 +119,12 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
     Raises InputError naming the file (UnreadableFile if it is damaged), also if it has changed
     since it was listed, and StorageError.
     """
+    return index_tables(number, _span_rows(fragments, config), config)
+
+
+def index_tables(number: int, tables: Iterable[pa.Table], config: IndexConfig) -> SpanIndex:
+    """Do what `index_span` does with rows that have been read. The tables have the schema of
+    `config.layout`, and are read one after the other, before the result is complete."""
     with ExitStack() as stack:
         files = [index_file(config.directory, kind, number) for kind in ("text", "rows")]
         text_path, rows_path = (
@@ -130,9 +136,8 @@ def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) 
         known = read_known(config.storage, config.known) if config.known else _NONE
         counted = _counted(number, config)
         builder = _SpanBuilder(config, files[0], text, rows, known, counted)
-        for table in combined(_all_rows(fragments, config)):
+        for table in tables:
             builder.add(table)
-        check_span(config.input, fragments)
         return builder.finish()
 
 
@@ -140,6 +145,11 @@ def _counted(number: int, config: IndexConfig) -> CountedRows:
     if config.counted is None:
         return NOTHING_COUNTED
     return read_counted(config.storage, index_file(config.counted, "rows", number))
+
+
+def _span_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:
+    yield from combined(_all_rows(fragments, config))
+    check_span(config.input, fragments)
 
 
 def _all_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:

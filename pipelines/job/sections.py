@@ -222,9 +222,20 @@ def load(
     """
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     source = read_mapping(Path(path), required)
+    return load_data(kind, source, Path(path).parent, overrides, environ)
+
+
+def load_data(
+    kind: type[S],
+    source: dict[str, object],
+    directory: Path,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[S, dict[str, object]]:
+    """Do what `load` does with `source`, the plain data of a file in `directory`."""
     for assignment in overrides:
         source = override(source, assignment, keys_under(kind))
-    return checked(kind, expand(source, environ), source, Path(path).parent), source
+    return checked(kind, expand(source, environ), source, directory), source
 
 
 def checked(kind: type[S], data: object, shown: object, directory: Path | None) -> S:

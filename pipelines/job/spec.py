@@ -25,6 +25,7 @@ from pipelines.job.sections import (
     Violation,
     checked,
     load,
+    load_data,
 )
 from pipelines.job.task_specs import TaskSpec
 
@@ -228,6 +229,14 @@ def load_job(
     file's directory. Raises SpecError with one line per fault.
     """
     return Job(*load(JobSpec, path, overrides, environ))
+
+
+def load_job_data(
+    data: dict[str, object], overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> Job:
+    """Do what `load_job` does with `data`, the mapping that a job file in the working directory
+    holds."""
+    return Job(*load_data(JobSpec, data, Path("."), overrides, environ))
 
 
 def parse_job(data: Mapping[str, object], directory: Path = Path(".")) -> JobSpec:

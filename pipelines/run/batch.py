@@ -156,17 +156,9 @@ class BatchRun:
         self, cluster: Cluster, plans: Sequence[Plan], changes: InputChanges
     ) -> Sequence[Plan]:
         """Index the new files and record their units as a further plan; return all plans."""
-        planner = Planner(
-            self.prepared,
-            self.ledger,
-            cluster,
-            self.unit_seconds,
-            self.state,
-            self.skip_bad_files,
-        )
         started = time.monotonic()
         try:
-            return planner.extend(plans, changes)
+            return self._planner(cluster).extend(plans, changes)
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"indexing {self.prepared.spec.input.path} failed on the cluster: "
@@ -174,6 +166,16 @@ class BatchRun:
             ) from error
         finally:
             self.state.index_seconds += time.monotonic() - started
+
+    def _planner(self, cluster: Cluster) -> Planner:
+        return Planner(
+            self.prepared,
+            self.ledger,
+            cluster,
+            self.unit_seconds,
+            self.state,
+            self.skip_bad_files,
+        )
 
     def _plan(self, plans: Sequence[Plan]) -> list[Unit]:
         """Return the units that are not committed yet, and show the totals in the run's state."""

@@ -35,6 +35,13 @@ _THREAD = threading.local()
 _HOST_AND_PORT = re.compile(r"\[?([^/]+?)\]?:(\d+)")
 REACHABLE_WITHIN = 30.0
 """Seconds in which a head node that may be starting must accept a connection."""
+DATA_SETTINGS: Mapping[str, Any] = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    # a unit of long documents may take longer than Ray Data's default timeout without progress
+    "execution_no_progress_timeout_s": 6 * 3600,
+}
+"""The settings of Ray Data for a run, attributes of its DataContext by name."""
 _CONNECT_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 
@@ -93,8 +100,8 @@ def join_cluster(reachable_within: float = REACHABLE_WITHIN) -> Cluster:
     # Ray raises a bare Exception if a node does not start in time
     except Exception as error:
         raise ClusterError(_start_failure(os.environ.get("RAY_ADDRESS"), error)) from error
-    _set_up_ray_data()
-    return _resources()
+    configure_ray_data()
+    return describe_cluster()
 
 
 def _start_failure(address: str | None, error: Exception) -> str:
@@ -200,7 +207,8 @@ def _nodes() -> list[dict[str, Any]]:
     return nodes
 
 
-def _resources() -> Cluster:
+def describe_cluster() -> Cluster:
+    """Return the resources of the cluster that this process has joined."""
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types for this
     gpus = float(resources.get("GPU", 0))
     return Cluster(int(resources.get("CPU", 0)), gpus, _accelerator(resources) if gpus else None)
@@ -218,12 +226,13 @@ def _accelerator(resources: Mapping[str, float]) -> str:
     return types[0] if types else "unknown"
 
 
-def _set_up_ray_data() -> None:
+def configure_ray_data(settings: Mapping[str, Any] = DATA_SETTINGS) -> dict[str, Any]:
+    """Change settings of Ray Data in this process, and return their earlier values by name."""
     context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # A unit of long documents may take longer than Ray Data's default timeout without progress.
-    context.execution_no_progress_timeout_s = 6 * 3600
+    earlier = {name: getattr(context, name) for name in settings}
+    for name, value in settings.items():
+        setattr(context, name, value)
+    return earlier
 
 
 def engine_resources(cluster: Cluster, compute: Compute) -> EngineResources:

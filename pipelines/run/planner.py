@@ -198,18 +198,8 @@ class Planner:
         known_file = f"{directory}/known" if len(known.ids) else None
         if known_file:
             write_known(self.ledger.storage, known_file, known)
-        config = IndexConfig(
-            input=corpus.spec,
-            layout=corpus.layout,
-            tokenizer=self.prepared.tasks.tokenizer,
-            reading=self.prepared.tasks.reading,
-            cost=self.prepared.cost(self.cluster.device),
-            unit_seconds=self.unit_seconds,
-            storage=self.ledger.storage,
-            directory=directory,
-            known=known_file,
-            counted=lengths.directory if lengths else None,
-        )
+        config = self._config(corpus, directory, known_file)
+        config = replace(config, counted=lengths.directory if lengths else None)
         spans = cut_spans(corpus.fragments, lengths.cpus if lengths else self.cluster.cpus)
         self.state.spans = len(spans)
         indexed = []
@@ -220,6 +210,19 @@ class Planner:
         if known_file:
             self.ledger.storage.remove(known_file)
         return indexed
+
+    def _config(self, corpus: Corpus, directory: str, known_file: str | None) -> IndexConfig:
+        return IndexConfig(
+            input=corpus.spec,
+            layout=corpus.layout,
+            tokenizer=self.prepared.tasks.tokenizer,
+            reading=self.prepared.tasks.reading,
+            cost=self.prepared.cost(self.cluster.device),
+            unit_seconds=self.unit_seconds,
+            storage=self.ledger.storage,
+            directory=directory,
+            known=known_file,
+        )
 
     def _check_ids(self, spans: Sequence[SpanIndex], plans: Sequence[Plan]) -> None:
         """Raise InputError if an id in these spans is invalid, or one occurs twice in the current

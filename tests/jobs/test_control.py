@@ -15,7 +15,14 @@ import pytest
 from fakes_storage import S3Server
 from here import ObservedStorage
 
-from jobs.control import CleanUp, Stopped, in_background, stop_on_fencing, stop_on_signals
+from jobs.control import (
+    CleanUp,
+    Interruption,
+    Stopped,
+    in_background,
+    stop_on_fencing,
+    stop_on_signals,
+)
 from pipelines.errors import ClusterError, EngineError, Fenced, PhifleetError
 from pipelines.ledger.attempts import ATTEMPTS, Attempts
 from pipelines.ledger.lease import Lease, take_lease
@@ -207,3 +214,52 @@ with stop_on_signals():
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "continues\n")
+
+
+def test_an_error_of_another_thread_is_raised_in_the_main_thread() -> None:
+    interruption = Interruption()
+    error = ClusterError("Ray died")
+    threading.Timer(0.1, interruption.interrupt, [error]).start()
+    with pytest.raises(ClusterError) as raised, stop_on_signals(), interruption.raised():
+        threading.Event().wait(30)
+    assert raised.value is error
+
+
+def test_an_error_can_be_raised_from_the_main_thread_too() -> None:
+    interruption = Interruption()
+    with pytest.raises(ClusterError), stop_on_signals(), interruption.raised():
+        interruption.interrupt(ClusterError("Ray died"))
+        raise AssertionError("the block continued")
+
+
+def test_a_signal_during_an_interruptible_block_still_stops_it() -> None:
+    with pytest.raises(Stopped), stop_on_signals(), Interruption().raised():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_second_signal_calls_what_the_caller_has_chosen() -> None:
+    calls: list[str] = []
+    with pytest.raises(Stopped), stop_on_signals(again=lambda number: calls.append(number.name)):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            time.sleep(1.1)  # a signal within a second is the same request
+            signal.raise_signal(signal.SIGINT)
+    assert calls == ["SIGINT"]
+
+
+def test_in_another_thread_fencing_interrupts_nothing(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    lease = take_lease(storage)
+    take_lease(storage)
+    ended: list[str] = []
+
+    def work() -> None:
+        with stop_on_fencing(lease, poll_seconds=0.01):
+            time.sleep(0.2)
+        ended.append("the block")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert ended == ["the block"]

@@ -24,14 +24,17 @@ from here import ONE_MACHINE, in_process_run
 from rich.console import Console
 
 from jobs.control import Stopped, stop_on_signals
+from jobs.hosts import WatchRay, ending_process
 from jobs.run import execute
 from jobs.summary import RunPrinter
+from phifleet.host import raise_when_ray_dies
 from pipelines.errors import ClusterError, EngineError, Fenced, ModelError
 from pipelines.ledger.attempts import ATTEMPTS, Attempts
 from pipelines.ledger.lease import take_lease
 from pipelines.run.batch import BatchRun
 from pipelines.run.cluster import Cluster
 from pipelines.run.output_state import Claim
+from pipelines.run.ports import free_port
 from pipelines.run.screen import Screen
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
@@ -70,7 +73,8 @@ class ScriptedRun(BatchRun):
 
 @dataclass
 class Driver:
-    """Calls `execute` with a run, and records what it prints and the exit codes it asks for."""
+    """Calls `execute` with a run, and records what it prints, and the exit codes that it asks for
+    unless it has another `watch_ray`."""
 
     run: BatchRun
     log: Path
@@ -78,12 +82,14 @@ class Driver:
     exit_codes: list[int] = field(default_factory=list)
     printed: StringIO = field(default_factory=StringIO)
     results: StringIO = field(default_factory=StringIO)
+    watch_ray: WatchRay | None = None
 
     def __call__(self, prepare: Callable[[], BatchRun] | None = None) -> dict[str, Any]:
         screen = Screen(Console(file=self.printed, width=200), self.results)
         printer = RunPrinter(screen, self.run.prepared.spec, as_json=True)
         prepare = prepare or (lambda: self.run)
-        return execute(prepare, self.cluster, printer, self.log, self.exit_codes.append)
+        watch_ray = self.watch_ray or ending_process(self.exit_codes.append)
+        return execute(prepare, self.cluster, printer, self.log, watch_ray)
 
     def working(self, work: Callable[[], object]) -> Driver:
         """Return this driver with a run that does `work` instead of its units."""
@@ -216,3 +222,34 @@ def test_a_run_whose_raylet_died_ends_the_process_with_4_and_the_reason(
     assert (
         "Ray's process raylet on this machine died" in error and error in driver.printed.getvalue()
     )
+
+
+def test_the_port_of_a_runs_metrics_is_free_after_the_run(driver: Driver, tmp_path: Path) -> None:
+    port = free_port()
+    for output in ("first", "second"):
+        driver.run = in_process_run(
+            tmp_path, tmp_path / "corpus", tmp_path / output, metrics={"port": port}
+        )
+        assert driver()["status"] == "done"
+    assert f"http://127.0.0.1:{port}/metrics" in driver.printed.getvalue()
+
+
+def test_a_run_whose_raylet_died_can_raise_the_reason_instead(
+    driver: Driver, tmp_path: Path
+) -> None:
+    program = tmp_path / "raylet"
+    shutil.copy("/bin/sleep", program)
+    raylet = subprocess.Popen([program, "60"])
+
+    def wait_for_ray() -> None:
+        # longer than until the process was seen
+        time.sleep(2)
+        raylet.kill()
+        raylet.wait()
+        threading.Event().wait(60)
+
+    driver.watch_ray = raise_when_ray_dies
+    with pytest.raises(ClusterError, match="raylet on this machine died"), stop_on_signals():
+        driver.working(wait_for_ray)()
+    assert (driver.cluster.left, driver.exit_codes) == (1, [])
+    assert driver.run.storage.names(ATTEMPTS) == []

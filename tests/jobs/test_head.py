@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -13,7 +14,24 @@ from fsspec.implementations.local import LocalFileSystem
 from quick import QuickRun, ended
 from runs import LIMIT_SECONDS
 
+from jobs.head import end_when_ray_dies
+from pipelines.errors import EngineError
+
 pytestmark = pytest.mark.usefixtures("tiny_model")
+
+
+def test_processes_of_an_earlier_ray_that_has_ended_do_not_count(tmp_path: Path) -> None:
+    program = tmp_path / "raylet"
+    shutil.copy("/bin/sleep", program)
+    raylet = subprocess.Popen([program, "60"])
+    raylet.kill()
+    messages: list[str] = []
+    with pytest.raises(EngineError), end_when_ray_dies(messages.append):
+        # longer than until processes are looked for
+        time.sleep(2)
+        raise EngineError("another reason")
+    assert messages == []
+    raylet.wait()
 
 
 def await_ray(run: subprocess.Popen[str], name: str) -> psutil.Process:

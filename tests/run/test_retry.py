@@ -16,10 +16,10 @@ import pytest
 from fakes import FakeEngine
 from here import InProcessRun, in_process_run
 
-from jobs.status import run_status
 from pipelines.errors import Fenced, InputError, OutputError, SpecError
 from pipelines.ledger.reasons import retried_reasons
 from pipelines.ledger.verify import verify
+from pipelines.reporting.status import read_status
 from pipelines.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
@@ -117,7 +117,7 @@ def checked(output: Path, expected: dict[str, dict[str, str]]) -> None:
     assert manifest["documents"] == len(expected) == report.documents
     assert manifest["dead_letters"] == len(dead) == report.dead_letters
     assert manifest["answered"] == len(expected) - len(dead) == report.answered
-    assert run_status(str(output))["status"] == "done"
+    assert read_status(str(output)).life.status == "done"
     assert list((output / "_run/staging").glob("*")) == []
     assert not list(output.glob("_run/index/*/text-*"))
 
