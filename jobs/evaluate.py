@@ -44,7 +44,7 @@ def _number_of_documents(text: str) -> int:
 def run_evaluate(options: argparse.Namespace) -> int:
     """Run the command with its parsed options, and return its exit code."""
     from jobs.evaluation_text import print_evaluation
-    from pipelines.reporting.evaluation import evaluate
+    from pipelines.reporting.evaluation.evaluation import evaluate
 
     evaluation = evaluate(options.output, options.gold, options.against, options.worst)
     if options.json:

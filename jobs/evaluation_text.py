@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.reporting.results import (
+from pipelines.reporting.evaluation.results import (
     Comparison,
     Confusion,
     Coverage,
@@ -25,7 +25,7 @@ from pipelines.reporting.results import (
     Tally,
     WrongDocument,
 )
-from pipelines.reporting.significance import Figure
+from pipelines.reporting.evaluation.significance import Figure
 
 _STRATEGIES = {"single": "single pass", "map_reduce": "chunks", "truncate": "truncated"}
 _STATUSES = {

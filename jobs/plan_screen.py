@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.live import format_duration
-from pipelines.reporting.calibration import Calibration
-from pipelines.reporting.cautions import cautions
-from pipelines.reporting.costs import DeviceCost, ReplicaCost
-from pipelines.reporting.distribution import histogram
-from pipelines.reporting.forecast import Forecast
-from pipelines.reporting.prices import PRICES_OF, PRICES_SOURCE
-from pipelines.reporting.savings import describe_settings, savings
+from pipelines.reporting.planning.calibration import Calibration
+from pipelines.reporting.planning.cautions import cautions
+from pipelines.reporting.planning.costs import DeviceCost, ReplicaCost
+from pipelines.reporting.planning.distribution import histogram
+from pipelines.reporting.planning.forecast import Forecast
+from pipelines.reporting.planning.prices import PRICES_OF, PRICES_SOURCE
+from pipelines.reporting.planning.savings import describe_settings, savings
 
 _BAR_COLUMNS = 40
 _BLOCK, _PLAIN_BLOCK = "█", "#"

@@ -31,7 +31,7 @@ from pipelines.documents import (
     Reply,
     Summary,
 )
-from pipelines.reporting.evaluation import evaluate
+from pipelines.reporting.evaluation.evaluation import evaluate
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.tiny import rules
 

@@ -18,7 +18,7 @@ from runs import phifleet
 from jobs.plan import Planned, PlanOptions, planned_job
 from jobs.plan_screen import format_bytes, format_wall, plan_view
 from pipelines.errors import SpecError
-from pipelines.reporting.forecast_json import to_json
+from pipelines.reporting.planning.forecast_json import to_json
 from pipelines.run.cluster import Cluster
 from pipelines.run.screen import Terminal
 
