@@ -1,4 +1,4 @@
-"""Reports on runs: what a run will cost (`planning`), how it is going, what it could not answer, and
+"""Reports on runs: what one will cost (`planning`), how it is going, what it could not answer, and
 how right its answers are (`evaluation`).
 
 Reads OUTPUT and the index, and computes; starts no engine. Depends on `run` and everything below
