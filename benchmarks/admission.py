@@ -33,6 +33,8 @@ from pipelines.engine.keeper import EngineSupervisor
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.run.answerer import DocumentAnswerer, UnitResults
 from pipelines.run.prepared import PreparedJob, prepare_job
+from pipelines.run.progress import UnitProgress
+from pipelines.run.worker_account import AttemptMeter, WorkerAccount
 
 KV_CACHE_TOKENS = 10_240
 """The default size of the engine's KV cache, in tokens."""
@@ -169,7 +171,8 @@ async def _answer(
 ) -> Sequence[DocumentResult]:
     """Answer documents as a worker of a batch run does."""
     answerer = DocumentAnswerer(prepared.tasks, EngineSupervisor(lambda: engine), None)
-    results = await answerer.answer(documents, engine)
+    meter = AttemptMeter(WorkerAccount(), UnitProgress(len(documents)))
+    results = await answerer.answer(documents, engine, meter)
     if not isinstance(results, UnitResults):
         raise SystemExit(f"the engine was lost: {results.error}")
     return results.documents

@@ -28,6 +28,8 @@ from pipelines.models.phi3 import HEAD_SIZE, Shape, phi3_config
 from pipelines.models.resolve import TRAINED_PATH, Model, read_model
 from pipelines.run.answerer import DocumentAnswerer, UnitResults
 from pipelines.run.prepared import prepare_tasks
+from pipelines.run.progress import UnitProgress
+from pipelines.run.worker_account import AttemptMeter, WorkerAccount
 from pipelines.tasks.kinds import TaskSet
 from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION
 from pipelines.text.tokens import load_tokenizer
@@ -126,7 +128,8 @@ class Phifleet:
         before = self._engine.used
         documents = [Document(str(number), text) for number, text in enumerate(texts)]
         answerer = DocumentAnswerer(tasks, self._supervisor, None)
-        results = self._loop.run(answerer.answer(documents, self._engine))
+        meter = AttemptMeter(WorkerAccount(), UnitProgress(len(documents)))
+        results = self._loop.run(answerer.answer(documents, self._engine, meter))
         assert isinstance(results, UnitResults), f"the engine died: {results.error}"
         used = self._engine.used
         return Usage(

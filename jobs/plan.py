@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.text import Text
 
 from jobs.control import Stopped, in_background, stop_on_signals
+from jobs.hosts import ClusterAccess
 from jobs.plan_screen import plan_view
-from jobs.run import EXIT_DONE, EXIT_STOPPED, ClusterAccess
+from jobs.run import EXIT_DONE, EXIT_STOPPED
 from pipelines.errors import InputError, SpecError
 from pipelines.job.spec import Job
 from pipelines.ledger.ledger import Ledger

@@ -44,7 +44,8 @@ def _remove(data: Any, path: tuple[int | str, ...]) -> None:
     members of unions lead nowhere, and are skipped."""
     *parents, last = path
     for part in parents:
-        if isinstance(data, list) or part in data:
+        is_index = isinstance(data, list) and isinstance(part, int)
+        if is_index or (isinstance(data, dict) and part in data):
             data = data[part]
     if isinstance(data, dict):
         data.pop(last, None)

@@ -61,7 +61,7 @@ class RunResult:
     @classmethod
     def of(cls, output: str, manifest: Mapping[str, Any]) -> Self:
         """Return the result of the run in `output` with this manifest."""
-        return _of(cls, {**manifest, "output": output})
+        return cls(**_of(cls, {**manifest, "output": output}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ class StatusResult:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Return the result for the values that `phifleet status --json` prints."""
-        return _of(cls, values)
+        return cls(**_of(cls, values))
 
 
-def _of(kind: Any, values: Mapping[str, Any]) -> Any:
-    """Return an instance of a dataclass with the values that it has fields for."""
-    return kind(**{field.name: values[field.name] for field in fields(kind)})
+def _of(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a dataclass has fields for."""
+    return {field.name: values[field.name] for field in fields(kind)}

@@ -63,6 +63,7 @@ def run(
         _ONE_AT_A_TIME.release()
     if finished.manifest is None:
         raise_stop(finished.stopped_by or "")
+    assert finished.manifest is not None
     return RunResult.of(loaded.spec.output.path, finished.manifest)
 
 

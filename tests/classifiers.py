@@ -24,7 +24,7 @@ def write_classifier(directory: Path, *, seed: int = 0, multiple: bool = False) 
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    PreTrainedTokenizerFast(
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",  # noqa: S106 (no password)
         sep_token="[SEP]", model_max_length=30,  # noqa: S106 (no password)
     ).save_pretrained(directory)  # fmt: skip

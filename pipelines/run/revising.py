@@ -115,8 +115,8 @@ def _added(
     before: Mapping[str, tuple[int, int, int]], new: Mapping[str, tuple[int, int, int]]
 ) -> dict[str, tuple[int, int, int]]:
     """Return the sums of both counts of tokens and steps, by task."""
-    none = (0, 0, 0)
-    return {
-        task: tuple(a + b for a, b in zip(before.get(task, none), new.get(task, none), strict=True))
-        for task in [*before, *(task for task in new if task not in before)]
-    }  # type: ignore[misc]
+    total = dict(before)
+    for task, (tokens, steps, drafted) in new.items():
+        earlier = total.get(task, (0, 0, 0))
+        total[task] = (earlier[0] + tokens, earlier[1] + steps, earlier[2] + drafted)
+    return total

@@ -156,7 +156,10 @@ def test_a_file_of_phrases_counts_by_its_content(tmp_path: Path) -> None:
 
 
 def test_the_order_of_checks_does_not_count() -> None:
-    checks = [{"kind": "pii", "action": "flag"}, {"kind": "unshown", "action": None}]
+    checks: list[dict[str, Any]] = [
+        {"kind": "pii", "action": "flag"},
+        {"kind": "unshown", "action": None},
+    ]
     assert digests(job(*checks)) == digests(job(*checks[::-1]))
 
 

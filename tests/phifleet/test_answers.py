@@ -162,7 +162,7 @@ def test_nulls_become_defaults_only_where_the_type_allows_no_null() -> None:
 
 
 def test_fields_that_are_no_instance_have_a_problem_that_names_the_field() -> None:
-    fields = {"company": None, "founded": None, "owner": None, "rates": {}}
+    fields: dict[str, Any] = {"company": None, "founded": None, "owner": None, "rates": {}}
     value, problem = Form(Facts).read(fields)
     assert (value, problem) == (None, "company: Field required")
     assert fields["company"] is None and len(fields) == 4

@@ -33,7 +33,7 @@ from pipelines.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 __all__ = ["outputs"]
-TOPIC = {"name": "topic", "kind": "classify", "labels": ["fine", "other"]}
+TOPIC: dict[str, Any] = {"name": "topic", "kind": "classify", "labels": ["fine", "other"]}
 GROWN = [TASKS[0], TOPIC, TASKS[1]]
 TOPIC_ANSWERED = {"topic": "answered"}
 AFTER = {
@@ -148,7 +148,12 @@ def test_a_task_that_is_added_to_an_unfinished_run_is_refused(tmp_path: Path) ->
 def test_a_task_whose_question_changes_how_documents_are_read_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     run_of(tmp_path)()
-    long = {"name": "long", "kind": "ask", "question": "Who? " * 900, "max_tokens": 64}
+    long: dict[str, Any] = {
+        "name": "long",
+        "kind": "ask",
+        "question": "Who? " * 900,
+        "max_tokens": 64,
+    }
     with pytest.raises(
         OutputError, match=r"an added task \(long\) are so long .* chunks from \d+ to"
     ):
@@ -165,7 +170,7 @@ def test_a_delta_table_of_the_answers_is_refused(tmp_path: Path) -> None:
 
 def test_changed_input_is_refused_before_tasks_are_added(tmp_path: Path) -> None:
     write(tmp_path)
-    follow = {"input": {"keep_columns": ["n"], "follow": True}}
+    follow: dict[str, Any] = {"input": {"keep_columns": ["n"], "follow": True}}
     run_of(tmp_path, **follow)()
     write(tmp_path, {"a": "Other words."})
     with pytest.raises(InputError, match=r"a\.parquet"):
@@ -178,7 +183,7 @@ def test_changed_input_is_refused_before_tasks_are_added(tmp_path: Path) -> None
 
 def test_documents_are_followed_after_a_task_was_added(tmp_path: Path) -> None:
     write(tmp_path)
-    follow = {"input": {"keep_columns": ["n"], "follow": True}}
+    follow: dict[str, Any] = {"input": {"keep_columns": ["n"], "follow": True}}
     run_of(tmp_path, **follow)()
     grown(tmp_path, **follow)()
     write(tmp_path, {"a": "Fine words.", "b": "Other words."})

@@ -24,7 +24,7 @@ from pipelines.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 TEXTS = {"a": "Fine words.", "b": "Bad words.", "c": "", "d": "Half words.", "e": "More words."}
-TASKS = [
+TASKS: list[dict[str, Any]] = [
     {"name": "summary", "kind": "summarize", "max_words": 4},
     {"name": "who", "kind": "classify", "labels": ["Who?", "nobody"]},
 ]
@@ -338,7 +338,7 @@ def test_a_driver_that_is_overtaken_at_any_moment_changes_nothing_twice(
 
 def test_documents_are_followed_after_a_retry(tmp_path: Path) -> None:
     write(tmp_path)
-    follow = {"input": {"keep_columns": ["n"], "follow": True}}
+    follow: dict[str, Any] = {"input": {"keep_columns": ["n"], "follow": True}}
     run_of(tmp_path, refusing=True, **follow)()
     run_of(tmp_path, retry=ALL, **follow)()
     checked(tmp_path / "out", AFTER)

@@ -113,7 +113,7 @@ async def test_checks_are_applied_and_counted_in_the_commit_and_the_progress(
         "action flag"
     ]
     found = {("pii", "null"): 2, ("blocklist", "dead_letter"): 1}
-    assert runner.progress.checks == found
+    assert runner.progress.units[record.unit].checks == found
     assert "bob@example.com" not in str(part) + str(letters)
 
 

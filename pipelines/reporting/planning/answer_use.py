@@ -65,7 +65,8 @@ class LengthCurve:
     def at(self, lengths: IntArray | FloatArray) -> FloatArray:
         """Return the expected tokens of answers about texts of these lengths in tokens."""
         places = np.log2(np.maximum(lengths, 1.0)) - 0.5
-        return np.interp(places, self.exponents, self.tokens)
+        expected: FloatArray = np.interp(places, self.exponents, self.tokens)
+        return expected
 
 
 @dataclass(frozen=True)

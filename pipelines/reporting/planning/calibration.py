@@ -227,7 +227,8 @@ def _first_prompts(answers: Mapping[str, TaskAnswers], tasks: TaskSet) -> npt.ND
             continue
         asked = own.prompt_tokens - own.chunks * len(task.chunk_question.token_ids)
         fewest.append(np.where(own.prompt_tokens > 0, asked, np.inf))
-    return np.min(fewest, axis=0)
+    least: npt.NDArray[np.float64] = np.min(fewest, axis=0)
+    return least
 
 
 def _speed(

@@ -104,8 +104,8 @@ def _single_prompt(task: Task, use: AnswerUse, tasks: TaskSet) -> Concluding:
     overhead, question = tasks.prompts.notes_overhead, len(task.question.token_ids)
     if isinstance(task.spec, ClassifyTask):
         free = tasks.reading.combine_prompt_limit - overhead - question
-        notes = min(free, _NOTES_WHERE_FEW * tasks.reading.chunk_size.chunk_tokens)
-        return Concluding(1, overhead + question + notes, use.chunk)
+        excerpts = min(free, _NOTES_WHERE_FEW * tasks.reading.chunk_size.chunk_tokens)
+        return Concluding(1, overhead + question + excerpts, use.chunk)
     if isinstance(task.spec, ExtractTask):
         tokens = overhead + _CONFLICT_QUESTION_TOKENS + _NOTES_WHERE_FEW * _CANDIDATE_TOKENS
         return Concluding(1, tokens, _CHOICE_TOKENS)

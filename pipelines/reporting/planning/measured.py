@@ -108,12 +108,12 @@ def _read_parts(
 
 
 def _task_answers(column: pa.ChunkedArray, tokens: npt.NDArray[np.int64]) -> TaskAnswers:
-    numbers = [
+    chunks, prompt_tokens, output_tokens = (
         np.asarray(pc.fill_null(pc.struct_field(column, name), 0).to_numpy(), dtype=np.int64)
         for name in _COLUMNS
-    ]
+    )
     strategy = pc.fill_null(pc.struct_field(column, "strategy"), "").to_numpy()
-    return TaskAnswers(tokens, *numbers, strategy)
+    return TaskAnswers(tokens, chunks, prompt_tokens, output_tokens, strategy)
 
 
 def _tokens_of(

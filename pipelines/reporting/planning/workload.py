@@ -128,8 +128,8 @@ def _groups(counts: LengthCounts, tasks: TaskSet, corrections: Corrections) -> I
                 pool,
                 read_whole,
                 counts.where(chosen),
-                estimates.passages[chosen] * (corrections.passages if cut else 1.0),
-                estimates.shared[chosen] * (corrections.shared if cut else 1.0),
+                estimates.passages[chosen] * np.float64(corrections.passages if cut else 1.0),
+                estimates.shared[chosen] * np.float64(corrections.shared if cut else 1.0),
             )
         if in_parts and in_pool.any():
             yield _parts(counts.where(in_pool), pool, in_parts, tasks, corrections)

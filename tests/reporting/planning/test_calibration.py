@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from reporting_model import PHI3
 
 from pipelines.errors import OutputError
 from pipelines.ledger.records import Commit
+from pipelines.ledger.used import Used
 from pipelines.models.devices import CPU, gpu
 from pipelines.reporting.planning.answer_use import AnswerUse, LengthCurve
 from pipelines.reporting.planning.calibration import calibrate, measured_work, task_use
@@ -22,11 +22,11 @@ from pipelines.reporting.planning.concluding_work import concluding
 from pipelines.reporting.planning.forecast import engine_kind, usual_uses
 from pipelines.reporting.planning.measured import (
     TaskAnswers,
-    covered_seconds,
     engine_time,
     steps_by_task,
 )
 from pipelines.reporting.planning.work import EngineKind, engine_times
+from pipelines.run.manifest import covered_seconds
 from pipelines.run.prepared import PreparedJob
 from pipelines.tasks.kinds import Task
 from pipelines.text.lengths import MAP_REDUCE, SINGLE
@@ -136,10 +136,10 @@ def test_the_time_in_which_a_host_answers_counts_once() -> None:
 
 def test_the_time_that_commits_state_is_preferred() -> None:
     used = [
-        SimpleNamespace(engine_seconds=9.0, answering_seconds=seconds, device="H100")
+        Used(device="H100", engine_seconds=9.0, start_seconds=9.0 - seconds)
         for seconds in (5.0, 2.0)
     ]
-    timed = engine_time([SimpleNamespace(used=each) for each in used])  # type: ignore[list-item]
+    timed = engine_time([commit(used=each) for each in used])
     assert (timed.seconds, timed.device) == (7.0, "H100")
 
 
