@@ -17,8 +17,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -33,8 +35,6 @@ from pipelines.engine.keeper import EngineSupervisor
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.run.answerer import DocumentAnswerer, UnitResults
 from pipelines.run.prepared import PreparedJob, prepare_job
-from pipelines.run.progress import UnitProgress
-from pipelines.run.worker_account import AttemptMeter, WorkerAccount
 
 KV_CACHE_TOKENS = 10_240
 """The default size of the engine's KV cache, in tokens."""
@@ -171,11 +171,20 @@ async def _answer(
 ) -> Sequence[DocumentResult]:
     """Answer documents as a worker of a batch run does."""
     answerer = DocumentAnswerer(prepared.tasks, EngineSupervisor(lambda: engine), None)
-    meter = AttemptMeter(WorkerAccount(), UnitProgress(len(documents)))
-    results = await answerer.answer(documents, engine, meter)
+    results = await answerer.answer(documents, engine, *_meters(len(documents)))
     if not isinstance(results, UnitResults):
         raise SystemExit(f"the engine was lost: {results.error}")
     return results.documents
+
+
+def _meters(documents: int) -> tuple[Any, ...]:
+    """Return the meter that the answerer of this build needs; an earlier one has none."""
+    if find_spec("pipelines.run.worker_account") is None:
+        return ()
+    from pipelines.run.progress import UnitProgress
+    from pipelines.run.worker_account import AttemptMeter, WorkerAccount
+
+    return (AttemptMeter(WorkerAccount(), UnitProgress(documents)),)
 
 
 def _answers(results: Sequence[DocumentResult]) -> Iterator[tuple[str, str]]:

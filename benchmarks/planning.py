@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 
 from pipelines.job.spec import Job, parse_job
 from pipelines.ledger.ledger import Ledger
+from pipelines.models.prices import prices_with
 from pipelines.reporting.planning.forecast_json import to_json
 from pipelines.reporting.planning.planned import Planning, plan_job, recorded
-from pipelines.reporting.planning.prices import prices_with
 from pipelines.run.cluster import join_cluster, leave_cluster
 from pipelines.run.planner import Planner
 from pipelines.run.prepared import prepare_job

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from pipelines.errors import Fenced, PhifleetError, StorageError
+from pipelines.errors import Fenced, LimitReached, PhifleetError, StorageError
 from pipelines.ledger.attempts import Attempts
 from pipelines.ledger.heartbeat import FAILED, FENCED, STOPPED, Heartbeat
 from pipelines.ledger.lease import Lease
@@ -100,6 +100,8 @@ class CleanUp:
         if isinstance(error, Stopped):
             self.notices.print_stopped(error)
             self.say_last(STOPPED, str(error))
+        elif isinstance(error, LimitReached):
+            self.say_last(STOPPED, error.message)
         elif isinstance(error, Fenced):
             self.say_last(FENCED, error.message)
         elif error is not None:

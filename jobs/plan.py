@@ -18,11 +18,11 @@ from pipelines.errors import InputError, SpecError
 from pipelines.job.spec import Job
 from pipelines.ledger.ledger import Ledger
 from pipelines.models.devices import timed_device
+from pipelines.models.prices import prices_with
 from pipelines.reporting.planning.calibration import Calibration, calibrate
 from pipelines.reporting.planning.forecast import Forecast, engine_kind, usual_uses
 from pipelines.reporting.planning.forecast_json import to_json
 from pipelines.reporting.planning.planned import Planning, plan_job, plan_sample
-from pipelines.reporting.planning.prices import prices_with
 from pipelines.run import cluster as ray_cluster
 from pipelines.run.batch import UNIT_SECONDS, BatchRun
 from pipelines.run.prepared import PreparedJob, prepare_job

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.live import format_duration
+from pipelines.models.prices import PRICES_OF, PRICES_SOURCE
 from pipelines.reporting.planning.calibration import Calibration
 from pipelines.reporting.planning.cautions import cautions
 from pipelines.reporting.planning.costs import DeviceCost, ReplicaCost
 from pipelines.reporting.planning.distribution import histogram
 from pipelines.reporting.planning.forecast import Forecast
-from pipelines.reporting.planning.prices import PRICES_OF, PRICES_SOURCE
 from pipelines.reporting.planning.savings import describe_settings, savings
 
 _BAR_COLUMNS = 40

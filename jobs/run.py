@@ -30,10 +30,7 @@ from pipelines.run.prepared import prepare_job
 from pipelines.storage import Storage
 from pipelines.stores.protocols import open_store
 
-_NOT_ENFORCED = {
-    "limits": ("max_gpu_hours", "max_cost_usd", "deadline"),
-    "metrics": ("pushgateway",),
-}
+_NOT_ENFORCED = {"metrics": ("pushgateway",)}
 EXIT_DONE, EXIT_TOO_MANY_DEAD_LETTERS, EXIT_STOPPED = 0, 1, 3
 """The exit codes of a run that raised no error: done, done with more dead letters than the job
 allows, and stopped by a signal. A PhifleetError has its own in `exit_code`."""

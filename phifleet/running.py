@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from phifleet.job import JobLike, load
 from phifleet.results import RunResult
@@ -63,11 +64,10 @@ def run(
         _ONE_AT_A_TIME.release()
     if finished.manifest is None:
         raise_stop(finished.stopped_by or "")
-    assert finished.manifest is not None
     return RunResult.of(loaded.spec.output.path, finished.manifest)
 
 
-def raise_stop(signal_name: str) -> None:
+def raise_stop(signal_name: str) -> NoReturn:
     """Raise KeyboardInterrupt for the signal that stopped a run; after SIGTERM, first run the
     handler that this process has for it, which by default ends the process."""
     if signal_name == signal.SIGTERM.name:

@@ -76,6 +76,13 @@ class ClusterError(PhifleetError):
     exit_code = 4
 
 
+class LimitReached(PhifleetError):
+    """A limit of the job keeps a run from its end. The message names the limit and what is left;
+    with a higher limit, the same command goes on."""
+
+    exit_code = 3
+
+
 class EngineError(PhifleetError):
     """An engine failed to start, or died during a run. The run can be resumed."""
 

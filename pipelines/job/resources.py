@@ -67,13 +67,17 @@ class Compute(EngineCompute):
 
 
 class Limits(Section):
-    """The section `limits`: limits of a run, where None means no limit.
+    """The section `limits`: limits of a run in all its sessions, where None means no limit.
 
-    A run with more than `max_dead_letter_fraction` of its documents as dead letters ends with exit
-    code 1. The other limits are not supported yet: a run rejects a job that sets one.
+    Units that would exceed a limit are not begun, and the run stops with exit code 3.
+    `max_gpu_hours` counts hours of engines if these run on CPUs. `max_cost_usd` is that number of
+    hours times `usd_per_hour`, the price of one GPU, or of one engine on CPUs; None stands for the
+    list price of the GPU. A finished run with more than `max_dead_letter_fraction` of its documents
+    as dead letters ends with exit code 1; once that is certain, no unit is begun.
     """
 
     max_dead_letter_fraction: Fraction = 0.05
     max_gpu_hours: PositiveFloat | None = None
     max_cost_usd: PositiveFloat | None = None
+    usd_per_hour: PositiveFloat | None = None
     deadline: Time | None = None

@@ -32,6 +32,8 @@ from pipelines.run.books import close_books, wall_seconds
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
 from pipelines.run.following import InputChanges
 from pipelines.run.job_record import added_tasks, new_record, newest_record
+from pipelines.run.keeping_limits import LimitKeeper
+from pipelines.run.limits import run_limits
 from pipelines.run.manifest import build_manifest
 from pipelines.run.output_state import Claim, OutputState, read_output
 from pipelines.run.output_table import check_table, commit_table
@@ -97,9 +99,11 @@ class BatchRun:
         """Record the job in OUTPUT and acquire the lease; an older driver is fenced from then on.
 
         Call it when nothing else can be rejected any more: a run that fails its checks must not end
-        another one. Raises as `check` does, and ClusterError if no engine fits the cluster.
+        another one. Raises as `check` does, ClusterError if no engine fits the cluster, and
+        SpecError if the job limits a cost that is not known.
         """
         resources = engine_resources(cluster, self.prepared.spec.compute)
+        self._limits = run_limits(self.prepared.spec.limits, cluster.device.name, resources.gpus)
         recorded = self.ledger.open_job(new_record(self.prepared))
         added_tasks(newest_record(recorded, self.ledger.plans()), self.prepared, self.storage.url)
         lease = take_lease(self.storage)
@@ -110,7 +114,7 @@ class BatchRun:
         """Index new files, run what is not committed or answered again, and return the manifest.
 
         `claim` is the result of `claim` with the same cluster. Raises InputError, OutputError,
-        StorageError, ClusterError, EngineError, Fenced, Incomplete.
+        StorageError, ClusterError, EngineError, LimitReached, Fenced, Incomplete.
         """
         self._lease, output = claim.lease, claim.output
         self.state.books.open(self.ledger, claim.lease.generation)
@@ -201,16 +205,21 @@ class BatchRun:
     def _run_pools(
         self, pools: Sequence[Sequence[Unit]], resources: EngineResources, engines: int
     ) -> None:
-        """Run the units of pools concurrently, with `engines` engines in all."""
+        """Run the units of pools concurrently, with `engines` engines in all. Raises LimitReached
+        if a limit of the job leaves no time for some of them."""
         shares = share_engines(pools, engines)
-        datasets = [
-            self._workers(units, resources, share).map_units(
-                Worker, self._plans, self.state.progress_actor
-            )
+        workers = [
+            self._workers(units, resources, share)
             for units, share in zip(pools, shares, strict=True)
         ]
-        for row in run_concurrently(datasets):
-            self.state.note_commit(self._commit_of(row))
+        keeper = LimitKeeper(self._limits, self.state, sum(pool.max_workers for pool in workers))
+        plans, actor = self._plans, self.state.progress_actor
+        with keeper.kept():
+            for row in run_concurrently([pool.map_units(Worker, plans, actor) for pool in workers]):
+                if row["begun"]:
+                    self.state.note_commit(self._commit_of(row))
+                else:
+                    keeper.not_begun()
 
     def _commit_of(self, row: Mapping[str, Any]) -> Commit:
         """Return the commit of the unit of a row that `Worker` returned."""

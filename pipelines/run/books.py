@@ -42,6 +42,8 @@ class Books:
     _known: KnownCommits = field(default_factory=KnownCommits)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: list[Commit] = field(default_factory=list)
+    _loader: threading.Thread | None = None
+    _error: PhifleetError | None = None
 
     def open(self, ledger: Ledger, generation: int) -> None:
         """Read the sums that sessions before `generation` left, in a thread, and wait two seconds
@@ -50,9 +52,17 @@ class Books:
         The heartbeat of the last session has most of them. Commits after it are read one by one, as
         are all commits of a version without heartbeats, which may take long.
         """
-        loader = threading.Thread(target=self._load, args=(ledger, generation), daemon=True)
-        loader.start()
-        loader.join(_LOADING_SECONDS)
+        self._loader = threading.Thread(target=self._load, args=(ledger, generation), daemon=True)
+        self._loader.start()
+        self._loader.join(_LOADING_SECONDS)
+
+    def wait(self) -> None:
+        """Wait until the sums of earlier sessions are read. Raises StorageError, and OutputError
+        for a damaged record."""
+        if self._loader is not None:
+            self._loader.join()
+        if self._error is not None:
+            raise self._error
 
     def _load(self, ledger: Ledger, generation: int) -> None:
         storage = ledger.storage
@@ -63,6 +73,7 @@ class Books:
             earlier = bill(known.sums, settle(storage, records))
         except PhifleetError as error:
             _LOGGER.warning("the sums of earlier sessions cannot be read: %s", error)
+            self._error = error
             return
         with self._lock:
             self.sessions, self.earlier, self.complete = sessions, earlier, True

@@ -55,6 +55,7 @@ class PoolWorkers:
         rows = [
             {
                 "number": unit.number,
+                "seconds": unit.seconds,
                 "file": unit.file,
                 "row_group": unit.row_group,
                 "plan": plans[unit.number],

@@ -76,6 +76,7 @@ class Progress:
         kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
         workers: number of workers counted here.
         restarts: engines started again after a death.
+        engine_seconds: the seconds of the workers' processes, each the time of its engine.
     """
 
     units: dict[int, UnitProgress] = field(default_factory=dict)
@@ -87,12 +88,16 @@ class Progress:
     kv_tokens_in_flight: int = 0
     workers: int = 0
     restarts: int = 0
+    engine_seconds: float = 0.0
 
-    def note_engine(self, used: Usage, kv_tokens_in_flight: int, restarts: int) -> None:
+    def note_engine(
+        self, used: Usage, kv_tokens_in_flight: int, restarts: int, seconds: float
+    ) -> None:
         """Replace the totals of a worker's engines by the current ones.
 
         `used` are the tokens of all finished requests so far, also those of documents that are not
-        finished yet. `restarts` is the number of engines started again after a death.
+        finished yet. `restarts` is the number of engines started again after a death, and `seconds`
+        the time of the worker's process.
         """
         self.prompt_tokens = used.prompt_tokens
         self.cached_prompt_tokens = used.cached_prompt_tokens
@@ -101,6 +106,7 @@ class Progress:
         self.draft_tokens = used.draft_tokens
         self.kv_tokens_in_flight = kv_tokens_in_flight
         self.restarts = restarts
+        self.engine_seconds = seconds
 
     def forget_committed(self, now: float) -> None:
         """Drop the units that were committed long enough ago for the driver to know. `now` is the
@@ -146,4 +152,5 @@ def total(parts: Iterable[Progress]) -> Progress:
         whole.kv_tokens_in_flight += part.kv_tokens_in_flight
         whole.workers += part.workers
         whole.restarts += part.restarts
+        whole.engine_seconds += part.engine_seconds
     return whole

@@ -18,6 +18,7 @@ from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.units import Unit
 from pipelines.ledger.records import Commit
 from pipelines.run.books import Books
+from pipelines.run.limits import Allowance
 from pipelines.run.progress import Progress, total
 
 _ACTOR_SECONDS = 10
@@ -38,9 +39,15 @@ class ProgressActor:
         self._workers: dict[str, tuple[str, Progress]] = {}
         self._ended = Progress()
         self._failures: list[str] = []
+        self._allowance: Allowance | None = None
 
-    def report(self, worker: str, life: str, progress: Progress) -> None:
-        """Record a worker's progress since the start of its process.
+    def allow(self, allowance: Allowance) -> None:
+        """Record what each worker may still do, for the answers to its next reports."""
+        self._allowance = allowance
+
+    def report(self, worker: str, life: str, progress: Progress) -> Allowance | None:
+        """Record a worker's progress since the start of its process, and return what it may do;
+        None if this actor does not know.
 
         Args:
             worker: the worker's actor id.
@@ -55,6 +62,7 @@ class ProgressActor:
             earlier.units = {}
             self._ended = total((self._ended, earlier))
         self._workers[worker] = (life, progress)
+        return self._allowance
 
     def report_failure(self, message: str) -> None:
         """Record `message`, the reason why a worker fails: Ray may report to the driver only that
@@ -88,6 +96,7 @@ class RunState:
         documents_done: documents of committed units.
         tokens: prompt tokens of all units, as planned.
         tokens_done: those of committed units.
+        seconds_done: the planned engine time of committed units, in seconds.
         units: number of units.
         units_done: number of committed units.
         left: the units that are not committed, by number.
@@ -107,6 +116,7 @@ class RunState:
     documents_done: int = 0
     tokens: int = 0
     tokens_done: int = 0
+    seconds_done: float = 0.0
     units: int = 0
     units_done: int = 0
     left: dict[int, Unit] = field(default_factory=dict)
@@ -130,6 +140,8 @@ class RunState:
         self.documents_done = self.documents - sum(unit.rows for unit in remaining)
         self.tokens = sum(unit.prompt_tokens for unit in units)
         self.tokens_done = self.tokens - sum(unit.prompt_tokens for unit in remaining)
+        done = [unit for unit in units if unit.number not in self.left]
+        self.seconds_done = sum(unit.seconds for unit in done)
         self.units = len(units)
         self.units_done = len(units) - len(remaining)
         return remaining
@@ -141,6 +153,7 @@ class RunState:
             self.units_done += 1
             self.documents_done += unit.rows
             self.tokens_done += unit.prompt_tokens
+            self.seconds_done += unit.seconds
 
     def progress(self) -> Progress:
         """Return the sum of all workers' progress, or the last known sum if the progress actor does

@@ -31,6 +31,7 @@ from pipelines.run.metrics import EngineMetrics
 from pipelines.run.recorder import Recorder
 from pipelines.run.unit_runner import UnitRunner
 from pipelines.run.worker_account import WorkerAccount
+from pipelines.run.worker_budget import WorkerBudget
 from pipelines.run.worker_config import WorkerConfig
 
 _REPORT_SECONDS = 1.0
@@ -70,20 +71,26 @@ class Worker:
         return VllmEngine(self._engine_config, self._tokenizer, ray_metrics=True)
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Run the unit of a one-row batch with the columns number, file, row_group and plan.
+        """Run the unit of a one-row batch with the columns number, seconds, file, row_group and
+        plan.
 
-        Returns a one-row batch: `unit`, and `commit`, its record as JSON, or "" if another worker
+        Returns a one-row batch: `unit`; `begun`, False if a limit of the job leaves no time for the
+        unit; and `commit`, its record as JSON, or "" if it was not begun, or if another worker
         committed it first.
         """
-        self._reporter.start()
+        await self._reporter.start()
         unit = {name: column[0] for name, column in batch.items()}
-        with self._failures_reported():
+        number = int(unit["number"])
+        if not self._reporter.budget.begin(number, float(unit["seconds"])):
+            return {"unit": [number], "begun": [False], "commit": [""]}
+        with self._failures_reported(), self._reporter.budget.in_hand(number):
             commit = await self._runner.run(
-                int(unit["number"]), str(unit["file"]), int(unit["row_group"]), str(unit["plan"])
+                number, str(unit["file"]), int(unit["row_group"]), str(unit["plan"])
             )
         await self._reporter.report()
         return {
-            "unit": [int(unit["number"])],
+            "unit": [number],
+            "begun": [True],
             "commit": [commit.to_json().decode() if commit else ""],
         }
 
@@ -146,10 +153,13 @@ class _Reporter:
         # Ray keeps an actor's id when it restarts the actor
         self._worker = ray.get_runtime_context().get_actor_id()
         self._task: asyncio.Task[None] | None = None
+        self.budget = WorkerBudget(account)
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Begin to report. The first call returns when the driver's allowance is known."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+            await self.report()
 
     async def _run(self) -> None:
         while True:
@@ -159,8 +169,14 @@ class _Reporter:
     async def report(self) -> None:
         in_flight = self._supervisor.engine.kv_tokens_in_flight
         progress = self._account.progress
-        progress.note_engine(self._account.tokens, in_flight, self._supervisor.restarts)
+        progress.note_engine(
+            self._account.tokens,
+            in_flight,
+            self._supervisor.restarts,
+            self._account.clock.total().engine_seconds,
+        )
         progress.forget_committed(self._account.now())
         self._metrics.in_flight(in_flight)
         life = self._account.holder.worker
-        await self._progress_actor.report.remote(self._worker, life, progress)
+        allowance = await self._progress_actor.report.remote(self._worker, life, progress)
+        self.budget.restate(allowance)

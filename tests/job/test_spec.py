@@ -35,7 +35,9 @@ tasks:
   - {name: auditor, kind: ask, question: "Who audited the statements?", max_tokens: 128}
 long_documents: {strategy: auto, single_pass_tokens: 16384, chunk_tokens: 3072, overlap_tokens: 128}
 compute: {replicas: {min: 1, max: 8}, gpus_per_replica: auto, tensor_parallel: 1}
-limits: {max_dead_letter_fraction: 0.05, max_gpu_hours: null, max_cost_usd: null, deadline: null}
+limits:
+  {max_dead_letter_fraction: 0.05, max_gpu_hours: null, max_cost_usd: null, usd_per_hour: null,
+   deadline: null}
 metrics: {port: null, pushgateway: null}
 """
 SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "number"}}}

@@ -150,13 +150,8 @@ def test_a_run_after_a_plan_does_not_index_again_and_has_the_planned_prompts(
     tmp_path: Path,
 ) -> None:
     run = QuickRun(tmp_path, str(tmp_path / "out"), 60, CHAOS_SECONDS="0.001")
-    command: list[str] = [
-        sys.executable,
-        str(PROGRAM),
-        "plan",
-        str(tmp_path / "job.yaml"),
-        "--json",
-    ]
+    job = str(tmp_path / "job.yaml")
+    command: list[str] = [sys.executable, str(PROGRAM), "plan", job, "--json"]
     done = subprocess.run(
         [*command, "--unit-seconds", "1"], capture_output=True, text=True, timeout=300, check=True
     )

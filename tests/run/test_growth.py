@@ -148,12 +148,8 @@ def test_a_task_that_is_added_to_an_unfinished_run_is_refused(tmp_path: Path) ->
 def test_a_task_whose_question_changes_how_documents_are_read_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     run_of(tmp_path)()
-    long: dict[str, Any] = {
-        "name": "long",
-        "kind": "ask",
-        "question": "Who? " * 900,
-        "max_tokens": 64,
-    }
+    question = "Who? " * 900
+    long: dict[str, Any] = {"name": "long", "kind": "ask", "question": question, "max_tokens": 64}
     with pytest.raises(
         OutputError, match=r"an added task \(long\) are so long .* chunks from \d+ to"
     ):

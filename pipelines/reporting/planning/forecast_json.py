@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pipelines.models.prices import PRICES_OF, PRICES_SOURCE
 from pipelines.reporting.planning.answer_use import AnswerUse
 from pipelines.reporting.planning.calibration import Calibration
 from pipelines.reporting.planning.cautions import cautions
 from pipelines.reporting.planning.costs import DeviceCost
 from pipelines.reporting.planning.distribution import LengthCounts, histogram
 from pipelines.reporting.planning.forecast import Forecast
-from pipelines.reporting.planning.prices import PRICES_OF, PRICES_SOURCE
 from pipelines.reporting.planning.savings import Saving, savings
 
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}

@@ -19,9 +19,9 @@ from reporting_jobs import TASKS, prepared_over, write_texts
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Document
 from pipelines.ledger.ledger import Ledger
+from pipelines.models.prices import prices_with
 from pipelines.reporting.planning.forecast import Forecast
 from pipelines.reporting.planning.planned import Planning, plan_job, plan_sample
-from pipelines.reporting.planning.prices import prices_with
 from pipelines.run.cluster import Cluster
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import Sampling

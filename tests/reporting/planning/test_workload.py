@@ -10,12 +10,12 @@ from reporting_jobs import TASKS, prepared_over
 
 from pipelines.corpus.units import SHORT
 from pipelines.models.devices import CPU_ENGINE
+from pipelines.models.prices import LIST_PRICES
 from pipelines.reporting.planning.answer_use import AnswerUse, LengthCurve
 from pipelines.reporting.planning.cautions import cautions
 from pipelines.reporting.planning.distribution import LengthCounts
 from pipelines.reporting.planning.forecast import Basis, Forecast, InputFacts, forecast, usual_uses
 from pipelines.reporting.planning.indexed import Indexed, Unreadable
-from pipelines.reporting.planning.prices import LIST_PRICES
 from pipelines.reporting.planning.savings import savings
 from pipelines.reporting.planning.workload import Corrections, workload
 from pipelines.run.prepared import PreparedJob

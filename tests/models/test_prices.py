@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.errors import SpecError
-from pipelines.reporting.planning.prices import LIST_PRICES, prices_with
+from pipelines.models.prices import LIST_PRICES, prices_with
 
 
 def test_the_users_prices_replace_those_of_the_table_whatever_their_case() -> None:
