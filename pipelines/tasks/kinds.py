@@ -189,12 +189,12 @@ def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple
 def make_question(
     text: str, sampling: Sampling, tokenizer: ChatTokenizer, budget: Budget | None = None
 ) -> Question:
-    """Return a question of a prompt, tokenized: "Question: ", `text` and a line break.
+    """Return a question of a prompt, tokenized: "Question: " and `text`.
 
     `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
     from the text that the question is about; None if the limit in `sampling` is for every text.
     """
-    full_text = f"Question: {text}\n"
+    full_text = f"Question: {text}"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
 
@@ -290,7 +290,7 @@ def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) ->
     InvalidAnswer. Of the addition, the first REPAIR_TOKENS tokens are in the question's
     `token_ids`. The limit of the answer stays.
     """
-    addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
+    addition = f"\nYour answer was refused ({error}). Answer again, briefly and by the form."
     added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
     ids = (*question.token_ids, *added_ids)
     return Question(question.text + addition, ids, question.sampling, question.budget)

@@ -24,7 +24,7 @@ from pipelines.text.characters import (
 )
 from pipelines.text.tokens import ChatTokenizer
 
-PROMPT_VERSION = 5
+PROMPT_VERSION = 6
 """Version of all prompt texts, those of questions in `tasks` included, and of their token ids."""
 
 _RULES = (
@@ -41,7 +41,7 @@ NOTES_INSTRUCTION = (
     "These notes were taken from the parts of one document, in their order. Then do what the "
     "question after them asks, using only what the notes say.\n\n"
 )
-END_OF_NOTES = "\n\nEnd of the notes.\n\n"
+END_OF_NOTES = "End of the notes.\n\n"
 
 _OPENING, _HEADINGS = "The document begins: ", "It stands under: "
 _BEFORE, _AFTER = "Words before the part: ...", "Words after the part: "
@@ -190,8 +190,12 @@ class Prompts:
         return self.tokenizer.frame_tokens + len(self.notes(()))
 
     def _carried(self, name: str, text: str, max_tokens: int) -> list[int]:
-        words = self._first_tokens(text, max_tokens)
-        return [*self._ids[name], *words, *self._ids["\n"]]
+        """Return the ids of a line of context: its name, and at most `max_tokens` of its text.
+
+        Both are encoded together, as the blank between them may belong to a token of the text.
+        """
+        line = self._first_tokens(f"{name}{text}", len(self._ids[name]) + max_tokens)
+        return [*line, *self._ids["\n"]]
 
     def _first_tokens(self, text: str, max_tokens: int) -> list[int]:
         """Return at most `max_tokens` ids of the beginning of `text`, up to a whole character."""
@@ -210,8 +214,6 @@ class Prompts:
         if len(ids) <= max_tokens:
             return ids
         first = len(ids) - max_tokens
-        if first == 1 and not self.tokenizer.decode(ids[:1]):
-            return ids[1:]  # only the blank is left out that the tokenizer puts before a text
         (starts,) = self.tokenizer.starts([text])
         while first < len(starts) and not _begins_character(text, starts, first):
             first += 1
@@ -219,9 +221,13 @@ class Prompts:
 
     @cached_property
     def _ids(self) -> dict[str, tuple[int, ...]]:
-        texts = [INSTRUCTION, END_OF_DOCUMENT, CHUNK_INSTRUCTION, CHUNK_HEADER, END_OF_CHUNK]
-        texts += [NOTES_INSTRUCTION, END_OF_NOTES, _OPENING, _HEADINGS, _BEFORE, _AFTER]
-        return {text: tuple(self.tokenizer.encode(text)) for text in [*texts, "\n", "\n\n"]}
+        tokenizer = self.tokenizer
+        starts = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
+        texts = [END_OF_DOCUMENT, CHUNK_HEADER, END_OF_CHUNK, END_OF_NOTES]
+        texts += [_OPENING, _HEADINGS, _BEFORE, _AFTER, "\n", "\n\n"]
+        ids = {text: tokenizer.encode_after(tokenizer.prefix_ids, text) for text in starts}
+        ids |= {text: tokenizer.encode(text) for text in texts}
+        return {text: tuple(numbers) for text, numbers in ids.items()}
 
 
 def _begins_character(text: str, starts: Sequence[int], index: int) -> bool:

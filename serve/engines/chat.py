@@ -67,23 +67,24 @@ class ChatTemplate:
             )
         ids = self._control_ids(pieces[0])
         for number, piece in zip(order, pieces[2::2], strict=True):
-            ids += self.text_ids(texts[number], max_tokens, used=len(ids))
+            ids += self.text_ids(texts[number], max_tokens, before=ids)
             ids += self._control_ids(piece)
         return ids
 
-    def text_ids(self, text: str, max_tokens: int, *, used: int = 0) -> list[int]:
+    def text_ids(self, text: str, max_tokens: int, *, before: Sequence[int] = ()) -> list[int]:
         """Return the token ids of a text; control tokens in it are encoded as plain text.
 
-        `used` is the number of tokens of the prompt before the text, which are not returned. Raises
+        `before` are the token ids of the prompt before the text, which are not returned. Raises
         RequestRejected if these and the text's are certainly more than `max_tokens`, before all of
         a very long text is tokenized. A text that is only a little longer may be returned.
         """
+        used = len(before)
         if used > max_tokens or self.tokenizer.is_longer(text, max_tokens - used):
             raise RequestRejected(
                 f"This model's maximum context length is {max_tokens} tokens, and the prompt alone "
                 "is longer. Please shorten the prompt, so that the answer fits too."
             )
-        return self.tokenizer.encode(text)
+        return self.tokenizer.encode_after(before, text)
 
     def _control_ids(self, piece: str) -> list[int]:
         """Return the ids of a piece of the template, in which control tokens are recognised."""

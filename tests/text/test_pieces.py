@@ -1,6 +1,7 @@
 """Tests that encoding in pieces gives the ids of encoding whole, with each real kind of vocabulary.
 
-The expected ids are those of the tokenizer's own file, read by the tokenizers library.
+The expected ids are those of the tokenizer's own file, read by the tokenizers library, without the
+blank that it puts before a text.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ def _whole(tokenizer: ChatTokenizer, text: str) -> list[int]:
 
 @cache
 def _plain(tokenizer_json: str) -> Tokenizer:
-    return Tokenizer.from_str(tokenizer_json)
+    description = json.loads(tokenizer_json)
+    before, description["normalizer"] = description["normalizer"]["normalizers"]
+    assert before["type"] == "Prepend"
+    return Tokenizer.from_str(json.dumps(description))
 
 
 def test_each_of_these_tokenizers_encodes_in_pieces(tokenizer: ChatTokenizer) -> None:

@@ -49,7 +49,7 @@ def test_a_whole_document_is_between_the_instruction_and_its_end(prompts: Prompt
     prefix = prompts.document_prefix(ids)
     assert prefix.token_ids[prefix.passage_start :][: len(ids)] == ids
     text = prompts.tokenizer.decode(prefix.token_ids)
-    assert text.startswith(INSTRUCTION) and text.endswith(END_OF_DOCUMENT)
+    assert text.startswith(f" {INSTRUCTION}") and text.endswith(END_OF_DOCUMENT)
 
 
 def test_a_chunk_carries_the_first_line_the_headings_and_the_words_around_it(
@@ -103,5 +103,5 @@ def test_notes_are_cut_at_their_limit(prompts: Prompts) -> None:
     note = prompts.note("many words " * 50, 20)
     assert len(note) == 20
     text = prompts.tokenizer.decode(prompts.notes([note, note]).copy())
-    assert text.startswith(NOTES_INSTRUCTION)
+    assert text.startswith(f" {NOTES_INSTRUCTION}")
     assert text.count("many words") == 2 * prompts.tokenizer.decode(note).count("many words")
