@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-# The parts of a tokenizer that may add or remove the blank, each with the key of a sequence's steps.
+# The parts of a tokenizer that may add or remove the blank, with the key of a sequence's steps.
 _PARTS = (
     ("normalizer", "normalizers"),
     ("pre_tokenizer", "pretokenizers"),

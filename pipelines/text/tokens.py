@@ -1,10 +1,12 @@
 """Conversion of text to token ids, such that document text never becomes control tokens.
 
-A message is put together from parts that are encoded separately: an instruction, a document, a
-question. Many tokenizers put a blank before every text; here only the part that begins a message
-has one, so that the ids of all parts together are those of the message as one text. A model's tokenizer recognizes its control tokens (`<|end|>`, `</s>`, ...) in any text. Text of
+A model's tokenizer recognizes its control tokens (`<|end|>`, `</s>`, ...) in any text. Text of
 documents and questions is therefore encoded with a copy of the tokenizer that has no added tokens.
 The chat frame around it is the model's own chat template, rendered once and kept as ids.
+
+A message is put together from parts that are encoded separately: an instruction, a document, a
+question. Many tokenizers put a blank before every text; here only the part that begins a message
+has one, so that the ids of all parts together are those of the message as one text.
 
 This module does not know tasks, chunks or engines.
 """
@@ -244,7 +246,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
 
     Raises ModelError if the model has no fast tokenizer or no usable chat template.
     """
-    tokenizer = _read_tokenizer(path)
+    tokenizer = read_tokenizer(path)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"model {path}: the directory has no tokenizer.json; set model.name to a model that "
@@ -272,7 +274,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
     )
 
 
-def _read_tokenizer(path: Path) -> Any:
+def read_tokenizer(path: Path) -> Any:
     """Return the tokenizer of transformers for a model's directory.
 
     A tokenizer.json is used as it is. The class that the model names, which AutoTokenizer would

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RequestRejected
-from pipelines.text.tokens import ChatTokenizer
+from pipelines.text.tokens import ChatTokenizer, read_tokenizer
 
 CHAT, TEXT = "chat", "text"
 """The kinds of completion requests: a chat of messages, and a text with one or more prompts."""
@@ -27,9 +27,7 @@ class ChatTemplate:
 
     def __init__(self, path: Path, tokenizer: ChatTokenizer) -> None:
         """Load the template from the model's directory `path`; `tokenizer` is the same model's."""
-        from transformers import AutoTokenizer
-
-        self._template_tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
+        self._template_tokenizer: Any = read_tokenizer(path)
         self.tokenizer = tokenizer
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> list[int]:

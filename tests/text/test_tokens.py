@@ -86,7 +86,7 @@ def test_parts_of_a_message_are_joined_without_a_blank_with_any_kind_of_tokenize
 ) -> None:
     blank = "Ġ" if value["type"] == "ByteLevel" else "▁"
     vocabulary = {"<unk>": 0, "a": 1, "b": 2, blank: 3}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))  # noqa: S106  # a token of text
     description = {**json.loads(tokenizer.to_str()), part: value}
     chat = ChatTokenizer(json.dumps(description), (), (), {0: "<unk>"})
     assert chat.encode_after([0], "ab") == [3, 1, 2]
