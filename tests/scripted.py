@@ -83,8 +83,8 @@ def parse_shown(before: str) -> Shown:
         return Shown(text, 0, len(text))
     head, _, rest = before.partition(CHUNK_HEADER)
     part, _, tail = rest.rpartition(END_OF_CHUNK)
-    words_before = str(_after(head, _BEFORE) or "").rstrip("\n")
-    words_after = str(_after(tail, _AFTER) or "").strip("\n")
+    words_before = str(_after(head, _BEFORE) or "").removesuffix("\n")
+    words_after = str(_after(tail, _AFTER) or "").removesuffix("\n\n")
     start = len(words_before)
     return Shown(words_before + part + words_after, start, start + len(part))
 

@@ -39,6 +39,13 @@ FieldType = TypeAliasType(
 )
 """The type of an extracted field: a scalar's name, a list of one item type, or nested fields."""
 
+EvidenceKind = Literal["quotes", "anchors", "values", "none"]
+"""What a model writes as evidence of an answer, besides the answer itself.
+
+The words of the text that show it (`quotes`); the first and last words of the passage that shows it
+(`anchors`); nothing, so that phifleet looks for the values themselves (`values`) or for nothing at
+all (`none`)."""
+
 CANNOT_TELL = "cannot tell"
 """The extra label with which the model answers if a chunk supports none of a task's labels."""
 
@@ -83,15 +90,21 @@ class ClassifyTask(Section):
 class AskTask(Section):
     """A task that answers `question` in free text, with quotes from the document.
 
-    The answer and its quotes together have at most `max_tokens` tokens. With `only_verified`, the
-    answer is null if the document does not support it.
+    The answer and its quotes together have at most `max_tokens` tokens. `evidence` is what the
+    model writes to show its answer. With `only_verified`, the answer is null if the document does
+    not support it.
     """
 
     name: TaskName
     kind: Literal["ask"] = "ask"
     question: NonEmptyStr
     max_tokens: PositiveInt = 128
+    evidence: EvidenceKind = "quotes"
     only_verified: bool = False
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield `only_verified` if it is set although no evidence is looked for."""
+        yield from _without_evidence(self.evidence, only_verified=self.only_verified)
 
 
 class ExtractTask(Section):
@@ -99,9 +112,10 @@ class ExtractTask(Section):
 
     `fields` maps names to types (FieldType). The key `schema` is the attribute `json_schema`. If it
     is the path of a file, the file is read when the job file is validated; in a request over HTTP
-    it must be the schema itself. With `only_verified`, values that the document does not
-    support become null, or are left out of their list. A field that the schema requires may be
-    null, since a document need not state it, unless `strict` is set.
+    it must be the schema itself. `evidence` is what the model writes to show its values. With
+    `only_verified`, values that the document does not support become null, or are left out of their
+    list. A field that the schema requires may be null, since a document need not state it, unless
+    `strict` is set.
 
     An answer has at most `max_tokens` tokens, its quotes included. Without this key, the limit
     follows the form and the document, and is raised once if an answer reaches it; an answer that
@@ -113,15 +127,26 @@ class ExtractTask(Section):
     fields: Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)] | None = None
     json_schema: JsonSchemaInput | None = Field(default=None, alias="schema")
     max_tokens: PositiveInt | None = None
+    evidence: EvidenceKind = "quotes"
     only_verified: bool = False
     strict: bool = False
 
     def violations(self) -> Iterator[Violation]:
-        """Yield `fields` if neither it nor `schema` is set, and `schema` if both are."""
+        """Yield `fields` if neither it nor `schema` is set, and `schema` if both are.
+
+        Also yields `only_verified` if it is set although no evidence is looked for.
+        """
+        yield from _without_evidence(self.evidence, only_verified=self.only_verified)
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "a mapping such as {company: string}, unless schema is set"
         elif self.fields is not None and self.json_schema is not None:
             yield ("schema",), "absent if fields is set: remove one of them"
+
+
+def _without_evidence(evidence: EvidenceKind, *, only_verified: bool) -> Iterator[Violation]:
+    if evidence == "none" and only_verified:
+        wanted = "false or absent if evidence is none: without evidence no value is verified"
+        yield ("only_verified",), wanted
 
 
 TASK_KINDS: dict[object, type[Section]] = {

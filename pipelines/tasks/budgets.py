@@ -9,17 +9,18 @@ need many tokens a word; the caller lowers it to what the engine's context leave
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.job.task_specs import EvidenceKind
 from pipelines.tasks.decoding import quotes_key
 from pipelines.tasks.schema import JsonSchema, is_map, is_tuple, item_schema, json_type
 
 _MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.
 _VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
-_QUOTE_TOKENS = 48
+_QUOTE_TOKENS: Mapping[EvidenceKind, int] = {"quotes": 48, "anchors": 20}
 _LIST_ITEMS = 8
 # A tokenizer may spell what a grammar forces a little longer than its own best spelling.
 _SPELLING_SHARE = 16
@@ -114,16 +115,20 @@ class FormBudget:
 Budget = SummaryBudget | FormBudget
 
 
-def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
+def form_budget(
+    schema: JsonSchema, count: Callable[[str], int], evidence: EvidenceKind = "quotes"
+) -> FormBudget:
     """Return the limits of an answer to the form of a normalized schema.
 
     `count` returns the number of tokens of a text, without the tokenizer's special tokens.
+    `evidence` is what the model writes to show its values.
     """
     names = list(schema["properties"])
-    empty = {**_skeleton(schema), quotes_key(schema): dict.fromkeys(names)}
+    quotes = {quotes_key(schema): dict.fromkeys(names)} if evidence in _QUOTE_TOKENS else {}
+    empty = {**_skeleton(schema), **quotes}
     least = _spelled(count(json.dumps(empty, ensure_ascii=False)))
     values, texts = _value_tokens(schema, count)
-    texts += _QUOTE_TOKENS * len(names)
+    texts += _QUOTE_TOKENS.get(evidence, 0) * len(names)
     planned = max(least, min(_MAX_PLANNED_TOKENS, max(_MIN_ANSWER_TOKENS, least + values + texts)))
     return FormBudget(least, planned, least + values, texts, _growth(schema, count))
 

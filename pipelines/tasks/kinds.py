@@ -24,15 +24,11 @@ from pipelines.job.task_specs import (
 )
 from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
 from pipelines.tasks.columns import AnswerColumn
-from pipelines.tasks.decoding import answer_schema, quotes_key
-from pipelines.tasks.extraction import (
-    allowed_schema,
-    form_template,
-    schema_of,
-)
+from pipelines.tasks.decoding import answer_schema
+from pipelines.tasks.extraction import allowed_schema, schema_of
 from pipelines.tasks.faults import raise_all
-from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
+from pipelines.tasks.wording import ask_notes_text, ask_text, form_text
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
@@ -236,16 +232,9 @@ def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
 
 def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     sampling = Sampling(max_tokens=spec.max_tokens)
-    text = (
-        f"{spec.question}\nAnswer briefly, or with {NOT_STATED!r} where the text does not say. "
-        f"Then, on a line of its own that begins with {QUOTE_PREFIX} copy the words that show it."
-    )
-    combine_text = (
-        f"{spec.question}\nAnswer briefly. Then, on a line of its own that begins with "
-        f"{QUOTE_PREFIX} copy the quote from the notes that shows it."
-    )
-    question = make_question(text, sampling, tokenizer)
-    return Task(spec, question, question, make_question(combine_text, sampling, tokenizer))
+    question = make_question(ask_text(spec), sampling, tokenizer)
+    combine_question = make_question(ask_notes_text(spec), sampling, tokenizer)
+    return Task(spec, question, question, combine_question)
 
 
 def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
@@ -254,18 +243,23 @@ def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
     chunk_schema = nullable(schema)
     return Task(
         spec,
-        _form_question(spec, form, schema, tokenizer),
-        _form_question(spec, nullable(form), chunk_schema, tokenizer),
+        _form_question(spec, form, schema, tokenizer, may_be_null=not spec.strict),
+        _form_question(spec, nullable(form), chunk_schema, tokenizer, may_be_null=True),
         schema=schema,
         chunk_schema=chunk_schema,
     )
 
 
 def _form_question(
-    spec: ExtractTask, form: JsonSchema, schema: JsonSchema, tokenizer: ChatTokenizer
+    spec: ExtractTask,
+    form: JsonSchema,
+    schema: JsonSchema,
+    tokenizer: ChatTokenizer,
+    *,
+    may_be_null: bool,
 ) -> Question:
-    """Return the question that shows `form`, whose answer follows `schema`."""
-    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)))
+    """Return the question that shows `form`, whose answer follows `schema` or may be null."""
+    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)), spec.evidence)
     max_tokens = spec.max_tokens or budget.planned_tokens
     if max_tokens < budget.least_tokens:
         raise SpecError(
@@ -273,13 +267,10 @@ def _form_question(
             "the length of the smallest answer to this form, with null in every field; leave "
             "max_tokens out, or use fewer fields"
         )
-    sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
-    text = (
-        f"Fill in this form:\n{form_template(form)}\n"
-        "Write null, or an empty list, for what the text does "
-        f'not state. In "{quotes_key(schema)}", give for each field the words of the text that '
-        "show it. Answer with JSON only."
-    )
+    quoted = spec.evidence in ("quotes", "anchors")
+    decoded = answer_schema(schema, quoted=quoted, may_be_null=may_be_null)
+    sampling = Sampling(max_tokens, schema=json.dumps(decoded))
+    text = form_text(spec, form, may_be_null=may_be_null)
     return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)
 
 

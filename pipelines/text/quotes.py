@@ -22,7 +22,8 @@ from pipelines.text.lazy import lazy
 from pipelines.text.quotation import Quotation, common_marks, written
 from pipelines.text.similarity import find_similar
 
-_ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
+ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
+"""Matches an ellipsis between two parts of a quote."""
 _MAX_PLACES = 300
 """Places that are compared before a quote counts as absent: a bound for short words."""
 _MAX_VERBATIM_PLACES = 10_000
@@ -90,7 +91,7 @@ class QuoteFinder:
         passage = self._verify(quote, start, end)
         if passage:
             return (passage,)
-        parts = [part for part in _ELLIPSIS.split(quote) if bare(part)]
+        parts = [part for part in ELLIPSIS.split(quote) if bare(part)]
         if len(parts) > 1:
             return self._find_parts(parts, start, end)
         passage = (self._verify(parts[0], start, end) if parts and parts[0] != quote else None) or (

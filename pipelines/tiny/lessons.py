@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
-from pipelines.tasks.extraction import form_template, schema_of
+from pipelines.tasks.extraction import schema_of
+from pipelines.tasks.form import form_template
 from pipelines.tasks.kinds import Sampling, label_question, make_question
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
