@@ -12,6 +12,7 @@ import json
 import pytest
 import ruled
 from fakes import FakeEngine
+from scripted import form_schema
 
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_tasks
@@ -54,7 +55,7 @@ def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     if sampling.choices:
         return sampling.choices[-1], None
     if sampling.schema:
-        names = json.loads(sampling.schema)["properties"]
+        names = form_schema(sampling.schema)["properties"]
         return json.dumps(dict.fromkeys(names)), None
     return f"wrong\n{QUOTE_PREFIX} End of the document.", None
 
