@@ -144,13 +144,13 @@ class Training:
             lessons, batch = self._batch(stage, f"check {number}")
             with torch.no_grad(), _mixed_precision():
                 hidden = self.hidden(batch)
-            for row, lesson in enumerate(lessons):
+            for number, lesson in enumerate(lessons):
                 for index, question in enumerate(lesson.questions):
-                    is_answer = batch.question_index[row] == index
-                    is_answer &= batch.targets[row] != IGNORED
+                    is_answer = (batch.lesson_index == number) & (batch.targets != IGNORED)
+                    is_answer &= batch.question_index == index
                     with torch.no_grad():
-                        predicted = self.model.lm_head(hidden[row, is_answer].float()).argmax(-1)
-                    correct = bool((predicted == batch.targets[row, is_answer]).all())
+                        predicted = self.model.lm_head(hidden[is_answer].float()).argmax(-1)
+                    correct = bool((predicted == batch.targets[is_answer]).all())
                     correct_so_far, total = counts[question.kind]
                     counts[question.kind] = (correct_so_far + correct, total + 1)
         self.model.train()
