@@ -204,7 +204,7 @@ class ChatTokenizer:
     def decode_output(self, ids: Iterable[int]) -> str:
         """Return the text of the token ids that a model generated, without its control tokens.
 
-        The blank with which many models begin an answer is not part of the text.
+        The blank with which many models begin an answer is left out.
         """
         text: str = self._plain.decode([token for token in ids if token not in self.control_ids])
         return text
@@ -212,9 +212,8 @@ class ChatTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of token ids, with control tokens as strings such as `<|end|>`.
 
-        For ids of `encode` it is the text that they encode. The blank that the tokenizer puts at
-        the beginning of a message, after a control token, is left out. For people to read: if there
-        are control tokens, encoding the text gives other ids.
+        The blank that the tokenizer puts after a control token is left out. For people to read: if
+        there are control tokens, encoding the text gives other ids.
         """
         text = ""
         for is_control, run in groupby(ids, key=self.control_ids.__contains__):
