@@ -130,6 +130,12 @@ tasks: [{name: a, kind: ask}]
     tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]
     tasks.0.question: got ' ', must be a non-empty string
+tasks: [{name: a, kind: ask, question: q, evidence: quote}]
+    tasks.0.evidence: got 'quote', must be one of 'quotes', 'anchors', 'values' or 'none'
+tasks: [{name: a, kind: ask, question: q, evidence: none, only_verified: true}]
+    tasks.0.only_verified: got true, must be false or absent if evidence is none
+tasks: [{name: a, kind: extract, fields: {x: string}, evidence: none, only_verified: true}]
+    tasks.0.only_verified: got true, must be false or absent if evidence is none
 tasks: [{name: a, kind: classify, labels: [x]}]
     tasks.0.labels: got ['x'], must be a list of at least two labels
 tasks: [{name: a, kind: classify, labels: [x, y, x]}]
@@ -209,8 +215,8 @@ def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec)
         input: id_column keep_columns text_column
         long_documents: chunk_tokens overlap_tokens single_pass_tokens strategy
         model: kv_cache_dtype name quantization revision
-        tasks.auditor: kind max_tokens only_verified question
-        tasks.facts: fields kind max_tokens only_verified schema strict
+        tasks.auditor: evidence kind max_tokens only_verified question
+        tasks.facts: evidence fields kind max_tokens only_verified schema strict
         tasks.summary: kind max_words
         tasks.topic: kind labels
     """
