@@ -226,8 +226,8 @@ async def test_a_conflict_about_an_object_shows_whole_objects(model: ScriptedMod
     fields = await model.combiner().combine(task(spec, model.tokenizer), values)
     assert fields == Fields({"auditor": second}, evidence)
     (prompt,) = model.prompts
-    assert '1. {"name": "KPMX", "city": null} - the document says: "KPMX"' in prompt
-    assert '2. {"name": "Ey", "city": "Oslo"} - the document says: "Ey audited"' in prompt
+    assert '1. {"name":"KPMX","city":null} - the document says: "KPMX"' in prompt
+    assert '2. {"name":"Ey","city":"Oslo"} - the document says: "Ey audited"' in prompt
 
 
 async def test_of_too_many_candidates_those_stated_most_often_are_kept(

@@ -179,7 +179,8 @@ async def test_every_kind_of_task_is_answered_about_the_ids_of_the_text(
     for schema, done in extracted:
         assert _is_decoded(backend, schema, done.text, ended=done.finish_reason == "stop")
         if done.finish_reason == "stop":
-            assert json.loads(done.text).keys() == {"since", "sold", "quotes"}
+            form = json.loads(done.text)
+            assert form is None or form.keys() == {"since", "sold", "quotes"}
     if statuses["facts"] == "answered":
         assert isinstance(values["facts"], Fields)
         assert values["facts"].values.keys() == {"since", "sold"}
