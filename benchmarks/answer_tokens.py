@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask
+from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask, TaskSpec
 from pipelines.models.resolve import resolve
 from pipelines.tasks.kinds import tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
@@ -34,7 +34,12 @@ VALUES: Mapping[str, Any] = {
     "rent": 7420000,
     "guarantors": ["Ann Lee", "Bo Berg"],
 }
-FIELDS = {"tenant": "string", "begins": "date", "rent": "number", "guarantors": ["string"]}
+FIELDS: dict[str, Any] = {
+    "tenant": "string",
+    "begins": "date",
+    "rent": "number",
+    "guarantors": ["string"],
+}
 REPLY, REPLY_QUOTE = "7,420,000 dollars", SENTENCES["rent"]
 _WORDS = 2
 
@@ -49,24 +54,28 @@ class Counts:
     question: int
 
 
-def anchors(words: str) -> str:
-    """Return the first two and last two words of a passage."""
+def quote(words: str, kind: EvidenceKind) -> str:
+    """Return a passage as it is quoted; for anchors its first two and last two words; "" if not."""
     parts = words.split(" ")
-    return f"{' '.join(parts[:_WORDS])} ... {' '.join(parts[-_WORDS:])}"
+    match kind:
+        case "quotes":
+            return words
+        case "anchors":
+            return f"{' '.join(parts[:_WORDS])} ... {' '.join(parts[-_WORDS:])}"
+    return ""
 
 
 def filled_form(kind: EvidenceKind) -> str:
     """Return the perfect answer to the form, as compact JSON."""
-    shorten = {"quotes": str, "anchors": anchors}.get(kind)
-    quotes = {name: shorten(SENTENCES[name]) for name in VALUES} if shorten else {}
-    answer = {**VALUES, "quotes": quotes} if shorten else VALUES
+    quotes = {name: quote(SENTENCES[name], kind) for name in VALUES}
+    answer = {**VALUES, "quotes": quotes} if all(quotes.values()) else VALUES
     return json.dumps(answer, separators=(",", ":"), ensure_ascii=False)
 
 
 def reply(kind: EvidenceKind) -> str:
     """Return the perfect reply to a question about the rent."""
-    shorten = {"quotes": str, "anchors": anchors}.get(kind)
-    return f"{REPLY}\nQuote: {shorten(REPLY_QUOTE)}" if shorten else REPLY
+    words = quote(REPLY_QUOTE, kind)
+    return f"{REPLY}\nQuote: {words}" if words else REPLY
 
 
 def spaced_form() -> str:
@@ -76,7 +85,9 @@ def spaced_form() -> str:
 
 def spaced_empty_form() -> str:
     """Return the form that states nothing, with null in every field and quote."""
-    empty = {name: [] if isinstance(kind, list) else None for name, kind in FIELDS.items()}
+    empty: dict[str, Any] = {
+        name: [] if isinstance(kind, list) else None for name, kind in FIELDS.items()
+    }
     return json.dumps({**empty, "quotes": dict.fromkeys(FIELDS)})
 
 
@@ -86,7 +97,7 @@ def count(tokenizer: ChatTokenizer, kind: EvidenceKind) -> Counts:
     def tokens(text: str) -> int:
         return len(tokenizer.encode_after(tokenizer.suffix_ids, text)) + 1
 
-    specs = [
+    specs: list[TaskSpec] = [
         ExtractTask(name="lease", fields=FIELDS, evidence=kind),
         AskTask(name="rent", question="What is the rent?", evidence=kind),
     ]

@@ -35,7 +35,8 @@ def anchored_passages(
     anchors = [part for part in map(str.strip, ELLIPSIS.split(words)) if part]
     if len(anchors) != 2 or not Quotation(" ".join(anchors)).proves_something():
         return ()
-    spans = sorted(_spans(*anchors, search, start, end), key=lambda span: (span[1], -span[0]))
+    first, last = anchors
+    spans = sorted(_spans(first, last, search, start, end), key=lambda span: (span[1], -span[0]))
     return tuple(Passage(*span, verified=True) for span in spans[:MAX_PASSAGES])
 
 

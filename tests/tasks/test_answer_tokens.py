@@ -19,7 +19,7 @@ from answer_tokens import (
 from needs import PHI3, needs_phi3
 
 from pipelines.documents import EvidenceStatus, Fields, Reply, Usage
-from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask
+from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask, TaskSpec
 from pipelines.tasks.kinds import Completion, tokenize_tasks
 from pipelines.tasks.parsing import parse_answer
 from pipelines.text.search import DocumentSearch
@@ -55,7 +55,7 @@ def test_anchors_take_less_than_half_of_the_tokens_of_whole_quotes(
 def test_the_counted_answers_are_correct_and_shown(
     kind: EvidenceKind, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    specs = [
+    specs: list[TaskSpec] = [
         ExtractTask(name="lease", fields=FIELDS, evidence=kind),
         AskTask(name="rent", question="What is the rent?", evidence=kind),
     ]

@@ -111,7 +111,7 @@ def test_the_form_of_an_answer_shows_the_quotes_behind_the_fields() -> None:
 def test_null_in_place_of_the_form_leaves_every_field_empty() -> None:
     schema = schema_of(task())
     search = DocumentSearch(TEXT)
-    empty = {"company": None, "revenue": None, "risks": [], "on": None}
+    empty: dict[str, Any] = {"company": None, "revenue": None, "risks": [], "on": None}
     for cut_off in (False, True):
         fields = parse_fields(
             " null", schema, search, (0, 9), only_verified=True, cut_off=cut_off, may_be_null=True
