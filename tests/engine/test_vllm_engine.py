@@ -121,7 +121,10 @@ async def test_extract_decodes_under_its_schema(engine: VllmEngine, tiny_model: 
         },
         "required": ["level", "on"],
     }
-    spec = ExtractTask.model_validate({"name": "facts", "kind": "extract", "schema": schema})
+    # strict, so that the model can write null neither for the form nor for a required field
+    spec = ExtractTask.model_validate(
+        {"name": "facts", "kind": "extract", "schema": schema, "strict": True}
+    )
     tasks = tasks_of((spec,), tiny_model, engine.tokenizer)
     result = await answer_document(Document("d", "A text."), tasks, engine)
     value = result.answers[0].value
