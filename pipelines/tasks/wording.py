@@ -17,15 +17,12 @@ from pipelines.tasks.schema import JsonSchema
 # How a passage is quoted by its first and last words.
 _ENDS = 'its first two and last two words, as in "first words ... last words"'
 _QUOTE_OF_REPLY: Mapping[EvidenceKind, str] = {
-    "quotes": f"on a line of its own that begins with {QUOTE_PREFIX} copy the words that show it.",
-    "anchors": f"on a line of its own that begins with {QUOTE_PREFIX} give the passage that shows "
-    f"it by {_ENDS}.",
+    "quotes": "copy the words that show it.",
+    "anchors": f"give the passage that shows it by {_ENDS}.",
 }
 _QUOTE_OF_NOTES: Mapping[EvidenceKind, str] = {
-    "quotes": f"on a line of its own that begins with {QUOTE_PREFIX} copy the quote from the notes "
-    "that shows it.",
-    "anchors": f"on a line of its own that begins with {QUOTE_PREFIX} give the quote from the "
-    f"notes that shows it by {_ENDS}.",
+    "quotes": "copy the quote from the notes that shows it.",
+    "anchors": f"give the quote from the notes that shows it by {_ENDS}.",
 }
 _QUOTE_OF_FIELD: Mapping[EvidenceKind, str] = {
     "quotes": " A quote is the words of the text that show the field, copied exactly.",
@@ -47,7 +44,9 @@ def ask_notes_text(spec: AskTask) -> str:
 
 
 def _with_quote(text: str, quote: str | None) -> str:
-    return f"{text} Then, {quote}" if quote else text
+    if quote is None:
+        return text
+    return f'{text} Then, on a line of its own that begins with "{QUOTE_PREFIX}", {quote}'
 
 
 def form_text(spec: ExtractTask, form: JsonSchema, *, may_be_null: bool) -> str:
