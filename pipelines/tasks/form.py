@@ -108,13 +108,13 @@ def _counted(text: str, schema: JsonSchema) -> str:
     """Return the form of a list or map with the limits of its number of items."""
     least = schema.get("minItems", schema.get("minProperties", 0))
     most = schema.get("maxItems", schema.get("maxProperties"))
-    limits = _from_to(least or None, most, "items")
+    limits = _from_to(least or None, most, "item")
     return f"{text} ({limits})" if limits else text
 
 
 def _form_of_string(schema: JsonSchema) -> str:
     name = schema.get("format", "string")
-    length = _from_to(schema.get("minLength") or None, schema.get("maxLength"), "characters")
+    length = _from_to(schema.get("minLength") or None, schema.get("maxLength"), "character")
     text = f"{_FORMATS.get(name, name)}{f' of {length}' if length else ''}"
     return f"{text} that matches {schema['pattern']}" if "pattern" in schema else text
 
@@ -134,9 +134,11 @@ def _form_of_scalar(kind: str, schema: JsonSchema) -> str:
 
 
 def _from_to(least: Any, most: Any, noun: str) -> str:
-    """Return limits of a number of things in words; "" without any."""
-    if least is not None and most is not None:
-        return f"{least} {noun}" if least == most else f"{least} to {most} {noun}"
-    if most is not None:
-        return f"at most {most} {noun}"
-    return "" if least is None else f"at least {least} {noun}"
+    """Return limits of a number of things in words; "" without any. `noun` is their name."""
+    limits = [limit for limit in (least, most) if limit is not None]
+    if not limits:
+        return ""
+    things = noun if limits[-1] == 1 else f"{noun}s"
+    if len(limits) == 2:
+        return f"{least} {things}" if least == most else f"{least} to {most} {things}"
+    return f"at {'most' if least is None else 'least'} {limits[0]} {things}"

@@ -99,3 +99,17 @@ def test_a_number_is_not_computed_from_different_passages() -> None:
     search = DocumentSearch(text)
     (row,) = evidence_of_fields({"total": 63}, schema, quotes, search, 0, len(text), anchored=True)
     assert row.status is EvidenceStatus.ABSENT
+
+
+def test_passages_before_the_chunk_that_was_asked_about_do_not_count() -> None:
+    schema = from_shorthand({"n": "number"})
+    text = "It had 40 ships in all. It had 40 ships in all. The end."
+    start = text.index("It had", 1)
+    quotes, search = {"n": "It had ... in all."}, DocumentSearch(text)
+    rows = [
+        evidence_of_fields({"n": 40}, schema, quotes, search, 0, len(text), own, anchored=True)[0]
+        for own in (None, (start, len(text)))
+    ]
+    assert [(row.status, row.start) for row in rows] == [
+        (EvidenceStatus.SHOWN, 0), (EvidenceStatus.SHOWN, start),
+    ]  # fmt: skip

@@ -77,7 +77,7 @@ def test_the_form_shows_types_choices_and_descriptions() -> None:
         ({"type": "integer", "multipleOf": 5}, "integer a multiple of 5"),
         ({"type": "string", "pattern": "^[A-Z]{3}$"}, "string that matches ^[A-Z]{3}$"),
         ({"type": "string", "minLength": 2, "maxLength": 4}, "string of 2 to 4 characters"),
-        ({"type": "string", "maxLength": 1}, "string of at most 1 characters"),
+        ({"type": "string", "maxLength": 1}, "string of at most 1 character"),
         ({"type": "string", "format": "email"}, "email"),
         ({"enum": ["Zürich", "Genève"]}, '"Zürich" or "Genève"'),
         ({"enum": [7420000, 10]}, "7420000 or 10"),
