@@ -41,7 +41,7 @@ _MIN_REPETITIVE_WORDS, _MAX_DISTINCT_SHARE = 8, 0.6
 # The share of the harder texts whose filler repeats a few lines.
 _REPEATED_FILLER_SHARE = 1 / 3
 # Approximate number of characters of the Python reference per token.
-_CHARACTERS_PER_TOKEN = 3.0
+_CHARACTERS_PER_TOKEN = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +286,10 @@ class Author:
 
 @cache
 def _filler_lines() -> list[str]:
-    """Return the lines of the Python reference, without those that would read as facts."""
-    return [line for line in training_lines() if not _FACT_LINE.match(line)]
+    """Return the lines of the Python reference, without those that would read as facts, and those
+    that end within a word: a fact in the next line would begin within that word."""
+    lines = training_lines()
+    return [line for line in lines if not (_FACT_LINE.match(line) or line.endswith("-"))]
 
 
 @cache
