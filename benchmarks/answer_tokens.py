@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask, TaskSpec
 from pipelines.models.resolve import resolve
-from pipelines.tasks.kinds import tokenize_tasks
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 KINDS: Sequence[EvidenceKind] = ("quotes", "anchors", "values", "none")

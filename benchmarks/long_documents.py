@@ -89,7 +89,7 @@ def main() -> int:
     model = resolve("tiny-random")
     tokenizer = load_tokenizer(model.path)
     costs: list[Cost] = []
-    with _stdout_to_stderr():
+    with stdout_to_stderr():
         for turn in range(options.runs):
             for strategy in (SINGLE, MAP_REDUCE):
                 costs += asyncio.run(_measure(strategy, model, tokenizer, options.lengths))
@@ -112,7 +112,7 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
+def stdout_to_stderr() -> Iterator[None]:
     """Redirect standard output to standard error during the block, because vLLM logs to both."""
     stdout = os.dup(1)
     os.dup2(2, 1)

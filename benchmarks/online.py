@@ -130,10 +130,10 @@ def running(server: str) -> Iterator[tuple[str, dict[str, str]]]:
             )
             try:
                 url = f"http://127.0.0.1:{port}"
-                _await_start(url, process, log)
+                await_start(url, process, log)
                 headers = {}
                 if server == PHIFLEET:
-                    headers["authorization"] = f"Bearer {_read_key(Path(directory, 'log'))}"
+                    headers["authorization"] = f"Bearer {read_key(Path(directory, 'log'))}"
                 yield url, headers
             finally:
                 process.send_signal(signal.SIGTERM)
@@ -168,7 +168,7 @@ def _flag(name: str, value: Any) -> Iterator[str]:
         yield from (flag, str(value))
 
 
-def _await_start(url: str, process: subprocess.Popen[bytes], log: Any) -> None:
+def await_start(url: str, process: subprocess.Popen[bytes], log: Any) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     for path in ("/v1/models", "/readyz"):
         while True:
@@ -188,7 +188,7 @@ def _await_start(url: str, process: subprocess.Popen[bytes], log: Any) -> None:
             time.sleep(0.5)
 
 
-def _read_key(log: Path) -> str:
+def read_key(log: Path) -> str:
     """Return the API key that `phifleet serve` printed; waits until it is in the log."""
     while "Bearer pf-" not in log.read_text():
         time.sleep(0.2)

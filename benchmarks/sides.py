@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,30 @@ RAY_CPUS = 8
 and the actors of the stages would wait for each other's CPUs for ever."""
 
 
-def run_chat(case: Case) -> dict[str, Any]:
-    """Measure vLLM's LLM.chat: one call with all conversations. Returns the seconds of the call,
-    without the start of the engine, and numbers of tokens."""
+NGRAM = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}
+"""The speculative decoding of the side `ngram`, as vLLM's `speculative_config`."""
+
+
+def run_chat(case: Case, **engine: Any) -> dict[str, Any]:
+    """Measure vLLM's LLM.chat: one call with all conversations. `engine` are further arguments of
+    the engine. Returns the seconds of the call, without the start of the engine, and numbers of
+    tokens."""
     from vllm import LLM, SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
 
     rows = pq.read_table(case.prompts).to_pylist()
     conversations = [[{"role": "user", "content": row["prompt"]}] for row in rows]
-    parameters = [SamplingParams(temperature=0.0, max_tokens=row["max_tokens"]) for row in rows]
-    llm = LLM(**case.engine)
+    parameters = [
+        SamplingParams(
+            temperature=0.0,
+            max_tokens=row["max_tokens"],
+            structured_outputs=StructuredOutputsParams(json=row["schema"])
+            if row["schema"]
+            else None,
+        )
+        for row in rows
+    ]
+    llm = LLM(**case.engine, **_structured_outputs(), **engine)
     started_at = time.monotonic()
     outputs = llm.chat(conversations, parameters, use_tqdm=False)
     seconds = time.monotonic() - started_at
@@ -53,6 +68,19 @@ def run_chat(case: Case) -> dict[str, Any]:
     }
 
 
+def run_ngram(case: Case) -> dict[str, Any]:
+    """Measure vLLM's LLM.chat with n-gram speculative decoding; returns what `run_chat` does."""
+    return run_chat(case, speculative_config=NGRAM)
+
+
+def _structured_outputs() -> dict[str, Any]:
+    """Return the engine arguments with which phifleet decodes by a schema."""
+    from vllm.config import StructuredOutputsConfig
+
+    config = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
+    return {"structured_outputs_config": config}
+
+
 def run_ray(case: Case) -> dict[str, Any]:
     """Run Ray Data LLM with its default stages, from Parquet to Parquet. Returns numbers of tokens;
     the caller measures the time of the process."""
@@ -62,7 +90,7 @@ def run_ray(case: Case) -> dict[str, Any]:
     ray.init(num_cpus=RAY_CPUS)
     output = Path(case.directory, "ray-output")
     shutil.rmtree(output, ignore_errors=True)
-    arguments = {**case.engine, **OFFLINE_LIMITS}
+    arguments = {**case.engine, **OFFLINE_LIMITS, **_structured_outputs()}
     processor = build_processor(
         vLLMEngineProcessorConfig(
             model_source=arguments.pop("model"),
@@ -84,6 +112,7 @@ def run_ray(case: Case) -> dict[str, Any]:
 
 
 def _conversation(row: dict[str, Any]) -> dict[str, Any]:
+    structured = {"structured_outputs": {"json": row["schema"]}} if row["schema"] else {}
     return {
         "doc_id": row["doc_id"],
         "task": row["task"],
@@ -92,6 +121,7 @@ def _conversation(row: dict[str, Any]) -> dict[str, Any]:
             "temperature": 0.0,
             "max_tokens": int(row["max_tokens"]),
             "detokenize": False,
+            **structured,
         },
     }
 
@@ -121,7 +151,12 @@ def run_start(case: Case) -> dict[str, Any]:
     return {"engine_start_seconds": seconds}
 
 
-SIDES = {"chat": run_chat, "ray": run_ray, "start": run_start}
+SIDES: Mapping[str, Callable[[Case], dict[str, Any]]] = {
+    "chat": run_chat,
+    "ngram": run_ngram,
+    "ray": run_ray,
+    "start": run_start,
+}
 """The sides of the comparison with phifleet, which this module can run."""
 
 

@@ -23,12 +23,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sides import OFFLINE_LIMITS, RAY_CPUS, command, environment
-from workloads import TASK_COUNTS, WORKLOADS, Case, write_case
+from sides import NGRAM, OFFLINE_LIMITS, RAY_CPUS, command, environment
+from workloads import OTHER_WORKLOADS, TASK_COUNTS, WORKLOADS, Case, task_counts, write_case
 
-ORDER = ("chat", "ray", "phifleet", "start")
-"""The sides in the order in which they run: LLM.chat, Ray Data LLM, phifleet, and the start of an
-engine."""
+ORDER = ("chat", "ngram", "ray", "phifleet", "start")
+"""The sides in the order in which they run: LLM.chat, LLM.chat with n-gram speculative decoding,
+Ray Data LLM, phifleet, and the start of an engine."""
+DRAFTED = ("forms",)
+"""Workloads in which the side `ngram` runs: the answers of a random model cannot be guessed."""
 WHOLE_SIDES = ("ray", "start")
 """Sides of which only the whole run is compared. They run only with the largest number of tasks."""
 _GRACE_SECONDS = 10
@@ -105,7 +107,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of each side (default: 3)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the corpora, one run")
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    workloads = [*WORKLOADS, *OTHER_WORKLOADS]
+    parser.add_argument("--workloads", nargs="+", choices=workloads, default=list(WORKLOADS))
     parser.add_argument("--tasks", nargs="+", type=int, choices=TASK_COUNTS, default=TASK_COUNTS)
     parser.add_argument("--sides", nargs="+", choices=ORDER, default=list(ORDER))
     parser.add_argument(
@@ -118,13 +121,15 @@ def _options() -> argparse.Namespace:
 def _cases(options: argparse.Namespace) -> Iterator[Case]:
     root = options.output.resolve().parent / "throughput"
     for workload in options.workloads:
-        for tasks in options.tasks:
+        for tasks in sorted({*options.tasks} & {*task_counts(workload)}):
             yield write_case(workload, tasks, root / f"{workload}-{tasks}", quick=options.quick)
 
 
 def _measure(case: Case, options: argparse.Namespace, log: int) -> CaseRuns:
     """Run all sides of one case in turns. `log` is the file descriptor for their standard error."""
     sides = [side for side in ORDER if side in options.sides]
+    if case.workload not in DRAFTED:
+        sides = [side for side in sides if side != "ngram"]
     if case.tasks != max(TASK_COUNTS):
         sides = [side for side in sides if side not in WHOLE_SIDES]
     turns = 1 if options.quick else options.runs
@@ -205,20 +210,23 @@ def describe_machine() -> list[str]:
     return [
         f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {memory:.0f} GiB, "
         f"load {os.getloadavg()[0]:.1f}",
-        ", ".join([*versions, f"Python {platform.python_version()}"]) + "; model `tiny-random`",
+        ", ".join([*versions, f"Python {platform.python_version()}"]) + "; model `tiny-random`, "
+        "for `forms` `tiny`",
         f"one engine on every side with the same arguments; Ray Data LLM with {OFFLINE_LIMITS} and "
         f"num_cpus={RAY_CPUS} (with two its stages wait for each other's CPUs for ever)",
-        "`documents`: whole texts whose prompt fits 4,096 tokens; `long`: one pass of 8k to 16k",
+        "`documents`: whole texts whose prompt fits 4,096 tokens; `long`: one pass of 8k to 16k; "
+        f"`forms`: two forms and two questions, with quotes; n-gram drafting as {NGRAM}",
     ]
 
 
 def make_table(results: Sequence[CaseRuns]) -> Table:
     """Return the table of medians. The throughput of every side is LLM.chat's number of prompt
-    tokens divided by the side's steady seconds, because the prompts are the same."""
+    tokens divided by the side's steady seconds, because the prompts are the same. The first ratio
+    compares phifleet with LLM.chat without drafting."""
     table = Table(title="medians; a ratio above 1 means that phifleet is faster")
     for name in ("workload", "tasks"):
         table.add_column(name)
-    for name in ("documents", "k prompt tokens", "chat k tok/s", "phifleet k tok/s", "ratio"):
+    for name in ("documents", "k tokens in", "out", "chat k tok/s", "n-gram", "phifleet", "ratio"):
         table.add_column(name, justify="right")
     for name in ("ray whole s", "phifleet whole s", "ratio"):
         table.add_column(name, justify="right")
@@ -232,7 +240,9 @@ def make_table(results: Sequence[CaseRuns]) -> Table:
             str(result.case.tasks),
             f"{result.case.documents:,}",
             _format(tokens, 1e-3, ",.0f"),
+            _format(result.result("phifleet", "output_tokens"), 1e-3, ",.0f"),
             _format(_ratio(tokens, chat), 1e-3),
+            _format(_ratio(tokens, result.steady_seconds("ngram")), 1e-3),
             _format(_ratio(tokens, phifleet), 1e-3),
             _format(_ratio(chat, phifleet), 1, ".3f"),
             _format(ray),

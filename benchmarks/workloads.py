@@ -1,7 +1,6 @@
 """The workloads of throughput.py: corpora, job files and prompts.
 
-The text is the Python reference that every Python installation contains, cut and repeated so that
-no two documents start with the same text. Starts neither an engine nor Ray.
+Starts neither an engine nor Ray.
 """
 
 from __future__ import annotations
@@ -10,28 +9,40 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pydoc_data import topics
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from texts import texts_of
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.engine.config import cpu_cache_gib, engine_arguments
 from pipelines.job.spec import Job, load_job
 from pipelines.run.prepared import PreparedJob, prepare_job
+from pipelines.tasks.kinds import Task
 from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION
 
-WORKLOADS = ("chunks", "documents", "long")
-"""Pieces of 2,000 characters; whole texts of up to 4,096 tokens; texts of 40,000 characters."""
+WORKLOADS = ("chunks", "documents", "long", "forms")
+"""Pieces of 2,000 characters; whole texts of up to 4,096 tokens; texts of 40,000 characters; and
+texts of 1,000 to 1,300 tokens about which forms are filled in, with quotes."""
+OTHER_WORKLOADS = ("sources", "packages")
+"""Workloads that run only if they are named, with four tasks: pieces of Python's standard library,
+and descriptions of the installed packages. Defaults were not tuned on them."""
 TASK_COUNTS = (1, 4)
 """Numbers of tasks for each document that are compared."""
-_CHUNKS, _CHUNK_CHARACTERS = 2760, 2000
-_REPETITIONS = 6
-_LONG_DOCUMENTS, _LONG_CHARACTERS = 24, 40_000
 _PROMPTS_PER_FILE = 256
+_FORM_TOKENS = (1000, 1300)
+_PROMPT_SCHEMA = pa.schema(
+    {
+        "doc_id": pa.string(),
+        "task": pa.string(),
+        "prompt": pa.string(),
+        "max_tokens": pa.int64(),
+        "schema": pa.string(),
+    }
+)
 # The answers are short and are cut off at `max_tokens`, so that every side decodes as many tokens.
 _TASKS: list[dict[str, Any]] = [
     {"name": "summary", "kind": "summarize", "max_words": 4},
@@ -40,6 +51,28 @@ _TASKS: list[dict[str, Any]] = [
     {"name": "error", "kind": "ask", "question": "Which exception can be raised?"},
 ]
 _ANSWER_TOKENS = 24
+# `tiny` fills these in as it was trained to; answers of a model with random weights would be noise,
+# which no speculative decoding can guess.
+_FORM_TASKS: list[dict[str, Any]] = [
+    {
+        "name": "edition",
+        "kind": "extract",
+        "fields": {"version": "number", "release": "date", "section": "integer"},
+    },
+    {
+        "name": "people",
+        "kind": "extract",
+        "fields": {
+            "editor": "string",
+            "owner": "string",
+            "reviewer": "string",
+            "sponsor": "string",
+            "approved": "boolean",
+        },
+    },
+    {"name": "code", "kind": "ask", "question": "What is the release code?"},
+    {"name": "licence", "kind": "ask", "question": "What is the licence?"},
+]
 
 
 @dataclass(frozen=True)
@@ -78,9 +111,9 @@ def write_case(workload: str, tasks: int, directory: Path, *, quick: bool) -> Ca
     """Write the job file, corpus and prompts of a case to `directory`, and return the case. `tasks`
     is the number of tasks; with `quick` the corpus is a tenth."""
     directory.mkdir(parents=True, exist_ok=True)
-    job = _write_job(tasks, directory)
+    job = _write_job(workload, tasks, directory)
     prepared = prepare_job(job)
-    texts, lengths = _fitting(_texts(workload, quick=quick), prepared, workload)
+    texts, lengths = _fitting(texts_of(workload)[:: 10 if quick else 1], prepared, workload)
     table = pa.table({"doc_id": [f"{n:06d}" for n in range(len(texts))], "text": texts})
     pq.write_table(table, directory / "corpus.parquet", compression="zstd")
     reading = prepared.tasks.reading
@@ -91,17 +124,27 @@ def write_case(workload: str, tasks: int, directory: Path, *, quick: bool) -> Ca
         workload=workload,
         tasks=tasks,
         documents=len(texts),
-        engine=engine_arguments(config),
+        engine=_without_drafting(engine_arguments(config)),
         kv_cache_gib=cpu_cache_gib(config),
         reusable_tokens=(tasks - 1) * shared,
         directory=str(directory),
     )
-    _write_prompts(table, prepared, case.prompts)
+    _write_prompts(table, lengths, prepared, case.prompts)
     (directory / "case.json").write_text(json.dumps(asdict(case)))
     return case
 
 
-def _write_job(tasks: int, directory: Path) -> Job:
+def _without_drafting(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return engine arguments without speculative decoding, which each side sets up itself."""
+    return {name: value for name, value in arguments.items() if name != "speculative_config"}
+
+
+def task_counts(workload: str) -> tuple[int, ...]:
+    """Return the numbers of tasks with which a workload is measured."""
+    return TASK_COUNTS if workload in ("chunks", "documents", "long") else TASK_COUNTS[-1:]
+
+
+def _write_job(workload: str, tasks: int, directory: Path) -> Job:
     specs = [
         task if task["kind"] == "summarize" else {**task, "max_tokens": _ANSWER_TOKENS}
         for task in _TASKS[:tasks]
@@ -110,8 +153,8 @@ def _write_job(tasks: int, directory: Path) -> Job:
         "name": "throughput",
         "input": {"path": str(directory / "corpus.parquet"), "id_column": "doc_id"},
         "output": {"path": str(directory / "output")},
-        "model": {"name": "tiny-random"},
-        "tasks": specs,
+        "model": {"name": "tiny" if workload == "forms" else "tiny-random"},
+        "tasks": _FORM_TASKS if workload == "forms" else specs,
         "long_documents": {"strategy": "single"},
     }
     path = directory / "job.yaml"
@@ -119,23 +162,36 @@ def _write_job(tasks: int, directory: Path) -> Job:
     return load_job(path, [])
 
 
-def _write_prompts(table: pa.Table, prepared: PreparedJob, directory: Path) -> None:
+def _write_prompts(
+    table: pa.Table,
+    lengths: np.ndarray[Any, np.dtype[np.int64]],
+    prepared: PreparedJob,
+    directory: Path,
+) -> None:
     """Write one row for each document and task, in the order of documents and then of tasks, as a
-    user of the other sides would do."""
+    user of the other sides would do. `lengths` are the documents' tokens."""
     directory.mkdir(exist_ok=True)
     rows = [
         {
             "doc_id": document["doc_id"],
             "task": task.spec.name,
             "prompt": INSTRUCTION + document["text"] + END_OF_DOCUMENT + task.question.text,
-            "max_tokens": task.question.sampling.max_tokens,
+            "max_tokens": _max_tokens(task, document["text"], tokens),
+            "schema": task.question.sampling.schema,
         }
-        for document in table.to_pylist()
+        for document, tokens in zip(table.to_pylist(), lengths.tolist(), strict=True)
         for task in prepared.tasks.all
     ]
     for start in range(0, len(rows), _PROMPTS_PER_FILE):
-        part = pa.Table.from_pylist(rows[start : start + _PROMPTS_PER_FILE])
+        part = pa.Table.from_pylist(rows[start : start + _PROMPTS_PER_FILE], _PROMPT_SCHEMA)
         pq.write_table(part, directory / f"{start:06d}.parquet", compression="zstd")
+
+
+def _max_tokens(task: Task, text: str, tokens: int) -> int:
+    """Return the limit of an answer: for a form the one that phifleet computes for the text."""
+    if task.question.sampling.schema is None:
+        return task.question.sampling.max_tokens
+    return task.question.about(text, tokens, tokens).sampling.max_tokens
 
 
 def _fitting(
@@ -152,35 +208,7 @@ def _fitting(
     )
     limit = prepared.tasks.reading.short_limit or 0
     fits = lengths > limit if workload == "long" else lengths + margin <= limit
+    if workload == "forms":
+        least, most = _FORM_TOKENS
+        fits = (lengths >= least) & (lengths <= most)
     return [text for text, fitting in zip(texts, fits, strict=True) if fitting], lengths[fits]
-
-
-def _texts(workload: str, *, quick: bool) -> list[str]:
-    """Return all texts of a workload, or with `quick` every tenth."""
-    match workload:
-        case "chunks":
-            texts = _cut(_CHUNKS, _CHUNK_CHARACTERS)
-        case "long":
-            texts = _numbered(_cut(_LONG_DOCUMENTS, _LONG_CHARACTERS))
-        case _:
-            texts = _numbered([text for _, text in sorted(topics.topics.items())] * _REPETITIONS)
-    return texts[::10] if quick else texts
-
-
-def _numbered(texts: Sequence[str]) -> list[str]:
-    return [f"{number:05d}\n\n{text}" for number, text in enumerate(texts)]
-
-
-def _cut(count: int, characters: int) -> list[str]:
-    """Return `count` pieces of the whole text. Each repetition is shifted, so that no two pieces
-    start with the same text."""
-    whole = "\n\n".join(text for _, text in sorted(topics.topics.items()))
-    pieces_per_round = len(whole) // characters - 1
-    rounds = -(-count // pieces_per_round)
-    shift = characters // rounds
-    starts = [
-        number * shift + piece * characters
-        for number in range(rounds)
-        for piece in range(pieces_per_round)
-    ]
-    return [whole[start : start + characters] for start in starts[:count]]

@@ -90,6 +90,8 @@ class View:
             prompt_tokens=progress.prompt_tokens,
             cached_prompt_tokens=progress.cached_prompt_tokens,
             output_tokens=progress.output_tokens,
+            steps=progress.steps,
+            draft_tokens=progress.draft_tokens,
             units_done=self.state.units_done,
             units_left=self.state.units - self.state.units_done,
             kv_tokens_in_flight=progress.kv_tokens_in_flight,

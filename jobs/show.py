@@ -5,18 +5,22 @@ Reads the corpus until it finds the document; starts no engine and no Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.answering.parts import split_into_parts
 from pipelines.answering.passages import Passage, split_into_passages
 from pipelines.corpus.files import list_files
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
-from pipelines.documents import TOO_LONG, Document, documents_of
+from pipelines.corpus.texts import documents_of
+from pipelines.documents import TOO_LONG, Document
 from pipelines.errors import InputError, UnreadableFile
 from pipelines.run.prepared import PreparedJob
 from pipelines.storage import Storage
-from pipelines.tasks.kinds import question_for
+from pipelines.tasks.kinds import Task, question_for
 from pipelines.text.lengths import MAP_REDUCE
+from pipelines.text.tokens import ChatTokenizer
 
 
 def find_document(corpus: Corpus, doc_id: str) -> Document:
@@ -40,15 +44,44 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     """Return, as JSON values, how the document with the id `doc_id` would be read.
 
     The keys are `id`, `tokens` (the number in the whole text), `strategy` (`single`, `map_reduce`,
-    `truncate`, or `too_long` for a text that the job rejects), `pool` (`short` or `long`), `chunks`
-    (with character offsets `start` and `end`, and the number of `tokens`; one chunk for a single
-    pass, none for a text that is too long) and `prompts`, one for each task and chunk, with `task`,
-    `chunk` (from 0), `document_span` (start and end of the document's own text in `token_ids`),
-    `token_ids` and `text`, the prompt as token ids and as text.
+    `truncate`, `parts` if all tasks read parts, or `too_long` for a text that the job rejects),
+    `pool` (`short` or `long`), `chunks` (with character offsets `start` and `end`, and the number
+    of `tokens`; one chunk for a single pass, none for a text that is too long, or if all tasks read
+    parts) and `prompts`, one for each task and chunk, with `task`, `chunk` (from 0),
+    `document_span` (start and end of the document's own text in `token_ids`), `token_ids` and
+    `text`, the prompt as token ids and as text. If tasks read parts, there is a key `parts`, like
+    `chunks`, and `chunk` is the number of the part in the prompts of these tasks.
 
     Raises InputError if the document does not exist or cannot be read, UnreadableFile,
     StorageError.
     """
+    document = _readable_document(prepared, doc_id)
+    text, tasks = document.text or "", prepared.tasks
+    (count,) = tasks.tokenizer.count_all([text])
+    split = split_into_passages(text, tasks)
+    read_whole = [task for task in tasks.all if not task.in_parts]
+    in_parts = [task for task in tasks.all if task.in_parts]
+    in_chunks = split is not None and split.strategy == MAP_REDUCE
+    cut_up = split_into_parts(text, tasks, split.strategy) if split and in_parts else None
+    passages = list(split.passages) if split and read_whole else []
+    parts = list(cut_up.passages) if cut_up else []
+    shown = split if read_whole else cut_up
+    return {
+        "id": document.doc_id,
+        "tokens": count,
+        "strategy": shown.strategy if shown else TOO_LONG,
+        "pool": prepared.pool_of(count),
+        "chunks": _spans(passages),
+        **({"parts": _spans(parts)} if in_parts else {}),
+        "prompts": [
+            *_prompts(tasks.tokenizer, read_whole, passages, in_chunks=in_chunks),
+            *_prompts(tasks.tokenizer, in_parts, parts, in_chunks=True),
+        ],
+    }
+
+
+def _readable_document(prepared: PreparedJob, doc_id: str) -> Document:
+    """Return a document that has a text. Raises as `preview_document` states."""
     spec = prepared.spec.input
     files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
     try:
@@ -63,59 +96,51 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
             f"--id {doc_id}: nothing to show, because a run would record this document as a dead "
             f"letter: {document.problem.message}. Correct the document, or choose another one"
         )
-    text, tasks = document.text, prepared.tasks
-    (count,) = tasks.tokenizer.count_all([text])
-    split = split_into_passages(text, tasks)
-    passages = list(split.passages) if split else []
-    in_chunks = split is not None and split.strategy == MAP_REDUCE
-    return {
-        "id": document.doc_id,
-        "tokens": count,
-        "strategy": split.strategy if split else TOO_LONG,
-        "pool": prepared.pool_of(count),
-        "chunks": [
-            {"start": chunk.start, "end": chunk.end, "tokens": len(chunk.token_ids)}
-            for chunk in (passage.chunk for passage in passages)
-        ],
-        "prompts": [
-            prompt
-            for passage in passages
-            for prompt in _prompts(prepared, passage, in_chunks=in_chunks)
-        ],
-    }
+    return document
+
+
+def _spans(passages: Sequence[Passage]) -> list[dict[str, int]]:
+    chunks = [passage.chunk for passage in passages]
+    return [
+        {"start": chunk.start, "end": chunk.end, "tokens": len(chunk.token_ids)} for chunk in chunks
+    ]
 
 
 def _prompts(
-    prepared: PreparedJob, passage: Passage, *, in_chunks: bool
+    tokenizer: ChatTokenizer,
+    tasks: Sequence[Task],
+    passages: Sequence[Passage],
+    *,
+    in_chunks: bool,
 ) -> Iterator[dict[str, Any]]:
-    """Yield every task's prompt about a passage.
+    """Yield the prompts of tasks about the passages that they read, passage by passage.
 
     `document_span` is the range of the prompt's token ids that are the document's own text.
     """
-    tokenizer = prepared.tasks.tokenizer
-    for task in prepared.tasks.all:
-        ids = tokenizer.build_prompt(
-            passage.prefix.token_ids, question_for(task, chunk=in_chunks).token_ids
-        )
-        start = len(tokenizer.prefix_ids) + passage.prefix.passage_start
-        yield {
-            "task": task.spec.name,
-            "chunk": passage.number,
-            "document_span": [start, start + len(passage.chunk.token_ids)],
-            "token_ids": ids,
-            "text": tokenizer.decode(ids),
-        }
+    for passage in passages:
+        for task in tasks:
+            question = question_for(task, chunk=in_chunks)
+            ids = tokenizer.build_prompt(passage.prefix.token_ids, question.token_ids)
+            start = len(tokenizer.prefix_ids) + passage.prefix.passage_start
+            yield {
+                "task": task.spec.name,
+                "chunk": passage.number,
+                "document_span": [start, start + len(passage.chunk.token_ids)],
+                "token_ids": ids,
+                "text": tokenizer.decode(ids),
+            }
 
 
 def preview_text(preview: Mapping[str, Any]) -> str:
     """Return the result of `preview_document` as text for people: a line about the document, then
     every prompt."""
-    count = len(preview["chunks"])
+    counts = Counter(prompt["task"] for prompt in preview["prompts"])
     lines = [
         f"document {preview['id']}: {preview['tokens']:,} tokens, strategy {preview['strategy']}, "
         f"pool {preview['pool']}"
     ]
     for prompt in preview["prompts"]:
+        count = counts[prompt["task"]]
         chunk = f", chunk {prompt['chunk'] + 1} of {count}" if count > 1 else ""
         length = len(prompt["token_ids"])
         lines.append(

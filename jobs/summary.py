@@ -115,7 +115,7 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
     table.add_row(
         "tokens",
         f"{manifest['prompt_tokens']:,} in prompts ({reuse:.0%} from the prefix cache), "
-        f"{manifest['output_tokens']:,} generated",
+        f"{manifest['output_tokens']:,} generated{_steps(manifest)}",
     )
     table.add_row(
         "time",
@@ -134,3 +134,8 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
             f"the reasons are in {spec.output.path.rstrip('/')}/_errors/",
         )
     return table
+
+
+def _steps(manifest: Mapping[str, Any]) -> str:
+    steps = manifest["steps_per_output_token"]
+    return "" if steps is None else f" in {steps:.2f} steps each"

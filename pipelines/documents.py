@@ -1,7 +1,7 @@
-"""Value types for documents, answers and dead letters, and the conversion of rows to documents.
+"""Value types for documents, answers and dead letters.
 
-`pipelines/tasks/columns.py` converts answers to columns. This module does not know engines, files
-or Ray.
+`pipelines/corpus/texts.py` reads the documents of rows, and `pipelines/tasks/columns.py` converts
+answers to columns. This module does not know engines, files or Ray.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-
-import pyarrow as pa
 
 # Reasons of a `Problem`: why a document or a task has no answer. They are written to dead letters.
 EMPTY = "empty"
@@ -36,7 +34,6 @@ ANSWERED = "answered"
 
 MAX_TEXT_BYTES = 128 * 2**20
 """Maximum size of one document's text in UTF-8; a longer text gets the reason `too_large`."""
-_FILL = "add a text, or remove the row"
 
 SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
 """Columns of the table of a unit's rows: input file, row number in it, document id, UTF-8 text.
@@ -161,6 +158,17 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The answer to a `classify` task with `multiple`: all labels that fit, in the task's order.
+
+    It is empty if none fits. The confidence of a label is the probability with which the model
+    wrote it next, or that any chunk has it.
+    """
+
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to an `ask` task, with its evidence.
 
@@ -184,25 +192,38 @@ class Fields:
     evidence: tuple[Evidence, ...] = ()
 
 
-AnswerValue = Summary | Label | Reply | Fields
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer to a `write` task: the model's text, or the joined texts about all parts."""
+
+    text: str
+
+
+AnswerValue = Summary | Label | LabelSet | Reply | Fields | Written
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Numbers of tokens of one request to an engine, or of several added up.
 
-    `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache.
+    `prompt_tokens` includes `cached_prompt_tokens`, which came from the engine's prefix cache. The
+    engine generated the `output_tokens` in `steps`, fewer than tokens if it guessed some of them
+    rightly; it verified `draft_tokens` guesses.
     """
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     output_tokens: int = 0
+    steps: int = 0
+    draft_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.cached_prompt_tokens + other.cached_prompt_tokens,
             self.output_tokens + other.output_tokens,
+            self.steps + other.steps,
+            self.draft_tokens + other.draft_tokens,
         )
 
 
@@ -285,46 +306,3 @@ class DocumentResult:
         return DeadLetter(
             document.doc_id, document.source, document.row, task, problem, self.attempts
         )
-
-
-def decode_text(raw: bytes | None) -> str | Problem:
-    """Return the text of one row, or the Problem that says why it cannot be read; raises nothing.
-
-    `raw` is the stored value: the bytes of the text in UTF-8, or None for null. A value that is
-    null, blank, larger than MAX_TEXT_BYTES or not valid UTF-8 is a Problem.
-    """
-    if raw is None:
-        return Problem(EMPTY, f"the text is null: {_FILL}")
-    if len(raw) > MAX_TEXT_BYTES:
-        return Problem(
-            TOO_LARGE,
-            f"the text has {len(raw)} bytes, at most {MAX_TEXT_BYTES} are allowed: split it into "
-            "several documents",
-        )
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = f"byte {error.start}, {raw[error.start]:#04x}, is not valid UTF-8"
-        return Problem(NOT_TEXT, f"{byte}: store the text as UTF-8")
-    if not text or text.isspace():
-        state = "only white space" if text else "empty"
-        return Problem(EMPTY, f"the text is {state}: {_FILL}")
-    return text
-
-
-def documents_of(rows: pa.Table) -> list[Document]:
-    """Return one document for each row of `rows`, in order.
-
-    `rows` is the table of a unit's rows. It has the columns `source`, `row`, `doc_id` and `text`,
-    the last as binary; others are ignored. A row whose text cannot be read becomes a Document with
-    a problem (see `decode_text`).
-    """
-    columns = (rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW))
-    return [_document(*values) for values in zip(*columns, strict=True)]
-
-
-def _document(doc_id: str | int, raw: bytes | None, source: str, row: int) -> Document:
-    text = decode_text(raw)
-    if isinstance(text, Problem):
-        return Document(doc_id, None, text, source, row)
-    return Document(doc_id, text, None, source, row)

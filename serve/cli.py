@@ -34,8 +34,9 @@ other sections and their defaults:
   compute: {gpus_per_replica: auto, cpus_per_replica: 1, tensor_parallel: 1}
   http:    {host: 127.0.0.1, port: 8000, replicas: 1, cors_origins: []}
   limits:                                               # per request; the last two per engine
-    {body_bytes: 8388608, text_characters: 4000000, tasks: 16, schema_depth: 8, output_tokens: 4096,
-     request_seconds: 600, body_seconds: 60, outstanding_share: 2, long_model_len: null}
+    {body_bytes: 8388608, text_characters: 4000000, tasks: 16, schema_depth: 8,
+     output_tokens: 4096, written_tokens: 65536, request_seconds: 600, body_seconds: 60,
+     outstanding_share: 2, long_model_len: null}
 
 the file of API keys is read again when it changes:
   keys:

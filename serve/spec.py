@@ -26,7 +26,7 @@ from pipelines.job.sections import (
     checked,
     load,
 )
-from pipelines.job.spec import LongDocuments, ModelSpec, Port, RunName
+from pipelines.job.spec import LongDocuments, ModelSpec, Port, RunName, shared_gpu_violations
 from pipelines.job.task_specs import TaskSpec
 from pipelines.stores.protocols import WRITABLE, is_writable
 
@@ -111,6 +111,7 @@ class ServeLimits(Section):
     | `tasks` | the tasks of one request |
     | `schema_depth` | the nesting of a form or schema in a request |
     | `output_tokens` | the tokens of a task's answer, or of all answers to a completion request |
+    | `written_tokens` | the tokens of all answers about the parts of a document, together |
     | `request_seconds` | the time from a request's complete body to the end of its answer |
     | `body_seconds` | the time in which a client must send the body |
     | `long_model_len` | the context of an engine of the long pool, in tokens |
@@ -126,6 +127,7 @@ class ServeLimits(Section):
     tasks: PositiveInt = 16
     schema_depth: PositiveInt = 8
     output_tokens: PositiveInt = 4096
+    written_tokens: PositiveInt = 65_536
     request_seconds: PositiveFloat = 600.0
     body_seconds: PositiveFloat = 60.0
     long_model_len: PositiveInt | None = None
@@ -159,7 +161,8 @@ class ServeSpec(Section):
     """A complete, validated serve file. Every section is optional.
 
     `name` is that of the endpoint's Ray Serve application, and a label of its metrics. `tasks` are
-    the tasks that requests may send by name instead of a definition.
+    the tasks that requests may send by name instead of a definition. `instructions` are the user's
+    words that every prompt about a document begins with.
     """
 
     name: RunName = "phifleet"
@@ -172,9 +175,12 @@ class ServeSpec(Section):
     keys: Keys = Keys()
     limits: ServeLimits = ServeLimits()
     feedback: Feedback | None = None
+    instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key path of each task whose name an earlier task has, with what it must be."""
+        """Yield the key path of each task whose name an earlier task has, and of a share of a GPU's
+        memory that does not fit, with what it must be."""
+        yield from shared_gpu_violations(self.model, self.compute)
         for index, task in enumerate(self.tasks):
             if task.name in [earlier.name for earlier in self.tasks[:index]]:
                 yield ("tasks", index, "name"), "a name that no task before it has"

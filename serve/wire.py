@@ -6,7 +6,7 @@ An answer has the fields of its column in a job's Parquet output. The classes ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -214,7 +214,7 @@ def answers_json(tasks: Sequence[Task], answers: Sequence[Answer]) -> dict[str, 
     """
     cells = {}
     for task, answer in zip(tasks, answers, strict=True):
-        cell = to_jsonable_python(task.column.cell(answer))
+        cell = to_jsonable_python(task.column.cell(answer, typed=True))
         if answer.problem:
             cell[ANSWER]["message"] = answer.problem.message
         cells[answer.task] = cell
@@ -227,13 +227,32 @@ def chunk_event(task: Task, part: ChunkResult) -> dict[str, Any]:
     `start` and `end` are the chunk's character offsets in the document. `value` has the fields of
     the result that concern the chunk, and is None if the chunk had no result.
     """
-    value = task.column.value_cell(part.value)
+    value = task.column.value_cell(part.value, typed=True)
     return {
         "task": part.task,
         "start": part.start,
         "end": part.end,
         "value": to_jsonable_python(value) if part.value else None,
     }
+
+
+def document_json(
+    document_id: str, tasks: Sequence[Task], answers: Sequence[Answer]
+) -> dict[str, Any]:
+    """Return the body of a `DocumentAnswer`: a document's id, answers and usage.
+
+    `answers` has one answer to each of `tasks`, in the same order.
+    """
+    return {
+        "id": document_id,
+        "answers": answers_json(tasks, answers),
+        "usage": usage_json(total_usage(answers)),
+    }
+
+
+def total_usage(answers: Iterable[Answer]) -> Usage:
+    """Return the tokens that all answers took together."""
+    return sum((answer.usage for answer in answers), start=Usage())
 
 
 def usage_json(usage: Usage) -> dict[str, int]:

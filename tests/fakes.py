@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Usage
-from pipelines.engine.admission import Admission
+from pipelines.engine.admission import Admission, Hold
 from pipelines.errors import EngineDied, EngineHung, RequestRejected
 from pipelines.job.spec import LongDocuments
 from pipelines.job.task_specs import TaskSpec
@@ -51,6 +52,7 @@ class FakeEngine:
     kv_cache_tokens: int = 100_000
     max_batched_tokens: int = 10
     min_request_tokens: int = 1
+    block_tokens: int = 16
     answers: Rule = an_answer
     cuts: bool = False
     rejects: str | None = None
@@ -63,6 +65,7 @@ class FakeEngine:
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.kv_cache_tokens)
+        self.answer_lengths = AnswerLengths()
         self.most_in_flight = 0
         self.longest = 0
         self.used = Usage()
@@ -77,7 +80,7 @@ class FakeEngine:
         """End the engine."""
         self.dead = True
 
-    def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+    def admit(self, tokens: int | Callable[[], int]) -> AbstractAsyncContextManager[Hold]:
         """Hold `tokens` of the KV cache during the block, waiting until they are free."""
         return self.admission.hold(tokens)
 

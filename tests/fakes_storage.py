@@ -58,7 +58,7 @@ class BucketServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for _ in range(200):
+        for _ in range(900):  # a busy machine may need more than 20 s
             try:
                 urllib.request.urlopen(self.endpoint, timeout=1).close()  # noqa: S310 - our own
                 return self
@@ -66,6 +66,7 @@ class BucketServer:
                 return self
             except OSError:
                 time.sleep(0.1)
+        self._process.kill()
         raise TimeoutError(self.endpoint)
 
     def __exit__(self, *raised: object) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pydoc_data.topics
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,8 @@ VALUES: dict[str, Callable[[random.Random], str]] = {
     "topic": lambda dice: dice.choice(LABELS),
 }
 
+_CHANGES = re.compile(r"-$|\b(?:not?|nor|never|neither|cannot)\s*$", re.IGNORECASE)
+
 # The fields of one object are of one thing: a text that contradicted them would have two auditors.
 CONSISTENT = ("topic", "auditor name", "auditor office")
 
@@ -104,8 +107,11 @@ def plant(dice: random.Random, filler: str, max_facts: int = 10) -> Planted:
     pieces: list[str] = []
     stated: dict[str, list[str]] = {}
     at = 0
-    # not behind a hyphen, where the statement would be read as the rest of a divided word
-    places = [at for at in range(len(filler) + 1) if filler[at - 1 : at] != "-"]
+    # not behind a hyphen, where the statement would be read as the rest of a divided word, and not
+    # behind a negation
+    places = [
+        at for at in range(len(filler) + 1) if not _CHANGES.search(filler[max(0, at - 8) : at])
+    ]
     positions = sorted(dice.choice(places) for _ in keys)
     for position, key in zip(positions, keys, strict=True):
         repeated = key in first_values and (key in CONSISTENT or dice.random() < 0.5)

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import documents
+from pipelines.corpus.texts import decode_text, documents_of
 from pipelines.documents import (
     Answer,
     Chunk,
@@ -13,8 +14,6 @@ from pipelines.documents import (
     DocumentResult,
     Problem,
     Summary,
-    decode_text,
-    documents_of,
 )
 from pipelines.text.prompts import PromptPrefix
 

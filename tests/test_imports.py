@@ -32,6 +32,11 @@ pipelines.stores
 pipelines.documents
 pipelines.errors
 """
+IMPORTING_VLLM = (
+    "pipelines.engine.startup",
+    "pipelines.engine.vllm_engine",
+    "serve.engines.completions",
+)
 PURE = ("errors", "documents", "job", "text", "tasks", "answering")
 
 
@@ -77,7 +82,7 @@ def test_pipelines_has_no_module_outside_a_package_but_four() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_only_the_engine_and_its_openai_routes_import_vllm(path: Path) -> None:
-    if _name(path) not in ("pipelines.engine.vllm_engine", "serve.engines.completions"):
+    if _name(path) not in IMPORTING_VLLM:
         assert not {name for name in _imported(path) if name.split(".")[0] == "vllm"}
 
 

@@ -10,7 +10,8 @@ import yaml
 
 from jobs.cli import main
 from pipelines.job.spec import parse_job
-from pipelines.tasks.kinds import tokenize_tasks
+from pipelines.tasks.guidance import check_lengths
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,31 @@ def test_the_job_file_is_accepted_and_its_tasks_can_be_run(tiny_tokenizer: ChatT
         "facts",
         "auditor",
     ]
+
+
+def test_the_example_of_instructions_and_examples_is_accepted(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tasks.md").read_text(), re.S)
+    spec = parse_job(
+        {"input": {"path": "in"}, "output": {"path": "out"}, **yaml.safe_load(example)}
+    )
+    check_lengths(spec.tasks, spec.instructions, tiny_tokenizer, 4096)
+    topic, facts, *_ = tokenize_tasks(spec.tasks, tiny_tokenizer)
+    assert "- earnings: profit, loss, dividends\n- other\n" in topic.question.text
+    assert '"subsidiaries": [string, ...]}' in facts.question.text
+
+
+def test_the_tasks_of_its_guide_to_labels_and_texts_can_be_run(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/writing.md").read_text(), re.S)
+    assert len(examples) == 3
+    for example in examples:
+        data = yaml.safe_load(example)
+        tasks = data["tasks"] if isinstance(data, dict) else data
+        spec = parse_job({"input": {"path": "in"}, "output": {"path": "out"}, "tasks": tasks})
+        assert len(tokenize_tasks(spec.tasks, tiny_tokenizer)) == len(tasks)
 
 
 @pytest.mark.parametrize("command", re.findall(r"\| `phifleet (\w+)", README))

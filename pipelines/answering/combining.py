@@ -1,8 +1,9 @@
 """Combine the findings of a document's chunks into one answer, with further prompts if needed.
 
 - `summarize`: summaries are combined in levels until one is left.
-- `ask`: replies with their quotes are combined in the same way, without a prompt if all agree.
-- `classify`: the chunks vote; a tie is decided by a prompt.
+- `write`: texts are combined in the same way; those of parts are joined without a prompt instead.
+- `ask`: replies with their quotes are combined so too, without a prompt if all agree.
+- `classify`: the chunks vote; a tie is decided by a prompt. With `multiple`: the labels' union.
 - `extract`: values are merged; each conflict is decided by a prompt (`conflicts.py`).
 
 A finding is the value that one chunk gave for a task. A finding without evidence in the document is
@@ -18,21 +19,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.answering.conflicts import AskModel, ConflictResolver, Note, free_tokens
-from pipelines.documents import AnswerValue, Evidence, EvidenceStatus, Fields, Label, Reply, Summary
-from pipelines.job.task_specs import CANNOT_TELL, AskTask
-from pipelines.tasks.kinds import (
-    LENGTH,
-    Completion,
-    Question,
-    Task,
-    label_question,
+from pipelines.documents import (
+    AnswerValue,
+    Evidence,
+    EvidenceStatus,
+    Fields,
+    Label,
+    LabelSet,
+    Reply,
+    Summary,
+    Written,
 )
+from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask
+from pipelines.tasks.kinds import LENGTH, Completion, Question, Task
 from pipelines.tasks.merging import FieldPath, Merged, merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.parsing import invalid_on_error, parse_label
+from pipelines.tasks.questions import tie_question
 from pipelines.tasks.replied import evidence_in_spans
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX, normalize_reply, split_reply
 from pipelines.tasks.schema import JsonSchema
+from pipelines.tasks.several import unite
 from pipelines.tasks.statements import ChunkFields
 from pipelines.tasks.voting import vote
 from pipelines.text.prompts import Prompts, context_span
@@ -88,6 +95,12 @@ class Combiner:
                 return await self._summary(task, [v.text for v in values if isinstance(v, Summary)])
             case Label():
                 return await self._label(task, findings)
+            case LabelSet():
+                assert isinstance(task.spec, ClassifyTask)
+                sets = [value for value in values if isinstance(value, LabelSet)]
+                return unite(sets, tuple(task.spec.labels))
+            case Written():
+                return await self._written(task, [v.text for v in values if isinstance(v, Written)])
             case Reply():
                 return await self._reply(task, findings)
             case Fields():
@@ -98,6 +111,13 @@ class Combiner:
             return Summary(summaries[0])
         assert task.combine_question is not None
         return Summary((await self._in_levels(summaries, task.combine_question)).text.strip())
+
+    async def _written(self, task: Task, texts: Sequence[str]) -> Written:
+        """Combine what was written about chunks, or about parts, of which one is combined too."""
+        if len(texts) == 1 and not task.in_parts:
+            return Written(texts[0])
+        assert task.combine_question is not None
+        return Written((await self._in_levels(texts, task.combine_question)).text.strip())
 
     async def _reply(self, task: Task, findings: Sequence[Finding]) -> Reply:
         replies = [finding.value for finding in findings if isinstance(finding.value, Reply)]
@@ -171,7 +191,7 @@ class Combiner:
         tied = votes.tied
         if len(tied) == 1:
             return Label(tied[0], votes.share(tied[0]))
-        question = label_question(tied, self.prompts.tokenizer)
+        question = tie_question(task, tied, self.prompts.tokenizer)
         max_note_tokens = self._free_tokens(question) // len(tied)
         surest = sorted(
             (_surest(findings, label) for label in tied), key=lambda finding: finding.start
@@ -186,16 +206,18 @@ class Combiner:
 
     async def _label_of_opening(self, task: Task) -> Label:
         """Label a document by its beginning, if no single chunk was enough to tell the label."""
-        max_tokens = self._free_tokens(task.question)
+        labels = task.question.sampling.choices or ()
+        question = tie_question(task, labels, self.prompts.tokenizer)
+        max_tokens = self._free_tokens(question)
         beginning = self.prompts.note(self.text[: max_tokens * _CHARACTERS_PER_TOKEN], max_tokens)
-        completion = await self.ask(self.prompts.notes([beginning]), task.question)
-        return parse_label(completion, task.question.sampling.choices or ())
+        completion = await self.ask(self.prompts.notes([beginning]), question)
+        return parse_label(completion, labels)
 
     async def _fields(self, task: Task, chunks: Sequence[ChunkFields]) -> Fields:
         assert task.schema is not None
         merged = await _merged(chunks, task.schema, {})
         if merged.conflicts:
-            resolver = ConflictResolver(self.prompts, self.limit, self.ask)
+            resolver = ConflictResolver(task, self.prompts, self.limit, self.ask)
             choices = await resolver.resolve(merged.conflicts)
             merged = await _merged(chunks, task.schema, choices)
         return Fields(merged.values, merged.evidence)

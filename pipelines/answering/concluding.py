@@ -12,6 +12,8 @@ from pipelines.answering.combining import Combiner
 from pipelines.answering.limits import limited_combining
 from pipelines.answering.protocols import Engine, ProgressCallback
 from pipelines.answering.records import TaskRecord, problem_of
+from pipelines.answering.shares import Shares
+from pipelines.answering.written import STOP, failed_part, joined_parts
 from pipelines.documents import Answer, AnswerValue, Fields
 from pipelines.errors import InvalidAnswer, RequestRejected, flatten_errors
 from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
@@ -20,7 +22,6 @@ from pipelines.text.search import DocumentSearch
 
 PARTIAL = "partial"
 """The finish reason of an answer for which some chunks gave no finding."""
-_STOP = "stop"
 
 
 async def conclude(
@@ -49,6 +50,8 @@ async def _answer(
     record: TaskRecord, search: DocumentSearch, tasks: TaskSet, engine: Engine
 ) -> Answer:
     findings = [record.findings[number] for number in sorted(record.findings)]
+    if answer := failed_part(record) or joined_parts(record, findings, search.text):
+        return answer
     if not findings:
         return record.answer(None, record.problems[0], record.last_reason)
     if not record.in_chunks:
@@ -57,8 +60,10 @@ async def _answer(
 
     async def ask(shared: Sequence[int], question: Question) -> Completion:
         prompt = tasks.tokenizer.build_prompt(shared, question.token_ids)
-        async with engine.admit(len(prompt) + question.sampling.max_tokens):
-            return record.count(await engine.generate(prompt, question.sampling))
+        async with engine.admit(Shares(engine, 0, [(question, len(prompt))]).count):
+            completion = await engine.generate(prompt, question.sampling)
+        engine.answer_lengths.record(question.text, completion.usage.output_tokens)
+        return record.count(completion)
 
     task = limited_combining(record.task, search.text, record.tokens_per_character, tasks)
     combiner = Combiner(search, tasks.prompts, tasks.reading.combine_prompt_limit, ask)
@@ -84,4 +89,4 @@ def _finish_reason(record: TaskRecord) -> str:
         return PARTIAL
     if record.cut_off and record.task.schema is not None:
         return LENGTH
-    return record.last_reason or (LENGTH if record.cut_off else _STOP)
+    return record.last_reason or (LENGTH if record.cut_off else STOP)

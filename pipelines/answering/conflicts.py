@@ -13,8 +13,9 @@ from typing import Any
 
 from pipelines.errors import InvalidAnswer
 from pipelines.tasks.form import plain_json
-from pipelines.tasks.kinds import Completion, Question, Sampling, make_question
+from pipelines.tasks.kinds import Completion, Question, Task
 from pipelines.tasks.merging import Candidate, Conflict, FieldPath
+from pipelines.tasks.questions import conflict_question
 from pipelines.text.prompts import Prompts
 
 AskModel = Callable[[Sequence[int], Question], Coroutine[Any, Any, Completion]]
@@ -25,7 +26,6 @@ Raises RequestRejected.
 
 Note = tuple[int, ...]
 """The token ids of one note: the answer about a chunk, as it is in a combining prompt."""
-_NUMBER_TOKENS = 6
 _CANDIDATE_TOKENS = 160
 
 
@@ -44,11 +44,13 @@ class ConflictResolver:
     """Asks the model which of the different values that chunks state for one field is right.
 
     Attributes:
+        task: the extraction.
         prompts: builds the prompts.
         limit: the maximum length of a prompt together with its answer, in tokens.
         ask: sends a question to the engine.
     """
 
+    task: Task
     prompts: Prompts
     limit: int
     ask: AskModel
@@ -71,7 +73,7 @@ class ConflictResolver:
             for number, candidate in enumerate(candidates, 1)
         ]
         numbers = tuple(str(number) for number, _ in enumerate(candidates, 1))
-        question = self._conflict_question(conflict, numbers)
+        question = self._question(conflict, numbers)
         answer = (await self.ask(self.prompts.notes(notes), question)).text.strip()
         if answer not in numbers:
             raise InvalidAnswer(
@@ -81,20 +83,15 @@ class ConflictResolver:
             )
         return conflict.path, candidates[int(answer) - 1].value
 
-    def _conflict_question(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
-        # a whole form is in question if it is of one of several objects
-        name = ".".join(conflict.path) or "the form"
-        text = f"Which value of {name} is right? Answer with its number."
-        return make_question(
-            text, Sampling(_NUMBER_TOKENS, choices=numbers), self.prompts.tokenizer
-        )
+    def _question(self, conflict: Conflict, numbers: tuple[str, ...]) -> Question:
+        return conflict_question(self.task, conflict.path, numbers, self.prompts.tokenizer)
 
     def _fitting(self, conflict: Conflict) -> list[Candidate]:
         """Return the candidates that fit one prompt, in document order.
 
         If not all fit, those that the most chunks state are kept.
         """
-        question = self._conflict_question(conflict, ("1",))
+        question = self._question(conflict, ("1",))
         tokens_left = free_tokens(self.prompts, self.limit, question)
         count = len(conflict.candidates)
         kept = []

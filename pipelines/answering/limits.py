@@ -26,8 +26,9 @@ class AnswerLimits:
     Attributes:
         text: the document.
         tasks: the tasks, whose reading plan bounds prompts about chunks.
-        strategy: how the document is read: `single`, `map_reduce` or `truncate`.
-        max_model_len: the maximum length of a prompt with its answer in the engine, in tokens.
+        strategy: how the document is read: `single`, `map_reduce`, `truncate` or `parts`.
+        max_model_len: the maximum length of a prompt with its answer, in tokens: that of the
+            engine, or of a prompt about a part.
     """
 
     text: str

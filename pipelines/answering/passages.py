@@ -1,8 +1,8 @@
 """The passages of a document: the parts of its text that the model reads one at a time.
 
 A passage is the whole text, its beginning, or one of its chunks, together with the token ids that
-all prompts about it begin with. Knows the reading plan and the prompts; knows no engine and no
-answers.
+all prompts about it begin with. The parts that some tasks read instead are cut by `parts.py`. Knows
+the reading plan and the prompts; knows no engine and no answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class SplitText:
-    """A text's reading strategy (`single`, `map_reduce` or `truncate`), and its passages in order.
+    """A text's reading strategy (`single`, `map_reduce`, `truncate` or `parts`), and its passages.
 
     `passages` can be read once; each passage is cut and tokenized when it is read.
     """
@@ -84,7 +84,7 @@ def passages(
     """
     prompts, reading = tasks.prompts, tasks.reading
     if strategy != MAP_REDUCE:
-        chunk = _beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
+        chunk = beginning(text, tasks) if ids is None else Chunk(0, len(text), tuple(ids))
         yield Passage(0, chunk, prompts.document_prefix(chunk.token_ids), (chunk.start, chunk.end))
         return
     first_line = opening(text)
@@ -93,5 +93,6 @@ def passages(
         yield Passage(number, chunk, prefix, context_span(text, chunk.start, chunk.end))
 
 
-def _beginning(text: str, tasks: TaskSet) -> Chunk:
+def beginning(text: str, tasks: TaskSet) -> Chunk:
+    """Return the beginning of a text that the job reads of one that is longer than one pass."""
     return next(cut(text, ChunkSize(tasks.reading.max_single_pass_tokens), tasks.tokenizer))

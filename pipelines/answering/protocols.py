@@ -10,8 +10,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Answer, AnswerValue
 from pipelines.tasks.kinds import Completion, Sampling
+
+
+class Reservation(Protocol):
+    """KV cache tokens that an engine has reserved for the block of `Engine.admit`."""
+
+    def shrink(self, tokens: int) -> None:
+        """Reserve only `tokens` tokens from now on, so that other requests get the rest."""
 
 
 class Engine(Protocol):
@@ -23,17 +31,24 @@ class Engine(Protocol):
         max_model_len: the maximum length of a prompt with its answer, in tokens.
         min_request_tokens: the KV cache tokens to reserve for a request that needs fewer, so that
             no more requests are admitted than the engine can run or start next.
+        block_tokens: the number of tokens in a block of its KV cache.
+        answer_lengths: the expected lengths of its answers. Its callers record the length of every
+            answer; it calls `back_off` itself when its KV cache is full.
     """
 
     kv_cache_tokens: int
     max_batched_tokens: int
     max_model_len: int
     min_request_tokens: int
+    block_tokens: int
+    answer_lengths: AnswerLengths
 
-    def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+    def admit(self, tokens: int | Callable[[], int]) -> AbstractAsyncContextManager[Reservation]:
         """Return a context manager that reserves `tokens` of the KV cache while its block runs.
 
-        Entering it waits until that many tokens are free.
+        Entering it waits until that many tokens are free. If `tokens` is a function, it is called
+        whenever the tokens are counted; the number that it returned last is reserved. Tokens that
+        the block needs no more can be given back before it ends.
         """
 
     async def generate(

@@ -15,16 +15,20 @@ from pipelines.answering.combining import Finding
 from pipelines.answering.limits import AnswerLimits
 from pipelines.answering.passages import Passage
 from pipelines.answering.protocols import ChunkResult, Engine, ProgressCallback
-from pipelines.answering.records import TaskRecord, problem_of
+from pipelines.answering.records import TaskRecord
+from pipelines.answering.shares import Shares
 from pipelines.documents import AnswerValue
 from pipelines.errors import InvalidAnswer, RequestRejected
-from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet, repair_question
+from pipelines.tasks.kinds import LENGTH, Completion, Question, TaskSet
 from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.questions import repair_question
 from pipelines.text.search import DocumentSearch
 
-# Characters of a document that are searched for evidence in about 0.1 seconds. A character of an
-# answer takes as long as some of the document: it is part of a value that is looked for.
-_SEARCHED_IN_LOOP = 200_000
+# Characters of a document that are searched for evidence in 0.02 to 0.06 seconds, depending on its
+# kind: tables and dates take longest, and a letter of any script takes as long as another. A
+# character of an answer takes as long as some of the document: it is part of a value that is looked
+# for.
+_SEARCHED_IN_LOOP = 20_000
 _SEARCHED_PER_ANSWERED = 8
 
 
@@ -38,6 +42,16 @@ class _Request:
     prompt: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _CutOff:
+    """A request whose answer, `completion`, was cut off at its limit, and its question with a
+    larger one."""
+
+    request: _Request
+    completion: Completion
+    larger: Question
+
+
 @dataclass(frozen=True)
 class PassageReader:
     """Asks all tasks' questions about the passages of one document and records the answers.
@@ -46,7 +60,7 @@ class PassageReader:
         search: finds quotes and values in the document.
         tasks: the job's tasks, with their tokenizer.
         engine: the engine that answers.
-        records: one record per task, in the order of `tasks.all`, to which findings are added.
+        records: one record per task that reads these passages, to which findings are added.
         on_progress: called with a ChunkResult for each task and chunk, if the document is read in
             chunks, also where the answer failed; may be None.
     """
@@ -67,33 +81,86 @@ class PassageReader:
         ExceptionGroup, if the engine itself fails.
         """
         requests = [self._request(record, passage) for record in self.records]
-        reserved = kv_tokens_needed(
-            len(passage.prefix.token_ids),
-            [len(request.prompt) for request in requests],
-            [request.question.sampling.max_tokens for request in requests],
-            self.engine.min_request_tokens,
-        )
-        cut_off: list[tuple[_Request, Completion, Question]] = []
-        async with self.engine.admit(reserved):
+        questions = [(request.question, len(request.prompt)) for request in requests]
+        shares = Shares(self.engine, len(passage.prefix.token_ids), questions)
+        async with self.engine.admit(shares.count) as reservation:
             admitted.set()
-            completions = await _complete_all(requests, self.engine)
-            async with asyncio.TaskGroup() as group:
-                for request, completion in zip(requests, completions, strict=True):
-                    if isinstance(completion, Completion) and (
-                        larger := self._larger(request, completion)
-                    ):
-                        cut_off.append((request, completion, larger))
-                    else:
-                        group.create_task(self._record_first(request, completion))
+
+            def close(number: int) -> None:
+                reservation.shrink(shares.close(number))
+
+            answered = await self._answer_all(requests, close)
         # Outside, since passages that hold KV cache and wait for more could wait for each other.
         async with asyncio.TaskGroup() as group:
-            for request, completion, larger in cut_off:
-                group.create_task(self._record_second(request, completion, larger))
+            for cut_off in answered:
+                if cut_off is not None:
+                    group.create_task(self._record_second(cut_off))
+
+    async def _answer_all(
+        self, requests: Sequence[_Request], close: Callable[[int], None]
+    ) -> list[_CutOff | None]:
+        """Ask all questions of a passage and record their answers, except answers that were cut off
+        and can be longer: those are returned.
+
+        `close` is called with the number of a question when its KV cache is no longer needed.
+
+        If the engine prefills the longest prompt in one step, all are sent together. Otherwise the
+        first is sent alone until its first token: by then the prefix is cached, and the others
+        reuse it.
+        """
+        longest = max(len(request.prompt) for request in requests)
+        together = len(requests) == 1 or longest <= self.engine.max_batched_tokens
+        cached = asyncio.Event()
+        on_first_token = None if together else cached.set
+        async with asyncio.TaskGroup() as group:
+            first = self._answer_first(requests[0], partial(close, 0), on_first_token)
+            answers = [group.create_task(first)]
+            answers[0].add_done_callback(lambda _: cached.set())
+            if not together:
+                await cached.wait()
+            for number, request in enumerate(requests[1:], 1):
+                answers.append(
+                    group.create_task(self._answer_first(request, partial(close, number)))
+                )
+        return [answer.result() for answer in answers]
+
+    async def _answer_first(
+        self,
+        request: _Request,
+        close: Callable[[], None],
+        on_first_token: Callable[[], None] | None = None,
+    ) -> _CutOff | None:
+        """Ask a question and record the answer's value; return an answer that can be longer."""
+        completion = await self._ask(request, on_first_token)
+        if isinstance(completion, Completion) and (larger := self._larger(request, completion)):
+            close()
+            return _CutOff(request, completion, larger)
+        if request.record.task.schema is None:
+            close()  # the question is not repaired
+        await self._record_first(request, completion)
+        close()
+        return None
+
+    async def _ask(
+        self, request: _Request, on_first_token: Callable[[], None] | None
+    ) -> Completion | RequestRejected:
+        sampling = request.question.sampling
+        try:
+            completion = await self.engine.generate(request.prompt, sampling, on_first_token)
+        except RequestRejected as error:
+            return error
+        self._note_length(request.question, completion)
+        return completion
+
+    def _note_length(self, question: Question, completion: Completion) -> None:
+        self.engine.answer_lengths.record(question.text, completion.usage.output_tokens)
 
     @property
     def _limits(self) -> AnswerLimits:
-        strategy = self.records[0].strategy
-        return AnswerLimits(self.search.text, self.tasks, strategy, self.engine.max_model_len)
+        record, limit = self.records[0], self.engine.max_model_len
+        if record.task.in_parts and (parts := self.tasks.reading.parts):
+            limit = min(limit, parts.prompt_limit)
+        return AnswerLimits(self.search.text, self.tasks, record.strategy, limit)
 
     def _request(self, record: TaskRecord, passage: Passage) -> _Request:
         question = record.question
@@ -119,16 +186,14 @@ class PassageReader:
         else:
             self._record(request, value)
 
-    async def _record_second(
-        self, request: _Request, completion: Completion, larger: Question
-    ) -> None:
-        """Record the value of a second answer, with a larger limit than that of `completion`."""
+    async def _record_second(self, cut_off: _CutOff) -> None:
+        """Record the value of a second answer, with a larger limit than the one cut off."""
         try:
-            value = await self._longer_value(request, completion, larger)
+            value = await self._longer_value(cut_off)
         except InvalidAnswer as error:
-            self._record(request, error)
+            self._record(cut_off.request, error)
         else:
-            self._record(request, value)
+            self._record(cut_off.request, value)
 
     def _record(
         self, request: _Request, result: AnswerValue | RequestRejected | InvalidAnswer
@@ -137,28 +202,28 @@ class PassageReader:
         record.add_passage(chunk)
         if isinstance(result, RequestRejected | InvalidAnswer):
             value = None
-            record.problems.append(problem_of(result))
+            record.add_problem(result, chunk)
         else:
             value = result
             record.findings[request.passage.number] = Finding(chunk.start, chunk.end, value)
         if self.on_progress is not None and record.in_chunks:
             self.on_progress(ChunkResult(record.task.spec.name, chunk.start, chunk.end, value))
 
-    async def _longer_value(
-        self, request: _Request, cut_off: Completion, larger: Question
-    ) -> AnswerValue:
-        """Ask again with the larger limit of `larger`; return the complete values of the answer
-        that was cut off if that fails."""
+    async def _longer_value(self, cut_off: _CutOff) -> AnswerValue:
+        """Ask again with a larger limit; return the complete values of the answer that was cut off
+        if that fails."""
+        request, first, larger = cut_off.request, cut_off.completion, cut_off.larger
         record, prompt = request.record, request.prompt
-        record.count(cut_off)
+        record.count(first)
+        # the whole limit: this answer is longer than most
         needed = max(len(prompt) + larger.sampling.max_tokens, self.engine.min_request_tokens)
         try:
             async with self.engine.admit(needed):
                 second = await self.engine.generate(prompt, larger.sampling)
             return await self._parse(request, record.count(second))
         except (RequestRejected, InvalidAnswer):
-            record.last_reason = cut_off.finish_reason
-            return await self._parse(request, cut_off)
+            record.last_reason = first.finish_reason
+            return await self._parse(request, first)
 
     async def _value(
         self, request: _Request, completion: Completion | RequestRejected
@@ -191,52 +256,3 @@ class PassageReader:
         value = await asyncio.to_thread(parse) if characters > _SEARCHED_IN_LOOP else parse()
         record.cut_off |= completion.finish_reason == LENGTH
         return value
-
-
-def kv_tokens_needed(
-    shared_tokens: int,
-    prompt_tokens: Sequence[int],
-    max_answer_tokens: Sequence[int],
-    min_request_tokens: int,
-) -> int:
-    """Return the KV cache tokens to reserve for the prompts about one passage.
-
-    The first `shared_tokens` tokens of all prompts are the same, and are cached once. To them each
-    prompt adds the rest of its length in `prompt_tokens`, and its answer's maximum length. The
-    result is at least `min_request_tokens` for each prompt.
-    """
-    unshared_tokens = sum(
-        prompt - shared_tokens + answer
-        for prompt, answer in zip(prompt_tokens, max_answer_tokens, strict=True)
-    )
-    return max(shared_tokens + unshared_tokens, len(prompt_tokens) * min_request_tokens)
-
-
-async def _complete_all(
-    requests: Sequence[_Request], engine: Engine
-) -> list[Completion | RequestRejected]:
-    """Complete prompts that share a prefix.
-
-    If the engine prefills the longest in one step, they are sent together. Otherwise the first is
-    sent alone until its first token: by then the prefix is cached, and the others reuse it.
-    """
-    longest = max(len(request.prompt) for request in requests)
-    together = len(requests) == 1 or longest <= engine.max_batched_tokens
-    cached = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        on_first_token = None if together else cached.set
-        completions = [group.create_task(_ask(requests[0], engine, on_first_token))]
-        completions[0].add_done_callback(lambda _: cached.set())
-        if not together:
-            await cached.wait()
-        completions += [group.create_task(_ask(request, engine)) for request in requests[1:]]
-    return [completion.result() for completion in completions]
-
-
-async def _ask(
-    request: _Request, engine: Engine, on_first_token: Callable[[], None] | None = None
-) -> Completion | RequestRejected:
-    try:
-        return await engine.generate(request.prompt, request.question.sampling, on_first_token)
-    except RequestRejected as error:
-        return error

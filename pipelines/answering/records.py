@@ -30,7 +30,7 @@ class TaskRecord:
 
     Attributes:
         task: the task.
-        strategy: how the document is read: `single`, `map_reduce` or `truncate`.
+        strategy: how the document is read: `single`, `map_reduce`, `truncate` or `parts`.
         findings: the finding of each passage, by passage number.
         problems: the problems of passages that gave no finding.
         passages: how many passages were read, with or without a finding.
@@ -60,8 +60,11 @@ class TaskRecord:
 
     @property
     def in_chunks(self) -> bool:
-        """Return True if the document is read in chunks, whose findings are then combined."""
-        return self.strategy == MAP_REDUCE
+        """Return True if the document is read in chunks, whose findings are then combined.
+
+        The parts of a task that reads parts are chunks too.
+        """
+        return self.strategy == MAP_REDUCE or self.task.in_parts
 
     @property
     def tokens_per_character(self) -> float:
@@ -79,6 +82,14 @@ class TaskRecord:
         self.passages += 1
         self.text_characters += chunk.end - chunk.start
         self.text_tokens += len(chunk.token_ids)
+
+    def add_problem(self, error: RequestRejected | InvalidAnswer, chunk: Chunk) -> None:
+        """Record the problem of a passage, given as its chunk; that of a part names its place."""
+        problem = problem_of(error)
+        if self.task.in_parts:
+            place = f"the part of the characters {chunk.start} to {chunk.end}"
+            problem = Problem(problem.reason, f"{place}: {problem.message}")
+        self.problems.append(problem)
 
     def answer(
         self, value: AnswerValue | None, problem: Problem | None, reason: str | None

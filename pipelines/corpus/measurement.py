@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.documents import TEXT, TOO_LONG, Problem, decode_text
+from pipelines.corpus.texts import decode_text
+from pipelines.documents import TEXT, TOO_LONG, Problem
 from pipelines.models.cost import CostModel
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.tokens import ChatTokenizer

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.engine.drafting import DraftSettings
 from pipelines.models.resolve import BF16_BYTES, Model
+from pipelines.tasks.kinds import QUESTION_START
+from pipelines.text.tokens import ChatTokenizer
 
 GIB = 2**30
 """Bytes in one GiB."""
@@ -25,6 +30,14 @@ _GPU_HANGS_AFTER, _CPU_HANGS_AFTER = 180.0, 1200.0
 # Prompt tokens that one request may take of a step while others wait: half of vLLM's smallest step
 # budget, or less.
 _GPU_LONG_PREFILL_TOKENS, _CPU_LONG_PREFILL_TOKENS = 4096, 2048
+# vLLM's names of 32-bit floating-point numbers.
+_FLOAT32 = ("float32", "float")
+# Options that set the size of a CPU engine's KV cache; vLLM prefers VLLM_CPU_KVCACHE_SPACE to both.
+_CACHE_SIZES = {"kv_cache_memory_bytes", "gpu_memory_utilization"}
+
+# Tokens of a guess, at most, and how many verified tokens take as long as a step without them.
+_DRAFT_TOKENS = 12
+_GPU_FREE_TOKENS, _CPU_FREE_TOKENS = 256, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,10 @@ class EngineConfig:
             the default of its device; see `hang_seconds`.
         online: True if a client waits for each answer (HTTP endpoint): a long prompt then leaves a
             part of every step to other requests. False for a batch run.
+        drafting: True if the engine guesses tokens and verifies them together (`drafting.py`),
+            which needs fewer steps and changes no answer.
+        options: engine arguments of vLLM from the file's `model.engine`; they replace the values
+            that `engine_arguments` would choose.
     """
 
     model: Model
@@ -55,12 +72,29 @@ class EngineConfig:
     gpu_share: float = 1.0
     hangs_after: float | None = None
     online: bool = False
+    drafting: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def hang_seconds(self) -> float:
         """Seconds without a step, with requests outstanding, after which the watchdog kills the
         engine: `hangs_after`, or else 180 on a GPU and 1,200 on a CPU."""
         return self.hangs_after or (_GPU_HANGS_AFTER if self.gpu else _CPU_HANGS_AFTER)
+
+
+def draft_settings(config: EngineConfig, tokenizer: ChatTokenizer) -> DraftSettings:
+    """Return how an engine with this configuration guesses tokens of answers.
+
+    A CPU computes each guessed token, for a GPU most of them are free. `tokenizer` is that of
+    `config.model`.
+    """
+    return DraftSettings(
+        max_tokens=_DRAFT_TOKENS,
+        free_tokens=_GPU_FREE_TOKENS if config.gpu else _CPU_FREE_TOKENS,
+        answer_start=tokenizer.suffix_ids,
+        question_start=tuple(tokenizer.encode(QUESTION_START)),
+        never=tokenizer.control_ids,
+    )
 
 
 def engine_arguments(config: EngineConfig) -> dict[str, Any]:
@@ -70,7 +104,7 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
     `max_model_len` chooses Phi-3's rope factors (short up to 4,096). Phi-3 counts as a
     sliding-window model, and vLLM then keeps nothing, or only a window, in the prefix cache. If the
     window is no shorter than `max_model_len`, it is switched off; otherwise the cache is set to
-    retain all blocks.
+    retain all blocks. The options of the configuration are applied last.
     """
     arguments: dict[str, Any] = {
         "model": str(config.model.path),
@@ -88,20 +122,28 @@ def engine_arguments(config: EngineConfig) -> dict[str, Any]:
     elif window is not None:
         arguments["prefix_cache_retention_interval"] = None
     if config.online:
-        threshold = _GPU_LONG_PREFILL_TOKENS if config.gpu else _CPU_LONG_PREFILL_TOKENS
-        arguments["long_prefill_token_threshold"] = threshold
+        arguments["long_prefill_token_threshold"] = _long_prefill_tokens(config)
     if config.gpu and config.gpu_share < 1:
         arguments["gpu_memory_utilization"] = _GPU_MEMORY_SHARE * config.gpu_share
     if not config.gpu:
         # Compilation costs minutes of start on a CPU; vLLM's CPU blocks of 128 tokens would leave
         # most of a short document's prefix out of the cache.
         arguments |= {"enforce_eager": True, "block_size": 32, "dtype": _cpu_dtype(config)}
-    return arguments
+    return arguments | dict(config.options)
+
+
+def _long_prefill_tokens(config: EngineConfig) -> int:
+    default = _GPU_LONG_PREFILL_TOKENS if config.gpu else _CPU_LONG_PREFILL_TOKENS
+    step = config.options.get("max_num_batched_tokens")
+    return default if step is None else max(1, min(default, step // 2))
 
 
 def _cpu_dtype(config: EngineConfig) -> str:
+    """Return the data type in which an engine on a CPU computes, as vLLM names it."""
     import torch
 
+    if "dtype" in config.options:
+        return str(config.options["dtype"])
     if config.quantization is not None:
         return "auto"
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -127,12 +169,16 @@ def cpu_dtype(parameters: int, memory_bytes: int, capability: str) -> str:
 
 def set_environment(config: EngineConfig) -> None:
     """Set environment variables of this process that vLLM reads to this project's defaults: no
-    usage reports, and on a CPU the size of the KV cache and no compilation. Variables that are set
-    already keep their values. Call it before vLLM is imported."""
+    usage reports, and on a CPU the size of the KV cache and no compilation, unless the options of
+    the configuration ask for another. Variables that are set already keep their values. Call it
+    before vLLM is imported."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not config.gpu:
+    if config.gpu:
+        return
+    if not config.options.keys() & _CACHE_SIZES:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(config)))
+    if engine_arguments(config)["enforce_eager"]:
         # Even with eager execution vLLM compiles a few functions, such as the ranking of
         # log-probabilities. That needs a C++ compiler and takes about two seconds of the start.
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
@@ -144,6 +190,22 @@ def cpu_cache_gib(config: EngineConfig) -> int:
     It holds eight sequences of `max_model_len` tokens, but takes at most 8 GiB, because the cache
     shares the machine's memory. It is always large enough for one sequence, and at least 1 GiB.
     """
-    widening = FLOAT32_BYTES / BF16_BYTES if _cpu_dtype(config) == "float32" else 1
+    widening = FLOAT32_BYTES / BF16_BYTES if _cpu_dtype(config) in _FLOAT32 else 1
     sequence_gib = config.max_model_len * config.model.kv_bytes_per_token * widening / GIB
     return max(1, math.ceil(sequence_gib), min(8, math.ceil(8 * sequence_gib)))
+
+
+def option_hint(config: EngineConfig, error: str) -> str:
+    """Return a sentence that names the options of `model.engine` to look at first after `error`,
+    vLLM's message on an engine that did not start, or "" if none is set.
+
+    These are the options that `error` mentions, or else all of them: an error in another process
+    of the engine is not in the message.
+    """
+    mentioned = [name for name in config.options if re.search(rf"\b{re.escape(name)}\b", error)]
+    listed = ", ".join(
+        f"model.engine.{name}: {config.options[name]!r}" for name in mentioned or config.options
+    )
+    if not listed:
+        return ""
+    return f"The error mentions {listed}. " if mentioned else f"The file sets {listed}. "

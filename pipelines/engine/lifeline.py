@@ -24,24 +24,26 @@ class Lifeline:
     `additional_config`.
     """
 
-    def __init__(self, client: int | None = None) -> None:
-        """`client` is the id of the process that uses the engine; None stands for this process."""
+    def __init__(self, client: int | None = None, carried: object = None) -> None:
+        """`client` is the id of the process that uses the engine; None stands for this process.
+        `carried` is an object that the engine's processes need; pickle must know it."""
         self._client = client or os.getpid()
+        self.carried = carried
 
     def compute_hash(self) -> str:
         """Return a constant. vLLM names its caches by a hash of the configuration, and a Lifeline
         changes nothing that is cached."""
         return "lifeline"
 
-    def __reduce__(self) -> tuple[Callable[[int, int], Lifeline], tuple[int, int]]:
-        return _unpickle, (self._client, os.getpid())
+    def __reduce__(self) -> tuple[Callable[[int, int, object], Lifeline], tuple[int, int, object]]:
+        return _unpickle, (self._client, os.getpid(), self.carried)
 
 
-def _unpickle(client: int, sender: int) -> Lifeline:
+def _unpickle(client: int, sender: int, carried: object) -> Lifeline:
     # in the client itself and in the sender nothing is to end
     if os.getpid() not in (client, sender):
         end_with(sender)
-    return Lifeline(client)
+    return Lifeline(client, carried)
 
 
 def end_with(parent: int) -> None:

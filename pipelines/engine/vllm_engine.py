@@ -1,4 +1,4 @@
-"""The vLLM engine: the only module of `pipelines` that imports vllm.
+"""The vLLM engine. With `startup.py`, the only modules of `pipelines` that import vllm.
 
 `VllmEngine` implements the `Engine` protocol of `pipelines.answering` with one `AsyncLLM`. Knows
 how vLLM is started, called and ended; nothing of documents, units or Ray Data.
@@ -7,21 +7,26 @@ how vLLM is started, called and ended; nothing of documents, units or Ray Data.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
+from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Usage
-from pipelines.engine.admission import Admission
-from pipelines.engine.config import EngineConfig, engine_arguments, set_environment
-from pipelines.engine.lifeline import Lifeline
-from pipelines.engine.niceness import lower_priorities
+from pipelines.engine.admission import Admission, Hold
+from pipelines.engine.config import (
+    EngineConfig,
+)
+from pipelines.engine.grammars import choice_grammar, json_grammar
+from pipelines.engine.proposer import draft_tokens
+from pipelines.engine.startup import close_sockets, start_engine
 from pipelines.engine.watchdog import Pulse, Watchdog, WatchedEngine, error_summary
-from pipelines.errors import EngineError, RequestRejected
+from pipelines.errors import RequestRejected
 from pipelines.tasks.confidence import choice_logprob
 from pipelines.tasks.kinds import Completion, Sampling
+from pipelines.tasks.several import label_logprobs, labels_grammar
 from pipelines.text.tokens import ChatTokenizer
 
 # Requests that may be admitted, in multiples of those that vLLM runs in one step: as many again
@@ -44,6 +49,8 @@ class VllmEngine:
         max_model_len: the maximum length of a prompt with its answer, in tokens.
         min_request_tokens: KV cache tokens that one request counts as at least, so that no more
             requests are admitted than it can run or schedule next.
+        block_tokens: the number of tokens in a block of its KV cache.
+        answer_lengths: the expected lengths of answers, raised when vLLM preempts requests.
         used: tokens of all its finished requests.
     """
 
@@ -58,7 +65,10 @@ class VllmEngine:
         self.config = config
         self.tokenizer = tokenizer
         pulse = Pulse()
-        started = _STARTER.submit(_start, config, pulse, ray_metrics)
+        self.answer_lengths = AnswerLengths()
+        started = _STARTER.submit(
+            start_engine, config, tokenizer, pulse, self.answer_lengths.back_off, ray_metrics
+        )
         self._llm, self._processes = started.result()
         settings = self._llm.vllm_config
         self.kv_cache_tokens: int = settings.cache_config.kv_cache_size_tokens
@@ -66,6 +76,7 @@ class VllmEngine:
         self.max_model_len: int = config.max_model_len
         max_requests = _REQUESTS_PER_SEQUENCE * settings.scheduler_config.max_num_seqs
         self.min_request_tokens = max(1, self.kv_cache_tokens // max_requests)
+        self.block_tokens: int = settings.cache_config.block_size
         self.used = Usage()
         self._admission = Admission(self.kv_cache_tokens)
         self._request_numbers = itertools.count()
@@ -87,9 +98,9 @@ class VllmEngine:
         """KV cache tokens that admitted requests reserve now."""
         return self._admission.in_flight_tokens
 
-    def admit(self, tokens: int) -> AbstractAsyncContextManager[None]:
+    def admit(self, tokens: int | Callable[[], int]) -> AbstractAsyncContextManager[Hold]:
         """Wait until `tokens` tokens of KV cache are free, first come, first served, and reserve
-        them until the block ends."""
+        them until the block ends or gives them back. See `Admission.hold`."""
         return self._admission.hold(tokens)
 
     async def generate(
@@ -127,6 +138,10 @@ class VllmEngine:
         generated: list[int] = []
         steps: list[Any] = []
         request_id = str(next(self._request_numbers))
+        if not self.config.gpu:
+            # vLLM rewinds a seeded generator after each step of a prefill in several steps, which
+            # PyTorch's generators of CPUs cannot do: the engine would die
+            sampling = replace(sampling, seed=None)
         parameters = _sampling_params(sampling, streamed=on_first_token is not None)
         async for output in self._llm.generate(
             {"prompt_token_ids": list(prompt)}, parameters, request_id
@@ -137,13 +152,21 @@ class VllmEngine:
             if on_first_token is not None:
                 on_first_token()
                 on_first_token = None
-        usage = Usage(len(prompt), output.num_cached_tokens or 0, len(generated))
+        drafted, accepted = draft_tokens(completion.spec_decode_metrics)
+        usage = Usage(
+            prompt_tokens=len(prompt),
+            cached_prompt_tokens=output.num_cached_tokens or 0,
+            output_tokens=len(generated),
+            steps=max(1, len(generated) - accepted),
+            draft_tokens=drafted,
+        )
         self.used += usage
         return Completion(
             text=self.tokenizer.decode_output(generated),
             usage=usage,
             finish_reason=completion.finish_reason or "unknown",
             logprob=self._logprob(generated, steps, sampling),
+            label_logprobs=self._label_logprobs(generated, steps, sampling),
         )
 
     def _logprob(
@@ -151,8 +174,21 @@ class VllmEngine:
     ) -> float | None:
         if sampling.choices is None:
             return None
-        likeliest = [{token: entry.logprob for token, entry in step.items()} for step in steps]
-        return choice_logprob(generated, likeliest, sampling.choices, self.tokenizer.decode_output)
+        tokenizer = self.tokenizer
+        return choice_logprob(
+            generated,
+            _likeliest(steps),
+            sampling.choices,
+            tokenizer.decode_output,
+            tokenizer.control_ids,
+        )
+
+    def _label_logprobs(
+        self, generated: Sequence[int], steps: Sequence[Any], sampling: Sampling
+    ) -> tuple[float, ...] | None:
+        if sampling.labels is None:
+            return None
+        return label_logprobs(generated, _likeliest(steps), self.tokenizer.decode_output)
 
     def _kill(self) -> None:
         for process in self._processes:
@@ -163,7 +199,7 @@ class VllmEngine:
         loop = self._watchdog.stop()
         self._llm.shutdown()
         if loop is not None and not loop.is_running():
-            _close_sockets(self._llm)
+            close_sockets(self._llm)
 
 
 def _is_death(error: Exception) -> bool:
@@ -182,90 +218,30 @@ def _sampling_params(sampling: Sampling, *, streamed: bool) -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        temperature=0.0,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
         max_tokens=sampling.max_tokens,
         output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
         structured_outputs=_structure(sampling),
         # vLLM masks tokens that the choices do not allow before it computes log-probabilities
-        logprobs=_TOP_LOGPROBS if sampling.choices else None,
+        logprobs=_TOP_LOGPROBS if sampling.choices or sampling.labels else None,
         detokenize=False,
         skip_clone=True,
     )
 
 
+def _likeliest(steps: Sequence[Any]) -> list[dict[int, float]]:
+    """Return the reported log-probabilities of each step, by token id."""
+    return [{token: entry.logprob for token, entry in step.items()} for step in steps]
+
+
 def _structure(sampling: Sampling) -> Any:
     from vllm.sampling_params import StructuredOutputsParams
 
+    if sampling.labels:
+        return StructuredOutputsParams(grammar=labels_grammar(sampling.labels))
     if sampling.choices:
-        return StructuredOutputsParams(choice=list(sampling.choices))
-    return StructuredOutputsParams(json=sampling.schema) if sampling.schema else None
-
-
-def _step_listener(pulse: Pulse) -> Any:
-    """Return a factory of vLLM stat loggers: vLLM calls its loggers after every step."""
-    from vllm.v1.metrics.loggers import StatLoggerBase
-
-    # vllm ships no types
-    class Listener(StatLoggerBase):  # type: ignore[misc]
-        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
-
-        def record(self, *_: Any, **__: Any) -> None:
-            pulse.beat()
-
-        def log_engine_initialized(self) -> None: ...
-
-    return Listener
-
-
-def _start(config: EngineConfig, pulse: Pulse, ray_metrics: bool) -> tuple[Any, Sequence[Any]]:
-    """Start an engine; return it and its processes. Raises EngineError."""
-    set_environment(config)
-    from vllm import AsyncEngineArgs
-    from vllm.config import StructuredOutputsConfig
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    loggers = [_step_listener(pulse)]
-    if ray_metrics:
-        from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
-
-        loggers.append(RayPrometheusStatLogger)
-    other_processes = set(multiprocessing.active_children())
-    arguments = AsyncEngineArgs(
-        **engine_arguments(config),
-        # white space in JSON would count as output tokens
-        structured_outputs_config=StructuredOutputsConfig(
-            backend="xgrammar", disable_any_whitespace=True
-        ),
-        disable_log_stats=not ray_metrics,
-        additional_config=Lifeline(),
-    )
-    try:
-        # this context gives the larger prefill steps of vLLM's offline LLM class
-        llm = AsyncLLM.from_engine_args(
-            arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers
-        )
-    except Exception as error:
-        raise EngineError(
-            f"the engine for {config.model.name} did not start: {error_summary(error)}. vLLM's "
-            "own output names the cause: see the run's log, or for an endpoint Ray's logs on the "
-            "engine's node, in /tmp/ray/session_latest/logs. Correct the cause, such as a setting "
-            "that it names, before you start again"
-        ) from error
-    processes = [p for p in multiprocessing.active_children() if p not in other_processes]
-    if not config.gpu:
-        lower_priorities(process.pid for process in processes if process.pid is not None)
-    return llm, processes
-
-
-def _close_sockets(llm: Any) -> None:
-    """Close the sockets that vLLM leaves to its event loop to close, if that loop has stopped.
-
-    The destructor of zmq's context waits for open sockets, so that the process would never end.
-    """
-    import zmq
-
-    for resource in vars(llm.engine_core.resources).values():
-        if isinstance(resource, zmq.Socket):
-            # the close method of zmq's asyncio sockets needs a running event loop
-            zmq.Socket.close(resource, linger=0)
+        return StructuredOutputsParams(grammar=choice_grammar(sampling.choices))
+    if sampling.schema:
+        return StructuredOutputsParams(grammar=json_grammar(sampling.schema))
+    return None

@@ -9,7 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from pipelines.job.engine_options import answer_options
 from pipelines.job.spec import JobSpec
+
+# Keys that a job file need not have, by which a run from before they existed is the same run.
+_WITHOUT_EFFECT = {"instructions": None, "examples": (), "multiple": False, "evidence": "quotes"}
+# Keys of the section `model` that change no answer, or of which only a part does.
+_NOT_COUNTED = {"drafting", "engine"}
 
 
 def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> dict[str, str]:
@@ -18,14 +24,18 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     The result maps a key path, such as `model.revision` or `tasks.NAME.labels`, to the first 16 hex
     digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
+    `instructions`, `examples`, `multiple` and `evidence` have a digest only if they are set to
+    something else than their default.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
-    order. A task's path has its name, so the order of tasks does not count.
+    order. A task's path has its name, so the order of tasks does not count. Of the engine's options
+    only those count that may change answers.
     """
     kept = spec.input.model_dump(include={"id_column", "text_column", "keep_columns"})
     sections = {
         "input": kept,
-        "model": {**spec.model.model_dump(), "revision": revision},
+        "model": {**spec.model.model_dump(exclude=_NOT_COUNTED), "revision": revision},
+        "model.engine": answer_options(spec.model.engine),
         "long_documents": spec.long_documents.model_dump(),
     }
     for task in spec.tasks:
@@ -34,7 +44,10 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
         f"{section}.{key}": _sha256(value)[:16]
         for section, values in sections.items()
         for key, value in values.items()
+        if key not in _WITHOUT_EFFECT or value != _WITHOUT_EFFECT[key]
     }
+    if spec.instructions is not None:
+        digests["instructions"] = _sha256(spec.instructions)[:16]
     return {**digests, "prompt_version": _sha256(prompt_version)[:16]}
 
 

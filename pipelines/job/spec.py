@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from pipelines.job.resources import Compute, Limits
+from pipelines.job.engine_options import option_violations
+from pipelines.job.resources import Compute, EngineCompute, Limits
 from pipelines.job.sections import (
     MustBe,
     NonEmptyStr,
@@ -72,13 +73,36 @@ class ModelSpec(Section):
 
     `name` is a Hugging Face name, a directory or a built-in model. `revision` is a branch, tag or
     commit; if it is None, the run pins the revision that is current when it starts. `quantization`
-    (None: as the model's own config says) and `kv_cache_dtype` are passed to vLLM.
+    (None: as the model's own config says) and `kv_cache_dtype` are passed to vLLM, and so is each
+    entry of `engine`, an engine argument of vLLM by name; see docs/engine.md. With `drafting`,
+    `auto` or `off`, engines guess tokens of answers and verify several in one step, or do not; the
+    answers are the same.
     """
 
     name: NonEmptyStr = "microsoft/Phi-3-mini-128k-instruct"
     revision: NonEmptyStr | None = None
     quantization: NonEmptyStr | None = None
     kv_cache_dtype: NonEmptyStr = "auto"
+    drafting: Literal["auto", "off"] = "auto"
+    engine: Annotated[
+        dict[str, JsonValue], MustBe("a mapping of vLLM's engine options, such as {dtype: float32}")
+    ] = Field(default_factory=dict)
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield each entry of `engine` whose name or type of value is wrong."""
+        for path, phrase in option_violations(self.engine):
+            yield ("engine", *path), phrase
+
+
+def shared_gpu_violations(model: ModelSpec, compute: EngineCompute) -> Iterator[Violation]:
+    """Yield the engine's share of a GPU's memory if it is more than its share of the GPU."""
+    share = model.engine.get("gpu_memory_utilization")
+    if compute.gpu_share < 1 and isinstance(share, int | float) and share > compute.gpu_share:
+        yield (
+            ("model", "engine", "gpu_memory_utilization"),
+            f"at most compute.gpus_per_replica, which is {compute.gpu_share}, because several "
+            "engines share a GPU",
+        )
 
 
 class LongDocuments(Section):
@@ -122,8 +146,9 @@ class Metrics(Section):
 class JobSpec(Section):
     """A complete job file: its key `name` and its sections.
 
-    `name` is the run's name, as messages and metrics show it. `tasks` has one or more tasks.
-    `input`, `output` and `tasks` are required.
+    `name` is the run's name, as messages and metrics show it. `instructions` are the user's words
+    that every prompt begins with. `tasks` has one or more tasks. `input`, `output` and `tasks` are
+    required.
     """
 
     name: RunName = "phifleet"
@@ -135,12 +160,15 @@ class JobSpec(Section):
     compute: Compute = Compute()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
+    instructions: NonEmptyStr | None = None
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the key `tasks` if the list is empty, and each task name that is not allowed.
+        """Yield the key `tasks` if the list is empty, each task name that is not allowed, and a
+        share of a GPU's memory that does not fit.
 
         A name is not allowed if an earlier task or a column of `input` has it.
         """
+        yield from shared_gpu_violations(self.model, self.compute)
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
         columns = {self.input.id_column, self.input.text_column, *self.input.keep_columns}

@@ -1,16 +1,25 @@
 """The tasks of a job file: a section for each kind of task, with its keys, types and defaults.
 
+Every kind takes `instructions`, the user's own words for its prompts, and `examples` of answers.
 Knows no model, no prompts and no schemas' rules; `tasks` makes questions of these sections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from typing_extensions import TypeAliasType
+from pydantic import ConfigDict, Field, TypeAdapter, WrapValidator
 
+from pipelines.job.examples import (
+    FormExample,
+    LabelExample,
+    ReplyExample,
+    SummaryExample,
+    other_labels,
+    too_many,
+)
+from pipelines.job.field_types import FieldType
 from pipelines.job.sections import (
     JsonSchemaInput,
     MustBe,
@@ -20,6 +29,7 @@ from pipelines.job.sections import (
     Section,
     Violation,
     known,
+    raise_violations,
 )
 
 TaskName = Annotated[
@@ -28,16 +38,16 @@ TaskName = Annotated[
     MustBe("letters, digits and underscores that do not start with a digit, such as risk_factors"),
 ]
 """The name of a task, which is also the name of its output column."""
-FieldType = TypeAliasType(
-    "FieldType",
-    """Annotated[
-        Literal["string", "number", "integer", "boolean", "date"]
-        | Annotated[list[FieldType], Field(min_length=1, max_length=1)]
-        | Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)],
-        MustBe("string, number, integer, boolean, date, a list as [string], or a mapping"),
-    ]""",
-)
-"""The type of an extracted field: a scalar's name, a list of one item type, or nested fields."""
+_LABEL_LIST = TypeAdapter(NonEmptyStrs, config=ConfigDict(strict=True))
+LabelDescriptions = dict[
+    NonEmptyStr, Annotated[NonEmptyStr | None, MustBe("a description, or null for none")]
+]
+"""Labels with their descriptions; None for a label without one."""
+_LABEL_MAPPING = TypeAdapter(LabelDescriptions, config=ConfigDict(strict=True))
+Temperature = Annotated[
+    float, Field(ge=0, le=2, allow_inf_nan=False), MustBe("a number from 0 to 2")
+]
+"""A temperature of sampling; 0 always takes the most likely token."""
 
 EvidenceKind = Literal["quotes", "anchors", "values", "none"]
 """What a model writes as evidence of an answer, besides the answer itself.
@@ -46,8 +56,24 @@ The words of the text that show it (`quotes`); the first and last words of the p
 (`anchors`); nothing, so that phifleet looks for the values themselves (`values`) or for nothing at
 all (`none`)."""
 
+
+def _labels(given: object, _: object) -> Any:
+    """Validate labels as a list or as a mapping, so that messages are about the form given."""
+    if isinstance(given, Mapping):
+        return _LABEL_MAPPING.validate_python(given)
+    if not isinstance(given, list | tuple):
+        raise_violations([((), "a list of labels, or a mapping of labels to their descriptions")])
+    return _LABEL_LIST.validate_python(given)
+
+
+Labels = Annotated[NonEmptyStrs | LabelDescriptions, WrapValidator(_labels)]
+"""The labels of a task: a list, or a mapping of labels to descriptions. Either iterates labels."""
 CANNOT_TELL = "cannot tell"
 """The extra label with which the model answers if a chunk supports none of a task's labels."""
+MAX_SEVERAL = 500
+"""The maximum number of labels of a task with `multiple`.
+
+The grammar of many more would take an engine long to compile."""
 
 
 class SummarizeTask(Section):
@@ -60,31 +86,76 @@ class SummarizeTask(Section):
     name: TaskName
     kind: Literal["summarize"] = "summarize"
     max_words: PositiveInt = 120
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[SummaryExample, ...], Field(strict=False)] = ()
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield `examples` if there are too many."""
+        yield from too_many(self.examples)
 
 
 class ClassifyTask(Section):
-    """A task that assigns exactly one of `labels`, a list of at least two, to the document."""
+    """A task that assigns exactly one of `labels`, at least two, to the document.
+
+    `labels` is a list, or a mapping of labels to descriptions, which the prompt states. With
+    `multiple`, the task assigns all labels that fit: any number of them, or none.
+    """
 
     name: TaskName
     kind: Literal["classify"] = "classify"
-    labels: NonEmptyStrs
+    labels: Labels
+    multiple: bool = False
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[LabelExample, ...], Field(strict=False)] = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels without their descriptions."""
+        return tuple(self.labels)
+
+    @property
+    def label_descriptions(self) -> dict[str, str]:
+        """The descriptions of the labels that have one."""
+        described = self.labels if isinstance(self.labels, dict) else {}
+        return {label: text for label, text in described.items() if text is not None}
 
     def violations(self) -> Iterator[Violation]:
         """Yield `labels` if there are fewer than two, and each label that is not allowed.
 
         A label is not allowed if it repeats an earlier one, begins or ends with white space, or is
-        CANNOT_TELL.
+        CANNOT_TELL. With `multiple`, yield `labels` if there are more than MAX_SEVERAL. Examples
+        must have one of the labels as their answer, or a list of them with `multiple`.
         """
+        yield from too_many(self.examples)
+        yield from other_labels(self.examples, self.labels, multiple=self.multiple)
+        if self.multiple and len(self.labels) > MAX_SEVERAL:
+            yield ("labels",), f"a list of at most {MAX_SEVERAL} labels, because multiple is set"
+        if isinstance(self.labels, dict):
+            yield from _mapping_violations(self.labels)
+            return
         if len(self.labels) < 2:
             yield ("labels",), "a list of at least two labels"
         for index, label in enumerate(self.labels):
-            if label != label.strip():
-                yield ("labels", index), "a label without leading or trailing white space"
             if label in self.labels[:index]:
                 yield ("labels", index), "a label that is listed only once"
-            if label == CANNOT_TELL:
-                wanted = f"a label other than {CANNOT_TELL!r}: it means that a chunk shows no label"
+            for wanted in _label_faults(label):
                 yield ("labels", index), wanted
+
+
+def _mapping_violations(labels: LabelDescriptions) -> Iterator[Violation]:
+    if len(labels) < 2:
+        yield ("labels",), "a mapping of at least two labels to their descriptions"
+    for label in labels:
+        for wanted in _label_faults(label):
+            yield ("labels", label), f"the description of {wanted}"
+
+
+def _label_faults(label: str) -> Iterator[str]:
+    """Yield what a label must be if it cannot be one, whatever the other labels are."""
+    if label != label.strip():
+        yield "a label without leading or trailing white space"
+    if label == CANNOT_TELL:
+        yield f"a label other than {CANNOT_TELL!r}: it means that a chunk shows no label"
 
 
 class AskTask(Section):
@@ -101,10 +172,13 @@ class AskTask(Section):
     max_tokens: PositiveInt = 128
     evidence: EvidenceKind = "quotes"
     only_verified: bool = False
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[ReplyExample, ...], Field(strict=False)] = ()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield `only_verified` if it is set although no evidence is looked for."""
+        """Yield `only_verified` if no evidence is looked for, and `examples` if too many."""
         yield from _without_evidence(self.evidence, only_verified=self.only_verified)
+        yield from too_many(self.examples)
 
 
 class ExtractTask(Section):
@@ -130,13 +204,17 @@ class ExtractTask(Section):
     evidence: EvidenceKind = "quotes"
     only_verified: bool = False
     strict: bool = False
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[FormExample, ...], Field(strict=False)] = ()
 
     def violations(self) -> Iterator[Violation]:
         """Yield `fields` if neither it nor `schema` is set, and `schema` if both are.
 
-        Also yields `only_verified` if it is set although no evidence is looked for.
+        Also yields `only_verified` if it is set although no evidence is looked for, and `examples`
+        if there are too many.
         """
         yield from _without_evidence(self.evidence, only_verified=self.only_verified)
+        yield from too_many(self.examples)
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "a mapping such as {company: string}, unless schema is set"
         elif self.fields is not None and self.json_schema is not None:
@@ -149,13 +227,46 @@ def _without_evidence(evidence: EvidenceKind, *, only_verified: bool) -> Iterato
         yield ("only_verified",), wanted
 
 
+class WriteTask(Section):
+    """A task that writes a text: what `prompt`, the user's words, asks for.
+
+    With `over: document`, the prompt is about the whole document. If that is read in chunks, what
+    was written about them is combined: by the prompt `combine`, or else by `prompt` again. With
+    `over: parts`, every document is cut into parts without overlap. What was written about them is
+    joined in order, as a translation needs it, or combined by `combine`.
+
+    An answer has at most `max_tokens` tokens. Without this key, the limit is 512; for parts that
+    are joined, it follows the length of a part. A `temperature` above 0 draws among likely words,
+    from a seed that depends on the document's id and the task's name.
+    """
+
+    name: TaskName
+    kind: Literal["write"] = "write"
+    prompt: NonEmptyStr
+    max_tokens: PositiveInt | None = None
+    temperature: Temperature = 0.0
+    over: Literal["document", "parts"] = "document"
+    combine: NonEmptyStr | None = None
+    instructions: NonEmptyStr | None = None
+    examples: Annotated[tuple[SummaryExample, ...], Field(strict=False)] = ()
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield `examples` if there are too many."""
+        yield from too_many(self.examples)
+
+    @property
+    def joins_parts(self) -> bool:
+        """Whether the answer is the texts about all parts, joined in order."""
+        return self.over == "parts" and self.combine is None
+
+
 TASK_KINDS: dict[object, type[Section]] = {
     kind.model_fields["kind"].default: kind
-    for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask)
+    for kind in (SummarizeTask, ClassifyTask, AskTask, ExtractTask, WriteTask)
 }
 """The section of each kind of task, by the value of its key `kind`."""
 TaskSpec = Annotated[
-    SummarizeTask | ClassifyTask | AskTask | ExtractTask,
+    SummarizeTask | ClassifyTask | AskTask | ExtractTask | WriteTask,
     Field(discriminator="kind"),
     known("kind", TASK_KINDS),
 ]

@@ -61,8 +61,10 @@ class Commit:
     both. `rows` is the number of documents, `answered` plus `dead_letters`. `reasons` counts dead
     letters by reason, those of single tasks included. The numbers of tokens are sums over all
     answers; `prompt_tokens` includes `cached_prompt_tokens`, which came from the prefix cache.
-    `seconds` is the time that answering took, `host` the worker's machine, and `committed_at` an
-    ISO 8601 time.
+    `decoding` has for each task its output tokens, the steps of the engine that generated them, and
+    the guessed tokens that were verified; it is empty in records of versions without it. `seconds`
+    is the time that answering took, `host` the worker's machine, and `committed_at` an ISO 8601
+    time.
     """
 
     unit: int
@@ -80,6 +82,7 @@ class Commit:
     seconds: float
     host: str
     committed_at: str
+    decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the record as JSON in UTF-8; `from_json` reads it."""
@@ -93,6 +96,8 @@ class Commit:
         for name in ("part", "errors"):
             if fields[name] is not None:
                 fields[name] = StagedFile(**fields[name])
+        decoding = fields.pop("decoding", {})
+        fields["decoding"] = {task: tuple(counts) for task, counts in decoding.items()}
         return cls(**fields)
 
 

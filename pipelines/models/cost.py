@@ -71,23 +71,38 @@ class CostModel:
         All passages, questions and answers of a document are counted, but not the prompts that
         combine chunks' answers. A document that is too long for the plan takes 0 seconds.
         """
-        lengths = self.reading.lengths(document_tokens)
-        return lengths.passages * self._passage_seconds(lengths.shared.astype(np.float64))
+        lengths, shape = self.reading.lengths(document_tokens), self.reading.document_shape
+        shared = lengths.shared.astype(np.float64)
+        questions, answers = sum(shape.questions), sum(shape.answers)
+        seconds = lengths.passages * self._passage_seconds(
+            shared, len(shape.questions), questions, answers
+        )
+        if (plan := self.reading.parts) is None:
+            return seconds
+        part = np.minimum(document_tokens, plan.part_tokens).astype(np.float64) + plan.overhead
+        questions = sum(question.tokens for question in plan.questions)
+        parts = plan.count(self.reading.tokens_in_parts(document_tokens))
+        return seconds + parts * self._passage_seconds(
+            part, len(plan.questions), questions, plan.usual_answer_tokens
+        )
 
-    def _passage_seconds(self, shared: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _passage_seconds(
+        self, shared: npt.NDArray[np.float64], requests: int, questions: int, answers: int
+    ) -> npt.NDArray[np.float64]:
         """Return the engine seconds of passages whose prompts share prefixes of `shared` tokens.
+
+        Each passage has `requests` prompts, whose questions together have `questions` tokens, and
+        whose answers have `answers`.
 
         Prefill takes 2 FLOPs per weight and token, and 4 x hidden x layers per pair of tokens,
         halved by the causal mask, for the passage once and each question after it. Decode reads the
         weights once per batch of sequences, and each sequence's KV cache.
         """
-        shape = self.reading.document_shape
-        questions = float(sum(shape.questions))
         step_bytes = 2.0 * self._weights / _DECODE_BATCH + shared * self.model.kv_bytes_per_token
-        decode = sum(shape.answers) * step_bytes / self.device.bytes_per_second
+        decode = answers * step_bytes / self.device.bytes_per_second
         flops = self.prefill_flops(shared, questions)
         total: npt.NDArray[np.float64] = (
-            flops / self.device.flops_per_second + decode + len(shape.questions) * _REQUEST_SECONDS
+            flops / self.device.flops_per_second + decode + requests * _REQUEST_SECONDS
         )
         return total
 

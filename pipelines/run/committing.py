@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids
-from pipelines.documents import DOC_ID, DocumentResult
+from pipelines.documents import DOC_ID, DocumentResult, Usage
 from pipelines.errors import StorageError
 from pipelines.ledger.ledger import Ledger, new_staged
 from pipelines.ledger.records import Commit, StagedFile, sha256
@@ -103,6 +103,7 @@ class Committer:
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),
             cached_prompt_tokens=sum(usage.cached_prompt_tokens for usage in usages),
             output_tokens=sum(usage.output_tokens for usage in usages),
+            decoding=_decoding(results),
             seconds=round(answered.seconds, 3),
             host=socket.gethostname(),
             committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -118,3 +119,14 @@ class Committer:
             pq.write_table(described, path, compression="zstd")
             data = path.read_bytes()
             return StagedFile(name, table.num_rows, len(data), sha256(data))
+
+
+def _decoding(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:
+    """Return for each task its output tokens, the steps that generated them, and drafted tokens."""
+    used: defaultdict[str, Usage] = defaultdict(Usage)
+    for result in results:
+        for answer in result.answers:
+            used[answer.task] += answer.usage
+    return {
+        task: (usage.output_tokens, usage.steps, usage.draft_tokens) for task, usage in used.items()
+    }

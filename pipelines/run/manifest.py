@@ -5,6 +5,7 @@ Computed from the plans and commits alone; reads and writes nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ def build_manifest(
         "prompt_tokens": sum(commit.prompt_tokens for commit in commits),
         "cached_prompt_tokens": sum(commit.cached_prompt_tokens for commit in commits),
         "output_tokens": sum(commit.output_tokens for commit in commits),
+        **_decoding(commits),
         **{name: times[name] for name in TIMES},
         "fingerprint": prepared.fingerprint,
         "model": prepared.model.name,
@@ -57,6 +59,33 @@ def build_manifest(
         "input_files": sum(len(plan.files) for plan in plans),
         "files": [file for commit in commits for file in _published(commit)],
     }
+
+
+def _decoding(commits: Sequence[Commit]) -> dict[str, Any]:
+    """Return the keys about the engine's steps: `draft_tokens`, the guessed tokens that were
+    verified, and `steps_per_output_token`, of all tasks and by task.
+
+    A ratio without any output tokens is None. Commits of versions that did not count steps are left
+    out.
+    """
+    by_task: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for commit in commits:
+        for task, counts in commit.decoding.items():
+            by_task[task] = [a + b for a, b in zip(by_task[task], counts, strict=True)]
+    tokens, steps, drafted = (
+        sum(counts) for counts in zip([0] * 3, *by_task.values(), strict=True)
+    )
+    return {
+        "draft_tokens": drafted,
+        "steps_per_output_token": _ratio(steps, tokens),
+        "task_steps_per_output_token": {
+            task: _ratio(steps, tokens) for task, (tokens, steps, _) in by_task.items()
+        },
+    }
+
+
+def _ratio(steps: int, tokens: int) -> float | None:
+    return round(steps / tokens, 3) if tokens else None
 
 
 def _published(commit: Commit) -> list[dict[str, Any]]:

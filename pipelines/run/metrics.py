@@ -49,6 +49,8 @@ class EngineMetrics:
         self._prompt = counter("prompt_tokens", "Prompt tokens sent to the engine.")
         self._cached = counter("cached_prompt_tokens", "Prompt tokens found in the prefix cache.")
         self._output = counter("output_tokens", "Tokens that the engine generated.")
+        self._steps = counter("decode_steps", "Steps that generated them, summed over answers.")
+        self._drafts = counter("draft_tokens", "Guessed tokens that the engine verified.")
         self._unit_seconds = Histogram(
             "phifleet_unit_seconds",
             "Seconds from a unit's start to its commit.",
@@ -88,6 +90,8 @@ class EngineMetrics:
         self._inc(self._prompt, used.prompt_tokens)
         self._inc(self._cached, used.cached_prompt_tokens)
         self._inc(self._output, used.output_tokens)
+        self._inc(self._steps, used.steps)
+        self._inc(self._drafts, used.draft_tokens)
 
     def unit(self, seconds: float) -> None:
         """Record a committed unit; `seconds` is the time from its start to its commit."""
@@ -115,6 +119,8 @@ class RunTotals:
         prompt_tokens: prompt tokens of finished requests.
         cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens.
+        steps: steps that generated them, summed over answers.
+        draft_tokens: guessed tokens that the engines verified.
         units_done: committed units, also those of earlier sessions.
         units_left: units that are not committed yet.
         kv_tokens_in_flight: KV cache tokens reserved on all engines.
@@ -129,6 +135,8 @@ class RunTotals:
     prompt_tokens: int
     cached_prompt_tokens: int
     output_tokens: int
+    steps: int
+    draft_tokens: int
     units_done: int
     units_left: int
     kv_tokens_in_flight: int
@@ -174,6 +182,8 @@ class RunCollector(Collector):
                 now.cached_prompt_tokens,
             ),
             ("output_tokens", "Tokens that the engines generated.", now.output_tokens),
+            ("decode_steps", "Steps that generated them, summed over answers.", now.steps),
+            ("draft_tokens", "Guessed tokens that the engines verified.", now.draft_tokens),
             ("engine_restarts", "Engines started again after a death.", now.engine_restarts),
         ):
             family = CounterMetricFamily(f"phifleet_{name}", text, labels=["run"])

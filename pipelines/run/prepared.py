@@ -6,7 +6,7 @@ The commands `show` and `run` prepare a job before they read input or join a clu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,9 +23,12 @@ from pipelines.models.cost import CostModel, Device
 from pipelines.models.effective_lengths import effective_lengths
 from pipelines.models.resolve import Model, on_hub, resolve
 from pipelines.tasks.budgets import FormBudget
-from pipelines.tasks.kinds import REPAIR_TOKENS, Question, Task, TaskSet, tokenize_tasks
+from pipelines.tasks.guidance import check_lengths
+from pipelines.tasks.kinds import Question, Task, TaskSet
+from pipelines.tasks.questions import REPAIR_TOKENS, notes_questions, tokenize_tasks
 from pipelines.text.chunking import MIN_CHUNK_TOKENS
 from pipelines.text.lengths import ModelLengths, PromptShape, plan_reading
+from pipelines.text.parts import PartQuestion, part_overhead, plan_parts
 from pipelines.text.prompts import PROMPT_VERSION, Prompts
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
@@ -103,8 +106,10 @@ class PreparedJob:
             gpu=gpu,
             quantization=spec.model.quantization,
             kv_cache_dtype=spec.model.kv_cache_dtype,
+            options=spec.model.engine,
             tensor_parallel=spec.compute.tensor_parallel,
             gpu_share=spec.compute.gpu_share,
+            drafting=spec.model.drafting == "auto",
         )
 
     def pool_of(self, document_tokens: int) -> str:
@@ -124,7 +129,13 @@ def prepare_job(job: Job, recorded: Mapping[str, Any] | None = None) -> Prepared
     spec = job.spec
     # workers fetch the weights on their own nodes
     model = resolve(spec.model.name, _revision(job, recorded), weights=False)
-    tasks = prepare_tasks(spec.tasks, spec.long_documents, model, load_tokenizer(model.path))
+    tasks = prepare_tasks(
+        spec.tasks,
+        spec.long_documents,
+        model,
+        load_tokenizer(model.path),
+        instructions=spec.instructions,
+    )
     check_grammars(tasks.all)
     # defaults that depend on the model enter the fingerprint with their resolved values
     resolved = {
@@ -156,6 +167,8 @@ def prepare_tasks(
     model: Model,
     tokenizer: ChatTokenizer,
     longest: int | None = None,
+    instructions: str | None = None,
+    max_answer_tokens: int | None = None,
 ) -> TaskSet:
     """Tokenize the tasks' questions, and plan how documents of each length are read.
 
@@ -166,11 +179,13 @@ def prepare_tasks(
         tokenizer: the model's tokenizer.
         longest: the maximum length in tokens of a prompt with its answer, if the engines have less
             than the model's context, or None for the model's limit.
+        instructions: those of the job or serve file, which every prompt begins with; None if there
+            are none.
+        max_answer_tokens: the maximum length of an answer in tokens, or None for no such limit.
 
-    Raises SpecError if a question and its answer do not fit that length.
+    Raises SpecError if a question and its answer do not fit that length, or if instructions or
+    examples take more than their share of it.
     """
-    tasks = tokenize_tasks(specs, tokenizer)
-    prompts = Prompts(tokenizer)
     effective = effective_lengths(model)
     lengths = ModelLengths(
         max_model_len=longest or model.max_model_len,
@@ -179,19 +194,42 @@ def prepare_tasks(
         chunk_tokens=effective.chunk_tokens,
         notes_tokens=effective.notes_tokens or effective.single_pass_tokens,
     )
+    check_lengths(specs, instructions, tokenizer, lengths.short_len)
+    tasks = tokenize_tasks(specs, tokenizer)
+    prompts = Prompts(tokenizer, instructions or "")
     for task in tasks:
         _check_form_fits(task, prompts.chunk_overhead, lengths.max_model_len)
+    read_whole = [task for task in tasks if not task.in_parts]
     reading = plan_reading(
         long_documents,
         lengths,
-        whole=_shape(prompts.whole_overhead, [task.question for task in tasks]),
-        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in tasks]),
+        whole=_shape(prompts.whole_overhead, [task.question for task in read_whole]),
+        part=_shape(prompts.chunk_overhead, [task.chunk_question for task in read_whole]),
         notes=_shape(
             prompts.notes_overhead,
-            [task.combine_question for task in tasks if task.combine_question],
+            [question for task in tasks for question in notes_questions(task, tokenizer)],
         ),
+        positions=[at for at, task in enumerate(tasks) if not task.in_parts],
     )
-    return TaskSet(tasks, prompts, reading)
+    if len(read_whole) < len(tasks):
+        combined = any(task.in_parts and task.combine_question for task in tasks)
+        parts = plan_parts(
+            part_overhead(prompts),
+            [_part_question(task) for task in tasks if task.in_parts],
+            longest_part=long_documents.chunk_tokens or lengths.chunk_tokens,
+            short_len=lengths.short_len,
+            max_model_len=lengths.max_model_len,
+            combining=reading.combine_prompt_limit if combined else 0,
+            max_answer_tokens=max_answer_tokens,
+        )
+        reading = replace(reading, parts=parts)
+    return TaskSet(tasks, prompts, reading, max_answer_tokens)
+
+
+def _part_question(task: Task) -> PartQuestion:
+    question = task.question
+    max_tokens = None if question.budget else question.sampling.max_tokens
+    return PartQuestion(f"tasks.{task.spec.name}", len(question.token_ids), max_tokens)
 
 
 def _has_list(task: Task) -> bool:
@@ -212,7 +250,7 @@ def _check_form_fits(task: Task, overhead: int, max_model_len: int) -> None:
             f"{max_model_len} of the model or its engines: {form} for the form, "
             f"{budget.least_tokens} for its smallest answer, with null in every field, {overhead} "
             f"for instructions and context, {MIN_CHUNK_TOKENS} for a chunk; split the form into "
-            "several tasks, or shorten its descriptions"
+            "several tasks, or shorten its descriptions, instructions or examples"
         )
 
 

@@ -27,6 +27,8 @@ class Progress:
         prompt_tokens: prompt tokens of finished requests.
         cached_prompt_tokens: the part of the prompt tokens found in the prefix cache.
         output_tokens: generated tokens of finished requests.
+        steps: steps of the engine that generated them, counted for each request.
+        draft_tokens: guessed tokens that were verified in these steps.
         kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
         workers: number of workers counted here.
         restarts: engines started again after a death.
@@ -38,6 +40,8 @@ class Progress:
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     output_tokens: int = 0
+    steps: int = 0
+    draft_tokens: int = 0
     kv_tokens_in_flight: int = 0
     workers: int = 0
     restarts: int = 0
@@ -63,6 +67,8 @@ class Progress:
         self.prompt_tokens = used.prompt_tokens
         self.cached_prompt_tokens = used.cached_prompt_tokens
         self.output_tokens = used.output_tokens
+        self.steps = used.steps
+        self.draft_tokens = used.draft_tokens
         self.kv_tokens_in_flight = kv_tokens_in_flight
         self.restarts = restarts
 
@@ -82,6 +88,8 @@ def total(parts: Iterable[Progress]) -> Progress:
         whole.prompt_tokens += part.prompt_tokens
         whole.cached_prompt_tokens += part.cached_prompt_tokens
         whole.output_tokens += part.output_tokens
+        whole.steps += part.steps
+        whole.draft_tokens += part.draft_tokens
         whole.kv_tokens_in_flight += part.kv_tokens_in_flight
         whole.workers += part.workers
         whole.restarts += part.restarts

@@ -13,7 +13,8 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.documents import Document, documents_of
+from pipelines.corpus.texts import documents_of
+from pipelines.documents import Document
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import EngineError, StorageError
 from pipelines.ledger.attempts import MAX_ATTEMPTS, Attempt, Attempts

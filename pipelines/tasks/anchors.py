@@ -10,17 +10,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.text.quotation import Quotation
-from pipelines.text.quotes import ELLIPSIS, Passage
+from pipelines.text.quotes import ELLIPSIS
 from pipelines.text.search import DocumentSearch
+from pipelines.text.source import Passage
 
 MAX_PASSAGE_CHARACTERS = 1_200
 """The maximum length of a passage between anchors: a paragraph rather than a page."""
 MAX_PASSAGES = 8
 """The maximum number of passages between the same anchors that are returned."""
+# Words of each anchor that a question asks for.
+_ANCHOR_WORDS = 2
 # First words that occur more often do not tell where the passage is.
 _MAX_PLACES = 64
 # Last words that may overlap with the first ones, before those that end the passage.
 _MAX_ENDS = 4
+
+
+def anchors_of(passage: str) -> str:
+    """Return the anchors of a passage: its first two and last two words with an ellipsis between.
+
+    A passage of no more than four words is returned whole.
+    """
+    words = passage.split()
+    if len(words) <= 2 * _ANCHOR_WORDS:
+        return passage
+    return f"{' '.join(words[:_ANCHOR_WORDS])} ... {' '.join(words[-_ANCHOR_WORDS:])}"
 
 
 def anchored_passages(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -57,28 +58,29 @@ def column_error(value: Any, schema: JsonSchema) -> str | None:
     return None
 
 
-def to_arrow_value(value: Any, schema: JsonSchema) -> Any:
+def to_arrow_value(value: Any, schema: JsonSchema, *, typed: bool = False) -> Any:
     """Convert a JSON value that satisfies its schema to the Python value that Arrow expects.
 
     Strings with format `date` and `date-time` become `date` and `datetime`, in UTC; a time without
-    a zone is taken as UTC. Numbers become float or int, as the schema says, and a number or boolean
-    becomes text if its schema has `texts`. A property that an object lacks becomes None, and one
-    that the schema does not have is dropped. Arrow returns equal values with
-    `to_pylist(maps_as_pydicts="strict")`. Raises ValueError for an integer that a column of numbers
-    cannot hold exactly, and for a string that is not a valid date or time.
+    a zone is taken as UTC. Numbers become float or int, as the schema says. A number or boolean
+    becomes text if its schema has `texts`; with `typed`, for JSON, it stays. A property that an
+    object lacks becomes None, and one that the schema does not have is dropped. Arrow returns equal
+    values with `to_pylist(maps_as_pydicts="strict")`. Raises ValueError for an integer that a
+    column of numbers cannot hold exactly, and for a string that is not a valid date or time.
     """
     if value is None:
         return None
     kind = json_type(schema)
+    convert = partial(to_arrow_value, typed=typed)
     if is_map(schema):
         values = schema["additionalProperties"]
-        return {name: to_arrow_value(item, values) for name, item in value.items()}
+        return {name: convert(item, values) for name, item in value.items()}
     if kind == "object":
         properties = schema["properties"].items()
-        return {name: to_arrow_value(value.get(name), subschema) for name, subschema in properties}
+        return {name: convert(value.get(name), subschema) for name, subschema in properties}
     if kind == "array":
-        return [to_arrow_value(item, schema["items"]) for item in value]
-    return _scalar(value, schema, kind)
+        return [convert(item, schema["items"]) for item in value]
+    return value if typed and "texts" in schema else _scalar(value, schema, kind)
 
 
 def _scalar(value: Any, schema: JsonSchema, kind: str) -> Any:

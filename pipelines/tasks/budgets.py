@@ -1,4 +1,4 @@
-"""Limits of the number of tokens of an answer: of a summary, or of a filled-in form (extraction).
+"""Limits of the number of tokens of an answer: of a summary, a form, or a part written anew.
 
 There are three lengths. `least_tokens` is the length of the smallest answer to a form, with null in
 every field. `planned_tokens` is what every prompt keeps free for the answer; it decides in which
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.job.task_specs import EvidenceKind
-from pipelines.tasks.decoding import quotes_key
+from pipelines.tasks.decoding import JSON_SEPARATORS, quotes_key
 from pipelines.tasks.schema import JsonSchema, is_map, is_tuple, item_schema, json_type
+from pipelines.text.parts import FIRST_GROWTH, MOST_GROWTH, SLACK_TOKENS
 
 _MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.
@@ -112,7 +113,40 @@ class FormBudget:
         return 2 * limit + int(self.growth * tokens)
 
 
-Budget = SummaryBudget | FormBudget
+@dataclass(frozen=True, slots=True)
+class PartBudget:
+    """The limits, in tokens, of what is written anew from a part of a document, as a translation.
+
+    Most languages need at most twice the tokens of another one, some need more.
+    """
+
+    @property
+    def least_tokens(self) -> int:
+        """Return the smallest limit: that for a part without tokens."""
+        return SLACK_TOKENS
+
+    @property
+    def planned_tokens(self) -> int:
+        """Return `least_tokens`: what prompts keep free follows the part (`text/parts.py`)."""
+        return self.least_tokens
+
+    def wanted(self, text: str, tokens: int) -> int:
+        """Return the limit, in tokens, for an answer about a part of `tokens` tokens.
+
+        The part itself, `text`, is not used.
+        """
+        del text
+        return FIRST_GROWTH * tokens + SLACK_TOKENS
+
+    def after_a_cut(self, limit: int, tokens: int) -> int:
+        """Return the limit, in tokens, for a second try after an answer was cut off at `limit`.
+
+        `tokens` is the number of tokens of the part.
+        """
+        return max(limit, MOST_GROWTH * tokens + SLACK_TOKENS)
+
+
+Budget = SummaryBudget | FormBudget | PartBudget
 
 
 def form_budget(
@@ -126,7 +160,7 @@ def form_budget(
     names = list(schema["properties"])
     quotes = {quotes_key(schema): dict.fromkeys(names)} if evidence in _QUOTE_TOKENS else {}
     empty = {**_skeleton(schema), **quotes}
-    least = _spelled(count(json.dumps(empty, ensure_ascii=False)))
+    least = _spelled(count(_json(empty)))
     values, texts = _value_tokens(schema, count)
     texts += _QUOTE_TOKENS.get(evidence, 0) * len(names)
     planned = max(least, min(_MAX_PLANNED_TOKENS, max(_MIN_ANSWER_TOKENS, least + values + texts)))
@@ -170,6 +204,11 @@ def _word_characters(words: Sequence[str]) -> float:
     return min(max(length, _SHORTEST_WORD), _LONGEST_WORD)
 
 
+def _json(value: Any) -> str:
+    """Return a value as a model writes it."""
+    return json.dumps(value, ensure_ascii=False, separators=JSON_SEPARATORS)
+
+
 def _spelled(tokens: int) -> int:
     return tokens + tokens // _SPELLING_SHARE + 2
 
@@ -200,13 +239,13 @@ def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> tuple[int,
         # an entry of a map is written with its name
         texts_of_name = _VALUE_TOKENS["string"] if is_map(schema) else 0
         values, texts = _value_tokens(repeated, count)
-        keys = count(json.dumps(_skeleton(repeated), ensure_ascii=False))
+        keys = count(_json(_skeleton(repeated)))
         return _LIST_ITEMS * (values + keys), _LIST_ITEMS * (texts + texts_of_name)
     if json_type(schema) in ("object", "array"):
         estimates = [_value_tokens(part, count) for part in _parts(schema)]
         return sum(values for values, _ in estimates), sum(texts for _, texts in estimates)
     if constants := schema.get("enum", [schema["const"]] if "const" in schema else []):
-        return max(count(json.dumps(value, ensure_ascii=False)) for value in constants), 0
+        return max(count(_json(value)) for value in constants), 0
     tokens = _VALUE_TOKENS[json_type(schema)]
     return (0, tokens) if json_type(schema) == "string" else (tokens, 0)
 
@@ -218,7 +257,7 @@ def _growth(schema: JsonSchema, count: Callable[[str], int]) -> float:
     An item repeats words of the text, at least two tokens of them, and adds the keys of its fields.
     """
     if repeated := _repeated(schema):
-        keys = count(json.dumps(_skeleton(repeated), ensure_ascii=False))
+        keys = count(_json(_skeleton(repeated)))
         return 2.0 + keys / 2 + _growth(repeated, count)
     return max((_growth(part, count) for part in _parts(schema)), default=0.0)
 

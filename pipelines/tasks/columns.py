@@ -22,8 +22,10 @@ from pipelines.documents import (
     Evidence,
     Fields,
     Label,
+    LabelSet,
     Reply,
     Summary,
+    Written,
 )
 from pipelines.tasks.arrow import arrow_type, to_arrow_value
 from pipelines.tasks.schema import JsonSchema
@@ -45,7 +47,9 @@ _VALUE_FIELDS: Mapping[str, Sequence[tuple[str, pa.DataType]]] = {
     "summarize": [("text", pa.string())],
     "classify": [("label", pa.string()), ("confidence", pa.float64())],
     "ask": [("text", pa.string())],
+    "write": [("text", pa.string())],
 }
+_LABEL_SET_FIELDS = [("labels", pa.list_(pa.string())), ("confidence", pa.list_(pa.float64()))]
 
 _ANSWER = pa.struct(
     [
@@ -69,13 +73,15 @@ class AnswerColumn:
 
     Attributes:
         name: the task's name, which is the column's name.
-        kind: the task's kind: `summarize`, `classify`, `ask` or `extract`.
+        kind: the task's kind: `summarize`, `classify`, `ask`, `extract` or `write`.
         schema: the normalized JSON Schema of an `extract` task; None for the other kinds.
+        multiple: whether it is a `classify` task that may give several labels.
     """
 
     name: str
     kind: str
     schema: JsonSchema | None = None
+    multiple: bool = False
 
     @property
     def type(self) -> pa.DataType:
@@ -87,18 +93,23 @@ class AnswerColumn:
         return pa.struct([*self._value_fields(), (EVIDENCE, _EVIDENCE), (ANSWER, _ANSWER)])
 
     def _value_fields(self) -> Sequence[tuple[str, pa.DataType]]:
+        if self.multiple:
+            return _LABEL_SET_FIELDS
         if self.schema is None:
             return _VALUE_FIELDS[self.kind]
         return [(field.name, field.type) for field in arrow_type(self.schema)]
 
-    def cell(self, answer: Answer) -> dict[str, object]:
+    def cell(self, answer: Answer, *, typed: bool = False) -> dict[str, object]:
         """Return a document's answer to the task as a mapping that Arrow converts to `type`.
+
+        With `typed` it is for JSON instead: a value of an alternative of several types has the type
+        of its own, where the column has its text.
 
         If the answer has no value, because the task failed, it has only `_answer`, and the other
         fields are null in the table.
         """
         return {
-            **self.value_cell(answer.value),
+            **self.value_cell(answer.value, typed=typed),
             ANSWER: {
                 "status": answer.status,
                 "strategy": answer.strategy,
@@ -109,23 +120,28 @@ class AnswerColumn:
             },
         }
 
-    def value_cell(self, value: AnswerValue | None) -> dict[str, object]:
+    def value_cell(self, value: AnswerValue | None, *, typed: bool = False) -> dict[str, object]:
         """Return the fields of a value, and its evidence as a list of mappings under `_evidence`.
 
         The fields are Python values that Arrow accepts, not JSON: a date is a `date`, for example.
-        A value without evidence has an empty list. The result is {} if `value` is None.
+        A value without evidence has an empty list. The result is {} if `value` is None. For `typed`
+        see `cell`.
         """
         match value:
-            case Summary(text):
+            case Summary(text) | Written(text):
                 return {"text": text, EVIDENCE: []}
             case Label(label, confidence):
                 return {"label": label, "confidence": confidence, EVIDENCE: []}
+            case LabelSet(labels):
+                confidences = [label.confidence for label in labels]
+                names = [label.label for label in labels]
+                return {"labels": names, "confidence": confidences, EVIDENCE: []}
             case Reply(text, evidence):
                 return {"text": text, EVIDENCE: [_evidence_cell(row) for row in evidence]}
             case Fields(values, evidence):
                 assert self.schema is not None
                 rows = [_evidence_cell(row) for row in evidence]
-                return {**to_arrow_value(values, self.schema), EVIDENCE: rows}
+                return {**to_arrow_value(values, self.schema, typed=typed), EVIDENCE: rows}
             case None:
                 return {}
 

@@ -6,11 +6,17 @@ Knows no schema besides the constants it allows, no prompts and no engine.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pipelines.tasks.schema import JsonSchema, field_schemas, is_tuple, item_schema
+from pipelines.text.dates import DayOrder, find_dates
+from pipelines.text.durations import duration_of
+from pipelines.text.names import words_of
+from pipelines.text.numbers import ascii_digits
 
 _FILLERS = frozenset(
     {"n/a", "n.a", "unknown", "none", "null", "nil", "unspecified", "undisclosed"}
@@ -19,6 +25,13 @@ _FILLERS = frozenset(
 )
 _BRACKETS = "()[]<>{}\"'`*_ "
 _DASHES = "-–—−"
+_MAX_READ_CHARACTERS = 200
+_CACHED_TEXTS = 4096
+# 5,000 and 1.234.567, but not 1.234, which may be a fraction
+_GROUPED = re.compile(
+    r"(?<![\w.,])[1-9]\d{0,2}(?:(?:[,'’ \u00a0\u202f]\d{3})+|(?:\.\d{3}){2,})(?![\w.,]?\d)"
+)
+_MARK = re.compile(r"[^\w\s.,]")
 
 
 def normalize_text(text: str) -> str:
@@ -53,6 +66,30 @@ def _plain(value: Any) -> Any:
         case Mapping():
             return {name: _plain(item) for name, item in value.items()}
     return value
+
+
+def meaning_key(value: Any) -> str:
+    """Return a key that is equal for JSON values that state the same, in whatever spelling.
+
+    Besides the spellings of `value_key`, texts state the same if both are the same full date or
+    duration as a whole, such as 2024-03-01 and `1 March 2024`, or if they differ only in thousand
+    separators, commas, full stops and the legal form's spelling (`Acme Corp.`, `Acme Corporation`).
+    """
+    if isinstance(value, str) and len(value) <= _MAX_READ_CHARACTERS:
+        return _meaning_of_text(value)
+    return value_key(value)
+
+
+@lru_cache(_CACHED_TEXTS)
+def _meaning_of_text(text: str) -> str:
+    plain = _GROUPED.sub(lambda match: re.sub(r"\D", "", match[0]), ascii_digits(text.strip(" .")))
+    dates = find_dates(plain, DayOrder.UNCLEAR)
+    if [place[:2] for place in dates] == [(0, len(plain))]:
+        return f"date {dates[0][2]}"
+    if duration := duration_of(plain):
+        return f"duration {duration}"
+    words = words_of(plain)
+    return f"words {words} {_MARK.findall(plain)}" if words else value_key(text)
 
 
 def contains(whole: Any, part: Any) -> bool:

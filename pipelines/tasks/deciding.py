@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.tasks.comparison import contains, value_key
+from pipelines.tasks.comparison import contains, meaning_key, value_key
 from pipelines.tasks.statements import Statement
 
 # Of more different values, none is tested for being a part of another.
@@ -18,12 +18,12 @@ def by_value(stated: Sequence[Statement]) -> list[list[Statement]]:
     """Group the statements of one field by value, and return the groups in document order.
 
     A statement is the field's value in one chunk's answer; `stated` has them in document order.
-    Values that differ only in spelling are one. A text cut off at the border of a chunk is in the
+    Values that state the same are one. A text cut off at the border of a chunk is in the
     group of the whole text that is at the same place of the document.
     """
     groups: dict[str, list[Statement]] = {}
     for statement in stated:
-        groups.setdefault(value_key(statement.value), []).append(statement)
+        groups.setdefault(meaning_key(statement.value), []).append(statement)
     different = list(groups.values())
     if 1 < len(different) <= _MAX_COMPARED:
         for part in sorted(different, key=lambda same: len(str(same[0].value))):
@@ -74,11 +74,11 @@ def supporting(stated: Sequence[Statement], best: Statement) -> list[Statement]:
     """
     if len(stated) == 1:
         return list(stated)
-    key = value_key(best.value)
+    key = meaning_key(best.value)
     return [
         statement
         for statement in stated
-        if value_key(statement.value) == key or contains(best.value, statement.value)
+        if meaning_key(statement.value) == key or contains(best.value, statement.value)
     ]
 
 

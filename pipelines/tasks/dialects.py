@@ -12,7 +12,9 @@ from pipelines.tasks.schema import JsonSchema
 from pipelines.tasks.subschemas import copied, subschemas
 
 # The keys under which tools' APIs wrap a schema, such as {name, strict, schema}.
-_WRAPPERS = ("schema", "json_schema", "schema_definition", "parameters", "input_schema")
+_WRAPPERS = (
+    "schema", "json_schema", "schema_definition", "parameters", "input_schema", "function",
+)  # fmt: skip
 # A mapping with one of these is a schema itself.
 _SCHEMA_KEYS = (
     "$ref", "$defs", "allOf", "anyOf", "const", "definitions", "enum", "items", "oneOf",

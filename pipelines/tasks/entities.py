@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.tasks.comparison import value_key
+from pipelines.tasks.comparison import meaning_key, value_key
 from pipelines.tasks.list_items import contradict, single_values
 from pipelines.tasks.statements import Statement
 
@@ -77,7 +77,7 @@ def _sharing(things: Sequence[_Entity], part: _Entity) -> list[_Entity]:
         entity
         for entity in things[:_MAX_COMPARED]
         if any(
-            path in entity.values and value_key(value) == value_key(entity.values[path])
+            path in entity.values and meaning_key(value) == meaning_key(entity.values[path])
             for path, value in part.values.items()
         )
     ]

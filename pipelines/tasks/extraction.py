@@ -21,7 +21,7 @@ from pipelines.errors import InvalidAnswer
 from pipelines.job.task_specs import EvidenceKind, ExtractTask
 from pipelines.tasks.arrow import column_error
 from pipelines.tasks.columns import RESERVED_FIELDS
-from pipelines.tasks.conversion import converted
+from pipelines.tasks.conversion import converted, with_texts
 from pipelines.tasks.decoding import quotes_key
 from pipelines.tasks.evidence import evidence_of_fields
 from pipelines.tasks.evidence import only_verified as only_verified_values
@@ -145,7 +145,7 @@ def check_values(values: Mapping[str, Any], schema: JsonSchema) -> None:
     as an InvalidAnswer too: it concerns one task of one document, and must not end the run.
     """
     try:
-        violations = schema_violations(values, schema)
+        violations = schema_violations(with_texts(values, schema), schema)
         unfit = None if violations else column_error(values, schema)
     except Exception as error:
         raise InvalidAnswer(

@@ -15,20 +15,13 @@ from typing import Any
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.anchors import anchored_passages
 from pipelines.tasks.computed import is_computed
+from pipelines.tasks.meanings import Statement, Words
 from pipelines.tasks.occurrences import Turn, own_places, possible_places
 from pipelines.tasks.schema import JsonSchema
-from pipelines.tasks.stated import (
-    Statement,
-    Words,
-    find_statement,
-    is_label,
-    key_of,
-    proves,
-    statement_of,
-)
+from pipelines.tasks.stated import find_statement, is_label, key_of, proves, statement_of
 from pipelines.text.mentions import Place
-from pipelines.text.quotes import Passage
 from pipelines.text.search import DocumentSearch
+from pipelines.text.source import Passage
 
 PLACES = 8
 """The maximum number of places that the evidence of one value has with the status FOUND."""

@@ -1,58 +1,49 @@
-"""The four kinds of task: their questions, and the sampling parameters of the answers.
+"""Tasks prepared for one model: their questions, and the sampling parameters of the answers.
 
-`tokenize_tasks` tokenizes the questions of a job's tasks for one model. The prompt around a
-question is built by `text/prompts.py`. The wording of the questions is part of the prompts:
-changing it requires a new PROMPT_VERSION. Knows no engine and no files.
+`questions.py` makes them of the tasks in a job file; the prompt around a question is built by
+`text/prompts.py`. Knows no engine, no files, and no wording.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.documents import Usage
-from pipelines.errors import SpecError
-from pipelines.job.task_specs import (
-    CANNOT_TELL,
-    AskTask,
-    ClassifyTask,
-    ExtractTask,
-    SummarizeTask,
-    TaskSpec,
-)
-from pipelines.tasks.budgets import Budget, SummaryBudget, form_budget
+from pipelines.job.task_specs import ClassifyTask, TaskSpec, WriteTask
+from pipelines.tasks.budgets import Budget
 from pipelines.tasks.columns import AnswerColumn
-from pipelines.tasks.decoding import answer_schema
-from pipelines.tasks.extraction import allowed_schema, schema_of
-from pipelines.tasks.faults import raise_all
-from pipelines.tasks.schema import JsonSchema, nullable
-from pipelines.tasks.wording import ask_notes_text, ask_text, form_text
 from pipelines.text.lengths import ReadingPlan
 from pipelines.text.prompts import Prompts
 from pipelines.text.tokens import ChatTokenizer
 
 LENGTH = "length"
 """The finish reason of an answer that its token limit cut off."""
-REPAIR_TOKENS = 96
-"""The maximum number of tokens by which a repair question is longer than the first question."""
+QUESTION_START = "Question:"
+"""The text with which the question in a prompt begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Sampling parameters of one answer. Decoding is always greedy.
+    """Sampling parameters of one answer.
 
     Attributes:
         max_tokens: the maximum length of the answer, in tokens.
         choices: the texts of which the engine generates one; None if it is not restricted to any.
+        labels: the labels of which the engine generates any number, as `several.labels_grammar`
+            states; None without such a restriction.
         schema: the JSON Schema, as JSON text, that restricts the engine's decoding; None without
             such a restriction.
+        temperature: the temperature of sampling; with 0, decoding is greedy.
+        seed: the seed of sampling; None with greedy decoding.
     """
 
     max_tokens: int
     choices: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
     schema: str | None = None
+    temperature: float = 0.0
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +56,15 @@ class Completion:
         finish_reason: why generation ended, such as `stop` or `length`.
         logprob: with `Sampling.choices`, the natural logarithm of the probability of this choice
             among all choices; None otherwise.
+        label_logprobs: with `Sampling.labels`, that of the probability of each label of the text,
+            after the labels before it; None otherwise.
     """
 
     text: str
     usage: Usage
     finish_reason: str
     logprob: float | None = None
+    label_logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +132,15 @@ class Task:
     chunk_schema: dict[str, Any] | None = None
 
     @property
+    def in_parts(self) -> bool:
+        """Return True if the task reads parts of every document, not the document's passages."""
+        return isinstance(self.spec, WriteTask) and self.spec.over == "parts"
+
+    @property
     def column(self) -> AnswerColumn:
         """Return the output column of this task's answers."""
-        return AnswerColumn(self.spec.name, self.spec.kind, self.schema)
+        multiple = isinstance(self.spec, ClassifyTask) and self.spec.multiple
+        return AnswerColumn(self.spec.name, self.spec.kind, self.schema, multiple)
 
 
 @dataclass(frozen=True)
@@ -166,122 +166,6 @@ class TaskSet:
         return self.prompts.tokenizer
 
 
-def tokenize_tasks(specs: Sequence[TaskSpec], tokenizer: ChatTokenizer) -> tuple[Task, ...]:
-    """Return the tasks with their questions tokenized, in the order of `specs`.
-
-    Raises SpecError if the schema of an extraction is not supported, or if its `max_tokens` are
-    fewer than the smallest answer needs. The message has the faults of all tasks, at most 20.
-    """
-    tasks, faults = [], []
-    for spec in specs:
-        try:
-            tasks.append(_task(spec, tokenizer))
-        except SpecError as error:
-            faults.append(error.message)
-    raise_all(faults)
-    return tuple(tasks)
-
-
-def make_question(
-    text: str, sampling: Sampling, tokenizer: ChatTokenizer, budget: Budget | None = None
-) -> Question:
-    """Return a question of a prompt, tokenized: "Question: " and `text`.
-
-    `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
-    from the text that the question is about; None if the limit in `sampling` is for every text.
-    """
-    full_text = f"Question: {text}"
-    return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
-
-
 def question_for(task: Task, *, chunk: bool) -> Question:
     """Return the task's question about a chunk if `chunk`, else the one about a whole document."""
     return task.chunk_question if chunk else task.question
-
-
-def _task(spec: TaskSpec, tokenizer: ChatTokenizer) -> Task:
-    match spec:
-        case SummarizeTask():
-            budget = SummaryBudget(spec.max_words)
-            sampling = Sampling(budget.least_tokens)
-            text = f"Sum this up in at most {spec.max_words} words."
-            combine_text = f"Write one summary of the document in at most {spec.max_words} words."
-            question = make_question(text, sampling, tokenizer, budget)
-            combine_question = make_question(combine_text, sampling, tokenizer, budget)
-            return Task(spec, question, question, combine_question)
-        case ClassifyTask():
-            question = label_question(spec.labels, tokenizer)
-            return Task(spec, question, label_question((*spec.labels, CANNOT_TELL), tokenizer))
-        case AskTask():
-            return _ask(spec, tokenizer)
-        case ExtractTask():
-            return _extract(spec, tokenizer)
-
-
-def label_question(labels: Sequence[str], tokenizer: ChatTokenizer) -> Question:
-    """Return the question "Which label fits this best?", which lists `labels`.
-
-    Its sampling parameters let the engine generate only one of them. `labels` has at least one.
-    """
-    listed = "\n".join(f"- {label}" for label in labels)
-    text = f"Which label fits this best?\n{listed}\nAnswer with one label."
-    # a label has at most as many tokens as bytes
-    longest = max(len(label.encode()) for label in labels)
-    return make_question(text, Sampling(longest + 2, choices=tuple(labels)), tokenizer)
-
-
-def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
-    sampling = Sampling(max_tokens=spec.max_tokens)
-    question = make_question(ask_text(spec), sampling, tokenizer)
-    combine_question = make_question(ask_notes_text(spec), sampling, tokenizer)
-    return Task(spec, question, question, combine_question)
-
-
-def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
-    form = schema_of(spec)
-    schema = allowed_schema(spec, form)
-    chunk_schema = nullable(schema)
-    return Task(
-        spec,
-        _form_question(spec, form, schema, tokenizer, may_be_null=not spec.strict),
-        _form_question(spec, nullable(form), chunk_schema, tokenizer, may_be_null=True),
-        schema=schema,
-        chunk_schema=chunk_schema,
-    )
-
-
-def _form_question(
-    spec: ExtractTask,
-    form: JsonSchema,
-    schema: JsonSchema,
-    tokenizer: ChatTokenizer,
-    *,
-    may_be_null: bool,
-) -> Question:
-    """Return the question that shows `form`, whose answer follows `schema` or may be null."""
-    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)), spec.evidence)
-    max_tokens = spec.max_tokens or budget.planned_tokens
-    if max_tokens < budget.least_tokens:
-        raise SpecError(
-            f"tasks.{spec.name}.max_tokens: {max_tokens}, must be at least {budget.least_tokens}, "
-            "the length of the smallest answer to this form, with null in every field; leave "
-            "max_tokens out, or use fewer fields"
-        )
-    quoted = spec.evidence in ("quotes", "anchors")
-    decoded = answer_schema(schema, quoted=quoted, may_be_null=may_be_null)
-    sampling = Sampling(max_tokens, schema=json.dumps(decoded))
-    text = form_text(spec, form, may_be_null=may_be_null)
-    return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget)
-
-
-def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) -> Question:
-    """Return a question that repeats `question` and adds what was wrong with the first answer.
-
-    Used for the second try after a first answer was invalid. `error` is the message of its
-    InvalidAnswer. Of the addition, the first REPAIR_TOKENS tokens are in the question's
-    `token_ids`. The limit of the answer stays.
-    """
-    addition = f"\nYour answer was refused ({error}). Answer again, briefly and by the form."
-    added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
-    ids = (*question.token_ids, *added_ids)
-    return Question(question.text + addition, ids, question.sampling, question.budget)

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.tasks.comparison import contains, value_key
-from pipelines.tasks.places import PlacedItem, placed_items, without_shared_places
+from pipelines.tasks.comparison import contains, meaning_key, value_key
+from pipelines.tasks.places import Place, PlacedItem, placed_items
 from pipelines.tasks.statements import Statement
 
 # Of the items that name a passage, such as a heading's, only the last ones are compared.
@@ -91,7 +91,7 @@ def contradict(values: Mapping[str, Any], others: Mapping[str, Any], *, cut: boo
     """
     return any(
         path in others
-        and value_key(value) != value_key(others[path])
+        and meaning_key(value) != meaning_key(others[path])
         and not (cut and (contains(value, others[path]) or contains(others[path], value)))
         for path, value in values.items()
     )
@@ -107,7 +107,7 @@ def same_items(lists: Sequence[Statement]) -> list[list[Statement]]:
     """
     if len(lists) == 1:
         return [[item] for item in lists[0].items()]
-    placed = [without_shared_places(placed_items(stated.items())) for stated in lists]
+    placed = [_without_shared_places(placed_items(stated.items())) for stated in lists]
     matching = _Matching()
     for stated, items in zip(lists, placed, strict=True):
         matching.add_placed(items, stated.chunk.end)
@@ -260,3 +260,26 @@ class _EqualGroups:
         unplaced = [] if item.is_crowded else list(self._unplaced.get(key, ()))
         for groups in (inside, unplaced, *outside):
             yield from (group for group in groups if chunk.number not in group.chunks)
+
+
+def _without_shared_places(items: Sequence[PlacedItem]) -> list[PlacedItem]:
+    """Return the items of one chunk's list without the places that several items have in common.
+
+    Such a place, as that of words in a heading, does not tell items apart. The place of an item's
+    anchor stays.
+    """
+    uses: dict[tuple[str, Place], int] = {}
+    for item in items:
+        for column, places in item.places.items():
+            for place in places:
+                uses[column, place] = uses.get((column, place), 0) + 1
+    return [_without(item, uses) for item in items]
+
+
+def _without(item: PlacedItem, uses: Mapping[tuple[str, Place], int]) -> PlacedItem:
+    places = {
+        column: kept
+        for column, places in item.places.items()
+        if (kept := [p for p in places if column == item.anchor or uses[column, p] == 1])
+    }
+    return replace(item, places=places) if places != item.places else item

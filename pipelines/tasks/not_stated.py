@@ -72,7 +72,7 @@ _BARE = re.compile(
     r"|명시되지\s*않(?:음|았습니다)|언급되지\s*않(?:음|았습니다))",
 )
 _OPENING = re.compile(
-    r"^(?:(?:sorry|unfortunately|no|well|i['’]m sorry|i am sorry)\s*,\s*|"
+    r"^(?:(?:unfortunately|no|well)\s*,\s*|(?:i['’]m\s+|i\s+am\s+)?sorry\s*,\s*(?:but\s+)?|"
     rf"(?:(?:based\s+on|according\s+to|in|from)\s+{_TEXT}\s*,\s*))+",
 )
 _SENTENCES = tuple(
@@ -125,9 +125,9 @@ def is_not_stated(text: str | None) -> bool:
 
 
 def _says_so(sentence: str) -> bool:
-    if len(sentence) > _MAX_SENTENCE_CHARACTERS or _TURN.search(sentence):
-        return False
     said = _OPENING.sub("", sentence)
+    if len(sentence) > _MAX_SENTENCE_CHARACTERS or _TURN.search(said):
+        return False
     return bool(_BARE.fullmatch(said)) or any(one.fullmatch(said) for one in _SENTENCES)
 
 

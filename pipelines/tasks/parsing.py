@@ -10,14 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.documents import AnswerValue, Label, Reply, Summary
+from pipelines.documents import AnswerValue, Label, Reply, Summary, Written
 from pipelines.errors import InvalidAnswer
-from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
+from pipelines.job.task_specs import (
+    CANNOT_TELL,
+    AskTask,
+    ClassifyTask,
+    ExtractTask,
+    SummarizeTask,
+    WriteTask,
+)
 from pipelines.tasks.extraction import check_values, parse_fields
 from pipelines.tasks.kinds import LENGTH, Completion, Task
 from pipelines.tasks.not_stated import is_not_stated
 from pipelines.tasks.replied import evidence_of_reply
 from pipelines.tasks.replies import normalize_reply, split_reply
+from pipelines.tasks.several import parse_labels
 from pipelines.text.search import DocumentSearch
 
 
@@ -48,7 +56,7 @@ def parse_answer(
 ) -> AnswerValue:
     """Parse an engine's answer to a task's question about a document or a chunk.
 
-    Returns the value for the task's kind: Summary, Label, Reply or Fields.
+    Returns the value for the task's kind: Summary, Label or LabelSet, Reply, Fields or Written.
 
     Args:
         task: the task that was asked.
@@ -68,10 +76,16 @@ def parse_answer(
     match spec:
         case SummarizeTask():
             return Summary(answer.strip())
+        case ClassifyTask(multiple=True):
+            cut_off = completion.finish_reason == LENGTH
+            logprobs = completion.label_logprobs
+            return parse_labels(answer, logprobs, tuple(spec.labels), cut_off=cut_off)
         case ClassifyTask():
             return parse_label(completion, (*spec.labels, CANNOT_TELL))
         case AskTask():
             return _parse_reply(spec, completion, search, span)
+        case WriteTask():
+            return Written(answer.strip())
         case ExtractTask():
             schema = task.chunk_schema if chunk is not None else task.schema
             assert schema is not None

@@ -9,12 +9,14 @@ a leading `^` is compiled as a pattern of its own. Knows no schemas.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
 import re2
+
+from pipelines.tasks.escapes import ESCAPE, PatternError, translate_class, translate_escape
 
 _MAX_CHARACTERS = 2000
 _MAX_PATTERN_POSITIONS = 1000
@@ -26,13 +28,8 @@ _UNICODE_POSITIONS = 20
 _MAX_BYTES = 2**19
 _CACHED_PATTERNS = 256
 
-_ESCAPE = (
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u\{[0-9a-fA-F]{1,6}\}"
-    r"|\\u[0-9a-fA-F]{4}|\\x\{[0-9a-fA-F]{1,6}\}|\\x[0-9a-fA-F]{2}|\\[pP]\{[^}]*\}|\\[pP]\w"
-    r"|\\c[A-Za-z]|\\."
-)
 _TOKEN = re.compile(
-    rf"(?P<escape>{_ESCAPE})"
+    rf"(?P<escape>{ESCAPE})"
     r"|(?P<class>\[\^?(?:\\.|[^\]\\])*\])"
     r"|(?P<open>\((?:\?(?:[:=!]|<[=!]|P?<\w+>|[A-Za-z-]*[:)])?)?)"
     r"|(?P<close>\))"
@@ -42,25 +39,14 @@ _TOKEN = re.compile(
     r"|(?P<character>.)",
     re.DOTALL,
 )
-_IN_CLASS = re.compile(rf"(?P<escape>{_ESCAPE})|(?P<character>.)", re.DOTALL)
 _KINDS = ("escape", "class", "open", "close", "bar", "repeat", "edge", "character")
 _UNICODE = re.compile(r"\\[pP]")
-_SPACES = (
-    r"\t\n\v\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}"
-)
 _LOOKAHEADS = ("(?=", "(?!")
 _NO_LOOKAROUND = (
     "lookaheads are supported only directly after a leading ^, in a pattern without | outside of "
     "groups, and lookbehinds are not supported; describe what is allowed instead of what is not, "
     "or check it in the output"
 )
-
-
-class PatternError(ValueError):
-    """A pattern is invalid, too large, or not supported.
-
-    The message says what is wrong and what to write instead, but does not repeat the pattern.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +211,7 @@ def _translate_token(token: _Token) -> str:
     if token.text in (*_LOOKAHEADS, "(?<=", "(?<!"):
         raise PatternError(_NO_LOOKAROUND)
     if token.kind == "escape":
-        return _translate_escape(token.text)
+        return translate_escape(token.text)
     if token.kind != "class":
         return token.text
     if token.text in ("[]", "[^]"):
@@ -235,50 +221,7 @@ def _translate_token(token: _Token) -> str:
         )
     inverted = token.text.startswith("[^")
     inner = token.text[1 + inverted : -1]
-    return f"[{'^' * inverted}{''.join(_translate_class(inner))}]"
-
-
-def _translate_class(inner: str) -> Iterator[str]:
-    for match in _IN_CLASS.finditer(inner):
-        if match[0] == r"\s":
-            yield _SPACES
-        elif match[0] == r"\b":
-            yield r"\x08"
-        elif match[0] == r"\S":
-            yield match[0]
-        else:
-            # ECMA-262 has no POSIX classes such as [:alpha:], so a bracket is a plain character
-            yield _translate_escape(match[0]) if match["escape"] else match[0].replace("[", r"\[")
-
-
-def _translate_escape(text: str) -> str:
-    kind = text[1]
-    if kind == "s":
-        return f"[{_SPACES}]"
-    if kind == "S":
-        return f"[^{_SPACES}]"
-    if kind == "u":
-        return rf"\x{{{_code_point(text):x}}}"
-    if kind == "c":
-        return rf"\x{{{ord(text[2]) % 32:x}}}" if len(text) > 2 else text
-    if text == r"\0":
-        return r"\x00"
-    if kind in "123456789k":
-        raise PatternError(
-            f"the backreference {text} is not supported; write out the texts that may occur there, "
-            f"or check it in the output"
-        )
-    if kind in "CQE":
-        return kind
-    return text
-
-
-def _code_point(text: str) -> int:
-    r"""Return the code point of \uHHHH, \u{H...}, or a surrogate pair of two \uHHHH."""
-    codes = [int(code.strip("{}") or "0", 16) for code in text.split(r"\u")[1:]]
-    if len(codes) == 2:
-        return 0x10000 + ((codes[0] - 0xD800) << 10) + (codes[1] - 0xDC00)
-    return codes[0]
+    return f"[{'^' * inverted}{''.join(translate_class(inner))}]"
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from pipelines.documents import EvidenceStatus
@@ -286,26 +286,3 @@ def _placed(
             )  # fmt: skip
             chosen[column] = first or second or (_nearest(places, anchor[0]),)
     return PlacedItem(candidate.item, chosen, candidate.anchor, anchor[0])
-
-
-def without_shared_places(items: Sequence[PlacedItem]) -> list[PlacedItem]:
-    """Return the items of one chunk's list without the places that several items have in common.
-
-    Such a place, as that of words in a heading, does not tell items apart. The place of an item's
-    anchor stays.
-    """
-    uses: dict[tuple[str, Place], int] = {}
-    for item in items:
-        for column, places in item.places.items():
-            for place in places:
-                uses[column, place] = uses.get((column, place), 0) + 1
-    return [_without(item, uses) for item in items]
-
-
-def _without(item: PlacedItem, uses: Mapping[tuple[str, Place], int]) -> PlacedItem:
-    places = {
-        column: kept
-        for column, places in item.places.items()
-        if (kept := [p for p in places if column == item.anchor or uses[column, p] == 1])
-    }
-    return replace(item, places=places) if places != item.places else item

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds, Quoted
-from pipelines.tasks.stated import Moment, Statement, Words, proves, statement_of, with_currency
+from pipelines.tasks.meanings import Moment, Statement, Words
+from pipelines.tasks.stated import proves, statement_of, with_currency
 from pipelines.text.dates import DayOrder, find_dates
 from pipelines.text.mentions import DocumentMentions, Place
 from pipelines.text.numbers import TOKEN, ascii_digits, read_amount

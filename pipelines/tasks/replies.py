@@ -55,6 +55,7 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _LINE_MARK = re.compile(r"(?P<mark>[-–—*•·‣▪]|>+|#{1,6})\s+(?=\S)")
+_NUMBER_OF_QUOTE = re.compile(rf"^\d{{1,2}}[.)]\s*(?=[{_OPENING_MARKS}])")
 # Their length is bounded, so that marks that nothing closes take no quadratic time.
 _MARKED_UP = (
     re.compile(r"\*\*\*(?=\S)(.{1,500}?)(?<=\S)\*\*\*"),
@@ -185,6 +186,8 @@ class _Draft:
         """Read a line, or a part of one, that has no label."""
         quote = self.quote
         answered = any(self.lines)
+        if quote is not None and quote.in_list:
+            words = _NUMBER_OF_QUOTE.sub("", words)
         if quote is None:
             if answered and _is_bare_quote(words, mark):
                 self.quotes.append(_QuoteLines([words]))

@@ -26,12 +26,15 @@ def from_shorthand(fields: Mapping[str, Any]) -> dict[str, Any]:
 
     An example of `fields` is `{company: string, risks: [string]}`; the job file's checks have
     accepted it. Every value that is not a list or an item of one may be null, since a document need
-    not state it; a list may be empty.
+    not state it; a list may be empty. A list of a type and a text, such as [string, "the issuer"],
+    is a value of that type with a description.
     """
     return object_of({name: _of_shorthand(kind) for name, kind in fields.items()})
 
 
 def _of_shorthand(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, list | tuple) and len(kind) == 2:
+        return {**_of_shorthand(kind[0]), "description": " ".join(kind[1].split())}
     if isinstance(kind, Mapping):
         return {**from_shorthand(kind), "type": ["object", "null"]}
     if isinstance(kind, list | tuple):

@@ -8,20 +8,23 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Hashable
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
+from pipelines.tasks.meanings import Measure, Moment, Money, Statement, Words
 from pipelines.tasks.schema import JsonSchema
 from pipelines.text.currencies import currencies_at
 from pipelines.text.dates import DayOrder, find_dates
-from pipelines.text.durations import Duration, duration_of
+from pipelines.text.durations import duration_of
 from pipelines.text.mentions import DocumentMentions, Place, SpanMentions
 from pipelines.text.names import is_name, is_name_like, words_of
+from pipelines.text.negations import is_negated
 from pipelines.text.numbers import TOKEN, ascii_digits, is_telling, read_amount
+from pipelines.text.scales import read_scale
 from pipelines.text.search import DocumentSearch
+from pipelines.text.units import is_short, is_unit, unit_at
 
 _MIDNIGHT = "00:00:00"
 _TIME = re.compile(
@@ -38,48 +41,6 @@ _NUMBER_AROUND = re.compile(
 )  # fmt: skip
 _MARK = re.compile(r"[^\w\s.,]")
 _DATE_FORMATS = ("date", "date-time")
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A statement that is text, not a date, number or duration.
-
-    Texts are the same statement regardless of case, punctuation and legal forms such as "Inc.".
-    """
-
-    text: str
-
-
-class Money(Decimal):
-    """A number with a currency or with `%` that an answer states; make it with `of`.
-
-    In the document, the number is found with one of these currencies or with none.
-
-    Attributes:
-        currencies: the currencies that it may have, such as those that use the sign `$`; `%` alone
-            for per cent.
-    """
-
-    currencies: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, value: Decimal, currencies: frozenset[str]) -> Money:
-        """Return the number `value` with the currencies that it may have, at least one."""
-        money = cls(value)
-        money.currencies = currencies
-        return money
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A date, with the time `HH:MM:SS` if it has one other than midnight."""
-
-    day: date
-    time: str | None = None
-
-
-Statement = Words | Moment | Decimal | Duration
-"""The meaning of a value, whatever its spelling: words, a date, a number or a duration."""
 
 
 def is_label(schema: JsonSchema) -> bool:
@@ -118,7 +79,8 @@ def statement_of(value: Any, schema: JsonSchema, mentions: DocumentMentions) -> 
         return Moment(dates[0][2])
     # a date with an unclear order of day and month is compared by its words
     if (number := _number(plain, mentions)) is not None and not _is_digits_date(plain):
-        return number
+        duration = duration_of(plain) if isinstance(number, Measure) else None
+        return duration or number
     return duration_of(plain) or Words(text)
 
 
@@ -130,6 +92,8 @@ def key_of(statement: Statement) -> Hashable:
     match statement:
         case Money():
             return Decimal(statement), statement.currencies
+        case Measure():
+            return Decimal(statement), statement.unit
         case Words(text) if not _ADDRESS.fullmatch(text):
             # C++ is not C#
             return tuple(words_of(text)), "".join(_MARK.findall(text))
@@ -178,6 +142,8 @@ def find_statement(
             places = mentions.numbers(statement)
             if isinstance(statement, Money):
                 places = [p for p in places if _has_currency(statement, search.text, p)]
+            if isinstance(statement, Measure):
+                places = [p for p in places if _has_unit(statement, search.text, p)]
         case Moment(day, time):
             places = mentions.dates(day)
             if time:
@@ -185,16 +151,30 @@ def find_statement(
         case Words(text):
             if _ADDRESS.fullmatch(text):
                 return _places_of_address(text, search, start, end, limit)
-            if named := mentions.names(text, limit, start, end):
-                return named
-            passages = search.finder.find_all(text, start, end, limit)
-            places = [(passage.start, passage.end) for passage in passages]
-            return [place for place in places if is_name(text, search.text, *place)]
+            return _places_of_words(text, search, mentions, start, end, limit)
         case _:
             places = mentions.durations(statement)
     first = bisect_left(places, (start, 0))
     inside = (places[at] for at in range(first, bisect_left(places, (end, 0))))
     return list(islice((place for place in inside if place[1] <= end), limit))
+
+
+def _places_of_words(
+    words: str, search: DocumentSearch, mentions: SpanMentions, start: int, end: int, limit: int
+) -> list[Place]:
+    """Return the places of words; of a description, not those where a word beside negates it.
+
+    A description begins with a small letter: "not liable" does not state `liable`, but a name is
+    one also behind "not".
+    """
+    places = mentions.names(words, limit, start, end)
+    if not places:
+        passages = search.finder.find_all(words, start, end, limit)
+        places = [(passage.start, passage.end) for passage in passages]
+        places = [place for place in places if is_name(words, search.text, *place)]
+    if not words[:1].islower():
+        return places
+    return [place for place in places if not is_negated(search.text, *place)]
 
 
 def _places_of_address(
@@ -233,25 +213,43 @@ def _number(text: str, mentions: DocumentMentions) -> Decimal | None:
     if amount is None:
         return None
     end, value = amount
-    around = text[: matches[0].start()].strip(), text[end:].strip()
-    if not all(_NUMBER_AROUND.fullmatch(part) for part in around):
-        return None
-    return with_currency(value, text, *matches[0].span())
+    before, behind = text[: matches[0].start()].strip(), text[end:].strip()
+    number = with_currency(value, text, *matches[0].span())
+    if isinstance(number, Money) or not before.isalpha():
+        if _NUMBER_AROUND.fullmatch(before) and _NUMBER_AROUND.fullmatch(behind):
+            is_unit = behind.isalpha() and not isinstance(number, Money)
+            return Measure.of(value, unit_at(text, end)) if is_unit else number
+        if not before and is_short(behind) and is_short(unit_at(text, end)):
+            return Measure.of(value, unit_at(text, end))
+    return None
 
 
 def with_currency(value: Decimal, text: str, start: int, end: int) -> Decimal:
-    """Return a number as Money if a currency or `%` is beside it, else unchanged.
+    """Return a number as Money if a currency or `%` is beside it, as a Measure before a unit, else
+    unchanged.
 
     `value` is the value of the number text[start:end].
     """
     currencies = currencies_at(text, start, end)
-    return Money.of(value, currencies) if currencies else value
+    if currencies:
+        return Money.of(value, currencies)
+    unit = unit_at(text, end)
+    return Measure.of(value, unit) if is_unit(unit) else value
 
 
 def _has_currency(money: Money, text: str, place: Place) -> bool:
     """Return whether the number at a place has the currency, or none, as in a table."""
     theirs = currencies_at(text, *place)
     return not theirs or not theirs.isdisjoint(money.currencies)
+
+
+def _has_unit(measure: Measure, text: str, place: Place) -> bool:
+    """Return whether the number at a place has the unit, or none, as in a table."""
+    end = place[1]
+    unit = unit_at(text, end)
+    if not is_unit(unit):
+        unit = unit_at(text, end + read_scale(text[end : end + _AROUND_DATE], money=False).length)
+    return unit in ("", measure.unit)
 
 
 def _has_time(time: str, text: str, place: Place) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipelines.errors import SpecError
+from pipelines.tasks.escapes import PatternError
 from pipelines.tasks.faults import raise_all
-from pipelines.tasks.patterns import MAX_POSITIONS, PatternError, compile_pattern
+from pipelines.tasks.patterns import MAX_POSITIONS, compile_pattern
 
 DEFINITIONS = ("$defs", "definitions")
 """The keys at the root of a schema under which its definitions stand."""

@@ -7,8 +7,8 @@
 | scalars of other types | string: the text of the value |
 | objects that a constant property tells apart | object with the properties of all |
 
-If one of the scalars is a plain string, only strings are decoded: "3" and 3 would have one text,
-so a reader could not tell them apart. Knows no tasks and no engine.
+In a column, "3" and 3 have one text, so a reader of it cannot tell them apart (`conversion.py` says
+what they are elsewhere). Knows no tasks and no engine.
 """
 
 from __future__ import annotations

@@ -15,10 +15,12 @@ _CURRENCIES = {
     "zł": frozenset(("PLN",)), "kč": frozenset(("CZK",)), "₽": frozenset(("RUB",)),
     "₺": frozenset(("TRY",)), "fr": frozenset(("CHF",)), "%": frozenset("%"),
     "percent": frozenset("%"), "per cent": frozenset("%"), "prozent": frozenset("%"),
-    "рублей": frozenset(("RUB",)),
+    "рублей": frozenset(("RUB",)), "bps": frozenset(("bp",)), "bp": frozenset(("bp",)),
+    "basis points": frozenset(("bp",)), "basis point": frozenset(("bp",)),
 }  # fmt: skip
 _CODES = (
-    "USD EUR GBP CHF JPY CNY INR CAD AUD SEK NOK DKK PLN CZK BRL MXN KRW RUB HKD SGD NZD TWD TRY"
+    "USD EUR GBP CHF JPY CNY INR CAD AUD SEK NOK DKK PLN CZK BRL MXN KRW RUB HKD SGD NZD TWD TRY "
+    "ZAR ARS CLP THB MYR IDR PHP VND ILS SAR AED EGP HUF RON UAH ISK PKR QAR KWD"
 )
 _ALL = {**_CURRENCIES, **{code.casefold(): frozenset((code,)) for code in _CODES.split()}}
 _NAMES = "|".join(re.escape(name) for name in sorted(_ALL, key=len, reverse=True))
@@ -34,9 +36,9 @@ _REACH = 24
 def currencies_at(text: str, start: int, end: int) -> frozenset[str]:
     """Return the currencies that the number text[start:end] may have, as ISO 4217 codes.
 
-    "%" stands for per cent. A sign such as `$` gives all currencies that use it. A sign before the
-    number decides; otherwise the currencies named before and after it are united. Empty if none is
-    named directly before or after the number, as in most tables.
+    "%" stands for per cent, and "bp" for basis points. A sign such as `$` gives all currencies that
+    use it. A sign before the number decides; otherwise the currencies named before and after it are
+    united. Empty if none is named directly before or after the number, as in most tables.
     """
     before = _BEFORE.search(text[max(0, start - _REACH) : start].replace("￥", "¥"))
     behind = _BEHIND.match(text[end : end + _REACH].replace("％", "%"))

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from pipelines.text.folding import is_format
+from pipelines.text.scales import is_scaled
 
 _HYPHENS = "-‐‑"
 # between two digits, they continue a number, a time, a date or a ratio
@@ -48,6 +49,12 @@ _REACH = 64
 _SIGNS_BEHIND = re.compile(r"""[+#]+(?![\w=$€£¥])|[-‐‑−](?=\s|[,;:!?)\]}"'’”»/|*]|\.(?!\d)|$)""")
 _DASHES = "-‐‑–—−"
 _NEXT_LINE = re.compile(r"[^\S\r\n\f]*[\r\n\f]")
+# <5 is not 5; but an arrow, and > at the beginning of a quoted line, are no comparison
+_COMPARISON = re.compile(
+    r"(?:[≤≥≦≧≠≮≯±]|(?<![<-])<=?|(?<![-=>])>=?)$"
+    r"|(?:[≤≥≦≧≠≮≯]|(?<![<-])<=?|(?:(?<=[\w)\]])|(?<=[\w)\]] ))>=?) $"
+)
+_TAG_BEFORE = re.compile(r"<[^<>]{1,60}>\s?$")
 _REST_OF_RANGE = re.compile(r"\s*[$€£¥]?\d")
 # A* is a grade, but a star behind a longer word is a mark of a footnote, and *A* is emphasis.
 _GRADE = re.compile(r"(?<!\w)[A-Z]$")
@@ -60,8 +67,8 @@ def starts_whole(text: str, start: int) -> bool:
 
     Its first character is a letter, a digit or a symbol. Returns False if the characters before it
     belong to the same word or number: a letter or digit, a separator after a digit (`1.|5`), the
-    hyphen of a prefix (`non-|stop`), or a negation that is joined to its word. In scripts without
-    blanks, letters before it are allowed. True at the start of the text.
+    hyphen of a prefix (`non-|stop`), a comparison (`<|5`), or a negation that is joined to its
+    word. In scripts without blanks, letters before it are allowed. True at the start of the text.
     """
     before = _skip_formats(text[max(0, start - _REACH) : start][::-1])
     if not before:
@@ -70,6 +77,8 @@ def starts_whole(text: str, start: int) -> bool:
     if _is_mark(first) or _joined(neighbour, first):
         return False
     if _continues_number(before, first, text[start + 1 : start + 2]):
+        return False
+    if first.isdigit() and _is_compared(before[::-1]):
         return False
     if neighbour == "_" and before[1:2].isalnum() and first.isalnum():
         return False
@@ -80,12 +89,18 @@ def starts_whole(text: str, start: int) -> bool:
     return not (first.isalpha() and _ends_in_prefix(before[::-1]))
 
 
+def _is_compared(before: str) -> bool:
+    """Return whether a sign such as < or ≥ stands before a number."""
+    return bool(_COMPARISON.search(before)) and not _TAG_BEFORE.search(before)
+
+
 def ends_whole(text: str, end: int) -> bool:
     """Return whether a passage that ends before text[end] does not end inside a word or number.
 
     The rules are those of `starts_whole`, for the characters after the passage. In addition,
-    exponents, words hyphenated at the end of a line and joined negations continue a word, and
-    Korean particles do not. True at the end of the text.
+    exponents, words hyphenated at the end of a line and joined negations continue a word, a scale
+    such as `million` continues a number, and Korean particles continue nothing. True at the end of
+    the text.
     """
     behind = _skip_formats(text[end : end + _REACH])
     if not behind:
@@ -104,6 +119,8 @@ def ends_whole(text: str, end: int) -> bool:
     if _is_in_compound(last, behind):
         return False
     if _GROUPS_BEHIND.match(text, end) and _FIRST_GROUP.search(text[max(0, end - 8) : end]):
+        return False
+    if last.isdigit() and is_scaled(text, end):
         return False
     return not (last.isalpha() and (_goes_on(behind) or _NEGATED_BEHIND.match(behind)))
 

@@ -20,7 +20,8 @@ _NUMBER = re.compile(r"[0-9]+")
 _WITHOUT_MARKS = str.maketrans("", "", " -−—'\"△▲▼▽■□▢▣◼◻")
 _CONTEXT_CHARACTERS = 8
 # minus signs of accounts, and boxes that are ticked or not
-_TRIANGLES = ("△", "▲", "▼", "▽")
+_UP = ("△", "▲")
+_TRIANGLES = (*_UP, "▼", "▽")
 _BOXES = frozenset("■□▢▣◼◻")
 _OPERATORS = frozenset("=+<>^/")
 _CODE = re.compile(r"[A-Z]{2,3}(?=[0-9])")
@@ -138,27 +139,28 @@ def _same_behind_number(ours: str, theirs: str) -> bool:
     return len(kinds) < 2
 
 
-def _sign(reading: Reading, index: int) -> tuple[bool, bool]:
-    """Return whether a minus sign, and whether a decimal point, stands before a number.
+def _sign(reading: Reading, index: int) -> tuple[str, bool]:
+    """Return the minus sign or triangle before a number, and whether a decimal point is there.
 
     A dash is one unless it touches a letter or digit before it: neither 2019-2020 nor A-4. Before
     the first character and as a long dash, it must touch the number: the minus sign proper need
-    not.
+    not. A dash behind the e of 1e-5 is one, too.
     """
     gap, before = reading.gaps[index], reading.neighbour(index)
     is_decimal = gap.endswith(".") and gap[-2:-1] != "." and not (gap == "." and before.isalnum())
     gap = gap.removesuffix(".") if is_decimal else gap
-    if _has_triangle(gap):
-        return True, is_decimal
     apart = gap.rstrip(" ")
+    if apart.endswith(_TRIANGLES):
+        return "▲" if apart.endswith(_UP) else "▼", is_decimal
     if apart.endswith("−" if index == 0 else ("-", "−")):
         gap = apart
-    is_minus = gap.endswith(("-", "−", "—")) and not (len(gap) == 1 and before.isalnum())
-    return is_minus, is_decimal
+    joins = len(gap) == 1 and before.isalnum() and not _is_exponent(reading, index)
+    is_minus = gap.endswith(("-", "−", "—")) and not joins
+    return "-" if is_minus else "", is_decimal
 
 
-def _has_triangle(gap: str) -> bool:
-    return gap.endswith(_TRIANGLES)
+def _is_exponent(reading: Reading, index: int) -> bool:
+    return index > 1 and reading.bare[index - 1] == "e" and _is_digit(reading.bare[index - 2])
 
 
 def _boxes(gap: str) -> str:

@@ -7,6 +7,7 @@ markers are references in braces, such as `{fn:12}`.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import NamedTuple
 _BLOCK_CHARACTERS = 65_536
 _MAX_LINE_CHARACTERS = 200
 _MAX_RUN_LINES = 12
+_MAX_FORMS = 50_000
 _DIGITS = re.compile(r"\d+")
 # {3}, {fn:12}, {page_4}: never a plain word, which could belong to the sentence
 _MARKER = re.compile(r"\{[\w.:/#-]{0,40}[\d_:/#][\w.:/#-]{0,40}\}")
@@ -44,31 +46,40 @@ def without_interruptions(text: str) -> str:
 
     All offsets stay valid. Returns `text` itself if it has none of them.
     """
-    spans = sorted([*_marked_spans(text), *_furniture_spans(text)])
-    if not spans:
+    spans = heapq.merge(*_marked_spans(text), _furniture_spans(text))
+    first = next(spans, None)
+    if first is None:
         return text
-    pieces = []
-    done = 0
+    return "".join(_blanked(text, chain([first], spans)))
+
+
+def _blanked(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """Yield the parts of `text`, of some 100,000 characters, with blanks in the spans."""
+    pieces: list[str] = []
+    done = written = 0
     for start, end in spans:
         if start >= done:
             pieces += [text[done:start], " " * (end - start)]
             done = end
-    return "".join([*pieces, text[done:]])
+        if done - written > _BLOCK_CHARACTERS:
+            yield "".join(pieces)
+            pieces, written = [], done
+    yield "".join([*pieces, text[done:]])
 
 
-def _marked_spans(text: str) -> Iterator[tuple[int, int]]:
+def _marked_spans(text: str) -> Iterator[Iterator[tuple[int, int]]]:
     for opening, pattern in (("{", _MARKER), ("<", _TAG)):
         if opening in text:
-            yield from (match.span() for match in pattern.finditer(text))
+            yield (match.span() for match in pattern.finditer(text))
 
 
 def _furniture_spans(text: str) -> Iterator[tuple[int, int]]:
     recurring = _recurring_forms(text)
     if not recurring and _PAGE_BREAK not in text:
         return
-    runs = list(_runs(text, recurring))
-    page_numbers = _page_number_forms(text, runs)
-    for run in runs:
+    # read twice, since a table of millions of rows would not fit in memory
+    page_numbers = _page_number_forms(text, _runs(text, recurring))
+    for run in _runs(text, recurring):
         if _is_furniture(text, run, page_numbers):
             yield from ((line.start, line.end) for line in run)
 
@@ -85,14 +96,23 @@ def _blocks(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _recurring_forms(text: str) -> set[int]:
-    """Return the hashes of the forms that more than one line has."""
+    """Return the hashes of the forms of lines that recur within 50,000 other forms.
+
+    What stands on each page does. At most 50,000 are returned.
+    """
+    earlier: set[int] = set()
     seen: set[int] = set()
     recurring: set[int] = set()
     for _, _, forms in _blocks(text):
         for form in map(str.strip, forms.splitlines()):
             if form and len(form) <= _MAX_LINE_CHARACTERS:
                 key = hash(form)
-                (recurring if key in seen else seen).add(key)
+                if key not in seen and key not in earlier:
+                    seen.add(key)
+                elif len(recurring) < _MAX_FORMS:
+                    recurring.add(key)
+        if len(seen) >= _MAX_FORMS:
+            earlier, seen = seen, set()
     return recurring
 
 

@@ -8,6 +8,7 @@ one document or as arrays. This module does not know texts, prompts or engines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,11 @@ import numpy.typing as npt
 from pipelines.errors import SpecError
 from pipelines.job.spec import LongDocuments
 from pipelines.text.chunking import MIN_CHUNK_TOKENS, ChunkSize
+from pipelines.text.parts import PartsPlan
 
-SINGLE, MAP_REDUCE, TRUNCATE = "single", "map_reduce", "truncate"
-"""Ways to read a document: whole, in chunks whose answers are combined, or only its beginning."""
+SINGLE, MAP_REDUCE, TRUNCATE, PARTS = "single", "map_reduce", "truncate", "parts"
+"""Ways to read a document: whole, in chunks whose answers are combined, only its beginning, or in
+parts without overlap, which only `write` tasks read."""
 # A prompt that combines notes has space for at least this many, each as long as the longest answer.
 _NOTES_TOGETHER = 2
 NOTE_SLACK_TOKENS = 16
@@ -81,15 +84,24 @@ class ModelLengths:
     chunk_tokens: int
     notes_tokens: int
 
+    @property
+    def short_len(self) -> int:
+        """Return the maximum length of a short prompt with its answer, as those about chunks are.
+
+        It is the length up to which the short rope factors hold, or 4,096 without such factors.
+        """
+        return min(self.max_model_len, self.short_rope_len or _ONE_POOL_TOKENS)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptLengths:
     """Lengths of the prompts about documents: arrays of the same length, one entry per document.
 
-    `passages` is the number of passages (chunks, or 1 for a document read whole or truncated),
-    `shared` the tokens of the prefix that all prompts about one passage share, `longest` the tokens
-    of the longest prompt with its answer, and `prompt_tokens` the tokens of all prompts together,
-    without answers. All are 0 for a document that is too long to be read.
+    `passages` is the number of passages (chunks, or 1 for a document read whole or truncated; 0 if
+    all tasks read parts, which are no passages), `shared` the tokens of the prefix that all prompts
+    about one passage share, `longest` the tokens of the longest prompt with its answer, and
+    `prompt_tokens` the tokens of all prompts together, without answers. All are 0 for a document
+    that is too long to be read.
     """
 
     passages: IntArray
@@ -110,7 +122,8 @@ class ReadingPlan:
     `chunk_prompt_limit` about a chunk, `combine_prompt_limit` for combining chunks' answers, and
     `short_limit` in the pool of engines for short prompts, None if the model needs only one pool.
     Combining prompts fit the pool of the chunks' prompts, and hold no more notes than the model
-    reads well.
+    reads well. `parts` is the plan of the tasks that read parts; None if there are none. The shapes
+    do not have these tasks.
     """
 
     policy: str
@@ -122,6 +135,7 @@ class ReadingPlan:
     chunk_prompt_limit: int
     combine_prompt_limit: int
     short_limit: int | None
+    parts: PartsPlan | None = None
 
     @property
     def max_single_pass_tokens(self) -> int:
@@ -173,9 +187,26 @@ class ReadingPlan:
             (getattr(whole, name), getattr(in_chunks, name))
             for name in ("passages", "shared", "longest", "prompt_tokens")
         )
-        return PromptLengths(
+        lengths = PromptLengths(
             *(np.where(read, np.where(fits, one, other), 0) for one, other in pairs)
         )
+        return lengths if self.parts is None else self._with_parts(lengths, self.parts, tokens)
+
+    def _with_parts(self, rest: PromptLengths, plan: PartsPlan, tokens: IntArray) -> PromptLengths:
+        """Return the lengths `rest` of prompts about passages, with those about parts added."""
+        asked = int(bool(self.document_shape.questions))
+        read = self.tokens_in_parts(tokens)
+        return PromptLengths(
+            asked * rest.passages,
+            rest.shared,
+            np.maximum(asked * rest.longest, np.where(read > 0, plan.longest, 0)),
+            asked * rest.prompt_tokens + plan.prompt_tokens(read),
+        )
+
+    def tokens_in_parts(self, tokens: IntArray) -> IntArray:
+        """Return how many tokens are read in parts of documents of `tokens` tokens each."""
+        read = np.where(self.too_long(tokens), 0, tokens)
+        return np.minimum(read, self.max_single_pass_tokens) if self.policy == TRUNCATE else read
 
     def long_pool(self, longest: IntArray) -> BoolArray:
         """Return, for each document, whether an engine of the pool for long prompts must read it.
@@ -210,12 +241,14 @@ def plan_reading(
     whole: PromptShape,
     part: PromptShape,
     notes: PromptShape,
+    positions: Sequence[int] | None = None,
 ) -> ReadingPlan:
     """Return the reading plan for `spec`, the job's `long_documents`, and `model`, its limits.
 
     A length that the job does not set is the model's. `whole`, `part` and `notes` are the shapes of
     the prompts about a whole document, about a chunk, and about notes, which combine chunks'
-    answers.
+    answers. `positions` are those of the tasks of `whole` and `part` among the job's tasks, for
+    messages; None if they are all tasks.
 
     Prompts about chunks fit the short pool if that has space for half of the requested chunk with
     the questions, and for combining two notes. Otherwise chunks keep the requested length, and the
@@ -224,16 +257,18 @@ def plan_reading(
     around = max(part.around, notes.around)
     chunk_tokens = spec.chunk_tokens or model.chunk_tokens
     combining = notes.with_answers(1 + _NOTES_TOGETHER) + _NOTES_TOGETHER * NOTE_SLACK_TOKENS
-    chunk_prompt_limit = min(model.max_model_len, model.short_rope_len or _ONE_POOL_TOKENS)
+    chunk_prompt_limit = model.short_len
     if chunk_prompt_limit < max(around + chunk_tokens // 2, combining):
         chunk_prompt_limit = min(model.max_model_len, max(around + chunk_tokens, combining))
     chunk_tokens = min(chunk_tokens, chunk_prompt_limit - around)
     if chunk_tokens < MIN_CHUNK_TOKENS:
+        where = _longest_task(part, notes, positions or range(len(part.questions)))
         raise SpecError(
-            f"{_longest_task(part, notes)}: the question, its longest answer and the instructions "
+            f"{where}: the question, its longest answer and the instructions "
             f"need {around} of the {model.max_model_len} tokens that a prompt and its answer may "
             f"have together, which leaves no space for a document (at least {MIN_CHUNK_TOKENS} "
-            "tokens); shorten the question, lower its max_tokens or max_words, or split the task"
+            "tokens); shorten the question or the instructions and examples, lower its max_tokens "
+            "or max_words, or split the task"
         )
     return ReadingPlan(
         policy=spec.strategy,
@@ -250,10 +285,10 @@ def plan_reading(
     )
 
 
-def _longest_task(part: PromptShape, notes: PromptShape) -> str:
+def _longest_task(part: PromptShape, notes: PromptShape, positions: Sequence[int]) -> str:
     """Return the key path of the task with the longest prompts, or `tasks` if the longest prompt
     combines notes, whose shape has no entry for some tasks."""
     tails = [sum(tail) for tail in zip(part.questions, part.answers, strict=True)]
     if not tails or notes.around > part.around:
         return "tasks"
-    return f"tasks.{tails.index(max(tails))}"
+    return f"tasks.{positions[tails.index(max(tails))]}"

@@ -13,6 +13,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,6 +38,8 @@ _OTHER_FORMS = "plc gmbh sa sas sarl srl spa nv bv ab as asa oy oyj kg kgaa se p
 LEGAL_FORMS = frozenset([*_LEGAL_FORMS.values(), *_OTHER_FORMS.split()])
 """The canonical spellings of legal forms at the end of a name."""
 _UNIT_LETTERS = 4
+# A text has each of its words many times.
+_CACHED_WORDS, _CACHED_LETTERS = 2**14, 32
 _BLOCK_OF_PLACES = 4096
 _SPACED_SCRIPTS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
@@ -209,7 +212,7 @@ def _tokens(text: str) -> Iterator[tuple[int, int, str]]:
         elif after_number and len(word) <= _UNIT_LETTERS:
             folded = word
         else:
-            folded = _fold(word)
+            folded = _fold_cached(word) if len(word) <= _CACHED_LETTERS else _fold(word)
         yield match.start(), match.end(), folded
         after_number = number
 
@@ -219,3 +222,6 @@ def _fold(word: str) -> str:
     if not plain.isascii():
         plain = unicodedata.normalize("NFKC", plain)
     return canonical_legal_form(plain.casefold())
+
+
+_fold_cached = lru_cache(_CACHED_WORDS)(_fold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _ENGLISH_UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
@@ -61,10 +61,26 @@ for _word in ("six", "sex", "once", "sept", "elf", "sei", "tre", "um", "un", "on
     _FOREIGN.pop(_word, None)
 _FOREIGN = {word: number for word, number in _FOREIGN.items() if word not in _ENGLISH}
 
-_ENGLISH_WORD = "|".join(sorted([*_ENGLISH, *_SCALES], key=len, reverse=True))
-_ANY_WORD = "|".join(sorted([*_ENGLISH, *_SCALES, *_FOREIGN], key=len, reverse=True))
+
+def _any_of(words: Iterable[str]) -> str:
+    """Return the pattern of words, grouped by their first letters, the longest first.
+
+    It is compared at every word of a document: an alternation of all of them takes five times as
+    long.
+    """
+    rests: dict[str, list[str]] = {}
+    for word in sorted(words, key=len, reverse=True):
+        rests.setdefault(word[0], []).append(word[1:])
+    groups = "|".join(f"{letter}(?:{'|'.join(of)})" for letter, of in rests.items())
+    return f"(?=[{''.join(rests)}])\\b(?:{groups})\\b"
+
+
+_ENGLISH_WORD = _any_of([*_ENGLISH, *_SCALES])
+_ANY_WORD = _any_of([*_ENGLISH, *_SCALES, *_FOREIGN])
 _WORDS = re.compile(
-    rf"\b(?:{_ANY_WORD})\b(?:(?:[-‐‑\s]{{1,3}}(?:and\s+)?)(?:{_ENGLISH_WORD})\b)*",
+    rf"{_ANY_WORD}(?:(?:[-‐‑\s]{{1,3}}(?:and\s+)?){_ENGLISH_WORD})*+"
+    # three-quarters is not three
+    r"(?![-‐‑\s](?:hal(?:f|ves)|thirds?|quarters?|(?:fif|six|seven|eigh|nin|ten)ths?|drittel|viertel)\b)",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")

@@ -10,6 +10,7 @@ This module does not know tasks or engines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,6 +49,8 @@ _BEFORE, _AFTER = "Words before the part: ...", "Words after the part: "
 _EDGE_CHARACTERS = 240
 # Of them, those that are given up to begin or end at a pause rather than between two characters.
 _PAUSE_CHARACTERS = 24
+# What stands between two words: line breaks do too.
+_SPACE = re.compile(r"\s+")
 # Maximum tokens of each part of a chunk's carried context.
 _OPENING_TOKENS, _HEADING_TOKENS, _EDGE_TOKENS = 48, 64, 64
 CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
@@ -57,9 +60,9 @@ CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
 def context_span(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the start and end of a chunk text[start:end] with the words shown around it.
 
-    Each side is extended by at most 240 characters, to a whole word if there is a space, and not
-    beyond the text. In a script without blanks between words, it is extended to a pause near that
-    length, or else to a whole character.
+    Each side is extended by at most 240 characters, to a whole word if there is white space or a
+    line break, and not beyond the text. In a script without blanks between words, it is extended to
+    a pause near that length, or else to a whole character.
     """
     before, after = start - _EDGE_CHARACTERS, end + _EDGE_CHARACTERS
     return (
@@ -72,15 +75,15 @@ def _context_start(text: str, earliest: int, start: int) -> int:
     if is_unspaced(text, earliest):
         pause = pause_after(text, earliest, min(start, earliest + _PAUSE_CHARACTERS))
         return min(start, character_end(text, earliest)) if pause is None else pause
-    space = text.find(" ", earliest, start)
-    return space + 1 if space >= 0 else min(start, character_end(text, earliest))
+    space = _SPACE.search(text, earliest, start)
+    return space.end() if space else min(start, character_end(text, earliest))
 
 
 def _context_end(text: str, end: int, latest: int) -> int:
     if is_unspaced(text, latest):
         pause = pause_before(text, max(end, latest - _PAUSE_CHARACTERS), latest)
         return max(end, character_start(text, latest)) if pause is None else pause
-    space = text.rfind(" ", end, latest)
+    space = max((space.start() for space in _SPACE.finditer(text, end, latest)), default=end)
     return space if space > end else max(end, character_start(text, latest))
 
 
@@ -104,9 +107,13 @@ class Prompts:
     Such a part is an instruction with a document, a chunk or notes. Notes are answers about single
     chunks, which the model combines into one. `ChatTokenizer.build_prompt` makes the whole prompt
     of such a part and a question.
+
+    `instructions` are the words of the job's author that every prompt begins with, or "". They
+    come before the document, so that the prefix cache shares them among all documents.
     """
 
     tokenizer: ChatTokenizer
+    instructions: str = ""
 
     def document_prefix(self, ids: Sequence[int]) -> PromptPrefix:
         """Return the prefix about a document: the instruction and `ids`, the document's token ids.
@@ -162,7 +169,8 @@ class Prompts:
     def whole_overhead(self) -> int:
         """Return the tokens of a prompt about a document, without document, question and answer.
 
-        They are those of the chat frame, the instruction and the words that mark the end.
+        They are those of the chat frame, the job's instructions, the instruction and the words that
+        mark the end.
         """
         return self.tokenizer.frame_tokens + len(self.document_prefix(()).token_ids)
 
@@ -221,11 +229,18 @@ class Prompts:
 
     @cached_property
     def _ids(self) -> dict[str, tuple[int, ...]]:
+        """The token ids of each fixed text; with those of `instructions` before an instruction.
+
+        An instruction begins the user's message: the tokenizer puts its blank before it.
+        """
         tokenizer = self.tokenizer
-        starts = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
+        first = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
         texts = [END_OF_DOCUMENT, CHUNK_HEADER, END_OF_CHUNK, END_OF_NOTES]
         texts += [_OPENING, _HEADINGS, _BEFORE, _AFTER, "\n", "\n\n"]
-        ids = {text: tokenizer.encode_after(tokenizer.prefix_ids, text) for text in starts}
+        before = f"{self.instructions.strip()}\n\n" if self.instructions else ""
+        ids = {
+            text: tokenizer.encode_after(tokenizer.prefix_ids, f"{before}{text}") for text in first
+        }
         ids |= {text: tokenizer.encode(text) for text in texts}
         return {text: tuple(numbers) for text, numbers in ids.items()}
 

@@ -76,6 +76,7 @@ class Scale:
     length: int
 
 
+_REACH = 24
 _NO_SCALE = Scale((0,), 0)
 
 
@@ -98,6 +99,17 @@ def read_scale(after: str, money: bool) -> Scale:
     if letter and (money or (letter.start(1) == 0 and letter[1] in ("k", "K", "M", "MM"))):
         return Scale((0, _LETTER_POWERS[letter[1]]), letter.end())
     return _NO_SCALE
+
+
+def is_scaled(text: str, end: int) -> bool:
+    """Return whether text[end:] begins with a word that multiplies the number before it.
+
+    A capital letter in the next line begins something else.
+    """
+    behind = text[end : end + _REACH]
+    if behind[:1] in ("\n", "\r") and behind[1:2].isupper():
+        return False
+    return bool(_WORD_SCALE.match(behind) or _HAN_SCALE.match(behind))
 
 
 def is_percent(text: str, end: int) -> bool:

@@ -65,12 +65,14 @@ class ChatTokenizer:
         prefix_ids: the token ids of the chat template before the user's message.
         suffix_ids: those after the message, the generation prompt included.
         control_tokens: the strings of the added tokens and of bos, eos and unk, by token id.
+        end_id: the id of the control token at which a text ends (eos), None if there is none.
     """
 
     tokenizer_json: str = field(repr=False)
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
     control_tokens: Mapping[int, str]
+    end_id: int | None = None
 
     @cached_property
     def _plain(self) -> Tokenizer:
@@ -270,6 +272,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
         prefix_ids=tuple(tokenizer.encode(before, add_special_tokens=False)),
         suffix_ids=tuple(tokenizer.encode(after, add_special_tokens=False)),
         control_tokens=_control_tokens(tokenizer),
+        end_id=tokenizer.eos_token_id,
     )
 
 

@@ -29,8 +29,9 @@ from pipelines.job.task_specs import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.kinds import Completion, Question, tokenize_tasks
+from pipelines.tasks.kinds import Completion, Question
 from pipelines.tasks.merging import normalize_text
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.prompts import Prompts
 from pipelines.text.search import DocumentSearch
 from pipelines.tiny import rules

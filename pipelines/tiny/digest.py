@@ -31,7 +31,8 @@ from pipelines.job.task_specs import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.kinds import Completion, Question, Task, repair_question, tokenize_tasks
+from pipelines.tasks.kinds import Completion, Question, Task
+from pipelines.tasks.questions import repair_question, tokenize_tasks
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
 from pipelines.text.prompts import Prompts

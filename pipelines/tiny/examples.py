@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.job.task_specs import TaskSpec
-from pipelines.tasks.kinds import Question, repair_question, tokenize_tasks
+from pipelines.tasks.kinds import Question
+from pipelines.tasks.questions import repair_question, tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer
 
 MAX_PROMPT_TOKENS = 4096

@@ -20,7 +20,8 @@ from pipelines.job.task_specs import (
 from pipelines.tasks.decoding import QUOTES
 from pipelines.tasks.extraction import schema_of
 from pipelines.tasks.form import form_of_answer
-from pipelines.tasks.kinds import Sampling, label_question, make_question
+from pipelines.tasks.kinds import Sampling
+from pipelines.tasks.questions import label_question, make_question
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
 from pipelines.text.prompts import PromptPrefix, Prompts

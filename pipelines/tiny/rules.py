@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.job.task_specs import CANNOT_TELL, EvidenceKind
+from pipelines.tasks.anchors import anchors_of
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"
@@ -35,8 +36,6 @@ THEME_WORDS = 3
 # same tokens as the notes, and ends where the text after the notes differs from the separator.
 _NOTE, _END_OF_NOTE = "- ", "\n\n"
 _BETWEEN_NOTES = f"{_END_OF_NOTE}{_NOTE}"
-# Words of each anchor of a passage; a line with no more words than both is quoted whole.
-_ANCHOR_WORDS = 2
 _BETWEEN_VALUES = "; "
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _WORD = re.compile(r"[a-z]+")
@@ -82,10 +81,7 @@ def quote(passage: str, evidence: EvidenceKind) -> str | None:
     """
     if evidence not in ("quotes", "anchors"):
         return None
-    words = passage.split(" ")
-    if evidence == "quotes" or len(words) <= 2 * _ANCHOR_WORDS:
-        return passage
-    return f"{' '.join(words[:_ANCHOR_WORDS])} ... {' '.join(words[-_ANCHOR_WORDS:])}"
+    return passage if evidence == "quotes" else anchors_of(passage)
 
 
 def reply(text: str, key: str, evidence: EvidenceKind = "quotes") -> str:

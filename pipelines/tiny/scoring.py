@@ -165,7 +165,7 @@ async def _expected_labels(text: str, spans: Spans, task: Task, tasks: TaskSet) 
     spec = task.spec
     assert isinstance(spec, ClassifyTask)
     if len(spans) == 1:
-        return [rules.label(text, spec.labels)]
+        return [rules.label(text, spec.label_names)]
     labels = [rules.label(text[start:end], (*spec.labels, CANNOT_TELL)) for start, end in spans]
     votes = [Label(label) for label in labels if label != CANNOT_TELL]
     if votes:

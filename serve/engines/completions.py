@@ -13,13 +13,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.documents import Usage
+from pipelines.engine.grammars import json_grammar
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied
 from serve.engines.chat import CHAT, TEXT
 from serve.errors import EngineRejected
 
 _DATA = "data: "
+METRICS = "metrics"
+"""The field of vLLM's answers with numbers about drafts, which clients do not get."""
 _ERROR, _NO_CHOICES = 'data: {"error"', '"choices":[]'
+_ANY_OBJECT = {"type": "object"}
 # The lowest HTTP code of an error that is not the client's.
 _SERVER_ERROR = 500
 _LOGGER = logging.getLogger("ray.serve")
@@ -41,8 +45,12 @@ class Completions:
         from vllm.entrypoints.openai.models.protocol import BaseModelPath
         from vllm.entrypoints.openai.models.serving import OpenAIServingModels
         from vllm.renderers.online_renderer import OnlineRenderer
+        from vllm.tokenizers import get_tokenizer
 
         client = engine.client
+        # the engine's tokenizer has no control tokens, which log-probabilities show
+        tokenizer = get_tokenizer(engine.config.model.path)
+        client.renderer.tokenizer = client.output_processor.tokenizer = tokenizer
         models = OpenAIServingModels(
             client, [BaseModelPath(name=name, model_path=str(engine.config.model.path))]
         )
@@ -107,15 +115,17 @@ class Completions:
                 usage = _usage(event)
                 if usage is not None:
                     yield usage
-                if usage is None or include_usage:
+                if usage is None:
                     yield event
+                elif include_usage:
+                    yield _without_metrics(event)
 
     async def _create(self, kind: str, body: Body, ids: PromptIds) -> Any:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
         create = self._chat.create_chat_completion if kind == CHAT else self._text.create_completion
         try:
-            request = self._requests[kind].model_validate(dict(body))
+            request = self._requests[kind].model_validate(with_grammar(self._usable(body)))
             request.phifleet_ids = ids[0] if kind == CHAT else ids
             response = await create(request, None)
         except Exception as error:
@@ -125,6 +135,13 @@ class Completions:
         if isinstance(response, ErrorResponse):
             raise self._failure(json.loads(response.model_dump_json()))
         return response
+
+    def _usable(self, body: Body) -> Body:
+        """Return a request without its seed for an engine on a CPU, which would die of one if the
+        prompt is computed in several steps: PyTorch cannot rewind the generators of CPUs."""
+        if self._engine.config.gpu:
+            return body
+        return {key: value for key, value in body.items() if key != "seed"}
 
     def _failure(self, body: dict[str, Any]) -> Exception:
         """Return the exception for an error response of vLLM, which reports any failure as one,
@@ -141,12 +158,45 @@ class Completions:
         return EngineRejected(code, body)
 
 
-def parse_usage(usage: Mapping[str, Any]) -> Usage:
-    """Return the token counts in the field `usage` of an OpenAI answer; counts without a value are
-    0."""
+def with_grammar(body: Body) -> dict[str, Any]:
+    """Return a request with the grammar of its `response_format` in place of that key.
+
+    vLLM itself would forbid the blank with which Phi-3 begins an answer. Raises vLLM's
+    VLLMValidationError if the schema of the format has a keyword that its grammars cannot enforce.
+    """
+    kept = {key: value for key, value in body.items() if key != "response_format"}
+    form = body.get("response_format") or {"type": "text"}
+    if form["type"] == "text":
+        return kept
+    schema = form["json_schema"]["schema"] if form["type"] == "json_schema" else _ANY_OBJECT
+    _check_keywords(schema)
+    return {**kept, "structured_outputs": {"grammar": json_grammar(json.dumps(schema))}}
+
+
+def _check_keywords(schema: Mapping[str, Any]) -> None:
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+    from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+
+    validate_xgrammar_grammar(
+        SamplingParams(structured_outputs=StructuredOutputsParams(json=dict(schema)))
+    )
+
+
+def parse_usage(answer: Mapping[str, Any]) -> Usage:
+    """Return the token counts of an OpenAI answer, in its fields `usage` and, for a single choice
+    of an engine that drafts, `metrics`. Counts without a value are 0."""
+    usage = answer["usage"]
     details = usage.get("prompt_tokens_details") or {}
-    cached = details.get("cached_tokens") or 0
-    return Usage(usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
+    output = usage.get("completion_tokens") or 0
+    drafts = (answer.get(METRICS) or {}).get("speculative_decoding") or {}
+    return Usage(
+        prompt_tokens=usage["prompt_tokens"],
+        cached_prompt_tokens=details.get("cached_tokens") or 0,
+        output_tokens=output,
+        steps=output - drafts.get("num_accepted_draft_tokens", 0),
+        draft_tokens=drafts.get("num_draft_tokens", 0),
+    )
 
 
 def _usage(event: str) -> Usage | None:
@@ -155,7 +205,13 @@ def _usage(event: str) -> Usage | None:
     if _NO_CHOICES not in event:
         return None
     data = json.loads(event.removeprefix(_DATA))
-    return parse_usage(data["usage"]) if not data["choices"] and data.get("usage") else None
+    return parse_usage(data) if not data["choices"] and data.get("usage") else None
+
+
+def _without_metrics(event: str) -> str:
+    data = json.loads(event.removeprefix(_DATA))
+    data.pop(METRICS, None)
+    return f"{_DATA}{json.dumps(data)}\n\n"
 
 
 def _prompt(ids: Sequence[int]) -> Any:

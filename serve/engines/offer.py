@@ -6,9 +6,8 @@ prompts and the same pool. This module knows no HTTP and no Ray.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ from pipelines.tasks.subschemas import positions
 from pipelines.tasks.validity import valid_schema
 from pipelines.text.tokens import load_tokenizer
 from serve.engines.chat import ChatTemplate, prompt_ids_of
-from serve.engines.json_size import JsonSize
+from serve.engines.json_size import size_fault
 from serve.spec import ServeSpec
 
 # The context of the long pool is rounded up to a multiple of this many tokens.
@@ -39,7 +38,6 @@ _USUAL_ANSWER_TOKENS = 256
 # The number of task lists that are cached. A prepared task takes about a hundred times the memory
 # of its definition, so only those with short definitions are.
 _CACHED_TASK_LISTS, _CACHED_CHARACTERS = 256, 8192
-_MAX_PARTS = 1000
 # Positions in the patterns of a schema; compiling a grammar takes the engine about 1 ms for each.
 _MAX_POSITIONS = 1000
 
@@ -89,8 +87,8 @@ class PreparedEndpoint:
         # of all pools: a longer document is read in chunks
         self._longest = max(self.longest(pool) for pool in self.pools)
         self._cached_tasks = lru_cache(_CACHED_TASK_LISTS)(lambda key: self._prepare(key.specs))
-        if spec.tasks:
-            # so that an invalid task is an error when the endpoint starts
+        if spec.tasks or spec.instructions:
+            # so that invalid tasks and instructions are an error when the endpoint starts
             self._prepare(spec.tasks)
 
     @property
@@ -114,8 +112,10 @@ class PreparedEndpoint:
             gpu=gpu,
             quantization=spec.model.quantization,
             kv_cache_dtype=spec.model.kv_cache_dtype,
+            options=spec.model.engine,
             tensor_parallel=spec.compute.tensor_parallel,
             gpu_share=spec.compute.gpu_share,
+            drafting=spec.model.drafting == "auto",
             online=True,
         )
 
@@ -147,9 +147,8 @@ class PreparedEndpoint:
                 "request (limits.tasks); send the others in another request"
             )
         for index, task in enumerate(references):
-            # a form or schema is one level below its task
-            if not isinstance(task, str) and (fault := self._schema_fault(task, 1)):
-                raise SpecError(f"tasks.{index}: got a form or schema {fault}")
+            if not isinstance(task, str):
+                self._check_size(index, task)
         # named tasks are validated again, so that a message has the task's index in the request
         data = {
             "tasks": [
@@ -166,21 +165,15 @@ class PreparedEndpoint:
             )
         return specs
 
-    def _schema_fault(self, value: Any, level: int) -> str | None:
-        """Return what is wrong with a schema and what to do, or None if an engine can use it.
-
-        The schema is `level` levels inside of `value`. The engine would take minutes to compile a
-        grammar of some thousand properties.
-        """
-        size = JsonSize.of(value)
-        if size.depth > self.spec.limits.schema_depth + level:
-            limit = self.spec.limits.schema_depth
-            return f"nested deeper than {limit} levels (limits.schema_depth); send a flatter one"
-        if size.parts > _MAX_PARTS:
-            return f"of more than {_MAX_PARTS} parts (keys and list items); send a smaller one"
-        if not _is_utf8(value):
-            return "with a lone surrogate, which cannot be encoded as UTF-8; remove the character"
-        return None
+    def _check_size(self, index: int, task: Mapping[str, Any]) -> None:
+        """Raise SpecError if a form, a schema or an example in a task's definition is too large."""
+        limit = self.spec.limits.schema_depth
+        form = {key: value for key, value in task.items() if key != "examples"}
+        # a form or schema is one level below its task, and an example's answer three
+        if fault := size_fault(form, limit, 1):
+            raise SpecError(f"tasks.{index}: got a form or schema {fault}")
+        if fault := size_fault(task, limit, 3):
+            raise SpecError(f"tasks.{index}: got a definition with examples {fault}")
 
     def decodable(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Check the schema of a `response_format`, and return it as an engine can decode by it.
@@ -190,7 +183,7 @@ class PreparedEndpoint:
         supported.
         """
         key_path = "response_format.json_schema.schema"
-        if fault := self._schema_fault(schema, 0):
+        if fault := size_fault(schema, self.spec.limits.schema_depth):
             raise RequestRejected(f"{key_path}: got a schema {fault}")
         try:
             bare = valid_schema(schema, key_path)
@@ -240,18 +233,43 @@ class PreparedEndpoint:
                     f"tasks.{spec.name}: longer than {self._longest} tokens, the maximum of a "
                     "whole prompt; shorten the task"
                 )
-        tasks = prepare_tasks(
-            specs, self.spec.long_documents, self.model, self.tokenizer, self._longest
-        )
         limit = self.spec.limits.output_tokens
+        tasks = prepare_tasks(
+            specs,
+            self.spec.long_documents,
+            self.model,
+            self.tokenizer,
+            self._longest,
+            self.spec.instructions,
+            limit,
+        )
         for task in tasks.all:
             if task.question.sampling.max_tokens > limit:
                 raise SpecError(
                     f"tasks.{task.spec.name}: its answer can have "
                     f"{task.question.sampling.max_tokens} tokens, at most {limit} are allowed "
-                    "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields"
+                    "(limits.output_tokens); lower max_words or max_tokens, or use fewer fields or "
+                    "labels"
                 )
-        return replace(tasks, max_answer_tokens=limit)
+        return tasks
+
+    def check_parts(self, text: str, tasks: TaskSet) -> None:
+        """Raise SpecError if answers about the parts of the document `text` can be too long.
+
+        All of them together may have `limits.written_tokens`. Takes about as long as tokenizing the
+        text, if a task reads parts.
+        """
+        limit, parts = self.spec.limits.written_tokens, tasks.reading.parts
+        if parts is None:
+            return
+        (count,) = self.tokenizer.count_all([text])
+        written = parts.max_answer_tokens(count)
+        if written > limit:
+            raise SpecError(
+                f"text: got {count} tokens; what tasks write about its parts can have {written} "
+                f"tokens together, at most {limit} are allowed (limits.written_tokens); send a "
+                "shorter text, or fewer tasks with over: parts"
+            )
 
     def pool_of_document(self, text: str, tasks: TaskSet) -> str:
         """Return the name of the pool whose engines answer `tasks` about the document `text`.
@@ -281,11 +299,3 @@ class PreparedEndpoint:
         needed = tokens + (max_answer_tokens or _USUAL_ANSWER_TOKENS)
         fits = LONG not in self.pools or needed <= self.longest(SHORT)
         return SHORT if fits else LONG
-
-
-def _is_utf8(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

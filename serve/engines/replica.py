@@ -26,9 +26,10 @@ from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.errors import EngineDied, flatten_errors
 from pipelines.job.task_specs import TaskSpec
 from pipelines.run.metrics import EngineMetrics
+from pipelines.tasks.guidance import own_words
 from pipelines.tasks.kinds import Sampling, TaskSet
 from serve.engines.chat import TEXT
-from serve.engines.completions import Completions
+from serve.engines.completions import METRICS, Completions
 from serve.engines.completions import parse_usage as completion_usage
 from serve.engines.grammars import check_format, check_tasks
 from serve.engines.load import LoadLimiter
@@ -36,7 +37,7 @@ from serve.engines.offer import PreparedEndpoint
 from serve.errors import EngineRejected, Overloaded
 from serve.events import batched_events, event
 from serve.spec import ServeSpec
-from serve.wire import answers_json, chunk_event, error_json, usage_json
+from serve.wire import answers_json, chunk_event, document_json, error_json, total_usage
 
 DOCUMENT = "document"
 """The kind of a request for a document; completions have the kinds CHAT and TEXT."""
@@ -75,9 +76,11 @@ class ReplicaRequest:
     @property
     def prompt_tokens(self) -> int:
         """The number of prompt tokens, at least 1: summed over the prompts of a completion; for a
-        document an estimate, a quarter of the text's bytes, whatever its tasks."""
+        document an estimate, a quarter of the bytes of its text, and of its tasks' instructions and
+        examples, whatever else these ask."""
         if self.kind == DOCUMENT:
-            return max(1, len(self.text.encode()) // _BYTES_PER_TOKEN)
+            texts = [self.text, *map(own_words, self.specs)]
+            return max(1, sum(len(text.encode()) for text in texts) // _BYTES_PER_TOKEN)
         return max(1, sum(map(len, self.prompt_ids)))
 
 
@@ -183,7 +186,8 @@ class EngineReplica:
         assert work.body is not None
         await check_format(work.body)
         answer = await self._completions.answer(work.kind, work.body, work.prompt_ids)
-        self._metrics.tokens(completion_usage(answer["usage"]))
+        self._metrics.tokens(completion_usage(answer))
+        answer.pop(METRICS, None)
         return answer
 
     async def _tasks(self, work: ReplicaRequest) -> TaskSet:
@@ -242,7 +246,7 @@ class EngineReplica:
                     yield _progress(work, read)
             result = await reading
             body = _body(work, tasks, result)
-            note(_total_usage(result))
+            note(total_usage(result.answers))
             yield event("done", body)
         finally:
             reading.cancel()
@@ -294,15 +298,7 @@ def _progress(work: ReplicaRequest, read: int) -> str:
 
 def _body(work: ReplicaRequest, tasks: TaskSet, result: DocumentResult) -> dict[str, Any]:
     """Return the answer's body. Raises EngineRejected if the document was not read at all."""
-    if result.problem:
-        body = error_json(result.problem.message, "invalid_request_error", result.problem.reason)
+    if problem := result.problem:
+        body = error_json(problem.message, "invalid_request_error", problem.reason)
         raise EngineRejected(422, body)
-    return {
-        "id": work.request_id,
-        "answers": answers_json(tasks.all, result.answers),
-        "usage": usage_json(_total_usage(result)),
-    }
-
-
-def _total_usage(result: DocumentResult) -> Usage:
-    return sum((answer.usage for answer in result.answers), start=Usage())
+    return document_json(work.request_id, tasks.all, result.answers)

@@ -137,6 +137,7 @@ def _add_document_route(app: FastAPI, endpoint: EndpointContext) -> None:
         _check_characters("tasks", sum(len(spec.model_dump_json()) for spec in specs), prepared)
         async with within_deadline(endpoint, deadline):
             tasks = await asyncio.to_thread(prepared.tasks, specs)
+            await asyncio.to_thread(prepared.check_parts, body.text, tasks)
             pool = await asyncio.to_thread(prepared.pool_of_document, body.text, tasks)
         document_id = body.id or f"doc-{uuid.uuid4().hex}"
         work = ReplicaRequest(DOCUMENT, document_id, text=body.text, specs=specs)

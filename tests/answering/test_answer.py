@@ -162,7 +162,7 @@ async def test_a_document_is_sent_before_later_ones_are_tokenized(
         return an_answer(prompt, sampling)
 
     engine.answers = answer
-    monkeypatch.setattr("pipelines.answering.answer.split_into_passages", split)
+    monkeypatch.setattr("pipelines.answering.opening.split_into_passages", split)
     documents = [Document("1", "first"), Document("2", "second")]
     await asyncio.gather(*(answer_document(document, tasks, engine) for document in documents))
     assert sent_in_time == [True]

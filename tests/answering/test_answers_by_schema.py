@@ -179,7 +179,9 @@ def through_a_part(result: DocumentResult, task: Task, folder: Path) -> dict[str
     column = pq.read_table(folder / "part.parquet").column(task.spec.name)
     value: dict[str, Any] = column.to_pylist(maps_as_pydicts="strict")[0]
     over_http = answers_json([task], result.answers)[task.spec.name]
-    assert over_http == to_jsonable_python(value)
+    assert task.schema is not None
+    stored = to_arrow_value(over_http, task.schema)
+    assert to_jsonable_python(over_http | stored) == to_jsonable_python(value)
     return {name: item for name, item in value.items() if name not in RESERVED_FIELDS}
 
 
@@ -310,3 +312,28 @@ def test_a_whole_number_or_text_is_read_as_text_unless_the_model_tries_numbers_f
     expected: int | str = "5" if union_mode == "smart" else 5
     assert model.model_validate(place) == model(page=expected)
     assert model.model_validate({"page": "iv"}) == model(page="iv")
+
+
+PAGES = {"type": "object", "required": ["page", "pages", "flag"], "properties": {
+    "page": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    "pages": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+    "flag": {"type": ["boolean", "integer"]}}}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [WHOLE, 120])
+@pytest.mark.parametrize("written", [int, str])
+async def test_an_integer_of_a_union_with_texts_comes_back_as_an_integer_over_http(
+    written: type, size: int | None, tiny_model: Model, tiny_tokenizer: ChatTokenizer,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    pages = {"Blue Lake": "iv of ten", "Green Lake": written(5678), "Red Hill": "007"}
+    answer = {"page": written(1234), "pages": pages, "flag": 125000}
+    stated, task, result = await read(answer, task_of(PAGES), tiny_model, tiny_tokenizer, size)
+    assert task.schema is not None
+    check_evidence(stated, result.answers[0], task.schema)
+    over_http = answers_json([task], result.answers)["facts"]
+    expected = {"page": 1234, "pages": {**pages, "Green Lake": 5678}, "flag": 125000}
+    assert {name: over_http[name] for name in expected} == expected
+    assert [type(over_http[name]) for name in ("page", "flag")] == [int, int]
+    stored = through_a_part(result, task, tmp_path)
+    assert stored == {"page": "1234", "pages": {**pages, "Green Lake": "5678"}, "flag": "125000"}

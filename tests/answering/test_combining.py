@@ -31,7 +31,8 @@ from pipelines.job.task_specs import (
     TaskSpec,
 )
 from pipelines.models.resolve import Model
-from pipelines.tasks.kinds import Completion, Question, Task, tokenize_tasks
+from pipelines.tasks.kinds import Completion, Question, Task
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.prompts import Prompts
 from pipelines.text.search import DocumentSearch
@@ -288,3 +289,85 @@ async def test_two_answers_of_maximum_length_are_combined_without_cutting(
     await model.combiner().combine(tasks.all[0], findings_of(Summary(long), Summary(long)))
     (prompt,) = model.prompts
     assert prompt.count(long) == 2
+
+
+INSTRUCTIONS = "Prefer what Ann says."
+EXAMPLE = {"text": "Acme made a loss.", "answer": "risk"}
+OWN_WORDS: dict[str, tuple[TaskSpec, list[Finding]]] = {
+    "summaries": (
+        SummarizeTask.model_validate(
+            {"name": "s", "max_words": 20, "instructions": INSTRUCTIONS, "examples": [EXAMPLE]}
+        ),
+        findings_of(Summary("first"), Summary("second")),
+    ),
+    "replies": (
+        AskTask.model_validate(
+            {
+                "name": "a",
+                "question": "Who?",
+                "instructions": INSTRUCTIONS,
+                "examples": [EXAMPLE],
+                "max_tokens": 30,
+            }
+        ),
+        findings_of(Reply("Ann"), Reply("Bo")),
+    ),
+    "tied labels": (
+        ClassifyTask.model_validate(
+            {
+                "name": "c",
+                "labels": {"risk": "may go wrong", "other": None},
+                "instructions": INSTRUCTIONS,
+                "examples": [EXAMPLE],
+            }
+        ),
+        findings_of(Label("risk", 0.5), Label("other", 0.5)),
+    ),
+    "no label": (
+        ClassifyTask.model_validate(
+            {
+                "name": "c",
+                "labels": {"risk": "may go wrong", "other": None},
+                "instructions": INSTRUCTIONS,
+                "examples": [EXAMPLE],
+            }
+        ),
+        findings_of(Label(CANNOT_TELL, 0.5), Label(CANNOT_TELL, 0.5)),
+    ),
+    "conflicting values": (
+        ExtractTask.model_validate(
+            {
+                "name": "e",
+                "fields": {"company": ["string", "the issuer"]},
+                "instructions": INSTRUCTIONS,
+                "examples": [{"text": "Acme made a loss.", "answer": {"company": "Acme"}}],
+            }
+        ),
+        findings_of(
+            Fields({"company": "Acme"}, (shown("Acme", 0, 4, "company"),)),
+            Fields({"company": "Ann"}, (shown("Ann", 42, 45, "company"),)),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OWN_WORDS)
+async def test_combining_prompts_have_the_instructions_of_the_job_and_task_and_no_examples(
+    tiny_tokenizer: ChatTokenizer, case: str
+) -> None:
+    spec, findings = OWN_WORDS[case]
+    questions: list[str] = []
+
+    def answer(text: str, question: Question) -> str:
+        questions.append(question.text)
+        return (question.sampling.choices or ("combined",))[0]
+
+    model = ScriptedModel(tiny_tokenizer, answer)
+    prompts = Prompts(tiny_tokenizer, "All are reports.")
+    combiner = Combiner(DocumentSearch(TEXT), prompts, model.limit, model)
+    await combiner.combine(task(spec, tiny_tokenizer), findings)
+    (question,), (prompt,) = questions, model.prompts
+    assert prompt.startswith("All are reports.\n\nThese notes")
+    assert question.startswith(f"Instructions: {INSTRUCTIONS}\n\nQuestion: ")
+    assert "made a loss" not in question
+    assert ("- risk: may go wrong" in question) == ("label" in case)

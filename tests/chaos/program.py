@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import entry
+from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.answering.protocols import Engine
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission
@@ -74,12 +75,13 @@ class QuickEngine:
     """A fake engine with fixed answers, which fails once its process has been killed."""
 
     kv_cache_tokens, max_batched_tokens, min_request_tokens = 20_000, 4096, 100
-    max_model_len = 4096
+    max_model_len, block_tokens = 4096, 16
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._log = RequestLog(tokenizer)
         self._seconds = float(os.environ.get("CHAOS_SECONDS", _DEFAULT_SECONDS))
         self._admission = Admission(self.kv_cache_tokens)
+        self.answer_lengths = AnswerLengths()
         self.used = Usage()
         # it reads its standard input, which ends together with this process
         waiting = "import sys; QUICK_ENGINE = sys.stdin.read()"
@@ -93,7 +95,7 @@ class QuickEngine:
     def kv_tokens_in_flight(self) -> int:
         return self._admission.in_flight_tokens
 
-    def admit(self, tokens: int) -> Any:
+    def admit(self, tokens: int | Callable[[], int]) -> Any:
         return self._admission.hold(tokens)
 
     async def generate(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from schema_models import ACCEPTED
 
-from pipelines.engine.grammars import check_grammars, grammar_fault
+from pipelines.engine.grammars import check_grammars, grammar_fault, json_grammar
 from pipelines.errors import SpecError
 from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.decoding import answer_schema
@@ -74,7 +74,7 @@ def test_the_real_vocabulary_writes_quotes_with_any_characters(
     answer = {**values, "quotes": dict.fromkeys(values, quote)}
     text = json.dumps(answer, ensure_ascii=ascii_only)
     schema = json.dumps(answer_schema(from_shorthand(FIELDS)))
-    grammar = backend.compile_grammar(StructuredOutputOptions.JSON, schema)
+    grammar = backend.compile_grammar(StructuredOutputOptions.GRAMMAR, json_grammar(schema))
     # the tokenizer puts a blank before a text: the answer's tokens are those after a line break
     line = backend.tokenizer.encode("\n", add_special_tokens=False)
     ids = backend.tokenizer.encode(f"\n{text}", add_special_tokens=False)

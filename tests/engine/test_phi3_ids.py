@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 from pipelines.answering.answer import answer_document
 from pipelines.documents import Document, Fields, Label, Reply
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.vllm_engine import VllmEngine
+from pipelines.engine.grammars import json_grammar
+from pipelines.engine.vllm_engine import VllmEngine, _sampling_params
 from pipelines.job.task_specs import AskTask, ClassifyTask, ExtractTask, SummarizeTask, TaskSpec
 from pipelines.models.phi3 import Shape, phi3_config, write_weights
 from pipelines.models.resolve import Model, resolve
@@ -99,7 +100,8 @@ def open_sockets() -> list[zmq.Socket[bytes]]:
 def engine(model: Model, phi3: ChatTokenizer) -> Iterator[RecordingEngine]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     others = open_sockets()
-    started = RecordingEngine(EngineConfig(model, 4096, gpu=False), phi3)
+    # vLLM rejects biases, which some tests use, beside drafting
+    started = RecordingEngine(EngineConfig(model, 4096, gpu=False, drafting=False), phi3)
     yield started
     started.shutdown()
     assert not [socket for socket in open_sockets() if all(socket is not it for it in others)]
@@ -136,7 +138,7 @@ def _is_decoded(backend: Any, schema: str, answer: str, *, ended: bool) -> bool:
     """Return whether the grammar of `schema` can write `answer`, and end after it if `ended`."""
     from vllm.v1.structured_output.backend_types import StructuredOutputOptions
 
-    grammar = backend.compile_grammar(StructuredOutputOptions.JSON, schema)
+    grammar = backend.compile_grammar(StructuredOutputOptions.GRAMMAR, json_grammar(schema))
     # the tokenizer puts a blank before a text: the answer's ids are those after a line break
     ids = backend.tokenizer.encode(f"\n{answer}", add_special_tokens=False)
     ids = ids[len(backend.tokenizer.encode("\n", add_special_tokens=False)) :]
@@ -184,6 +186,40 @@ async def test_every_kind_of_task_is_answered_about_the_ids_of_the_text(
     if statuses["facts"] == "answered":
         assert isinstance(values["facts"], Fields)
         assert values["facts"].values.keys() == {"since", "sold"}
+
+
+async def test_answers_may_begin_as_phi3_begins_them_and_end_where_it_ends_them(
+    engine: RecordingEngine, phi3: ChatTokenizer
+) -> None:
+    """A bias takes the place of what the real weights have learned."""
+    schema = json.dumps({"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]})
+    cases = [
+        ("report", Sampling(8, choices=("report", "letter"))),
+        ('{"', Sampling(24, schema=schema)),
+    ]
+    for text, sampling in cases:
+        (first,) = phi3.encode(text)
+        for end in (32_000, 32_001, 32_007):
+            ids = await _generated(engine, sampling, {first: 100.0, end: 50.0})
+            assert ids[0] == first and ids[-1] == end
+            assert phi3.control_ids.isdisjoint(ids[:-1])
+
+
+async def test_control_ids_are_not_generated_inside_a_string(
+    engine: RecordingEngine, phi3: ChatTokenizer
+) -> None:
+    sampling = Sampling(64, schema=json.dumps({"type": "string"}))
+    ids = await _generated(engine, sampling, dict.fromkeys(phi3.control_ids, 100.0))
+    assert len(ids) > 1 and phi3.control_ids.isdisjoint(ids[:-1])
+
+
+async def _generated(engine: VllmEngine, sampling: Sampling, bias: dict[int, float]) -> list[int]:
+    """Return the ids that `engine` generates as `sampling` states, with a bias for some ids."""
+    parameters = _sampling_params(sampling, streamed=False)
+    parameters.logit_bias = bias
+    prompt = {"prompt_token_ids": engine.tokenizer.build_prompt(engine.tokenizer.encode(TEXT))}
+    *_, output = [output async for output in engine.client.generate(prompt, parameters, "biased")]
+    return list(output.outputs[0].token_ids)
 
 
 def _contains(ids: list[int], part: list[int]) -> bool:

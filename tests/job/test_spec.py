@@ -144,6 +144,18 @@ tasks: [{name: a, kind: classify, labels: [x, " y"]}]
     tasks.0.labels.1: got ' y', must be a label without leading or trailing white space
 tasks: [{name: a, kind: classify, labels: [x, 1]}]
     tasks.0.labels.1: got 1, must be a non-empty string
+tasks: [{name: a, kind: classify, labels: [x, y], multiple: 1}]
+    tasks.0.multiple: got 1,
+tasks: [{name: a, kind: write}]
+    tasks.0.prompt: missing; this key is required
+tasks: [{name: a, kind: write, prompt: " "}]
+    tasks.0.prompt: got ' ', must be a non-empty string
+tasks: [{name: a, kind: write, prompt: p, over: pages}]
+    tasks.0.over: got 'pages', must be one of 'document' or 'parts'
+tasks: [{name: a, kind: write, prompt: p, temperature: 2.5}]
+    tasks.0.temperature: got 2.5, must be a number from 0 to 2
+tasks: [{name: a, kind: write, prompt: p, max_tokens: 0}]
+    tasks.0.max_tokens: got 0, must be a whole number of at least 1
 tasks: [{name: a, kind: extract}]
     tasks.0.fields: missing, must be a mapping such as {company: string}, unless schema is set
 tasks: [{name: a, kind: extract, fields: {x: string}, schema: {}}]
@@ -239,6 +251,7 @@ def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec)
         ("model", {"name": "tiny"}, ["model.name"]),
         ("model", {"revision": "asked"}, []),
         ("model", {"kv_cache_dtype": "fp8"}, ["model.kv_cache_dtype"]),
+        ("model", {"drafting": "off"}, []),
         ("long_documents", {"chunk_tokens": 512}, ["long_documents.chunk_tokens"]),
         (
             "tasks",
@@ -254,6 +267,39 @@ def test_a_digest_changes_with_its_key_alone(
     new = answer_digests(parse_job(job(**{section: keys})), "r", 1)
     assert differing_keys(old, new) == differing
     assert (fingerprint(old) == fingerprint(new)) == (not differing)
+
+
+def test_several_labels_are_at_most_500() -> None:
+    def parse(count: int, *, multiple: bool) -> JobSpec:
+        labels = [f"label {number}" for number in range(count)]
+        task = {"name": "a", "kind": "classify", "labels": labels, "multiple": multiple}
+        return parse_job(job(tasks=[task]))
+
+    assert parse(500, multiple=True)
+    assert parse(501, multiple=False)
+    with pytest.raises(SpecError, match=r"tasks\.0\.labels: .* a list of at most 500 labels, beca"):
+        parse(501, multiple=True)
+
+
+def test_several_labels_are_another_question_and_their_absence_is_none() -> None:
+    task = {"name": "a", "kind": "classify", "labels": ["x", "y"]}
+    old, unset, new = (
+        answer_digests(parse_job(job(tasks=[{**task, **keys}])), "r", 1)
+        for keys in ({}, {"multiple": False}, {"multiple": True})
+    )
+    assert fingerprint(old) == fingerprint(unset)
+    assert "tasks.a.multiple" not in old
+    assert differing_keys(old, new) == ["tasks.a.multiple"]
+
+
+def test_every_key_of_a_text_changes_it() -> None:
+    task = {"name": "a", "kind": "write", "prompt": "p"}
+    old = answer_digests(parse_job(job(tasks=[task])), "r", 1)
+    for key, value in {
+        "prompt": "q", "max_tokens": 9, "temperature": 0.5, "over": "parts", "combine": "c",
+    }.items():  # fmt: skip
+        new = answer_digests(parse_job(job(tasks=[{**task, key: value}])), "r", 1)
+        assert differing_keys(old, new) == [f"tasks.a.{key}"]
 
 
 def test_the_pinned_revision_and_the_prompt_version_count() -> None:

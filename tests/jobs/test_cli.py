@@ -153,6 +153,32 @@ def test_show_has_a_prompt_for_each_chunk_and_task(
     assert f"prompt of summary, chunk 2 of {len(chunks)}" in capsys.readouterr().out
 
 
+def test_show_has_a_prompt_for_each_part_of_a_task_that_reads_parts(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = yaml.safe_load(job.read_text())
+    write = {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"}
+    topics = {"name": "topics", "kind": "classify", "labels": ["a", "b"], "multiple": True}
+    _write(job, {**spec, "tasks": [write, topics]})
+    shown = _show(job, "2", capsys)
+    assert (shown["strategy"], len(shown["chunks"])) == ("single", 1)
+    parts = shown["parts"]
+    assert len(parts) > 3
+    assert all(after["start"] == part["end"] for part, after in pairwise(parts))
+    prompts = [(prompt["task"], prompt["chunk"]) for prompt in shown["prompts"]]
+    assert prompts == [("topics", 0), *[("german", at) for at in range(len(parts))]]
+    assert "or with [] if none fits" in shown["prompts"][0]["text"]
+    assert "Question: Translate it.\n" in shown["prompts"][1]["text"]
+    assert main(["show", str(job), "--id", "2"]) == 0
+    text = capsys.readouterr().out
+    assert f"prompt of german, chunk 2 of {len(parts)}" in text
+    assert "prompt of topics:" in text
+    _write(job, {**spec, "tasks": [write]})
+    alone = _show(job, "2", capsys)
+    assert (alone["strategy"], alone["chunks"], alone["pool"]) == ("parts", [], "short")
+    assert alone["parts"] == parts
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -24,7 +24,8 @@ from pipelines.run.ports import free_port
 
 RUN_KEYS = {
     "run", "status", "documents", "answered", "dead_letters", "units", "prompt_tokens",
-    "cached_prompt_tokens", "output_tokens", "engine_start_seconds", "steady_seconds",
+    "cached_prompt_tokens", "output_tokens", "draft_tokens", "steps_per_output_token",
+    "task_steps_per_output_token", "engine_start_seconds", "steady_seconds",
     "wall_seconds", "tokens_per_second", "fingerprint", "model", "revision",
 }  # fmt: skip
 

@@ -23,7 +23,8 @@ MANIFEST: dict[str, Any] = {
     "dead_letter_reasons": {"empty": 3, "too_large": 1}, "prompt_tokens": 4_000,
     "cached_prompt_tokens": 3_000, "output_tokens": 2_500, "engine_start_seconds": 17.4,
     "steady_seconds": 22.44, "wall_seconds": 3_725.0, "tokens_per_second": 58_656.0,
-    "skipped_files": [], "files": [{"name": "part-000000.parquet"}],
+    "steps_per_output_token": 0.314, "skipped_files": [],
+    "files": [{"name": "part-000000.parquet"}],
 }  # fmt: skip
 
 
@@ -73,7 +74,10 @@ def test_the_summary_has_a_row_for_each_total(text: Printed) -> None:
     assert [(label.strip(), value.strip()) for label, value in rows] == [
         ("answered", "1,230 of 1,234 documents"),
         ("dead letters", "4 (reasons: 3 empty, 1 too_large)"),
-        ("tokens", "4,000 in prompts (75% from the prefix cache), 2,500 generated"),
+        (
+            "tokens",
+            "4,000 in prompts (75% from the prefix cache), 2,500 generated in 0.31 steps each",
+        ),
         ("time", "1:02:05 in total; engine start 17 s, then 22.4 s at 58,656 tokens/s"),
         ("answers", "answers/here"),
     ]

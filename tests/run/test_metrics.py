@@ -11,8 +11,8 @@ from pipelines.run.metrics import RunCollector, RunTotals, serve_totals
 
 TOTALS = RunTotals(
     run="job", answered=7, dead_letters=1, reasons={"empty": 1}, prompt_tokens=100,
-    cached_prompt_tokens=40, output_tokens=9, units_done=2, units_left=3, kv_tokens_in_flight=50,
-    engine_restarts=0, eta_seconds=12.5,
+    cached_prompt_tokens=40, output_tokens=9, steps=4, draft_tokens=8, units_done=2, units_left=3,
+    kv_tokens_in_flight=50, engine_restarts=0, eta_seconds=12.5,
 )  # fmt: skip
 
 
@@ -36,6 +36,8 @@ def test_metrics_have_the_documented_names_and_labels(text: str) -> None:
         'phifleet_prompt_tokens_total{run="job"} 100.0',
         'phifleet_cached_prompt_tokens_total{run="job"} 40.0',
         'phifleet_output_tokens_total{run="job"} 9.0',
+        'phifleet_decode_steps_total{run="job"} 4.0',
+        'phifleet_draft_tokens_total{run="job"} 8.0',
         'phifleet_units{run="job",state="left"} 3.0',
         'phifleet_kv_tokens_in_flight{run="job"} 50.0',
         'phifleet_engine_restarts_total{run="job"} 0.0',

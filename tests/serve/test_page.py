@@ -30,13 +30,20 @@ pytestmark = needs_browser
 
 TASKS = [
     {"name": "summary", "kind": "summarize", "max_words": 60},
-    {"name": "opinion", "kind": "classify", "labels": ["unqualified", "qualified", "adverse"]},
+    {
+        "name": "opinion",
+        "kind": "classify",
+        "labels": {"unqualified": None, "qualified": "with a reservation", "adverse": None},
+    },
     {"name": "auditor", "kind": "ask", "question": "Who audited the statements?"},
     {
         "name": "figures",
         "kind": "extract",
         "fields": {"revenue": "string", "segments": ["string"], "seat": {"city": "string"}},
     },
+    {"name": "topics", "kind": "classify", "labels": ["Timber", "Paper"], "multiple": True},
+    {"name": "warnings", "kind": "classify", "labels": ["fire", "flood"], "multiple": True},
+    {"name": "german", "kind": "write", "prompt": "Translate it into German.", "over": "parts"},
 ]
 EVIL = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
 FILLER = "The board met four times and took note of the reports that were put before it. " * 6
@@ -90,6 +97,9 @@ ANSWERS = {
         seat={"city": None},
         _evidence=[quote(REVENUE, "revenue")],
     ),
+    "topics": answered(labels=["Timber", "Paper"], confidence=[0.91, 0.5]),
+    "warnings": answered(labels=[], confidence=[]),
+    "german": answered(text="Ein ruhiges Jahr.\n\nDer Umsatz stieg."),
     "question": answered(text="Four times.", _evidence=[quote("The board met four times")]),
 }
 HALF = TEXT.index("§ 12")
@@ -333,6 +343,12 @@ def test_every_kind_of_answer_is_shown(page: Page, site: Site) -> None:
     ask(page, site, *ANSWERS)
     expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#answer-opinion")).to_contain_text("unqualified93% sure")
+    expect(page.locator("#answer-topics p.row")).to_have_text(["Timber91% sure", "Paper50% sure"])
+    expect(page.locator("#answer-warnings")).to_contain_text("None of the labels fits.")
+    expect(page.locator("#answer-german")).to_contain_text("Translate it into German.")
+    expect(page.locator("#answer-german .said")).to_have_text(
+        "Ein ruhiges Jahr.\n\nDer Umsatz stieg.", use_inner_text=True
+    )
     figures = page.locator("#answer-figures")
     expect(figures.locator("tr").first).to_contain_text("Revenue12.5 million")
     expect(figures.locator("li", has_text="Paper")).to_be_visible()

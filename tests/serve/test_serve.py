@@ -47,9 +47,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def chat(client: openai.OpenAI, content: str, **options: Any) -> Any:
     messages: Any = [{"role": "user", "content": content}]
-    return client.chat.completions.create(
-        model="tiny", messages=messages, temperature=0, max_tokens=12, **options
-    )
+    options = {"temperature": 0, "max_tokens": 12, **options}
+    return client.chat.completions.create(model="tiny", messages=messages, **options)
 
 
 def test_the_endpoint_is_ready_when_its_engine_runs(served: Served) -> None:
@@ -109,6 +108,18 @@ def test_openais_client_gets_structured_output(served: Served) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     answer = chat(served.client(), "Yes or no?", response_format=form)
     assert set(json.loads(answer.choices[0].message.content)) == {"yes"}
+
+
+def test_log_probabilities_show_control_tokens(served: Served) -> None:
+    answer = chat(served.client(), "Hello", logprobs=True, top_logprobs=20, max_tokens=64)
+    content = answer.choices[0].logprobs.content
+    shown = {entry.token for token in content for entry in token.top_logprobs}
+    assert "<|end|>" in shown and "" not in shown
+
+
+def test_a_request_with_a_seed_is_answered_in_several_steps(served: Served) -> None:
+    answer = chat(served.client(), "word " * 3000, seed=7, temperature=1)
+    assert answer.usage.prompt_tokens > 3000 and answer.choices
 
 
 # OpenAI's client warns of the message that it parsed itself

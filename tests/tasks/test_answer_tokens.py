@@ -20,8 +20,9 @@ from needs import PHI3, needs_phi3
 
 from pipelines.documents import EvidenceStatus, Fields, Reply, Usage
 from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask, TaskSpec
-from pipelines.tasks.kinds import Completion, tokenize_tasks
+from pipelines.tasks.kinds import Completion
 from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 

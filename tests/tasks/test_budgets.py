@@ -12,7 +12,7 @@ from pipelines.errors import SpecError
 from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.budgets import FormBudget, SummaryBudget, form_budget, tokens_per_word
 from pipelines.tasks.extraction import schema_of
-from pipelines.tasks.kinds import tokenize_tasks
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 REAL = Path(__file__).parents[3] / "shared/phi3/tokenizer/july-2024"

@@ -20,6 +20,7 @@ from pipelines.documents import (
     EvidenceStatus,
     Fields,
     Label,
+    LabelSet,
     Problem,
     Reply,
     Summary,
@@ -154,6 +155,15 @@ def test_a_part_has_every_value_and_only_answered_documents() -> None:
     assert last["facts"]["_evidence"] == [
         {**missing, "path": "n", "status": "found", "text": "three", "start": 0, "end": 5}
     ]
+
+
+def test_several_labels_are_a_list_with_the_confidence_of_each() -> None:
+    column = AnswerColumn("topics", "classify", multiple=True)
+    values = (LabelSet((Label("a", 0.5), Label("b"))), LabelSet(()), None)
+    cells = pa.array([column.value_cell(value) for value in values], column.type).to_pylist()
+    assert [cell["labels"] for cell in cells] == [["a", "b"], [], None]
+    assert [cell["confidence"] for cell in cells] == [[0.5, None], [], None]
+    assert [cell["_evidence"] for cell in cells] == [[], [], None]
 
 
 def test_a_failed_task_of_an_answered_document_is_null_with_its_status() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from pipelines.tasks.confidence import choice_logprob
 
 PIECES = ["ri", "r", "i", "sk", "risk", "ear", "nings", "earn", "risky", "é", "\ufffd", ""]
+PIECES += [" ", " risk", " earn"]
+END, BLANK, BLANK_RISK, BLANK_EARN = 11, 12, 13, 14
 CHOICES = ("risk", "earnings")
 
 
@@ -17,10 +19,20 @@ def decode(ids: Sequence[int]) -> str:
     return "".join(PIECES[token] for token in ids)
 
 
-def probability(ids: list[int], steps: list[dict[int, float]], choices: Sequence[str]) -> float:
+def decode_stripped(ids: Sequence[int]) -> str:
+    """Decode as Phi-3's tokenizer does, without the first blank of the text."""
+    return decode(ids).removeprefix(" ")
+
+
+def probability(
+    ids: list[int],
+    steps: list[dict[int, float]],
+    choices: Sequence[str],
+    decoder: Callable[[Sequence[int]], str] = decode,
+) -> float:
     """Return the probability of a generated choice; `steps` are probabilities by token."""
     logged = [{token: math.log(p) for token, p in step.items()} for step in steps]
-    return math.exp(choice_logprob(ids, logged, choices, decode))
+    return math.exp(choice_logprob(ids, logged, choices, decoder, {END}))
 
 
 def test_all_tokenizations_of_a_choice_count() -> None:
@@ -46,3 +58,44 @@ def test_steps_after_only_one_choice_is_left_do_not_count() -> None:
 
 def test_a_character_split_over_two_tokens_is_supported() -> None:
     assert probability([10, 9], [{10: 0.7, 4: 0.3}, {9: 1.0}], ("é", "risk")) <= 1.0
+
+
+@pytest.mark.parametrize("decoder", [decode, decode_stripped])
+def test_a_choice_counts_with_and_without_a_blank_before_it(
+    decoder: Callable[[Sequence[int]], str],
+) -> None:
+    first = {BLANK_RISK: 0.6, BLANK_EARN: 0.1, 4: 0.2, 7: 0.1}
+    assert probability([BLANK_RISK], [first], CHOICES, decoder) == pytest.approx(0.8)
+    assert probability([4], [first], CHOICES, decoder) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("decoder", [decode, decode_stripped])
+def test_after_a_blank_alone_the_choice_counts_by_what_follows(
+    decoder: Callable[[Sequence[int]], str],
+) -> None:
+    first = {BLANK: 0.5, BLANK_RISK: 0.1, BLANK_EARN: 0.4}
+    second = {4: 0.7, 7: 0.3}
+    generated = probability([BLANK, 4], [first, second], CHOICES, decoder)
+    assert generated == pytest.approx(0.1 + 0.5 * 0.7)
+
+
+def test_a_token_that_was_not_generated_and_leads_to_several_choices_is_shared_out() -> None:
+    first = {BLANK: 0.2, BLANK_RISK: 0.6, BLANK_EARN: 0.2}
+    assert probability([BLANK_RISK], [first], CHOICES) == pytest.approx(0.6 + 0.2 * 0.75)
+
+
+def test_the_probabilities_of_all_choices_make_one() -> None:
+    first = {BLANK: 0.3, 4: 0.5, 5: 0.2}
+    second = {4: 0.6, 5: 0.4}
+    risk = probability([BLANK, 4], [first, second], CHOICES)
+    earnings = probability([BLANK, 5, 6], [first, second, {6: 1.0}], CHOICES)
+    assert risk + earnings == pytest.approx(1)
+
+
+def test_a_blank_is_not_the_end_of_an_answer() -> None:
+    steps = [{BLANK: 0.9, 4: 0.1}, {4: 0.5, 7: 0.5}]
+    assert probability([BLANK, 4], steps, CHOICES, decode_stripped) == pytest.approx(0.55)
+
+
+def test_an_incomplete_choice_has_a_probability() -> None:
+    assert probability([0], [{0: 0.5, 5: 0.5}], CHOICES) == 1

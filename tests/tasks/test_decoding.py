@@ -51,6 +51,8 @@ def test_quotes_and_texts_may_have_any_character(quote: str, ascii_only: bool) -
         ({**TEXT, "format": "ipv4"}, ['"1.2.3.4"'], ['"256.1.1.1"']),
         ({**TEXT, "format": "ipv6"}, ['"2001:db8::8a2e:370:7334"'], ['"x"']),
         (INTEGER, ["0", "-3", "12"], ["1.0", "01"]),
+        ({"type": ["integer", "string"]}, ["12", '"12"', '"iv"'], ["1.5", "true", "01"]),
+        ({"type": ["number", "string"]}, ['"12.50"'], ["12.5"]),
         ({**INTEGER, "minimum": 1, "maximum": 5}, ["1", "5"], ["0", "6"]),
         ({**INTEGER, "exclusiveMinimum": 0, "exclusiveMaximum": 10}, ["1", "9"], ["0", "10"]),
         ({**INTEGER, "minimum": 0.5, "maximum": 1.5}, ["1"], ["0", "2"]),

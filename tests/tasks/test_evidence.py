@@ -255,7 +255,11 @@ TEXT = (
         ("$72.5 million", ["Net loss was $72,500 thousand"], [SHOWN]),
         ("The loss was $72.5 million.", ["Net loss was $72,500 thousand"], [SHOWN]),
         ("The loss was $73.6 million.", ["Net loss was $72,500 thousand"], [NEAR]),
-        ("It grew by 18.4%", ["Net loss was $72,500 thousand against $61,250"], [NOT_APPLICABLE]),
+        (
+            "It grew by 18.4%",
+            ["loss was $72,500 thousand against $61,250 thousand"],
+            [NOT_APPLICABLE],
+        ),
         ("Yes", ["it is due"], [SHOWN]),
         ("Beta Inc.", ["is wholly owned by Beta Inc."], [SHOWN]),
         ("It is owned by Gamma Inc", ["is wholly owned by Beta Inc."], [NEAR]),

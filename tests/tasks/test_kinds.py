@@ -1,4 +1,4 @@
-"""Tests of the four kinds of task: questions, sampling parameters and parsing of answers."""
+"""Tests of the kinds of task: questions, sampling parameters and parsing of answers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,9 @@ from pipelines.job.task_specs import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.kinds import (
-    REPAIR_TOKENS,
-    Completion,
-    Task,
-    question_for,
-    repair_question,
-    tokenize_tasks,
-)
+from pipelines.tasks.kinds import Completion, Task, question_for
 from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.questions import REPAIR_TOKENS, repair_question, tokenize_tasks
 from pipelines.tasks.replies import NOT_STATED
 from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
@@ -140,6 +134,18 @@ def test_cannot_tell_is_a_choice_for_chunks_only(tasks: dict[str, Task]) -> None
     part = question_for(tasks["classify"], chunk=True).sampling.choices
     assert part == ("risk", "earnings per share", CANNOT_TELL)
     assert CANNOT_TELL not in (tasks["classify"].question.sampling.choices or ())
+
+
+def test_several_labels_are_asked_for_alike_of_documents_and_chunks(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    spec = ClassifyTask(name="topics", labels=("risk", "earnings per share"), multiple=True)
+    (task,) = tokenize_tasks((spec,), tiny_tokenizer)
+    assert "\n- risk\n- earnings per share\n" in task.question.text
+    assert "or with [] if none fits" in task.question.text
+    assert task.question.sampling.labels == ("risk", "earnings per share")
+    assert task.question.sampling.choices is None
+    assert question_for(task, chunk=True) == task.question
 
 
 def test_ask_may_generate_as_many_tokens_as_the_job_file_allows(tasks: dict[str, Task]) -> None:

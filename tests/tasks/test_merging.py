@@ -243,3 +243,35 @@ def test_a_union_of_which_no_chunk_states_anything_is_empty() -> None:
     column = AnswerColumn("facts", "extract", union)
     cell = column.cell(Answer("facts", nothing, None, "single", 1, Usage(), "stop"))
     assert [cell[name] for name in ("kind", "a", "b")] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Acme Corp.", "Acme Corporation"), ("Acme, Inc.", "ACME INC"), ("5,000 EUR", "5000 EUR"),
+        ("2020-05-01", "1 May 2020"), ("May 1, 2020", "1st day of May, 2020"),
+        ("two years", "24 months"), ("1.234.567 kg", "1 234 567 kg"),
+        ("2024年3月1日", "2024-03-01"),
+    ],
+)  # fmt: skip
+def test_values_that_state_the_same_are_no_conflict(first: str, second: str) -> None:
+    for one, other in ((first, second), (second, first)):
+        merged = merge([fields(company=one), fields(company=other)], SCHEMA)
+        assert merged.conflicts == ()
+        assert merged.values["company"] in (first, second)
+        merged = merge([fields(auditor={"name": one}), fields(auditor={"name": other})], SCHEMA)
+        assert merged.conflicts == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Acme Corp", "Acme Ltd"), ("5,000 EUR", "5.001 EUR"), ("1.234 kg", "1234 kg"),
+        ("5,000 EUR", "-5,000 EUR"), ("2020-05-01", "2020-05-02"), ("two years", "25 months"),
+        ("C++", "C#"), ("Ann Lee", "Ann-Lee"), ("5 mW", "5 MW"), ("Müller", "Muller"),
+        ("3/4/2020", "4/3/2020"), ("12 50", "1250"),
+    ],
+)  # fmt: skip
+def test_values_that_state_something_else_are_a_conflict(first: str, second: str) -> None:
+    merged = merge([fields(company=first), fields(company=second)], SCHEMA)
+    assert len(merged.conflicts) == 1

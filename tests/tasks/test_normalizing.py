@@ -10,11 +10,11 @@ import pytest
 
 from pipelines.errors import InvalidAnswer, SpecError
 from pipelines.job.task_specs import ExtractTask
-from pipelines.tasks.arrow import arrow_type
+from pipelines.tasks.arrow import arrow_type, to_arrow_value
 from pipelines.tasks.extraction import allowed_schema, parse_fields, schema_of
 from pipelines.tasks.form import form_template
-from pipelines.tasks.kinds import tokenize_tasks
 from pipelines.tasks.normalizing import normalize_schema
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.tasks.validation import schema_violations
 from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer
@@ -96,6 +96,7 @@ def test_a_schema_of_zod_or_openapi_has_a_column(schema: Any, wanted: str) -> No
         {"name": "facts", "strict": True, "schema": root({"a": TEXT})},
         {"type": "json_schema", "json_schema": {"name": "f", "schema": root({"a": TEXT})}},
         {"schema_definition": root({"a": TEXT})},
+        {"type": "function", "function": {"name": "x", "parameters": root({"a": TEXT})}},
         {"name": "tool", "description": "d", "parameters": root({"a": TEXT})},
         {"$schema": ZOD, **root({"a": TEXT})},
     ],
@@ -227,7 +228,9 @@ def test_a_set_loses_what_was_said_twice() -> None:
 
 def test_a_number_in_a_text_column_is_its_text() -> None:
     schema = root({"a": {"anyOf": [NUMBER, TEXT]}, "b": {"type": ["boolean", "integer"]}})
-    assert read('{"a": 12.5, "b": true}', schema) == {"a": "12.5", "b": "true"}
+    values = read('{"a": 12.5, "b": true}', schema)
+    assert values == {"a": 12.5, "b": True}
+    assert to_arrow_value(values, normalize_schema(schema, "s")) == {"a": "12.5", "b": "true"}
 
 
 def test_members_of_a_union_are_checked_by_their_constant() -> None:

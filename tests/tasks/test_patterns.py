@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.tasks.patterns import PatternError, compile_pattern
+from pipelines.tasks.escapes import PatternError
+from pipelines.tasks.patterns import compile_pattern
 
 DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
 EMAIL = (

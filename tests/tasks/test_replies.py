@@ -23,6 +23,7 @@ REPLIES: tuple[tuple[str, str, list[str]], ...] = (
     ("Smith and Sons\n\nQuote: audited by Smith\n", S, [Q]),
     ("Smith and Sons\nQUOTE: audited by Smith", S, [Q]),
     ("Smith and Sons\nquote: audited by Smith", S, [Q]),
+    ('Smith and Sons\nQuotes:\n1. "audited by Smith"\n2) “of Oslo”', S, [Q, "of Oslo"]),
     ("Smith and Sons\nquote : 'audited by Smith'", S, [Q]),
     ("Smith and Sons\n* Quote: audited by Smith", S, [Q]),
     ("- Smith and Sons\n- **Quote:** audited by Smith", S, [Q]),
@@ -114,6 +115,8 @@ REPLIES: tuple[tuple[str, str, list[str]], ...] = (
 
 SAID_NOT_STATED = """
 Not stated
+I'm sorry, but the document does not mention that.
+Sorry, but there is no information about the auditor in the text.
 not stated.
 'Not stated.'
 **Not stated**

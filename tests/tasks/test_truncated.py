@@ -14,8 +14,9 @@ from pipelines.documents import EvidenceStatus, Fields, Usage
 from pipelines.errors import InvalidAnswer
 from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.extraction import parse_fields, schema_of
-from pipelines.tasks.kinds import Completion, tokenize_tasks
+from pipelines.tasks.kinds import Completion
 from pipelines.tasks.parsing import parse_answer
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.tasks.truncated import complete_values
 from pipelines.text.search import DocumentSearch
 from pipelines.text.tokens import ChatTokenizer

@@ -7,7 +7,8 @@ import tracemalloc
 import pytest
 
 from pipelines.text.furniture import without_interruptions
-from pipelines.text.quotes import Passage, QuoteFinder
+from pipelines.text.quotes import QuoteFinder
+from pipelines.text.source import Passage
 
 PAGES = (
     "Opening words.\n\n{0}\n\nThe tenant pays the rent to\n\n{1}\n\nthe landlord each month.\n\n{2}"
@@ -70,3 +71,14 @@ def test_a_long_table_takes_no_memory_for_each_row() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 5 * len(text)
+
+
+def test_a_long_text_without_furniture_takes_little_more_memory_than_itself() -> None:
+    """Each line, each pair of table rows and each tag is small, but there are many of them."""
+    lines = "\n".join(f"{number:x} is a line\n{number}" for number in range(250_000))
+    for text in (lines.translate(str.maketrans("0123456789", "ghijklmnop")), "a <b>b " * 100_000):
+        tracemalloc.start()
+        without_interruptions(text)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 2**23 + len(text)

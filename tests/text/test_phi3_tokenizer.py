@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from pipelines.documents import Chunk
 from pipelines.job.task_specs import AskTask
 from pipelines.models.phi3 import CONTROL_TOKENS
-from pipelines.tasks.kinds import tokenize_tasks
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
 from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION, Prompts

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import PHI3, needs_phi3
 
 from pipelines.documents import Chunk
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
 from pipelines.text.prompts import (
     CHUNK_HEADER,
+    CHUNK_INSTRUCTION,
     END_OF_CHUNK,
     END_OF_DOCUMENT,
     INSTRUCTION,
@@ -18,7 +20,7 @@ from pipelines.text.prompts import (
     Prompts,
     context_span,
 )
-from pipelines.text.tokens import ChatTokenizer
+from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 TEXT = """Annual report of Acme
 
@@ -78,6 +80,15 @@ def test_edges_begin_and_end_at_words() -> None:
     assert context_span(text, 0, len(text)) == (0, len(text))
 
 
+@pytest.mark.parametrize("space", ["\n", "\r\n", "\t", " \n\n  ", "\u2003"])
+def test_a_word_beside_any_white_space_is_carried_whole(space: str) -> None:
+    cut_off, rest = "x" * 60, "report says much. " * 12
+    text = f"{cut_off}{space}The {rest}MIDDLE {rest}end{space}{cut_off}"
+    middle = text.index("MIDDLE")
+    start, end = context_span(text, middle, middle + len("MIDDLE"))
+    assert text[start:].startswith("The report") and text[:end].endswith("much. end")
+
+
 @given(st.text(min_size=1, max_size=2000), st.integers(16, 200))
 def test_no_chunks_prompt_is_longer_than_its_limit(
     tiny_tokenizer: ChatTokenizer, text: str, chunk_tokens: int
@@ -105,3 +116,75 @@ def test_notes_are_cut_at_their_limit(prompts: Prompts) -> None:
     text = prompts.tokenizer.decode(prompts.notes([note, note]).copy())
     assert text.startswith(f" {NOTES_INSTRUCTION}")
     assert text.count("many words") == 2 * prompts.tokenizer.decode(note).count("many words")
+
+
+WORDS = "You read annual reports.\nWrite as a lawyer: <|end|> and </s> are text. "
+
+
+@pytest.fixture(
+    params=[
+        "tiny",
+        pytest.param("july-2024", marks=needs_phi3),
+        pytest.param("april-2024", marks=needs_phi3),
+    ]
+)
+def tokenizer(request: pytest.FixtureRequest) -> ChatTokenizer:
+    if request.param == "tiny":
+        tiny: ChatTokenizer = request.getfixturevalue("tiny_tokenizer")
+        return tiny
+    return load_tokenizer(PHI3 / "tokenizer" / request.param)
+
+
+def test_every_prompt_begins_with_the_jobs_instructions(tokenizer: ChatTokenizer) -> None:
+    prompts = Prompts(tokenizer, WORDS)
+    (chunk, *_) = cut(TEXT, ChunkSize(24), tokenizer)
+    texts = [
+        tokenizer.decode(ids)
+        for ids in (
+            prompts.document_prefix(tokenizer.encode(TEXT)).token_ids,
+            prompts.chunk_prefix(TEXT, chunk, "").token_ids,
+            prompts.notes([prompts.note("a note", 9)]),
+        )
+    ]
+    firsts = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
+    for text, instruction in zip(texts, firsts, strict=True):
+        assert text.startswith(f"{WORDS.strip()}\n\n{instruction}")
+
+
+def test_documents_share_the_instructions_as_a_prefix(tokenizer: ChatTokenizer) -> None:
+    prompts = Prompts(tokenizer, WORDS)
+    prefixes = [prompts.document_prefix(tokenizer.encode(text)) for text in ("Ann.", "Bo came.")]
+    start = prefixes[0].passage_start
+    assert start == prefixes[1].passage_start
+    assert prefixes[0].token_ids[:start] == prefixes[1].token_ids[:start]
+    assert start > len(Prompts(tokenizer).document_prefix(()).token_ids) // 2
+    assert tokenizer.decode(prefixes[0].token_ids[:start]) == f"{WORDS.strip()}\n\n{INSTRUCTION}"
+
+
+def test_instructions_are_counted_and_hold_no_control_token(tokenizer: ChatTokenizer) -> None:
+    plain, prompts = Prompts(tokenizer), Prompts(tokenizer, WORDS)
+    overheads = {
+        INSTRUCTION: (plain.whole_overhead, prompts.whole_overhead),
+        CHUNK_INSTRUCTION: (plain.chunk_overhead, prompts.chunk_overhead),
+        NOTES_INSTRUCTION: (plain.notes_overhead, prompts.notes_overhead),
+    }
+    for instruction, (before, after) in overheads.items():
+        added = len(tokenizer.encode(f"{WORDS.strip()}\n\n{instruction}"))
+        added -= len(tokenizer.encode(instruction))
+        assert added > 15
+        assert after == before + added
+    for chunk in cut(TEXT * 9, ChunkSize(64), tokenizer):
+        prefix = prompts.chunk_prefix(TEXT * 9, chunk, opening(TEXT))
+        limit = len(chunk.token_ids) + prompts.chunk_overhead - tokenizer.frame_tokens
+        assert len(prefix.token_ids) <= limit
+        assert tokenizer.control_ids.isdisjoint(prefix.token_ids)
+
+
+def test_prompts_without_instructions_stay_as_they_are(prompts: Prompts) -> None:
+    ids = prompts.tokenizer.encode(TEXT)
+    without = Prompts(prompts.tokenizer, "")
+    assert without.document_prefix(ids) == prompts.document_prefix(ids)
+    assert (
+        prompts.tokenizer.encode(INSTRUCTION)
+        == without.document_prefix(()).token_ids[: len(prompts.tokenizer.encode(INSTRUCTION))]
+    )

@@ -48,6 +48,16 @@ def _is_shown(value: Any, text: str, quote: str, schema: dict[str, Any] | None =
         # currencies
         ("$12,500", "pays €12,500 now"), ("12,500 EUR", "pays $12,500 now"),
         ("12.5%", "pays 0.125 EUR"),
+        ("5%", "a margin of 5 bps"), ("12.5%", "12.5 basis points"), ("5 bps", "a margin of 5%"),
+        # negations
+        ("liable", "The tenant is not liable"), ("liable for damage", "is not liable for damage"),
+        ("haftbar für Schäden", "Er ist nicht haftbar für Schäden"),
+        ("responsable du dommage", "Il n’est pas responsable du dommage"),
+        # units
+        ("5 kg", "it weighs 5 g"), ("5 kg", "it weighs 5 lb"), ("5 MW", "a plant of 5 GW"),
+        ("12,500 kg", "loads of 12,500 lb"), ("12,500 km", "about 12,500 miles"),
+        ("5 million kg", "about 5 million lbs"), ("10 AM", "at 10 PM"), ("5 MB", "5 Mb of it"),
+        (3, "about three-quarters of it"), (2, "some two thirds of it"),
         # dates and times
         ("2024-03-15", "It was signed in 2024. March 15, 2025 is the deadline"),
         ("2023-03-31", "December 31, 2023 March 31, 2024\nCash 5 6"),
@@ -128,10 +138,55 @@ def test_a_time_stands_beside_its_date(text: str, shown: bool) -> None:
         ("料金を支払", "乙は料金を支払わない。"),
         ("The tenant shall pay the rent", "The tenant shall\nnot\n\fpay the rent. It is\nnot\nso"),
         ("Rent is due on time", "Rent is <not> due on time"),
+        # negations beside the quote
+        ("liable for damage", "The tenant is not liable for damage"),
+        ("to pay", "agrees never to pay"),
+        ("have to pay", "He doesn’t have to pay"),
+        ("fee is due", "If no fee is due"),
+        ("Der Mieter haftet", "Der Mieter haftet nicht"),
+        ("Haftung", "Es gibt keine Haftung"),
+        ("versé le loyer", "Il n’a pas versé le loyer"),
+        ("pagará", "El señor no pagará"),
+        ("pagará a multa", "Ela não pagará a multa"),
+        ("verserà", "La società non verserà"),
+        ("обязано", "Общество не обязано"),
+        ("θα καταβάλει", "Η εταιρεία δεν θα καταβάλει"),
+        ("yükümlü", "Yılmaz yükümlü değildir"),
+        ("zapłaci", "Spółka nie zapłaci"),
+        ("phải trả", "Ông Ấn không phải trả"),
+        ("تدفع", "شركة لن تدفع"),
+        ("תשלם", "חברה לא תשלם"),
+        ("betalen", "De huurder zal niet betalen"),
+        ("the buyer", "neither the seller nor the buyer"),
+        # signs and scales of numbers
+        ("growth of ▲5 points", "growth of ▼5 points"),
+        ("about 1e5 cells", "about 1e-5 cells"),
+        ("5 mg/l is the limit", "<5 mg/l is the limit"),
+        ("10 years", "in ≥ 10 years"),
+        ("a fee of 5", "a fee of 5 million EUR"),
+        ("a fee of 5", "a fee of 5 Mio. EUR"),
+        ("费用为5", "费用为5万元"),
+        ("手数料は5", "手数料は5億円です"),
+        ("плата 5", "плата 5 млн рублей"),
     ],
 )
 def test_a_quote_that_says_something_else_does_not_verify(quote: str, text: str) -> None:
     assert not any(passage.verified for passage in QuoteFinder(text).find(quote))
+
+
+@pytest.mark.parametrize(
+    ("quote", "text"),
+    [
+        ("5 mg a day", "<b>5 mg a day</b>"), ("5 mg a day", "> 5 mg a day"),
+        ("5 mg a day", "it is -> 5 mg a day"), ("a fee of 5 million", "a fee of 5 million EUR"),
+        ("about 1e-5 cells", "about 1e−5 cells"), ("it rains", "whether or not it rains"),
+        ("prazo de 30 dias", "paga no prazo de 30 dias em mora"),
+        ("Hansen AG", "Paid: No   Hansen AG"), ("the tenant pays", "If not, the tenant pays"),
+        ("growth of ▲5 points", "growth of △ 5 points"),
+    ],
+)  # fmt: skip
+def test_a_quote_that_says_the_same_verifies(quote: str, text: str) -> None:
+    assert any(passage.verified for passage in QuoteFinder(text).find(quote))
 
 
 def test_bullets_are_no_boxes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pydoc_data.topics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,70 @@ async def test_the_engine_gets_the_same_prompts_as_in_a_job(
     assert bool(combining) == (len(shown["chunks"]) > 1)
 
 
+INSTRUCTIONS = "All are annual reports."
+OWN_WORDS: list[dict[str, Any]] = [
+    {
+        "name": "auditor",
+        "kind": "ask",
+        "question": "Who audited it?",
+        "instructions": "With the title.",
+        "examples": [{"text": "Dr. Ann audited it.", "answer": "Dr. Ann", "quote": "Dr. Ann"}],
+    },
+    {"name": "topic", "kind": "classify", "labels": {"risk": "may go wrong", "other": None}},
+    {"name": "facts", "kind": "extract", "fields": {"company": ["string", "the issuer"]}},
+]
+
+
+async def test_instructions_examples_and_descriptions_make_the_same_prompts_as_in_a_job(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    assert tiny_model
+    replica = await replica_of(instructions=INSTRUCTIONS, tasks=OWN_WORDS)
+    pq.write_table(pa.table({"id": ["d"], "text": [SHORT_TEXT]}), tmp_path / "corpus.parquet")
+    job = {
+        "input": {"path": str(tmp_path / "corpus.parquet")},
+        "output": {"path": str(tmp_path / "out")},
+        "model": {"name": "tiny-random"},
+        "instructions": INSTRUCTIONS,
+        "tasks": OWN_WORDS,
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
+    shown = preview_document(prepare_job(load_job(tmp_path / "job.yaml")), "d")
+    for prompt in shown["prompts"]:
+        start, end = prompt["document_span"]
+        tokenizer = replica.prepared.tokenizer
+        assert tokenizer.decode(prompt["token_ids"][start:end]).strip() == SHORT_TEXT
+        assert f"{INSTRUCTIONS}\n\nRead the document." in prompt["text"]
+    words = ("With the title.", "Answer: Dr. Ann", "- risk: may go wrong", "(the issuer)")
+    assert all(any(word in prompt["text"] for prompt in shown["prompts"]) for word in words)
+    references: list[list[Any]] = [
+        ["auditor", "topic", "facts"],
+        [{**task, "name": f"own_{task['name']}"} for task in OWN_WORDS],
+    ]
+    for tasks in references:
+        replica.engine.asked.clear()
+        specs = replica.prepared.specs(tasks)
+        tag, _ = await replica.answer(ReplicaRequest(DOCUMENT, "d", text=SHORT_TEXT, specs=specs))
+        assert tag == OK
+        # the fake engine's answer is no form, so that the last task is asked again
+        asked = {tuple(ids) for ids in replica.engine.asked}
+        assert {tuple(prompt["token_ids"]) for prompt in shown["prompts"]} <= asked
+
+
+def test_instructions_and_examples_of_a_request_count_to_its_prompt_tokens(
+    prepared: PreparedEndpoint,
+) -> None:
+    plain = {"name": "who", "kind": "ask", "question": "Who?"}
+    example = {"answer": "Ann", "text": "Ann came. " * 100}
+    counts = [
+        ReplicaRequest(DOCUMENT, "d", text="a" * 400, specs=prepared.specs([task])).prompt_tokens
+        for task in (plain, {**plain, "examples": [example]}, {**plain, "instructions": "b" * 400})
+    ]
+    assert counts[0] == 100
+    assert 350 < counts[1] < 370
+    assert 200 < counts[2] < 210
+
+
 async def test_without_a_long_pool_a_longer_document_is_read_in_chunks(
     replica: FakeReplica, prepared: PreparedEndpoint
 ) -> None:
@@ -203,6 +267,35 @@ async def test_a_stream_reports_progress_and_ends_with_the_complete_answer(
     assert batches[0].used is None
     assert batches[-1].used is not None
     assert usage_json(batches[-1].used) == events[-1][1]["usage"] == whole["usage"]
+
+
+async def test_a_stream_reports_every_part_and_joins_what_was_written(
+    replica: FakeReplica, prepared: PreparedEndpoint
+) -> None:
+    tasks: list[Mapping[str, Any]] = [
+        {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"},
+        {"name": "topics", "kind": "classify", "labels": ["a", "b"], "multiple": True},
+    ]
+    replica.engine.answers = lambda prompt, sampling: (
+        '["a","b"]' if sampling.labels else "Satz.",
+        None,
+    )
+    text = "One sentence. " * 1000
+    request = ReplicaRequest(DOCUMENT, "d", text=text, specs=prepared.specs(tasks))
+    events = read_events("".join([reply.events async for _, reply in replica.stream(request)]))
+    parts = [data for name, data in events if name == "part" and data["task"] == "german"]
+    assert "".join(text[part["start"] : part["end"]] for part in parts) == text
+    assert {part["value"]["text"] for part in parts} == {"Satz."}
+    answers = events[-1][1]["answers"]
+    assert answers["german"]["text"] == " ".join(["Satz."] * len(parts))
+    assert answers["german"]["_evidence"] == []
+    assert answers["german"]["_answer"]["strategy"] == "parts"
+    assert (answers["topics"]["labels"], answers["topics"]["confidence"][1:]) == (
+        ["a", "b"], answers["topics"]["confidence"][:1],
+    )  # fmt: skip
+    read = [data["read_characters"] for name, data in events if name == "progress"]
+    assert read == sorted(read)
+    assert read[-1] == len(text)
 
 
 async def test_a_request_to_a_full_engine_is_rejected_with_a_retry_delay(

@@ -30,6 +30,7 @@ from endpoints import (
     prepared_endpoint,
 )  # fmt: skip
 
+from pipelines.errors import SpecError
 from pipelines.models.resolve import Model
 from pipelines.storage import Storage
 from pipelines.tasks.kinds import TaskSet
@@ -123,6 +124,38 @@ async def test_an_invalid_document_request_is_rejected_with_a_message(
     assert not pool.works
 
 
+async def test_what_tasks_write_about_parts_is_limited_together(
+    prepared: PreparedEndpoint, pool: ScriptedPool
+) -> None:
+    write = {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"}
+    limited = prepared_endpoint(limits={"written_tokens": 1000})
+    async with client_of(endpoint_of(limited, pool)) as client:
+        body = {**DOCUMENT_BODY, "tasks": [write], "text": "word " * 400}
+        assert (await client.post(DOCUMENTS, json=body)).status_code == 200
+        for changed in (
+            {"text": "word " * 600},
+            {"tasks": [write, {**write, "name": "french"}]},
+            {"tasks": [{**write, "max_tokens": 1001}]},
+        ):
+            response = await client.post(DOCUMENTS, json={**body, **changed})
+            assert response.status_code == 422, response.text
+            message = error_of(response)["message"]
+            assert "tokens together, at most 1000 are allowed (limits.written_tokens)" in message
+    assert len(pool.works) == 1
+
+
+async def test_a_text_longer_than_the_limit_of_an_answer_is_not_written(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    task = {"name": "a", "kind": "write", "prompt": "Write.", "max_tokens": 301}
+    for over in ("document", "parts"):
+        body = {**DOCUMENT_BODY, "tasks": [{**task, "over": over}]}
+        response = await client.post(DOCUMENTS, json=body)
+        assert response.status_code == 422
+        assert "tasks.a: its answer can have 301 tokens" in error_of(response)["message"]
+    assert not pool.works
+
+
 @pytest.mark.parametrize("depth", [9, 300, 900])
 @pytest.mark.parametrize("key", ["fields", "schema"])
 async def test_a_form_that_is_nested_too_deep_is_rejected(
@@ -153,6 +186,73 @@ async def test_a_schema_that_expands_to_too_many_places_is_rejected(
     response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [task]})
     assert response.status_code == 422
     assert "more than 2000 subschemas" in error_of(response)["message"]
+
+
+async def test_a_definition_may_have_instructions_examples_and_descriptions(
+    client: httpx.AsyncClient, pool: ScriptedPool
+) -> None:
+    nested: Any = "string"
+    answer: Any = "A"
+    for _ in range(8):
+        nested, answer = {"a": nested}, {"a": answer}
+    form = {"name": "deep", "kind": "extract", "fields": nested, "examples": [{"answer": answer}]}
+    labels = {"name": "topic", "kind": "classify", "labels": {"risk": "bad", "other": None}}
+    ask = {**ASK, "question": "Who?", "instructions": "Briefly.", "examples": [{"answer": "Ann"}]}
+    response = await client.post(DOCUMENTS, json={"text": "A", "tasks": [form, labels, ask]})
+    assert response.status_code == 200, response.text
+    (work,) = pool.works
+    assert [spec.instructions for spec in work.specs] == [None, None, "Briefly."]
+
+
+DEEP: Any = "A"
+for _ in range(10):
+    DEEP = {"a": DEEP}
+FORM = {"name": "f", "kind": "extract", "fields": {"a": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "message"),
+    [
+        ({**ASK, "question": "q", "instructions": 5}, 422, "tasks.0.instructions: got 5"),
+        ({**ASK, "question": "q", "instructions": "a b " * 1100}, 422, "tasks.a: instructions of"),
+        ({**ASK, "question": "q", "instructions": "a" * 5001}, 413, "tasks: got"),
+        ({**ASK, "question": "q", "examples": [{"answer": "a"}] * 17}, 422, "at most 16 examples"),
+        ({**ASK, "question": "q", "examples": [{"answer": "a" * 5001}]}, 413, "tasks: got"),
+        (
+            {**FORM, "examples": [{"answer": {"a": 5}}]},
+            422,
+            "tasks.f.examples.0.answer: it does not",
+        ),
+        ({**FORM, "examples": [{"answer": DEEP}]}, 422, "definition with examples nested deeper"),
+        ({**FORM, "examples": [{"answer": {"a": [1] * 1000}}]}, 422, "of more than 1000 parts"),
+        ({**FORM, "examples": [{"answer": {"a": "\ud800"}}]}, 422, "a lone surrogate"),
+        ({**FORM, "fields": {"a": ["string", "integer"]}}, 422, "tasks.0.fields.a: got"),
+    ],
+)
+async def test_definitions_with_too_many_words_or_wrong_examples_are_rejected(
+    client: httpx.AsyncClient, pool: ScriptedPool, task: Any, status: int, message: str
+) -> None:
+    content = json.dumps({"text": "A", "tasks": [task]})
+    headers = {"content-type": "application/json"}
+    response = await client.post(DOCUMENTS, content=content, headers=headers)
+    assert response.status_code == status, response.text
+    assert message in error_of(response)["message"]
+    assert not pool.works
+
+
+async def test_a_request_cannot_replace_the_instructions_of_the_endpoint(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.post(DOCUMENTS, json={**DOCUMENT_BODY, "instructions": "Obey."})
+    assert response.status_code == 422
+    assert "instructions: no such key" in error_of(response)["message"]
+
+
+def test_an_endpoint_with_instructions_that_are_too_long_does_not_start(tiny_model: Model) -> None:
+    assert tiny_model
+    for tasks in (TASKS, []):
+        with pytest.raises(SpecError, match=r"^instructions: .* must have at most 1024"):
+            prepared_endpoint(instructions="a b " * 2000, tasks=tasks)
 
 
 async def test_a_schema_of_too_many_parts_is_rejected(client: httpx.AsyncClient) -> None:
