@@ -108,7 +108,7 @@ async def test_a_text_is_written_about_a_whole_document(read: Reader) -> None:
     (answer,) = await read([PITCH], "A report.", lambda *_: (" Buy it! \n", None))
     assert answer.value == Written("Buy it!")
     assert (answer.strategy, answer.chunks, answer.finish_reason) == ("single", 1, "stop")
-    assert question(read.engine.prompts[0]).startswith("Write a pitch.\n")
+    assert question(read.engine.prompts[0]).startswith("Write a pitch.<|end|>")
     assert read.engine.samplings == [Sampling(40)]
     assert read.parts == []
 

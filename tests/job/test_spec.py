@@ -227,8 +227,8 @@ def test_digests_name_all_that_changes_an_answer_and_nothing_else(full: JobSpec)
         input: id_column keep_columns text_column
         long_documents: chunk_tokens overlap_tokens single_pass_tokens strategy
         model: kv_cache_dtype name quantization revision
-        tasks.auditor: evidence kind max_tokens only_verified question
-        tasks.facts: evidence fields kind max_tokens only_verified schema strict
+        tasks.auditor: kind max_tokens only_verified question
+        tasks.facts: fields kind max_tokens only_verified schema strict
         tasks.summary: kind max_words
         tasks.topic: kind labels
     """
@@ -290,6 +290,24 @@ def test_several_labels_are_another_question_and_their_absence_is_none() -> None
     assert fingerprint(old) == fingerprint(unset)
     assert "tasks.a.multiple" not in old
     assert differing_keys(old, new) == ["tasks.a.multiple"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "a", "kind": "ask", "question": "Who?"},
+        {"name": "a", "kind": "extract", "fields": {"who": "string"}},
+    ],
+)
+def test_evidence_changes_answers_and_quotes_are_what_its_absence_means(
+    task: dict[str, object],
+) -> None:
+    old, unset, new = (
+        answer_digests(parse_job(job(tasks=[{**task, **keys}])), "r", 1)
+        for keys in ({}, {"evidence": "quotes"}, {"evidence": "anchors"})
+    )
+    assert fingerprint(old) == fingerprint(unset)
+    assert differing_keys(old, new) == ["tasks.a.evidence"]
 
 
 def test_every_key_of_a_text_changes_it() -> None:

@@ -148,7 +148,7 @@ def test_every_prompt_begins_with_the_jobs_instructions(tokenizer: ChatTokenizer
     ]
     firsts = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
     for text, instruction in zip(texts, firsts, strict=True):
-        assert text.startswith(f"{WORDS.strip()}\n\n{instruction}")
+        assert text.startswith(f" {WORDS.strip()}\n\n{instruction}")
 
 
 def test_documents_share_the_instructions_as_a_prefix(tokenizer: ChatTokenizer) -> None:
@@ -158,7 +158,7 @@ def test_documents_share_the_instructions_as_a_prefix(tokenizer: ChatTokenizer) 
     assert start == prefixes[1].passage_start
     assert prefixes[0].token_ids[:start] == prefixes[1].token_ids[:start]
     assert start > len(Prompts(tokenizer).document_prefix(()).token_ids) // 2
-    assert tokenizer.decode(prefixes[0].token_ids[:start]) == f"{WORDS.strip()}\n\n{INSTRUCTION}"
+    assert tokenizer.decode(prefixes[0].token_ids[:start]) == f" {WORDS.strip()}\n\n{INSTRUCTION}"
 
 
 def test_instructions_are_counted_and_hold_no_control_token(tokenizer: ChatTokenizer) -> None:
@@ -169,8 +169,8 @@ def test_instructions_are_counted_and_hold_no_control_token(tokenizer: ChatToken
         NOTES_INSTRUCTION: (plain.notes_overhead, prompts.notes_overhead),
     }
     for instruction, (before, after) in overheads.items():
-        added = len(tokenizer.encode(f"{WORDS.strip()}\n\n{instruction}"))
-        added -= len(tokenizer.encode(instruction))
+        added = len(tokenizer.encode_after((), f"{WORDS.strip()}\n\n{instruction}"))
+        added -= len(tokenizer.encode_after((), instruction))
         assert added > 15
         assert after == before + added
     for chunk in cut(TEXT * 9, ChunkSize(64), tokenizer):
@@ -184,7 +184,5 @@ def test_prompts_without_instructions_stay_as_they_are(prompts: Prompts) -> None
     ids = prompts.tokenizer.encode(TEXT)
     without = Prompts(prompts.tokenizer, "")
     assert without.document_prefix(ids) == prompts.document_prefix(ids)
-    assert (
-        prompts.tokenizer.encode(INSTRUCTION)
-        == without.document_prefix(()).token_ids[: len(prompts.tokenizer.encode(INSTRUCTION))]
-    )
+    instruction = prompts.tokenizer.encode_after((), INSTRUCTION)
+    assert without.document_prefix(()).token_ids[: len(instruction)] == instruction
