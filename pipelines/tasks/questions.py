@@ -63,11 +63,10 @@ def make_question(
 ) -> Question:
     """Return a question of a prompt, tokenized: `before`, "Question: " and `text`.
 
-    It ends without white space, as messages to chat models do.
-
-    `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
-    from the text that the question is about; None if the limit in `sampling` is for every text.
-    `before` are the user's instructions and examples, which end with a blank line, or "".
+    It ends without white space. `sampling` has the sampling parameters of its answer. `budget`
+    computes the limit of the answer from the text that the question is about; None if the limit in
+    `sampling` is for every text. `before` are the user's instructions and examples, which end with
+    a blank line, or "".
     """
     full_text = f"{before}{QUESTION_START} {text.rstrip()}"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
