@@ -130,10 +130,10 @@ async def test_what_tasks_write_about_parts_is_limited_together(
     write = {"name": "german", "kind": "write", "prompt": "Translate it.", "over": "parts"}
     limited = prepared_endpoint(limits={"written_tokens": 1000})
     async with client_of(endpoint_of(limited, pool)) as client:
-        body = {**DOCUMENT_BODY, "tasks": [write], "text": "word " * 400}
+        body = {**DOCUMENT_BODY, "tasks": [write], "text": "text " * 400}
         assert (await client.post(DOCUMENTS, json=body)).status_code == 200
         for changed in (
-            {"text": "word " * 600},
+            {"text": "text " * 600},
             {"tasks": [write, {**write, "name": "french"}]},
             {"tasks": [{**write, "max_tokens": 1001}]},
         ):
