@@ -211,7 +211,7 @@ def describe_machine() -> list[str]:
         f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), {memory:.0f} GiB, "
         f"load {os.getloadavg()[0]:.1f}",
         ", ".join([*versions, f"Python {platform.python_version()}"]) + "; model `tiny-random`, "
-        "for `forms` `tiny`",
+        "for `forms` `tiny`, with which alone phifleet drafts",
         f"one engine on every side with the same arguments; Ray Data LLM with {OFFLINE_LIMITS} and "
         f"num_cpus={RAY_CPUS} (with two its stages wait for each other's CPUs for ever)",
         "`documents`: whole texts whose prompt fits 4,096 tokens; `long`: one pass of 8k to 16k; "

@@ -30,6 +30,7 @@ a serve file (YAML); every section is optional:
                                                         # a new key is made and shown once
   feedback: {path: feedback/}                           # a directory for Parquet files, or s3://...
   long_documents: {strategy: auto}                      # as in a job file
+  instructions: All texts are annual reports.           # begins every prompt about a document
 other sections and their defaults:
   compute: {gpus_per_replica: auto, cpus_per_replica: 1, tensor_parallel: 1}
   http:    {host: 127.0.0.1, port: 8000, replicas: 1, cors_origins: []}

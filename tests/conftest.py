@@ -13,6 +13,7 @@ import pytest
 from chaos.disk import MountRefused, SmallDisk
 from fakes_storage import AzureServer, BucketServer, GoogleServer, NotInstalled, S3Server
 from leftovers import look_for_engines
+from needs import PHI3, needs_phi3
 
 from pipelines.models.phi3 import PAIRED_VOCABULARY, make_tokenizer, write_tokenizer
 from pipelines.models.resolve import Model, resolve
@@ -44,6 +45,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 def tiny_tokenizer(tiny_model: Model) -> ChatTokenizer:
     """The tokenizer of `tiny_model`."""
     return load_tokenizer(tiny_model.path)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "tiny",
+        pytest.param("july-2024", marks=needs_phi3),
+        pytest.param("april-2024", marks=needs_phi3),
+    ],
+)
+def tokenizer(request: pytest.FixtureRequest) -> ChatTokenizer:
+    """The tokenizer of the built-in model, and those of both revisions of Phi-3."""
+    if request.param == "tiny":
+        tiny: ChatTokenizer = request.getfixturevalue("tiny_tokenizer")
+        return tiny
+    return load_tokenizer(PHI3 / "tokenizer" / request.param)
 
 
 @contextmanager

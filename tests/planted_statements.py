@@ -94,7 +94,10 @@ VALUES: dict[str, Callable[[random.Random], str]] = {
     "topic": lambda dice: dice.choice(LABELS),
 }
 
-_CHANGES = re.compile(r"-$|\b(?:not?|nor|never|neither|cannot)\s*$", re.IGNORECASE)
+# A hyphen, a negation, or a beginning of a word that is a negation in another language.
+_CHANGES = re.compile(
+    r"-$|\b(?:not?|nor|never|neither|cannot|pas|ne|ni|nie|nem|non|ej|ei|inte)\s*$", re.IGNORECASE
+)
 
 # The fields of one object are of one thing: a text that contradicted them would have two auditors.
 CONSISTENT = ("topic", "auditor name", "auditor office")

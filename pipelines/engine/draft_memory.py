@@ -26,6 +26,9 @@ _COMMON, _SURE = 0.5, 0.9
 _HALF_CONTEXTS = 4096
 # A new record weighs as much as this many guesses. At the second number its weight is halved.
 _FIRST_GUESSES, _MAX_GUESSES = 4.0, 256.0
+# Guesses for a question pay if they saved this share of steps, known after so many of them. At
+# the last number their weight is halved.
+_LEAST_SAVED, _TRIED_STEPS, _MAX_STEPS = 0.05, 512, 2048
 
 Value = TypeVar("Value")
 Context = int | tuple[int, ...]
@@ -59,7 +62,7 @@ NOTHING: Guess = NO_TOKEN, 0.0, None
 
 
 class _Experience(Generic[Value]):
-    """What came after each context lately, with its hits: how often in a row it did, at most 4.
+    """Remembers what came after each context lately, and its hits: how often in a row, at most 4.
 
     The size is bounded: contexts that have not occurred for a long time are forgotten.
     """
@@ -100,7 +103,7 @@ class _Experience(Generic[Value]):
 
 
 class TaskMemory:
-    """What the answers to one question had: their tokens, and what they copied from the prompt.
+    """Remembers the answers to one question: their tokens, and what they copied from the prompt.
 
     Attributes:
         answers: the number of answers, begun ones included.
@@ -119,6 +122,20 @@ class TaskMemory:
         self.ends = _Experience[int](0.3, 0.4, 0.5, 0.6)
         self.beginnings = _Experience[tuple[int, int]](0.3, 0.4, 0.5, 0.6)
         self.copies = [Record(0.3 + 0.08 * matched) for matched in range(MAX_MATCHED + 1)]
+        self._steps = self._saved = 0
+
+    @property
+    def pays(self) -> bool:
+        """True if guesses saved steps lately, or if there were too few steps to tell."""
+        return self._steps < _TRIED_STEPS or self._saved >= _LEAST_SAVED * self._steps
+
+    def count_step(self, tokens: int) -> None:
+        """Add a step that generated `tokens` tokens of an answer: all but one were guessed."""
+        self._steps += 1
+        self._saved += tokens - 1
+        if self._steps >= _MAX_STEPS:
+            self._steps //= 2
+            self._saved //= 2
 
     def sure(self, symbols: Sequence[int]) -> tuple[int, Record] | None:
         """Return the token after an answer that ends with `symbols`, and the record of the rule, if

@@ -31,11 +31,13 @@ _QUESTION_TOKENS = 24
 _COPYING_QUESTIONS = 2
 # Tokens at each of two places of a document, and of a question, by which a row is recognized.
 _MARK_TOKENS, _MARK_QUESTION_TOKENS = 8, 64
+# Of the answers to a question whose guesses save no steps, one in so many is still guessed.
+_TRIED_EVERY = 8
 
 
 @dataclass(frozen=True, slots=True)
 class DraftSettings:
-    """How a Drafter finds answers in rows, and how many tokens are worth guessing.
+    """Sets how a Drafter finds answers in rows, and how many tokens it guesses.
 
     Attributes:
         max_tokens: the maximum number of tokens of a guess.
@@ -60,10 +62,14 @@ class DraftSettings:
 
 @dataclass(slots=True)
 class _Row:
-    """A row at the last call: tokens of its prompt by which it is recognized, and its answer."""
+    """A row at the last call: tokens of its prompt by which it is recognized, and its answer.
+
+    An `idle` row is neither guessed nor learned from, because guesses did not pay lately.
+    """
 
     marks: tuple[int, bytes]
     answer: Answer
+    idle: bool
 
 
 class Drafter:
@@ -95,11 +101,12 @@ class Drafter:
         settings = self._settings
         least = settings.least_probability(max(1, len(known) - known.count(None)))
         drafts: list[list[int]] = []
-        for row, length, line in zip(known, lengths, rows, strict=False):
-            if row is None:
+        for row, tokens, length, line in zip(known, sampled, lengths, rows, strict=False):
+            if row is None or row.idle:
                 drafts.append([])
                 continue
             answer = row.answer
+            answer.memory.count_step(len(tokens))
             answer.extend(line[answer.length : length].tolist())
             drafts.append(answer.draft(settings.max_tokens, least, settings.never))
         self._rows = known
@@ -132,7 +139,9 @@ class Drafter:
         if row is not None and row.answer.length <= before:
             return row
         prompt = line[:prompt_length].copy()
-        return _Row(marks, self._answer(prompt))
+        answer = self._answer(prompt)
+        tried = answer.memory.pays or answer.memory.answers % _TRIED_EVERY == 0
+        return _Row(marks, answer, idle=not tried)
 
     def _prompt_length(self, line: Tokens) -> int:
         """Return the length of a row's prompt: it ends with `answer_start`, or else it is all."""

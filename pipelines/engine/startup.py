@@ -6,6 +6,7 @@ arguments; nothing of requests.
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -100,14 +101,18 @@ def start_engine(
     return llm, processes
 
 
-def close_sockets(llm: Any) -> None:
+def close_sockets(llm: Any, loop: asyncio.AbstractEventLoop) -> None:
     """Close the sockets that vLLM leaves to its event loop to close, if that loop has stopped.
 
-    The destructor of zmq's context waits for open sockets, so that the process would never end.
+    The destructor of zmq's context waits for open sockets, so that the process would never end. A
+    loop that runs again would take a new socket with the file descriptor of a closed one for that
+    one, and never wake up for it, so the descriptors are removed from the loop.
     """
     import zmq
 
     for resource in vars(llm.engine_core.resources).values():
-        if isinstance(resource, zmq.Socket):
+        if isinstance(resource, zmq.Socket) and not resource.closed:
+            if not loop.is_closed():
+                loop.remove_reader(int(zmq.Socket.get(resource, zmq.FD)))
             # the close method of zmq's asyncio sockets needs a running event loop
             zmq.Socket.close(resource, linger=0)

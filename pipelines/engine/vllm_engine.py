@@ -16,9 +16,7 @@ from typing import Any
 from pipelines.answering.answer_lengths import AnswerLengths
 from pipelines.documents import Usage
 from pipelines.engine.admission import Admission, Hold
-from pipelines.engine.config import (
-    EngineConfig,
-)
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.grammars import choice_grammar, json_grammar
 from pipelines.engine.proposer import draft_tokens
 from pipelines.engine.startup import close_sockets, start_engine
@@ -199,7 +197,7 @@ class VllmEngine:
         loop = self._watchdog.stop()
         self._llm.shutdown()
         if loop is not None and not loop.is_running():
-            close_sockets(self._llm)
+            close_sockets(self._llm, loop)
 
 
 def _is_death(error: Exception) -> bool:

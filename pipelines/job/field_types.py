@@ -19,7 +19,7 @@ def _description(given: str) -> str:
 
 
 FieldDescription = Annotated[NonEmptyStr, AfterValidator(_description)]
-"""What an extracted field means, in words; not the name of a type."""
+"""A description of an extracted field, in words; not the name of a type."""
 FieldType = TypeAliasType(
     "FieldType",
     """Annotated[

@@ -256,7 +256,7 @@ class WriteTask(Section):
 
     @property
     def joins_parts(self) -> bool:
-        """Whether the answer is the texts about all parts, joined in order."""
+        """True if the answer consists of the texts about all parts, joined in order."""
         return self.over == "parts" and self.combine is None
 
 

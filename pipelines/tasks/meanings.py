@@ -1,4 +1,4 @@
-"""What a value of an answer can state: words, a date, a number or a duration."""
+"""The kinds of value that an answer can state: words, a date, a number or a duration."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _SEPARATORS = (_NOTHING, _BLANK, _LINE, _PARAGRAPH)
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
-    """What was written about one part of a document, text[start:end]."""
+    """Holds the text that the model wrote about one part of a document, text[start:end]."""
 
     start: int
     end: int

@@ -235,6 +235,19 @@ def test_a_prompt_without_the_known_beginnings_is_drafted_too() -> None:
     assert engine.finish() <= 12
 
 
+def test_a_question_whose_guesses_save_no_steps_is_guessed_rarely_until_they_do() -> None:
+    drafter = Drafter(SETTINGS)
+    for number in range(60):
+        unknown = range(10_000 + 10 * number, 10_010 + 10 * number)
+        assert steps_of(drafter, document(number), 5, unknown) == 11  # one ends it
+    steps = []
+    for number in range(60, 100):
+        words = document(number)
+        steps.append(steps_of(drafter, words, 5, words[10:40]))
+    assert [taken < 30 for taken in steps[:8]].count(True) == 1
+    assert max(steps[-20:]) < 15
+
+
 def test_memory_is_bounded() -> None:
     drafter = Drafter(SETTINGS)
     sizes = []

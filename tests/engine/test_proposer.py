@@ -47,7 +47,7 @@ BLOCKS = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an engine made of all prompts: answers, and the numbers of its drafts and requests."""
+    """Holds an engine's answers to all prompts, and the numbers of its drafts and requests."""
 
     answers: list[tuple[tuple[int, ...], str, list[dict[int, float]]]]
     cached_tokens: int

@@ -28,6 +28,7 @@ from proxied import (
 from pydantic import BaseModel
 from served import REPORT, Served, start, stop
 
+from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION
 from serve.access.keys import key_line, new_key
 from serve.events import read_events
 
@@ -111,10 +112,11 @@ def test_openais_client_gets_structured_output(served: Served) -> None:
 
 
 def test_log_probabilities_show_control_tokens(served: Served) -> None:
-    answer = chat(served.client(), "Hello", logprobs=True, top_logprobs=20, max_tokens=64)
-    content = answer.choices[0].logprobs.content
-    shown = {entry.token for token in content for entry in token.top_logprobs}
-    assert "<|end|>" in shown and "" not in shown
+    question = "Question: Sum this up in at most 9 words.\n"
+    prompt = f"{INSTRUCTION}owner: Useful Tab{END_OF_DOCUMENT}{question}"
+    answer = chat(served.client(), prompt, logprobs=True, top_logprobs=20, max_tokens=64)
+    last = answer.choices[0].logprobs.content[-1]
+    assert [last.token, *(entry.token for entry in last.top_logprobs)].count("<|end|>") == 2
 
 
 def test_a_request_with_a_seed_is_answered_in_several_steps(served: Served) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from needs import PHI3, needs_phi3
 
 from pipelines.errors import SpecError
 from pipelines.job.spec import parse_job
@@ -21,7 +20,7 @@ from pipelines.tasks.questions import (
     tie_question,
     tokenize_tasks,
 )
-from pipelines.text.tokens import ChatTokenizer, load_tokenizer
+from pipelines.text.tokens import ChatTokenizer
 
 ASK = {
     "kind": "ask",
@@ -68,21 +67,6 @@ EXTRACT = {
 ALL: dict[str, dict[str, Any]] = {
     "who": ASK, "topic": CLASSIFY, "summary": SUMMARIZE, "facts": EXTRACT
 }  # fmt: skip
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "tiny",
-        pytest.param("july-2024", marks=needs_phi3),
-        pytest.param("april-2024", marks=needs_phi3),
-    ],
-)
-def tokenizer(request: pytest.FixtureRequest) -> ChatTokenizer:
-    if request.param == "tiny":
-        tiny: ChatTokenizer = request.getfixturevalue("tiny_tokenizer")
-        return tiny
-    return load_tokenizer(PHI3 / "tokenizer" / request.param)
 
 
 def specs_of(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[TaskSpec, ...]:

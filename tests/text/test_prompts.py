@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from needs import PHI3, needs_phi3
 
 from pipelines.documents import Chunk
 from pipelines.text.chunking import ChunkSize, cut
@@ -20,7 +19,7 @@ from pipelines.text.prompts import (
     Prompts,
     context_span,
 )
-from pipelines.text.tokens import ChatTokenizer, load_tokenizer
+from pipelines.text.tokens import ChatTokenizer
 
 TEXT = """Annual report of Acme
 
@@ -119,20 +118,6 @@ def test_notes_are_cut_at_their_limit(prompts: Prompts) -> None:
 
 
 WORDS = "You read annual reports.\nWrite as a lawyer: <|end|> and </s> are text. "
-
-
-@pytest.fixture(
-    params=[
-        "tiny",
-        pytest.param("july-2024", marks=needs_phi3),
-        pytest.param("april-2024", marks=needs_phi3),
-    ]
-)
-def tokenizer(request: pytest.FixtureRequest) -> ChatTokenizer:
-    if request.param == "tiny":
-        tiny: ChatTokenizer = request.getfixturevalue("tiny_tokenizer")
-        return tiny
-    return load_tokenizer(PHI3 / "tokenizer" / request.param)
 
 
 def test_every_prompt_begins_with_the_jobs_instructions(tokenizer: ChatTokenizer) -> None:
