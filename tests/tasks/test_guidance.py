@@ -220,7 +220,8 @@ def test_an_example_that_states_nothing_is_null_as_the_answer_is_to_be(
     tiny_tokenizer: ChatTokenizer,
 ) -> None:
     fields = {"a": "string", "b": ["string"], "c": {"d": "string"}}
-    for answer in ({}, {"b": []}, {"a": None, "c": {"d": None}}):
+    answers: list[dict[str, object]] = [{}, {"b": []}, {"a": None, "c": {"d": None}}]
+    for answer in answers:
         examples = [{"answer": answer, "text": "Hello."}]
         keys = {"kind": "extract", "fields": fields, "examples": examples}
         task = task_of(keys, tiny_tokenizer)
