@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from pipelines.models.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
+from pipelines.text.negations import is_negated
 from pipelines.tiny import rules
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvwz", "aeiou"
@@ -286,10 +287,21 @@ class Author:
 
 @cache
 def _filler_lines() -> list[str]:
-    """Return the lines of the Python reference, without those that would read as facts, and those
-    that end within a word: a fact in the next line would begin within that word."""
-    lines = training_lines()
-    return [line for line in lines if not (_FACT_LINE.match(line) or line.endswith("-"))]
+    """Return the lines of the Python reference, without those that no fact may stand beside.
+
+    Such a line reads as a fact itself, ends within a word, or negates the line before or after it.
+    """
+    return [line for line in training_lines() if not (_FACT_LINE.match(line) or _alters(line))]
+
+
+def _alters(line: str) -> bool:
+    """Return whether a line before or after `line` would be read together with a word of it."""
+    before, after = f"x\n{line}", f"{line}\nx"
+    return (
+        line.endswith("-")
+        or is_negated(before, 0, 1)
+        or is_negated(after, len(after) - 1, len(after))
+    )
 
 
 @cache
