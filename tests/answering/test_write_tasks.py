@@ -132,7 +132,9 @@ async def test_texts_about_chunks_are_combined_by_the_combining_prompt(read: Rea
     (answer,) = await read([spec], TEXT, rule, **IN_CHUNKS)
     assert answer.value == Written("merged")
     assert answer.strategy == "map_reduce"
-    asked = [question(prompt).removesuffix("<|end|><|assistant|>") for prompt in read.engine.prompts]
+    asked = [
+        question(prompt).removesuffix("<|end|><|assistant|>") for prompt in read.engine.prompts
+    ]
     assert asked[: answer.chunks] == ["Find it."] * answer.chunks
     assert set(asked[answer.chunks :]) == {"Merge the finds."}
     assert [part.value for part in read.parts] == [Written("a find")] * answer.chunks
@@ -144,7 +146,9 @@ async def test_without_a_combining_prompt_the_prompt_is_asked_again_about_the_no
     (answer,) = await read([PITCH], TEXT, lambda *_: ("a pitch", None), **IN_CHUNKS)
     assert answer.value == Written("a pitch")
     assert NOTES_INSTRUCTION in read.engine.prompts[-1]
-    assert {question(prompt).removesuffix("<|end|><|assistant|>") for prompt in read.engine.prompts} == {"Write a pitch."}
+    assert {
+        question(prompt).removesuffix("<|end|><|assistant|>") for prompt in read.engine.prompts
+    } == {"Write a pitch."}
 
 
 async def test_every_sentence_is_in_one_part_and_parts_are_joined_as_in_the_text(
