@@ -236,9 +236,13 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from jobs.show import preview_document, preview_text
+    from pipelines.corpus.not_read import describe_not_read
     from pipelines.run.prepared import prepare_job
 
-    preview = preview_document(prepare_job(_load(options)), options.id)
+    job = _load(options)
+    preview = preview_document(prepare_job(job), options.id)
+    if not options.json and (not_read := describe_not_read(preview["files_not_read"])):
+        print(f"{job.spec.input.path}: {not_read}", file=sys.stderr)
     print(json.dumps(preview) if options.json else preview_text(preview))
     return 0
 

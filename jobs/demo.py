@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.job.spec import Job, load_job
+from pipelines.ledger.names import ANSWERS
 from pipelines.run.ports import free_port
 from pipelines.storage import Storage
 from pipelines.tasks.replies import NOT_STATED
@@ -131,7 +132,8 @@ def show_answers(output: str, console: Console) -> None:
     `output` is the local directory of a finished demo run. The column `at` is the character offset
     of the evidence.
     """
-    rows = pq.read_table(output).to_pylist()
+    directory = f"{output}/{ANSWERS}"
+    rows = pq.read_table(directory).to_pylist()
     answers = [answer for row in rows for answer in checked_answers(row)]
     shown = rows[:_SHOWN_DOCUMENTS]
     table = Table(title=f"answers about {len(shown)} of {len(rows)} documents")
@@ -147,7 +149,7 @@ def show_answers(output: str, console: Console) -> None:
         table.add_section()
     console.print(table)
     console.print("\n".join(score_lines(answers)))
-    console.print(f"To read all answers: pyarrow.parquet.read_table({output!r})", soft_wrap=True)
+    console.print(f"To read all answers: pyarrow.parquet.read_table({directory!r})", soft_wrap=True)
 
 
 def checked_answers(row: Mapping[str, Any]) -> Iterator[CheckedAnswer]:

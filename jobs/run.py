@@ -17,6 +17,7 @@ from jobs.live import View, show_view
 from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, InputError, SpecError
 from pipelines.job.spec import Job, JobSpec
+from pipelines.ledger.delta import check_package
 from pipelines.ledger.exclusive import check_exclusive_creation
 from pipelines.ledger.ledger import Ledger
 from pipelines.run import cluster as ray_cluster
@@ -139,6 +140,8 @@ def execute(
         cluster = cluster_access.join_cluster()
         run = prepared.result()
         printer.print_model(run.prepared.model)
+        printer.print_undivided(run.state.undivided_files)
+        printer.print_not_read(run.state.files_not_read)
         for address in cluster_access.metrics_addresses():
             printer.print_node_metrics(address)
         view = View(run.prepared.spec.name, run.state)
@@ -150,7 +153,10 @@ def execute(
 
 
 def _check_supported(spec: JobSpec) -> None:
-    """Raises SpecError if the job sets a key that no run acts on yet."""
+    """Raises SpecError if the job sets a key that no run acts on yet, or one that needs a package
+    which is missing."""
+    if spec.output.table is not None:
+        check_package()
     for section, keys in _NOT_ENFORCED.items():
         for key in keys:
             value = getattr(getattr(spec, section), key)

@@ -11,8 +11,10 @@ from typing import Any
 
 from pipelines.answering.parts import split_into_parts
 from pipelines.answering.passages import Passage, split_into_passages
-from pipelines.corpus.files import list_files
+from pipelines.corpus.changes import check_span
+from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.rows import Corpus, open_corpus, read_rows
+from pipelines.corpus.sources import list_input
 from pipelines.corpus.texts import documents_of
 from pipelines.documents import TOO_LONG, Document
 from pipelines.errors import InputError, UnreadableFile
@@ -23,20 +25,23 @@ from pipelines.text.lengths import MAP_REDUCE
 from pipelines.text.tokens import ChatTokenizer
 
 
-def find_document(corpus: Corpus, doc_id: str) -> Document:
+def find_document(corpus: Corpus, doc_id: str, not_read: NotRead) -> Document:
     """Return the first document in `corpus` with the id `doc_id`; an integer id is given in decimal
     digits. Reads the corpus up to that document.
 
-    Raises InputError if no document has the id, UnreadableFile, StorageError.
+    Raises InputError if no document has the id, with the files that are `not_read`; UnreadableFile,
+    StorageError.
     """
     for fragment in corpus.fragments:
         for rows in read_rows(corpus.spec, corpus.layout, fragment):
             ids = [str(value) for value in rows.column("doc_id").to_pylist()]
             if doc_id in ids:
+                check_span(corpus.spec, [fragment])
                 return documents_of(rows.slice(ids.index(doc_id), 1))[0]
+    skipped = f" ({not_read.describe()})" if not_read.count else ""
     raise InputError(
         f"--id {doc_id}: no document in {corpus.spec.path} has this id in column "
-        f"{corpus.spec.id_column!r}; check the id and input.id_column"
+        f"{corpus.spec.id_column!r}; check the id and input.id_column{skipped}"
     )
 
 
@@ -50,12 +55,13 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     parts) and `prompts`, one for each task and chunk, with `task`, `chunk` (from 0),
     `document_span` (start and end of the document's own text in `token_ids`), `token_ids` and
     `text`, the prompt as token ids and as text. If tasks read parts, there is a key `parts`, like
-    `chunks`, and `chunk` is the number of the part in the prompts of these tasks.
+    `chunks`, and `chunk` is the number of the part in the prompts of these tasks. `files_not_read`
+    has, by reason, how many files below `input.path` are not read, with the first names.
 
     Raises InputError if the document does not exist or cannot be read, UnreadableFile,
     StorageError.
     """
-    document = _readable_document(prepared, doc_id)
+    document, not_read = _readable_document(prepared, doc_id)
     text, tasks = document.text or "", prepared.tasks
     (count,) = tasks.tokenizer.count_all([text])
     split = split_into_passages(text, tasks)
@@ -73,6 +79,7 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
         "pool": prepared.pool_of(count),
         "chunks": _spans(passages),
         **({"parts": _spans(parts)} if in_parts else {}),
+        "files_not_read": not_read.to_json(),
         "prompts": [
             *_prompts(tasks.tokenizer, read_whole, passages, in_chunks=in_chunks),
             *_prompts(tasks.tokenizer, in_parts, parts, in_chunks=True),
@@ -80,12 +87,13 @@ def preview_document(prepared: PreparedJob, doc_id: str) -> dict[str, Any]:
     }
 
 
-def _readable_document(prepared: PreparedJob, doc_id: str) -> Document:
-    """Return a document that has a text. Raises as `preview_document` states."""
+def _readable_document(prepared: PreparedJob, doc_id: str) -> tuple[Document, NotRead]:
+    """Return a document that has a text, and the files of the corpus that are not read. Raises as
+    `preview_document` states."""
     spec = prepared.spec.input
-    files = list_files(spec.path, exclude=Storage(prepared.spec.output.path).root)
+    listing = list_input(spec, exclude=Storage(prepared.spec.output.path).root)
     try:
-        document = find_document(open_corpus(spec, files), doc_id)
+        document = find_document(open_corpus(spec, listing.files), doc_id, listing.not_read)
     except UnreadableFile as error:
         raise UnreadableFile(
             f"{error.message.rstrip('. ')}; replace the file with an intact copy"
@@ -96,7 +104,7 @@ def _readable_document(prepared: PreparedJob, doc_id: str) -> Document:
             f"--id {doc_id}: nothing to show, because a run would record this document as a dead "
             f"letter: {document.problem.message}. Correct the document, or choose another one"
         )
-    return document
+    return document, listing.not_read
 
 
 def _spans(passages: Sequence[Passage]) -> list[dict[str, int]]:

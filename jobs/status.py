@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.errors import OutputError
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import check_layout
 from pipelines.storage import Storage
 
 
@@ -14,10 +15,12 @@ def run_status(output: str) -> dict[str, Any]:
 
     `status` is `done` or `unfinished`. `documents` and `units` count what is planned so far,
     `documents_done` and `units_done` what is committed. `model`, `revision` and `fingerprint` are
-    those of the recorded job, and `run` is its name. Raises OutputError if there is no run or one
-    of its records is damaged, StorageError.
+    those of the recorded job, and `run` is its name. Raises OutputError if there is no run, if it
+    has an older layout, or if one of its records is damaged; StorageError.
     """
-    ledger = Ledger(Storage(output))
+    storage = Storage(output)
+    check_layout(storage)
+    ledger = Ledger(storage)
     job = ledger.job()
     if job is None:
         raise OutputError(

@@ -6,7 +6,7 @@ Knows the screen and the manifest; nothing of Ray, signals or storage.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ from rich.text import Text
 
 from jobs.control import Stopped
 from jobs.live import format_duration
+from pipelines.corpus.files import SourceFile
+from pipelines.corpus.not_read import NotRead
+from pipelines.corpus.undivided import describe_undivided
 from pipelines.errors import PhifleetError
 from pipelines.job.spec import JobSpec
+from pipelines.ledger.names import ANSWERS, DEAD_LETTERS
 from pipelines.models.resolve import Model
 from pipelines.run.screen import Screen
 
@@ -47,6 +51,17 @@ class RunPrinter:
                 "model.name to another model for real answers",
                 style="yellow",
             )
+
+    def print_undivided(self, files: Sequence[SourceFile]) -> None:
+        """Print the large files that only one CPU can index; print nothing if there are none."""
+        if notice := describe_undivided(files):
+            self._notice(notice, style="yellow")
+
+    def print_not_read(self, not_read: NotRead) -> None:
+        """Print how many files below the input are not read, and why; print nothing if there are
+        none."""
+        if not_read.count:
+            self._notice(f"{self.spec.input.path}: {not_read.describe()}", style="yellow")
 
     def print_node_metrics(self, address: str) -> None:
         """Print `address`, the URL of the Prometheus endpoint of a node of the cluster."""
@@ -123,7 +138,10 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         f"{manifest['engine_start_seconds']:.0f} s, then {manifest['steady_seconds']:.1f} s at "
         f"{manifest['tokens_per_second']:,.0f} tokens/s",
     )
-    table.add_row("answers", spec.output.path)
+    table.add_row("answers", f"{spec.output.path.rstrip('/')}/{ANSWERS}{_table(manifest)}")
+    if (empty := manifest["files_without_rows"])["count"]:
+        names = ", ".join(empty["first"]) + ", ..." * (empty["count"] > len(empty["first"]))
+        table.add_row("no rows", f"in {empty['count']:,} input files: {names}")
     for reason in manifest["skipped_files"]:
         table.add_row(Text("skipped", style="yellow"), reason)
     if manifest["status"] != "done":
@@ -131,9 +149,14 @@ def summary_table(manifest: Mapping[str, Any], spec: JobSpec) -> Table:
         table.add_row(
             Text("too many", style="red"),
             f"dead letters: their share is above limits.max_dead_letter_fraction ({limit:.0%}); "
-            f"the reasons are in {spec.output.path.rstrip('/')}/_errors/",
+            f"the reasons are in {spec.output.path.rstrip('/')}/{DEAD_LETTERS}/",
         )
     return table
+
+
+def _table(manifest: Mapping[str, Any]) -> str:
+    made = manifest.get("table")
+    return f" (also a Delta table, version {made['version']})" if made else ""
 
 
 def _steps(manifest: Mapping[str, Any]) -> str:

@@ -40,8 +40,9 @@ examples:
   phifleet run job.yaml --set tasks.0.max_words=80 --set output.path=shorter/
   phifleet run job.yaml --json > result.json   # progress goes to standard error
 
-OUTPUT is the job's output.path. Answers are Parquet files in OUTPUT; documents
-that could not be answered ("dead letters") are in OUTPUT/_errors/ with a reason.
+OUTPUT is the job's output.path. Answers are Parquet files in OUTPUT/answers/;
+documents that could not be answered ("dead letters") are in OUTPUT/dead_letters/
+with a reason.
 
 The run joins the Ray cluster that RAY_ADDRESS names; if it is not set, Ray is
 started on this machine. Ctrl-C stops the run. The same command resumes it, also

@@ -16,6 +16,8 @@ EMPTY = "empty"
 """The document has no text, or only white space."""
 NOT_TEXT = "not_text"
 """The text is not valid UTF-8."""
+NOT_JSON = "not_json"
+"""The document's line in a file of JSON lines is broken."""
 TOO_LARGE = "too_large"
 """The text has more than MAX_TEXT_BYTES."""
 TOO_LONG = "too_long"
@@ -39,6 +41,8 @@ SOURCE, ROW, DOC_ID, TEXT = "source", "row", "doc_id", "text"
 """Columns of the table of a unit's rows: input file, row number in it, document id, UTF-8 text.
 
 A unit is the group of documents that a worker processes and commits together."""
+BROKEN = "broken"
+"""Column of that table: why the document's line is not JSON; null for a line that can be read."""
 KEPT = "kept."
 """Prefix, in that table, of the columns that the job copies to its output (`keep_columns`).
 

@@ -44,6 +44,10 @@ class UnreadableFile(InputError):
     """An input file is truncated or damaged. The message names the file."""
 
 
+class FileChanged(InputError):
+    """An input file has changed since it was listed. The message names the file and the change."""
+
+
 class OutputError(PhifleetError):
     """The output directory cannot be used: it has other files, or a run of a different job."""
 

@@ -19,7 +19,7 @@ import fsspec
 
 from pipelines.errors import OutputError, StorageError
 from pipelines.stores.buckets import delete_files
-from pipelines.stores.disk import keep_names, take_name
+from pipelines.stores.disk import create_name, take_name
 from pipelines.stores.protocols import (
     AZURE,
     creating,
@@ -115,11 +115,15 @@ class Storage:
     def write(self, name: str, data: bytes) -> None:
         """Create or replace a file atomically: a reader sees the old content or the new one, never
         a part of it."""
+        self._write(name, data, beside=name)
+
+    def _write(self, name: str, data: bytes, beside: str) -> None:
+        """Write a file as `write` does; on a disk, by a temporary file next to `beside`, a name."""
         with storage_errors("write", self.path(name)):
             if not self.local:
                 self.filesystem.pipe_file(self.path(name), data)
                 return
-            with self._finished(name, data) as temporary:
+            with self._finished(beside, data) as temporary:
                 take_name(temporary, self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
@@ -135,9 +139,7 @@ class Storage:
     def _create_local(self, name: str, data: bytes) -> bool:
         with self._finished(name, data) as temporary:
             try:
-                os.link(temporary, self.path(name))
-            except FileExistsError:
-                return False
+                return create_name(temporary, self.path(name))
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
@@ -146,8 +148,6 @@ class Storage:
                     f"({error.strerror}); without them two runs could create the same file. Use a "
                     "disk with hard links, or a bucket"
                 ) from error
-            keep_names(Path(self.path(name)).parent)
-        return True
 
     def _create_remote(self, name: str, data: bytes) -> bool:
         for _ in range(_CONFLICTS):
@@ -210,10 +210,11 @@ class Storage:
 
     def copy(self, source: str, target: str) -> None:
         """Copy the file named `source` to the name `target`, which is created or replaced
-        atomically. Raises FileNotFoundError if `source` does not exist."""
+        atomically. Raises FileNotFoundError if `source` does not exist. No temporary file is made
+        beside `target`, where a reader of the directory might take it for data."""
         # Azure may report a copy before it is complete
         if self.local or protocol_of(self.url) in AZURE:
-            self.write(target, self.read(source))
+            self._write(target, self.read(source), beside=source)
             return
         try:
             with storage_errors("copy to", self.path(target)):

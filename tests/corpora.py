@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.corpus.files import list_files
 from pipelines.corpus.rows import open_corpus, read_rows
+from pipelines.corpus.sources import list_input
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
 
@@ -41,7 +41,7 @@ def job(path: Path | str, *keep: str) -> InputSpec:
 def read(path: Path | str, *keep: str) -> pa.Table:
     """Return all rows of the corpus at `path`, as workers read them."""
     spec = job(path, *keep)
-    corpus = open_corpus(spec, list_files(spec.path))
+    corpus = open_corpus(spec, list_input(spec).files)
     tables = [table for each in corpus.fragments for table in read_rows(spec, corpus.layout, each)]
     return pa.concat_tables([corpus.layout.schema.empty_table(), *tables])
 

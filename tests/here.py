@@ -7,7 +7,7 @@ and stop the run there, or let another driver acquire its lease.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,15 @@ def in_process_run(
     *,
     make_engine: Callable[[], FakeEngine] | None = None,
     skip_bad_files: bool = False,
-    **job: Mapping[str, Any],
+    table: str | None = None,
+    **job: Any,
 ) -> InProcessRun:
-    """Return a run over a corpus whose id column is `doc`; `job` are sections of the job file."""
+    """Return a run over a corpus whose id column is `doc`. `table` is `output.table`, and `job` are
+    further sections of the job file."""
     source: dict[str, Any] = {
         "name": "here",
         "input": {"path": str(corpus), "id_column": "doc", **job.pop("input", {})},
-        "output": {"path": str(output)},
+        "output": {"path": str(output), "table": table},
         "model": {"name": "tiny-random"},
         "tasks": [{"name": "summary", "kind": "summarize", "max_words": 4}],
         "limits": {"max_dead_letter_fraction": 1.0},

@@ -49,19 +49,24 @@ def test_disturbed_runs_on_an_s3_server_with_failing_requests(tmp_path: Path, s3
 
 
 def test_the_checker_counts_lost_doubled_unexpected_and_redone_documents(tmp_path: Path) -> None:
-    (tmp_path / "out/_errors").mkdir(parents=True)
+    for name in ("answers", "dead_letters"):
+        (tmp_path / f"out/{name}").mkdir(parents=True)
     (tmp_path / "out/_run/commits").mkdir(parents=True)
     (tmp_path / "requests").mkdir()
     for unit, docs in enumerate((["paper-0", "paper-1"], ["paper-1", "paper-9"])):
         rows = [{"doc": doc} for doc in docs]
-        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"out/part-{unit:06d}.parquet")
+        pq.write_table(
+            pa.Table.from_pylist(rows), tmp_path / f"out/answers/part-{unit:06d}.parquet"
+        )
         record = f'{{"unit": {unit}, "committed_at": "2026-01-01T00:00:0{unit}+00:00"}}'
         (tmp_path / f"out/_run/commits/{unit:06d}.json").write_text(record)
     dead_letters = [
         {"doc_id": "paper-2", "task": None, "reason": "empty"},
         {"doc_id": "paper-0", "task": "topic", "reason": "rejected"},
     ]
-    pq.write_table(pa.Table.from_pylist(dead_letters), tmp_path / "out/_errors/part-000000.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(dead_letters), tmp_path / "out/dead_letters/part-000000.parquet"
+    )
     at = 1_767_225_600  # the time of the first commit
     (tmp_path / "requests/a").write_text(f"{at - 1} 0\n{at + 2} 0\n{at - 1} 2\n{at + 5} 2\n")
     result = check(

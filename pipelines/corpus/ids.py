@@ -1,6 +1,6 @@
 """Document ids: invalid ones, duplicates, and hashes.
 
-Knows the index's `rows-*.parquet`; knows nothing of texts or units.
+Knows the index's `rows-*`; knows nothing of texts or units.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage
 
 ID_HASH = "id_hash"
-"""The column of `rows-*.parquet` with the hash of each id."""
+"""The column of `rows-*` with the hash of each id."""
 MAX_REPORTED = 10
 """The maximum number of ids, or rows, that an error message names."""
 # Bytes of an invalid id that a message shows.
@@ -110,14 +110,21 @@ def join_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint
     return np.sort(np.concatenate([*hashes, np.empty(0, np.uint64)]))
 
 
-def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: int) -> list[str]:
-    """Return a text for each id that occurs more than once in `files`, names of `rows-*.parquet`
-    in `storage`: at most `MAX_REPORTED` texts, each with the id and up to three of its rows.
+RowsFile = str | tuple[str, frozenset[str]]
+"""The name of a `rows-*` below OUTPUT, and the paths of files in it whose rows do not count: the
+input does not have them any more."""
+
+
+def find_duplicates(
+    storage: Storage, files: Sequence[RowsFile], share: int, shares: int
+) -> list[str]:
+    """Return a text for each id that occurs more than once in `files` of `storage`: at most
+    `MAX_REPORTED` texts, each with the id and up to three of its rows.
 
     Looks only at ids whose hash modulo `shares` is `share`. Thus it needs 8 bytes of memory for
     each id of the share, besides one file's hashes. Raises StorageError.
     """
-    hashes = [_hash_share(storage, name, share, shares) for name in files]
+    hashes = [_hash_share(storage, file, share, shares) for file in files]
     values, counts = np.unique(
         np.concatenate([*hashes, np.empty(0, np.uint64)]), return_counts=True
     )
@@ -125,27 +132,38 @@ def find_duplicates(storage: Storage, files: Sequence[str], share: int, shares: 
     return _describe_duplicates(storage, files, repeated) if len(repeated) else []
 
 
-def read_hashes(storage: Storage, name: str) -> npt.NDArray[np.uint64]:
-    """Return the hashes of all ids in the file `name`, one of `rows-*.parquet`, in the order of its
-    rows. Raises StorageError."""
-    with storage.open(name) as handle:
-        column = pq.read_table(handle, columns=[ID_HASH]).column(0)
+def read_hashes(storage: Storage, file: RowsFile) -> npt.NDArray[np.uint64]:
+    """Return the hashes of all ids in a file, in the order of its rows. Raises StorageError."""
+    column = read_index(storage, file, [ID_HASH]).column(0)
     return np.asarray(column.to_numpy(), dtype=np.uint64)
 
 
-def _hash_share(storage: Storage, name: str, share: int, shares: int) -> npt.NDArray[np.uint64]:
-    hashes = read_hashes(storage, name)
+def read_index(storage: Storage, file: RowsFile, columns: Sequence[str]) -> pa.Table:
+    """Return columns of a `rows-*`, without the rows that do not count. Raises StorageError."""
+    name, gone = file if isinstance(file, tuple) else (file, frozenset())
+    with storage.open(name) as handle:
+        if not gone:
+            return pq.read_table(handle, columns=list(columns))
+        table = pq.read_table(handle, columns=list({*columns, SOURCE}))
+    sources = pa.array(sorted(gone), pa.string())
+    counting = pc.invert(pc.is_in(table.column(SOURCE).cast(pa.string()), sources))
+    return table.filter(counting).select(list(columns))
+
+
+def _hash_share(
+    storage: Storage, file: RowsFile, share: int, shares: int
+) -> npt.NDArray[np.uint64]:
+    hashes = read_hashes(storage, file)
     return np.asarray(hashes[hashes % np.uint64(shares) == share], dtype=np.uint64)
 
 
 def _describe_duplicates(
-    storage: Storage, files: Sequence[str], repeated: npt.NDArray[np.uint64]
+    storage: Storage, files: Sequence[RowsFile], repeated: npt.NDArray[np.uint64]
 ) -> list[str]:
     hashes = pa.array(repeated[:1000])
     tables = []
-    for name in files:
-        with storage.open(name) as handle:
-            rows = pq.read_table(handle, columns=[SOURCE, ROW, DOC_ID, ID_HASH])
+    for file in files:
+        rows = read_index(storage, file, [SOURCE, ROW, DOC_ID, ID_HASH])
         chosen = rows.filter(pc.is_in(rows.column(ID_HASH), hashes)).to_pandas()
         # bounds the memory if a few ids are those of nearly all rows
         tables.append(chosen.groupby(ID_HASH, sort=False).head(_SHOWN_ROWS))

@@ -1,9 +1,10 @@
 """The index: read the corpus once, count the tokens of every document, and prepare the units.
 
-A span of the corpus (some consecutive fragments) becomes two files. `text-N.parquet` holds the
+A span of the corpus (some consecutive fragments) becomes two files. `text-N` holds the
 rows again, sorted into units, with each unit as one row group, so that a worker reads exactly its
-unit. `rows-N.parquet` holds what is known of each row, without its text. Thus the corpus is read
-once and its copy once, whatever the row groups of its files are. Runs in Ray tasks on CPUs; knows
+unit. `rows-N` holds what is known of each row, without its text. Thus the corpus is read
+once and its copy once, whatever the row groups of its files are. Both files are Parquet without an
+ending, so that no reader takes them for documents. Runs in Ray tasks on CPUs; knows
 nothing of Ray, engines or the ledger.
 """
 
@@ -15,24 +16,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.corpus.ids import (
-    ID_HASH,
-    MAX_REPORTED,
-    describe_ids,
-    digest_ids,
-    hash_ids,
-    invalid_ids,
-)
+from pipelines.corpus.changes import check_span
+from pipelines.corpus.combined import combined
+from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.ids import MAX_REPORTED, describe_ids, digest_ids, hash_ids, invalid_ids
+from pipelines.corpus.index_rows import known_rows, read_known, rows_schema, rows_table
 from pipelines.corpus.layout import Layout
 from pipelines.corpus.measurement import MeasuredRows, measure_texts
-from pipelines.corpus.rows import Fragment, read_rows
+from pipelines.corpus.row_changes import HashedRows, Hashes, hash_contents
+from pipelines.corpus.rows import read_rows
 from pipelines.corpus.units import LONG, SHORT, Unit, UnitSplitter
-from pipelines.documents import DOC_ID, ROW, SOURCE, TEXT
+from pipelines.documents import BROKEN, DOC_ID, NOT_JSON, ROW, SOURCE, TEXT
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CostModel
 from pipelines.storage import Storage
@@ -40,14 +38,9 @@ from pipelines.text.lengths import ReadingPlan
 from pipelines.text.tokens import ChatTokenizer
 
 _MAX_SPAN_BYTES = 256 * 2**20
-# Rows in a row group of `rows-N.parquet`.
+# Rows in a row group of `rows-N`.
 _ROWS_GROUP = 20_000
-
-_INDEX_COLUMNS = (
-    pa.field(ID_HASH, pa.uint64()),
-    pa.field("tokens", pa.int64()),
-    pa.field("problem", pa.string()),
-)
+_NONE = HashedRows(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 @dataclass(frozen=True)
@@ -63,6 +56,9 @@ class IndexConfig:
         unit_seconds: engine time, by the cost estimate, for which units are cut, in seconds.
         storage: OUTPUT.
         directory: the directory in `storage` to which the index's files are written.
+        known: the name of a file with the rows that the run has read before, in files that the
+            input does not have any more; rows with the same id and content are listed and get no
+            unit. None stands for no rows.
     """
 
     input: InputSpec
@@ -73,14 +69,15 @@ class IndexConfig:
     unit_seconds: float
     storage: Storage
     directory: str
+    known: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SpanIndex:
     """The result of indexing one span.
 
-    The `units` are not numbered yet: their number is -1. `rows` is the number of the span's
-    documents, and `tokens` that of the tokens in their texts. `problems` has, by reason, the number
+    The `units` are not numbered yet: their number is -1. `rows` is the number of the documents in
+    them, and `tokens` that of the tokens in their texts. `problems` has, by reason, the number
     of documents that cannot be answered. `bad_ids` are texts with file and row of invalid ids, the
     first ten.
     """
@@ -112,24 +109,37 @@ def cut_spans(fragments: Sequence[Fragment], cpus: int) -> list[list[Fragment]]:
 
 
 def index_span(number: int, fragments: Sequence[Fragment], config: IndexConfig) -> SpanIndex:
-    """Index one span: read its fragments, write `text-NUMBER.parquet` and `rows-NUMBER.parquet` to
-    `config.directory`, and return the span's units and counts.
+    """Index one span: read its fragments, write `text-NUMBER` and `rows-NUMBER` to the directory of
+    `config`, and return the span's units and counts.
 
-    Raises InputError (UnreadableFile if a file is damaged) naming the file, and StorageError.
+    Raises InputError naming the file (UnreadableFile if it is damaged), also if it has changed
+    since it was listed, and StorageError.
     """
     with ExitStack() as stack:
-        files = [f"{config.directory}/{kind}-{number:05d}.parquet" for kind in ("text", "rows")]
+        files = [index_file(config.directory, kind, number) for kind in ("text", "rows")]
         text_path, rows_path = (
             stack.enter_context(config.storage.new_file(name)) for name in files
         )
         schema = config.layout.schema
         text = stack.enter_context(_writer(text_path, schema, [SOURCE]))
-        rows = stack.enter_context(_writer(rows_path, _rows_schema(schema), [SOURCE, "problem"]))
-        builder = _SpanBuilder(config, files[0], text, rows)
-        for fragment in fragments:
-            for table in read_rows(config.input, config.layout, fragment):
-                builder.add(table)
+        rows = stack.enter_context(_writer(rows_path, rows_schema(schema), [SOURCE, "problem"]))
+        known = read_known(config.storage, config.known) if config.known else _NONE
+        builder = _SpanBuilder(config, files[0], text, rows, known)
+        for table in combined(_all_rows(fragments, config)):
+            builder.add(table)
+        check_span(config.input, fragments)
         return builder.finish()
+
+
+def _all_rows(fragments: Sequence[Fragment], config: IndexConfig) -> Iterator[pa.Table]:
+    for fragment in fragments:
+        yield from read_rows(config.input, config.layout, fragment)
+
+
+def index_file(directory: str, kind: str, span: int) -> str:
+    """Return the name of a file of the index in `directory`; `kind` is `text` or `rows`, and `span`
+    the number of the span that it indexes."""
+    return f"{directory}/{kind}-{span:05d}"
 
 
 def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.ParquetWriter:
@@ -144,11 +154,6 @@ def _writer(path: object, schema: pa.Schema, repeating: list[str]) -> pq.Parquet
     )
 
 
-def _rows_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of `rows-N.parquet`, given the layout's schema."""
-    return pa.schema([*(schema.field(name) for name in (SOURCE, ROW, DOC_ID)), *_INDEX_COLUMNS])
-
-
 @dataclass
 class _SpanBuilder:
     """Writes a span's rows to the two files of the index, and groups them into units by pool.
@@ -160,6 +165,7 @@ class _SpanBuilder:
     file: str
     text: pq.ParquetWriter
     rows: pq.ParquetWriter
+    known: HashedRows
     units: list[Unit] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
     bad_ids: list[str] = field(default_factory=list)
@@ -174,12 +180,22 @@ class _SpanBuilder:
 
     def add(self, table: pa.Table) -> None:
         """Add rows of the corpus, and write the units and row groups that they complete."""
+        self._collect_bad_ids(table)
+        contents = hash_contents(table)
+        if len(self.known.ids):
+            known = self.known.has_rows(hash_ids(table.column(DOC_ID)), contents)
+            again = table.filter(pa.array(known))
+            self._list_rows(known_rows(again, contents[known]))
+            table, contents = table.filter(pa.array(~known)), contents[~known]
+        self._plan(table, contents)
+
+    def _plan(self, table: pa.Table, contents: Hashes) -> None:
+        """Measure rows and write the units that they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
-        self._collect_bad_ids(table)
-        self.waiting_rows.append(_rows_table(table, tokens, problems))
-        if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
-            self._write_rows()
+        broken = table.column(BROKEN).is_valid().to_pylist()
+        problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
+        self._list_rows(rows_table(table, tokens, problems, contents))
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)
@@ -196,6 +212,11 @@ class _SpanBuilder:
         self._write_rows()
         reported = tuple(self.bad_ids[:MAX_REPORTED])
         return SpanIndex(tuple(self.units), self.count, self.tokens, dict(self.problems), reported)
+
+    def _list_rows(self, rows: pa.Table) -> None:
+        self.waiting_rows.append(rows)
+        if sum(rows.num_rows for rows in self.waiting_rows) >= _ROWS_GROUP:
+            self._write_rows()
 
     def _write_rows(self) -> None:
         if self.waiting_rows:
@@ -249,14 +270,3 @@ class _PoolRows:
         unit = MeasuredRows.concat(self.waiting)
         self.waiting = []
         return unit
-
-
-def _rows_table(
-    table: pa.Table, tokens: npt.NDArray[np.int64], problems: Sequence[str | None]
-) -> pa.Table:
-    """Return the rows of `rows-N.parquet` for these rows of the corpus."""
-    rows = table.select([SOURCE, ROW, DOC_ID])
-    values = (hash_ids(table.column(DOC_ID)), tokens, problems)
-    for column, data in zip(_INDEX_COLUMNS, values, strict=True):
-        rows = rows.append_column(column, pa.array(data, column.type))
-    return rows

@@ -1,39 +1,49 @@
-"""The columns that a job reads: whether a file has them, with which types, and whether all files
-agree.
+"""The columns that a job reads: whether a file has them, and with which types they are read.
 
-Knows schemas; knows nothing of opening or reading files.
+Knows schemas; knows nothing of opening or reading files. agreement.py finds the layout that all
+files have in common.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import unquote
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipelines.corpus import jsonl
-from pipelines.documents import DOC_ID, KEPT, ROW, SOURCE, TEXT
+from pipelines.corpus.features import Features, features_metadata, read_features
+from pipelines.corpus.id_types import IdKind, id_kind
+from pipelines.corpus.kept_types import UnsupportedType, written_type
+from pipelines.corpus.partitions import partition_values
+from pipelines.corpus.places import field_at, find_place
+from pipelines.corpus.text_types import can_be_text
+from pipelines.documents import BROKEN, DOC_ID, KEPT, ROW, SOURCE, TEXT
 from pipelines.errors import InputError
 from pipelines.job.spec import InputSpec
 
-JSONL = ".jsonl"
-"""The suffix of files of JSON lines."""
-_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-_EARLIER = "the files that this run has read before"
+_ID_KIND = b"phifleet.id_kind"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The types that ids and kept columns have in every file of the corpus.
 
-    `id_type` is string or int64. `kept` has a field for every column of `input.keep_columns`, under
-    its own name.
+    Attributes:
+        id_kind: what the ids are, and how they are written.
+        kept: a field for every column of `input.keep_columns`, under its own name.
+        features: the features of kept columns, as Hugging Face's `datasets` stores them.
+        id_source: the type of the ids in the file, for messages; of a single file only.
+        in_path: the values of kept columns that are Hive partitions of the file's path; of a single
+            file only, where the type in `kept` is null: all paths together decide it.
     """
 
-    id_type: pa.DataType
+    id_kind: IdKind
     kept: pa.Schema
+    features: Features = field(default_factory=dict)
+    id_source: str = ""
+    in_path: Mapping[str, str | None] = field(default_factory=dict)
+    lines: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -41,25 +51,32 @@ class Layout:
         fields = [
             pa.field(SOURCE, pa.string()),
             pa.field(ROW, pa.int64()),
-            pa.field(DOC_ID, self.id_type),
+            pa.field(DOC_ID, self.id_kind.type),
             pa.field(TEXT, pa.large_binary()),
+            pa.field(BROKEN, pa.string()),
+            *(field.with_name(KEPT + field.name) for field in self.kept),
         ]
-        return pa.schema([*fields, *(field.with_name(KEPT + field.name) for field in self.kept)])
+        return pa.schema(fields, features_metadata(self.features))
 
     def to_text(self) -> str:
         """Return the layout as base64 text, for a plan's record; `from_text` reads it."""
-        return base64.b64encode(self.schema.serialize().to_pybytes()).decode()
+        schema = self.schema
+        metadata = {**(schema.metadata or {}), _ID_KIND: self.id_kind.name.encode()}
+        return base64.b64encode(schema.with_metadata(metadata).serialize().to_pybytes()).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Layout:
-        """Return the layout that `to_text` wrote."""
+        """Return the layout that `to_text` wrote, also one of a version without kinds of ids."""
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
         kept = [
             field.with_name(field.name.removeprefix(KEPT))
             for field in schema
             if field.name.startswith(KEPT)
         ]
-        return cls(schema.field(DOC_ID).type, pa.schema(kept))
+        without_kind = "INTEGER" if schema.field(DOC_ID).type == pa.int64() else "TEXT"
+        kind = (schema.metadata or {}).get(_ID_KIND, without_kind.encode()).decode()
+        features = read_features(schema, [field.name for field in kept])
+        return cls(IdKind[kind], pa.schema(kept), features)
 
 
 def columns_of(spec: InputSpec) -> tuple[str, ...]:
@@ -67,32 +84,63 @@ def columns_of(spec: InputSpec) -> tuple[str, ...]:
     return (spec.id_column, spec.text_column, *spec.keep_columns)
 
 
-def layout_of(schema: pa.Schema, path: str, spec: InputSpec) -> Layout:
+def layout_of(
+    schema: pa.Schema,
+    path: str,
+    spec: InputSpec,
+    partitions: Mapping[str, pa.Scalar] | None = None,
+    *,
+    lines: bool = False,
+) -> Layout:
     """Return the layout of the file at `path`, whose columns are those of `schema`.
 
-    A column of `input.keep_columns` may also be a Hive partition in the file's path; it is then a
-    string. Raises InputError naming file and column if a column is missing, occurs more than once,
-    or has a type that an id or a text cannot have.
+    `lines` is true for JSON lines. A column of `input.keep_columns` may also be a partition.
+    `partitions` are the file's, where a table has them with their types; without it they are those
+    of the file's path. Raises InputError naming file and column if a column is missing, occurs more
+    than once, or has a type that an id or a text cannot have, or that cannot be kept exactly.
     """
-    partitions = partition_values(path)
+    in_path = {} if partitions is not None else partition_values(path)
+    _check_columns(schema, path, spec, {*in_path, *(partitions or {})})
+    _check_text(schema, path, spec.text_column)
+    in_file = [name for name in spec.keep_columns if find_place(schema, name)]
+    types = {name: _kept_type(schema, path, name) for name in in_file}
+    for name, value in (partitions or {}).items():
+        types.setdefault(name, written_type(pa.field(name, value.type)))
+    kept = [pa.field(name, types.get(name, pa.null())) for name in spec.keep_columns]
+    id_type = _type_of(schema, spec.id_column)
+    # a feature describes the values with the type that the file has
+    same = [name for name in in_file if _type_of(schema, name) == types[name]]
+    return Layout(
+        _id_kind(id_type, path, spec.id_column),
+        pa.schema(kept),
+        read_features(schema, same),
+        str(id_type),
+        {name: in_path[name] for name in spec.keep_columns if name not in types},
+        lines,
+    )
+
+
+def _type_of(schema: pa.Schema, column: str) -> pa.DataType:
+    place = find_place(schema, column)
+    assert place is not None
+    return field_at(schema, place).type
+
+
+def _check_columns(schema: pa.Schema, path: str, spec: InputSpec, partitions: set[str]) -> None:
+    """Raise InputError if a column is neither in the file nor a partition to keep, or occurs more
+    than once."""
     required = (spec.id_column, spec.text_column)
     for column in columns_of(spec):
-        if column not in schema.names and (column in required or column not in partitions):
+        place = find_place(schema, column)
+        if place is None and (column in required or column not in partitions):
             raise InputError(
                 f"{path}: no column {column!r}, which {_key(column, spec)} names; it has "
                 f"{', '.join(schema.names) or 'none'}. Correct {_key(column, spec)} or the file"
             )
-        if schema.names.count(column) > 1:
+        if place is not None and schema.names.count(place[0]) > 1:
             raise InputError(
-                f"{path}: column {column!r} occurs more than once; rename all but one of them"
+                f"{path}: column {place[0]!r} occurs more than once; rename all but one of them"
             )
-    _check_text(schema, path, spec.text_column)
-    id_type = _id_type(schema, path, spec.id_column)
-    kept = [
-        pa.field(name, _plain(schema.field(name).type) if name in schema.names else pa.string())
-        for name in spec.keep_columns
-    ]
-    return Layout(id_type, pa.schema(kept))
 
 
 def _key(column: str, spec: InputSpec) -> str:
@@ -102,145 +150,39 @@ def _key(column: str, spec: InputSpec) -> str:
 
 
 def _check_text(schema: pa.Schema, path: str, column: str) -> None:
-    kind = _plain(schema.field(column).type)
-    if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
+    kind = _type_of(schema, column)
+    if not can_be_text(kind):
         raise InputError(
-            f"{path}: column {column!r} is {kind}; text must be a string column: convert it, or "
-            "set input.text_column to another column"
+            f"{path}: column {column!r} is {kind}; text must be a column of strings, of bytes in "
+            "UTF-8, or of lists of either, the pages: convert it, or set input.text_column to "
+            f"another column{_inner_columns(kind, column)}"
         )
 
 
-def _id_type(schema: pa.Schema, path: str, column: str) -> pa.DataType:
-    kind = _plain(schema.field(column).type)
-    if pa.types.is_string(kind):
-        return kind
-    if pa.types.is_integer(kind) and kind != pa.uint64():
-        return pa.int64()
-    raise InputError(
-        f"{path}: column {column!r} is {kind}; ids must be strings or integers (other than "
-        "uint64): convert it, or set input.id_column to another column"
-    )
+def _inner_columns(kind: pa.DataType, column: str) -> str:
+    """Return words that name a field of a struct that could be the text, "" if there is none."""
+    schema = pa.schema([(column, kind)])
+    struct = getattr(kind, "value_type", kind)
+    names = [field.name for field in struct] if pa.types.is_struct(struct) else []
+    paths = [f"{column}.{name}" for name in names]
+    fitting = [path for path in paths if can_be_text(_type_of(schema, path))]
+    return f" or to a field of it, such as {fitting[0]}" if fitting else ""
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type that a column is read as: a dictionary's values, and one type of strings."""
-    if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if pa.types.is_large_string(kind):
-        return pa.string()
-    return _without_views(kind)
+def _id_kind(kind: pa.DataType, path: str, column: str) -> IdKind:
+    found = id_kind(kind)
+    if found is None:
+        raise InputError(
+            f"{path}: column {column!r} is {kind}; ids must be strings, integers, decimals without "
+            "a fraction, UUIDs or bytes: convert it, or set input.id_column to another column"
+        )
+    return found
 
 
-def _without_views(kind: pa.DataType) -> pa.DataType:
-    """Return the type with plain strings and bytes in place of views: Arrow cannot select single
-    rows of a nested type that contains views."""
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_binary_view(kind):
-        return pa.binary()
-    inner = [field.with_type(_without_views(field.type)) for field in _inner(kind)]
-    if inner == _inner(kind):
-        return kind
-    if pa.types.is_struct(kind):
-        return pa.struct(inner)
-    if pa.types.is_map(kind):
-        return pa.map_(*_inner(inner[0].type))
-    return pa.large_list(inner[0]) if pa.types.is_large_list(kind) else pa.list_(inner[0])
-
-
-def _inner(kind: pa.DataType) -> list[pa.Field]:
-    return [kind.field(index) for index in range(kind.num_fields)]
-
-
-def _check_kept(layout: Layout, path: str) -> None:
-    """Raise InputError if a kept column has a type that Parquet cannot store."""
-    for field in layout.kept:
-        if _has_empty_object(field.type):
-            raise InputError(
-                f"{path}: column {field.name!r} is {field.type}, and Parquet cannot store an "
-                "object that never has a key; remove the column from input.keep_columns"
-            )
-
-
-def _has_empty_object(kind: pa.DataType) -> bool:
-    inner = _inner(kind)
-    empty = pa.types.is_struct(kind) and not inner
-    return empty or any(_has_empty_object(field.type) for field in inner)
-
-
-def common_layout(
-    layouts: Sequence[Layout | None], paths: Sequence[str], spec: InputSpec
-) -> Layout:
-    """Return the layout that the files at `paths` share; None stands for a file without rows.
-
-    `layouts` and `paths` have an entry for each file. The types of a kept column may differ if one
-    of them is null, or if all files are JSONL and one type can be widened to the other, such as
-    integers to floats. If no file has rows, ids are strings and kept columns null. Raises
-    InputError naming the first file and column that differ.
-    """
-    present = [
-        (layout, path) for layout, path in zip(layouts, paths, strict=True) if layout is not None
-    ]
-    if not present:
-        return Layout(pa.string(), pa.schema([(name, pa.null()) for name in spec.keep_columns]))
-    common, first_path = present[0]
-    widen = all(path.endswith(JSONL) for path in paths)
-    for layout, path in present[1:]:
-        if layout.id_type != common.id_type:
-            raise _differs(spec.id_column, path, layout.id_type, first_path, common.id_type)
-        kept = [
-            _common_field(ours, theirs, path, first_path, widen=widen)
-            for ours, theirs in zip(common.kept, layout.kept, strict=True)
-        ]
-        common = Layout(common.id_type, pa.schema(kept))
-    _check_kept(common, first_path)
-    return common
-
-
-def later_layout(earlier: Layout, later: Layout, path: str, spec: InputSpec) -> Layout:
-    """Check that new files can be read in the layout `earlier` of the files that the run has
-    already indexed, and return `earlier`: all parts of OUTPUT form one table.
-
-    `later` is the layout of the new files, and `path` is one of them, for messages. Raises
-    InputError if the new files cannot be read in the layout `earlier`.
-    """
-    if later.id_type != earlier.id_type:
-        raise _differs(spec.id_column, path, later.id_type, _EARLIER, earlier.id_type)
-    for ours, theirs in zip(earlier.kept, later.kept, strict=True):
-        both = _common_field(ours, theirs, path, _EARLIER, widen=path.endswith(JSONL))
-        if both.type != ours.type:
-            raise _differs(ours.name, path, theirs.type, _EARLIER, ours.type)
-    return earlier
-
-
-def _common_field(
-    ours: pa.Field, theirs: pa.Field, path: str, first_path: str, *, widen: bool
-) -> pa.Field:
-    """Return a column's field for both files. A column of nulls only agrees with any type; with
-    `widen` (JSON), numbers and objects widen. Raises InputError."""
-    if ours.type.equals(theirs.type) or pa.types.is_null(theirs.type):
-        return ours
-    if pa.types.is_null(ours.type):
-        return theirs
+def _kept_type(schema: pa.Schema, path: str, column: str) -> pa.DataType:
+    place = find_place(schema, column)
+    assert place is not None
     try:
-        if widen:
-            return jsonl.merge_schemas([pa.schema([ours]), pa.schema([theirs])]).field(0)
-    except pa.ArrowException:
-        pass
-    raise _differs(ours.name, path, theirs.type, first_path, ours.type)
-
-
-def _differs(
-    column: str, path: str, kind: pa.DataType, first_path: str, first_kind: pa.DataType
-) -> InputError:
-    return InputError(
-        f"{path}: column {column!r} is {kind}, but {first_kind} in {first_path}; convert the "
-        "column in one of them, or run a job for each with its own output.path"
-    )
-
-
-def partition_values(path: str) -> dict[str, str | None]:
-    """Return the Hive partition columns of a path: for a directory `year=2024`, the key `year` with
-    the string `2024`. The value is None for Hive's name of a null."""
-    parts = [part.partition("=") for part in path.split("/")[:-1] if "=" in part]
-    return {name: None if value == _HIVE_NULL else unquote(value) for name, _, value in parts}
+        return written_type(field_at(schema, place))
+    except UnsupportedType as error:
+        raise InputError(f"{path}: column {column!r} has {error}") from error

@@ -9,49 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipelines.corpus import jsonl
+from pipelines.corpus.agreement import common_layout
+from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
-from pipelines.corpus.layout import (
-    JSONL,
-    Layout,
-    columns_of,
-    common_layout,
-    later_layout,
-    layout_of,
-    partition_values,
-)
-from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
+from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.inference import find_schema
+from pipelines.corpus.jsonl import Lines, LinesReader
+from pipelines.corpus.layout import Layout, columns_of, layout_of
+from pipelines.corpus.line_pieces import Piece, divide
+from pipelines.corpus.normal_rows import json_schema, normal_rows
+from pipelines.corpus.parquet import row_group_batches, row_groups
+from pipelines.corpus.parquet_types import open_schema
+from pipelines.corpus.places import find_place, schema_within
+from pipelines.corpus.tables.columns import present_rows, unpack_deleted
+from pipelines.documents import BROKEN, ROW
+from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
 
-# A batch of rows of a row group has about 4 MiB, by the row group's mean, and at most 1024 rows.
-_BATCH_ROWS = 1024
-_BATCH_BYTES = 4 * 2**20
-_READ_AHEAD_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """A part of the corpus that is read at once: a row group of a Parquet file, or a whole JSONL
-    file.
-
-    `row_group` is None for a JSONL file. `first_row` is the number of the fragment's first row
-    within its file, and `size_bytes` its uncompressed size. `columns_in_file` are, for a JSONL
-    file, the kept columns that are keys of its lines rather than parts of its path.
-    """
-
-    path: str
-    row_group: int | None
-    first_row: int
-    size_bytes: int
-    columns_in_file: frozenset[str] = frozenset()
+_OPENED_TOGETHER = 1024
+# With more files than these, all CPUs have enough to do although no file is divided.
+_FEW_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +49,12 @@ class Corpus:
     fragments: tuple[Fragment, ...]
     layout: Layout
 
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The paths of the files that have no rows."""
+        with_rows = {fragment.path for fragment in self.fragments}
+        return tuple(file.path for file in self.files if file.path not in with_rows)
+
 
 def open_corpus(
     spec: InputSpec, files: Sequence[SourceFile], earlier: Layout | None = None
@@ -77,13 +66,27 @@ def open_corpus(
     damaged, and StorageError.
     """
     filesystem = filesystem_of(spec)
+    layouts: list[Layout | None] = []
+    fragments: list[Fragment] = []
+    same: dict[object, Layout] = {}
     with ThreadPoolExecutor(16) as pool:
-        opened = list(pool.map(lambda file: _open_file(filesystem, file, spec), files))
-    layout = common_layout([layout for layout, _ in opened], [file.path for file in files], spec)
-    fragments = tuple(fragment for _, of_file in opened for fragment in of_file)
-    if earlier is not None and fragments:
-        layout = later_layout(earlier, layout, files[0].path, spec)
-    return Corpus(spec, tuple(files), fragments, layout)
+        few = len(files) <= _FEW_FILES
+        # a future of the pool takes more memory than all that is known of a file
+        for start in range(0, len(files), _OPENED_TOGETHER):
+            batch = files[start : start + _OPENED_TOGETHER]
+            opened = pool.map(lambda file: _open_file(filesystem, file, spec, few=few), batch)
+            for layout, of_file in opened:
+                layouts.append(layout and same.setdefault(_key(layout), layout))
+                fragments += of_file
+    layout = common_layout(layouts, [file.path for file in files], spec, earlier)
+    return Corpus(spec, tuple(files), tuple(fragments), layout)
+
+
+def _key(layout: Layout) -> object:
+    """Return a value that equal layouts share: files have few different ones, and a layout takes
+    more memory than all else that is known of a file."""
+    in_path = tuple(layout.in_path.items())
+    return layout.to_text(), layout.id_source, in_path, layout.lines
 
 
 def filesystem_of(spec: InputSpec) -> Any:
@@ -91,63 +94,101 @@ def filesystem_of(spec: InputSpec) -> Any:
     return open_store(spec.path, InputError)[0]
 
 
-def _open(filesystem: Any, path: str) -> Any:
+def _open(filesystem: Any, path: str, *, lines: bool) -> Any:
     """Open a file for reading: JSONL with read-ahead, as it is read from start to end; Parquet
     without, as S3 would send more than a column chunk holds with every request."""
-    return filesystem.open(path, "rb", cache_type="readahead" if path.endswith(JSONL) else "none")
+    return filesystem.open(path, "rb", cache_type="readahead" if lines else "none")
 
 
 def _open_file(
-    filesystem: Any, file: SourceFile, spec: InputSpec
+    filesystem: Any, file: SourceFile, spec: InputSpec, *, few: bool
 ) -> tuple[Layout | None, list[Fragment]]:
-    """Return a file's layout and fragments; the layout is None for a JSONL file without a line."""
+    """Return a file's layout and fragments; the layout is None for a JSONL file without a line. A
+    large JSONL file is divided only if there are `few` files: that reads it once more."""
+    lines = file.kind is not None and file.kind.is_lines
     try:
-        with _open(filesystem, file.path) as handle:
-            if file.path.endswith(JSONL):
-                schema = jsonl.find_schema(handle, columns_of(spec), whole=bool(spec.keep_columns))
-                fragments = [_jsonl_fragment(file, schema, spec)] if schema else []
+        with _open(filesystem, file.path, lines=lines) as handle:
+            if lines:
+                schema = find_schema(handle, spec)
+                pieces = divide(handle, file.size_bytes) if schema and few else []
+                fragments = _jsonl_fragments(file, schema, spec, pieces) if schema else []
             else:
-                parquet = pq.ParquetFile(handle)
-                schema = parquet.schema_arrow
-                fragments = _row_groups(parquet.metadata, file.path)
+                schema, metadata = open_schema(handle)
+                schema = file.table.schema if file.table else schema
+                fragments = row_groups(metadata, file.path, file.table)
+    except UnreadableFile as error:
+        check_unchanged(spec, file)
+        raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
+        if file.table and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(file.path) from error
+        # a file that is being written to is not a damaged one
+        check_unchanged(spec, file)
         raise _read_error(f"{file.path}: cannot be read", error) from error
-    return None if schema is None else layout_of(schema, file.path, spec), fragments
+    if not fragments:
+        # any other file is compared when its rows have been read
+        check_unchanged(spec, file)
+    # a table's partitions are columns of its schema, not of its paths
+    in_path: dict[str, pa.Scalar] | None = {} if file.table else None
+    layout = (
+        layout_of(schema, file.path, spec, in_path, lines=lines) if schema is not None else None
+    )
+    # a table's data files do not change
+    listed = None if file.table else file
+    return layout, [replace(each, file=listed, partitions=in_path) for each in fragments]
 
 
-def _jsonl_fragment(file: SourceFile, schema: pa.Schema, spec: InputSpec) -> Fragment:
-    columns_in_file = frozenset(spec.keep_columns).intersection(schema.names)
-    return Fragment(file.path, None, 0, file.size_bytes, columns_in_file)
-
-
-def _row_groups(metadata: Any, path: str) -> list[Fragment]:
-    """Return a fragment for each row group of a Parquet file that has rows."""
-    fragments = []
-    first_row = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if group.num_rows:
-            fragments.append(Fragment(path, number, first_row, group.total_byte_size))
-        first_row += group.num_rows
-    return fragments
+def _jsonl_fragments(
+    file: SourceFile, schema: pa.Schema, spec: InputSpec, pieces: Sequence[Piece]
+) -> list[Fragment]:
+    places = [place for name in columns_of(spec) if (place := find_place(schema, name))]
+    whole = Fragment(file.path, None, 0, file.size_bytes, schema_within(schema, places))
+    return [
+        replace(whole, first_row=piece.first_line, size_bytes=piece.end - piece.start, piece=piece)
+        for piece in pieces
+    ] or [whole]
 
 
 def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[pa.Table]:
     """Yield the rows of a fragment in order, as tables of a few MB with the schema `layout.schema`.
 
-    Raises InputError naming the file and the value if a number would be rounded, UnreadableFile
-    naming the file and the row from which it is damaged, and StorageError.
+    Call `changes.check_span` when the rows have been read. Raises InputError naming the file and
+    the value if a number would be rounded, UnreadableFile naming the file and the row from which
+    it is damaged, FileChanged, and StorageError.
     """
     filesystem = filesystem_of(spec)
     row = fragment.first_row
+    deleted = unpack_deleted(fragment.table.deleted if fragment.table else b"")
     try:
-        with _open(filesystem, fragment.path) as handle:
-            for batch in _batches(handle, spec, layout, fragment):
-                yield _normal_rows(batch, row, spec, layout, fragment.path)
+        with _open(filesystem, fragment.path, lines=fragment.row_group is None) as handle:
+            if fragment.file:
+                check_opened(spec, handle, fragment.file)
+            if fragment.row_group is None:
+                assert fragment.schema is not None
+                schema = json_schema(fragment.schema, spec, layout)
+                reader = LinesReader(fragment.path, schema, spec)
+                for lines in reader.read(handle, fragment.piece):
+                    row = lines.numbers[0].as_py() if len(lines.numbers) else row
+                    rows = normal_rows(lines.table, row, spec, layout, fragment)
+                    yield _with_lines(rows, lines)
+                return
+            columns = columns_of(spec)
+            for batch in row_group_batches(handle, columns, fragment.row_group, fragment.table):
+                rows = normal_rows(batch, row, spec, layout, fragment)
+                yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
                 row += batch.num_rows
+    except FileChanged:
+        raise
     except InputError as error:
-        raise InputError(f"{fragment.path}: {error.message}") from error
+        if fragment.file and isinstance(error, UnreadableFile):
+            # a file that is being written to is not a damaged one
+            check_unchanged(spec, fragment.file)
+        raise type(error)(f"{fragment.path}: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
+        if fragment.file:
+            check_unchanged(spec, fragment.file)
+        if fragment.table is not None and isinstance(error, FileNotFoundError):
+            raise _cleaned_up(fragment.path) from error
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
         raise _read_error(message, error) from error
 
@@ -176,71 +217,23 @@ def unreadable_reason(spec: InputSpec, file: SourceFile) -> str | None:
         for fragment in corpus.fragments:
             for _ in read_rows(spec, corpus.layout, fragment):
                 pass
+        check_span(spec, corpus.fragments)
     except UnreadableFile as error:
         return error.message
     return None
 
 
-def _batches(
-    handle: Any, spec: InputSpec, layout: Layout, fragment: Fragment
-) -> Iterator[pa.Table | pa.RecordBatch]:
-    if fragment.row_group is None:
-        return jsonl.read_tables(handle, _jsonl_schema(spec, layout, fragment))
-    return _row_group_batches(handle, spec, fragment.row_group)
-
-
-def _row_group_batches(handle: Any, spec: InputSpec, number: int) -> Iterator[pa.RecordBatch]:
-    """Yield the columns of the job that are in the file. Raises ArrowInvalid if the row group has
-    fewer rows than its metadata states."""
-    parquet = pq.ParquetFile(
-        handle, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False, page_checksum_verification=True
+def _cleaned_up(path: str) -> InputError:
+    """Return the error about a data file of a table that does not exist any more."""
+    return InputError(
+        f"{path}: the table's version that is to be read has this file, and it does not "
+        "exist: a clean-up of the table (VACUUM, expire_snapshots) has deleted it. Remove "
+        "input.version, or set it to a version that is kept"
     )
-    group = parquet.metadata.row_group(number)
-    rows = _BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
-    present = [name for name in columns_of(spec) if name in parquet.schema_arrow.names]
-    count = 0
-    for batch in parquet.iter_batches(max(1, min(rows, _BATCH_ROWS)), [number], columns=present):
-        yield batch
-        count += batch.num_rows
-    if count != group.num_rows:
-        raise pa.ArrowInvalid(f"row group {number} has {count} of its {group.num_rows} rows")
 
 
-def _jsonl_schema(spec: InputSpec, layout: Layout, fragment: Fragment) -> pa.Schema:
-    """Return the schema that a JSONL file's lines are parsed with: without the kept columns that
-    only its path gives."""
-    in_path = partition_values(fragment.path).keys() - fragment.columns_in_file
-    types = {field.name: field.type for field in layout.kept if field.name not in in_path}
-    return pa.schema({**types, spec.id_column: layout.id_type, spec.text_column: pa.string()})
-
-
-def _normal_rows(
-    rows: pa.Table | pa.RecordBatch, first_row: int, spec: InputSpec, layout: Layout, path: str
-) -> pa.Table:
-    """Return a file's rows with the columns and types of `layout.schema`."""
-    count = rows.num_rows
-    columns = [
-        pa.repeat(path, count),
-        pa.array(range(first_row, first_row + count), pa.int64()),
-        _cast(rows.column(spec.id_column), layout.id_type),
-        _as_bytes(rows.column(spec.text_column)),
-    ]
-    partitions = partition_values(path)
-    for field in layout.kept:
-        if field.name in rows.schema.names:
-            columns.append(_cast(rows.column(field.name), field.type))
-        else:
-            columns.append(pa.array([partitions[field.name]] * count, field.type))
-    return pa.table(columns, schema=layout.schema)
-
-
-def _cast(column: pa.Array | pa.ChunkedArray, to: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    return column if column.type == to else pc.cast(column, to)
-
-
-def _as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return text as bytes: UTF-8 is checked for each document, so that one bad text does not fail
-    its whole file."""
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return pc.cast(column, pa.large_binary())
+def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
+    """Return rows with the numbers of their lines, and what is wrong with the broken ones."""
+    for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipelines.documents import (
+    BROKEN,
     DOC_ID,
     EMPTY,
     MAX_TEXT_BYTES,
+    NOT_JSON,
     NOT_TEXT,
     ROW,
     SOURCE,
@@ -48,16 +50,20 @@ def decode_text(raw: bytes | None) -> str | Problem:
 def documents_of(rows: pa.Table) -> list[Document]:
     """Return one document for each row of `rows`, in order.
 
-    `rows` is the table of a unit's rows. It has the columns `source`, `row`, `doc_id` and `text`,
-    the last as binary; others are ignored. A row whose text cannot be read becomes a Document with
-    a problem (see `decode_text`).
+    `rows` is the table of a unit's rows. It has the columns `source`, `row`, `doc_id`, `text`
+    as binary and `broken`; others are ignored. A row of a broken line, or one whose text cannot be
+    read, becomes a Document with a problem (see `decode_text`).
     """
-    columns = (rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW))
-    return [_document(*values) for values in zip(*columns, strict=True)]
+    columns = [rows[name].to_pylist() for name in (DOC_ID, TEXT, SOURCE, ROW)]
+    # an index of an earlier version, of a run that is resumed, has no column `broken`
+    broken = rows[BROKEN].to_pylist() if BROKEN in rows.column_names else [None] * rows.num_rows
+    return [_document(*values) for values in zip(*columns, broken, strict=True)]
 
 
-def _document(doc_id: str | int, raw: bytes | None, source: str, row: int) -> Document:
-    text = decode_text(raw)
+def _document(
+    doc_id: str | int, raw: bytes | None, source: str, row: int, broken: str | None
+) -> Document:
+    text = decode_text(raw) if broken is None else Problem(NOT_JSON, broken)
     if isinstance(text, Problem):
         return Document(doc_id, None, text, source, row)
     return Document(doc_id, text, None, source, row)

@@ -39,18 +39,29 @@ TokenLimit = Annotated[int, Field(ge=16), MustBe("a whole number of at least 16"
 """A length in tokens: at least 16, the minimum length of a chunk."""
 
 
+TableVersion = Annotated[
+    int, Field(ge=0), MustBe("a version of a Delta table or a snapshot's id: a whole number")
+]
+"""A version of a table of the input."""
+
+
 class InputSpec(Section):
     """The section `input`: the corpus and its columns.
 
-    `path` is a .parquet or .jsonl file, a directory of such files, or a glob, on a disk or in a
-    bucket. `id_column` names the column with a document's unique id, `text_column` the one with its
-    text, and `keep_columns` those to copy to the output.
+    `path` is a file of Parquet or of JSON lines, compressed or not, a directory of such files, or a
+    glob, on a disk or in a bucket; or a Delta or Iceberg table, of which `version` is the version
+    or the snapshot's id, None the newest. `id_column` names the column with a document's unique id,
+    `text_column` the one with its text, and `keep_columns` those to copy to the output. If files or
+    rows that a run has read change or disappear, the run is refused, or, with `follow`, removes
+    their answers and answers the changed rows again.
     """
 
     path: NonEmptyStr
     id_column: NonEmptyStr = "id"
     text_column: NonEmptyStr = "text"
     keep_columns: NonEmptyStrs = ()
+    version: TableVersion | None = None
+    follow: bool = False
 
     def violations(self) -> Iterator[Violation]:
         """Yield each entry of `keep_columns` that repeats an earlier one or is `id_column`."""
@@ -60,12 +71,14 @@ class InputSpec(Section):
 
 
 class OutputSpec(Section):
-    """The section `output`: `path` is the directory or bucket prefix that the run writes to.
+    """The section `output`: `path` is the directory or bucket prefix that the run writes to. With
+    `table: delta`, the answers are a Delta table too.
 
     Whether it exists is not checked here.
     """
 
     path: NonEmptyStr
+    table: Literal["delta"] | None = None
 
 
 class ModelSpec(Section):
@@ -166,17 +179,27 @@ class JobSpec(Section):
         """Yield the key `tasks` if the list is empty, each task name that is not allowed, and a
         share of a GPU's memory that does not fit.
 
-        A name is not allowed if an earlier task or a column of `input` has it.
+        A name is not allowed if an earlier task or a column of `input` has it, also in other upper
+        and lower case, which Spark, DuckDB and Delta tables do not distinguish.
         """
         yield from shared_gpu_violations(self.model, self.compute)
         if not self.tasks:
             yield ("tasks",), "a list of at least one task, such as [{name: s, kind: summarize}]"
-        columns = {self.input.id_column, self.input.text_column, *self.input.keep_columns}
+        if self.input.follow and self.output.table:
+            yield (
+                ("input", "follow"),
+                "false with output.table: earlier versions of a table would keep removed answers",
+            )
+        columns = (self.input.id_column, self.input.text_column, *self.input.keep_columns)
+        taken = {column.lower() for column in columns}
         for index, task in enumerate(self.tasks):
-            if task.name in columns:
-                yield ("tasks", index, "name"), "a name that differs from all columns of input"
-            if task.name in [earlier.name for earlier in self.tasks[:index]]:
-                yield ("tasks", index, "name"), "a name that no other task has"
+            if task.name.lower() in taken:
+                yield (
+                    ("tasks", index, "name"),
+                    "a name that differs from all columns of input, not only in case",
+                )
+            if task.name.lower() in [earlier.name.lower() for earlier in self.tasks[:index]]:
+                yield ("tasks", index, "name"), "a name that no other task has, not only in case"
 
 
 @dataclass(frozen=True, slots=True)

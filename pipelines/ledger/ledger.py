@@ -9,9 +9,9 @@ A unit is answered, committed and published by a worker:
 2. commit: create `_run/commits/UNIT.json`, exclusively. It names the staged files and their sha256.
    At this moment the unit is done. If the record exists already, another worker committed the unit
    first: the worker discards (deletes) its staged files.
-3. publish: copy the staged files that the record names to their final names, `part-*.parquet` and
-   `_errors/part-*.parquet`. A crash before or during this step loses nothing: the copy can be
-   repeated by any process at any time, and has the same result.
+3. publish: copy the staged files that the record names to their final names,
+   `answers/part-*.parquet` and `dead_letters/part-*.parquet`. A crash before or during this step
+   loses nothing: the copy can be repeated by any process at any time, and has the same result.
 
 When all units are committed, the driver finishes the run:
 
@@ -21,8 +21,8 @@ When all units are committed, the driver finishes the run:
 6. sweep: delete what a finished run does not need. Only files of the run's own plans are deleted: a
    newer driver may be working on units that these plans do not have.
 
-`lease.py` keeps an older driver from committing; even if both commit, step 2 has one winner. All
-names below `_run/` and their meaning are defined in this package.
+`lease.py` keeps an older driver from committing; even if both commit, step 2 has one winner.
+`names.py` has the names of all files.
 
 Knows storage and units; knows nothing of Ray, engines or documents.
 """
@@ -30,15 +30,32 @@ Knows storage and units; knows nothing of Ray, engines or documents.
 from __future__ import annotations
 
 import json
-import re
-import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import Incomplete, OutputError
-from pipelines.ledger.attempts import ATTEMPTS as ATTEMPTS
+from pipelines.ledger.attempts import ATTEMPTS
+from pipelines.ledger.names import (
+    COMMITS,
+    INDEX,
+    INDEX_NAME,
+    JOB,
+    MANIFEST,
+    STAGING,
+    WITHDRAWALS,
+    check_layout,
+    commit_name,
+    dead_letters_name,
+    part_name,
+    plan_name,
+    revision_name,
+    revision_of,
+    unit_of,
+    unit_of_commit,
+)
 from pipelines.ledger.records import (
     Commit,
     Plan,
@@ -50,37 +67,12 @@ from pipelines.ledger.records import (
 )
 from pipelines.storage import Storage
 
-JOB = "_run/job.json"
-"""The record of the job: its source, the digests of its keys, and the model's revision."""
-COMMITS = "_run/commits"
-"""The directory of commit records, `UNIT.json`."""
-STAGING = "_run/staging"
-"""The directory of finished files that are not published yet."""
-INDEX = "_run/index"
-"""The directory of the indexes, each in a directory of its own."""
-MANIFEST = "_manifest.json"
-"""The file that states the results of a finished run."""
-DEAD_LETTERS = "_errors"
-"""The directory of published dead letters."""
 RESTORE = (
     "its staged copy is gone too: restore the file from a backup, or set output.path to a new "
     "directory and run again"
 )
 """The remedy if both a published file and its staged copy are lost."""
 _PARALLEL = 32
-_UNIT_NAME = re.compile(r"(?:part-|errors-)?(\d{6,})-")
-_COMMIT_NAME = re.compile(r"(\d{6,})\.json")
-_INDEX_NAME = re.compile(r"(\d{4,})-[0-9a-f]{8}")
-
-
-def part_name(unit: int) -> str:
-    """Return the name, below OUTPUT, of the published part of the unit number `unit`."""
-    return f"part-{unit:06d}.parquet"
-
-
-def dead_letters_name(unit: int) -> str:
-    """Return the name, below OUTPUT, of the published dead letters of the unit number `unit`."""
-    return f"{DEAD_LETTERS}/{part_name(unit)}"
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,9 @@ class Ledger:
         return recorded
 
     def check_output_is_ours(self) -> None:
-        """Raise OutputError if OUTPUT contains files or directories, but no recorded job. Hidden
-        ones and `_run` do not count."""
+        """Raise OutputError if OUTPUT contains files or directories, but no recorded job, or if an
+        older version of phifleet wrote it. Hidden files and `_run` do not count."""
+        check_layout(self.storage)
         others = [name for name in self.storage.entries("") if name != "_run"]
         if others and self.job() is None:
             raise OutputError(
@@ -123,13 +116,13 @@ class Ledger:
     def add_plan(self, number: int, plan: Plan) -> bool:
         """Record a plan under its number, counted from 0, and return True; or return False if
         another driver has recorded a plan with that number, which is then the valid one."""
-        return self._record(_plan_name(number), plan.to_bytes())
+        return self._record(plan_name(number), plan.to_bytes())
 
     def _read_plan(self, number: int) -> Plan | None:
-        data = self.storage.read_if_exists(_plan_name(number))
+        data = self.storage.read_if_exists(plan_name(number))
         if data is None:
             return None
-        with readable(self.storage.path(_plan_name(number))):
+        with readable(self.storage.path(plan_name(number))):
             return Plan.from_bytes(data)
 
     def committed(self) -> set[int]:
@@ -140,7 +133,7 @@ class Ledger:
     def commit(self, record: Commit) -> bool:
         """Commit the record's unit and return True, or return False if another worker has committed
         it. Does not publish its files."""
-        return self._record(_commit_name(record.unit), record.to_json())
+        return self._record(commit_name(record.unit), record.to_json())
 
     def _record(self, name: str, data: bytes) -> bool:
         """Create a record and return True, or return False if another one exists. If the store's
@@ -148,13 +141,30 @@ class Ledger:
         return self.storage.create(name, data) or self.storage.read_if_exists(name) == data
 
     def commits(self, units: Iterable[int]) -> Sequence[Commit]:
-        """Return the commit records of the units with these numbers, in the order of `units`.
-        Raises FileNotFoundError if a unit is not committed."""
+        """Return the records of the units with these numbers, in the order of `units`: each unit's
+        newest revision, or its commit if it has none. Raises FileNotFoundError if a unit is not
+        committed."""
+        revisions = self.revisions()
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            return list(pool.map(self._read_commit, units))
+            return list(pool.map(lambda unit: self._read_commit(unit, revisions), units))
 
-    def _read_commit(self, unit: int) -> Commit:
-        name = _commit_name(unit)
+    def revisions(self) -> Mapping[int, Sequence[int]]:
+        """Return the numbers of the plans that have revised a unit, by the unit's number, for all
+        units that were revised. One listing."""
+        revisions: defaultdict[int, list[int]] = defaultdict(list)
+        for name in self.storage.names(WITHDRAWALS):
+            if numbers := revision_of(name):
+                revisions[numbers[1]].append(numbers[0])
+        return dict(revisions)
+
+    def revise(self, record: Commit) -> bool:
+        """Record the revision of a unit by the plan `record.revision`, and return True, or return
+        False if that plan has revised it already. Does not publish its files."""
+        return self._record(revision_name(record.revision, record.unit), record.to_json())
+
+    def _read_commit(self, unit: int, revisions: Mapping[int, Sequence[int]]) -> Commit:
+        revised = unit in revisions
+        name = revision_name(max(revisions[unit]), unit) if revised else commit_name(unit)
         data = self.storage.read(name)
         with readable(self.storage.path(name)):
             return Commit.from_json(data)
@@ -162,8 +172,19 @@ class Ledger:
     def publish(self, record: Commit) -> None:
         """Copy a committed unit's staged files to their final names. May be repeated.
 
-        Raises Incomplete if a file is neither staged nor published intact.
+        If the unit is revised meanwhile, its revision is published. Raises Incomplete if a file is
+        neither staged nor published intact.
         """
+        self._publish(record)
+        # a process that was held up must not bring back what was withdrawn since
+        while (newest := max(self.revisions().get(record.unit, ()), default=0)) > record.revision:
+            (record,) = self.commits([record.unit])
+            assert record.revision >= newest
+            self._publish(record)
+
+    def _publish(self, record: Commit) -> None:
+        for target in withdrawn_files(record):
+            self.storage.remove(target)
         for target, staged in published_files(record):
             try:
                 self.storage.copy(staged.staged, target)
@@ -188,6 +209,9 @@ class Ledger:
 
     def _repair_one(self, record: Commit) -> int:
         published = 0
+        for target in withdrawn_files(record):
+            if self.storage.exists(target):
+                self.storage.remove(target)
         for target, staged in published_files(record):
             if self._is_intact(target, staged):
                 continue
@@ -203,11 +227,11 @@ class Ledger:
         return data is not None and sha256(data) == staged.sha256
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write or replace `_manifest.json`."""
+        """Write or replace MANIFEST."""
         self.storage.write(MANIFEST, json.dumps(manifest, indent=2).encode())
 
     def manifest(self) -> Mapping[str, Any] | None:
-        """Return the content of `_manifest.json`, or None if it does not exist."""
+        """Return the content of MANIFEST, or None if it does not exist."""
         return self._json(MANIFEST, check_manifest)
 
     def _json(
@@ -230,47 +254,15 @@ class Ledger:
         """
         units = {unit.number for plan in plans for unit in plan.units}
         for directory in (STAGING, ATTEMPTS):
-            self.storage.remove_matching(directory, lambda name: _unit_of(name) in units)
+            self.storage.remove_matching(directory, lambda name: unit_of(name) in units)
         for file in sorted({unit.file for plan in plans for unit in plan.units}):
             self.storage.remove(file)
-        used = {name.rpartition("/")[0] for plan in plans for name in plan.rows_files}
+        names = [(*plan.rows_files, plan.withdrawn or "") for plan in plans]
+        used = {name.rpartition("/")[0] for of_plan in names for name in of_plan}
         for name in self.storage.entries(INDEX):
-            match = _INDEX_NAME.fullmatch(name)
+            match = INDEX_NAME.fullmatch(name)
             if match and int(match[1]) < len(plans) and f"{INDEX}/{name}" not in used:
                 self.storage.remove(f"{INDEX}/{name}")
-
-
-def new_index(plan: int) -> str:
-    """Return an unused name, below OUTPUT, for the directory of an index that is to become plan
-    number `plan`. Creates nothing."""
-    return f"{INDEX}/{plan:04d}-{uuid.uuid4().hex[:8]}"
-
-
-def new_staged(kind: str, unit: int) -> str:
-    """Return an unused name in STAGING for a file of the unit number `unit`; `kind` is `part` or
-    `errors`. Creates nothing."""
-    return f"{STAGING}/{kind}-{unit:06d}-{uuid.uuid4().hex}.parquet"
-
-
-def _unit_of(name: str) -> int | None:
-    """Return the unit of a staged file or of an attempt's record, or None for any other name."""
-    match = _UNIT_NAME.match(name)
-    return int(match[1]) if match else None
-
-
-def _plan_name(number: int) -> str:
-    return "_run/units.parquet" if number == 0 else f"_run/units-{number:04d}.parquet"
-
-
-def _commit_name(unit: int) -> str:
-    return f"{COMMITS}/{unit:06d}.json"
-
-
-def unit_of_commit(name: str) -> int | None:
-    """Return the unit whose commit has this name in COMMITS, or None for any other name."""
-    match = _COMMIT_NAME.fullmatch(name)
-    unit = int(match[1]) if match else None
-    return unit if unit is not None and _commit_name(unit) == f"{COMMITS}/{name}" else None
 
 
 def _lost(record: Commit, target: str) -> Incomplete:
@@ -280,8 +272,16 @@ def _lost(record: Commit, target: str) -> Incomplete:
 def published_files(record: Commit) -> list[tuple[str, StagedFile]]:
     """Return a pair for each file of a commit, at most its part and its dead letters: the file's
     final name below OUTPUT, and the staged file of which it is a copy."""
-    files = [
+    return [(target, staged) for target, staged in _files(record) if staged is not None]
+
+
+def withdrawn_files(record: Commit) -> list[str]:
+    """Return the final names of files that a revised unit may have had before and has no more."""
+    return [target for target, staged in _files(record) if staged is None and record.revision]
+
+
+def _files(record: Commit) -> list[tuple[str, StagedFile | None]]:
+    return [
         (part_name(record.unit), record.part),
         (dead_letters_name(record.unit), record.errors),
     ]
-    return [(target, staged) for target, staged in files if staged is not None]

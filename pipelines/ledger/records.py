@@ -23,15 +23,19 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit, units_of, units_table
-from pipelines.errors import OutputError
+from pipelines.errors import Incomplete, OutputError
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
 _MAX_METADATA_BYTES = 2**31 - 1
+_MAX_UNITS_IN_MESSAGE = 10
 _FILES_KEY = b"phifleet.files"
 _ROWS_KEY = b"phifleet.rows_files"
 _PROBLEMS_KEY = b"phifleet.problems"
 _LAYOUT_KEY = b"phifleet.layout"
+_WITHOUT_ROWS_KEY = b"phifleet.files_without_rows"
+_INPUT_KEY = b"phifleet.input"
+_INPUT_FIELDS = ("table", "version", "gone", "withdrawn", "changes")
 
 # The keys that are read from the record of a job and from a manifest.
 _JOB_TYPES = {"source": dict, "digests": dict, "fingerprint": str, "model": str, "revision": str}
@@ -65,6 +69,10 @@ class Commit:
     the guessed tokens that were verified; it is empty in records of versions without it. `seconds`
     is the time that answering took, `host` the worker's machine, and `committed_at` an ISO 8601
     time.
+
+    In the revision of a unit (see `withdrawals.py`) `revision` is the number of the plan that
+    withdrew documents from it, `planned_ids` the digest of all its documents as planned, and the
+    numbers of documents are those that remain; in a commit they are 0 and "".
     """
 
     unit: int
@@ -83,6 +91,8 @@ class Commit:
     host: str
     committed_at: str
     decoding: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    revision: int = 0
+    planned_ids: str = ""
 
     def to_json(self) -> bytes:
         """Return the record as JSON in UTF-8; `from_json` reads it."""
@@ -107,8 +117,16 @@ class Plan:
 
     `files` are the indexed input files. `rows_files` are the names of the index's files that list
     every row, below OUTPUT. `problems` has, by reason, the number of documents that cannot be
-    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `digest` is the
-    checksum of the plan's record, "" for a plan that was not read from one.
+    answered. `layout` is `Layout.to_text` of the rows, None if there are none. `without_rows` are
+    the paths of the files that have no rows. `digest` is the checksum of the plan's record, "" for
+    a plan that was not read from one.
+
+    `table` and `version` are the format and the version of the table that the files are data files
+    of; None for plain files. A plan that follows the input to a new version has: `gone`, the files
+    of earlier plans that the input does not have any more, each with the number of its plan;
+    `withdrawn`, the name of the file that lists the documents that have changed or are gone (see
+    `withdrawals.py`), None if there are none; and `changes`, the numbers of documents added,
+    changed, removed and unchanged, and the time `at` which they were found.
     """
 
     files: tuple[SourceFile, ...]
@@ -116,15 +134,23 @@ class Plan:
     rows_files: tuple[str, ...]
     problems: Mapping[str, int]
     layout: str | None = None
+    without_rows: tuple[str, ...] = ()
+    table: str | None = None
+    version: int | None = None
+    gone: tuple[tuple[int, str], ...] = ()
+    withdrawn: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
         """Return the record: a Parquet file with a row for each unit, and the rest as metadata."""
         metadata = {
-            _FILES_KEY.decode(): json.dumps([asdict(file) for file in self.files]),
+            _FILES_KEY.decode(): json.dumps([file.to_record() for file in self.files]),
             _ROWS_KEY.decode(): json.dumps(self.rows_files),
             _PROBLEMS_KEY.decode(): json.dumps(dict(self.problems)),
             _LAYOUT_KEY.decode(): json.dumps(self.layout),
+            _INPUT_KEY.decode(): json.dumps({name: getattr(self, name) for name in _INPUT_FIELDS}),
+            _WITHOUT_ROWS_KEY.decode(): json.dumps(self.without_rows),
         }
         sink = io.BytesIO()
         pq.write_table(units_table(self.units, metadata), sink)
@@ -136,12 +162,17 @@ class Plan:
         turns the various errors of data in another format into OutputError."""
         table = pq.read_table(io.BytesIO(data), thrift_string_size_limit=_MAX_METADATA_BYTES)
         metadata = table.schema.metadata
+        of_input = json.loads(metadata.get(_INPUT_KEY, b"{}"))
+        gone = tuple((int(plan), str(path)) for plan, path in of_input.pop("gone", ()))
         return cls(
             files=tuple(SourceFile(**file) for file in json.loads(metadata[_FILES_KEY])),
             units=tuple(units_of(table)),
             rows_files=tuple(json.loads(metadata[_ROWS_KEY])),
             problems=json.loads(metadata[_PROBLEMS_KEY]),
             layout=json.loads(metadata[_LAYOUT_KEY]),
+            without_rows=tuple(json.loads(metadata.get(_WITHOUT_ROWS_KEY, b"[]"))),
+            **of_input,
+            gone=gone,
             digest=sha256(data),
         )
 
@@ -192,6 +223,31 @@ def readable(path: str) -> Iterator[None]:
         ) from error
 
 
+def current_files(plans: Sequence[Plan]) -> dict[str, tuple[int, SourceFile]]:
+    """Return the files that the input had when the last plan was made, by their paths, each with
+    the number of the plan that indexed it."""
+    current: dict[str, tuple[int, SourceFile]] = {}
+    for number, plan in enumerate(plans):
+        for _, path in plan.gone:
+            current.pop(path, None)
+        current |= {file.path: (number, file) for file in plan.files}
+    return current
+
+
+def current_rows(plans: Sequence[Plan]) -> list[tuple[str, frozenset[str]]]:
+    """Return the index's files that list the rows of the current files, each with the paths of
+    files in it that the input does not have any more."""
+    current = current_files(plans)
+    rows = []
+    for number, plan in enumerate(plans):
+        gone = frozenset(
+            file.path for file in plan.files if current.get(file.path, (-1,))[0] != number
+        )
+        if len(gone) < len(plan.files):
+            rows += [(name, gone) for name in plan.rows_files]
+    return rows
+
+
 def plan_digests(plans: Sequence[Plan]) -> dict[int, str]:
     """Return the digest of each unit's plan, by the unit's number."""
     return {unit.number: plan.digest for plan in plans for unit in plan.units}
@@ -208,10 +264,26 @@ def differing_units(plans: Sequence[Plan], commits: Iterable[Commit]) -> list[st
     ]
 
 
+def check_commits(url: str, plans: Sequence[Plan], commits: Iterable[Commit]) -> None:
+    """Raise Incomplete naming the first units for which `differing_units` has a line; `url` is that
+    of OUTPUT."""
+    differing = differing_units(plans, commits)
+    if not differing:
+        return
+    hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
+    more = f"\n  and {hidden} more" if hidden > 0 else ""
+    lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
+    raise Incomplete(
+        f"{url}: the commits do not match the plans:{lines}{more}\n"
+        "Either the store let two runs create the same plan, or files below _run/ were changed "
+        "by hand. Set output.path to a new directory and run again"
+    )
+
+
 def _difference(plan: Plan, unit: Unit, commit: Commit) -> str | None:
     if commit.plan != plan.digest:
         return f"its commit, made on {commit.host}, is of a plan that is not in this OUTPUT"
-    if commit.ids != unit.ids:
+    if (commit.planned_ids or commit.ids) != unit.ids:
         return (
             f"its commit accounts for {commit.rows} documents, which are not the {unit.rows} that "
             "were planned"

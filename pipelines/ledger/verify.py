@@ -19,15 +19,26 @@ import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids, join_hashes, read_hashes
 from pipelines.documents import DOC_ID
-from pipelines.ledger.ledger import (
+from pipelines.ledger import delta
+from pipelines.ledger.ledger import RESTORE, Ledger, published_files
+from pipelines.ledger.names import (
+    ANSWERS,
     COMMITS,
     DEAD_LETTERS,
-    RESTORE,
-    Ledger,
-    published_files,
+    DELTA_LOG,
+    MANIFEST,
+    check_layout,
     unit_of_commit,
 )
-from pipelines.ledger.records import Commit, StagedFile, differing_units, sha256
+from pipelines.ledger.records import (
+    Commit,
+    Plan,
+    StagedFile,
+    current_rows,
+    differing_units,
+    sha256,
+)
+from pipelines.ledger.withdrawals import outstanding
 from pipelines.storage import Storage
 
 # Files read at the same time; each is held in memory whole.
@@ -66,8 +77,10 @@ def verify(storage: Storage) -> VerifyReport:
     """Compare the OUTPUT in `storage` with its index and ledger, and return the report.
 
     A fault becomes a problem in the report. Raises StorageError, and OutputError if a record of the
-    ledger is damaged, without which nothing can be compared.
+    ledger is damaged, without which nothing can be compared, or if OUTPUT has an older layout;
+    SpecError if the package is missing that reads the Delta table.
     """
+    check_layout(storage)
     ledger = Ledger(storage)
     plans = ledger.plans()
     units = [unit for plan in plans for unit in plan.units]
@@ -89,12 +102,14 @@ def verify(storage: Storage) -> VerifyReport:
     problems += [f"{line}; {_START_OVER}" for line in differing_units(plans, commits)]
     checked = _check_units(storage, commits)
     problems += [problem for unit in checked for problem in unit.problems]
-    rows_files = [name for plan in plans for name in plan.rows_files]
-    expected = join_hashes([read_hashes(storage, name) for name in rows_files])
+    problems += _waiting_withdrawals(ledger, plans)
+    expected = join_hashes([read_hashes(storage, file) for file in current_rows(plans)])
     manifest = ledger.manifest()
     if not missing:
         problems += _id_problems(expected, join_hashes([unit.ids for unit in checked]))
         problems += _manifest_problems(manifest, commits)
+        if manifest and manifest.get("table") and not delta.is_current(storage, plans):
+            problems.append(f"{DELTA_LOG}: the Delta table lacks parts; {_RESUME} to add them")
     return VerifyReport(
         documents=len(expected),
         answered=sum(commit.answered for commit in commits),
@@ -106,16 +121,25 @@ def verify(storage: Storage) -> VerifyReport:
     )
 
 
+def _waiting_withdrawals(ledger: Ledger, plans: Sequence[Plan]) -> Iterator[str]:
+    if waiting := outstanding(ledger, plans):
+        documents = sum(len(ids) for _, _, ids in waiting)
+        yield (
+            f"{documents} documents that the input does not have any more are still in OUTPUT; "
+            f"{_RESUME} to remove them"
+        )
+
+
 def _manifest_problems(
     manifest: Mapping[str, Any] | None, commits: Sequence[Commit]
 ) -> Iterator[str]:
     if manifest is None:
-        yield f"_manifest.json does not exist; {_RESUME} to finish it"
+        yield f"{MANIFEST} does not exist; {_RESUME} to finish it"
         return
     documents = sum(commit.rows for commit in commits)
     if manifest["documents"] != documents:
         yield (
-            f"_manifest.json states {manifest['documents']} documents, but {documents} are "
+            f"{MANIFEST} states {manifest['documents']} documents, but {documents} are "
             f"committed; {_RESUME} to finish it"
         )
 
@@ -124,8 +148,12 @@ def _unknown_files(storage: Storage, commits: Sequence[Commit]) -> Iterator[str]
     """Yield a problem for each file that no commit names although it lies where readers expect
     answers or dead letters, and for each file in COMMITS whose name is not that of a commit."""
     known = {name for commit in commits for name, _ in published_files(commit)}
-    present = [name for name in storage.entries("") if not name.startswith("_")]
-    present += [f"{DEAD_LETTERS}/{name}" for name in storage.entries(DEAD_LETTERS)]
+    present = [
+        f"{directory}/{name}"
+        for directory in (ANSWERS, DEAD_LETTERS)
+        for name in storage.entries(directory)
+        if f"{directory}/{name}" != DELTA_LOG
+    ]
     names = storage.entries(COMMITS)
     present += [f"{COMMITS}/{name}" for name in names if unit_of_commit(name) is None]
     for name in sorted(set(present) - known):

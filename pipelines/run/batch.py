@@ -14,23 +14,26 @@ from typing import Any
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
-from pipelines.corpus.files import SourceFile, list_files
+from pipelines.corpus.undivided import undivided_files
 from pipelines.corpus.units import Unit
 from pipelines.errors import (
     ClusterError,
     EngineError,
-    Incomplete,
     OutputError,
     PhifleetError,
     StorageError,
 )
 from pipelines.job.fingerprint import differing_keys
 from pipelines.ledger.lease import Lease, take_lease
-from pipelines.ledger.ledger import MANIFEST, Ledger
-from pipelines.ledger.records import Plan, differing_units, plan_digests, readable
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import MANIFEST
+from pipelines.ledger.records import Plan, check_commits, plan_digests, readable
+from pipelines.ledger.withdrawals import withdraw
 from pipelines.run.cluster import Cluster, EngineResources, engine_resources
+from pipelines.run.following import InputChanges, find_changes, refuse_stale_table
 from pipelines.run.manifest import TIMES, build_manifest
-from pipelines.run.planner import Planner, new_files
+from pipelines.run.output_table import check_table, commit_table
+from pipelines.run.planner import Planner
 from pipelines.run.pools import PoolWorkers, run_concurrently, share_engines, split_by_pool
 from pipelines.run.prepared import PreparedJob
 from pipelines.run.progress import Timing
@@ -41,7 +44,6 @@ from pipelines.storage import Storage
 
 UNIT_SECONDS = 30.0
 """The default of `BatchRun.unit_seconds`."""
-_MAX_UNITS_IN_MESSAGE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,13 @@ class Claim:
         lease: the lease under which this run's workers may commit.
         resources: the CPUs and GPUs of each engine, and the most engines to start at a time.
         plans: the plans recorded so far.
-        new_files: input files that no plan contains.
+        changes: how the input differs from the plans.
     """
 
     lease: Lease
     resources: EngineResources
     plans: Sequence[Plan]
-    new_files: Sequence[SourceFile]
+    changes: InputChanges
 
 
 @dataclass
@@ -116,17 +118,29 @@ class BatchRun:
         """
         self._lease = claim.lease
         try:
-            plans = self._index(cluster, claim)
-            units = self._plan(plans)
-            if units:
-                self._run(units, claim.resources)
+            plans = self._index(cluster, claim.plans, claim.changes)
+            self._answer_units(plans, claim.resources)
+            if claim.changes.postponed:
+                plans = self._index(cluster, *self._read_plans())
+                self._answer_units(plans, claim.resources)
             return self._finish(plans)
         except StorageError:
             # a newer driver may have deleted this run's temporary files: then Fenced is the reason
             self._lease.check()
             raise
 
-    def _index(self, cluster: Cluster, claim: Claim) -> Sequence[Plan]:
+    def _answer_units(self, plans: Sequence[Plan], resources: EngineResources) -> None:
+        """Remove withdrawn documents from OUTPUT, and run the units that are not committed."""
+        check_table(self.prepared, self.storage, plans)
+        self.state.phase = "removing withdrawn documents"
+        withdraw(self.ledger, plans)
+        units = self._plan(plans)
+        if units:
+            self._run(units, resources)
+
+    def _index(
+        self, cluster: Cluster, plans: Sequence[Plan], changes: InputChanges
+    ) -> Sequence[Plan]:
         """Index the new files and record their units as a further plan; return all plans."""
         planner = Planner(
             self.prepared,
@@ -137,7 +151,7 @@ class BatchRun:
             self.skip_bad_files,
         )
         try:
-            return planner.extend(claim.plans, claim.new_files)
+            return planner.extend(plans, changes)
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"indexing {self.prepared.spec.input.path} failed on the cluster: "
@@ -227,11 +241,12 @@ class BatchRun:
         self.state.phase = "finishing"
         self._lease.check()
         commits = self.ledger.commits(unit.number for plan in plans for unit in plan.units)
-        if differing := differing_units(plans, commits):
-            raise Incomplete(self._incomplete_message(differing))
+        check_commits(self.storage.url, plans, commits)
         self.ledger.repair(commits)
         manifest = build_manifest(self.prepared, plans, commits, self._times())
+        manifest["files_not_read"] = self.state.files_not_read.to_json()
         manifest["skipped_files"] = self.state.skipped_files
+        manifest |= commit_table(self.prepared, self.storage, plans, commits)
         # a newer driver may have more input files, and its manifest must not be overwritten
         self._lease.check()
         self.ledger.write_manifest(manifest)
@@ -267,22 +282,16 @@ class BatchRun:
                 f"{', '.join(changed)}. Restore these values, or set output.path to a new directory"
             )
 
-    def _read_plans(self) -> tuple[list[Plan], list[SourceFile]]:
-        """Return the recorded plans, and the input files that no plan contains."""
+    def _read_plans(self) -> tuple[list[Plan], InputChanges]:
+        """Return the recorded plans, and how the input differs from them."""
         # plans first: every file of a plan was listed before the plan was recorded
         plans = self.ledger.plans()
-        files = list_files(self.prepared.spec.input.path, exclude=self.storage.root)
-        return plans, new_files(files, plans)
-
-    def _incomplete_message(self, differing: Sequence[str]) -> str:
-        hidden = len(differing) - _MAX_UNITS_IN_MESSAGE
-        more = f"\n  and {hidden} more" if hidden > 0 else ""
-        lines = "".join(f"\n  {line}" for line in differing[:_MAX_UNITS_IN_MESSAGE])
-        return (
-            f"{self.storage.url}: the commits do not match the plans:{lines}{more}\n"
-            "Either the store let two runs create the same plan, or files below _run/ were changed "
-            "by hand. Set output.path to a new directory and run again"
-        )
+        spec = self.prepared.spec.input
+        refuse_stale_table(spec, self.storage)
+        changes = find_changes(spec, plans, self.ledger.committed(), self.storage.root)
+        self.state.files_not_read = changes.not_read
+        self.state.undivided_files = undivided_files(changes.new)
+        return plans, changes
 
 
 def _last_line(error: Exception) -> str:

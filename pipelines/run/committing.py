@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pipelines.corpus.ids import accounted_hashes, digest_ids
 from pipelines.documents import DOC_ID, DocumentResult, Usage
 from pipelines.errors import StorageError
-from pipelines.ledger.ledger import Ledger, new_staged
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import new_staged
 from pipelines.ledger.records import Commit, StagedFile, sha256
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.tasks.columns import dead_letters_table, part_table
@@ -113,7 +114,8 @@ class Committer:
         """Write a table to `_run/staging/`; return None for a table without rows."""
         if table.num_rows == 0:
             return None
-        described = table.replace_schema_metadata(dict(self._config.metadata))
+        of_columns = table.schema.metadata or {}
+        described = table.replace_schema_metadata({**of_columns, **self._config.metadata})
         name = new_staged(kind, number)
         with self._config.storage.new_file(name) as path:
             pq.write_table(described, path, compression="zstd")

@@ -1,4 +1,4 @@
-"""The manifest of a run: the content of `_manifest.json` and of `run --json`.
+"""The manifest of a run: the content of `manifest.json` and of `run --json`.
 
 Computed from the plans and commits alone; reads and writes nothing.
 """
@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.corpus.layout import Layout
+from pipelines.corpus.not_read import MAX_NAMES, printable
 from pipelines.ledger.ledger import published_files
-from pipelines.ledger.records import Commit, Plan, sum_counts
+from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
 from pipelines.run.prepared import PreparedJob
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
@@ -56,9 +58,37 @@ def build_manifest(
         "model": prepared.model.name,
         "revision": prepared.model.revision,
         "dead_letter_reasons": sum_counts(commit.reasons for commit in commits),
-        "input_files": sum(len(plan.files) for plan in plans),
+        "input_files": len(current_files(plans)),
+        "files_without_rows": _first(_without_rows(plans)),
+        **_input_version(plans),
+        "id_type": _id_type(plans),
         "files": [file for commit in commits for file in _published(commit)],
     }
+
+
+def _without_rows(plans: Sequence[Plan]) -> list[str]:
+    current = current_files(plans)
+    return [path for plan in plans for path in plan.without_rows if path in current]
+
+
+def _input_version(plans: Sequence[Plan]) -> dict[str, Any]:
+    """Return the keys about a table that the documents are from, and about the changes of the input
+    that the run has followed: documents that were added, changed and removed, and when."""
+    versions = [(plan.table, plan.version) for plan in plans if plan.table]
+    table = dict(zip(("format", "version"), versions[-1], strict=True)) if versions else None
+    followed = [dict(plan.changes) for plan in plans if plan.changes]
+    return {"input_table": table, "input_changes": followed}
+
+
+def _id_type(plans: Sequence[Plan]) -> str | None:
+    """Return what the ids of the input are and how they are written; None if there are no rows."""
+    layouts = [plan.layout for plan in plans if plan.layout is not None]
+    return Layout.from_text(layouts[0]).id_kind.value if layouts else None
+
+
+def _first(paths: Sequence[str]) -> dict[str, Any]:
+    """Return how many paths there are, and the first of them."""
+    return {"count": len(paths), "first": [printable(path) for path in paths[:MAX_NAMES]]}
 
 
 def _decoding(commits: Sequence[Commit]) -> dict[str, Any]:

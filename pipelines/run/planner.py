@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import ray
 
 from pipelines.corpus.files import SourceFile
-from pipelines.corpus.ids import MAX_REPORTED, find_duplicates
-from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
+from pipelines.corpus.fragments import Fragment
+from pipelines.corpus.ids import MAX_REPORTED, RowsFile, find_duplicates
+from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_file, index_span
+from pipelines.corpus.index_rows import write_known
 from pipelines.corpus.layout import Layout
-from pipelines.corpus.rows import Corpus, Fragment, open_corpus, unreadable_reason
+from pipelines.corpus.row_changes import HashedRows
+from pipelines.corpus.rows import Corpus, open_corpus, unreadable_reason
 from pipelines.corpus.units import number_units
 from pipelines.errors import InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
-from pipelines.ledger.ledger import Ledger, new_index
-from pipelines.ledger.records import Plan, sum_counts
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import new_index
+from pipelines.ledger.records import Plan, current_rows, sum_counts
 from pipelines.run.cluster import Cluster
+from pipelines.run.following import Following, InputChanges, known_rows_of
 from pipelines.run.prepared import PreparedJob
 from pipelines.run.state import RunState
 from pipelines.storage import Storage
@@ -58,35 +63,46 @@ class Planner:
     state: RunState
     skip_bad_files: bool = False
 
-    def extend(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
-        """Index the files `new` and record their plan; return all plans, `plans` first.
+    def extend(self, plans: Sequence[Plan], changes: InputChanges) -> Sequence[Plan]:
+        """Index the new files and record the plan that follows the changes; return all plans,
+        `plans` first.
 
         If another driver records a plan at the same time, its plan is used, and files that it lacks
-        are indexed again. If `new` is empty, return `plans`. Raises InputError, or its subclass
-        UnreadableFile, if the files are not a valid corpus; StorageError.
+        are indexed again. Without changes, return `plans`. Raises InputError, or its subclass
+        UnreadableFile, if the files are not a valid corpus, or if documents have changed or are
+        gone and the run does not follow its input; StorageError.
         """
         self.state.phase = "indexing"
         if self.skip_bad_files:
-            new = self._readable(new)
+            new = self._readable(changes.new)
+            changes = replace(changes, new=new)
             if not new and not plans and self.state.skipped_files:
                 raise UnreadableFile(
                     "input.path: none of the files can be read to its end; the first: "
                     f"{self.state.skipped_files[0]}; replace the files with intact copies"
                 )
-        while new:
-            plans = self._add_plan(plans, new)
+        while changes:
+            plans = self._add_plan(plans, changes)
             # if another driver recorded its plan first, that plan may lack some of these files
-            planned = {file.path for plan in plans for file in plan.files}
-            new = [file for file in new if file.path not in planned]
+            changes = changes.without(plans)
+            if changes.gone:
+                # documents are withdrawn only when the units of that plan are committed: next time
+                break
         return plans
 
-    def _add_plan(self, plans: Sequence[Plan], new: Sequence[SourceFile]) -> Sequence[Plan]:
+    def _add_plan(self, plans: Sequence[Plan], changes: InputChanges) -> Sequence[Plan]:
         """Index new files and try to record them as the next plan; return the recorded plans."""
         directory = new_index(len(plans))
+        spec = self.prepared.spec.input
         try:
-            corpus = open_corpus(self.prepared.spec.input, new, _layout_of(plans))
-            spans = self._index(corpus, directory)
-            self._check_ids(spans, directory, plans)
+            known = known_rows_of(self.ledger.storage, plans, changes)
+            following = Following(spec, self.ledger, plans, changes, known)
+            corpus = open_corpus(spec, changes.new, layout_of(plans))
+            spans = self._index(corpus, directory, known)
+            rows_files = _rows_files(directory, len(spans))
+            fields = following.plan_fields(rows_files, directory)
+            plan = replace(_plan(corpus, spans, directory, _unit_count(plans)), **fields)
+            self._check_ids(spans, [*plans, plan])
         except PhifleetError as error:
             # the index contains a copy of all texts
             with suppress(StorageError):
@@ -97,8 +113,6 @@ class Planner:
                     "it with --skip-bad-files"
                 ) from error
             raise
-        first_unit = sum(len(plan.units) for plan in plans)
-        plan = _plan(corpus, spans, directory, first_unit)
         if not self.ledger.add_plan(len(plans), plan):
             self.ledger.storage.remove(directory)
         return self.ledger.plans()
@@ -111,7 +125,10 @@ class Planner:
         self.state.phase = "indexing"
         return [file for file in files if file.path not in reasons]
 
-    def _index(self, corpus: Corpus, directory: str) -> list[SpanIndex]:
+    def _index(self, corpus: Corpus, directory: str, known: HashedRows) -> list[SpanIndex]:
+        known_file = f"{directory}/known" if len(known.ids) else None
+        if known_file:
+            write_known(self.ledger.storage, known_file, known)
         config = IndexConfig(
             input=corpus.spec,
             layout=corpus.layout,
@@ -121,6 +138,7 @@ class Planner:
             unit_seconds=self.unit_seconds,
             storage=self.ledger.storage,
             directory=directory,
+            known=known_file,
         )
         spans = cut_spans(corpus.fragments, self.cluster.cpus)
         self.state.spans = len(spans)
@@ -129,19 +147,19 @@ class Planner:
             indexed.append(span)
             self.state.spans_done += 1
             self.state.documents += span.rows
+        if known_file:
+            self.ledger.storage.remove(known_file)
         return indexed
 
-    def _check_ids(self, spans: Sequence[SpanIndex], directory: str, plans: Sequence[Plan]) -> None:
-        """Raise InputError if an id is invalid, or occurs twice in these spans and all plans."""
+    def _check_ids(self, spans: Sequence[SpanIndex], plans: Sequence[Plan]) -> None:
+        """Raise InputError if an id in these spans is invalid, or one occurs twice in the current
+        files of all plans, of which the last is that of the spans."""
         column = self.prepared.spec.input.id_column
         bad_ids = [bad_id for span in spans for bad_id in span.bad_ids]
         if bad_ids:
             raise _id_error(column, "has values that are null, empty or not UTF-8", bad_ids)
-        files = [name for plan in plans for name in plan.rows_files]
         rows = sum(unit.rows for plan in plans for unit in plan.units)
-        rows += sum(span.rows for span in spans)
-        files += _rows_files(directory, len(spans))
-        duplicates = duplicate_ids(self.ledger.storage, files, rows)
+        duplicates = duplicate_ids(self.ledger.storage, current_rows(plans), rows)
         if duplicates:
             raise _id_error(column, "has duplicate values", duplicates)
 
@@ -152,29 +170,6 @@ def _id_error(column: str, fault: str, ids: Sequence[str]) -> InputError:
         "\n  ".join(lines) + "\nGive every document a unique id, or set input.id_column to another "
         "column"
     )
-
-
-def new_files(files: Sequence[SourceFile], plans: Sequence[Plan]) -> list[SourceFile]:
-    """Return the files among `files`, all input files that exist now, that no plan contains.
-
-    Raises InputError if a file of a plan is not among `files`, or has another size or version than
-    when it was indexed.
-    """
-    present = {file.path: file for file in files}
-    planned = [file for plan in plans for file in plan.files]
-    for file in planned:
-        if file.path not in present:
-            raise InputError(
-                f"{file.path}: was indexed by this run and is missing; restore the file, or set "
-                "output.path to a new directory"
-            )
-        if present[file.path] != file:
-            raise InputError(
-                f"{file.path}: has changed since it was indexed; restore the old file, or set "
-                "output.path to a new directory"
-            )
-    paths = {file.path for file in planned}
-    return [file for file in files if file.path not in paths]
 
 
 def index_spans(spans: Sequence[Sequence[Fragment]], config: IndexConfig) -> Iterator[SpanIndex]:
@@ -235,7 +230,7 @@ def unreadable_files(spec: InputSpec, files: Sequence[SourceFile]) -> dict[str, 
     return {file.path: why for file, why in zip(files, reasons, strict=True) if why}
 
 
-def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> list[str]:
+def duplicate_ids(storage: Storage, rows_files: Sequence[RowsFile], rows: int) -> list[str]:
     """Return a text for each id that occurs more than once in the index, with the id and some of
     its rows: at most ten texts from each share of the ids.
 
@@ -244,7 +239,7 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
 
     Args:
         storage: OUTPUT.
-        rows_files: names of the index files with the ids.
+        rows_files: the index's files with the ids.
         rows: number of ids in them.
     """
     if rows <= _FEW_IDS:
@@ -259,10 +254,14 @@ def duplicate_ids(storage: Storage, rows_files: Sequence[str], rows: int) -> lis
 
 
 def _rows_files(directory: str, spans: int) -> list[str]:
-    return [f"{directory}/rows-{number:05d}.parquet" for number in range(spans)]
+    return [index_file(directory, "rows", number) for number in range(spans)]
 
 
-def _layout_of(plans: Sequence[Plan]) -> Layout | None:
+def _unit_count(plans: Sequence[Plan]) -> int:
+    return sum(len(plan.units) for plan in plans)
+
+
+def layout_of(plans: Sequence[Plan]) -> Layout | None:
     """Return the layout that all files of these plans have in common, or None if no plan has a
     row."""
     layouts = [plan.layout for plan in plans if plan.layout is not None]
@@ -277,4 +276,5 @@ def _plan(corpus: Corpus, spans: Sequence[SpanIndex], directory: str, first_unit
         rows_files=tuple(_rows_files(directory, len(spans))),
         problems=sum_counts(span.problems for span in spans),
         layout=corpus.layout.to_text() if units else None,
+        without_rows=corpus.without_rows,
     )

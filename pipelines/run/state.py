@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.corpus.files import SourceFile
+from pipelines.corpus.not_read import NotRead
 from pipelines.run.progress import Progress, total
 
 _ACTOR_SECONDS = 10
@@ -84,6 +86,8 @@ class RunState:
         units_done: number of committed units.
         spans: parts of the corpus to index.
         spans_done: parts of the corpus that are indexed.
+        undivided_files: large new compressed files, each of which one CPU indexes.
+        files_not_read: the files below `input.path` that are not read, by reason.
         skipped_files: for each input file that was skipped, why it cannot be read.
         progress_actor: the handle of the run's ProgressActor, or None before there is one.
     """
@@ -96,6 +100,8 @@ class RunState:
     units_done: int = 0
     spans: int = 0
     spans_done: int = 0
+    undivided_files: list[SourceFile] = field(default_factory=list)
+    files_not_read: NotRead = field(default_factory=NotRead)
     skipped_files: list[str] = field(default_factory=list)
     progress_actor: Any = None
     _latest: Progress = field(default_factory=Progress, init=False)

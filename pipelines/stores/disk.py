@@ -12,9 +12,22 @@ from pathlib import Path
 
 def take_name(finished: Path, path: str) -> None:
     """Rename the file `finished`, whose content is synced already, to `path`, and sync the
-    directory. A file at `path` is replaced atomically. Raises OSError."""
+    directory, which is made if needed. A file at `path` is replaced atomically. Raises OSError."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     os.replace(finished, path)
     keep_names(Path(path).parent)
+
+
+def create_name(finished: Path, path: str) -> bool:
+    """Give the file `finished`, whose content is synced already, the name `path` too, and sync the
+    directory; return False if the name exists. Raises OSError if this needs links that the
+    filesystem does not have."""
+    try:
+        os.link(finished, path)
+    except FileExistsError:
+        return False
+    keep_names(Path(path).parent)
+    return True
 
 
 def keep_names(directory: Path) -> None:

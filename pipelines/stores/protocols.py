@@ -18,6 +18,8 @@ S3 = frozenset({"s3", "s3a"})
 GOOGLE = frozenset({"gs", "gcs"})
 AZURE = frozenset({"abfs", "abfss", "az"})
 """The protocols of URLs of Amazon S3 and compatible stores, Google Cloud Storage, and Azure."""
+HAS_LISTINGS_CACHE = S3 | GOOGLE | AZURE
+"""The protocols whose clients have the option `use_listings_cache`."""
 WRITABLE = "a local directory, or a URL that begins with s3://, gs:// or abfs://"
 """The stores that can be written, as error messages name them."""
 # Environment variables that the clients read when they are imported or opened. A value that the
@@ -37,8 +39,8 @@ _LARGEST_PUT = 5 * 2**30
 _NO_CONDITIONS = ("NotImplemented", "XNotImplemented")
 # The fields of a listing that change with a file's content, the most reliable first.
 _VERSIONS = (
-    "ETag", "generation", "etag", "mtime", "LastModified", "last_modified", "updated", "modified",
-    "modify",
+    "ETag", "generation", "etag", "mtime_ns", "mtime", "LastModified", "last_modified", "updated",
+    "modified", "modify", "blob_id",
 )  # fmt: skip
 _OF_NO_USE = {"memory": "is visible only to this process, not to the workers"}
 _NEEDS_JAVA = ("hdfs",)
@@ -201,4 +203,11 @@ def _code(error: BaseException) -> str | None:
 def version_of(info: Mapping[str, Any]) -> str:
     """Return the value of a file's listing that changes with its content (an ETag, a generation or
     a time of change), or "" if the store gives none. `info` is fsspec's entry for the file."""
-    return next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
+    return next(iter(versions_of(info).values()), "")
+
+
+def versions_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return all values of a file's listing that change with its content, by name, the most
+    reliable first. `info` is fsspec's entry for the file; listings and single entries of one store
+    may have different names."""
+    return {name: str(info[name]).strip('"') for name in _VERSIONS if info.get(name)}

@@ -1,4 +1,4 @@
-"""Output columns: the Arrow types and rows of answers in a part, and of dead letters in `_errors/`.
+"""Output columns: the Arrow types and rows of answers in a part, and of dead letters.
 
 Depends on values and Arrow only; knows no engine, no files and no Ray.
 """
@@ -154,7 +154,8 @@ def part_table(
 ) -> pa.Table:
     """Build the table of a part file: the id, the kept columns, and one struct column per task.
 
-    Only documents with at least one answered task get a row.
+    Only documents with at least one answered task get a row. The metadata of the table are those of
+    `rows`, which describe kept columns.
 
     Args:
         rows: the input rows of the unit's documents, with the id and the kept columns.
@@ -169,7 +170,12 @@ def part_table(
     for position, column in enumerate(columns):
         cells = [column.cell(results[index].answers[position]) for index in answered]
         table = table.append_column(column.name, pa.array(cells, column.type))
-    return table
+    return table.replace_schema_metadata(rows.schema.metadata)
+
+
+def part_schema(rows: pa.Schema, columns: Sequence[AnswerColumn], id_column: str) -> pa.Schema:
+    """Return the schema of the tables that `part_table` returns for rows with the schema `rows`."""
+    return part_table(rows.empty_table(), (), columns, id_column).schema
 
 
 def _evidence_cell(row: Evidence) -> dict[str, object]:
@@ -185,7 +191,7 @@ def _evidence_cell(row: Evidence) -> dict[str, object]:
 
 
 def dead_letters_table(dead_letters: Sequence[DeadLetter], id_type: pa.DataType) -> pa.Table:
-    """Build the table of a file under `_errors/`, one row per dead letter.
+    """Build the table of a file of dead letters, one row per dead letter.
 
     A dead letter records a document, or one task of it, that failed. `id_type` is the Arrow type of
     the id column of the input.

@@ -56,12 +56,12 @@ def check(filesystem: Any, output: str, ids: Iterable[str], request_log: Path) -
     committed = _commit_times(filesystem, output)
     commit_time: dict[str, float] = {}
     failed: set[str] = set()
-    for path in filesystem.glob(f"{output}/part-*.parquet"):
+    for path in filesystem.glob(f"{output}/answers/part-*.parquet"):
         unit = int(path.rsplit("-", 1)[1].removesuffix(".parquet"))
         for row in _rows(filesystem, path, ["doc"]):
             occurrences[row["doc"]] += 1
             commit_time[row["doc"].rsplit("-", 1)[1]] = committed[unit]
-    for path in filesystem.glob(f"{output}/_errors/part-*.parquet"):
+    for path in filesystem.glob(f"{output}/dead_letters/part-*.parquet"):
         for letter in _rows(filesystem, path, ["doc_id", "task", "reason"]):
             reasons[letter["reason"]] += 1
             occurrences[letter["doc_id"]] += letter["task"] is None

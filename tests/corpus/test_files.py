@@ -113,9 +113,9 @@ def test_a_directory_named_like_a_glob_is_a_directory(tmp_path: Path) -> None:
     assert len(list_files(f"{tmp_path}/[old]")) == 1
 
 
-@pytest.mark.parametrize("pattern", ["/sub/.tmp/*.csv", "/nothing", "/note.txt", "/*.csv"])
+@pytest.mark.parametrize("pattern", ["/sub/.tmp/*.csv", "/nothing", "/*.csv"])
 def test_a_path_without_files_is_refused(tree: Path, pattern: str) -> None:
-    with pytest.raises(InputError, match=r"no \.parquet or \.jsonl file at"):
+    with pytest.raises(InputError, match=r"no file of Parquet or JSON lines at"):
         list_files(f"{tree}{pattern}")
 
 

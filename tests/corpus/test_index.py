@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.corpus.files import list_files
+from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.ids import digest_ids, hash_ids
 from pipelines.corpus.index import IndexConfig, SpanIndex, cut_spans, index_span
-from pipelines.corpus.rows import Fragment, open_corpus
+from pipelines.corpus.rows import open_corpus
 from pipelines.job.spec import InputSpec
 from pipelines.models.cost import CPU, CostModel
 from pipelines.models.resolve import Model
@@ -47,11 +48,11 @@ def _index(config: IndexConfig, number: int = 0) -> SpanIndex:
 
 
 def _rows(config: IndexConfig, number: int = 0) -> pa.Table:
-    return pq.read_table(config.storage.path(f"index/rows-{number:05d}.parquet"))
+    return pq.read_table(config.storage.path(f"index/rows-{number:05d}"))
 
 
 def _unit_ids(config: IndexConfig, index: SpanIndex) -> list[list[str]]:
-    file = pq.ParquetFile(config.storage.path("index/text-00000.parquet"))
+    file = pq.ParquetFile(config.storage.path("index/text-00000"))
     assert file.num_row_groups == len(index.units)
     return [
         file.read_row_group(unit.row_group).column("doc_id").to_pylist() for unit in index.units
@@ -67,6 +68,21 @@ def test_every_row_is_in_one_unit_and_in_the_rows_file(config: IndexConfig, tmp_
     assert rows.column("row").to_pylist() == list(range(1500))
     assert (index.rows, index.tokens) == (1500, sum(rows.column("tokens").to_pylist()))
     assert [unit.rows for unit in index.units] == [len(unit) for unit in _unit_ids(config, index)]
+
+
+def test_the_rows_of_many_files_are_indexed_in_order(config: IndexConfig, tmp_path: Path) -> None:
+    sizes = [3, 0, 600, 1, 511, 1, 2, 5]
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for number, rows in enumerate(sizes):
+        text = "A long text. " * (200_000 if number == 3 else 1)
+        ids = pa.array([f"{number}-{row}" for row in range(rows)], pa.string())
+        table = pa.table({"id": ids, "text": pa.array([text] * rows, pa.string())})
+        pq.write_table(table, directory / f"{number}.parquet")
+    spec = config.input.model_copy(update={"path": str(directory)})
+    _index(replace(config, input=spec))
+    expected = [f"{number}-{row}" for number, rows in enumerate(sizes) for row in range(rows)]
+    assert _rows(config).column("doc_id").to_pylist() == expected
 
 
 def test_a_unit_has_the_digest_of_its_ids_in_any_order(config: IndexConfig, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from corpora import column, read, refused, write_lines
 def test_jsonl_below_partitions_works(tmp_path: Path) -> None:
     (tmp_path / "year=2024").mkdir()
     write_lines(tmp_path / "year=2024" / "a.jsonl", [{"id": "a", "text": "t"}])
-    assert column(read(tmp_path, "year"), "kept.year") == ["2024"]
+    assert column(read(tmp_path, "year"), "kept.year") == [2024]
 
 
 @pytest.mark.parametrize("year", [2024, "FY24"])
@@ -23,9 +22,10 @@ def test_a_key_of_a_line_takes_precedence_over_its_path(tmp_path: Path, year: in
     assert column(read(tmp_path, "year"), "kept.year") == [year, None]
 
 
-def test_a_corpus_of_one_empty_jsonl_file_has_no_rows(tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").touch()
-    assert read(tmp_path, "title").column_names == ["source", "row", "doc_id", "text", "kept.title"]
+def test_a_corpus_of_one_jsonl_file_without_lines_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n \n")
+    names = ["source", "row", "doc_id", "text", "broken", "kept.title"]
+    assert read(tmp_path, "title").column_names == names
 
 
 def test_jsonl_rows_may_have_more_keys_or_fewer(tmp_path: Path) -> None:
@@ -95,26 +95,10 @@ def test_a_number_that_would_be_rounded_is_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", rows)
     assert column(read(path, "n"), "kept.n") == integers
     write_lines(path, [*rows, {"id": 9, "text": "t", "n": 1e300}])
-    expected = f"{path}: column 'n': 9007199254740993 would be rounded to 9007199254740992,"
+    expected = f"{path}: line 1: column 'n': 9007199254740993 would be rounded to 9007199254740992,"
     assert refused(path, "n").startswith(expected)
     write_lines(path, [{"id": 0, "text": "t", "n": 2**64 - 1}])
     assert "18446744073709551615 would be rounded to" in refused(path, "n")
     exact = [float(2**60), 1e300, 2**70]
     write_lines(path, [{"id": n, "text": "t", "n": value} for n, value in enumerate(exact)])
     assert column(read(path, "n"), "kept.n") == exact
-
-
-def test_a_broken_line_of_json_is_named_by_its_row(tmp_path: Path) -> None:
-    rows = [{"id": n, "text": "x" * 1000} for n in range(5000)]
-    path = write_lines(tmp_path / "a.jsonl", rows)
-    path.write_text(path.read_text() + "nonsense")
-    match = re.search(r"in row (\d+) \(rows counted from row (\d+) on\)", refused(path))
-    assert match and int(match[2]) > 0
-    assert int(match[1]) + int(match[2]) == 5000
-
-
-@pytest.mark.parametrize("bad", ['{"id": 1, "text": ', '{"id": "b", "text": 7}', "[1]", "nonsense"])
-def test_a_broken_line_of_json_names_the_file(tmp_path: Path, bad: str) -> None:
-    path = write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "t"}])
-    path.write_text(path.read_text() + bad)
-    assert refused(path).startswith(f"{path}: cannot be read")

@@ -91,8 +91,8 @@ def test_only_input_output_and_tasks_are_needed() -> None:
     assert spec.compute.gpus_per_replica == "auto"
     assert message_of({}).splitlines() == [
         "input: missing, must be a mapping with the keys path, id_column, text_column, "
-        "keep_columns",
-        "output: missing, must be a mapping with the keys path",
+        "keep_columns, version, follow",
+        "output: missing, must be a mapping with the keys path, table",
         "tasks: missing; this key is required",
     ]
 
@@ -126,6 +126,12 @@ tasks: [{name: a, kind: summarize}, {name: a, kind: summarize}]
     tasks.1.name: got 'a', must be a name that no other task has
 tasks: [{name: text, kind: summarize}]
     tasks.0.name: got 'text', must be a name that differs from all columns of input
+tasks: [{name: Text, kind: summarize}]
+    tasks.0.name: got 'Text', must be a name that differs from all columns of input, not only in
+tasks: [{name: a, kind: summarize}, {name: A, kind: summarize}]
+    tasks.1.name: got 'A', must be a name that no other task has, not only in case
+output: {path: out, table: iceberg}
+    output.table: got 'iceberg', must be
 tasks: [{name: a, kind: ask}]
     tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]
@@ -336,3 +342,23 @@ def test_a_schema_counts_by_its_content_and_its_order(tmp_path: Path) -> None:
     assert digests("a.json") == digests(SCHEMA)
     reordered = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string"}}}
     assert differing_keys(digests(SCHEMA), digests(reordered)) == ["tasks.task.schema"]
+
+
+def test_an_input_is_not_followed_into_a_table_which_would_keep_removed_answers() -> None:
+    job = {
+        "input": {"path": "in", "follow": True},
+        "output": {"path": "out", "table": "delta"},
+        "tasks": [SUMMARIZE],
+    }
+    assert message_of(job).startswith("input.follow: got true, must be false with output.table")
+    parse_job({**job, "output": {"path": "out"}})
+
+
+def test_the_version_and_following_of_an_input_keep_the_fingerprint() -> None:
+    job = {"input": {"path": "in"}, "output": {"path": "out"}, "tasks": [SUMMARIZE]}
+    moved = {**job, "input": {"path": "in", "version": 3, "follow": True}}
+    digests = [answer_digests(parse_job(each), None, 1) for each in (job, moved)]
+    assert digests[0] == digests[1]
+
+
+SUMMARIZE = {"name": "s", "kind": "summarize"}

@@ -138,6 +138,24 @@ def test_show_of_an_unknown_id_names_id_and_column(
     assert "--id 99: no document" in message and "in column 'id'" in message
 
 
+def test_show_names_the_files_that_are_not_read(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = yaml.safe_load(job.read_text())
+    corpus = Path(spec["input"]["path"])
+    _write(job, {**spec, "input": {**spec["input"], "path": str(corpus.parent)}})
+    (corpus.parent / "more.csv").write_text("id,text")
+    assert _show(job, "1", capsys)["files_not_read"] == {
+        "other_ending": {"count": 2, "first": ["job.yaml", "more.csv"]}
+    }
+    line = "2 files or directories are not read: 2 with other endings (job.yaml, more.csv)"
+    assert main(["show", str(job), "--id", "1"]) == 0
+    assert capsys.readouterr().err == f"{corpus.parent}: {line}\n"
+    # the document may be in a file that is not read
+    assert main(["show", str(job), "--id", "99"]) == 2
+    assert line in capsys.readouterr().err
+
+
 def test_show_has_a_prompt_for_each_chunk_and_task(
     job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +204,7 @@ def test_show_has_a_prompt_for_each_part_of_a_task_that_reads_parts(
         ("long_documents.chunk_tokens=5", "a whole number of at least 16"),
         ("tasks.1.max_tokens=200000", "leaves no space for a document"),
         ("model.name=no/such-model-here", "no/such-model-here"),
-        ("input.path=nowhere/at/all", "no .parquet or .jsonl file at nowhere/at/all"),
+        ("input.path=nowhere/at/all", "no file of Parquet or JSON lines at nowhere/at/all"),
         ("input.text_column=body", "no column 'body', which input.text_column names; it has id"),
         ("tasks.0.kind=extract", "tasks.0"),
     ],

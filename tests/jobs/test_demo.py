@@ -138,7 +138,8 @@ def test_a_quote_that_is_not_in_the_text_is_not_found(answered: list[dict[str, A
 def test_the_table_shows_answers_with_their_quotes(
     tmp_path: Path, answered: list[dict[str, Any]]
 ) -> None:
-    pq.write_table(pa.Table.from_pylist(answered), tmp_path / "part-000000.parquet")
+    (tmp_path / "answers").mkdir()
+    pq.write_table(pa.Table.from_pylist(answered), tmp_path / "answers/part-000000.parquet")
     screen = io.StringIO()
     show_answers(str(tmp_path), Console(file=screen, width=160))
     shown = screen.getvalue()
@@ -152,7 +153,8 @@ def test_the_table_shows_answers_with_their_quotes(
 def test_a_narrow_terminal_cuts_no_answer(tmp_path: Path, answered: list[dict[str, Any]]) -> None:
     row = next(row for row in answered if row["planted"]["code"] is not None)
     row["summary"]["text"] = "Values [/of] :smile: lists"
-    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "part-000000.parquet")
+    (tmp_path / "answers").mkdir()
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "answers/part-000000.parquet")
     screen = io.StringIO()
     show_answers(str(tmp_path), Console(file=screen, width=40, markup=False, emoji=False))
     cells = [

@@ -83,7 +83,7 @@ def test_committed_units_are_not_repeated(killed: Killed) -> None:
 def test_the_answers_of_a_resumed_run_are_the_facts_in_the_texts(killed: Killed) -> None:
     corpus = pq.read_table(killed.directory / "corpus/planted.parquet").to_pylist()
     texts = {row["doc"]: row["text"] for row in corpus}
-    output = pq.read_table(killed.directory / "out").to_pylist()
+    output = pq.read_table(killed.directory / "out/answers").to_pylist()
     rows = [row for row in output if row["doc"] in texts]
     assert {row["doc"] for row in rows} == set(texts)
     assert {row["owner"]["_answer"]["strategy"] for row in rows} == {"single", "map_reduce"}

@@ -112,7 +112,7 @@ def test_a_run_accounts_for_every_document(watched: Watched) -> None:
 def test_reading_output_as_parquet_gives_each_document_once_with_all_columns(
     watched: Watched,
 ) -> None:
-    table = pq.read_table(watched.directory / "out")
+    table = pq.read_table(watched.directory / "out/answers")
     assert table.num_rows == watched.result["answered"]
     assert len(set(table.column("doc").to_pylist())) == table.num_rows
     assert table.column_names == ["doc", "length", "summary", "topic", "who", "facts"]
@@ -123,7 +123,7 @@ def test_reading_output_as_parquet_gives_each_document_once_with_all_columns(
 
 
 def test_a_document_longer_than_one_pass_is_read_in_chunks(watched: Watched) -> None:
-    rows = pq.read_table(watched.directory / "out").to_pylist()
+    rows = pq.read_table(watched.directory / "out/answers").to_pylist()
     (long,) = [row for row in rows if row["doc"] == "long"]
     assert {long[task]["_answer"]["strategy"] for task in ("summary", "topic", "who")} == {
         "map_reduce"
@@ -133,19 +133,21 @@ def test_a_document_longer_than_one_pass_is_read_in_chunks(watched: Watched) -> 
 
 
 def test_extracted_fields_are_typed_columns(watched: Watched) -> None:
-    facts = pq.read_schema(next((watched.directory / "out").glob("part-*"))).field("facts").type
+    facts = (
+        pq.read_schema(next((watched.directory / "out/answers").glob("part-*"))).field("facts").type
+    )
     assert (facts.field("listed").type, facts.field("on").type) == (pa.bool_(), pa.date32())
-    column = pq.read_table(watched.directory / "out").column("facts").to_pylist()
+    column = pq.read_table(watched.directory / "out/answers").column("facts").to_pylist()
     assert {row["_answer"]["status"] for row in column} <= {"answered", "invalid_answer"}
     assert any(row["on"] is not None for row in column)
 
 
 def test_documents_of_both_pools_are_answered(watched: Watched) -> None:
-    units = pq.read_table(watched.directory / "out/_run/units.parquet")
+    units = pq.read_table(watched.directory / "out/_run/units")
     assert set(units.column("pool").to_pylist()) == {"short", "long"}
     lengths = [
         answer["_answer"]["prompt_tokens"]
-        for answer in pq.read_table(watched.directory / "out").column("who").to_pylist()
+        for answer in pq.read_table(watched.directory / "out/answers").column("who").to_pylist()
     ]
     assert max(lengths) > 4096
 
@@ -154,7 +156,7 @@ def test_unreadable_documents_are_dead_letters_with_source_row_and_reason(
     watched: Watched,
 ) -> None:
     dead_letters = pa.concat_tables(
-        pq.read_table(path) for path in (watched.directory / "out/_errors").glob("*.parquet")
+        pq.read_table(path) for path in (watched.directory / "out/dead_letters").glob("*.parquet")
     ).to_pylist()
     assert {(letter["doc_id"], letter["row"], letter["reason"]) for letter in dead_letters} == {
         ("null", 0, "empty"),
@@ -164,10 +166,10 @@ def test_unreadable_documents_are_dead_letters_with_source_row_and_reason(
 
 
 def test_the_manifest_has_the_values_of_the_json_result(watched: Watched) -> None:
-    manifest = json.loads((watched.directory / "out/_manifest.json").read_text())
+    manifest = json.loads((watched.directory / "out/manifest.json").read_text())
     assert {key: manifest[key] for key in watched.result} == watched.result
     assert (
-        sum(file["rows"] for file in manifest["files"] if not file["name"].startswith("_"))
+        sum(file["rows"] for file in manifest["files"] if file["name"].startswith("answers/"))
         == watched.result["answered"]
     )
 

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from jobs.control import Stopped
 from jobs.summary import RunPrinter
+from pipelines.corpus.files import SourceFile
+from pipelines.corpus.not_read import NotRead, Reason
 from pipelines.errors import StorageError
 from pipelines.job.spec import JobSpec, parse_job
 from pipelines.models.resolve import Model
@@ -24,7 +26,8 @@ MANIFEST: dict[str, Any] = {
     "cached_prompt_tokens": 3_000, "output_tokens": 2_500, "engine_start_seconds": 17.4,
     "steady_seconds": 22.44, "wall_seconds": 3_725.0, "tokens_per_second": 58_656.0,
     "steps_per_output_token": 0.314, "skipped_files": [],
-    "files": [{"name": "part-000000.parquet"}],
+    "files_without_rows": {"count": 0, "first": []},
+    "files": [{"name": "answers/part-000000.parquet"}],
 }  # fmt: skip
 
 
@@ -79,7 +82,19 @@ def test_the_summary_has_a_row_for_each_total(text: Printed) -> None:
             "4,000 in prompts (75% from the prefix cache), 2,500 generated in 0.31 steps each",
         ),
         ("time", "1:02:05 in total; engine start 17 s, then 22.4 s at 58,656 tokens/s"),
-        ("answers", "answers/here"),
+        ("answers", "answers/here/answers"),
+    ]
+    assert text.results == []
+
+
+def test_files_that_are_not_read_are_named_on_one_notice(text: Printed) -> None:
+    not_read = NotRead()
+    text.printer.print_not_read(not_read)
+    assert text.notices == []
+    not_read.add(Reason.ENDING, "notes.txt")
+    text.printer.print_not_read(not_read)
+    assert text.notices == [
+        "corpus: 1 file or directory is not read: 1 with other endings (notes.txt)"
     ]
     assert text.results == []
 
@@ -91,7 +106,20 @@ def test_the_summary_names_skipped_files_and_too_many_dead_letters(text: Printed
     notices = " ".join(" ".join(text.notices).split())
     assert "skipped a.parquet: truncated too many dead letters: " in notices
     assert "limits.max_dead_letter_fraction (25%)" in notices
-    assert notices.endswith("answers/here/_errors/")
+    assert notices.endswith("answers/here/dead_letters/")
+
+
+def test_the_summary_names_the_delta_table(text: Printed) -> None:
+    text.printer.print_finished({**MANIFEST, "table": {"format": "delta", "version": 3}})
+    assert text.notices[-1].endswith("answers/here/answers (also a Delta table, version 3)")
+
+
+def test_the_summary_names_files_without_rows(text: Printed) -> None:
+    without_rows = {"count": 2, "first": ["a.parquet", "b.jsonl"]}
+    text.printer.print_finished({**MANIFEST, "files_without_rows": without_rows})
+    assert "no rows in 2 input files: a.parquet, b.jsonl" in " ".join(
+        " ".join(text.notices).split()
+    )
 
 
 def test_a_run_that_read_nothing_has_a_summary(text: Printed) -> None:
@@ -152,3 +180,11 @@ def test_only_a_model_with_random_weights_is_warned_of(text: Printed, tiny_model
     printed = len(text.notices)
     text.printer.print_model(replace(tiny_model, random_weights=False))
     assert len(text.notices) == printed
+
+
+def test_large_files_that_are_one_piece_are_named(spec: JobSpec) -> None:
+    printed = Printed(spec, as_json=False, width=300)
+    printed.printer.print_undivided([])
+    assert printed.notices == []
+    printed.printer.print_undivided([SourceFile("a.jsonl.gz", 2**30, "")])
+    assert printed.notices[0].startswith("a.jsonl.gz (1,024 MiB): read as one piece, which one CPU")

@@ -28,7 +28,7 @@ from pipelines.run.worker_config import WorkerConfig
 from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
 
-UNIT_FILE = "_run/index/text.parquet"
+UNIT_FILE = "_run/index/text"
 TASKS = (SummarizeTask(name="summary"), AskTask(name="who", question="Who?"))
 
 
@@ -92,14 +92,14 @@ class Counted(EngineMetrics):
 
 def letters(storage: Storage, unit: int) -> dict[str, tuple[str, str, int]]:
     """Return reason, message and attempts of a unit's dead letters, by document id."""
-    with storage.open(f"_errors/part-{unit:06d}.parquet") as file:
+    with storage.open(f"dead_letters/part-{unit:06d}.parquet") as file:
         rows = pq.read_table(file).to_pylist()
     return {row["doc_id"]: (row["reason"], row["message"], row["attempts"]) for row in rows}
 
 
 def answered(storage: Storage, unit: int) -> list[str]:
     """Return the ids of the documents in a unit's published part."""
-    with storage.open(f"part-{unit:06d}.parquet") as file:
+    with storage.open(f"answers/part-{unit:06d}.parquet") as file:
         return list(pq.read_table(file).column("key").to_pylist())
 
 

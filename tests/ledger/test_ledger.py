@@ -18,7 +18,8 @@ from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit
 from pipelines.errors import Incomplete, OutputError
 from pipelines.ledger.attempts import Attempts
-from pipelines.ledger.ledger import Ledger, new_index, new_staged
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import new_index, new_staged
 from pipelines.ledger.records import Commit, Plan, StagedFile, sha256
 from pipelines.storage import Storage
 
@@ -113,23 +114,23 @@ def test_a_plan_has_the_digest_of_its_record(ledger: Ledger) -> None:
     ledger.add_plan(0, PLAN)
     ledger.add_plan(1, replace(PLAN, units=UNITS[:1]))
     first, second = ledger.plans()
-    assert first.digest == sha256(ledger.storage.read("_run/units.parquet")) != second.digest
+    assert first.digest == sha256(ledger.storage.read("_run/units")) != second.digest
 
 
 def _older_plan(ledger: Ledger) -> None:
     sink = io.BytesIO()
     pq.write_table(pq.read_table(io.BytesIO(PLAN.to_bytes())).drop_columns(["ids"]), sink)
-    ledger.storage.write("_run/units.parquet", sink.getvalue())
+    ledger.storage.write("_run/units", sink.getvalue())
 
 
 def _damaged_plan(ledger: Ledger) -> None:
-    ledger.storage.write("_run/units.parquet", PLAN.to_bytes()[:-9])
+    ledger.storage.write("_run/units", PLAN.to_bytes()[:-9])
 
 
 def _foreign_plan(ledger: Ledger) -> None:
     sink = io.BytesIO()
     pq.write_table(pa.table({"number": [1]}), sink)
-    ledger.storage.write("_run/units.parquet", sink.getvalue())
+    ledger.storage.write("_run/units", sink.getvalue())
 
 
 @pytest.mark.parametrize("make", [_older_plan, _damaged_plan, _foreign_plan])
@@ -137,7 +138,7 @@ def test_a_plan_of_another_shape_is_refused_by_name(
     ledger: Ledger, make: Callable[[Ledger], None]
 ) -> None:
     make(ledger)
-    with pytest.raises(OutputError, match=r"_run/units\.parquet: .*another version of phifleet"):
+    with pytest.raises(OutputError, match=r"_run/units: .*another version of phifleet"):
         ledger.plans()
 
 
@@ -185,8 +186,8 @@ def test_publishing_can_be_repeated_and_survives_a_swept_staging(ledger: Ledger)
     ledger.commit(record)
     ledger.publish(record)
     ledger.publish(record)
-    assert ledger.storage.read("part-000000.parquet") == b"part"
-    assert ledger.storage.read("_errors/part-000000.parquet") == b"dead letters"
+    assert ledger.storage.read("answers/part-000000.parquet") == b"part"
+    assert ledger.storage.read("dead_letters/part-000000.parquet") == b"dead letters"
     ledger.sweep([PLAN])
     ledger.publish(record)
     assert ledger.storage.names("_run/staging") == []
@@ -197,18 +198,18 @@ def test_a_missing_or_changed_part_is_published_again(ledger: Ledger) -> None:
     ledger.commit(record)
     assert ledger.repair([record]) == 2
     assert ledger.repair([record]) == 0
-    ledger.storage.write("part-000000.parquet", b"part, but damaged")
+    ledger.storage.write("answers/part-000000.parquet", b"part, but damaged")
     assert ledger.repair([record]) == 1
-    assert ledger.storage.read("part-000000.parquet") == b"part"
+    assert ledger.storage.read("answers/part-000000.parquet") == b"part"
 
 
 def test_a_part_that_is_lost_with_its_staged_copy_is_named(ledger: Ledger) -> None:
     record = _record(ledger)
     ledger.commit(record)
     ledger.storage.remove(_staged_part(record))
-    with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
+    with pytest.raises(Incomplete, match=r"unit 0: answers/part-000000\.parquet is lost"):
         ledger.repair([record])
-    with pytest.raises(Incomplete, match=r"unit 0: part-000000\.parquet is lost"):
+    with pytest.raises(Incomplete, match=r"unit 0: answers/part-000000\.parquet is lost"):
         ledger.publish(record)
 
 
@@ -218,7 +219,7 @@ def test_a_damaged_staged_copy_is_never_published(ledger: Ledger) -> None:
     ledger.storage.write(_staged_part(record), b"half")
     with pytest.raises(Incomplete):
         ledger.repair([record])
-    assert not ledger.storage.exists("part-000000.parquet")
+    assert not ledger.storage.exists("answers/part-000000.parquet")
 
 
 def test_discarding_a_commit_deletes_its_staged_files(ledger: Ledger) -> None:
@@ -233,7 +234,7 @@ def test_a_sweep_keeps_the_files_of_a_newer_run(storage: Storage) -> None:
     attempts.begin(2)
 
     running = attempts.begin(3).record
-    index = f"{new_index(1)}/text-00000.parquet"
+    index = f"{new_index(1)}/text-00000"
     storage.write(index, b"text")
     ledger.sweep([PLAN])
     assert not storage.exists(_staged_part(own))
@@ -241,7 +242,7 @@ def test_a_sweep_keeps_the_files_of_a_newer_run(storage: Storage) -> None:
     assert storage.exists(index)
     ledger.commit(newer)
     ledger.publish(newer)
-    assert storage.read("part-000003.parquet") == b"part"
+    assert storage.read("answers/part-000003.parquet") == b"part"
 
 
 def test_a_sweep_deletes_an_index_that_became_no_plan(storage: Storage) -> None:
@@ -249,11 +250,11 @@ def test_a_sweep_deletes_an_index_that_became_no_plan(storage: Storage) -> None:
     first, second = new_index(0), new_index(0)
     for directory in (first, second):
         for kind in ("text", "rows"):
-            storage.write(f"{directory}/{kind}-00000.parquet", b"")
-    units = tuple(replace(unit, file=f"{first}/text-00000.parquet") for unit in UNITS)
-    ledger.sweep([replace(PLAN, units=units, rows_files=(f"{first}/rows-00000.parquet",))])
+            storage.write(f"{directory}/{kind}-00000", b"")
+    units = tuple(replace(unit, file=f"{first}/text-00000") for unit in UNITS)
+    ledger.sweep([replace(PLAN, units=units, rows_files=(f"{first}/rows-00000",))])
     assert storage.entries("_run/index") == [first.rpartition("/")[2]]
-    assert storage.names(first) == ["rows-00000.parquet"]
+    assert storage.names(first) == ["rows-00000"]
 
 
 def test_a_sweep_deletes_the_temporary_file_of_a_killed_writer(tmp_path: Path) -> None:

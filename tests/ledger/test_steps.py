@@ -157,10 +157,10 @@ def test_a_newer_run_with_more_files_is_not_undone_by_the_older(environment: Env
         with suppress(Fenced):
             environment.run(output).observed_by(take_over)()
         assert environment.is_exactly_once(output), change
-        if change == "write _manifest.json":
+        if change == "write manifest.json":
             # the older run checked its lease a moment before the newer one took it
             (problem,) = verify(Storage(output)).problems
-            assert problem.startswith("_manifest.json states ")
+            assert problem.startswith("manifest.json states ")
             environment.run(output)()
         assert verify(Storage(output)).complete, change
 

@@ -32,9 +32,9 @@ def storage(tmp_path: Path) -> Storage:
     is a dead letter."""
     storage = Storage(str(tmp_path))
     ledger = Ledger(storage)
-    _write(storage, "_run/index/rows.parquet", pa.table({"doc_id": IDS, "id_hash": hash_ids(IDS)}))
+    _write(storage, "_run/index/rows", pa.table({"doc_id": IDS, "id_hash": hash_ids(IDS)}))
     files = (SourceFile("a.parquet", 1, "v"),)
-    ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows.parquet",), {}))
+    ledger.add_plan(0, Plan(files, UNITS, ("_run/index/rows",), {}))
     for unit in (0, 1):
         _commit(ledger, unit, [f"d{3 * unit}", f"d{3 * unit + 1}"], [f"d{3 * unit + 2}"])
     ledger.write_manifest({"documents": 6})
@@ -88,24 +88,24 @@ def test_a_document_whose_every_task_failed_is_accounted_for(storage: Storage) -
 
 
 def remove_part(storage: Storage) -> None:
-    storage.remove("part-000001.parquet")
+    storage.remove("answers/part-000001.parquet")
 
 
 def damage_part(storage: Storage) -> None:
-    storage.write("part-000001.parquet", storage.read("part-000000.parquet"))
+    storage.write("answers/part-000001.parquet", storage.read("answers/part-000000.parquet"))
 
 
 def remove_part_with_its_copy(storage: Storage) -> None:
-    storage.remove("part-000001.parquet")
+    storage.remove("answers/part-000001.parquet")
     storage.remove_matching("_run/staging", lambda _: True)
 
 
 def add_unknown_part(storage: Storage) -> None:
-    storage.copy("part-000001.parquet", "part-000009.parquet")
+    storage.copy("answers/part-000001.parquet", "answers/part-000009.parquet")
 
 
 def add_unknown_dead_letters(storage: Storage) -> None:
-    storage.copy("_errors/part-000001.parquet", "_errors/other.parquet")
+    storage.copy("dead_letters/part-000001.parquet", "dead_letters/other.parquet")
 
 
 def drop_commit(storage: Storage) -> None:
@@ -113,7 +113,7 @@ def drop_commit(storage: Storage) -> None:
 
 
 def drop_manifest(storage: Storage) -> None:
-    storage.remove("_manifest.json")
+    storage.remove("manifest.json")
 
 
 def write_older_manifest(storage: Storage) -> None:
@@ -139,14 +139,20 @@ def swap_ids(storage: Storage) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (remove_part, "part-000001.parquet: missing; run the job again (phifleet run) to publish"),
-        (remove_part_with_its_copy, "part-000001.parquet: missing; its staged copy is gone too"),
-        (damage_part, "part-000001.parquet: its content is not what was committed"),
-        (add_unknown_part, "part-000009.parquet: no commit names this file"),
-        (add_unknown_dead_letters, "_errors/other.parquet: no commit names this file"),
+        (
+            remove_part,
+            "answers/part-000001.parquet: missing; run the job again (phifleet run) to publish",
+        ),
+        (
+            remove_part_with_its_copy,
+            "answers/part-000001.parquet: missing; its staged copy is gone too",
+        ),
+        (damage_part, "answers/part-000001.parquet: its content is not what was committed"),
+        (add_unknown_part, "answers/part-000009.parquet: no commit names this file"),
+        (add_unknown_dead_letters, "dead_letters/other.parquet: no commit names this file"),
         (drop_commit, "1 of 2 units are not committed"),
-        (drop_manifest, "_manifest.json does not exist; run the job again"),
-        (write_older_manifest, "_manifest.json states 3 documents, but 6 are committed"),
+        (drop_manifest, "manifest.json does not exist; run the job again"),
+        (write_older_manifest, "manifest.json states 3 documents, but 6 are committed"),
         (recommit(["d3"], ["d5"]), "1 documents of the input are in no part"),
         (recommit(["d3", "d4", "d4"], ["d5"]), "1 documents occur more than once in the output"),
         (recommit(["d3", "d4"], ["d5", "d4"]), "1 documents occur more than once in the output"),
@@ -184,8 +190,8 @@ def test_a_directory_without_a_run_is_not_complete(tmp_path: Path) -> None:
 def test_a_manifest_of_another_format_is_an_error_that_names_it(
     storage: Storage, manifest: bytes
 ) -> None:
-    storage.write("_manifest.json", manifest)
-    with pytest.raises(OutputError, match=r"/_manifest\.json: the record is damaged"):
+    storage.write("manifest.json", manifest)
+    with pytest.raises(OutputError, match=r"/manifest\.json: the record is damaged"):
         verify(storage)
 
 

@@ -3,6 +3,8 @@ input that works. Engines are fakes, everything else is real."""
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from fakes import FakeEngine
 from here import InProcessRun, in_process_run
 
 from pipelines.errors import InputError
-from pipelines.ledger.ledger import INDEX
+from pipelines.ledger.names import INDEX
 from pipelines.ledger.verify import verify
 from pipelines.models.phi3 import CONTROL_TOKENS
 from pipelines.storage import Storage
@@ -59,12 +61,12 @@ def error_of(run: InProcessRun) -> str:
 
 
 def answered(corpus: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/answers").to_pylist()
     return rows
 
 
 def dead_letters(corpus: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/_errors").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(corpus.parent / "out/dead_letters").to_pylist()
     return rows
 
 
@@ -246,6 +248,36 @@ def test_nested_columns_and_partitions_are_kept_and_empty_files_have_no_rows(cor
     assert kept == {"a": (meta[0], "2024"), "b": (None, "2024")}
 
 
+def test_a_file_that_changes_during_the_index_is_refused(corpus: Path) -> None:
+    path = write(corpus / "a.parquet", ["a", "b"])
+    done = threading.Event()
+
+    def touch() -> None:
+        while not done.wait(0.001):
+            os.utime(path)
+
+    writer = threading.Thread(target=touch)
+    writer.start()
+    try:
+        message = error_of(run_over(corpus))
+    finally:
+        done.set()
+        writer.join()
+    assert message.startswith(f"{path}: has changed since it was listed: its time of change is ")
+    assert run_over(corpus)()["answered"] == 2
+
+
+def test_the_manifest_lists_the_files_that_are_not_read(corpus: Path) -> None:
+    write(corpus / "a.parquet", ["a"])
+    (corpus / "b.csv").write_text("doc,text")
+    expected = {"other_ending": {"count": 1, "first": ["b.csv"]}}
+    for _ in range(2):
+        manifest = run_over(corpus)()
+        assert (manifest["files_not_read"], manifest["skipped_files"]) == (expected, [])
+    run = in_process_run(corpus.parent, corpus.parent, corpus.parent / "out")
+    assert run()["files_not_read"]["output"] == {"count": 1, "first": ["out/"]}
+
+
 def test_added_files_must_have_the_column_types_of_earlier_files(corpus: Path) -> None:
     job = {"input": {"keep_columns": ["n"]}}
     write(corpus / "a.parquet", [1, 2], n=[1, 2])
@@ -265,8 +297,11 @@ def test_added_files_must_have_the_column_types_of_earlier_files(corpus: Path) -
 
 def test_an_empty_corpus_is_done(corpus: Path) -> None:
     write(corpus / "a.parquet", pa.array([], pa.string()), pa.array([], pa.string()))
-    manifest = run_over(corpus)()
-    assert (manifest["status"], manifest["documents"]) == ("done", 0)
+    for _ in range(2):
+        manifest = run_over(corpus)()
+        assert (manifest["status"], manifest["documents"]) == ("done", 0)
+        without_rows = {"count": 1, "first": [str(corpus / "a.parquet")]}
+        assert manifest["files_without_rows"] == without_rows
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("dies_of", "engine_crash"), ("hangs_at", "timeout")])

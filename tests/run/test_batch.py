@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import LONG, SHORT, Unit
-from pipelines.errors import InputError
-from pipelines.ledger.records import Plan
-from pipelines.run.planner import new_files
 from pipelines.run.pools import share_engines
-
-OLD = SourceFile("a.parquet", 10, "v1")
-PLANS = [Plan((OLD,), (), (), {})]
 
 
 def _unit(pool: str, seconds: float) -> Unit:
     return Unit(0, pool, "text.parquet", 0, 1, 1, 1, seconds, "ids")
-
-
-def test_only_unknown_files_are_new() -> None:
-    new = SourceFile("b.parquet", 5, "v1")
-    assert new_files([OLD, new], PLANS) == [new]
-
-
-def test_a_missing_file_is_an_error_with_its_name() -> None:
-    with pytest.raises(
-        InputError, match=r"a\.parquet: was indexed by this run and is missing; restore"
-    ):
-        new_files([SourceFile("b.parquet", 5, "v1")], PLANS)
-
-
-def test_a_changed_file_is_an_error_with_its_name() -> None:
-    with pytest.raises(InputError, match=r"a\.parquet: has changed"):
-        new_files([SourceFile("a.parquet", 10, "v2")], PLANS)
 
 
 def test_pools_share_engines_in_proportion_to_their_seconds() -> None:

@@ -47,14 +47,14 @@ def test_every_commit_has_the_digest_of_its_unit_and_of_its_plan(finished: Path)
 def test_commits_of_other_documents_are_reported_by_unit_even_if_their_number_is_right(
     finished: Path,
 ) -> None:
-    (finished / "out/_manifest.json").unlink()
+    (finished / "out/manifest.json").unlink()
     plan = _run(finished).ledger.plans()[0]
     _change_commit(finished, 1, ids=plan.units[2].ids)
     _change_commit(finished, 2, ids=plan.units[1].ids)
     with pytest.raises(Incomplete, match=r"unit 1: its commit accounts for[^$]*unit 2:") as error:
         _run(finished)()
     assert "unit 0" not in error.value.message and "unit 3" not in error.value.message
-    assert not (finished / "out/_manifest.json").exists()
+    assert not (finished / "out/manifest.json").exists()
 
 
 def test_a_commit_of_another_plan_is_reported_by_unit(finished: Path) -> None:
@@ -64,6 +64,6 @@ def test_a_commit_of_another_plan_is_reported_by_unit(finished: Path) -> None:
 
 
 def test_a_manifest_without_times_is_an_error_that_names_it(finished: Path) -> None:
-    (finished / "out/_manifest.json").write_text('{"documents": 4}')
-    with pytest.raises(OutputError, match=r"/_manifest\.json: the record is damaged"):
+    (finished / "out/manifest.json").write_text('{"documents": 4}')
+    with pytest.raises(OutputError, match=r"/manifest\.json: the record is damaged"):
         _run(finished)()

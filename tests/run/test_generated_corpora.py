@@ -205,8 +205,8 @@ def count_results(output: Path) -> Counter[tuple[str, str]]:
     """Return how often each document is in the output with each result."""
     results: Counter[tuple[str, str]] = Counter()
     for names, columns in (
-        ("part-*.parquet", "id::VARCHAR, 'answered'"),
-        ("_errors/*.parquet", "doc_id::VARCHAR, reason"),
+        ("answers/*.parquet", "id::VARCHAR, 'answered'"),
+        ("dead_letters/*.parquet", "doc_id::VARCHAR, reason"),
     ):
         if list(output.glob(names)):
             rows = duckdb.read_parquet(f"{output}/{names}").project(columns).fetchall()

@@ -14,7 +14,8 @@ from moto.server import ThreadedMotoServer
 
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.units import Unit
-from pipelines.ledger.ledger import COMMITS, Ledger
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.names import COMMITS
 from pipelines.ledger.records import Plan
 from pipelines.storage import Storage
 

@@ -37,7 +37,7 @@ def test_a_small_corpus_is_indexed_and_its_ids_compared_without_ray(
         corpus.spec, corpus.layout, tiny_tokenizer, READING, cost, 0.5, storage, "index"
     )
     (index,) = index_spans(cut_spans(corpus.fragments, cpus=2), config)
-    duplicates = duplicate_ids(storage, ["index/rows-00000.parquet"], index.rows)
+    duplicates = duplicate_ids(storage, ["index/rows-00000"], index.rows)
     assert (index.rows, sum(unit.rows for unit in index.units)) == (4, 4)
     assert len(duplicates) == 1 and duplicates[0].startswith("'a': ")
     assert not ray.is_initialized()

@@ -75,7 +75,7 @@ def test_a_text_over_the_byte_limit_is_a_dead_letter(corpus: Path, tmp_path: Pat
     rows = pa.table({"doc": [0, 1], "text": ["A text.", "a" * size]})
     pq.write_table(rows, corpus / "a.parquet")
     assert in_process_run(tmp_path, corpus, tmp_path / "out")()["answered"] == 1
-    (dead_letter,) = pq.read_table(tmp_path / "out/_errors").to_pylist()
+    (dead_letter,) = pq.read_table(tmp_path / "out/dead_letters").to_pylist()
     assert (dead_letter["doc_id"], dead_letter["row"], dead_letter["reason"]) == (1, 1, "too_large")
     assert dead_letter["message"].startswith(
         f"the text has {size} bytes, at most {size - 1} are allowed: split "

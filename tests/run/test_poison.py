@@ -39,7 +39,7 @@ class PoisonedRun:
     run: subprocess.CompletedProcess[str]
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        return list(pq.read_table(self.directory / "out/_errors").to_pylist())
+        return list(pq.read_table(self.directory / "out/dead_letters").to_pylist())
 
 
 @pytest.fixture(
@@ -78,7 +78,7 @@ def test_each_poisoned_document_is_a_dead_letter_with_its_reason(poisoned: Poiso
 
 
 def test_all_other_documents_are_answered_once(poisoned: PoisonedRun) -> None:
-    ids = pq.read_table(poisoned.directory / "out").column("doc").to_pylist()
+    ids = pq.read_table(poisoned.directory / "out/answers").column("doc").to_pylist()
     assert len(ids) == len(set(ids)) == poisoned.documents - len(poisoned.killers)
     assert phifleet("verify", poisoned.directory / "out").returncode == 0
 

@@ -53,7 +53,7 @@ def taken_over(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> T
 def test_the_second_run_finishes_and_every_document_is_answered_once(taken_over: TakenOver) -> None:
     assert taken_over.second.returncode == 0, taken_over.second.stderr
     assert phifleet("verify", taken_over.directory / "out").returncode == 0
-    ids = pq.read_table(taken_over.directory / "out").column("doc").to_pylist()
+    ids = pq.read_table(taken_over.directory / "out/answers").column("doc").to_pylist()
     assert len(ids) == len(set(ids)) == taken_over.documents
 
 

@@ -39,7 +39,7 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> 
             "kept.title": pa.array([f"title {number}" for number in range(5)]),
         }
     )
-    pq.write_table(rows, tmp_path / "_run/index/text.parquet", row_group_size=5)
+    pq.write_table(rows, tmp_path / "_run/index/text", row_group_size=5)
     engine = EngineConfig(tiny_model, 4096, gpu=False)
     tasks = tasks_of(TASKS, tiny_model, tiny_tokenizer)
     storage = Storage(str(tmp_path))
@@ -49,15 +49,15 @@ def config(tmp_path: Path, tiny_model: Model, tiny_tokenizer: ChatTokenizer) -> 
 
 async def _run(config: WorkerConfig, engine: FakeEngine) -> tuple[bool, UnitRunner]:
     runner = UnitRunner(config, EngineSupervisor(lambda: engine), None)
-    return await runner.run(7, "_run/index/text.parquet", 0, "plan"), runner
+    return await runner.run(7, "_run/index/text", 0, "plan"), runner
 
 
 async def test_a_unit_becomes_a_part_dead_letters_and_a_commit(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     committed, _ = await _run(config, FakeEngine(tiny_tokenizer))
-    part = pq.read_table(config.storage.path("part-000007.parquet"))
-    letters = pq.read_table(config.storage.path("_errors/part-000007.parquet"))
+    part = pq.read_table(config.storage.path("answers/part-000007.parquet"))
+    letters = pq.read_table(config.storage.path("dead_letters/part-000007.parquet"))
     (record,) = Ledger(config.storage).commits([7])
     assert committed
     assert part.column_names == ["key", "title", "summary", "topic"]
@@ -75,7 +75,7 @@ async def test_a_part_has_the_configured_metadata(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     await _run(config, FakeEngine(tiny_tokenizer))
-    metadata = pq.read_schema(config.storage.path("part-000007.parquet")).metadata
+    metadata = pq.read_schema(config.storage.path("answers/part-000007.parquet")).metadata
     assert metadata[b"made"] == b"here"
 
 
@@ -83,11 +83,11 @@ async def test_a_second_commit_of_a_unit_is_rejected_and_leaves_no_file(
     config: WorkerConfig, tiny_tokenizer: ChatTokenizer
 ) -> None:
     await _run(config, FakeEngine(tiny_tokenizer))
-    before = config.storage.read("part-000007.parquet")
+    before = config.storage.read("answers/part-000007.parquet")
     staged = config.storage.names("_run/staging")
     committed, _ = await _run(config, FakeEngine(tiny_tokenizer, answers=lambda *_: ("a", None)))
     assert not committed
-    assert config.storage.read("part-000007.parquet") == before
+    assert config.storage.read("answers/part-000007.parquet") == before
     assert config.storage.names("_run/staging") == staged
 
 

@@ -51,7 +51,7 @@ def answers_of_job(directory: Path) -> dict[str, Any]:
         env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
-    (row,) = pq.read_table(directory / "out").to_pylist()
+    (row,) = pq.read_table(directory / "out/answers").to_pylist()
     return {name: row[name] for name in ANSWERS}
 
 

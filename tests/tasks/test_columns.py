@@ -1,4 +1,4 @@
-"""Tests of the columns and rows of parts and of `_errors/`."""
+"""Tests of the columns and rows of parts and of `dead_letters/`."""
 
 from __future__ import annotations
 

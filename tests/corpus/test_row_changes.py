@@ -1,0 +1,97 @@
+"""The hash of a row's content: of its values, however a file stores them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from corpora import job, write, write_lines
+
+from pipelines.corpus.files import list_files
+from pipelines.corpus.layout import Layout
+from pipelines.corpus.row_changes import hash_contents
+from pipelines.corpus.rows import open_corpus, read_rows
+from pipelines.documents import BROKEN, DOC_ID, KEPT, TEXT
+
+COLUMNS = ("day", "at", "tag", "n", "words", "price")
+FIRST = {
+    "id": pa.array([1, 2], pa.int64()),
+    "text": pa.array(["one", "two"]).dictionary_encode(),
+    "day": pa.array([date(2024, 1, 31), None], pa.date32()),
+    "at": pa.array([datetime(2024, 1, 31, 5), None], pa.timestamp("ms", "UTC")),
+    "tag": pa.array(["a", "b"]).dictionary_encode(),
+    "n": pa.array([1, None], pa.int16()),
+    "words": pa.array([["x"], None], pa.large_list(pa.large_string())),
+    "price": pa.array([Decimal("1.20"), None], pa.decimal128(5, 2)),
+}
+AGAIN = {
+    "id": pa.array([1, 2], pa.int32()),
+    "text": pa.array([b"one", b"two"], pa.large_binary()),
+    "day": pa.array([date(2024, 1, 31), None], pa.date64()),
+    "at": pa.array([datetime(2024, 1, 31, 5), None], pa.timestamp("ns", "UTC")),
+    "tag": pa.array(["a", "b"], pa.string_view()),
+    "n": pa.array([1, None], pa.int8()),
+    "words": pa.array([["x"], None], pa.list_(pa.string())),
+    "price": pa.array([Decimal("1.20"), None], pa.decimal128(3, 2)),
+}
+ROW = {
+    DOC_ID: pa.array(["a"]),
+    TEXT: pa.array([b"one"], pa.large_binary()),
+    BROKEN: pa.nulls(1, pa.string()),
+    KEPT + "x": pa.array(["k"]),
+}
+
+
+def hashes(path: Path, *keep: str, earlier: Layout | None = None) -> tuple[list[int], Layout]:
+    """Return the hashes of a file's rows, and the layout with which they were read."""
+    spec = job(path, *keep)
+    corpus = open_corpus(spec, list_files(str(path)), earlier)
+    tables = [t for each in corpus.fragments for t in read_rows(spec, corpus.layout, each)]
+    return [int(value) for table in tables for value in hash_contents(table)], corpus.layout
+
+
+def test_the_same_values_in_other_types_are_the_same_content(tmp_path: Path) -> None:
+    first, layout = hashes(write(tmp_path / "a.parquet", pa.table(FIRST)), *COLUMNS)
+    again, _ = hashes(write(tmp_path / "b.parquet", pa.table(AGAIN)), *COLUMNS, earlier=layout)
+    assert first == again and first[0] != first[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {DOC_ID: pa.array(["b"])},
+        {TEXT: pa.array([b""], pa.large_binary())},
+        {TEXT: pa.nulls(1, pa.large_binary())},
+        {BROKEN: pa.array(["line 1"])},
+        {KEPT + "x": pa.array(["l"])},
+        {KEPT + "x": pa.nulls(1, pa.string())},
+    ],
+)
+def test_any_other_value_is_another_content(change: dict[str, pa.Array]) -> None:
+    assert hash_contents(pa.table(ROW)) != hash_contents(pa.table({**ROW, **change}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pa.array([10**7], pa.int32()).view(pa.date32()),
+        pa.array([2**62], pa.int64()).view(pa.timestamp("us", "UTC")),
+        pa.array([b"\xff"], pa.binary()).view(pa.string()),
+        pa.StructArray.from_arrays([pa.array([2**62]).view(pa.timestamp("us"))], names=["at"]),
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+        pa.array([float("nan")]),
+    ],
+)
+def test_a_value_that_python_does_not_have_has_a_hash(value: pa.Array) -> None:
+    table = pa.table({**ROW, KEPT + "x": value})
+    assert hash_contents(table) == hash_contents(pa.concat_tables([table, table]).slice(1))
+
+
+def test_a_line_that_is_no_json_has_the_same_hash_again(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "one"}])
+    with path.open("a") as file:
+        file.write('{"id": "b", "text": "tw\n')
+    assert hashes(path)[0] == hashes(path)[0] and len(hashes(path)[0]) == 2
