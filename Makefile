@@ -2,7 +2,7 @@
 #   make demo    run an example job on real text with the built-in model: no GPU, no model download
 #   make test    run all tests
 #   make check   run ruff and mypy
-#   make chaos   fault injection: kill runs at random moments (N=100, or N=50 S=s3; ENGINE=quick is faster)
+#   make chaos   fault injection: kill runs at random moments (N=100, N=50 S=s3, or I=delta; ENGINE=quick is faster)
 #   make bench   run the benchmark of the README
 PYTHON ?= python3
 VENV := .venv
@@ -14,9 +14,11 @@ OUTPUT ?= phifleet-demo
 # `make test`: number of processes that run test files at the same time; an engine needs 4 GB of memory.
 TEST_PROCESSES ?= 2
 
-# `make chaos`: number of faults, storage (S=s3 is an S3 server that returns errors at random), and engine.
+# `make chaos`: number of faults, storage (S=s3 is an S3 server that returns errors at random), input (I=delta is a
+# Delta table that gets a new version in the middle of each run), and engine.
 N ?= 10
 S ?= local
+I ?= parquet
 ENGINE ?= real
 
 .PHONY: demo test check bench chaos clean setup
@@ -49,7 +51,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 chaos: $(VENV)/.installed-dev
-	cd tests && ../$(BIN)/python -m chaos --kills $(N) --storage $(S) --engine $(ENGINE)
+	cd tests && ../$(BIN)/python -m chaos --kills $(N) --storage $(S) --input $(I) --engine $(ENGINE)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py

@@ -14,11 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from checkouts import measure_alternately, median_of
 
 KEPT = ("title", "score", "count", "at", "tags")
 READS = 5
@@ -129,27 +126,11 @@ def _config(corpus: Any, directory: str) -> Any:
     )
 
 
-def _run(checkout: Path, path: Path) -> dict[str, Any]:
-    done = subprocess.run(  # our own program
-        [sys.executable, __file__, "--measure", str(path)],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def _compare(path: Path, text_bytes: int, options: argparse.Namespace) -> None:
-    sides = [Path(__file__).parents[1], *([options.against] if options.against else [])]
-    runs: list[list[dict[str, Any]]] = [[] for _ in sides]
-    for _ in range(options.repeats):
-        for side, checkout in zip(runs, sides, strict=True):
-            side.append(_run(checkout, path))
+    runs = measure_alternately(__file__, ["--measure", str(path)], options.against, options.repeats)
     line: dict[str, Any] = {"megabytes": options.megabytes, "text_bytes": text_bytes}
     for name in (name for name in runs[0][0] if name.endswith("_seconds")):
-        medians = [statistics.median(run[name] for run in side) for side in runs]
+        medians = median_of(runs, name)
         line[name] = [round(median, 3) for median in medians]
         if options.against:
             line[name.replace("seconds", "speed")] = round(medians[1] / medians[0], 3)

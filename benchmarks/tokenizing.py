@@ -14,16 +14,14 @@ import argparse
 import base64
 import hashlib
 import json
-import os
 import random
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from pydoc_data import topics
 from typing import Any
+
+from checkouts import measure_alternately, median_of
 
 CHUNK_TOKENS, OVERLAP_TOKENS = 3000, 200
 _CJK = "本公司及其附属公司在报告期内的经营情况如下所述，管理层认为所披露的信息真实准确完整。"  # noqa: RUF001  # Chinese
@@ -105,29 +103,13 @@ def measure(kind: str, size_bytes: int, tokenizer_directory: Path) -> dict[str, 
     }
 
 
-def _run(checkout: Path, arguments: list[str]) -> dict[str, Any]:
-    done = subprocess.run(  # our own program
-        [sys.executable, __file__, *arguments],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def _compare(kind: str, megabytes: int, options: argparse.Namespace) -> None:
     arguments = ["--measure", kind, "--megabytes", str(megabytes)]
     arguments += ["--tokenizer", str(options.tokenizer)]
-    sides = [Path(__file__).parents[1], *([options.against] if options.against else [])]
-    runs: list[list[dict[str, Any]]] = [[] for _ in sides]
-    for _ in range(options.repeats):
-        for side, checkout in zip(runs, sides, strict=True):
-            side.append(_run(checkout, arguments))
+    runs = measure_alternately(__file__, arguments, options.against, options.repeats)
     line: dict[str, Any] = {"text": kind, "megabytes": megabytes}
     for name in (name for name in runs[0][0] if name.endswith("_seconds")):
-        medians = [statistics.median(run[name] for run in side) for side in runs]
+        medians = median_of(runs, name)
         line[name] = [round(median, 3) for median in medians]
         if options.against:
             line[name.replace("seconds", "ratio")] = round(medians[0] / medians[1], 3)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chaos.papers import write_corpus, write_job
+from chaos.papers import ParquetCorpus, write_job
 from chaos.storm import PROGRAM
 
 _LIMIT_SECONDS = 300
@@ -23,8 +23,8 @@ class QuickRun:
     """
 
     def __init__(self, directory: Path, output: str, documents: int, **environment: str) -> None:
-        self.papers = write_corpus(directory / "corpus.parquet", documents)
-        self._job = write_job(directory / "job.yaml", directory / "corpus.parquet", output)
+        self.editions = ParquetCorpus.write(directory / "corpus", documents).editions
+        self._job = write_job(directory / "job.yaml", directory / "corpus", output)
         self.diary = directory / "diary"
         self.diary.mkdir()
         engines = {"CHAOS_ENGINE": "quick", "CHAOS_REQUEST_LOG": str(self.diary)}

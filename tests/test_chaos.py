@@ -25,10 +25,16 @@ def inject(environment: Environment, seed: int, faults: int, *only: str) -> None
     assert report.sound
     assert report.faults.total() >= faults
     assert report.total("documents") >= environment.documents
+    assert (report.total("changed") > 0) == environment.moving
 
 
 def test_disturbed_runs_answer_every_document_once(tmp_path: Path) -> None:
     inject(Environment(tmp_path, str(tmp_path / "out"), 60, "quick"), 5, 2)
+
+
+@pytest.mark.slow
+def test_disturbed_runs_follow_a_delta_table(tmp_path: Path) -> None:
+    inject(Environment(tmp_path, str(tmp_path / "out"), 60, "quick", moving=True), 7, 2)
 
 
 @pytest.mark.slow
@@ -54,7 +60,7 @@ def test_the_checker_counts_lost_doubled_unexpected_and_redone_documents(tmp_pat
     (tmp_path / "out/_run/commits").mkdir(parents=True)
     (tmp_path / "requests").mkdir()
     for unit, docs in enumerate((["paper-0", "paper-1"], ["paper-1", "paper-9"])):
-        rows = [{"doc": doc} for doc in docs]
+        rows = [{"doc": doc, "edition": 1 + unit} for doc in docs]
         pq.write_table(
             pa.Table.from_pylist(rows), tmp_path / f"out/answers/part-{unit:06d}.parquet"
         )
@@ -72,9 +78,10 @@ def test_the_checker_counts_lost_doubled_unexpected_and_redone_documents(tmp_pat
     result = check(
         LocalFileSystem(),
         str(tmp_path / "out"),
-        [f"paper-{number}" for number in range(4)],
+        {f"paper-{number}": 1 for number in range(4)},
         tmp_path / "requests",
     )
     assert (result.lost, result.doubled, result.unexpected, result.redone) == (1, 1, 1, 1)
+    assert result.stale == 1  # the second occurrence of paper-1
     assert result.dead_letters == {"empty": 1, "rejected": 1}
     assert not result.sound

@@ -1,4 +1,5 @@
-"""Conversion of Arrow arrays to the types that other tools read, value by value exactly.
+"""Conversion of Arrow types, and of arrays to the types that other tools read, value by value
+exactly.
 
 Knows arrays; knows nothing of columns, files or of which types are chosen (kept_types.py).
 """
@@ -21,6 +22,23 @@ def is_list(kind: pa.DataType) -> bool:
         or types.is_list_view(kind)
         or types.is_large_list_view(kind)
     )
+
+
+def fields_of(kind: pa.DataType) -> list[pa.Field]:
+    """Return the fields directly within a type: those of a struct, or the items of a list."""
+    return [kind.field(at) for at in range(kind.num_fields)]
+
+
+def mapped_type(kind: pa.DataType, mapped: Callable[[pa.Field], pa.Field]) -> pa.DataType:
+    """Return a type of which each field directly within is replaced by `mapped` of it. Lists become
+    plain lists; a type without fields is returned as it is."""
+    if pa.types.is_struct(kind):
+        return pa.struct([mapped(field) for field in fields_of(kind)])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(mapped(kind.value_field))
+    if pa.types.is_map(kind):
+        return pa.map_(mapped(kind.key_field).with_nullable(False), mapped(kind.item_field))
+    return kind
 
 
 def is_uuid(kind: pa.DataType) -> bool:

@@ -20,6 +20,7 @@ from pipelines.corpus.tables.recognition import (
     tables_among,
     tables_in_directories,
     tables_of_glob,
+    wildcard_at,
 )
 from pipelines.errors import InputError
 from pipelines.stores.protocols import version_of
@@ -53,18 +54,13 @@ class Finder(Protocol):
         """Return whether a path is that of a directory or of something below it."""
 
 
-def _wildcard(root: str) -> int | None:
-    """Return the position of the first wildcard of a glob, or None if there is none."""
-    return next((at for at, character in enumerate(root) if character in "*?["), None)
-
-
 class _Path:
     """The parts of a path that may be a glob. `is_glob` tells whether it is one."""
 
     def __init__(self, filesystem: Any, root: str) -> None:
         self.filesystem = filesystem
         self.root = root
-        self.wildcard = _wildcard(root)
+        self.wildcard = wildcard_at(root)
         # a name may contain the characters of wildcards
         self.is_glob = self.wildcard is not None and not filesystem.exists(root)
 

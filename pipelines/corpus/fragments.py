@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -19,11 +18,9 @@ class Fragment:
 
     `row_group` is None for a JSONL file. `first_row` is the number of the fragment's first row
     within its file, and `size_bytes` its uncompressed size. `schema` has, for a JSONL file, the
-    columns of the job that its lines have, with their types in this file. `partitions` are the
-    file's partitions where a table has them with their types; if None, they are those of its path.
-    `file` is the file as it was listed, or None if it cannot change.
-    `piece` is the piece of a JSONL file, or None for the whole file.
-    `table` states, for a data file of a table, which rows and columns it has; else it is None.
+    columns of the job that its lines have, with their types in this file. `file` is the file as it
+    was listed, None if it is not to be compared. `piece` is the piece of a JSONL file, or None for
+    the whole file.
     """
 
     path: str
@@ -31,7 +28,10 @@ class Fragment:
     first_row: int
     size_bytes: int
     schema: pa.Schema | None = None
-    partitions: Mapping[str, pa.Scalar] | None = None
     file: SourceFile | None = None
     piece: Piece | None = None
-    table: TableFile | None = None
+
+    @property
+    def table(self) -> TableFile | None:
+        """The rows and columns that a table has of the file; None for any other file."""
+        return self.file.table if self.file else None

@@ -17,7 +17,7 @@ _DIGITS = pa.decimal256(76, 0)
 
 
 class IdKind(StrEnum):
-    """What the ids of a corpus are, and how they are written; the values stand in the manifest.
+    """The kinds of ids, by their types in the files and in OUTPUT. The manifest has the value.
 
     - TEXT: strings, or bytes that are UTF-8; written as they are.
     - INTEGER: integers whose type fits 64-bit signed ones; written as those.

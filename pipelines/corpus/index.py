@@ -181,21 +181,23 @@ class _SpanBuilder:
     def add(self, table: pa.Table) -> None:
         """Add rows of the corpus, and write the units and row groups that they complete."""
         self._collect_bad_ids(table)
-        contents = hash_contents(table)
+        ids = hash_ids(table.column(DOC_ID))
+        contents = hash_contents(table, ids)
         if len(self.known.ids):
-            known = self.known.has_rows(hash_ids(table.column(DOC_ID)), contents)
+            known = self.known.has_rows(ids, contents)
             again = table.filter(pa.array(known))
-            self._list_rows(known_rows(again, contents[known]))
-            table, contents = table.filter(pa.array(~known)), contents[~known]
-        self._plan(table, contents)
+            self._list_rows(known_rows(again, ids[known], contents[known]))
+            table, ids, contents = table.filter(pa.array(~known)), ids[~known], contents[~known]
+        self._plan(table, ids, contents)
 
-    def _plan(self, table: pa.Table, contents: Hashes) -> None:
-        """Measure rows and write the units that they complete."""
+    def _plan(self, table: pa.Table, ids: Hashes, contents: Hashes) -> None:
+        """Measure rows, of whose ids and contents these are the hashes, and write the units that
+        they complete."""
         config = self.config
         tokens, problems = measure_texts(table.column(TEXT), config.tokenizer, config.reading)
         broken = table.column(BROKEN).is_valid().to_pylist()
         problems = [NOT_JSON if bad else why for bad, why in zip(broken, problems, strict=True)]
-        self._list_rows(rows_table(table, tokens, problems, contents))
+        self._list_rows(rows_table(table, ids, tokens, problems, contents))
         self.count += table.num_rows
         self.tokens += int(tokens.sum())
         self.problems.update(problem for problem in problems if problem)

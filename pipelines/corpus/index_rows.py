@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.corpus.ids import ID_HASH, RowsFile, hash_ids, read_index
+from pipelines.corpus.ids import ID_HASH, RowsFile, read_index
 from pipelines.corpus.row_changes import CONTENT_HASH, PLANNED, HashedRows, Hashes
 from pipelines.documents import DOC_ID, ROW, SOURCE
 from pipelines.storage import Storage
@@ -33,25 +33,26 @@ def rows_schema(schema: pa.Schema) -> pa.Schema:
 
 def rows_table(
     table: pa.Table,
+    ids: Hashes,
     tokens: npt.NDArray[np.int64],
     problems: Sequence[str | None],
     contents: Hashes,
     *,
     planned: bool = True,
 ) -> pa.Table:
-    """Return the rows of `rows-N` for these rows of the corpus."""
+    """Return the rows of `rows-N` for these rows of the corpus; `ids` and `contents` are their
+    hashes."""
     rows = table.select([SOURCE, ROW, DOC_ID])
-    ids = hash_ids(table.column(DOC_ID))
     values = (ids, tokens, problems, contents, np.full(len(ids), planned))
     for column, data in zip(_INDEX_COLUMNS, values, strict=True):
         rows = rows.append_column(column, pa.array(data, column.type))
     return rows
 
 
-def known_rows(table: pa.Table, contents: Hashes) -> pa.Table:
+def known_rows(table: pa.Table, ids: Hashes, contents: Hashes) -> pa.Table:
     """Return the rows of `rows-N` for rows that an earlier plan has."""
     tokens = np.zeros(table.num_rows, dtype=np.int64)
-    return rows_table(table, tokens, [None] * table.num_rows, contents, planned=False)
+    return rows_table(table, ids, tokens, [None] * table.num_rows, contents, planned=False)
 
 
 def write_known(storage: Storage, name: str, rows: HashedRows) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipelines.corpus.conversion import is_list, is_uuid
+from pipelines.corpus.conversion import fields_of, is_list, is_uuid, mapped_type
 
 _WRITTEN = {
     pa.uint8(): pa.int32(),
@@ -88,16 +88,12 @@ def _written_nested(kind: pa.DataType) -> pa.DataType:
             f"the type Variant ({kind}), which would be lost; convert it to text, such as by "
             "to_json or CAST(... AS JSON)"
         )
-    return pa.struct([(field.name, written_type(field)) for field in _fields(kind)])
-
-
-def _fields(kind: pa.StructType) -> list[pa.Field]:
-    return [kind.field(index) for index in range(kind.num_fields)]
+    return pa.struct([(field.name, written_type(field)) for field in fields_of(kind)])
 
 
 def _is_variant(kind: pa.StructType) -> bool:
     """Return whether a struct is how Parquet stores a Variant: Arrow does not read its mark."""
-    types = {field.name: field.type for field in _fields(kind)}
+    types = {field.name: field.type for field in fields_of(kind)}
     names = types.keys() - {"typed_value"}
     return names == {"metadata", "value"} and all(pa.types.is_binary(types[n]) for n in names)
 
@@ -120,20 +116,14 @@ def without_nulls(kind: pa.DataType) -> pa.DataType:
     have a type that other tools read."""
     if pa.types.is_null(kind):
         return pa.string()
-    if pa.types.is_list(kind):
-        return pa.list_(without_nulls(kind.value_type))
-    if pa.types.is_map(kind):
-        return pa.map_(without_nulls(kind.key_type), without_nulls(kind.item_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([(field.name, without_nulls(field.type)) for field in _fields(kind)])
-    return kind
+    return mapped_type(kind, lambda field: field.with_type(without_nulls(field.type)))
 
 
 def has_empty_struct(kind: pa.DataType) -> bool:
     """Return whether a type, or one within it, is a struct without fields."""
-    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    inner = fields_of(kind)
     empty = pa.types.is_struct(kind) and not inner
-    return empty or any(has_empty_struct(each) for each in inner)
+    return empty or any(has_empty_struct(field.type) for field in inner)
 
 
 def wider_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -164,7 +154,7 @@ def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
 
 
 def _wider_struct(one: pa.StructType, other: pa.StructType) -> pa.StructType | None:
-    ours, theirs = _fields(one), _fields(other)
+    ours, theirs = fields_of(one), fields_of(other)
     if [field.name for field in ours] != [field.name for field in theirs]:
         return None
     types = [wider_type(a.type, b.type) for a, b in zip(ours, theirs, strict=True)]

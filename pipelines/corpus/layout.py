@@ -7,7 +7,7 @@ files have in common.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -15,7 +15,6 @@ import pyarrow as pa
 from pipelines.corpus.features import Features, features_metadata, read_features
 from pipelines.corpus.id_types import IdKind, id_kind
 from pipelines.corpus.kept_types import UnsupportedType, written_type
-from pipelines.corpus.partitions import partition_values
 from pipelines.corpus.places import field_at, find_place
 from pipelines.corpus.text_types import can_be_text
 from pipelines.documents import BROKEN, DOC_ID, KEPT, ROW, SOURCE, TEXT
@@ -88,24 +87,21 @@ def layout_of(
     schema: pa.Schema,
     path: str,
     spec: InputSpec,
-    partitions: Mapping[str, pa.Scalar] | None = None,
+    in_path: Mapping[str, str | None],
     *,
     lines: bool = False,
 ) -> Layout:
     """Return the layout of the file at `path`, whose columns are those of `schema`.
 
-    `lines` is true for JSON lines. A column of `input.keep_columns` may also be a partition.
-    `partitions` are the file's, where a table has them with their types; without it they are those
-    of the file's path. Raises InputError naming file and column if a column is missing, occurs more
-    than once, or has a type that an id or a text cannot have, or that cannot be kept exactly.
+    `lines` is true for JSON lines. A column of `input.keep_columns` may also be one of `in_path`,
+    the partitions that the file's path has. Raises InputError naming file and column if a column is
+    missing, occurs more than once, or has a type that an id or a text cannot have, or that cannot
+    be kept exactly.
     """
-    in_path = {} if partitions is not None else partition_values(path)
-    _check_columns(schema, path, spec, {*in_path, *(partitions or {})})
+    _check_columns(schema, path, spec, in_path)
     _check_text(schema, path, spec.text_column)
     in_file = [name for name in spec.keep_columns if find_place(schema, name)]
     types = {name: _kept_type(schema, path, name) for name in in_file}
-    for name, value in (partitions or {}).items():
-        types.setdefault(name, written_type(pa.field(name, value.type)))
     kept = [pa.field(name, types.get(name, pa.null())) for name in spec.keep_columns]
     id_type = _type_of(schema, spec.id_column)
     # a feature describes the values with the type that the file has
@@ -126,7 +122,9 @@ def _type_of(schema: pa.Schema, column: str) -> pa.DataType:
     return field_at(schema, place).type
 
 
-def _check_columns(schema: pa.Schema, path: str, spec: InputSpec, partitions: set[str]) -> None:
+def _check_columns(
+    schema: pa.Schema, path: str, spec: InputSpec, partitions: Collection[str]
+) -> None:
     """Raise InputError if a column is neither in the file nor a partition to keep, or occurs more
     than once."""
     required = (spec.id_column, spec.text_column)

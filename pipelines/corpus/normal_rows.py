@@ -26,13 +26,13 @@ _SHOWN_CHARACTERS = 80
 
 def normal_rows(
     rows: pa.Table | pa.RecordBatch,
-    first_row: int,
+    numbers: pa.Array,
     spec: InputSpec,
     layout: Layout,
     fragment: Fragment,
 ) -> pa.Table:
-    """Return a file's rows, of which the first has the number `first_row`, with the columns and
-    types of `layout.schema`.
+    """Return a file's rows, with their `numbers` in it, with the columns and types of
+    `layout.schema`.
 
     Raises InputError naming column, row and value if a value cannot be written exactly.
     """
@@ -40,15 +40,15 @@ def normal_rows(
     ids = partial(written_ids, kind=layout.id_kind)
     columns = [
         pa.repeat(fragment.path, count),
-        pa.array(range(first_row, first_row + count), pa.int64()),
-        _converted(rows, spec.id_column, ids, first_row),
-        _converted(rows, spec.text_column, text_bytes, first_row),
+        numbers,
+        _converted(rows, spec.id_column, ids, numbers),
+        _converted(rows, spec.text_column, text_bytes, numbers),
         pa.nulls(count, pa.string()),
     ]
     for field in layout.kept:
         if find_place(rows.schema, field.name):
             to = partial(convert, to=field.type)
-            columns.append(_converted(rows, field.name, to, first_row))
+            columns.append(_converted(rows, field.name, to, numbers))
         else:
             columns.append(_partition(field, count, fragment))
     return pa.table(columns, schema=layout.schema)
@@ -56,10 +56,7 @@ def normal_rows(
 
 def _partition(field: pa.Field, count: int, fragment: Fragment) -> pa.Array:
     """Return a column with the value that a file's partition has in all rows."""
-    if fragment.partitions is not None:
-        value = fragment.partitions[field.name]
-    else:
-        value = typed_value(partition_values(fragment.path)[field.name], field.type)
+    value = typed_value(partition_values(fragment.path)[field.name], field.type)
     return convert(pa.repeat(value, count), field.type)
 
 
@@ -67,7 +64,7 @@ def _converted(
     rows: pa.Table | pa.RecordBatch,
     name: str,
     function: Callable[[pa.Array], pa.Array],
-    first_row: int,
+    numbers: pa.Array,
 ) -> pa.ChunkedArray:
     """Return the column `name` with each chunk converted; raises InputError for the first value
     that cannot be converted."""
@@ -79,13 +76,13 @@ def _converted(
         try:
             converted.append(function(chunk))
         except pa.ArrowInvalid as error:
-            row = first_row + sum(len(each) for each in converted)
-            raise _inexact(chunk, name, function, row) from error
+            start = sum(len(each) for each in converted)
+            raise _inexact(chunk, name, function, numbers.slice(start)) from error
     return pa.chunked_array(converted)
 
 
 def _inexact(
-    values: pa.Array, name: str, function: Callable[[pa.Array], pa.Array], first_row: int
+    values: pa.Array, name: str, function: Callable[[pa.Array], pa.Array], numbers: pa.Array
 ) -> InputError:
     """Return the error that names the first of these values that cannot be converted."""
     for row in range(len(values)):
@@ -93,7 +90,7 @@ def _inexact(
             function(values.slice(row, 1))
         except pa.ArrowInvalid as error:
             return InputError(
-                f"row {first_row + row}: column {name!r} has the value {_shown(values[row])}, of "
+                f"row {numbers[row]}: column {name!r} has the value {_shown(values[row])}, of "
                 f"type {values.type}, which cannot be written exactly: {error}. Convert the column "
                 "to strings, or to a type that holds fewer digits"
             )

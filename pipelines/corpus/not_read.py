@@ -1,4 +1,4 @@
-"""What lies below `input.path` and is not read: why, how many, and the first names.
+"""Collects the files below `input.path` that are not read: by reason, how many and the first names.
 
 Bounded, however many files there are. Knows names and reasons; knows nothing of filesystems.
 """

@@ -29,15 +29,14 @@ _READ_AHEAD_BYTES = 8 * 2**20
 _THREADED_BYTES = 2**20
 
 
-def row_groups(metadata: Any, path: str, table: TableFile | None = None) -> list[Fragment]:
-    """Return a fragment for each row group of a Parquet file that has rows. `table` states how the
-    file is read if it is a table's."""
+def row_groups(metadata: Any, path: str) -> list[Fragment]:
+    """Return a fragment for each row group of a Parquet file that has rows."""
     fragments = []
     first_row = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         if group.num_rows:
-            fragments.append(Fragment(path, number, first_row, group.total_byte_size, table=table))
+            fragments.append(Fragment(path, number, first_row, group.total_byte_size))
         first_row += group.num_rows
     return fragments
 

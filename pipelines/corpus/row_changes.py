@@ -1,22 +1,23 @@
-"""What a new version of the input changes: its rows compared with those that a run has read.
+"""Compares the rows of a new version of the input with those that a run has read.
 
-Rows are compared by the hashes of their ids and of their contents, which the index has. Pure
+They are compared by the hashes of their ids and of their contents, which the index has. Pure
 functions of arrays and tables.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.corpus.ids import hash_ids
-from pipelines.documents import BROKEN, DOC_ID, KEPT, TEXT
+from pipelines.corpus.conversion import mapped_type
+from pipelines.documents import BROKEN, KEPT, TEXT
 
 CONTENT_HASH = "content_hash"
 """The column of `rows-*` with the hash of each row's id, text and kept columns, as the layout has
@@ -26,6 +27,9 @@ PLANNED = "planned"
 in files that the input does not have any more."""
 Hashes = npt.NDArray[np.uint64]
 _HALF_WORD = 32
+_ENCODER = json.JSONEncoder(default=str)
+_NULL = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIER = np.uint64(0x100000001B3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +91,37 @@ def compare_rows(gone: HashedRows, new: HashedRows) -> RowChanges:
     )
 
 
-def hash_contents(rows: pa.Table) -> Hashes:
+def hash_contents(rows: pa.Table, ids: Hashes) -> Hashes:
     """Return a 64-bit hash of each row's id, text and kept columns, the same in every process, and
     for a line that is no JSON also of what is wrong. `rows` has the columns of `Layout.schema`, so
-    that the types with which a file stores its values make no difference."""
-    hashes = np.empty(rows.num_rows, dtype=np.uint64)
-    texts = rows.column(TEXT)
-    for at, (others, text) in enumerate(zip(_others(rows), texts, strict=True)):
-        digest = hashlib.blake2b(others, digest_size=8)
-        if text.is_valid:
-            digest.update(b"\0")
-            digest.update(text.as_buffer())
-        hashes[at] = int.from_bytes(digest.digest(), "little")
+    that the types with which a file stores its values make no difference. `ids` are the hashes of
+    the rows' ids, also of invalid ones, which are reported elsewhere."""
+    kept = [rows.column(name) for name in rows.column_names if name.startswith(KEPT)]
+    hashes = ids
+    for column in (rows.column(TEXT), rows.column(BROKEN), *kept):
+        hashes = (hashes ^ _hash_values(_plain(column))) * _MULTIPLIER
     return hashes
 
 
-def _others(rows: pa.Table) -> Iterator[bytes]:
-    """Yield the values of each row's columns other than its text and place, as bytes."""
-    kept = [name for name in rows.column_names if name.startswith(KEPT)]
-    # an invalid id is reported elsewhere, and has a hash too
-    columns = [pa.chunked_array([pa.array(hash_ids(rows.column(DOC_ID)))])]
-    columns += [_plain(rows.column(name)) for name in (BROKEN, *kept)]
-    for chunk in pa.Table.from_arrays(columns, names=[DOC_ID, BROKEN, *kept]).to_batches():
-        for values in zip(*(column.to_pylist() for column in chunk.columns), strict=True):
-            yield json.dumps(values, default=str).encode()
+def _hash_values(column: pa.ChunkedArray) -> Hashes:
+    """Return a hash of each value of a column, _NULL for a null."""
+    if column.null_count == len(column):
+        return np.full(len(column), _NULL)
+    hashes: Hashes = pd.util.hash_array(_hashable(column), categorize=False)
+    return np.where(pc.is_null(column).to_numpy(), _NULL, hashes)
+
+
+def _hashable(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return the values as integers or bytes, equal where the values are; any for a null."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return np.asarray(pc.fill_null(column.cast(pa.int64()), 0).to_numpy())
+    if pa.types.is_floating(kind):
+        return np.asarray(pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()).view(np.int64)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return np.asarray(pc.fill_null(column, b"").to_numpy())
+    values = [_ENCODER.encode(value).encode() for value in column.to_pylist()]
+    return np.array(values, dtype=object)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -127,14 +138,4 @@ def _stored_as(kind: pa.DataType) -> pa.DataType:
         return pa.int32() if kind.bit_width == _HALF_WORD else pa.int64()
     if pa.types.is_string(kind):
         return pa.binary()
-    if pa.types.is_list(kind):
-        return pa.list_(_stored_field(kind.value_field))
-    if pa.types.is_map(kind):
-        return pa.map_(_stored_field(kind.key_field), _stored_field(kind.item_field))
-    if pa.types.is_struct(kind):
-        return pa.struct([_stored_field(kind.field(at)) for at in range(kind.num_fields)])
-    return kind
-
-
-def _stored_field(field: pa.Field) -> pa.Field:
-    return field.with_type(_stored_as(field.type))
+    return mapped_type(kind, lambda field: field.with_type(_stored_as(field.type)))

@@ -19,15 +19,16 @@ from pipelines.corpus.changes import check_opened, check_span, check_unchanged
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.fragments import Fragment
 from pipelines.corpus.inference import find_schema
-from pipelines.corpus.jsonl import Lines, LinesReader
+from pipelines.corpus.jsonl import LinesReader
 from pipelines.corpus.layout import Layout, columns_of, layout_of
 from pipelines.corpus.line_pieces import Piece, divide
 from pipelines.corpus.normal_rows import json_schema, normal_rows
 from pipelines.corpus.parquet import row_group_batches, row_groups
 from pipelines.corpus.parquet_types import open_schema
+from pipelines.corpus.partitions import partition_values
 from pipelines.corpus.places import find_place, schema_within
 from pipelines.corpus.tables.columns import present_rows, unpack_deleted
-from pipelines.documents import BROKEN, ROW
+from pipelines.documents import BROKEN
 from pipelines.errors import FileChanged, InputError, PhifleetError, StorageError, UnreadableFile
 from pipelines.job.spec import InputSpec
 from pipelines.stores.protocols import filesystem_errors, open_store
@@ -115,27 +116,21 @@ def _open_file(
             else:
                 schema, metadata = open_schema(handle)
                 schema = file.table.schema if file.table else schema
-                fragments = row_groups(metadata, file.path, file.table)
+                fragments = row_groups(metadata, file.path)
     except UnreadableFile as error:
         check_unchanged(spec, file)
         raise UnreadableFile(f"{file.path}: cannot be read: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
-        if file.table and isinstance(error, FileNotFoundError):
-            raise _cleaned_up(file.path) from error
-        # a file that is being written to is not a damaged one
-        check_unchanged(spec, file)
-        raise _read_error(f"{file.path}: cannot be read", error) from error
+        raise _failure(spec, file, f"{file.path}: cannot be read", error) from error
     if not fragments:
         # any other file is compared when its rows have been read
         check_unchanged(spec, file)
     # a table's partitions are columns of its schema, not of its paths
-    in_path: dict[str, pa.Scalar] | None = {} if file.table else None
+    in_path = {} if file.table else partition_values(file.path)
     layout = (
         layout_of(schema, file.path, spec, in_path, lines=lines) if schema is not None else None
     )
-    # a table's data files do not change
-    listed = None if file.table else file
-    return layout, [replace(each, file=listed, partitions=in_path) for each in fragments]
+    return layout, [replace(each, file=file) for each in fragments]
 
 
 def _jsonl_fragments(
@@ -169,13 +164,18 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
                 reader = LinesReader(fragment.path, schema, spec)
                 for lines in reader.read(handle, fragment.piece):
                     row = lines.numbers[0].as_py() if len(lines.numbers) else row
-                    rows = normal_rows(lines.table, row, spec, layout, fragment)
-                    yield _with_lines(rows, lines)
+                    rows = normal_rows(lines.table, lines.numbers, spec, layout, fragment)
+                    yield _with_broken(rows, lines.broken)
                 return
             columns = columns_of(spec)
             for batch in row_group_batches(handle, columns, fragment.row_group, fragment.table):
-                rows = normal_rows(batch, row, spec, layout, fragment)
-                yield rows.filter(present_rows(deleted, row, len(rows))) if len(deleted) else rows
+                numbers = pa.array(range(row, row + batch.num_rows), pa.int64())
+                present = batch
+                if len(deleted):
+                    mask = present_rows(deleted, row, batch.num_rows)
+                    present, numbers = batch.filter(mask), numbers.filter(mask)
+                if len(numbers):
+                    yield normal_rows(present, numbers, spec, layout, fragment)
                 row += batch.num_rows
     except FileChanged:
         raise
@@ -185,12 +185,20 @@ def read_rows(spec: InputSpec, layout: Layout, fragment: Fragment) -> Iterator[p
             check_unchanged(spec, fragment.file)
         raise type(error)(f"{fragment.path}: {error.message}") from error
     except filesystem_errors(pa.ArrowException) as error:
-        if fragment.file:
-            check_unchanged(spec, fragment.file)
-        if fragment.table is not None and isinstance(error, FileNotFoundError):
-            raise _cleaned_up(fragment.path) from error
         message = f"{fragment.path}: cannot be read to its end, from row {row} on"
-        raise _read_error(message, error) from error
+        raise _failure(spec, fragment.file, message, error) from error
+
+
+def _failure(
+    spec: InputSpec, file: SourceFile | None, message: str, error: Exception
+) -> PhifleetError:
+    """Return the error about a file that cannot be read. Raises FileChanged if it has changed since
+    it was listed: a file that is being written to is not a damaged one."""
+    if file and file.table and isinstance(error, FileNotFoundError):
+        return _cleaned_up(file.path)
+    if file:
+        check_unchanged(spec, file)
+    return _read_error(message, error)
 
 
 def _read_error(message: str, error: Exception) -> PhifleetError:
@@ -232,8 +240,6 @@ def _cleaned_up(path: str) -> InputError:
     )
 
 
-def _with_lines(rows: pa.Table, lines: Lines) -> pa.Table:
-    """Return rows with the numbers of their lines, and what is wrong with the broken ones."""
-    for name, column in ((ROW, lines.numbers), (BROKEN, lines.broken)):
-        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
-    return rows
+def _with_broken(rows: pa.Table, broken: pa.Array) -> pa.Table:
+    """Return rows of lines with what is wrong with the broken ones."""
+    return rows.set_column(rows.schema.get_field_index(BROKEN), BROKEN, broken)

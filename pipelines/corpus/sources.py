@@ -18,6 +18,7 @@ from pipelines.corpus.tables.recognition import (
     is_metadata_file,
     refuse_part_of_table,
     table_at,
+    wildcard_at,
 )
 from pipelines.corpus.tables.snapshot import TableSnapshot
 from pipelines.errors import InputError, StorageError
@@ -74,7 +75,7 @@ def _table(spec: InputSpec, version: int | None) -> TableSnapshot | None:
     local, hub = is_local(spec.path), protocol_of(spec.path) == "hf"
     if is_metadata_file(path) and "/metadata/" in path:
         return read_iceberg(filesystem, spec.path, path.rpartition("/metadata/")[0], path, version)
-    wildcard = next((at for at, character in enumerate(path) if character in "*?["), None)
+    wildcard = wildcard_at(path)
     if wildcard is not None and not filesystem.exists(path):
         # below the last directory without a wildcard, `list_files` looks for tables
         refuse_part_of_table(filesystem, path[: path.rfind("/", 0, wildcard) + 1] + "*", hub=hub)

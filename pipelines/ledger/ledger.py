@@ -94,8 +94,9 @@ class Ledger:
     def check_output_is_ours(self) -> None:
         """Raise OutputError if OUTPUT contains files or directories, but no recorded job, or if an
         older version of phifleet wrote it. Hidden files and `_run` do not count."""
-        check_layout(self.storage)
+        # the first request: a listing's error says more of what is wrong than that of `exists`
         others = [name for name in self.storage.entries("") if name != "_run"]
+        check_layout(self.storage)
         if others and self.job() is None:
             raise OutputError(
                 f"output.path: {self.storage.url} contains {others[0]}, but no phifleet run; "

@@ -30,8 +30,9 @@ from pipelines.corpus.ids import accounted_hashes, digest_ids, hash_ids
 from pipelines.documents import DOC_ID
 from pipelines.errors import Incomplete
 from pipelines.ledger.ledger import Ledger, published_files
-from pipelines.ledger.names import new_staged, part_name
-from pipelines.ledger.records import Commit, Plan, StagedFile, sha256
+from pipelines.ledger.names import part_name
+from pipelines.ledger.records import Commit, Plan
+from pipelines.ledger.staging import stage
 from pipelines.storage import Storage
 
 Hashes = npt.NDArray[np.uint64]
@@ -160,8 +161,8 @@ def _rewritten(storage: Storage, commit: Commit, plan: int, ids: Hashes) -> Comm
         answered=answered,
         dead_letters=rows - answered,
         reasons=dict(Counter(reasons)),
-        part=_stage(storage, "part", commit.unit, part),
-        errors=_stage(storage, "errors", commit.unit, letters),
+        part=stage(storage, "part", commit.unit, part),
+        errors=stage(storage, "errors", commit.unit, letters),
         committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 
@@ -171,16 +172,6 @@ def _without(table: pa.Table | None, column: int | str, ids: Hashes) -> pa.Table
         return None
     kept = table.filter(pa.array(~np.isin(hash_ids(table.column(column)), ids)))
     return kept if kept.num_rows else None
-
-
-def _stage(storage: Storage, kind: str, unit: int, table: pa.Table | None) -> StagedFile | None:
-    if table is None:
-        return None
-    name = new_staged(kind, unit)
-    with storage.new_file(name) as path:
-        pq.write_table(table, path, compression="zstd")
-        data = path.read_bytes()
-        return StagedFile(name, table.num_rows, len(data), sha256(data))
 
 
 def _accounted(storage: Storage, commit: Commit) -> Hashes:

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.corpus.ids import accounted_hashes, digest_ids
 from pipelines.documents import DOC_ID, DocumentResult, Usage
 from pipelines.errors import StorageError
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.names import new_staged
-from pipelines.ledger.records import Commit, StagedFile, sha256
+from pipelines.ledger.records import Commit, StagedFile
+from pipelines.ledger.staging import stage
 from pipelines.run.worker_config import WorkerConfig
 from pipelines.tasks.columns import dead_letters_table, part_table
 
@@ -111,16 +110,10 @@ class Committer:
         )
 
     def _write(self, kind: str, number: int, table: pa.Table) -> StagedFile | None:
-        """Write a table to `_run/staging/`; return None for a table without rows."""
-        if table.num_rows == 0:
-            return None
+        """Stage a table with the metadata of the run; return None for a table without rows."""
         of_columns = table.schema.metadata or {}
         described = table.replace_schema_metadata({**of_columns, **self._config.metadata})
-        name = new_staged(kind, number)
-        with self._config.storage.new_file(name) as path:
-            pq.write_table(described, path, compression="zstd")
-            data = path.read_bytes()
-            return StagedFile(name, table.num_rows, len(data), sha256(data))
+        return stage(self._config.storage, kind, number, described)
 
 
 def _decoding(results: Sequence[DocumentResult]) -> dict[str, tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""What has become of the input since a run read it, and the plan that follows it.
+"""Finds what has changed in the input since a run read it, and plans what follows from it.
 
 Compares the files that exist now with those of the plans, and then their rows. Knows the index and
 the ledger; nothing of engines or of how units are run.
@@ -30,7 +30,7 @@ _NEW_OUTPUT = "set output.path to a new directory"
 
 @dataclass(frozen=True, slots=True)
 class InputChanges:
-    """How the files of the input differ from those of a run's plans.
+    """The differences between the files of the input and those of a run's plans.
 
     `new` are the files that no plan has, and `gone` the files of plans that the input does not have
     any more, each with the number of its plan; a file that has changed is both. `table`,

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from fakes_storage import S3Server
@@ -24,6 +25,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch, ExitStack() as stack:
         environment = _environment(options, Path(scratch), stack)
+        environment = replace(environment, moving=options.input == "delta")
         report = FaultInjector(environment, options.seed).run(options.kills)
     print(report.table())
     return 0 if report.sound else 1
@@ -56,6 +58,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--storage", choices=("local", "s3"), default="local",
         help="where the runs write: a local disk, or an S3 server with failing requests",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input", choices=("parquet", "delta"), default="parquet",
+        help="what the runs read: a Parquet file, or a Delta table with a new version in the "
+        "middle of each run",
     )  # fmt: skip
     parser.add_argument(
         "--engine", choices=("real", "quick"), default="real",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,8 @@ class CheckResult:
         dead_letters: how many dead letters there are, by reason.
         prompts: how many prompts the engines received.
         redone: prompts about a document whose unit had been committed before.
+        stale: documents with answers about another edition than the corpus has.
+        changed: documents of the corpus that are not of the first edition.
     """
 
     documents: int
@@ -37,29 +39,37 @@ class CheckResult:
     dead_letters: dict[str, int]
     prompts: int
     redone: int
+    stale: int
+    changed: int
 
     @property
     def sound(self) -> bool:
-        """True if every document occurs exactly once, and no other document does."""
-        return self.lost == self.doubled == self.unexpected == 0
+        """True if every document occurs exactly once, as it is now, and no other document does."""
+        return self.lost == self.doubled == self.unexpected == self.stale == 0
 
 
-def check(filesystem: Any, output: str, ids: Iterable[str], request_log: Path) -> CheckResult:
-    """Compare the documents in OUTPUT with the ids of the corpus.
+def check(
+    filesystem: Any, output: str, editions: Mapping[str, int], request_log: Path
+) -> CheckResult:
+    """Compare the documents in OUTPUT with the corpus: the edition of each document by its id.
 
-    Each id ends with `-` and the number of its paper. `request_log` is the directory in which the
-    engines log their prompts (`program.RequestLog`).
+    Answers without a column `edition` are of the first. Each id ends with `-` and the number of its
+    paper. `request_log` is the directory in which the engines log their prompts
+    (`program.RequestLog`).
     """
-    corpus = set(ids)
+    corpus = set(editions)
     occurrences: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     committed = _commit_times(filesystem, output)
     commit_time: dict[str, float] = {}
     failed: set[str] = set()
+    stale = 0
     for path in filesystem.glob(f"{output}/answers/part-*.parquet"):
         unit = int(path.rsplit("-", 1)[1].removesuffix(".parquet"))
-        for row in _rows(filesystem, path, ["doc"]):
+        for row in _rows(filesystem, path, ["doc", "edition"]):
+            edition = row.get("edition", 1)
             occurrences[row["doc"]] += 1
+            stale += edition != editions.get(row["doc"], edition)
             commit_time[row["doc"].rsplit("-", 1)[1]] = committed[unit]
     for path in filesystem.glob(f"{output}/dead_letters/part-*.parquet"):
         for letter in _rows(filesystem, path, ["doc_id", "task", "reason"]):
@@ -79,12 +89,16 @@ def check(filesystem: Any, output: str, ids: Iterable[str], request_log: Path) -
         dead_letters=dict(reasons),
         prompts=len(prompts),
         redone=sum(float(time) > commit_time.get(number, float("inf")) for time, number in prompts),
+        stale=stale,
+        changed=sum(edition > 1 for edition in editions.values()),
     )
 
 
 def _rows(filesystem: Any, path: str, columns: list[str]) -> list[dict[str, Any]]:
     with filesystem.open(path, "rb") as file:
-        rows: list[dict[str, Any]] = pq.read_table(file, columns=columns).to_pylist()
+        parquet = pq.ParquetFile(file)
+        existing = [column for column in columns if column in parquet.schema_arrow.names]
+        rows: list[dict[str, Any]] = parquet.read(existing).to_pylist()
     return rows
 
 

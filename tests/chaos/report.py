@@ -10,6 +10,9 @@ from chaos.checker import CheckResult
 
 EXPECTED_CODES = {0, 3, 4, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 """Exit codes that a disturbed driver may have."""
+RAY_ENDED_IT = (1, "Worker will terminate")
+"""The exit code and the words in its log of a driver that Ray's C++ code ended, because the raylet
+died in the fraction of a second in which the driver connected to it. Python cannot prevent it."""
 MAX_REDONE_SHARE = 0.02
 """The maximum share of prompts about documents whose unit had been committed before."""
 
@@ -24,6 +27,7 @@ class Report:
         request_faults: failed S3 requests, by kind of fault.
         runs: how many runs were completed.
         starts: how many drivers were started for them.
+        ended_by_ray: drivers that Ray's C++ code ended (`RAY_ENDED_IT`).
         unexpected_ends: drivers with an exit code or an error that no fault explains.
         results: the check of each run.
     """
@@ -33,6 +37,7 @@ class Report:
     request_faults: Counter[str] = field(default_factory=Counter)
     runs: int = 0
     starts: int = 0
+    ended_by_ray: int = 0
     unexpected_ends: int = 0
     results: list[CheckResult] = field(default_factory=list)
 
@@ -56,11 +61,14 @@ class Report:
                 f"| faults injected | {_counted(self.faults)} |",
                 f"| S3 requests that failed | {_counted(self.request_faults)} |",
                 f"| runs | {self.runs}, in {self.starts} starts; exit codes: {codes} |",
+                f"| ended by Ray while it connected | {self.ended_by_ray} |",
                 f"| ended unexpectedly | {self.unexpected_ends} |",
                 f"| documents | {self.total('documents'):,} |",
+                f"| documents with a new edition in the middle | {self.total('changed'):,} |",
                 f"| lost | {self.total('lost')} |",
                 f"| doubled | {self.total('doubled')} |",
                 f"| unexpected | {self.total('unexpected')} |",
+                f"| answered from an earlier edition | {self.total('stale')} |",
                 f"| dead letters | {dict(dead_letters)} |",
                 f"| prompts about documents of units already committed | "
                 f"{self.total('redone')} of {self.total('prompts'):,} "

@@ -19,15 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import fsspec
 import psutil
 
 from chaos.checker import CheckResult, check
 from chaos.disk import SmallDisk
-from chaos.papers import write_corpus, write_job
+from chaos.papers import Corpus, DeltaCorpus, ParquetCorpus, write_job
 from chaos.processes import ENGINES, RAY, WORKERS, send, title, tree
-from chaos.report import EXPECTED_CODES, Report
+from chaos.report import EXPECTED_CODES, RAY_ENDED_IT, Report
 from jobs.cli import UNEXPECTED
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -59,6 +60,8 @@ class Environment:
         engine: `real` for vLLM, `quick` for a fake engine.
         variables: environment variables of the drivers.
         disk: the disk that contains `outputs`, if it can be filled.
+        moving: the corpus is a Delta table, of which a new version arrives in the middle of each
+            run.
         request_faults: counts the requests that a proxy failed, by kind of fault.
     """
 
@@ -68,6 +71,7 @@ class Environment:
     engine: str
     variables: Mapping[str, str] = field(default_factory=dict)
     disk: SmallDisk | None = None
+    moving: bool = False
     request_faults: Counter[str] = field(default_factory=Counter)
 
 
@@ -107,25 +111,31 @@ class FaultInjector:
 
     def _one_run(self, number: int, faults: int) -> CheckResult:
         directory = self._environment.directory / f"run-{number}"
-        (directory / "corpus").mkdir(parents=True)
-        (directory / "requests").mkdir()
+        (directory / "requests").mkdir(parents=True)
         output = f"{self._environment.outputs}/run-{number}"
-        ids = write_corpus(directory / "corpus/papers.parquet", self._environment.documents)
-        job = write_job(directory / "job.yaml", directory / "corpus", output)
-        self._run_until_done(directory, job, faults)
+        kind = DeltaCorpus if self._environment.moving else ParquetCorpus
+        corpus: Corpus = kind.write(directory / "corpus", self._environment.documents)
+        follow = self._environment.moving
+        job = write_job(directory / "job.yaml", directory / "corpus", output, follow=follow)
+        move = Timer(self._dice.uniform(0, 2 * self._undisturbed_seconds), corpus.move_on)
+        move.start()
+        self._run_until_done(directory, job, faults, move)
         filesystem, path = fsspec.core.url_to_fs(output)
-        return check(filesystem, path, ids, directory / "requests")
+        return check(filesystem, path, corpus.editions, directory / "requests")
 
-    def _run_until_done(self, directory: Path, job: Path, faults: int) -> None:
+    def _run_until_done(self, directory: Path, job: Path, faults: int, move: Timer) -> None:
+        """Start the run until it ends with 0 and has read the corpus after its `move`."""
         injected = 0
         deadline = time.monotonic() + _MAX_SECONDS
         while True:
-            began = time.monotonic()
+            began, moved = time.monotonic(), not move.is_alive()
             run = Run(directory, job, self._start(job, directory))
             while injected < min(faults, _MAX_FAULTS_PER_RUN) and self._survives_a_while(run):
                 injected += self._inject(run)
             if self._end(run) == 0:
-                break
+                if moved:
+                    break
+                move.join()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{directory}: the run is not done after {_MAX_SECONDS} s")
         if not injected:
@@ -157,7 +167,9 @@ class FaultInjector:
         code = run.driver.wait(_MAX_SECONDS)
         self.report.codes[code] += 1
         log = (run.directory / "log").read_text(errors="replace")
-        if code not in EXPECTED_CODES or UNEXPECTED in log:
+        if code == RAY_ENDED_IT[0] and _is_last_line(RAY_ENDED_IT[1], _libraries_log(log)):
+            self.report.ended_by_ray += 1
+        elif code not in EXPECTED_CODES or UNEXPECTED in log:
             self.report.unexpected_ends += 1
             message = f"{run.directory} ended with {code}:\n{log[-_LOG_CHARACTERS:]}"
             print(message, file=sys.stderr, flush=True)
@@ -228,3 +240,14 @@ def _is_alive_after(driver: subprocess.Popen[bytes], seconds: float) -> bool:
     with suppress(subprocess.TimeoutExpired):
         driver.wait(seconds)
     return driver.poll() is None
+
+
+def _libraries_log(log: str) -> str:
+    """Return the output of libraries in the last start of a run, whose own output is `log`."""
+    names = re.findall(r"the log is (.+)$", log, re.MULTILINE)
+    return Path(names[-1]).read_text(errors="replace") if names else ""
+
+
+def _is_last_line(words: str, log: str) -> bool:
+    lines = log.strip().splitlines()
+    return bool(lines) and words in lines[-1]

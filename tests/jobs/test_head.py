@@ -40,4 +40,4 @@ def test_a_run_whose_ray_died_ends_with_4_and_can_be_resumed(name: str, tmp_path
     assert "Ray" in errors and "Traceback" not in errors
     code, result, errors = run()
     assert (code, result["status"]) == (0, "done"), errors
-    assert check(LocalFileSystem(), str(tmp_path / "out"), run.papers, run.diary).sound
+    assert check(LocalFileSystem(), str(tmp_path / "out"), run.editions, run.diary).sound

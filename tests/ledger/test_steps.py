@@ -66,7 +66,7 @@ class Environment:
         """Return whether every document of the corpus is in OUTPUT exactly once."""
         filesystem, path = fsspec.core.url_to_fs(output)
         (self.directory / "diary").mkdir(exist_ok=True)
-        return check(filesystem, path, self.ids, self.directory / "diary").sound
+        return check(filesystem, path, dict.fromkeys(self.ids, 1), self.directory / "diary").sound
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])

@@ -33,7 +33,7 @@ def test_a_full_disk_ends_the_run_and_it_resumes_when_there_is_space(
     disk.resize("64m")
     code, result, errors = run()
     assert (code, result["status"]) == (0, "done"), errors
-    assert check(LocalFileSystem(), str(output), run.papers, run.diary).sound
+    assert check(LocalFileSystem(), str(output), run.editions, run.diary).sound
 
 
 def test_a_read_only_output_is_named_in_the_error(

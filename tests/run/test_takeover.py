@@ -88,4 +88,4 @@ def test_of_two_drivers_five_seconds_apart_the_newer_one_finishes(
     assert (code, result["status"]) == (0, "done"), errors
     assert phifleet("verify", output).returncode == 0
     filesystem, root = fsspec.core.url_to_fs(output)
-    assert check(filesystem, root, run.papers, run.diary).sound
+    assert check(filesystem, root, run.editions, run.diary).sound

@@ -39,4 +39,4 @@ def test_the_newer_run_finishes_and_the_older_one_names_it(
     assert "took over as generation 2" in errors
     assert phifleet("verify", output).returncode == 0
     filesystem, root = fsspec.core.url_to_fs(output)
-    assert check(filesystem, root, run.papers, run.diary).sound
+    assert check(filesystem, root, run.editions, run.diary).sound

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.corpus.conversion import fields_of, replace_items
+from pipelines.corpus.id_types import is_text
 from pipelines.errors import InputError
 
 FILE_NAME, FILE_ID = b"phifleet.name", b"phifleet.id"
@@ -26,7 +28,7 @@ _PARQUET_ID = b"PARQUET:field_id"
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """How a data file of a table is read.
+    """The rows and columns that a table has of one of its data files.
 
     `schema` has a field for each column of the table that the job reads, with the table's name and
     type. `constants` are values of columns, by name, that the file lacks: of partitions, or
@@ -126,7 +128,8 @@ def _conform(column: pa.Array, source: pa.Field, target: pa.Field) -> pa.Array:
     if pa.types.is_struct(kind) and pa.types.is_struct(column.type):
         return _struct(column, source, target)
     if _is_list(kind) and _is_list(column.type):
-        return _list(column, source, target)
+        inner = source.type.value_field, kind.value_field
+        return replace_items(column, lambda items: _conform(items, *inner))
     if pa.types.is_map(kind) and pa.types.is_map(column.type):
         if not _same_names(source.type, kind):
             raise NotImplementedError("fields within a map were renamed, added or removed")
@@ -141,9 +144,9 @@ def _conform(column: pa.Array, source: pa.Field, target: pa.Field) -> pa.Array:
 
 
 def _struct(column: pa.Array, source: pa.Field, target: pa.Field) -> pa.Array:
-    fields = _children(source.type)
+    fields = fields_of(source.type)
     arrays = []
-    for field in _children(target.type):
+    for field in fields_of(target.type):
         at = _match(field, fields)
         arrays.append(
             pa.nulls(len(column), field.type)
@@ -152,24 +155,10 @@ def _struct(column: pa.Array, source: pa.Field, target: pa.Field) -> pa.Array:
         )
     types = [
         field.with_type(array.type)
-        for field, array in zip(_children(target.type), arrays, strict=True)
+        for field, array in zip(fields_of(target.type), arrays, strict=True)
     ]
     plain = [field.remove_metadata().with_nullable(True) for field in types]
     return pa.StructArray.from_arrays(arrays, fields=plain, mask=column.is_null())
-
-
-def _list(column: pa.Array, source: pa.Field, target: pa.Field) -> pa.Array:
-    lengths = pc.fill_null(pc.list_value_length(column), 0)
-    values = _conform(column.flatten(), source.type.value_field, target.type.value_field)
-    ends = np.cumsum(lengths.to_numpy(zero_copy_only=False))
-    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
-    name = target.type.value_field.name
-    kind = pa.list_(pa.field(name, values.type))
-    return pa.ListArray.from_arrays(offsets, values, type=kind, mask=column.is_null())
-
-
-def _children(kind: pa.DataType) -> list[pa.Field]:
-    return [kind.field(at) for at in range(kind.num_fields)]
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -177,22 +166,13 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-    )
+    return is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def _same_names(source: pa.DataType, target: pa.DataType) -> bool:
     """Return whether all objects within a type have fields of the same names in a file and in its
     table."""
-    ours, theirs = _children(target), _children(source)
+    ours, theirs = fields_of(target), fields_of(source)
     if pa.types.is_struct(target):
         metadata = [field.metadata or {} for field in ours]
         names = [

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pyarrow as pa
 
+from pipelines.corpus.conversion import mapped_type
 from pipelines.corpus.tables.columns import FILE_ID, FILE_NAME, pack_deleted
 from pipelines.corpus.tables.delta_log import copy_log
 from pipelines.corpus.tables.recognition import DELTA
@@ -104,17 +105,6 @@ def _mapped(field: pa.Field, *, by_id: bool) -> pa.Field:
         names = {}
     kind = mapped_type(field.type, lambda inner: _mapped(inner, by_id=by_id))
     return pa.field(field.name, kind, metadata=names)
-
-
-def mapped_type(kind: pa.DataType, mapped: Any) -> pa.DataType:
-    """Return a type of which each field within is replaced by `mapped` of it."""
-    if pa.types.is_struct(kind):
-        return pa.struct([mapped(kind.field(at)) for at in range(kind.num_fields)])
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(mapped(kind.value_field))
-    if pa.types.is_map(kind):
-        return pa.map_(mapped(kind.key_field).with_nullable(False), mapped(kind.item_field))
-    return kind
 
 
 def _files(table: Any, path: str, directory: str) -> Iterator[DataFile]:

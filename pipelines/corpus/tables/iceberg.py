@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.corpus.conversion import mapped_type
 from pipelines.corpus.tables.columns import FILE_ID, FILE_NAME, pack_positions
-from pipelines.corpus.tables.delta import mapped_type
 from pipelines.corpus.tables.iceberg_deletes import deleted_positions
 from pipelines.corpus.tables.locations import Locations
 from pipelines.corpus.tables.recognition import ICEBERG, is_metadata_file

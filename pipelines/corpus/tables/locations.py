@@ -1,4 +1,4 @@
-"""Where the files of an Iceberg table are: its metadata names them by full locations."""
+"""Converts the full locations by which an Iceberg table names its files to paths of the input."""
 
 from __future__ import annotations
 

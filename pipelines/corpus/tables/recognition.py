@@ -152,7 +152,7 @@ def tables_of_glob(filesystem: Any, pattern: str) -> list[TableRoot]:
     """Return the tables among the directories that the beginnings of a glob match: those in which
     its files lie."""
     parts = pattern.split("/")
-    first = next((at for at, part in enumerate(parts) if _has_wildcard(part)), len(parts))
+    first = next((at for at, part in enumerate(parts) if wildcard_at(part) is not None), len(parts))
     tables = []
     for end in range(first + 1, len(parts) + 1):
         directory = "/".join(parts[:end])
@@ -165,13 +165,14 @@ def tables_of_glob(filesystem: Any, pattern: str) -> list[TableRoot]:
     return tables
 
 
+def wildcard_at(path: str) -> int | None:
+    """Return the position of the first wildcard of a glob, or None if there is none."""
+    return next((at for at, character in enumerate(path) if character in "*?["), None)
+
+
 def is_metadata_file(path: str) -> bool:
     """Return whether a path is that of one version's metadata of an Iceberg table."""
     return _METADATA_FILE.fullmatch(path) is not None
-
-
-def _has_wildcard(part: str) -> bool:
-    return any(character in "*?[" for character in part)
 
 
 def _is_table(filesystem: Any, path: str, name: str) -> bool:

@@ -9,6 +9,7 @@ import struct
 import sys
 import uuid
 import zlib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def write_table(path: Path, ids: list[str], mode: str = "append", **options: Any
     return path
 
 
+FOUR = pa.array(["a", "b", "c", "d"])
+
+
 def table_by_hand(
     path: Path,
     features: list[str],
@@ -44,23 +48,25 @@ def table_by_hand(
     deleted: list[int] | None = None,
     name: str = "f.parquet",
     mode: str = "none",
+    id_values: pa.Array = FOUR,
 ) -> Path:
     """Write a Delta table with the reader's features of its protocol, as the protocol's text says.
 
     `columns` are the table's names of the file's columns `id` and `text`, which column mapping
-    renamed, and `deleted` the rows that a deletion vector marks.
+    renamed, `deleted` the rows that a deletion vector marks, and `id_values` strings or decimals.
     """
     file = path / name
     file.parent.mkdir(parents=True)
     (path / "_delta_log").mkdir()
     ids = [
-        pa.field("id", pa.string(), metadata={"PARQUET:field_id": "1"}),
+        pa.field("id", id_values.type, metadata={"PARQUET:field_id": "1"}),
         pa.field("text", pa.string(), metadata={"PARQUET:field_id": "2"}),
     ]
-    rows = [["a", "b", "c", "d"], ["one", "two", "three", "four"]]
+    rows = [id_values, ["one", "two", "three", "four"]]
     pq.write_table(pa.table(rows, schema=pa.schema(ids)), file, row_group_size=2)
     fields = []
-    for number, physical in enumerate(("id", "text"), 1):
+    id_kind = "string" if id_values.type == pa.string() else "decimal(3,1)"
+    for number, (physical, kind) in enumerate((("id", id_kind), ("text", "string")), 1):
         mapping = {
             "delta.columnMapping.id": number,
             "delta.columnMapping.physicalName": physical if mode == "name" else f"col-{number}",
@@ -68,7 +74,7 @@ def table_by_hand(
         fields.append(
             {
                 "name": (columns or {}).get(physical, physical),
-                "type": "string",
+                "type": kind,
                 "nullable": True,
                 "metadata": mapping if columns else {},
             }
@@ -199,6 +205,15 @@ def test_rows_of_a_deletion_vector_are_left_out_and_the_others_keep_their_number
     assert column(rows, "row") == [1, 3]
     whole = list_input(InputSpec(path=str(table_by_hand(tmp_path / "u", ["deletionVectors"]))))
     assert whole.files[0].version != list_input(InputSpec(path=str(path))).files[0].version
+
+
+def test_a_deleted_row_may_have_a_value_that_is_refused_in_others(tmp_path: Path) -> None:
+    values = pa.array([Decimal("1.5"), Decimal(2), Decimal(3), Decimal("4.5")], pa.decimal128(3, 1))
+    features = ["deletionVectors"]
+    path = table_by_hand(tmp_path / "t", features, deleted=[0, 3], id_values=values)
+    assert ids(path) == ["2", "3"]
+    path = table_by_hand(tmp_path / "u", features, deleted=[0], id_values=values)
+    assert "row 3: column 'id' has the value 4.5" in refused(path)
 
 
 def test_a_deletion_vector_finds_a_file_whose_name_is_escaped(tmp_path: Path) -> None:
