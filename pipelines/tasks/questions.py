@@ -65,8 +65,8 @@ def make_question(
 
     It ends without white space. `sampling` has the sampling parameters of its answer. `budget`
     computes the limit of the answer from the text that the question is about; None if the limit in
-    `sampling` is for every text. `before` are the user's instructions and examples, which end with
-    a blank line, or "".
+    `sampling` is for every text. `before` are instructions and examples, which end with a line
+    break, or "".
     """
     full_text = f"{before}{QUESTION_START} {text.rstrip()}"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
@@ -140,10 +140,10 @@ def _labels_question(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Question:
 
 def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     sampling = Sampling(max_tokens=spec.max_tokens)
-    question = make_question(ask_text(spec), sampling, tokenizer, before=guidance(spec))
-    combine_question = make_question(
-        ask_notes_text(spec), sampling, tokenizer, before=instructions_of(spec)
-    )
+    before = guidance(spec) + ask_text(spec.evidence)
+    question = make_question(spec.question, sampling, tokenizer, before=before)
+    before = instructions_of(spec) + ask_notes_text(spec.evidence)
+    combine_question = make_question(spec.question, sampling, tokenizer, before=before)
     return Task(spec, question, question, combine_question)
 
 

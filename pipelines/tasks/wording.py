@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask
+from pipelines.job.task_specs import EvidenceKind, ExtractTask
 from pipelines.tasks.decoding import quotes_key
 from pipelines.tasks.form import form_of_answer, has_numbers
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
@@ -30,23 +30,25 @@ _QUOTE_OF_FIELD: Mapping[EvidenceKind, str] = {
 }
 
 
-def ask_text(spec: AskTask) -> str:
-    """Return the question of an `ask` task about a document or a chunk."""
-    return _with_quote(
-        f"{spec.question}\nAnswer briefly, or with {NOT_STATED!r} where the text does not say.",
-        _QUOTE_OF_REPLY.get(spec.evidence),
-    )
+def ask_text(evidence: EvidenceKind) -> str:
+    """Return how to answer the question of an `ask` task about a document or a chunk.
+
+    It stands before the question. The answer thus follows the question directly: a small model
+    loses sight of a question with much text behind it.
+    """
+    text = f"Answer the question briefly, or with {NOT_STATED!r} where the text does not say."
+    return _with_quote(text, _QUOTE_OF_REPLY.get(evidence))
 
 
-def ask_notes_text(spec: AskTask) -> str:
-    """Return the question of an `ask` task about the notes taken from chunks."""
-    return _with_quote(f"{spec.question}\nAnswer briefly.", _QUOTE_OF_NOTES.get(spec.evidence))
+def ask_notes_text(evidence: EvidenceKind) -> str:
+    """Return how to answer the question of an `ask` task about the notes taken from chunks."""
+    return _with_quote("Answer the question briefly.", _QUOTE_OF_NOTES.get(evidence))
 
 
 def _with_quote(text: str, quote: str | None) -> str:
-    if quote is None:
-        return text
-    return f'{text} Then, on a line of its own that begins with "{QUOTE_PREFIX}", {quote}'
+    if quote is not None:
+        text += f' Then, on a line of its own that begins with "{QUOTE_PREFIX}", {quote}'
+    return f"{text}\n"
 
 
 def form_text(spec: ExtractTask, form: JsonSchema, *, may_be_null: bool) -> str:
@@ -58,7 +60,7 @@ def form_text(spec: ExtractTask, form: JsonSchema, *, may_be_null: bool) -> str:
     nothing = "; if it states nothing of this form, answer only null" if may_be_null else ""
     numbers = " Write numbers plainly, such as 7420000." if has_numbers(form) else ""
     return (
-        f"Fill in this form:\n{form_of_answer(form, key)}\n"
-        f"Write null, or an empty list, for what the text does not state{nothing}.{numbers}"
-        f"{_QUOTE_OF_FIELD.get(spec.evidence, '')} Answer with JSON only."
+        "Fill in the form below. Write null, or an empty list, for what the text does not "
+        f"state{nothing}.{numbers}{_QUOTE_OF_FIELD.get(spec.evidence, '')} Answer with JSON only.\n"
+        f"{form_of_answer(form, key)}"
     )

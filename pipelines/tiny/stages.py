@@ -43,7 +43,7 @@ class Stage:
 # The last stages have more keys that are stated repeatedly, and more lists of summaries. The mean
 # of weights from several such stages answers far better than the last weights.
 _LAST = Stage(
-    1100,
+    700,
     1600,
     {LABELLING: 0.04, WHOLE: 0.37, PART: 0.29, COMBINING: 0.3},
     min_share=0.05,
@@ -56,22 +56,22 @@ _LAST = Stage(
 STAGES = (
     Stage(300, 64, {COPYING: 1.0}),
     Stage(300, 96, {COPYING: 0.1, BARE: 0.9}),
-    Stage(600, 96, {BARE: 0.08, QUOTING: 0.2, ASKING: 0.32, FILLING: 0.2, LABELLING: 0.2}),
+    Stage(500, 96, {BARE: 0.08, QUOTING: 0.2, ASKING: 0.32, FILLING: 0.2, LABELLING: 0.2}),
     Stage(
-        600,
+        400,
         160,
         {ASKING: 0.13, FILLING: 0.2, LABELLING: 0.17, WHOLE: 0.2, PART: 0.15, COMBINING: 0.15},
     ),
     Stage(
-        600,
+        400,
         400,
         {ASKING: 0.05, FILLING: 0.15, LABELLING: 0.15, WHOLE: 0.3, PART: 0.2, COMBINING: 0.15},
     ),
-    Stage(500, 800, {FILLING: 0.1, LABELLING: 0.1, WHOLE: 0.35, PART: 0.3, COMBINING: 0.15}),
-    Stage(400, 1600, {FILLING: 0.1, LABELLING: 0.08, WHOLE: 0.35, PART: 0.35, COMBINING: 0.12}),
+    Stage(400, 800, {FILLING: 0.1, LABELLING: 0.1, WHOLE: 0.35, PART: 0.3, COMBINING: 0.15}),
+    Stage(300, 1600, {FILLING: 0.1, LABELLING: 0.08, WHOLE: 0.35, PART: 0.35, COMBINING: 0.12}),
     # From here on all lengths are mixed, and texts are harder.
     Stage(
-        2400,
+        1400,
         1600,
         {LABELLING: 0.06, WHOLE: 0.36, PART: 0.3, COMBINING: 0.28},
         min_share=0.05,

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pipelines.job.task_specs import AskTask, ExtractTask
+from pipelines.job.task_specs import ExtractTask
 from pipelines.models import phi3
 from pipelines.tasks.extraction import schema_of
 from pipelines.tasks.wording import ask_text, form_text
@@ -40,7 +40,7 @@ SEED = 1
 _FIXED_TEXTS = (
     *(INSTRUCTION, END_OF_DOCUMENT, CHUNK_INSTRUCTION, CHUNK_HEADER, END_OF_CHUNK),
     *(NOTES_INSTRUCTION, END_OF_NOTES),
-    *(ask_text(AskTask(name="a", question="?", evidence=kind)) for kind in ("quotes", "anchors")),
+    *(ask_text(evidence) for evidence in ("quotes", "anchors")),
     *(
         form_text(task, schema_of(task), may_be_null=True)
         for task in (
