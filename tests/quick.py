@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chaos.papers import ParquetCorpus, write_job
+from chaos.papers import write_corpus, write_job
 from chaos.storm import PROGRAM
 
 _LIMIT_SECONDS = 300
@@ -23,7 +23,7 @@ class QuickRun:
     """
 
     def __init__(self, directory: Path, output: str, documents: int, **environment: str) -> None:
-        self.editions = ParquetCorpus.write(directory / "corpus", documents).editions
+        self.editions = write_corpus(directory / "corpus", documents)
         self._job = write_job(directory / "job.yaml", directory / "corpus", output)
         self.diary = directory / "diary"
         self.diary.mkdir()

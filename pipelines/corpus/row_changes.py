@@ -6,7 +6,7 @@ functions of arrays and tables.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +27,13 @@ PLANNED = "planned"
 in files that the input does not have any more."""
 Hashes = npt.NDArray[np.uint64]
 _HALF_WORD = 32
-_ENCODER = json.JSONEncoder(default=str)
 _NULL = np.uint64(0x9E3779B97F4A7C15)
+_STRUCT = np.uint64(0xD1B54A32D192ED03)
 _MULTIPLIER = np.uint64(0x100000001B3)
+_MIXING = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,38 +103,74 @@ def hash_contents(rows: pa.Table, ids: Hashes) -> Hashes:
     kept = [rows.column(name) for name in rows.column_names if name.startswith(KEPT)]
     hashes = ids
     for column in (rows.column(TEXT), rows.column(BROKEN), *kept):
-        hashes = (hashes ^ _hash_values(_plain(column))) * _MULTIPLIER
+        chunks = [_hash_values(_plain(chunk)) for chunk in column.chunks]
+        values = np.concatenate([np.empty(0, np.uint64), *chunks])
+        hashes = (hashes ^ values) * _MULTIPLIER
     return hashes
 
 
-def _hash_values(column: pa.ChunkedArray) -> Hashes:
-    """Return a hash of each value of a column, _NULL for a null."""
-    if column.null_count == len(column):
-        return np.full(len(column), _NULL)
-    hashes: Hashes = pd.util.hash_array(_hashable(column), categorize=False)
-    return np.where(pc.is_null(column).to_numpy(), _NULL, hashes)
+def _hash_values(values: pa.Array) -> Hashes:
+    """Return a hash of each value, _NULL for a null."""
+    if values.null_count == len(values):
+        return np.full(len(values), _NULL)
+    kind = values.type
+    if pa.types.is_struct(kind):
+        hashes = _hash_structs(len(values), values.flatten())
+    elif pa.types.is_list(kind):
+        hashes = _hash_lists(values, _hash_values(values.flatten()))
+    elif pa.types.is_map(kind):
+        hashes = _hash_values(values.cast(pa.list_(pa.struct([kind.key_field, kind.item_field]))))
+    else:
+        hashes = pd.util.hash_array(_hashable(values), categorize=False)
+    return np.where(values.is_null().to_numpy(zero_copy_only=False), _NULL, hashes)
 
 
-def _hashable(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Return the values as integers or bytes, equal where the values are; any for a null."""
-    kind = column.type
+def _hash_structs(count: int, fields: Sequence[pa.Array]) -> Hashes:
+    """Return a hash of each of `count` structs, from the values of each field."""
+    hashes = np.full(count, _STRUCT)
+    for values in fields:
+        hashes = (hashes ^ _hash_values(values)) * _MULTIPLIER
+    return hashes
+
+
+def _hash_lists(lists: pa.Array, items: Hashes) -> Hashes:
+    """Return a hash of each list, any for a null, from the hashes of all their items."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    ends = np.cumsum(lengths)
+    places = np.arange(len(items)) - np.repeat(ends - lengths, lengths)
+    # sums of hashes that depend on an item and on its place in its list
+    mixed = _mix(items ^ _mix(places.astype(np.uint64) + _STRUCT))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+    return _mix(sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64))
+
+
+def _mix(hashes: Hashes) -> Hashes:
+    """Return numbers of which each bit depends on all bits of those given (as in splitmix64)."""
+    for shift, factor in _MIXING:
+        hashes = (hashes ^ (hashes >> shift)) * factor
+    return hashes ^ (hashes >> np.uint64(_HALF_WORD))
+
+
+def _hashable(values: pa.Array) -> npt.NDArray[Any]:
+    """Return values that are not nested as integers or bytes, equal where the values are; any for
+    a null."""
+    kind = values.type
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return np.asarray(pc.fill_null(column.cast(pa.int64()), 0).to_numpy())
+        # unsafe: unsigned numbers beyond 2^63 - 1 wrap around, each to another number
+        return np.asarray(pc.fill_null(values.cast(pa.int64(), safe=False), 0).to_numpy())
     if pa.types.is_floating(kind):
-        return np.asarray(pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()).view(np.int64)
+        return np.asarray(pc.fill_null(values.cast(pa.float64()), 0.0).to_numpy()).view(np.int64)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return np.asarray(pc.fill_null(column, b"").to_numpy())
-    values = [_ENCODER.encode(value).encode() for value in column.to_pylist()]
-    return np.array(values, dtype=object)
+        filled = pc.fill_null(values, b"")
+        return np.asarray(filled.to_numpy(zero_copy_only=False))
+    return np.array([str(value).encode() for value in values.to_pylist()], dtype=object)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column with its dates, times and texts as the integers and bytes that store them:
-    Python has no date after the year 9999, and a text may be no UTF-8."""
-    kind = _stored_as(column.type)
-    if kind == column.type:
-        return column
-    return pa.chunked_array([chunk.view(kind) for chunk in column.chunks], kind)
+def _plain(values: pa.Array) -> pa.Array:
+    """Return values with dates, times and texts as the integers and bytes that store them: Python
+    has no date after the year 9999, and a text may be no UTF-8."""
+    kind = _stored_as(values.type)
+    return values if kind == values.type else values.view(kind)
 
 
 def _stored_as(kind: pa.DataType) -> pa.DataType:

@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,38 +21,21 @@ _WORDS = ("ship", "harbour", "storm", "letter", "river", "stone", "garden", "win
 _FILES_OF_TABLE = 5
 
 
-class Corpus(Protocol):
-    """The papers that a run must answer."""
-
-    @property
-    def editions(self) -> Mapping[str, int]:
-        """The newest edition of each paper, by its id."""
-
-    def move_on(self) -> None:
-        """Publish a new version of the corpus, if it has any."""
-
-
-@dataclass(frozen=True)
-class ParquetCorpus:
-    """A Parquet file that stays as it is."""
-
-    editions: Mapping[str, int]
-
-    @classmethod
-    def write(cls, directory: Path, documents: int) -> ParquetCorpus:
-        """Write `documents` papers of the first edition into a file in `directory`."""
-        directory.mkdir()
-        editions = {f"paper-{number}": 1 for number in range(documents)}
-        pq.write_table(_papers(editions), directory / "papers.parquet", row_group_size=100)
-        return cls(editions)
-
-    def move_on(self) -> None:
-        """Do nothing: the file has one version."""
+def write_corpus(directory: Path, documents: int) -> dict[str, int]:
+    """Write a Parquet file of `documents` papers of the first edition into a new directory, and
+    return the edition of each paper by its id."""
+    directory.mkdir()
+    editions = {f"paper-{number}": 1 for number in range(documents)}
+    pq.write_table(_papers(editions), directory / "papers.parquet", row_group_size=100)
+    return editions
 
 
 @dataclass(frozen=True)
 class DeltaCorpus:
-    """A Delta table. Its next version has some papers more, some less, and some with new texts."""
+    """A Delta table of papers, to which a new version can be added.
+
+    `editions` are the newest edition of each paper, by its id.
+    """
 
     directory: Path
     editions: dict[str, int]
@@ -68,7 +50,7 @@ class DeltaCorpus:
         return cls(directory, editions)
 
     def move_on(self) -> None:
-        """Delete a seventh of the papers, change another seventh, and add one: in three commits."""
+        """Delete a seventh of the papers, change another seventh and add one, in three commits."""
         ids = list(self.editions)
         removed, changed = ids[::7], {doc: self.editions[doc] + 1 for doc in ids[1::7]}
         added = {f"paper-{len(ids) + number}": 1 for number in range(len(removed))}

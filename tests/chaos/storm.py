@@ -26,7 +26,7 @@ import psutil
 
 from chaos.checker import CheckResult, check
 from chaos.disk import SmallDisk
-from chaos.papers import Corpus, DeltaCorpus, ParquetCorpus, write_job
+from chaos.papers import DeltaCorpus, write_corpus, write_job
 from chaos.processes import ENGINES, RAY, WORKERS, send, title, tree
 from chaos.report import EXPECTED_CODES, RAY_ENDED_IT, Report
 from jobs.cli import UNEXPECTED
@@ -95,7 +95,7 @@ class FaultInjector:
         self._dice = random.Random(seed)  # noqa: S311
         self._only = only
         self.report = Report(request_faults=environment.request_faults)
-        # how long an undisturbed run takes; measured by the first one
+        # how long the longest start of an undisturbed run takes; measured by the first one
         self._undisturbed_seconds = 20.0
 
     def run(self, faults: int) -> Report:
@@ -113,33 +113,49 @@ class FaultInjector:
         directory = self._environment.directory / f"run-{number}"
         (directory / "requests").mkdir(parents=True)
         output = f"{self._environment.outputs}/run-{number}"
-        kind = DeltaCorpus if self._environment.moving else ParquetCorpus
-        corpus: Corpus = kind.write(directory / "corpus", self._environment.documents)
-        follow = self._environment.moving
-        job = write_job(directory / "job.yaml", directory / "corpus", output, follow=follow)
-        move = Timer(self._dice.uniform(0, 2 * self._undisturbed_seconds), corpus.move_on)
-        move.start()
-        self._run_until_done(directory, job, faults, move)
+        documents, moving = self._environment.documents, self._environment.moving
+        job = write_job(directory / "job.yaml", directory / "corpus", output, follow=moving)
+        if moving:
+            corpus = DeltaCorpus.write(directory / "corpus", documents)
+            editions = corpus.editions
+            self._run_until_done(directory, job, faults, corpus)
+            if max(editions.values()) == 1:
+                raise RuntimeError(f"{directory}: the table did not get its new version")
+        else:
+            editions = write_corpus(directory / "corpus", documents)
+            self._run_until_done(directory, job, faults)
         filesystem, path = fsspec.core.url_to_fs(output)
-        return check(filesystem, path, corpus.editions, directory / "requests")
+        return check(filesystem, path, editions, directory / "requests")
 
-    def _run_until_done(self, directory: Path, job: Path, faults: int, move: Timer) -> None:
-        """Start the run until it ends with 0 and has read the corpus after its `move`."""
+    def _run_until_done(
+        self, directory: Path, job: Path, faults: int, corpus: DeltaCorpus | None = None
+    ) -> None:
+        """Start the run until it ends with 0.
+
+        `corpus` gets a new version at a random moment; the last start begins after it.
+        """
         injected = 0
+        longest = 0.0
         deadline = time.monotonic() + _MAX_SECONDS
+        move = None
+        if corpus is not None:
+            move = Timer(self._dice.uniform(0, 2 * self._undisturbed_seconds), corpus.move_on)
+            move.start()
         while True:
-            began, moved = time.monotonic(), not move.is_alive()
+            began, moved = time.monotonic(), move is None or not move.is_alive()
             run = Run(directory, job, self._start(job, directory))
             while injected < min(faults, _MAX_FAULTS_PER_RUN) and self._survives_a_while(run):
                 injected += self._inject(run)
-            if self._end(run) == 0:
-                if moved:
-                    break
+            code = self._end(run)
+            longest = max(longest, time.monotonic() - began)
+            if code == 0 and moved:
+                break
+            if code == 0 and move is not None:
                 move.join()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{directory}: the run is not done after {_MAX_SECONDS} s")
         if not injected:
-            self._undisturbed_seconds = time.monotonic() - began
+            self._undisturbed_seconds = longest
 
     def _survives_a_while(self, run: Run) -> bool:
         return _is_alive_after(run.driver, self._dice.uniform(1, self._undisturbed_seconds))

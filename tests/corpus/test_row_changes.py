@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -51,6 +52,12 @@ def contents_of(rows: pa.Table) -> Hashes:
     return hash_contents(rows, hash_ids(rows.column(DOC_ID)))
 
 
+def rows_with(values: pa.Array) -> pa.Table:
+    """Return rows like ROW that differ only in a kept column, which has these values."""
+    same = {name: pa.concat_arrays([column] * len(values)) for name, column in ROW.items()}
+    return pa.table({**same, KEPT + "x": values})
+
+
 def hashes(path: Path, *keep: str, earlier: Layout | None = None) -> tuple[list[int], Layout]:
     """Return the hashes of a file's rows, and the layout with which they were read."""
     spec = job(path, *keep)
@@ -94,6 +101,50 @@ def test_any_other_value_is_another_content(change: dict[str, pa.Array]) -> None
 def test_a_value_that_python_does_not_have_has_a_hash(value: pa.Array) -> None:
     table = pa.table({**ROW, KEPT + "x": value})
     assert contents_of(table) == contents_of(pa.concat_tables([table, table]).slice(1))
+
+
+NESTED = pa.list_(pa.struct([("a", pa.list_(pa.int64())), ("b", pa.string())]))
+DIFFERENT: list[list[dict[str, Any] | None] | None] = [
+    None,
+    [],
+    [None],
+    [None, None],
+    [{"a": None, "b": None}],
+    [{"a": [], "b": None}],
+    [{"a": [], "b": ""}],
+    [{"a": [0], "b": ""}],
+    [{"a": [None], "b": ""}],
+    [{"a": [1, 2], "b": "x"}],
+    [{"a": [2, 1], "b": "x"}],
+    [{"a": [1], "b": "x"}, {"a": [2], "b": "x"}],
+    [{"a": [2], "b": "x"}, {"a": [1], "b": "x"}],
+    [{"a": [1], "b": "x"}, {"a": [2], "b": "y"}],
+    [{"a": [1], "b": "y"}, {"a": [2], "b": "x"}],
+    [{"a": [1, 2], "b": "x"}, {"a": [], "b": "x"}],
+    [{"a": [], "b": "x"}, {"a": [1, 2], "b": "x"}],
+]
+
+
+def test_nested_values_differ_in_their_hashes_if_and_only_if_they_differ() -> None:
+    rows = len(DIFFERENT)
+    table = rows_with(pa.array(DIFFERENT, NESTED))
+    all_hashes = contents_of(table).tolist()
+    assert len(set(all_hashes)) == rows
+    single = [int(contents_of(table.slice(row, 1))[0]) for row in range(rows)]
+    twice = contents_of(pa.concat_tables([table.slice(5), table.slice(0, 5)])).tolist()
+    assert single == all_hashes == twice[-5:] + twice[:-5]
+
+
+def test_unsigned_numbers_of_64_bits_have_hashes() -> None:
+    first, second = contents_of(rows_with(pa.array([2**64 - 1, 2**63], pa.uint64())))
+    assert first != second
+
+
+def test_a_table_without_rows_has_no_hashes() -> None:
+    schema = pa.table(ROW).schema
+    assert (
+        len(contents_of(schema.empty_table())) == len(contents_of(pa.table(ROW).slice(0, 0))) == 0
+    )
 
 
 def test_a_line_that_is_no_json_has_the_same_hash_again(tmp_path: Path) -> None:
