@@ -29,6 +29,7 @@ def reader(tokenizer: ChatTokenizer) -> Rule:
 
 def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     before, _, question = prompt.rpartition("Question: ")
+    kind = evidence_of(prompt)
     shown = parse_shown(before)
     text = shown.text[shown.start : shown.end]
     notes = rules.notes(text) if shown.notes else []
@@ -38,19 +39,20 @@ def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
         return rules.label(text, sampling.choices), 0.0
     if sampling.schema:
         form = form_schema(sampling.schema)
-        return rules.form(text, _fields(form), evidence_of(question)), None
-    if key := re.match(r"What is the (.*?)\?\n", question):
-        kind = evidence_of(question)
+        return rules.form(text, _fields(form), kind), None
+    if key := re.match(r"What is the (.*?)\?<", question):
         combined = _combined_reply(key[1], notes, kind) if notes else None
         return combined or rules.reply(text, key[1], kind), None
     return (rules.combined_summary(notes) if notes else rules.summary(text)), None
 
 
-def evidence_of(question: str) -> EvidenceKind:
-    """Return the kind of evidence that a question asks for."""
-    if "first words ... last words" in question:
+def evidence_of(prompt: str) -> EvidenceKind:
+    """Return the kind of evidence that the question at the end of a prompt asks for."""
+    before, _, question = prompt.rpartition("Question: ")
+    asked = before.rpartition("\n\n")[2] + question
+    if "first words ... last words" in asked:
         return "anchors"
-    is_quoted = QUOTE_PREFIX in question or "A quote is" in question
+    is_quoted = QUOTE_PREFIX in asked or "A quote is" in asked
     return "quotes" if is_quoted else "values"
 
 

@@ -85,7 +85,7 @@ def parse_shown(before: str) -> Shown:
     head, _, rest = before.partition(CHUNK_HEADER)
     part, _, tail = rest.rpartition(END_OF_CHUNK)
     words_before = str(_after(head, _BEFORE) or "").removesuffix("\n")
-    words_after = str(_after(tail, _AFTER) or "").removesuffix("\n\n")
+    words_after = str(_after(tail, _AFTER) or "").rpartition("\n\n")[0]
     start = len(words_before)
     return Shown(words_before + part + words_after, start, start + len(part))
 

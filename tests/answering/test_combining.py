@@ -368,6 +368,7 @@ async def test_combining_prompts_have_the_instructions_of_the_job_and_task_and_n
     await combiner.combine(task(spec, tiny_tokenizer), findings)
     (question,), (prompt,) = questions, model.prompts
     assert prompt.startswith(" All are reports.\n\nThese notes")
-    assert question.startswith(f"Instructions: {INSTRUCTIONS}\n\nQuestion: ")
+    assert question.startswith(f"Instructions: {INSTRUCTIONS}\n\n")
+    assert question.partition("Question: ")[0].count("\n\n") == 1
     assert "made a loss" not in question
     assert ("- risk: may go wrong" in question) == ("label" in case)

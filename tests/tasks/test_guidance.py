@@ -205,7 +205,7 @@ def test_examples_show_the_evidence_that_the_task_asks_for(
     own = {"text": f"{LONG_QUOTE}.", "answer": "Ann", "quote": LONG_QUOTE}
     ask = {**without_words(ASK), "evidence": evidence, "examples": [own]}
     shown = task_of(ask, tiny_tokenizer).question.text
-    assert ("\nAnswer: Ann\n" + (f"Quote: {quote}\n" if quote else "") + "\nQuestion:") in shown
+    assert ("\nAnswer: Ann\n" + (f"Quote: {quote}\n" if quote else "") + "\nAnswer the") in shown
 
     words = " ".join(LONG_QUOTE.split())
     filled = {"text": words, "answer": {"a": "Ann"}, "quotes": {"a": words}}

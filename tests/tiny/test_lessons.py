@@ -91,9 +91,8 @@ async def test_lessons_about_whole_documents_have_the_prompts_of_real_requests(
         if kind != "ask":
             continue
         text = prompt.partition(INSTRUCTION)[2].rpartition(END_OF_DOCUMENT)[0]
-        asked = prompt.rpartition("Question: ")[2]
-        question = asked.partition("\nAnswer briefly")[0]
-        spec = AskTask(name="a", question=question, evidence=evidence_of(asked))
+        question = prompt.rpartition("Question: ")[2].partition("<")[0]
+        spec = AskTask(name="a", question=question, evidence=evidence_of(prompt))
         tasks = tasks_of([spec], tiny_model, paired_tokenizer)
         engine = FakeEngine(paired_tokenizer)
         await answer_document(Document("d", text), tasks, engine)
