@@ -156,10 +156,11 @@ def form(text: str, fields: Mapping[str, Any], evidence: EvidenceKind = "quotes"
     """Return the expected answer to an extract task about `text`: compact JSON.
 
     It has the `values` and, if quotes are asked for, the quote of each, which is null without a
-    value. If the text states no value, it is null.
+    value. If the text does not state the only field, it is null. A form of several fields is always
+    filled in: whether the text states any of them is more than `tiny` can tell beforehand.
     """
     found = values(text, fields)
-    if all(value is None or value == [] for value in found.values()):
+    if list(found.values()) in ([None], [[]]):
         return "null"
     if evidence in ("quotes", "anchors"):
         found["quotes"] = {

@@ -60,7 +60,10 @@ def test_a_form_has_typed_values_lists_and_quotes() -> None:
 
 
 def test_a_form_of_which_nothing_is_stated_is_null() -> None:
-    assert rules.form(TEXT, {"city": "string", "city_list": ["string"]}) == "null"
+    for field in ({"city": "string"}, {"city_list": ["string"]}):
+        assert rules.form(TEXT, field) == "null"
+    both = json.loads(rules.form(TEXT, {"city": "string", "city_list": ["string"]}, "none"))
+    assert both == {"city": None, "city_list": []}
 
 
 def test_quotes_are_whole_lines_or_their_first_and_last_words_or_left_out() -> None:
