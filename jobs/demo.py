@@ -39,6 +39,8 @@ PLANTED: Mapping[str, tuple[str, str]] = {
 }
 """The facts that are inserted, by field of the column `planted`: the key that begins the line in
 the text, and the kind of its value (`label`, or a kind of `Author.value`)."""
+GOLD = "gold.jsonl"
+"""The file of the right answers, which `phifleet evaluate` reads."""
 _LABELS = ("statement", "expression", "library")
 _OMITTED_SHARE = 0.1
 _SHOWN_DOCUMENTS, _CELL_CHARACTERS = 3, 44
@@ -68,13 +70,15 @@ class CheckedAnswer:
 
 
 def demo_job(directory: Path) -> Job:
-    """Write the corpus to `directory`/corpus, unless it exists, and return the job of the demo,
-    whose OUTPUT is `directory`/output. Runs nothing.
+    """Write the corpus to `directory`/corpus and the right answers to `directory`/gold.jsonl,
+    unless they exist, and return the job of the demo, whose OUTPUT is `directory`/output. Runs
+    nothing.
 
     Raises StorageError, and ClusterError if no port for metrics is free.
     """
     corpus = directory / "corpus"
     write_corpus(corpus / "topics.parquet")
+    write_gold(corpus / "topics.parquet", directory / GOLD)
     with as_file(files("jobs") / "demo.yaml") as path:
         return load_job(
             path,
@@ -102,6 +106,30 @@ def write_corpus(path: Path) -> None:
     rows = [_row(topic, text) for topic, text in sorted(pydoc_data.topics.topics.items())]
     with Storage(str(path.parent)).new_file(path.name) as file:
         pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
+
+
+def write_gold(corpus: Path, path: Path) -> None:
+    """Write the right answers about the corpus as lines of JSON, unless the file exists.
+
+    Each line has the `topic` and the planted value for each task of `demo.yaml`, or for a field of
+    its task `record`; null for a fact that is not in the text. Raises StorageError.
+    """
+    if path.exists():
+        return
+    rows = pq.read_table(corpus, columns=["topic", "planted"]).to_pylist()
+    lines = "".join(json.dumps(_gold(row["topic"], row["planted"])) + "\n" for row in rows)
+    Storage(str(path.parent)).write(path.name, lines.encode())
+
+
+def _gold(topic: str, planted: Mapping[str, str | None]) -> dict[str, Any]:
+    version, section = planted["version"], planted["section"]
+    record = {
+        "version": None if version is None else float(version),
+        "release": planted["release"],
+        "section": None if section is None else int(section),
+    }
+    answers = {name: planted[name] for name in ("kind", "owner", "code")}
+    return {"topic": topic, **answers, "record": record}
 
 
 def _row(topic: str, text: str) -> dict[str, Any]:
@@ -150,6 +178,9 @@ def show_answers(output: str, console: Console) -> None:
     console.print(table)
     console.print("\n".join(score_lines(answers)))
     console.print(f"To read all answers: pyarrow.parquet.read_table({directory!r})", soft_wrap=True)
+    gold = Path(output).parent / GOLD
+    if gold.exists():
+        console.print(f"To compare all: phifleet evaluate {output} --gold {gold}", soft_wrap=True)
 
 
 def checked_answers(row: Mapping[str, Any]) -> Iterator[CheckedAnswer]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.errors import OutputError
-from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.names import check_layout
-from pipelines.storage import Storage
+from pipelines.ledger.opening import open_run
 
 
 def run_status(output: str) -> dict[str, Any]:
@@ -18,15 +15,7 @@ def run_status(output: str) -> dict[str, Any]:
     those of the recorded job, and `run` is its name. Raises OutputError if there is no run, if it
     has an older layout, or if one of its records is damaged; StorageError.
     """
-    storage = Storage(output)
-    check_layout(storage)
-    ledger = Ledger(storage)
-    job = ledger.job()
-    if job is None:
-        raise OutputError(
-            f"{output} does not contain a phifleet run: _run/job.json is missing. Pass the "
-            "output.path of a job that has been started"
-        )
+    ledger, job = open_run(output)
     committed = ledger.committed()
     units = [unit for plan in ledger.plans() for unit in plan.units]
     done = [unit for unit in units if unit.number in committed]

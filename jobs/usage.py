@@ -4,10 +4,12 @@ from __future__ import annotations
 
 FIRST_STEPS = """\
 first steps:
+  phifleet doctor                         # is everything here that a run needs?
   phifleet demo                           # a complete run of a small corpus
   phifleet show job.yaml --id 10-K-2021   # check the prompts before a run
   phifleet run job.yaml                   # run the job, or resume it
   phifleet status answers/                # how much is done
+  phifleet errors answers/                # what could not be answered, and why
   phifleet verify answers/                # is every document there exactly once?
   phifleet COMMAND --help                 # options, examples, exit codes
 """
@@ -87,6 +89,25 @@ file with its checksum. Reads all of OUTPUT.
 exit codes:
   0  complete: every document is answered or a dead letter, and every file intact
   1  incomplete or damaged: the problems are listed
+  2  OUTPUT does not contain a phifleet run
+  4  the storage failed
+"""
+
+ERRORS = """\
+examples:
+  phifleet errors answers/
+  phifleet errors answers/ --reason invalid_answer --task facts --limit 100
+  phifleet errors answers/ --like "needs 5210 tokens"   # also with other numbers
+  phifleet errors s3://results/filings-digest/ --json
+
+Prints dead letters, the documents and single tasks without an answer: first how
+many by reason, with the remedy; then similar messages with an example of each;
+then the first dead letters. Reads OUTPUT/dead_letters only, also during a run.
+With --json: dead_letters (their number), reasons, messages and rows.
+
+exit codes:
+  0  printed, also if there are none
+  2  OUTPUT does not contain a phifleet run, or an option has a wrong value
   4  the storage failed
 """
 
@@ -116,4 +137,42 @@ phifleet.
 exit codes:
   0  the path was printed
   2  the model does not exist or cannot be used
+"""
+
+DOCTOR = """\
+examples:
+  phifleet doctor
+  phifleet doctor job.yaml           # also the job's input, output and model
+  phifleet doctor s3://results/new/  # also whether a run can write there
+  phifleet doctor --json
+
+Prints a table with `ok`, `warning` or `failed` for each of: installed packages
+against the pinned versions, the engine (vLLM), GPUs, Ray (starts here, or
+RAY_ADDRESS can be joined), shared memory, disk space, the model, and with a job
+file or an OUTPUT the storage. Below each warning or failure is what to do.
+
+Takes about as long as an engine's imports. Starts no engine, downloads nothing, and
+leaves no process and no file.
+
+exit codes:
+  0  everything that is needed is usable; there may be warnings
+  2  something failed, or the job file is wrong
+"""
+
+EVALUATE = """\
+examples:
+  phifleet evaluate answers/ --gold gold.jsonl
+  phifleet evaluate answers/ --gold gold.parquet --against older-answers/
+  phifleet evaluate answers/ --gold s3://team/feedback/ --json
+
+A row of gold has a document's id and its right answers, under the names of tasks:
+  {"id": "10-K-2021", "topic": "risk", "facts": {"company": "Acme", "risks": []}}
+What a row has no key for is not judged; null says that there is no value. Values
+are compared as evidence compares them: 1 March 2024 is 2024-03-01.
+docs/evaluation.md describes the figures and the tests.
+
+exit codes:
+  0  the evaluation was printed
+  2  OUTPUT has no run or no answers, or the gold is wrong
+  4  the storage failed
 """

@@ -148,8 +148,11 @@ class TaskList(BaseModel):
 
 
 class FeedbackRequest(StrictModel):
-    """A client's verdict on an answer, and optionally the task it is about, a correction, a comment
-    and the document's text."""
+    """A client's verdict on an answer, and optionally the task it is about, the judged value, a
+    correction, a comment and the document's text.
+
+    With `value` or `correction` it states a right answer, which `phifleet evaluate` reads.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -158,6 +161,7 @@ class FeedbackRequest(StrictModel):
                     "answer": "filing-7",
                     "task": "auditor",
                     "verdict": "wrong",
+                    "value": "Smith & Sons",
                     "correction": "Smith & Daughters",
                 }
             ]
@@ -167,7 +171,14 @@ class FeedbackRequest(StrictModel):
     answer: Annotated[str, Field(min_length=1, max_length=256, description="The answer's id.")]
     verdict: Literal["right", "wrong", "partly"]
     task: Annotated[str, Field(max_length=256)] | None = None
-    correction: Any = Field(default=None, description="The right value, as JSON.")
+    value: Any = Field(
+        default=None,
+        description="The judged value, as JSON: the answer of the task, or of all tasks by name "
+        "if there is no `task`. A `right` one is then known without a correction.",
+    )
+    correction: Any = Field(
+        default=None, description="The right value, as JSON; null if there is none."
+    )
     comment: Annotated[str, Field(max_length=10_000)] | None = None
     text: Utf8Str | None = Field(default=None, description="The document, to store it, too.")
 

@@ -21,7 +21,7 @@ serve.access serve.engines
 serve.wire serve.errors serve.events serve.spec serve.metrics serve.environment serve.haproxy
 jobs
 pipelines.tiny
-pipelines.reporting
+pipelines.reporting pipelines.doctor
 pipelines.run
 pipelines.ledger pipelines.engine
 pipelines.corpus pipelines.answering
@@ -33,6 +33,7 @@ pipelines.documents
 pipelines.errors
 """
 IMPORTING_VLLM = (
+    "pipelines.engine.probe",
     "pipelines.engine.startup",
     "pipelines.engine.vllm_engine",
     "serve.engines.completions",

@@ -87,7 +87,7 @@ def verify(storage: Storage) -> VerifyReport:
     committed = ledger.committed()
     problems: list[str] = []
     if not plans:
-        problems.append(f"{storage.url} contains no plan: nothing was indexed here; check the path")
+        problems.append(f"{storage.url} contains no plan: nothing was indexed yet; {_RESUME}")
     planned = {unit.number for unit in units}
     missing = planned - committed
     if missing:

@@ -189,6 +189,11 @@ def metrics_addresses() -> list[str]:
     ]
 
 
+def alive_nodes() -> int:
+    """Return the number of running nodes. Call it after `join_cluster`."""
+    return sum(bool(node["Alive"]) for node in _nodes())
+
+
 def _nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types for this
     return nodes

@@ -29,9 +29,12 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("key", pa.string()),
         ("received_at", pa.timestamp("ms", tz="UTC")),
+        ("value", pa.string()),
     ]
 )
-"""The columns of a feedback file. `correction` is JSON; `key` is the name of the sender's key."""
+"""The columns of a feedback file. `correction` and `value` are JSON: the right value and the judged
+one, null if they were not given; `key` is the name of the sender's key. Files of earlier versions
+have no `value`, and no `correction` where it was null."""
 _Pending = dict[asyncio.Future[None], pa.Table]
 
 
@@ -102,15 +105,21 @@ class FeedbackWriter:
 
 
 def _row(feedback: FeedbackRequest, key: str) -> dict[str, Any]:
-    correction = None if feedback.correction is None else json.dumps(feedback.correction)
     return {
         "id": f"fb-{uuid.uuid4().hex}",
         "answer": feedback.answer,
         "task": feedback.task,
         "verdict": feedback.verdict,
-        "correction": correction,
+        "correction": _given(feedback, "correction"),
         "comment": feedback.comment,
         "text": feedback.text,
         "key": key,
         "received_at": datetime.now(UTC),
+        "value": _given(feedback, "value"),
     }
+
+
+def _given(feedback: FeedbackRequest, name: str) -> str | None:
+    """Return a key of the request as JSON; None if the request does not have it. A null that was
+    given states that the document has no value."""
+    return json.dumps(getattr(feedback, name)) if name in feedback.model_fields_set else None

@@ -15,11 +15,13 @@ import pytest
 import yaml
 
 from jobs import usage
-from jobs.cli import UNEXPECTED, _parser, main
+from jobs.cli import UNEXPECTED, main
+from jobs.parser import new_parser
 from jobs.usage import JOB_EXAMPLE
 from pipelines.job.spec import parse_job
 from pipelines.models.phi3 import CONTROL_TOKENS
 from pipelines.models.resolve import Model
+from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
 from serve.cli import EXAMPLE
 from serve.spec import ServeSpec, parse_serve
@@ -75,11 +77,14 @@ def test_help_texts_fit_a_terminal(text: str) -> None:
     assert [line for line in text.splitlines() if len(line) > 90] == []
 
 
+COMMANDS = ("run", "demo", "status", "errors", "verify", "evaluate", "show", "doctor", "model")
+
+
 @pytest.mark.parametrize(
     ("command", "example"),
     [
         (command, example)
-        for command in ("run", "demo", "status", "verify", "show", "model")
+        for command in COMMANDS
         for example in re.findall(r"^  (phifleet .*)$", getattr(usage, command.upper()), re.M)
     ],
 )
@@ -92,7 +97,7 @@ def test_the_examples_of_a_commands_help_parse(
         main([*words[1:], "--help"])
     assert end.value.code == 0
     assert example in capsys.readouterr().out
-    assert callable(_parser().parse_args(words[1:]).command)
+    assert callable(new_parser().parse_args(words[1:]).command)
 
 
 def test_show_has_no_control_token_in_the_documents_span(
@@ -243,7 +248,7 @@ def test_an_unexpected_error_ends_with_4_and_its_traceback(
     def fail(path: Path, settings: object) -> None:
         raise ZeroDivisionError(f"of {path}")
 
-    monkeypatch.setattr("jobs.cli.load_job", fail)
+    monkeypatch.setattr("jobs.commands.load_job", fail)
     assert main(["run", str(job), "--json"]) == 4
     printed = capsys.readouterr()
     start = f"{UNEXPECTED} (ZeroDivisionError: of {job})"
@@ -266,13 +271,31 @@ def test_a_missing_job_file_ends_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert "no-such-job.yaml" in capsys.readouterr().err
 
 
-def test_status_and_verify_of_an_empty_directory_fail(
+@pytest.mark.parametrize("command", ["status", "verify", "errors"])
+def test_a_directory_without_a_run_is_an_error_that_names_the_run_beside_it(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(tmp_path / "absent")]) == 2
+    error = capsys.readouterr().err
+    assert "absent does not contain a phifleet run: _run/job.json is missing. Pass the" in error
+    storage = Storage(str(tmp_path / "demo/output"))
+    storage.write("_run/job.json", b"{}")
+    storage.write("answers/part-000000.parquet", b"")
+    storage.write("../corpus/topics.parquet", b"")
+    for wrong in ("demo", "demo/", "demo/output/answers"):
+        assert main([command, f"{tmp_path}/{wrong}"]) == 2
+        printed = capsys.readouterr()
+        assert f"Pass {tmp_path}/demo/output, which contains one" in printed.err
+        assert printed.out == ""
+
+
+def test_a_run_that_has_not_planned_yet_is_incomplete(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["status", str(tmp_path)]) == 2
-    assert "does not contain a phifleet run: _run/job.json is missing" in capsys.readouterr().err
+    job = {"source": {}, "digests": {}, "fingerprint": "f", "model": "m", "revision": "r"}
+    Storage(str(tmp_path)).write("_run/job.json", json.dumps(job).encode())
     assert main(["verify", str(tmp_path)]) == 1
-    assert "nothing was indexed" in capsys.readouterr().out
+    assert "nothing was indexed yet; run the job again" in capsys.readouterr().out
 
 
 def test_model_prints_the_path_of_the_built_in_model(

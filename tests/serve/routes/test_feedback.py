@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -134,3 +135,22 @@ def test_a_missing_client_is_refused_at_the_start_and_its_key_is_named() -> None
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "OutputError: feedback.path: gs://b/f: a package is missing here" in done.stderr
     assert "pip install 'phifleet[gcs]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "correction"),
+    [
+        ({"value": {"text": "Ann"}}, '{"text": "Ann"}', None),
+        ({"value": "Ann", "correction": "Bob"}, '"Ann"', '"Bob"'),
+        # null was given: the document states no value
+        ({"correction": None}, None, "null"),
+        ({}, None, None),
+    ],
+)
+async def test_the_judged_value_and_the_correction_are_stored_as_json(
+    tmp_path: Path, given: dict[str, Any], value: str | None, correction: str | None
+) -> None:
+    writer = FeedbackWriter(Storage(str(tmp_path)))
+    await writer.write(FeedbackRequest(answer="a", verdict="wrong", **given), "key")
+    (row,) = pq.read_table(tmp_path).to_pylist()
+    assert (row["value"], row["correction"]) == (value, correction)
