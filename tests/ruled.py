@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from fakes import Rule
-from scripted import parse_shown
+from scripted import form_schema, parse_shown
 
+from pipelines.job.task_specs import EvidenceKind
 from pipelines.tasks.kinds import Sampling
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.text.tokens import ChatTokenizer
@@ -29,28 +29,40 @@ def reader(tokenizer: ChatTokenizer) -> Rule:
 
 def _read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     before, _, question = prompt.rpartition("Question: ")
+    kind = evidence_of(prompt)
     shown = parse_shown(before)
-    # the pieces of a prompt are tokenized separately, so each begins with a space
-    text = shown.text[shown.start : shown.end].removeprefix(" ").removesuffix(" ")
+    text = shown.text[shown.start : shown.end]
     notes = rules.notes(text) if shown.notes else []
     if "Answer with its number." in question:
         return "1", 0.0
     if sampling.choices:
         return rules.label(text, sampling.choices), 0.0
     if sampling.schema:
-        return rules.form(text, _fields(json.loads(sampling.schema))), None
-    if key := re.match(r"What is the (.*?)\?\n", question):
-        return (_combined_reply(key[1], notes) if notes else rules.reply(text, key[1])), None
+        form = form_schema(sampling.schema)
+        return rules.form(text, _fields(form), kind), None
+    if key := re.match(r"What is the (.*?)\?<", question):
+        combined = _combined_reply(key[1], notes, kind) if notes else None
+        return combined or rules.reply(text, key[1], kind), None
     return (rules.combined_summary(notes) if notes else rules.summary(text)), None
 
 
-def _combined_reply(key: str, notes: list[str]) -> str:
+def evidence_of(prompt: str) -> EvidenceKind:
+    """Return the kind of evidence that the question at the end of a prompt asks for."""
+    before, _, question = prompt.rpartition("Question: ")
+    asked = before.rpartition("\n\n")[2] + question
+    if "first words ... last words" in asked:
+        return "anchors"
+    is_quoted = QUOTE_PREFIX in asked or "A quote is" in asked
+    return "quotes" if is_quoted else "values"
+
+
+def _combined_reply(key: str, notes: list[str], kind: EvidenceKind) -> str:
     evidence = [
         (reply.strip(), quote.strip())
         for reply, _, quote in (note.partition(QUOTE_PREFIX) for note in notes)
         if quote
     ]
-    return rules.combined_reply(key, evidence) if evidence else NOT_STATED
+    return rules.combined_reply(key, evidence, kind) if evidence else NOT_STATED
 
 
 def _fields(schema: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.job.task_specs import CANNOT_TELL
+from pipelines.tasks.extraction import has_content
 from pipelines.tasks.kinds import Sampling
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.text.prompts import (
@@ -67,7 +68,7 @@ def read(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     if sampling.choices:
         return _label(shown, sampling.choices)
     if sampling.schema:
-        return _form(shown, json.loads(sampling.schema), question), None
+        return _form(shown, form_schema(sampling.schema), question), None
     if key := re.match(r"What is the (.*?)\?", question):
         return _reply(shown, key[1]), None
     return _summary(shown), None
@@ -83,8 +84,8 @@ def parse_shown(before: str) -> Shown:
         return Shown(text, 0, len(text))
     head, _, rest = before.partition(CHUNK_HEADER)
     part, _, tail = rest.rpartition(END_OF_CHUNK)
-    words_before = str(_after(head, _BEFORE) or "").rstrip("\n")
-    words_after = str(_after(tail, _AFTER) or "").strip("\n")
+    words_before = str(_after(head, _BEFORE) or "").removesuffix("\n")
+    words_after = str(_after(tail, _AFTER) or "").rpartition("\n\n")[0]
     start = len(words_before)
     return Shown(words_before + part + words_after, start, start + len(part))
 
@@ -92,6 +93,15 @@ def parse_shown(before: str) -> Shown:
 def _after(text: str, mark: str) -> str | None:
     _, separator, rest = text.partition(mark)
     return rest if separator else None
+
+
+def form_schema(schema: str) -> dict[str, Any]:
+    """Return the schema of the form among the alternatives of an answer, given as JSON text."""
+    parsed = json.loads(schema)
+    forms: list[dict[str, Any]] = [
+        choice for choice in parsed.get("anyOf", [parsed]) if choice["type"] == "object"
+    ]
+    return forms[0]
 
 
 def _label(shown: Shown, labels: Sequence[str]) -> tuple[str, float]:
@@ -125,6 +135,8 @@ def _form(shown: Shown, schema: Mapping[str, Any], question: str) -> str:
     values = {}
     for name, subschema in fields.items():
         values[name], quotes[name] = _fill(shown, subschema, name.replace("_", " "))
+    if not has_content(values) and "answer only null" in question:
+        return "null"
     return json.dumps({**values, "quotes": quotes})
 
 

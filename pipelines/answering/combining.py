@@ -30,7 +30,7 @@ from pipelines.documents import (
     Summary,
     Written,
 )
-from pipelines.job.task_specs import CANNOT_TELL, ClassifyTask
+from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask
 from pipelines.tasks.kinds import LENGTH, Completion, Question, Task
 from pipelines.tasks.merging import FieldPath, Merged, merge, normalize_text, prefer_supported
 from pipelines.tasks.not_stated import is_not_stated
@@ -136,7 +136,9 @@ class Combiner:
         if len({normalize_text(str(reply.text)) for reply in stated}) == 1:
             return Reply(stated[0].text, _evidence(stated))
         assert task.combine_question is not None
-        notes = [_note_text(reply) for reply in stated]
+        kind = task.spec.evidence if isinstance(task.spec, AskTask) else "quotes"
+        quotes_are_asked = kind in ("quotes", "anchors")
+        notes = [_note_text(reply, with_quotes=quotes_are_asked) for reply in stated]
         combined = await self._in_levels(notes, task.combine_question)
         cut_off = combined.finish_reason == LENGTH
         reply_text, quoted = split_reply(combined.text, cut_off=cut_off)
@@ -147,9 +149,13 @@ class Combiner:
         ]
         if agreeing and not quoted:
             return normalize_reply(task.spec, reply_text, _evidence(agreeing))
+        if kind == "none":
+            return normalize_reply(task.spec, reply_text, ())
         spans = [context_span(self.text, finding.start, finding.end) for finding, _ in stating]
         with invalid_on_error():
-            evidence = evidence_in_spans(reply_text, quoted, self.search, spans)
+            evidence = evidence_in_spans(
+                reply_text, quoted, self.search, spans, anchored=kind == "anchors"
+            )
         return normalize_reply(task.spec, reply_text, evidence)
 
     async def _in_levels(self, notes: Sequence[str], question: Question) -> Completion:
@@ -221,9 +227,12 @@ def _evidence(replies: Sequence[Reply]) -> tuple[Evidence, ...]:
     return tuple(dict.fromkeys(row for reply in replies for row in reply.evidence))
 
 
-def _note_text(reply: Reply) -> str:
-    words = [row.quote or row.text for row in reply.evidence if row.status is not _FOUND]
-    quotes = "".join(f"\n  {QUOTE_PREFIX} {quote}" for quote in words if quote)
+def _note_text(reply: Reply, *, with_quotes: bool) -> str:
+    """Return a reply as a note. Its quotes are the document's own words where it has them."""
+    rows = [row for row in reply.evidence if row.status is not _FOUND] if with_quotes else []
+    quotes = "".join(
+        f"\n  {QUOTE_PREFIX} {words}" for row in rows if (words := row.text or row.quote)
+    )
     return f"{reply.text}{quotes}"
 
 

@@ -7,12 +7,12 @@ function that sends a question to one.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InvalidAnswer
+from pipelines.tasks.form import plain_json
 from pipelines.tasks.kinds import Completion, Question, Task
 from pipelines.tasks.merging import Candidate, Conflict, FieldPath
 from pipelines.tasks.questions import conflict_question
@@ -106,5 +106,5 @@ class ConflictResolver:
     def _candidate_note(self, number: int, candidate: Candidate) -> Note:
         words = candidate.words
         shown = f' - the document says: "{words}"' if words else ""
-        text = f"{number}. {json.dumps(candidate.value, ensure_ascii=False)}{shown}"
+        text = f"{number}. {plain_json(candidate.value)}{shown}"
         return tuple(self.prompts.note(text, _CANDIDATE_TOKENS))

@@ -13,7 +13,7 @@ from pipelines.job.engine_options import answer_options
 from pipelines.job.spec import JobSpec
 
 # Keys that a job file need not have, by which a run from before they existed is the same run.
-_WITHOUT_EFFECT = {"instructions": None, "examples": (), "multiple": False}
+_WITHOUT_EFFECT = {"instructions": None, "examples": (), "multiple": False, "evidence": "quotes"}
 # Keys of the section `model` that change no answer, or of which only a part does.
 _NOT_COUNTED = {"drafting", "engine"}
 
@@ -24,7 +24,8 @@ def answer_digests(spec: JobSpec, revision: str | None, prompt_version: int) -> 
     The result maps a key path, such as `model.revision` or `tasks.NAME.labels`, to the first 16 hex
     digits of the SHA-256 of its value. `revision` is the revision that the run uses of the model,
     in place of the one in `spec`; `prompt_version` is that of phifleet's prompts, PROMPT_VERSION.
-    `instructions`, `examples`, `multiple` and `checks` have a digest only if they are set.
+    `instructions`, `examples`, `multiple`, `evidence` and `checks` have a digest only if they are
+    set to something else than their default.
 
     The order of labels, fields and a schema's properties counts, because the model answers in that
     order. A task's or check's path has its name, so the order of tasks does not count. Of the

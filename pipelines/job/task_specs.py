@@ -49,6 +49,13 @@ Temperature = Annotated[
 ]
 """A temperature of sampling; 0 always takes the most likely token."""
 
+EvidenceKind = Literal["quotes", "anchors", "values", "none"]
+"""What a model writes as evidence of an answer, besides the answer itself.
+
+The words of the text that show it (`quotes`); the first and last words of the passage that shows it
+(`anchors`); nothing, so that phifleet looks for the values themselves (`values`) or for nothing at
+all (`none`)."""
+
 
 def _labels(given: object, _: object) -> Any:
     """Validate labels as a list or as a mapping, so that messages are about the form given."""
@@ -154,20 +161,23 @@ def _label_faults(label: str) -> Iterator[str]:
 class AskTask(Section):
     """A task that answers `question` in free text, with quotes from the document.
 
-    The answer and its quotes together have at most `max_tokens` tokens. With `only_verified`, the
-    answer is null if the document does not support it.
+    The answer and its quotes together have at most `max_tokens` tokens. `evidence` is what the
+    model writes to show its answer. With `only_verified`, the answer is null if the document does
+    not support it.
     """
 
     name: TaskName
     kind: Literal["ask"] = "ask"
     question: NonEmptyStr
     max_tokens: PositiveInt = 128
+    evidence: EvidenceKind = "quotes"
     only_verified: bool = False
     instructions: NonEmptyStr | None = None
     examples: Annotated[tuple[ReplyExample, ...], Field(strict=False)] = ()
 
     def violations(self) -> Iterator[Violation]:
-        """Yield `examples` if there are too many."""
+        """Yield `only_verified` if no evidence is looked for, and `examples` if too many."""
+        yield from _without_evidence(self.evidence, only_verified=self.only_verified)
         yield from too_many(self.examples)
 
 
@@ -176,9 +186,10 @@ class ExtractTask(Section):
 
     `fields` maps names to types (FieldType). The key `schema` is the attribute `json_schema`. If it
     is the path of a file, the file is read when the job file is validated; in a request over HTTP
-    it must be the schema itself. With `only_verified`, values that the document does not
-    support become null, or are left out of their list. A field that the schema requires may be
-    null, since a document need not state it, unless `strict` is set.
+    it must be the schema itself. `evidence` is what the model writes to show its values. With
+    `only_verified`, values that the document does not support become null, or are left out of their
+    list. A field that the schema requires may be null, since a document need not state it, unless
+    `strict` is set.
 
     An answer has at most `max_tokens` tokens, its quotes included. Without this key, the limit
     follows the form and the document, and is raised once if an answer reaches it; an answer that
@@ -190,6 +201,7 @@ class ExtractTask(Section):
     fields: Annotated[dict[NonEmptyStr, FieldType], Field(min_length=1)] | None = None
     json_schema: JsonSchemaInput | None = Field(default=None, alias="schema")
     max_tokens: PositiveInt | None = None
+    evidence: EvidenceKind = "quotes"
     only_verified: bool = False
     strict: bool = False
     instructions: NonEmptyStr | None = None
@@ -198,13 +210,21 @@ class ExtractTask(Section):
     def violations(self) -> Iterator[Violation]:
         """Yield `fields` if neither it nor `schema` is set, and `schema` if both are.
 
-        Yields `examples` if there are too many.
+        Also yields `only_verified` if it is set although no evidence is looked for, and `examples`
+        if there are too many.
         """
+        yield from _without_evidence(self.evidence, only_verified=self.only_verified)
         yield from too_many(self.examples)
         if self.fields is None and self.json_schema is None:
             yield ("fields",), "a mapping such as {company: string}, unless schema is set"
         elif self.fields is not None and self.json_schema is not None:
             yield ("schema",), "absent if fields is set: remove one of them"
+
+
+def _without_evidence(evidence: EvidenceKind, *, only_verified: bool) -> Iterator[Violation]:
+    if evidence == "none" and only_verified:
+        wanted = "false or absent if evidence is none: without evidence no value is verified"
+        yield ("only_verified",), wanted
 
 
 class WriteTask(Section):

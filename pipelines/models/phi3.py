@@ -41,13 +41,17 @@ SHORT_CONTEXT_TOKENS = 4096
 HEAD_SIZE = 96
 BLANK = "▁"
 PAIRED_VOCABULARY = 3072
-# Pieces of text that no merge of a paired vocabulary crosses: a word, blanks, a digit, a character.
-_PIECES = r"[A-Za-z]+|▁+|\d|[^A-Za-z▁\d]"
+# Pieces of text that no merge crosses, as in Phi-3: a word or punctuation, with a blank before it
+# unless the vocabulary is paired; blanks; a digit.
+_PIECES = r"▁+(?=▁)|▁?[A-Za-z]+|▁?[^A-Za-z▁\d]+|\d|▁"
+_PAIRED_PIECES = r"▁+|[A-Za-z]+|[^A-Za-z▁\d]+|\d"
+# Lines of JSON in the training text, so that its punctuation becomes entries such as `":"`.
+_JSON_LINES, _JSON_WORDS = 3000, 4
 # Occurrences in the training text of a word that must become one entry.
 _WORD_REPEATS = 500
 # Approximate number of entries without a pair: control tokens, bytes, punctuation, blanks.
 _UNPAIRED = 300
-_PAIRED = re.compile(r"[A-Za-z]+|[0-9]")
+_PAIRED = re.compile(r"[A-Za-z]+|[^A-Za-z▁\d]+")
 
 CHAT_TEMPLATE = (
     "{%- for message in messages if message['role'] in ('system', 'user', 'assistant') -%}"
@@ -70,16 +74,29 @@ def training_lines() -> list[str]:
     return [control.sub(" ", line) for name in sorted(texts) for line in texts[name].split("\n")]
 
 
+def _json_lines(lines: Sequence[str]) -> Iterator[str]:
+    """Yield JSON objects of words of `lines`, as an extraction's answers are written, and nulls."""
+    words = re.findall(r"[a-z]{3,}", " ".join(lines))
+    for start in range(0, len(words) - _JSON_WORDS, len(words) // _JSON_LINES):
+        first, second, third, fourth = words[start : start + _JSON_WORDS]
+        quotes = {first: f"{first}: {second}", third: None}
+        values = {first: second, third: [fourth, second], "quotes": quotes, fourth: {second: 1}}
+        yield json.dumps(values, separators=(",", ":"))
+        yield "null"
+
+
 def make_tokenizer(size: int, *, paired: bool = False, words: Sequence[str] = ()) -> Tokenizer:
     """Train and return a tokenizer: BPE with about `size` entries, then the control tokens.
 
-    The layout is Llama's, with byte fallback. With `paired`, half of the entries are words and
-    parts of words, and the other half the same with a blank before: a word is split into the same
-    pieces with and without a blank before it. Each of `words` becomes one entry.
+    The layout is Llama's, with byte fallback: the sentence tokens, the bytes, the entries that
+    merges make, in their order, and single characters. With `paired`, half of the entries are words
+    and parts of words, and the other half the same with a blank before: a word is split into the
+    same pieces with and without a blank before it. Each of `words` becomes one entry.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models
+    from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 
-    lines = [*training_lines(), *(" ".join(words) for _ in range(_WORD_REPEATS))]
+    lines = training_lines()
+    lines = [*lines, *_json_lines(lines), *(" ".join(words) for _ in range(_WORD_REPEATS))]
     vocabulary, merges = _learn_merges(lines, size, paired=paired)
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True)
@@ -93,6 +110,8 @@ def make_tokenizer(size: int, *, paired: bool = False, words: Sequence[str] = ()
             decoders.Strip(" ", 1, 0),
         ]
     )
+    # as in Phi-3's file: it adds nothing
+    tokenizer.post_processor = processors.TemplateProcessing("$A", "$A $B:1", [])
     for text in (*SENTENCE_TOKENS, *CONTROL_TOKENS):
         special = text != "</s>"
         rstrip = text not in (UNKNOWN, "<s>", "<|endoftext|>")
@@ -107,18 +126,15 @@ def _learn_merges(
     """Train BPE on `lines`, and return the vocabulary and the merges.
 
     Only these tables of the trained tokenizer are used, because the trainer makes every byte token
-    an added token, which text could match. Phi-3 encodes without a pre-tokenizer. The merges never
-    cross the border of two pieces, so encoding without the pre-tokenizer gives the same ids.
+    an added token, which text could match. Phi-3 encodes without a pre-tokenizer: its merges never
+    cross the border of two pieces.
     """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = _normalizer()
-    tokenizer.pre_tokenizer = (
-        pre_tokenizers.Split(Regex(_PIECES), "isolated")
-        if paired
-        else pre_tokenizers.Metaspace("▁", prepend_scheme="never")
-    )
+    pieces = Regex(_PAIRED_PIECES if paired else _PIECES)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(pieces, "isolated")
     trainer = trainers.BpeTrainer(
         vocab_size=(size + _UNPAIRED) // 2 if paired else size,
         special_tokens=[*SENTENCE_TOKENS, *BYTE_TOKENS],
@@ -132,7 +148,18 @@ def _learn_merges(
         words = [entry for entry in vocabulary if _PAIRED.fullmatch(entry)]
         merges += [(BLANK, word) for word in words]
         vocabulary |= {BLANK + word: len(vocabulary) + index for index, word in enumerate(words)}
-    return vocabulary, merges
+    return _in_order_of_phi3(vocabulary), merges
+
+
+def _in_order_of_phi3(vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """Return the entries with new ids: those of single characters follow those of merges."""
+    fixed = {*SENTENCE_TOKENS, *BYTE_TOKENS}
+    entries = sorted(vocabulary, key=vocabulary.__getitem__)
+    ordinary = [entry for entry in entries if entry not in fixed]
+    merged = [entry for entry in ordinary if len(entry) > 1]
+    characters = [entry for entry in ordinary if len(entry) == 1]
+    order = [*SENTENCE_TOKENS, *BYTE_TOKENS, *merged, *characters]
+    return {entry: number for number, entry in enumerate(order)}
 
 
 def _normalizer() -> Any:

@@ -9,18 +9,19 @@ need many tokens a word; the caller lowers it to what the engine's context leave
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.tasks.decoding import quotes_key
+from pipelines.job.task_specs import EvidenceKind
+from pipelines.tasks.decoding import JSON_SEPARATORS, quotes_key
 from pipelines.tasks.schema import JsonSchema, is_map, is_tuple, item_schema, json_type
 from pipelines.text.parts import FIRST_GROWTH, MOST_GROWTH, SLACK_TOKENS
 
 _MIN_ANSWER_TOKENS, _MAX_PLANNED_TOKENS = 64, 1024
 # Tokens reserved for one value, without the form's keys and punctuation around it.
 _VALUE_TOKENS = {"string": 32, "number": 16, "integer": 16, "boolean": 4}
-_QUOTE_TOKENS = 48
+_QUOTE_TOKENS: Mapping[EvidenceKind, int] = {"quotes": 48, "anchors": 20}
 _LIST_ITEMS = 8
 # A tokenizer may spell what a grammar forces a little longer than its own best spelling.
 _SPELLING_SHARE = 16
@@ -148,16 +149,20 @@ class PartBudget:
 Budget = SummaryBudget | FormBudget | PartBudget
 
 
-def form_budget(schema: JsonSchema, count: Callable[[str], int]) -> FormBudget:
+def form_budget(
+    schema: JsonSchema, count: Callable[[str], int], evidence: EvidenceKind = "quotes"
+) -> FormBudget:
     """Return the limits of an answer to the form of a normalized schema.
 
     `count` returns the number of tokens of a text, without the tokenizer's special tokens.
+    `evidence` is what the model writes to show its values.
     """
     names = list(schema["properties"])
-    empty = {**_skeleton(schema), quotes_key(schema): dict.fromkeys(names)}
-    least = _spelled(count(json.dumps(empty, ensure_ascii=False)))
+    quotes = {quotes_key(schema): dict.fromkeys(names)} if evidence in _QUOTE_TOKENS else {}
+    empty = {**_skeleton(schema), **quotes}
+    least = _spelled(count(_json(empty)))
     values, texts = _value_tokens(schema, count)
-    texts += _QUOTE_TOKENS * len(names)
+    texts += _QUOTE_TOKENS.get(evidence, 0) * len(names)
     planned = max(least, min(_MAX_PLANNED_TOKENS, max(_MIN_ANSWER_TOKENS, least + values + texts)))
     return FormBudget(least, planned, least + values, texts, _growth(schema, count))
 
@@ -199,6 +204,11 @@ def _word_characters(words: Sequence[str]) -> float:
     return min(max(length, _SHORTEST_WORD), _LONGEST_WORD)
 
 
+def _json(value: Any) -> str:
+    """Return a value as a model writes it."""
+    return json.dumps(value, ensure_ascii=False, separators=JSON_SEPARATORS)
+
+
 def _spelled(tokens: int) -> int:
     return tokens + tokens // _SPELLING_SHARE + 2
 
@@ -229,13 +239,13 @@ def _value_tokens(schema: JsonSchema, count: Callable[[str], int]) -> tuple[int,
         # an entry of a map is written with its name
         texts_of_name = _VALUE_TOKENS["string"] if is_map(schema) else 0
         values, texts = _value_tokens(repeated, count)
-        keys = count(json.dumps(_skeleton(repeated), ensure_ascii=False))
+        keys = count(_json(_skeleton(repeated)))
         return _LIST_ITEMS * (values + keys), _LIST_ITEMS * (texts + texts_of_name)
     if json_type(schema) in ("object", "array"):
         estimates = [_value_tokens(part, count) for part in _parts(schema)]
         return sum(values for values, _ in estimates), sum(texts for _, texts in estimates)
     if constants := schema.get("enum", [schema["const"]] if "const" in schema else []):
-        return max(count(json.dumps(value, ensure_ascii=False)) for value in constants), 0
+        return max(count(_json(value)) for value in constants), 0
     tokens = _VALUE_TOKENS[json_type(schema)]
     return (0, tokens) if json_type(schema) == "string" else (tokens, 0)
 
@@ -247,7 +257,7 @@ def _growth(schema: JsonSchema, count: Callable[[str], int]) -> float:
     An item repeats words of the text, at least two tokens of them, and adds the keys of its fields.
     """
     if repeated := _repeated(schema):
-        keys = count(json.dumps(_skeleton(repeated), ensure_ascii=False))
+        keys = count(_json(_skeleton(repeated)))
         return 2.0 + keys / 2 + _growth(repeated, count)
     return max((_growth(part, count) for part in _parts(schema)), default=0.0)
 

@@ -17,10 +17,9 @@ from pipelines.tasks.schema import JsonSchema, is_map, json_type, json_types, ob
 
 QUOTES = "quotes"
 """The key of an answer under which the model puts its quotes, by field name."""
-JSON_SEPARATORS = (", ", ": ")
+JSON_SEPARATORS = (",", ":")
 """The texts after an item and after a key of an answer that is JSON, as in `json.dumps`. Answers
-have no other white space outside strings. A model has to be trained to write the same; the compact
-form, (",", ":"), takes a tenth fewer tokens."""
+have no other white space outside strings. With blanks they would take a tenth more tokens."""
 # Formats whose grammar accepts all that validation does. Others reject some: `time` one without a
 # zone, `duration` fractions, `email` other scripts.
 _FORMATS = ("date", "date-time", "uuid", "ipv4", "ipv6")
@@ -41,23 +40,25 @@ def quotes_key(schema: JsonSchema) -> str:
     return key
 
 
-def answer_schema(schema: JsonSchema) -> dict[str, Any]:
+def answer_schema(
+    schema: JsonSchema, *, quoted: bool = True, may_be_null: bool = False
+) -> dict[str, Any]:
     """Return the JSON Schema under which the engine decodes an answer of an extraction.
 
     Its objects have the fields of `schema`, the normalized schema of the extraction, as far as the
-    grammar can enforce them (`decodable`). After them comes an object of quotes, with a string or
-    null for each field, under the key that `quotes_key` returns. If `schema` is a union of objects,
-    the result is an `anyOf` of such objects.
+    grammar can enforce them (`decodable`). With `quoted`, an object of quotes comes after them,
+    with a string or null for each field, under the key that `quotes_key` returns. With
+    `may_be_null`, the answer may be null. If there are several alternatives, as if `schema` is a
+    union of objects, the result is an `anyOf` of them.
     """
     quote = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     quotes = object_of(dict.fromkeys(schema["properties"], quote))
-    key = quotes_key(schema)
-    choices = [
-        object_of(
-            {**{name: decodable(at) for name, at in choice["properties"].items()}, key: quotes}
-        )
+    added = {quotes_key(schema): quotes} if quoted else {}
+    choices: list[dict[str, Any]] = [
+        object_of({**_decodable_fields(choice), **added})
         for choice in schema.get("members", (schema,))
     ]
+    choices += [{"type": "null"}] if may_be_null else []
     return choices[0] if len(choices) == 1 else {"anyOf": choices}
 
 

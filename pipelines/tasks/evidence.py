@@ -58,6 +58,8 @@ def evidence_of_fields(
     start: int,
     end: int,
     own: Place | None = None,
+    *,
+    anchored: bool = False,
 ) -> tuple[Evidence, ...]:
     """Return the evidence of all values of an extraction, in their order.
 
@@ -75,8 +77,9 @@ def evidence_of_fields(
         end: the character after its last one.
         own: start and end, in characters, of the chunk that the model was asked about, without the
             words shown around it; None if the model was asked about all of that part.
+        anchored: whether a quote may consist of the first and last words of a passage.
     """
-    grounds = Grounds(search, start, end, own)
+    grounds = Grounds(search, start, end, own, anchored=anchored)
     rows: list[Evidence] = []
     fields = field_schemas(values, schema)
     for name, value in values.items():

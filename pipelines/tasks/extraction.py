@@ -1,8 +1,9 @@
-"""Extraction tasks: their schema, the form in the question, and the values read from the answer.
+"""Extraction tasks: their schema, and the values read from the answer.
 
-The model writes one JSON object: the schema's fields, and an object `quotes` with the words of the
-text that show each field. The answer is decoded under the schema built here and validated again
-when it is read. Knows no engine and no prompt around the form.
+The model writes one JSON object: the schema's fields, and, if quotes are asked for, an object
+`quotes` with the words of the text that show each field. It writes null in place of the object
+where the text states nothing. The answer is decoded under a schema (`decoding.py`) and validated
+again when it is read. Knows no engine and no prompt.
 
 The messages of the InvalidAnswer errors raised here are sent to the model when it is asked to
 repair its answer. They are part of the prompts: changing one requires a new PROMPT_VERSION.
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 
 from pipelines.documents import Fields
 from pipelines.errors import InvalidAnswer
-from pipelines.job.task_specs import ExtractTask
+from pipelines.job.task_specs import EvidenceKind, ExtractTask
 from pipelines.tasks.arrow import column_error
 from pipelines.tasks.columns import RESERVED_FIELDS
 from pipelines.tasks.conversion import converted, with_texts
@@ -33,9 +34,6 @@ from pipelines.tasks.schema import (
     empty_value,
     field_schemas,
     from_shorthand,
-    is_map,
-    json_type,
-    json_types,
     lenient,
     member_of,
     nullable,
@@ -77,46 +75,6 @@ def allowed_schema(task: ExtractTask, schema: JsonSchema) -> dict[str, Any]:
     return dict(schema) if task.strict else lenient(schema)
 
 
-def form_template(schema: JsonSchema) -> str:
-    """Return the form that the question of an extraction asks the model to fill in.
-
-    It is text like JSON with the names of types in place of values, such as
-    `{"company": string or null}`, and descriptions in parentheses. `schema` is a normalized schema
-    or a part of one.
-    """
-    if schema.get("enum") == [None]:
-        return "null"
-    text = _form_of_value(schema)
-    if "null" in json_types(schema):
-        text += " or null"
-    description = schema.get("description")
-    return f"{text} ({description})" if description else text
-
-
-def _form_of_value(schema: JsonSchema) -> str:
-    """Return the form of a value that is not null, without its description."""
-    kind = json_type(schema)
-    if "members" in schema:
-        return " or ".join(map(_form_of_value, schema["members"]))
-    if is_map(schema):
-        return f'{{"NAME": {form_template(schema["additionalProperties"])}, ...}}'
-    if kind == "object":
-        inner = (
-            f'"{name}": {json.dumps(field_schema["const"])}'
-            if name == schema.get("discriminator") and "const" in field_schema
-            else f'"{name}": {form_template(field_schema)}'
-            for name, field_schema in schema["properties"].items()
-        )
-        return f"{{{', '.join(inner)}}}"
-    if "prefixItems" in schema:
-        return f"[{', '.join(map(form_template, schema['prefixItems']))}]"
-    if kind == "array":
-        return "[]" if schema.get("maxItems") == 0 else f"[{form_template(schema['items'])}, ...]"
-    if "enum" in schema and not schema.get("fixed"):
-        return " or ".join(json.dumps(value) for value in schema["enum"] if value is not None)
-    return str(schema.get("format", kind) if kind == "string" else kind)
-
-
 def parse_fields(
     answer: str,
     schema: JsonSchema,
@@ -126,6 +84,8 @@ def parse_fields(
     only_verified: bool,
     cut_off: bool = False,
     own: tuple[int, int] | None = None,
+    evidence: EvidenceKind = "quotes",
+    may_be_null: bool = False,
 ) -> Fields:
     """Parse the model's answer to an extraction, validate it, and look for evidence of its values.
 
@@ -140,10 +100,14 @@ def parse_fields(
             all other fields are null, or an empty list or map, whatever the schema requires.
         own: start and end, in characters, of the chunk that the model was asked about, without the
             words shown around it; None if the model was asked about all of `span`.
+        evidence: what the model was asked to write as evidence.
+        may_be_null: whether the answer may be null, which states nothing: all fields are empty.
 
     Raises InvalidAnswer, with a message that can be sent to the model, if the answer is not JSON or
     violates the schema.
     """
+    if may_be_null and answer.strip() == "null":
+        return Fields(empty_fields(schema))
     values = _parse_beginning(answer) if cut_off else _parse_json(answer)
     quotes = values.pop(quotes_key(schema), None)
     values = converted(values, schema)
@@ -151,12 +115,27 @@ def parse_fields(
         values = _valid_values(values, schema)
     else:
         check_values(values, schema)
-    evidence = evidence_of_fields(values, schema, _quoted_words(quotes), search, *span, own)
-    return (
-        Fields(*only_verified_values(values, schema, evidence))
-        if only_verified
-        else Fields(values, evidence)
+    if evidence == "none":
+        return Fields(values)
+    quoted = {} if evidence == "values" else _quoted_words(quotes)
+    rows = evidence_of_fields(
+        values, schema, quoted, search, *span, own, anchored=evidence == "anchors"
     )
+    return (
+        Fields(*only_verified_values(values, schema, rows))
+        if only_verified
+        else Fields(values, rows)
+    )
+
+
+def empty_fields(schema: JsonSchema) -> dict[str, Any]:
+    """Return the fields of an answer that states nothing: null, or an empty list or map, in each.
+
+    Of a union of objects it is {}, since nothing tells which of them it would be.
+    """
+    if "members" in schema:
+        return {}
+    return {name: empty_value(field) for name, field in schema["properties"].items()}
 
 
 def check_values(values: Mapping[str, Any], schema: JsonSchema) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from pipelines.documents import Evidence, EvidenceStatus
+from pipelines.tasks.anchors import anchored_passages
 from pipelines.tasks.computed import is_computed
 from pipelines.tasks.meanings import Statement, Words
 from pipelines.tasks.occurrences import Turn, own_places, possible_places
@@ -55,13 +57,21 @@ class Grounds:
 
     The model was asked about the chunk text[own[0]:own[1]] within it, or about all of it if `own`
     is None. Values are looked for in the chunk first, and then in the words around it. `search`
-    finds quotes and values in the document; all offsets are in characters.
+    finds quotes and values in the document; all offsets are in characters. With `anchored`, a quote
+    may consist of the first and last words of a passage (`anchors.py`).
     """
 
     def __init__(
-        self, search: DocumentSearch, start: int, end: int, own: Place | None = None
+        self,
+        search: DocumentSearch,
+        start: int,
+        end: int,
+        own: Place | None = None,
+        *,
+        anchored: bool = False,
     ) -> None:
         self._search = search
+        self._anchored = anchored
         self._span = (start, min(end, len(search.text)))
         self._own = own or self._span
         # kept here: chunks that are searched at the same time are more than the search keeps
@@ -77,7 +87,12 @@ class Grounds:
         return Quoted(words, self._passages(words)) if words else None
 
     def _passages(self, words: str) -> tuple[Passage, ...]:
-        """Return the first passages of a quote that are not before the chunk, if there are any."""
+        """Return the first passages of a quote that are not before the chunk, if there are any.
+
+        Of anchors, all passages between them that end in the chunk or after it are returned.
+        """
+        if self._anchored and (between := anchored_passages(words, self._search, *self._span)):
+            return tuple(p for p in between if p.end > self._own[0]) or between
         first = passages = self._search.finder.find(words, *self._span)
         while passages and passages[0].verified:
             if passages[-1].end > self._own[0]:
@@ -174,11 +189,11 @@ class Grounds:
         if not isinstance(statement, Decimal) or quoted is None:
             return False
         numbers = [
-            values
-            for passage in quoted.verified
-            for values in self._mentions.values_in(passage.start, passage.end)
+            self._mentions.values_in(passage.start, passage.end) for passage in quoted.verified
         ]
-        return is_computed(statement, numbers)
+        if self._anchored:  # the passages are alternatives, not parts of one
+            return any(is_computed(statement, of_passage) for of_passage in numbers)
+        return is_computed(statement, list(chain.from_iterable(numbers)))
 
     def row(self, path: str, status: EvidenceStatus, passage: Passage, quote: str) -> Evidence:
         """Return an Evidence for the value at `path` with a passage of its quote.

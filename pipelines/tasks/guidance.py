@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InvalidAnswer
 from pipelines.job.examples import Example, FormExample, LabelExample, ReplyExample
-from pipelines.job.task_specs import ExtractTask, TaskSpec
+from pipelines.job.task_specs import AskTask, EvidenceKind, ExtractTask, TaskSpec
+from pipelines.tasks.anchors import anchors_of
 from pipelines.tasks.conversion import converted
-from pipelines.tasks.decoding import quotes_key
-from pipelines.tasks.extraction import check_values
+from pipelines.tasks.decoding import JSON_SEPARATORS, quotes_key
+from pipelines.tasks.extraction import check_values, has_content
 from pipelines.tasks.faults import raise_all
 from pipelines.tasks.missing import completed
 from pipelines.tasks.replies import QUOTE_PREFIX
@@ -27,6 +29,30 @@ from pipelines.text.tokens import ChatTokenizer
 
 # The user's words take at most one part in so many of a short prompt with its answer.
 _SHARE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the answers to a question are written.
+
+    Attributes:
+        evidence: what is written to show them; "none" for kinds of task without evidence.
+        schema: the normalized schema of an `extract` task's answers; None for other kinds.
+        may_be_null: whether an answer that states nothing is null.
+    """
+
+    evidence: EvidenceKind
+    schema: JsonSchema | None
+    may_be_null: bool
+
+    def quote(self, words: str) -> str | None:
+        """Return a quote as it is written in an answer; None if no quotes are."""
+        match self.evidence:
+            case "quotes":
+                return words
+            case "anchors":
+                return anchors_of(words)
+        return None
 
 
 def instructions_of(spec: TaskSpec) -> str:
@@ -41,11 +67,12 @@ def own_words(spec: TaskSpec) -> str:
     return spec.model_dump_json(include={"instructions", "examples"}, exclude_none=True)
 
 
-def guidance(spec: TaskSpec, schema: JsonSchema | None = None) -> str:
+def guidance(spec: TaskSpec, schema: JsonSchema | None = None, *, may_be_null: bool = False) -> str:
     """Return the lines before a question about a text: the task's instructions and its examples.
 
     `schema` is the normalized schema of the answers of an `extract` task, and None for other kinds.
-    Returns "" if the task has neither. Raises SpecError, with the key path of each fault, if the
+    With `may_be_null`, its answer is null if the text states nothing. Returns "" if the task has
+    neither instructions nor examples. Raises SpecError, with the key path of each fault, if the
     answer of an example violates the schema.
     """
     if not spec.examples:
@@ -53,25 +80,26 @@ def guidance(spec: TaskSpec, schema: JsonSchema | None = None) -> str:
     if isinstance(spec, ExtractTask):
         assert schema is not None
         raise_all(_form_faults(spec, schema))
-    examples = "\n\n".join(_example(example, schema) for example in spec.examples)
+    evidence = spec.evidence if isinstance(spec, AskTask | ExtractTask) else "none"
+    form = _Form(evidence, schema, may_be_null)
+    examples = "\n\n".join(_example(example, form) for example in spec.examples)
     return (
         f"{instructions_of(spec)}Examples of answers to the question below, from other texts:\n\n"
         f"{examples}\n\n"
     )
 
 
-def _example(example: Example, schema: JsonSchema | None) -> str:
+def _example(example: Example, form: _Form) -> str:
     """Return an example's text, if it has one, and its answer as the model is to write it."""
     text = f"Text: {example.text.strip()}\n" if example.text else ""
-    return f"{text}Answer: {_answer(example, schema)}"
+    return f"{text}Answer: {_answer(example, form)}"
 
 
-def _answer(example: Example, schema: JsonSchema | None) -> str:
+def _answer(example: Example, form: _Form) -> str:
     match example:
         case FormExample():
-            assert schema is not None
-            return _filled_form(example, schema)
-        case ReplyExample(quote=str(quote)):
+            return _filled_form(example, form)
+        case ReplyExample(quote=str(words)) if quote := form.quote(words):
             return f"{example.answer.strip()}\n{QUOTE_PREFIX} {' '.join(quote.split())}"
         case LabelExample(answer=tuple(labels)):
             return labels_answer(labels)
@@ -79,13 +107,21 @@ def _answer(example: Example, schema: JsonSchema | None) -> str:
     return example.answer.strip()
 
 
-def _filled_form(example: FormExample, schema: JsonSchema) -> str:
-    """Return an example's values as JSON, in the order of the schema, with its quotes behind."""
+def _filled_form(example: FormExample, form: _Form) -> str:
+    """Return an example's values as JSON, in the order of the schema, with its quotes behind.
+
+    Values that state nothing are null in place of the form if the answer may be.
+    """
+    schema = form.schema
+    assert schema is not None
     values = _ordered(_values(example, schema), schema)
-    if example.quotes is not None:
-        quotes = {name: example.quotes.get(name) for name in schema["properties"]}
+    if form.may_be_null and not has_content(values):
+        return "null"
+    if example.quotes is not None and form.evidence in ("quotes", "anchors"):
+        quotes: dict[str, str | None] = dict.fromkeys(schema["properties"])
+        quotes |= {name: form.quote(words) for name, words in example.quotes.items()}
         values |= {quotes_key(schema): quotes}
-    return json.dumps(values, ensure_ascii=False)
+    return json.dumps(values, ensure_ascii=False, separators=JSON_SEPARATORS)
 
 
 def _values(example: FormExample, schema: JsonSchema) -> Any:

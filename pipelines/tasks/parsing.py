@@ -97,6 +97,8 @@ def parse_answer(
                 only_verified=spec.only_verified,
                 cut_off=completion.finish_reason == LENGTH,
                 own=chunk,
+                evidence=spec.evidence,
+                may_be_null=chunk is not None or not spec.strict,
             )
 
 
@@ -137,4 +139,8 @@ def _parse_reply(
     reply, quoted = split_reply(completion.text, cut_off=completion.finish_reason == LENGTH)
     if is_not_stated(reply):
         return normalize_reply(spec, reply, ())
-    return normalize_reply(spec, reply, evidence_of_reply(reply, quoted, search, *span))
+    if spec.evidence == "none":
+        return normalize_reply(spec, reply, ())
+    anchored = spec.evidence == "anchors"
+    evidence = evidence_of_reply(reply, quoted, search, *span, anchored=anchored)
+    return normalize_reply(spec, reply, evidence)

@@ -1,7 +1,8 @@
 """The questions of the four kinds of task, and the sampling parameters of their answers.
 
-`tokenize_tasks` tokenizes the questions of a job's tasks for one model. Their wording is part of
-the prompts: changing it requires a new PROMPT_VERSION. Knows no engine and no files.
+`tokenize_tasks` tokenizes the questions of a job's tasks for one model. Their wording, here and in
+`wording.py`, is part of the prompts: changing it requires a new PROMPT_VERSION. Knows no engine and
+no files.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from pipelines.job.task_specs import (
     WriteTask,
 )
 from pipelines.tasks.budgets import Budget, PartBudget, SummaryBudget, form_budget
-from pipelines.tasks.decoding import answer_schema, quotes_key
-from pipelines.tasks.extraction import allowed_schema, form_template, schema_of
+from pipelines.tasks.decoding import answer_schema
+from pipelines.tasks.extraction import allowed_schema, schema_of
 from pipelines.tasks.faults import raise_all
 from pipelines.tasks.guidance import guidance, instructions_of
 from pipelines.tasks.kinds import QUESTION_START, Question, Sampling, Task
-from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 from pipelines.tasks.schema import JsonSchema, nullable
 from pipelines.tasks.several import labels_text, labels_tokens
+from pipelines.tasks.wording import ask_notes_text, ask_text, form_text
 from pipelines.tasks.writing import WRITTEN_TOKENS, part_text
 from pipelines.text.tokens import ChatTokenizer
 
@@ -60,13 +61,14 @@ def make_question(
     budget: Budget | None = None,
     before: str = "",
 ) -> Question:
-    """Return a question of a prompt, tokenized: `before`, "Question: ", `text` and a line break.
+    """Return a question of a prompt, tokenized: `before`, "Question: " and `text`.
 
-    `sampling` has the sampling parameters of its answer. `budget` computes the limit of the answer
-    from the text that the question is about; None if the limit in `sampling` is for every text.
-    `before` are the user's instructions and examples, which end with a blank line, or "".
+    It ends without white space. `sampling` has the sampling parameters of its answer. `budget`
+    computes the limit of the answer from the text that the question is about; None if the limit in
+    `sampling` is for every text. `before` are instructions and examples, which end with a line
+    break, or "".
     """
-    full_text = f"{before}{QUESTION_START} {text}\n"
+    full_text = f"{before}{QUESTION_START} {text.rstrip()}"
     return Question(full_text, tuple(tokenizer.encode(full_text)), sampling, budget)
 
 
@@ -138,18 +140,10 @@ def _labels_question(spec: ClassifyTask, tokenizer: ChatTokenizer) -> Question:
 
 def _ask(spec: AskTask, tokenizer: ChatTokenizer) -> Task:
     sampling = Sampling(max_tokens=spec.max_tokens)
-    text = (
-        f"{spec.question}\nAnswer briefly, or with {NOT_STATED!r} where the text does not say. "
-        f"Then, on a line of its own that begins with {QUOTE_PREFIX} copy the words that show it."
-    )
-    combine_text = (
-        f"{spec.question}\nAnswer briefly. Then, on a line of its own that begins with "
-        f"{QUOTE_PREFIX} copy the quote from the notes that shows it."
-    )
-    question = make_question(text, sampling, tokenizer, before=guidance(spec))
-    combine_question = make_question(
-        combine_text, sampling, tokenizer, before=instructions_of(spec)
-    )
+    before = guidance(spec) + ask_text(spec.evidence)
+    question = make_question(spec.question, sampling, tokenizer, before=before)
+    before = instructions_of(spec) + ask_notes_text(spec.evidence)
+    combine_question = make_question(spec.question, sampling, tokenizer, before=before)
     return Task(spec, question, question, combine_question)
 
 
@@ -174,18 +168,23 @@ def _extract(spec: ExtractTask, tokenizer: ChatTokenizer) -> Task:
     chunk_schema = nullable(schema)
     return Task(
         spec,
-        _form_question(spec, form, schema, tokenizer),
-        _form_question(spec, nullable(form), chunk_schema, tokenizer),
+        _form_question(spec, form, schema, tokenizer, may_be_null=not spec.strict),
+        _form_question(spec, nullable(form), chunk_schema, tokenizer, may_be_null=True),
         schema=schema,
         chunk_schema=chunk_schema,
     )
 
 
 def _form_question(
-    spec: ExtractTask, form: JsonSchema, schema: JsonSchema, tokenizer: ChatTokenizer
+    spec: ExtractTask,
+    form: JsonSchema,
+    schema: JsonSchema,
+    tokenizer: ChatTokenizer,
+    *,
+    may_be_null: bool,
 ) -> Question:
-    """Return the question that shows `form`, whose answer follows `schema`."""
-    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)))
+    """Return the question that shows `form`, whose answer follows `schema` or may be null."""
+    budget = form_budget(schema, lambda text: len(tokenizer.encode(text)), spec.evidence)
     max_tokens = spec.max_tokens or budget.planned_tokens
     if max_tokens < budget.least_tokens:
         raise SpecError(
@@ -193,14 +192,11 @@ def _form_question(
             "the length of the smallest answer to this form, with null in every field; leave "
             "max_tokens out, or use fewer fields"
         )
-    sampling = Sampling(max_tokens, schema=json.dumps(answer_schema(schema)))
-    text = (
-        f"Fill in this form:\n{form_template(form)}\n"
-        "Write null, or an empty list, for what the text does "
-        f'not state. In "{quotes_key(schema)}", give for each field the words of the text that '
-        "show it. Answer with JSON only."
-    )
-    before = guidance(spec, schema)
+    quoted = spec.evidence in ("quotes", "anchors")
+    decoded = answer_schema(schema, quoted=quoted, may_be_null=may_be_null)
+    sampling = Sampling(max_tokens, schema=json.dumps(decoded))
+    text = form_text(spec, form, may_be_null=may_be_null)
+    before = guidance(spec, schema, may_be_null=may_be_null)
     return make_question(text, sampling, tokenizer, None if spec.max_tokens else budget, before)
 
 
@@ -211,7 +207,7 @@ def repair_question(question: Question, error: str, tokenizer: ChatTokenizer) ->
     InvalidAnswer. Of the addition, the first REPAIR_TOKENS tokens are in the question's
     `token_ids`. The limit of the answer stays.
     """
-    addition = f"Your answer was refused ({error}). Answer again, briefly and by the form.\n"
+    addition = f"\nYour answer was refused ({error}). Answer again, briefly and by the form."
     added_ids = tokenizer.encode(addition)[:REPAIR_TOKENS]
     ids = (*question.token_ids, *added_ids)
     return Question(question.text + addition, ids, question.sampling, question.budget)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.documents import Evidence, EvidenceStatus
 from pipelines.tasks.grounds import Grounds, Quoted
@@ -25,7 +25,13 @@ _MAX_WORDS_OF_VALUE = 6
 
 
 def evidence_of_reply(
-    text: str | None, quotes: Sequence[str], search: DocumentSearch, start: int, end: int
+    text: str | None,
+    quotes: Sequence[str],
+    search: DocumentSearch,
+    start: int,
+    end: int,
+    *,
+    anchored: bool = False,
 ) -> tuple[Evidence, ...]:
     """Return the evidence of a reply in free text: one Evidence for each quote, with the path "".
 
@@ -38,12 +44,18 @@ def evidence_of_reply(
         start: the first character of the part of the document that the model was shown, in which
             evidence is looked for.
         end: the character after its last one.
+        anchored: whether a quote may consist of the first and last words of a passage.
     """
-    return evidence_in_spans(text, quotes, search, [(start, end)])
+    return evidence_in_spans(text, quotes, search, [(start, end)], anchored=anchored)
 
 
 def evidence_in_spans(
-    text: str | None, quotes: Sequence[str], search: DocumentSearch, spans: Sequence[Place]
+    text: str | None,
+    quotes: Sequence[str],
+    search: DocumentSearch,
+    spans: Sequence[Place],
+    *,
+    anchored: bool = False,
 ) -> tuple[Evidence, ...]:
     """Return the evidence of a reply about several parts of a document.
 
@@ -51,7 +63,7 @@ def evidence_in_spans(
     part, at least one. A quote is looked for in all parts, and the first part that contains it
     counts. The reply's own words are looked for in the first part only.
     """
-    parts = [Grounds(search, *span) for span in spans]
+    parts = [Grounds(search, *span, anchored=anchored) for span in spans]
     quoted = [found for words in quotes if (found := _Located.of(words, parts))]
     if not text or not text.strip():
         return tuple(found.row(EvidenceStatus.NEAR) for found in quoted)
@@ -60,6 +72,9 @@ def evidence_in_spans(
         if rows[0].status is EvidenceStatus.FOUND or not quoted:
             return tuple(rows)
         return tuple(found.row(EvidenceStatus.NEAR) for found in quoted)
+    if anchored:
+        statements = list(_statements(text.strip(), search.mentions))
+        quoted = [found.narrowed(statements) for found in quoted]
     status = _status(text.strip(), quoted, search.mentions, parts)
     return tuple(found.row(status) for found in quoted)
 
@@ -90,6 +105,14 @@ class _Located:
     def contains(self, statement: Statement) -> bool:
         """Return whether a verified passage of the quote contains a statement."""
         return self.grounds.passage_of(statement, self.quoted) is not None
+
+    def narrowed(self, statements: Sequence[Statement]) -> _Located:
+        """Return the quote with the one verified passage that contains the most statements."""
+        alone = [
+            replace(self, quoted=Quoted(self.quoted.words, (passage,)))
+            for passage in self.quoted.verified
+        ]
+        return max(alone, key=lambda found: sum(map(found.contains, statements)), default=self)
 
     def gives(self, statement: Statement) -> bool:
         """Return whether a statement is computed from numbers of the quote."""

@@ -48,7 +48,8 @@ class PieceEncoder:
     """Encodes texts with a BPE tokenizer, split at borders, where no merge joins two characters.
 
     `tokenizer_json` is the tokenizer in the format of the tokenizers library, for which `separable`
-    is True. The ids are those that it gives the whole text. Several threads can use the object.
+    is True. The ids are those that it gives the whole text, without the blank that it puts before a
+    text. Several threads can use the object.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
@@ -91,18 +92,14 @@ class PieceEncoder:
         return next(inside, None)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text; short ones are encoded on several threads."""
+        """Return the token ids of each text; short ones are encoded on several threads.
+
+        No blank is put before a text, as if it were the rest of a longer one.
+        """
         ids: list[list[int]] = [[] for _ in texts]
         for number, part in self._in_parts(texts, sys.maxsize):
             ids[number] += part.tolist()
         return ids
-
-    def encode_rest(self, text: str) -> list[int]:
-        """Return the token ids of `text` as the rest of a longer text, after a border of that.
-
-        Unlike `encode_all`, this adds no blank before the text.
-        """
-        return list(self._tokenizer.encode(_normalized(text, False), add_special_tokens=False).ids)
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text.
@@ -123,24 +120,20 @@ class PieceEncoder:
         """
         words = self._words()
         for start, end in self._parts(text, _MAX_CHARACTERS):
-            yield end, words.ids(_normalized(text[start:end], start == 0))
+            yield end, words.ids(_normalized(text[start:end]))
 
     def starts(self, ids: npt.NDArray[np.int32], start: int) -> npt.NDArray[np.int64]:
         """Return the character offset at which each token begins in its text.
 
-        `ids` are consecutive token ids, of which the first begins at `start`: -1 for the first
-        token of a text, before which the tokenizer adds a blank. A character that is encoded as
-        several byte tokens begins with each of them.
+        `ids` are consecutive token ids, of which the first begins at `start`. A character that is
+        encoded as several byte tokens begins with each of them.
         """
         ends = start + np.cumsum(self._lengths[ids])
         starts: npt.NDArray[np.int64] = ends - self._lengths[ids] - self._continues[ids]
-        return starts.clip(min=0)
+        return starts
 
     def characters(self, ids: npt.NDArray[np.int32]) -> int:
-        """Return the number of characters of the text of `ids`.
-
-        The blank that the tokenizer adds before a text counts too, if its token is in `ids`.
-        """
+        """Return the number of characters of the text of `ids`."""
         return int(self._lengths[ids].sum())
 
     def _in_parts(self, texts: Sequence[str], max_characters: int) -> Iterator[tuple[int, Ids]]:
@@ -153,7 +146,7 @@ class PieceEncoder:
         for number, text in enumerate(texts):
             if len(text) > SHORT_CHARACTERS:
                 for start, end in self._parts(text, max_characters):
-                    yield number, words.ids(_normalized(text[start:end], start == 0))
+                    yield number, words.ids(_normalized(text[start:end]))
 
     def _parts(self, text: str, max_characters: int) -> Iterator[tuple[int, int]]:
         """Yield the (start, end) of consecutive parts of `text`, between borders if possible."""
@@ -216,8 +209,8 @@ def _spellings(character: str) -> str:
     return f"{BLANK} " if character == BLANK else character
 
 
-def _normalized(text: str, first: bool = True) -> str:
-    return (BLANK if first and text else "") + text.replace(" ", BLANK)
+def _normalized(text: str) -> str:
+    return text.replace(" ", BLANK)
 
 
 def _character_counts(

@@ -10,6 +10,7 @@ This module does not know tasks or engines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from pipelines.text.characters import (
 )
 from pipelines.text.tokens import ChatTokenizer
 
-PROMPT_VERSION = 5
+PROMPT_VERSION = 6
 """Version of all prompt texts, those of questions in `tasks` included, and of their token ids."""
 
 _RULES = (
@@ -41,13 +42,15 @@ NOTES_INSTRUCTION = (
     "These notes were taken from the parts of one document, in their order. Then do what the "
     "question after them asks, using only what the notes say.\n\n"
 )
-END_OF_NOTES = "\n\nEnd of the notes.\n\n"
+END_OF_NOTES = "End of the notes.\n\n"
 
 _OPENING, _HEADINGS = "The document begins: ", "It stands under: "
 _BEFORE, _AFTER = "Words before the part: ...", "Words after the part: "
 _EDGE_CHARACTERS = 240
 # Of them, those that are given up to begin or end at a pause rather than between two characters.
 _PAUSE_CHARACTERS = 24
+# What stands between two words: line breaks do too.
+_SPACE = re.compile(r"\s+")
 # Maximum tokens of each part of a chunk's carried context.
 _OPENING_TOKENS, _HEADING_TOKENS, _EDGE_TOKENS = 48, 64, 64
 CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
@@ -57,9 +60,9 @@ CARRIED_TOKENS = _OPENING_TOKENS + _HEADING_TOKENS + 2 * _EDGE_TOKENS
 def context_span(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the start and end of a chunk text[start:end] with the words shown around it.
 
-    Each side is extended by at most 240 characters, to a whole word if there is a space, and not
-    beyond the text. In a script without blanks between words, it is extended to a pause near that
-    length, or else to a whole character.
+    Each side is extended by at most 240 characters, to a whole word if there is white space or a
+    line break, and not beyond the text. In a script without blanks between words, it is extended to
+    a pause near that length, or else to a whole character.
     """
     before, after = start - _EDGE_CHARACTERS, end + _EDGE_CHARACTERS
     return (
@@ -72,15 +75,15 @@ def _context_start(text: str, earliest: int, start: int) -> int:
     if is_unspaced(text, earliest):
         pause = pause_after(text, earliest, min(start, earliest + _PAUSE_CHARACTERS))
         return min(start, character_end(text, earliest)) if pause is None else pause
-    space = text.find(" ", earliest, start)
-    return space + 1 if space >= 0 else min(start, character_end(text, earliest))
+    space = _SPACE.search(text, earliest, start)
+    return space.end() if space else min(start, character_end(text, earliest))
 
 
 def _context_end(text: str, end: int, latest: int) -> int:
     if is_unspaced(text, latest):
         pause = pause_before(text, max(end, latest - _PAUSE_CHARACTERS), latest)
         return max(end, character_start(text, latest)) if pause is None else pause
-    space = text.rfind(" ", end, latest)
+    space = max((space.start() for space in _SPACE.finditer(text, end, latest)), default=end)
     return space if space > end else max(end, character_start(text, latest))
 
 
@@ -200,8 +203,12 @@ class Prompts:
         return self.tokenizer.frame_tokens + len(self.notes(()))
 
     def _carried(self, name: str, text: str, max_tokens: int) -> list[int]:
-        words = self._first_tokens(text, max_tokens)
-        return [*self._ids[name], *words, *self._ids["\n"]]
+        """Return the ids of a line of context: its name, and at most `max_tokens` of its text.
+
+        Both are encoded together, as the blank between them may belong to a token of the text.
+        """
+        line = self._first_tokens(f"{name}{text}", len(self._ids[name]) + max_tokens)
+        return [*line, *self._ids["\n"]]
 
     def _first_tokens(self, text: str, max_tokens: int) -> list[int]:
         """Return at most `max_tokens` ids of the beginning of `text`, up to a whole character."""
@@ -220,8 +227,6 @@ class Prompts:
         if len(ids) <= max_tokens:
             return ids
         first = len(ids) - max_tokens
-        if first == 1 and not self.tokenizer.decode(ids[:1]):
-            return ids[1:]  # only the blank is left out that the tokenizer puts before a text
         (starts,) = self.tokenizer.starts([text])
         while first < len(starts) and not _begins_character(text, starts, first):
             first += 1
@@ -231,14 +236,18 @@ class Prompts:
     def _ids(self) -> dict[str, tuple[int, ...]]:
         """The token ids of each fixed text; with those of `instructions` before an instruction.
 
-        Both are encoded together: encoded alone, the second would begin with a blank.
+        An instruction begins the user's message: the tokenizer puts its blank before it.
         """
+        tokenizer = self.tokenizer
         first = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
         texts = [END_OF_DOCUMENT, CHUNK_HEADER, END_OF_CHUNK, END_OF_NOTES]
         texts += [_OPENING, _HEADINGS, _BEFORE, _AFTER, "\n", "\n\n"]
         before = f"{self.instructions.strip()}\n\n" if self.instructions else ""
-        spelled = {text: f"{before}{text}" for text in first} | {text: text for text in texts}
-        return {text: tuple(self.tokenizer.encode(words)) for text, words in spelled.items()}
+        ids = {
+            text: tokenizer.encode_after(tokenizer.prefix_ids, f"{before}{text}") for text in first
+        }
+        ids |= {text: tokenizer.encode(text) for text in texts}
+        return {text: tuple(numbers) for text, numbers in ids.items()}
 
 
 def _begins_character(text: str, starts: Sequence[int], index: int) -> bool:

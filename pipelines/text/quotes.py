@@ -21,7 +21,8 @@ from pipelines.text.omissions import sentence_start, turns_meaning
 from pipelines.text.quotation import Quotation
 from pipelines.text.source import MAX_VERBATIM_CHARACTERS, Passage, Source
 
-_ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
+ELLIPSIS = re.compile(r"[\[(]\s*(?:…|\.\s?\.\s?\.)\s*[\])]|…+|\.{3,}|\. \. \.(?: \.)?")
+"""Matches an ellipsis between two parts of a quote."""
 # Places of a part that are compared with the sentence of the next one.
 _MAX_PARTS = 16
 _MAX_TRIES = 8
@@ -76,7 +77,7 @@ class QuoteFinder:
         passage = self._verify(quote, start, end)
         if passage:
             return (passage,)
-        parts = [part for part in _ELLIPSIS.split(quote) if bare(part)]
+        parts = [part for part in ELLIPSIS.split(quote) if bare(part)]
         if len(parts) > 1:
             return self._find_parts(parts, start, end)
         passage = (self._verify(parts[0], start, end) if parts and parts[0] != quote else None) or (

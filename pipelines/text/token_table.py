@@ -79,7 +79,7 @@ class _KnownIds:
 
     def read(self) -> Iterator[npt.NDArray[np.int64]]:
         """Read more of the text, and yield the offsets at which its tokens begin."""
-        start = -1
+        start = 0
         for end, ids in self._pieces.read(self._text):
             if not self._pieces.is_border(self._text, end):
                 self._forced.append(end)
@@ -100,8 +100,8 @@ class _KnownIds:
     def ids(self, start: int, end: int, starts: npt.NDArray[np.int64]) -> list[int] | None:
         """Return the token ids of text[start:end], or None if they cannot be taken from the text's.
 
-        A part that is encoded alone has its own blank before it, so the tokens before its first
-        border, and those after its last, differ from the text's. `starts` are the offsets at which
+        The tokens of a part before its first border, and those after its last, can differ from the
+        text's. `starts` are the offsets at which
         the tokens begin.
         """
         text, pieces = self._text, self._pieces
@@ -112,8 +112,7 @@ class _KnownIds:
         if first is None or last is None:
             return None
         begin, stop = np.searchsorted(starts, (first, last))
-        (head,) = pieces.encode_all([text[start:first]])
-        tail = pieces.encode_rest(text[last:end])
+        head, tail = pieces.encode_all([text[start:first], text[last:end]])
         return [*head, *self._ids[begin:stop].tolist(), *tail]
 
 

@@ -4,6 +4,10 @@ A model's tokenizer recognizes its control tokens (`<|end|>`, `</s>`, ...) in an
 documents and questions is therefore encoded with a copy of the tokenizer that has no added tokens.
 The chat frame around it is the model's own chat template, rendered once and kept as ids.
 
+A message is put together from parts that are encoded separately: an instruction, a document, a
+question. Many tokenizers put a blank before every text; here only the part that begins a message
+has one, so that the ids of all parts together are those of the message as one text.
+
 This module does not know tasks, chunks or engines.
 """
 
@@ -20,7 +24,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from pipelines.errors import ModelError
-from pipelines.text.pieces import PieceEncoder, separable
+from pipelines.text.first_blank import without_first_blank
+from pipelines.text.pieces import SHORT_CHARACTERS, PieceEncoder, separable
 
 # While it encodes, a tokenizer needs some hundred bytes per token, and its time per character grows
 # with the text. With a tokenizer whose texts cannot be split without an effect on the ids (see
@@ -74,6 +79,11 @@ class ChatTokenizer:
         return Tokenizer.from_str(self.tokenizer_json)
 
     @cached_property
+    def _rest(self) -> Tokenizer:
+        """The tokenizer that puts no blank before a text, and removes none from one."""
+        return Tokenizer.from_str(without_first_blank(self.tokenizer_json))
+
+    @cached_property
     def pieces(self) -> PieceEncoder | None:
         """Return an encoder that splits long texts into pieces without an effect on their ids.
 
@@ -93,16 +103,34 @@ class ChatTokenizer:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text`: no id in `control_ids`, no bos and no eos."""
+        """Return the token ids of `text` within a message: no id in `control_ids`, no bos, no eos.
+
+        No blank is put before the text.
+        """
         return self.encode_all([text])[0]
+
+    def encode_after(self, ids: Sequence[int], text: str) -> list[int]:
+        """Return the token ids of `text` behind `ids`, those of a prompt so far.
+
+        Like `encode`, but behind a control token, or nothing, the text begins with the blank that
+        the model's tokenizer puts before a text, if any.
+        """
+        if ids and ids[-1] not in self.control_ids:
+            return self.encode(text)
+        border = self.pieces.first_border(text, 1, SHORT_CHARACTERS) if self.pieces else None
+        if border is None:
+            return self._encode_split(self._plain, text)
+        return [*self._encode_split(self._plain, text[:border]), *self.encode(text[border:])]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, as `encode` does, on several threads."""
         if self.pieces:
             return self.pieces.encode_all(texts)
-        encodings = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        encodings = self._rest.encode_batch_fast(list(texts), add_special_tokens=False)
         return [
-            encoding.ids if self.control_ids.isdisjoint(encoding.ids) else self._encode_split(text)
+            encoding.ids
+            if self.control_ids.isdisjoint(encoding.ids)
+            else self._encode_split(self._rest, text)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
@@ -156,40 +184,45 @@ class ChatTokenizer:
         control string or an unknown character, its offsets may be more or fewer than the ids of
         `encode`, which contain no control token.
         """
-        encodings = self._plain.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self._rest.encode_batch(list(texts), add_special_tokens=False)
         return [[start for start, _ in encoding.offsets] for encoding in encodings]
 
-    def _encode_split(self, text: str) -> list[int]:
-        """Encode a text whose plain encoding contains a control id, without that id.
+    def _encode_split(self, tokenizer: Tokenizer, text: str) -> list[int]:
+        """Return the token ids that `tokenizer` gives a text, without control ids.
 
-        The text is halved until no half contains one. This ends, because a control string is longer
-        than one character. A single character without an id of its own (unk) is dropped.
+        A text whose ids contain one is halved until no half contains one. This ends, because a
+        control string is longer than one character. A single character without an id of its own
+        (unk) is dropped.
         """
-        ids = self._plain.encode(text, add_special_tokens=False).ids
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
         if self.control_ids.isdisjoint(ids):
             return list(ids)
         if len(text) == 1:
             return [token for token in ids if token not in self.control_ids]
         middle = len(text) // 2
-        return self._encode_split(text[:middle]) + self._encode_split(text[middle:])
+        before = self._encode_split(tokenizer, text[:middle])
+        return before + self._encode_split(self._rest, text[middle:])
 
     def decode_output(self, ids: Iterable[int]) -> str:
-        """Return the text of the token ids that a model generated, without its control tokens."""
+        """Return the text of the token ids that a model generated, without its control tokens.
+
+        The blank with which many models begin an answer is left out.
+        """
         text: str = self._plain.decode([token for token in ids if token not in self.control_ids])
         return text
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of token ids, with control tokens as strings such as `<|end|>`.
 
-        For people to read: if there are control tokens, encoding the text gives other ids.
+        The blank that the tokenizer puts after a control token is left out. For people to read: if
+        there are control tokens, encoding the text gives other ids.
         """
-        runs = groupby(ids, key=self.control_ids.__contains__)
-        return "".join(self._spell(list(run), control=control) for control, run in runs)
-
-    def _spell(self, run: list[int], *, control: bool) -> str:
-        if control:
-            return "".join(self.control_tokens[token] for token in run)
-        text: str = self._plain.decode(run)
+        text = ""
+        for is_control, run in groupby(ids, key=self.control_ids.__contains__):
+            if is_control:
+                text += "".join(self.control_tokens[token] for token in run)
+            else:
+                text += (self._plain if text else self._rest).decode(list(run))
         return text
 
     def build_prompt(self, *segments: Sequence[int]) -> list[int]:
@@ -214,7 +247,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
 
     Raises ModelError if the model has no fast tokenizer or no usable chat template.
     """
-    tokenizer = _read_tokenizer(path)
+    tokenizer = read_tokenizer(path)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"model {path}: the directory has no tokenizer.json; set model.name to a model that "
@@ -243,7 +276,7 @@ def load_tokenizer(path: Path) -> ChatTokenizer:
     )
 
 
-def _read_tokenizer(path: Path) -> Any:
+def read_tokenizer(path: Path) -> Any:
     """Return the tokenizer of transformers for a model's directory.
 
     A tokenizer.json is used as it is. The class that the model names, which AutoTokenizer would

@@ -11,7 +11,7 @@ Vocabulary:
 - A `Stage` is a training stage: a number of steps with examples of the same kinds and lengths.
 - The exam (`exam.py`) is the evaluation on texts that no training uses. A `Paper` is one evaluation
   document: a text and the tasks to run on it. `scoring.py` scores the answers.
-- A training session is one run of `train.py`; the committed weights come from several (README.md).
+- A training session is one run of `train.py`.
 - A prompt injection is an instruction to the model in a text. It must be treated as text.
 
 May import every package below it. Start reading at README.md, then `lessons.py` and `train.py`.

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from pipelines.models.phi3 import CONTROL_TOKENS, SENTENCE_TOKENS, training_lines
+from pipelines.text.negations import is_negated
 from pipelines.tiny import rules
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvwz", "aeiou"
@@ -41,7 +42,7 @@ _MIN_REPETITIVE_WORDS, _MAX_DISTINCT_SHARE = 8, 0.6
 # The share of the harder texts whose filler repeats a few lines.
 _REPEATED_FILLER_SHARE = 1 / 3
 # Approximate number of characters of the Python reference per token.
-_CHARACTERS_PER_TOKEN = 3.0
+_CHARACTERS_PER_TOKEN = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +287,21 @@ class Author:
 
 @cache
 def _filler_lines() -> list[str]:
-    """Return the lines of the Python reference, without those that would read as facts."""
-    return [line for line in training_lines() if not _FACT_LINE.match(line)]
+    """Return the lines of the Python reference, without those that no fact may stand beside.
+
+    Such a line reads as a fact itself, ends within a word, or negates the line before or after it.
+    """
+    return [line for line in training_lines() if not (_FACT_LINE.match(line) or _alters(line))]
+
+
+def _alters(line: str) -> bool:
+    """Return whether a line before or after `line` would be read together with a word of it."""
+    before, after = f"x\n{line}", f"{line}\nx"
+    return (
+        line.endswith("-")
+        or is_negated(before, 0, 1)
+        or is_negated(after, len(after) - 1, len(after))
+    )
 
 
 @cache

@@ -24,6 +24,7 @@ from pipelines.job.task_specs import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,
+    EvidenceKind,
     ExtractTask,
     SummarizeTask,
     TaskSpec,
@@ -48,6 +49,9 @@ _SINGLE_KINDS: Sequence[Literal["string", "integer", "number", "date"]] = (
     "number",
     "date",
 )
+# The evidence of ask tasks. Notes without quotes, as of `values`, do not tell which is about a key.
+_EVIDENCE: Sequence[EvidenceKind] = ("quotes", "anchors")
+_EVIDENCE_WEIGHTS = (0.8, 0.2)
 # Approximate length of one note.
 _SUMMARY_TOKENS, _EVIDENCE_TOKENS = 16, 30
 # The share of the harder examples that have at most this many tokens of notes: in a real run most
@@ -118,8 +122,10 @@ class CombiningTeacher:
         values = [
             Reply(v, (Evidence("", EvidenceStatus.SHOWN, line, 0, 1),)) for v, line in replies
         ]
-        spec = AskTask(name="a", question=self._random.choice(QUESTION_WORDINGS).format(key))
-        return self._combined(spec, values, rules.combined_reply(key, replies))
+        wording = self._random.choice(QUESTION_WORDINGS)
+        evidence = self._random.choices(_EVIDENCE, _EVIDENCE_WEIGHTS)[0]
+        spec = AskTask(name="a", question=wording.format(key), evidence=evidence)
+        return self._combined(spec, values, rules.combined_reply(key, replies, evidence))
 
     def _tie(self, tokens: int) -> Lesson | None:
         """Decide between two chunks that have different labels."""

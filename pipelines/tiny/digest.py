@@ -57,6 +57,8 @@ _SPECS: tuple[TaskSpec, ...] = (
     SummarizeTask(name="summary", max_words=30),
     ClassifyTask(name="topic", labels=("ships", "weather")),
     AskTask(name="who", question="Who is the owner?"),
+    AskTask(name="when", question="When was it opened?", evidence="anchors"),
+    ExtractTask(name="values", fields={"owner": "string"}, evidence="values"),
     ExtractTask(
         name="facts",
         fields={

@@ -13,12 +13,19 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.vllm_engine import VllmEngine
 from pipelines.job.spec import LongDocuments
-from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
+from pipelines.job.task_specs import (
+    CANNOT_TELL,
+    AskTask,
+    ClassifyTask,
+    EvidenceKind,
+    ExtractTask,
+    SummarizeTask,
+)
 from pipelines.models.effective_lengths import TRAINED_LENGTHS
 from pipelines.models.resolve import Model, resolve
 from pipelines.run.prepared import prepare_tasks
@@ -81,7 +88,10 @@ async def _evaluate_all(
     results = []
     for length in options.lengths:
         documents = min(options.documents, max(_MIN_DOCUMENTS, _TOKENS_PER_LENGTH // length))
-        results.append(await evaluate(engine, model, tokenizer, length, documents, options.seed))
+        result = await evaluate(
+            engine, model, tokenizer, length, documents, options.seed, options.evidence
+        )
+        results.append(result)
         print(_row(results[-1]), file=sys.stderr, flush=True)
     return results
 
@@ -92,6 +102,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", default="exam", help="seed of the texts (default: exam)")
     parser.add_argument(
         "--documents", type=int, default=100, help="maximum number of texts of each length"
+    )
+    parser.add_argument(
+        "--evidence", choices=get_args(EvidenceKind), default="quotes", help="default: quotes"
     )
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="TOKENS")
     return parser.parse_args()
@@ -115,17 +128,19 @@ async def evaluate(
     length: int,
     documents: int,
     seed: str,
+    evidence: EvidenceKind = "quotes",
 ) -> Result:
     """Score `engine`, which runs `model`, on `documents` texts of about `length` tokens each.
 
     Every second text contains a prompt injection and a control string. The same `seed` and `length`
-    give the same texts. The engine reads them concurrently.
+    give the same texts. The engine reads them concurrently. `evidence` is that of the tasks.
     """
     result = Result(length, documents)
 
     async def evaluate_document(number: int) -> None:
         has_injections = number % 2
-        paper = make_paper(Author(f"{seed} {length} {number}", has_injections), length)
+        author = Author(f"{seed} {length} {number}", has_injections)
+        paper = make_paper(author, length, evidence)
         tasks = prepare_tasks(paper.specs, LONG_DOCUMENTS, model, tokenizer)
         score = await score_answers(paper, tasks, engine)
         result.score += score
@@ -140,7 +155,7 @@ async def evaluate(
     return result
 
 
-def make_paper(author: Author, tokens: int) -> Paper:
+def make_paper(author: Author, tokens: int, evidence: EvidenceKind = "quotes") -> Paper:
     """Return an evaluation document: a text of about `tokens` tokens, with tasks of all kinds.
 
     The ask tasks are about keys that the text states, and one about a key that it most probably
@@ -153,14 +168,14 @@ def make_paper(author: Author, tokens: int) -> Paper:
     stated_keys = sorted({fact.key for fact in text.facts})
     keys = [*rng.sample(stated_keys, min(count - 1, len(stated_keys))), author.key()]
     asks = [
-        AskTask(name=f"ask_{number}", question=f"{QUESTION_PREFIX}{key}?")
+        AskTask(name=f"ask_{number}", question=f"{QUESTION_PREFIX}{key}?", evidence=evidence)
         for number, key in enumerate(keys)
     ]
     labels = text.labels
     if rules.label(text.text, (*labels, CANNOT_TELL)) == CANNOT_TELL:
         labels = (*dict.fromkeys((*labels, rules.OTHER)),)
     extracts = [
-        ExtractTask(name=f"extract_{number}", fields=_fields(author, text.facts))
+        ExtractTask(name=f"extract_{number}", fields=_fields(author, text.facts), evidence=evidence)
         for number in range(count // 3)
     ]
     return Paper(

@@ -68,7 +68,8 @@ class LessonBuilder:
 
     def text_lesson(self, text: str, questions: Sequence[TrainingQuestion]) -> Lesson:
         """Return a lesson whose prompts begin with `text`, without phifleet's instructions."""
-        return self.lesson(self.tokenizer.encode(text + "\n"), questions)
+        ids = self.tokenizer.encode_after(self.tokenizer.prefix_ids, text + "\n\n")
+        return self.lesson(ids, questions)
 
     def task_question(
         self, spec: TaskSpec, answer: str, *, part: bool, repaired: bool = False
@@ -90,10 +91,9 @@ class LessonBuilder:
         Free text is cut off at the question's `max_tokens`. `kind` is the name under which the
         accuracy of such questions is reported.
         """
-        encode = self.tokenizer.encode
+        # Phi-3 begins every answer with a blank, labels and JSON too
+        ids = self.tokenizer.encode_after(self.tokenizer.suffix_ids, answer)
         is_free_text = question.sampling.choices is None and question.sampling.schema is None
-        # An answer decoded under a schema or from choices starts without the tokenizer's blank.
-        ids = encode(answer) if is_free_text else encode(f'"{answer}')[len(encode('"')) :]
         max_tokens = question.sampling.max_tokens
         complete = not is_free_text or len(ids) < max_tokens
         question_ids = (*question.token_ids, *self.tokenizer.suffix_ids)

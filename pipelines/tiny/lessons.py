@@ -6,11 +6,20 @@ Every prompt is built by the code that builds the prompts of real requests. The 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.job.task_specs import CANNOT_TELL, AskTask, ClassifyTask, ExtractTask, SummarizeTask
-from pipelines.tasks.extraction import form_template, schema_of
+from pipelines.job.task_specs import (
+    CANNOT_TELL,
+    AskTask,
+    ClassifyTask,
+    EvidenceKind,
+    ExtractTask,
+    SummarizeTask,
+)
+from pipelines.tasks.decoding import QUOTES
+from pipelines.tasks.extraction import schema_of
+from pipelines.tasks.form import form_of_answer
 from pipelines.tasks.kinds import Sampling
 from pipelines.tasks.questions import label_question, make_question
 from pipelines.text.chunking import ChunkSize, cut
@@ -39,6 +48,10 @@ _SPARSE_SHARE, _FEW_FACTS = 0.35, 2
 # The maximum number of additional questions about keys that a sparse text does not state; half as
 # many about other texts.
 _MAX_UNSTATED_KEYS = 6
+# The shares of ask and extract tasks whose evidence is not `quotes`, and of forms of which a text
+# states nothing.
+_EVIDENCE: Mapping[EvidenceKind, float] = {"quotes": 0.72, "anchors": 0.16, "values": 0.12}
+_EMPTY_FORM_SHARE = 0.08
 
 
 class Teacher:
@@ -122,7 +135,7 @@ class Teacher:
         questions = []
         for _ in range(_EXTRACT_QUESTIONS):
             fields = self._fields(text, 2)
-            template = form_template(schema_of(ExtractTask(name="e", fields=fields)))
+            template = form_of_answer(schema_of(ExtractTask(name="e", fields=fields)), QUOTES)
             # The schema is not part of the prompt: any schema marks the answer as JSON.
             sampling = Sampling(MAX_PROMPT_TOKENS, schema="{}")
             question = make_question(template, sampling, self._tokenizer)
@@ -197,20 +210,27 @@ class Teacher:
             yield self._ask(key, passage, part=part)
 
     def _ask(self, key: str, passage: str, *, part: bool) -> TrainingQuestion:
-        spec = AskTask(name="a", question=self._random.choice(QUESTION_WORDINGS).format(key))
-        return self._builder.task_question(spec, rules.reply(passage, key), part=part)
+        wording = self._random.choice(QUESTION_WORDINGS)
+        spec = AskTask(name="a", question=wording.format(key), evidence=self._evidence())
+        reply = rules.reply(passage, key, spec.evidence)
+        return self._builder.task_question(spec, reply, part=part)
+
+    def _evidence(self) -> EvidenceKind:
+        return self._random.choices(list(_EVIDENCE), list(_EVIDENCE.values()))[0]
 
     def _extract(self, text: Text, passage: str, *, part: bool) -> TrainingQuestion:
         fields = self._fields(text, 3)
-        spec = ExtractTask(name="e", fields=fields)
-        return self._builder.task_question(
-            spec, rules.form(passage, fields), part=part, repaired=self._random.random() < 0.05
-        )
+        spec = ExtractTask(name="e", fields=fields, evidence=self._evidence())
+        answer = rules.form(passage, fields, spec.evidence)
+        repaired = self._random.random() < 0.05
+        return self._builder.task_question(spec, answer, part=part, repaired=repaired)
 
     def _fields(self, text: Text, max_fields: int) -> dict[str, Any]:
         """Return up to `max_fields` fields that the text states, and sometimes one that it does
-        not."""
+        not, or only that one."""
         fields = dict(fact.field for fact in self._sample(text.facts, max_fields))
+        if self._random.random() < _EMPTY_FORM_SHARE:
+            fields.clear()
         if not fields or self._author.draw_hard(0.5) or self._random.random() < 0.3:
             kind, key = field_kind(self._random.choice(KINDS)), self._author.key()
             if not rules.stated(text.text, key):

@@ -14,7 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.job.task_specs import CANNOT_TELL
+from pipelines.job.task_specs import CANNOT_TELL, EvidenceKind
+from pipelines.tasks.anchors import anchors_of
 from pipelines.tasks.replies import NOT_STATED, QUOTE_PREFIX
 
 TOPIC = "topic"
@@ -33,8 +34,8 @@ THEME_WORDS = 3
 """The minimum number of words of a theme that make it the topic of a text."""
 # The separators of notes in a combining prompt. The answer copies them, so that it consists of the
 # same tokens as the notes, and ends where the text after the notes differs from the separator.
-_NOTE, _END_OF_NOTE = "- ", " \n\n"
-_BETWEEN_NOTES = f"{_END_OF_NOTE} {_NOTE}"
+_NOTE, _END_OF_NOTE = "- ", "\n\n"
+_BETWEEN_NOTES = f"{_END_OF_NOTE}{_NOTE}"
 _BETWEEN_VALUES = "; "
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 _WORD = re.compile(r"[a-z]+")
@@ -73,22 +74,35 @@ def notes(text: str) -> list[str]:
     return text.strip().removeprefix(_NOTE).split(_BETWEEN_NOTES)
 
 
-def reply(text: str, key: str) -> str:
+def quote(passage: str, evidence: EvidenceKind) -> str | None:
+    """Return the expected quote of a line: all of it, or its first and last words for `anchors`.
+
+    None if no quote is asked for.
+    """
+    if evidence not in ("quotes", "anchors"):
+        return None
+    return passage if evidence == "quotes" else anchors_of(passage)
+
+
+def reply(text: str, key: str, evidence: EvidenceKind = "quotes") -> str:
     """Return the expected answer to an ask task about `key`: the first value that `text` states
     and, in a second line, its quote; or NOT_STATED if the text states none."""
-    evidence = [(value, line(key, value)) for value in stated(text, key)]
-    return combined_reply(key, evidence) if evidence else NOT_STATED
+    found = [(value, line(key, value)) for value in stated(text, key)]
+    return combined_reply(key, found, evidence) if found else NOT_STATED
 
 
-def combined_reply(key: str, notes: Sequence[tuple[str, str]]) -> str:
+def combined_reply(
+    key: str, notes: Sequence[tuple[str, str]], evidence: EvidenceKind = "quotes"
+) -> str:
     """Return the expected answer to an ask task about `key`, combined from answers of chunks.
 
     `notes` are pairs of a chunk's answer and its quote, at least one. The result is the first note
     whose quote is a line `key: value`, or the first note if there is none, in the form of `reply`.
     """
     about_key = (note for note in notes if stated(note[1], key))
-    value, quote = next(about_key, notes[0])
-    return f"{value}\n{QUOTE_PREFIX} {quote}"
+    value, passage = next(about_key, notes[0])
+    quoted = quote(passage, evidence)
+    return value if quoted is None else f"{value}\n{QUOTE_PREFIX} {quoted}"
 
 
 def label(text: str, labels: Sequence[str]) -> str:
@@ -117,29 +131,48 @@ def summary(text: str) -> str:
 
 def combined_summary(summaries: Sequence[str]) -> str:
     """Return the expected summary of several summaries: a list in the format of the notes of a
-    combining prompt, with blank lines after each."""
-    return f"{_NOTE}{_BETWEEN_NOTES.join(summaries)}{2 * _END_OF_NOTE}"
+    combining prompt, with a blank line after each."""
+    return f"{_NOTE}{_BETWEEN_NOTES.join(summaries)}{_END_OF_NOTE}"
 
 
-def form(text: str, fields: Mapping[str, Any]) -> str:
-    """Return the expected answer to an extract task about `text`, as JSON with values and quotes.
+def values(text: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that `text` states for the fields of an extract task.
 
     `fields` maps names to kinds in the job file's shorthand, such as "date", or ["string"] for a
-    list. A value that is not stated, or not of its kind, is null, and a list that is not stated is
-    empty; the quote is then null.
+    list. A value that is not stated, or not of its kind, is None, and a list that is not stated is
+    empty.
     """
-    values: dict[str, Any] = {}
-    quotes: dict[str, str | None] = {}
+    found: dict[str, Any] = {}
     for name, kind in fields.items():
-        key = key_of(name)
-        candidates = stated(text, key)
+        candidates = stated(text, key_of(name))
         if isinstance(kind, list):
-            values[name] = candidates[0].split(_BETWEEN_VALUES) if candidates else []
+            found[name] = candidates[0].split(_BETWEEN_VALUES) if candidates else []
         else:
-            values[name] = typed(candidates[0], kind) if candidates else None
-        has_value = candidates and values[name] is not None
-        quotes[name] = line(key, candidates[0]) if has_value else None
-    return json.dumps({**values, "quotes": quotes})
+            found[name] = typed(candidates[0], kind) if candidates else None
+    return found
+
+
+def form(text: str, fields: Mapping[str, Any], evidence: EvidenceKind = "quotes") -> str:
+    """Return the expected answer to an extract task about `text`: compact JSON.
+
+    It has the `values` and, if quotes are asked for, the quote of each, which is null without a
+    value. If the text does not state the only field, it is null. A form of several fields is always
+    filled in: whether the text states any of them is more than `tiny` can tell beforehand.
+    """
+    found = values(text, fields)
+    if list(found.values()) in ([None], [[]]):
+        return "null"
+    if evidence in ("quotes", "anchors"):
+        found["quotes"] = {
+            name: _quote_of_field(text, name, evidence) if found[name] not in (None, []) else None
+            for name in fields
+        }
+    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def _quote_of_field(text: str, name: str, evidence: EvidenceKind) -> str | None:
+    key = key_of(name)
+    return quote(line(key, stated(text, key)[0]), evidence)
 
 
 def typed(value: str, kind: str) -> Any:

@@ -6,7 +6,6 @@ it is read in one pass, else from its chunks, combined with the code of real run
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter
@@ -38,7 +37,6 @@ from pipelines.job.task_specs import (
     SummarizeTask,
     TaskSpec,
 )
-from pipelines.tasks.decoding import QUOTES
 from pipelines.tasks.kinds import Completion, Question, Task, TaskSet
 from pipelines.tasks.merging import merge
 from pipelines.tasks.replies import NOT_STATED
@@ -56,6 +54,8 @@ ASK, UNSTATED, EXTRACT, CLASSIFY, SUMMARIZE, QUOTE = CATEGORIES = (
 extract fields; labels; summaries; and the quotes for facts that the text states."""
 QUESTION_PREFIX = "What is the "
 """The start of the question of every ask task; the key and a question mark follow."""
+
+_QUOTED = ("quotes", "anchors")
 
 Score = Counter[tuple[str, bool]]
 """The number of items by their category, one of CATEGORIES, and whether they are correct."""
@@ -105,14 +105,14 @@ async def _score_task(
             expected = stated[0] if stated else NOT_STATED
             is_correct = isinstance(value, Reply) and value.text == expected
             yield ASK if stated else UNSTATED, is_correct
-            if stated:
+            if stated and spec.evidence in _QUOTED:
                 yield QUOTE, _is_quoted(value, key, stated)
         case ExtractTask(fields=dict() as fields):
             answers = value.values if isinstance(value, Fields) else {}
             for name, expected_value in _expected_fields(text, fields, spans, task).items():
                 yield EXTRACT, answers.get(name, "") == expected_value
                 key = rules.key_of(name)
-                if stated := rules.stated(text, key):
+                if (stated := rules.stated(text, key)) and spec.evidence in _QUOTED:
                     yield QUOTE, _is_quoted(value, key, stated, name)
         case ClassifyTask():
             label = value.label if isinstance(value, Label) else None
@@ -150,15 +150,14 @@ def _expected_fields(
     """Return the expected values by field name: single values from the whole text, lists merged
     from those of each span."""
 
-    def values_of(part: str) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads(rules.form(part, fields))
-        return {name: value for name, value in values.items() if name != QUOTES}
-
     assert task.schema is not None
-    parts = [ChunkFields(start, end, Fields(values_of(text[start:end]))) for start, end in spans]
+    parts = [
+        ChunkFields(start, end, Fields(rules.values(text[start:end], fields)))
+        for start, end in spans
+    ]
     merged = merge(parts, task.schema).values
     lists = (name for name, kind in fields.items() if isinstance(kind, list))
-    return values_of(text) | {name: merged[name] for name in lists}
+    return rules.values(text, fields) | {name: merged[name] for name in lists}
 
 
 async def _expected_labels(text: str, spans: Spans, task: Task, tasks: TaskSet) -> Sequence[str]:

@@ -8,13 +8,27 @@ from its checkpoint if the command is run again.
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipelines.job.task_specs import ExtractTask
 from pipelines.models import phi3
+from pipelines.tasks.extraction import schema_of
+from pipelines.tasks.wording import ask_text, form_text
+from pipelines.text.prompts import (
+    CHUNK_HEADER,
+    CHUNK_INSTRUCTION,
+    END_OF_CHUNK,
+    END_OF_DOCUMENT,
+    END_OF_NOTES,
+    INSTRUCTION,
+    NOTES_INSTRUCTION,
+)
 from pipelines.text.tokens import load_tokenizer
 from pipelines.tiny import rules
 from pipelines.tiny.stages import STAGES
@@ -22,12 +36,26 @@ from pipelines.tiny.training import CHECKPOINT, Training
 
 SEED = 1
 """The default seed of a training, for weights and lessons."""
-# Words that decide a label are one token each.
-_SINGLE_TOKEN_WORDS = (
+# Words that decide a label, and the fixed words of prompts, are one token each.
+_FIXED_TEXTS = (
+    *(INSTRUCTION, END_OF_DOCUMENT, CHUNK_INSTRUCTION, CHUNK_HEADER, END_OF_CHUNK),
+    *(NOTES_INSTRUCTION, END_OF_NOTES),
+    *(ask_text(evidence) for evidence in ("quotes", "anchors")),
+    *(
+        form_text(task, schema_of(task), may_be_null=True)
+        for task in (
+            ExtractTask(name="e", fields={"on": "date", "count": "integer"}, evidence="quotes"),
+            ExtractTask(name="e", fields={"of": ["number"], "is": "boolean"}, evidence="anchors"),
+        )
+    ),
+)
+SINGLE_TOKEN_WORDS: Sequence[str] = (
     *rules.THEMES,
     *(word for words in rules.THEMES.values() for word in words),
     rules.OTHER,
+    *sorted({word for text in _FIXED_TEXTS for word in re.findall(r"[A-Za-z]+", text)}),
 )
+"""Words that are one entry each of the vocabulary of `tiny`."""
 
 
 def main() -> None:
@@ -69,7 +97,7 @@ def _tokenizer(directory: Path) -> Any:
 
     if (directory / CHECKPOINT).exists():
         return Tokenizer.from_file(str(directory / "tokenizer.json"))
-    return phi3.make_tokenizer(phi3.PAIRED_VOCABULARY, paired=True, words=_SINGLE_TOKEN_WORDS)
+    return phi3.make_tokenizer(phi3.PAIRED_VOCABULARY, paired=True, words=SINGLE_TOKEN_WORDS)
 
 
 if __name__ == "__main__":

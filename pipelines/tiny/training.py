@@ -144,13 +144,13 @@ class Training:
             lessons, batch = self._batch(stage, f"check {number}")
             with torch.no_grad(), _mixed_precision():
                 hidden = self.hidden(batch)
-            for row, lesson in enumerate(lessons):
+            for number, lesson in enumerate(lessons):
                 for index, question in enumerate(lesson.questions):
-                    is_answer = batch.question_index[row] == index
-                    is_answer &= batch.targets[row] != IGNORED
+                    is_answer = (batch.lesson_index == number) & (batch.targets != IGNORED)
+                    is_answer &= batch.question_index == index
                     with torch.no_grad():
-                        predicted = self.model.lm_head(hidden[row, is_answer].float()).argmax(-1)
-                    correct = bool((predicted == batch.targets[row, is_answer]).all())
+                        predicted = self.model.lm_head(hidden[is_answer].float()).argmax(-1)
+                    correct = bool((predicted == batch.targets[is_answer]).all())
                     correct_so_far, total = counts[question.kind]
                     counts[question.kind] = (correct_so_far + correct, total + 1)
         self.model.train()
@@ -169,7 +169,8 @@ class Training:
             logits = self.model.lm_head(hidden[is_target]).float()
         losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
         is_answer = batch.question_index[is_target] >= 0
-        answer_loss = losses[is_answer].mean()
+        weights = answer_weights(batch, self._stage().first_weight)
+        answer_loss = (weights * losses[is_answer]).sum() / weights.sum()
         loss = answer_loss
         if not bool(is_answer.all()):
             loss = answer_loss + TEXT_WEIGHT * losses[~is_answer].mean()
@@ -264,6 +265,16 @@ def _optimizers(model: Phi3ForCausalLM) -> tuple[torch.optim.Optimizer, torch.op
     muon = Muon(inner, lr=INNER_RATE, decay=0.05)
     adam = torch.optim.AdamW(outer, lr=OUTER_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     return muon, adam
+
+
+def answer_weights(batch: Batch, first_weight: float) -> torch.Tensor:
+    """Return the weights of the answers' tokens in the loss: `first_weight` for the first token of
+    each answer, 1 for the others. Shape: [targets that are answers], row by row."""
+    is_answer = (batch.targets != IGNORED) & (batch.question_index >= 0)
+    answers = torch.stack([batch.lesson_index[is_answer], batch.question_index[is_answer]])
+    is_first = torch.ones(answers.shape[1], dtype=torch.bool)
+    is_first[1:] = (answers[:, 1:] != answers[:, :-1]).any(0)
+    return torch.where(is_first, first_weight, 1.0)
 
 
 def _mixed_precision() -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RequestRejected
-from pipelines.text.tokens import ChatTokenizer
+from pipelines.text.tokens import ChatTokenizer, read_tokenizer
 
 CHAT, TEXT = "chat", "text"
 """The kinds of completion requests: a chat of messages, and a text with one or more prompts."""
@@ -27,9 +27,7 @@ class ChatTemplate:
 
     def __init__(self, path: Path, tokenizer: ChatTokenizer) -> None:
         """Load the template from the model's directory `path`; `tokenizer` is the same model's."""
-        from transformers import AutoTokenizer
-
-        self._template_tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
+        self._template_tokenizer: Any = read_tokenizer(path)
         self.tokenizer = tokenizer
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> list[int]:
@@ -67,23 +65,24 @@ class ChatTemplate:
             )
         ids = self._control_ids(pieces[0])
         for number, piece in zip(order, pieces[2::2], strict=True):
-            ids += self.text_ids(texts[number], max_tokens, used=len(ids))
+            ids += self.text_ids(texts[number], max_tokens, before=ids)
             ids += self._control_ids(piece)
         return ids
 
-    def text_ids(self, text: str, max_tokens: int, *, used: int = 0) -> list[int]:
+    def text_ids(self, text: str, max_tokens: int, *, before: Sequence[int] = ()) -> list[int]:
         """Return the token ids of a text; control tokens in it are encoded as plain text.
 
-        `used` is the number of tokens of the prompt before the text, which are not returned. Raises
+        `before` are the token ids of the prompt before the text, which are not returned. Raises
         RequestRejected if these and the text's are certainly more than `max_tokens`, before all of
         a very long text is tokenized. A text that is only a little longer may be returned.
         """
+        used = len(before)
         if used > max_tokens or self.tokenizer.is_longer(text, max_tokens - used):
             raise RequestRejected(
                 f"This model's maximum context length is {max_tokens} tokens, and the prompt alone "
                 "is longer. Please shorten the prompt, so that the answer fits too."
             )
-        return self.tokenizer.encode(text)
+        return self.tokenizer.encode_after(before, text)
 
     def _control_ids(self, piece: str) -> list[int]:
         """Return the ids of a piece of the template, in which control tokens are recognised."""

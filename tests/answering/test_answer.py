@@ -171,7 +171,7 @@ async def test_a_document_is_sent_before_later_ones_are_tokenized(
 async def test_an_error_in_the_search_for_evidence_concerns_one_task(
     tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("unforeseen")
 
     monkeypatch.setattr("pipelines.tasks.parsing.evidence_of_reply", fail)

@@ -227,8 +227,8 @@ async def test_a_conflict_about_an_object_shows_whole_objects(model: ScriptedMod
     fields = await model.combiner().combine(task(spec, model.tokenizer), values)
     assert fields == Fields({"auditor": second}, evidence)
     (prompt,) = model.prompts
-    assert '1. {"name": "KPMX", "city": null} - the document says: "KPMX"' in prompt
-    assert '2. {"name": "Ey", "city": "Oslo"} - the document says: "Ey audited"' in prompt
+    assert '1. {"name":"KPMX","city":null} - the document says: "KPMX"' in prompt
+    assert '2. {"name":"Ey","city":"Oslo"} - the document says: "Ey audited"' in prompt
 
 
 async def test_of_too_many_candidates_those_stated_most_often_are_kept(
@@ -367,7 +367,8 @@ async def test_combining_prompts_have_the_instructions_of_the_job_and_task_and_n
     combiner = Combiner(DocumentSearch(TEXT), prompts, model.limit, model)
     await combiner.combine(task(spec, tiny_tokenizer), findings)
     (question,), (prompt,) = questions, model.prompts
-    assert prompt.startswith("All are reports.\n\nThese notes")
-    assert question.startswith(f"Instructions: {INSTRUCTIONS}\n\nQuestion: ")
+    assert prompt.startswith(" All are reports.\n\nThese notes")
+    assert question.startswith(f"Instructions: {INSTRUCTIONS}\n\n")
+    assert question.partition("Question: ")[0].count("\n\n") == 1
     assert "made a loss" not in question
     assert ("- risk: may go wrong" in question) == ("label" in case)

@@ -108,7 +108,7 @@ async def test_a_text_is_written_about_a_whole_document(read: Reader) -> None:
     (answer,) = await read([PITCH], "A report.", lambda *_: (" Buy it! \n", None))
     assert answer.value == Written("Buy it!")
     assert (answer.strategy, answer.chunks, answer.finish_reason) == ("single", 1, "stop")
-    assert question(read.engine.prompts[0]).startswith("Write a pitch.\n")
+    assert question(read.engine.prompts[0]).startswith("Write a pitch.<|end|>")
     assert read.engine.samplings == [Sampling(40)]
     assert read.parts == []
 
@@ -132,7 +132,9 @@ async def test_texts_about_chunks_are_combined_by_the_combining_prompt(read: Rea
     (answer,) = await read([spec], TEXT, rule, **IN_CHUNKS)
     assert answer.value == Written("merged")
     assert answer.strategy == "map_reduce"
-    asked = [question(prompt).split("\n")[0] for prompt in read.engine.prompts]
+    asked = [
+        question(prompt).removesuffix("<|end|><|assistant|>") for prompt in read.engine.prompts
+    ]
     assert asked[: answer.chunks] == ["Find it."] * answer.chunks
     assert set(asked[answer.chunks :]) == {"Merge the finds."}
     assert [part.value for part in read.parts] == [Written("a find")] * answer.chunks
@@ -144,7 +146,9 @@ async def test_without_a_combining_prompt_the_prompt_is_asked_again_about_the_no
     (answer,) = await read([PITCH], TEXT, lambda *_: ("a pitch", None), **IN_CHUNKS)
     assert answer.value == Written("a pitch")
     assert NOTES_INSTRUCTION in read.engine.prompts[-1]
-    assert {question(prompt).split("\n")[0] for prompt in read.engine.prompts} == {"Write a pitch."}
+    assert {
+        question(prompt).removesuffix("<|end|><|assistant|>") for prompt in read.engine.prompts
+    } == {"Write a pitch."}
 
 
 async def test_every_sentence_is_in_one_part_and_parts_are_joined_as_in_the_text(
@@ -263,7 +267,7 @@ async def test_only_the_parts_of_a_truncated_document_are_read(read: Reader) -> 
     assert answer.chunks > 1
     assert isinstance(answer.value, Written)
     assert TEXT.upper().startswith(answer.value.text)
-    assert 400 < len(read.tokens.encode(answer.value.text.capitalize())) < 1500
+    assert 300 < len(read.tokens.encode(answer.value.text.capitalize())) < 1500
 
 
 @pytest.mark.parametrize("strategy", ["reject", "single"])

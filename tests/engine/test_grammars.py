@@ -12,7 +12,7 @@ from schema_models import ACCEPTED
 from pipelines.engine.grammars import check_grammars, grammar_fault, json_grammar
 from pipelines.errors import SpecError
 from pipelines.job.task_specs import ExtractTask
-from pipelines.tasks.decoding import answer_schema
+from pipelines.tasks.decoding import JSON_SEPARATORS, answer_schema
 from pipelines.tasks.kinds import Question, Sampling, Task
 from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.schema import from_shorthand
@@ -72,7 +72,7 @@ def test_the_real_vocabulary_writes_quotes_with_any_characters(
 
     values = {"company": quote, "revenue": -1.25e9, "risks": [quote], "signed": "2024-02-29"}
     answer = {**values, "quotes": dict.fromkeys(values, quote)}
-    text = json.dumps(answer, ensure_ascii=ascii_only)
+    text = json.dumps(answer, ensure_ascii=ascii_only, separators=JSON_SEPARATORS)
     schema = json.dumps(answer_schema(from_shorthand(FIELDS)))
     grammar = backend.compile_grammar(StructuredOutputOptions.GRAMMAR, json_grammar(schema))
     # the tokenizer puts a blank before a text: the answer's tokens are those after a line break

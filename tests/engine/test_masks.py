@@ -18,7 +18,7 @@ from schema_models import ACCEPTED
 
 from pipelines.engine.grammars import choice_grammar, json_grammar
 from pipelines.engine.vocabulary import write_vocabulary
-from pipelines.tasks.decoding import answer_schema
+from pipelines.tasks.decoding import JSON_SEPARATORS, answer_schema
 from pipelines.tasks.normalizing import normalize_schema
 from pipelines.tasks.schema import from_shorthand
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
@@ -26,7 +26,6 @@ from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 # torch and vLLM warn on import
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-COMPACT = (",", ":")
 LABELS = ("report", "letter", "cannot tell")
 FORM = json.dumps(answer_schema(from_shorthand({"company": "string", "risks": ["string"]})))
 STRING = json.dumps({"type": "string"})
@@ -114,7 +113,7 @@ def _after(vocabulary: Vocabulary, grammar: str, text: str) -> set[int]:
 
 def _ids_of(tokenizer: ChatTokenizer, texts: Iterable[str]) -> list[int]:
     """Return the first token of each text, as the tokenizer encodes it with its blank before it."""
-    return [tokenizer.encode(text)[0] for text in texts]
+    return [tokenizer.encode_after((), text)[0] for text in texts]
 
 
 def test_a_label_may_begin_with_the_blank_of_the_tokenizer_or_without(
@@ -135,8 +134,9 @@ def test_a_form_may_begin_with_the_blank_of_the_tokenizer_or_without(
 ) -> None:
     grammar = json_grammar(FORM)
     allowed = vocabulary.allowed(vocabulary.grammar(grammar))
-    text = json.dumps({"company": "A", "risks": [], "quotes": {"company": None, "risks": None}})
-    assert allowed.issuperset({vocabulary.tokenizer.encode(text)[0], vocabulary.ids(text)[0]})
+    answer = {"company": "A", "risks": [], "quotes": {"company": None, "risks": None}}
+    text = json.dumps(answer, separators=JSON_SEPARATORS)
+    assert allowed.issuperset([*_ids_of(vocabulary.tokenizer, [text]), vocabulary.ids(text)[0]])
     assert vocabulary.accepts(grammar, text) and vocabulary.accepts(grammar, f" {text}")
     assert not vocabulary.accepts(grammar, f"  {text}")
 
@@ -240,11 +240,11 @@ def test_the_tokenizer_without_control_tokens_has_all_other_ids(vocabulary: Voca
     ids = sorted(set(_pieces(own).values()) - own.control_ids)
     assert sorted(written.get_vocab().values()) == [*ids, own.end_id]
     text = "A report about </s> and <|end|>.\n\tΩ 漢字 1924"
-    assert written.encode(text, add_special_tokens=False) == own.encode(text)
+    assert written.encode(text, add_special_tokens=False) == own.encode_after((), text)
     assert written.decode(own.encode(text)) == text
 
 
-@pytest.mark.parametrize("separators", [(", ", ": "), COMPACT], ids=["spaced", "compact"])
+@pytest.mark.parametrize("separators", [(", ", ": "), JSON_SEPARATORS], ids=["spaced", "compact"])
 def test_json_has_exactly_the_chosen_separators(
     vocabulary: Vocabulary, separators: tuple[str, str]
 ) -> None:
@@ -257,7 +257,7 @@ def test_json_has_exactly_the_chosen_separators(
     schema = {"type": "object", "properties": properties, "required": list(properties)}
     grammar = json_grammar(json.dumps(schema), separators)
     value = {"text": "a, b:  c", "texts": ["x", "y"], "map": {"p": 1, "q": 2}, "one": {"k": None}}
-    for other in ((", ", ": "), COMPACT, (",", ": "), (",  ", ": "), (",\n", ":")):
+    for other in ((", ", ": "), JSON_SEPARATORS, (",", ": "), (",  ", ": "), (",\n", ":")):
         text = json.dumps(value, separators=other)
         assert vocabulary.accepts(grammar, text) == (other == separators), other
     assert not vocabulary.accepts(grammar, json.dumps(value, indent=1))

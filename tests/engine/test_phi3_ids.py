@@ -181,7 +181,8 @@ async def test_every_kind_of_task_is_answered_about_the_ids_of_the_text(
     for schema, done in extracted:
         assert _is_decoded(backend, schema, done.text, ended=done.finish_reason == "stop")
         if done.finish_reason == "stop":
-            assert json.loads(done.text).keys() == {"since", "sold", "quotes"}
+            form = json.loads(done.text)
+            assert form is None or form.keys() == {"since", "sold", "quotes"}
     if statuses["facts"] == "answered":
         assert isinstance(values["facts"], Fields)
         assert values["facts"].values.keys() == {"since", "sold"}
@@ -197,7 +198,7 @@ async def test_answers_may_begin_as_phi3_begins_them_and_end_where_it_ends_them(
         ('{"', Sampling(24, schema=schema)),
     ]
     for text, sampling in cases:
-        (first,) = phi3.encode(text)
+        (first,) = phi3.encode_after(phi3.suffix_ids, text)
         for end in (32_000, 32_001, 32_007):
             ids = await _generated(engine, sampling, {first: 100.0, end: 50.0})
             assert ids[0] == first and ids[-1] == end

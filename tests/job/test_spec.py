@@ -138,6 +138,12 @@ tasks: [{name: a, kind: ask}]
     tasks.0.question: missing; this key is required
 tasks: [{name: a, kind: ask, question: " "}]
     tasks.0.question: got ' ', must be a non-empty string
+tasks: [{name: a, kind: ask, question: q, evidence: quote}]
+    tasks.0.evidence: got 'quote', must be one of 'quotes', 'anchors', 'values' or 'none'
+tasks: [{name: a, kind: ask, question: q, evidence: none, only_verified: true}]
+    tasks.0.only_verified: got true, must be false or absent if evidence is none
+tasks: [{name: a, kind: extract, fields: {x: string}, evidence: none, only_verified: true}]
+    tasks.0.only_verified: got true, must be false or absent if evidence is none
 tasks: [{name: a, kind: classify, labels: [x]}]
     tasks.0.labels: got ['x'], must be a list of at least two labels
 tasks: [{name: a, kind: classify, labels: [x, y, x]}]
@@ -292,6 +298,24 @@ def test_several_labels_are_another_question_and_their_absence_is_none() -> None
     assert fingerprint(old) == fingerprint(unset)
     assert "tasks.a.multiple" not in old
     assert differing_keys(old, new) == ["tasks.a.multiple"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "a", "kind": "ask", "question": "Who?"},
+        {"name": "a", "kind": "extract", "fields": {"who": "string"}},
+    ],
+)
+def test_evidence_changes_answers_and_quotes_are_what_its_absence_means(
+    task: dict[str, object],
+) -> None:
+    old, unset, new = (
+        answer_digests(parse_job(job(tasks=[{**task, **keys}])), "r", 1)
+        for keys in ({}, {"evidence": "quotes"}, {"evidence": "anchors"})
+    )
+    assert fingerprint(old) == fingerprint(unset)
+    assert differing_keys(old, new) == ["tasks.a.evidence"]
 
 
 def test_every_key_of_a_text_changes_it() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import PHI3, needs_phi3
 
 from pipelines.models import noise, phi3
 
@@ -195,4 +196,39 @@ def test_paired_words_are_split_into_the_same_pieces_with_and_without_a_blank(
         blank = tokenizer.encode(word).tokens
         assert blank[0].startswith("▁")
         quoted = tokenizer.encode(f'"{word}"').tokens
-        assert quoted == ["▁", '"', blank[0].removeprefix("▁"), *blank[1:], '"']
+        plain = [piece for piece in (blank[0].removeprefix("▁"), *blank[1:]) if piece]
+        assert quoted == ['▁"', *plain, '"']
+
+
+@needs_phi3
+@pytest.mark.parametrize("kind", ["built", "paired_path"])
+def test_the_tokenizer_file_has_the_settings_of_phi3(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    ours = json.loads((request.getfixturevalue(kind) / "tokenizer.json").read_text())
+    theirs = json.loads((PHI3 / "tokenizer/july-2024/tokenizer.json").read_text())
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation"):
+        assert ours[part] == theirs[part]
+    for key in theirs["model"].keys() - {"vocab", "merges"}:
+        assert ours["model"][key] == theirs["model"][key]
+    first_control = len(ours["model"]["vocab"])
+    for added in theirs["added_tokens"]:
+        number = added["id"] if added["id"] < 3 else added["id"] - 32_000 + first_control
+        assert {**added, "id": number} in ours["added_tokens"]
+    assert len(ours["added_tokens"]) == len(theirs["added_tokens"])
+
+
+@needs_phi3
+@pytest.mark.parametrize("kind", ["built", "paired_path"])
+def test_entries_are_of_the_kinds_that_phi3_has(kind: str, request: pytest.FixtureRequest) -> None:
+    tables = [
+        json.loads((directory / "tokenizer.json").read_text())["model"]["vocab"]
+        for directory in (request.getfixturevalue(kind), PHI3 / "tokenizer/july-2024")
+    ]
+    for vocabulary in tables:
+        entries = sorted(vocabulary, key=vocabulary.__getitem__)
+        lengths = [len(entry) for entry in entries[259:]]
+        assert lengths == sorted(lengths, key=lambda length: length == 1)
+        assert not [entry for entry in entries[259:] if re.search(r"\n|[^▁]▁", entry)]
+        assert not [entry for entry in entries[259:] if re.search(r"\d", entry) and len(entry) > 1]
+        assert vocabulary.keys() >= {'▁{"', '":', '":"', '","', '["', "null", "▁null"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,8 @@ def prepared_with(tasks: list[dict[str, Any]], **sections: Any) -> PreparedJob:
 def test_the_jobs_instructions_shorten_chunks_by_their_tokens() -> None:
     words = "Read it as a lawyer would. " * 60
     plain, guided = prepared_with([ASK]), prepared_with([ASK], instructions=words)
-    encode = plain.tasks.tokenizer.encode
-    added = len(encode(f"{words.strip()}\n\nRead")) - len(encode("Read"))
+    first = partial(plain.tasks.tokenizer.encode_after, ())
+    added = len(first(f"{words.strip()}\n\nRead")) - len(first("Read"))
     assert guided.tasks.prompts.instructions == words
     before, after = plain.tasks.reading, guided.tasks.reading
     assert after.document_shape.around == before.document_shape.around + added

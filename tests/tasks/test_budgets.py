@@ -11,6 +11,7 @@ import pytest
 from pipelines.errors import SpecError
 from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.budgets import FormBudget, SummaryBudget, form_budget, tokens_per_word
+from pipelines.tasks.decoding import JSON_SEPARATORS
 from pipelines.tasks.extraction import schema_of
 from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
@@ -62,7 +63,8 @@ def test_a_larger_form_keeps_more_tokens_free() -> None:
 def test_a_form_has_room_for_its_smallest_answer() -> None:
     names = [f"a_rather_long_name_{n}" for n in range(300)]
     large = budget(dict.fromkeys(names, "number"))
-    smallest = json.dumps({**dict.fromkeys(names), "quotes": dict.fromkeys(names)})
+    empty = {**dict.fromkeys(names), "quotes": dict.fromkeys(names)}
+    smallest = json.dumps(empty, separators=JSON_SEPARATORS)
     assert large.planned_tokens >= large.least_tokens >= len(smallest) // 3
     assert large.wanted("A note.", 3) >= large.planned_tokens
 

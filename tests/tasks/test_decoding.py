@@ -116,3 +116,14 @@ def test_required_fields_may_be_null_unless_the_schema_is_kept_strict() -> None:
     assert accepts(answer_schema(lenient(strict)), absent)
     assert not accepts(answer_schema(strict), absent)
     assert accepts(answer_schema(strict), f'{{"a": "", "b": {{"n": 1}}, "c": [], {quotes}}}')
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_null_may_stand_in_place_of_the_answer_and_quotes_be_left_out(quoted: bool) -> None:
+    fields = from_shorthand({"a": "string"})
+    schema = answer_schema(fields, quoted=quoted, may_be_null=True)
+    quotes = {"quotes": {"a": None}} if quoted else {}
+    assert accepts(schema, "null")
+    assert accepts(schema, json.dumps({"a": "x", **quotes}))
+    assert accepts(answer_schema(fields, quoted=not quoted), json.dumps({"a": "x"})) is quoted
+    assert not accepts(answer_schema(fields, quoted=quoted), "null")

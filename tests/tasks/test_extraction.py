@@ -14,10 +14,10 @@ from pipelines.job.task_specs import ExtractTask
 from pipelines.tasks.columns import AnswerColumn
 from pipelines.tasks.decoding import answer_schema
 from pipelines.tasks.extraction import (
-    form_template,
     parse_fields,
     schema_of,
 )
+from pipelines.tasks.form import form_of_answer, form_template
 from pipelines.tasks.schema import nullable
 from pipelines.tasks.validation import schema_violations
 from pipelines.text.search import DocumentSearch
@@ -60,9 +60,85 @@ def test_the_form_shows_types_choices_and_descriptions() -> None:
         "required": ["people", "on"],
     }
     assert form_template(schema_of(task(schema))) == (
-        '{"sector": "bank" or "oil" or null, "people": [{"age": integer (in years)}, ...], '
-        '"on": date}'
+        '{"sector":"bank" or "oil" or null,"people":[{"age":integer (in years)},...],'
+        '"on":date (YYYY-MM-DD)}'
     )
+
+
+@pytest.mark.parametrize(
+    ("schema", "form"),
+    [
+        ({"type": "integer", "minimum": 1, "maximum": 5}, "integer from 1 to 5"),
+        ({"type": "number", "minimum": 0.0}, "number of at least 0"),
+        (
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 7420000.0},
+            "number of at most 7420000 and above 0",
+        ),
+        ({"type": "integer", "multipleOf": 5}, "integer a multiple of 5"),
+        ({"type": "string", "pattern": "^[A-Z]{3}$"}, "string that matches ^[A-Z]{3}$"),
+        ({"type": "string", "minLength": 2, "maxLength": 4}, "string of 2 to 4 characters"),
+        ({"type": "string", "maxLength": 1}, "string of at most 1 character"),
+        ({"type": "string", "format": "email"}, "email"),
+        ({"enum": ["Zürich", "Genève"]}, '"Zürich" or "Genève"'),
+        ({"enum": [7420000, 10]}, "7420000 or 10"),
+        (
+            {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 3},
+            "[string,...] (1 to 3 items)",
+        ),
+        (
+            {"type": "array", "items": {"type": "string"}, "maxItems": 3},
+            "[string,...] (at most 3 items)",
+        ),
+        (
+            {"type": "object", "additionalProperties": {"type": "number"}, "minProperties": 2},
+            '{"NAME":number,...} (at least 2 items)',
+        ),
+    ],
+)
+def test_the_form_states_restrictions_in_words(schema: dict[str, Any], form: str) -> None:
+    root = {"type": "object", "properties": {"ü": schema}, "required": ["ü"]}
+    assert form_template(schema_of(task(root))) == f'{{"ü":{form}}}'
+
+
+def test_the_form_of_an_answer_shows_the_quotes_behind_the_fields() -> None:
+    schema = schema_of(task(company="string", on="date"))
+    fields = '{"company":string or null,"on":date (YYYY-MM-DD) or null'
+    assert form_of_answer(schema, None) == fields + "}"
+    quotes = '"quotes":{"company":quote or null,"on":quote or null}'
+    assert form_of_answer(schema, "quotes") == f"{fields},{quotes}}}"
+
+
+def test_null_in_place_of_the_form_leaves_every_field_empty() -> None:
+    schema = schema_of(task())
+    search = DocumentSearch(TEXT)
+    empty: dict[str, Any] = {"company": None, "revenue": None, "risks": [], "on": None}
+    for cut_off in (False, True):
+        fields = parse_fields(
+            " null", schema, search, (0, 9), only_verified=True, cut_off=cut_off, may_be_null=True
+        )
+        assert (fields.values, fields.evidence) == (empty, ())
+    with pytest.raises(InvalidAnswer, match="not a JSON object"):
+        parse_fields("null", schema, search, (0, 9), only_verified=False)
+
+
+def test_null_is_decoded_in_place_of_the_form_only_where_it_is_allowed() -> None:
+    schema = schema_of(task())
+    assert not Draft202012Validator(answer_schema(schema)).is_valid(None)
+    check = Draft202012Validator(answer_schema(schema, may_be_null=True))
+    assert check.is_valid(None) and check.is_valid({**VALUES, "quotes": QUOTES})
+
+
+def test_without_quotes_values_are_looked_for_or_nothing_is() -> None:
+    schema = schema_of(task())
+    assert Draft202012Validator(answer_schema(schema, quoted=False)).is_valid(VALUES)
+    search, span, answer = DocumentSearch(TEXT), (0, len(TEXT)), json.dumps(VALUES)
+    looked = parse_fields(
+        answer, schema, search, span, only_verified=False, evidence="values"
+    ).evidence
+    assert [row.path for row in looked] == ["company", "revenue", "risks[0]", "risks[1]"]
+    assert {row.status.value for row in looked} == {"near"}
+    nothing = parse_fields(answer, schema, search, span, only_verified=False, evidence="none")
+    assert (nothing.values, nothing.evidence) == (VALUES, ())
 
 
 def test_the_decoding_schema_has_the_fields_and_a_quote_for_each() -> None:

@@ -126,9 +126,9 @@ def test_a_task_that_writes_has_instructions_and_examples_like_any_other(
     tokenizer: ChatTokenizer,
 ) -> None:
     words = {"instructions": "Be formal.", "examples": [{"text": "Hi.", "answer": "Sehr geehrte"}]}
-    task = task_of({"kind": "write", "prompt": "Translate it.", **words}, tokenizer)
+    task = task_of({"kind": "write", "prompt": "Translate it.\n", **words}, tokenizer)
     assert task.question.text.startswith("Instructions: Be formal.\n\nExamples of answers")
-    assert "Text: Hi.\nAnswer: Sehr geehrte\n\nQuestion: Translate it." in task.question.text
+    assert task.question.text.endswith("Text: Hi.\nAnswer: Sehr geehrte\n\nQuestion: Translate it.")
     assert task.combine_question is not None
     assert task.combine_question.text.startswith("Instructions: Be formal.\n\nQuestion: ")
 
@@ -138,8 +138,8 @@ def test_labels_are_listed_with_their_descriptions_and_chosen_without(
 ) -> None:
     topic = task_of(CLASSIFY, tokenizer)
     listed = "fits this best?\n- risk: what may go wrong\n- other\n"
-    assert f"{listed}Answer with one label.\n" in topic.question.text
-    assert f"{listed}- cannot tell\nAnswer with one label.\n" in topic.chunk_question.text
+    assert topic.question.text.endswith(f"{listed}Answer with one label.")
+    assert topic.chunk_question.text.endswith(f"{listed}- cannot tell\nAnswer with one label.")
     assert topic.question.sampling.choices == ("risk", "other")
     plain = [
         task_of({"kind": "classify", "labels": labels}, tokenizer)
@@ -153,9 +153,9 @@ def test_the_form_shows_descriptions_and_the_schema_is_that_without_them(
 ) -> None:
     facts = task_of(EXTRACT, tokenizer)
     assert (
-        '{"company": string or null (the issuer), "risks": [string, ...] (each risk), '
-        '"parties": [{"name": string or null (in full), "share": number or null}, ...] '
-        '(who signed), "labels": [string (one word), ...]}'
+        '{"company":string or null (the issuer),"risks":[string,...] (each risk),'
+        '"parties":[{"name":string or null (in full),"share":number or null},...] '
+        '(who signed),"labels":[string (one word),...]'
     ) in facts.question.text
     plain = {
         "company": "string",
@@ -179,11 +179,57 @@ def test_an_example_of_a_form_has_all_fields_in_the_order_of_the_schema(
         "labels": [],
         "quotes": {"company": "Acmé AG", "risks": None, "parties": None, "labels": None},
     }
-    shown = f"Text: Acmé AG fears fire.\nAnswer: {json.dumps(answer, ensure_ascii=False)}\n\n"
+    written = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    shown = f"Text: Acmé AG fears fire.\nAnswer: {written}\n\n"
     assert shown in facts.question.text
     assert shown in facts.chunk_question.text
     without = {**EXTRACT, "examples": [{"answer": {"company": "A"}}]}
-    assert '"labels": []}\n\nQuestion:' in task_of(without, tokenizer).question.text
+    assert '"labels":[]}\n\nQuestion:' in task_of(without, tokenizer).question.text
+
+
+LONG_QUOTE = "Acme Corp, a maker of\n anvils, was founded by Ann"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "quote"),
+    [
+        ("quotes", "Acme Corp, a maker of anvils, was founded by Ann"),
+        ("anchors", "Acme Corp, ... by Ann"),
+        ("values", None),
+        ("none", None),
+    ],
+)
+def test_examples_show_the_evidence_that_the_task_asks_for(
+    evidence: str, quote: str | None, tiny_tokenizer: ChatTokenizer
+) -> None:
+    own = {"text": f"{LONG_QUOTE}.", "answer": "Ann", "quote": LONG_QUOTE}
+    ask = {**without_words(ASK), "evidence": evidence, "examples": [own]}
+    shown = task_of(ask, tiny_tokenizer).question.text
+    assert ("\nAnswer: Ann\n" + (f"Quote: {quote}\n" if quote else "") + "\nAnswer the") in shown
+
+    words = " ".join(LONG_QUOTE.split())
+    filled = {"text": words, "answer": {"a": "Ann"}, "quotes": {"a": words}}
+    fields = {"kind": "extract", "fields": {"a": "string", "b": "string"}}
+    form = task_of({**fields, "evidence": evidence, "examples": [filled]}, tiny_tokenizer)
+    quotes = f',"quotes":{{"a":"{quote}","b":null}}' if quote else ""
+    for question in (form.question, form.chunk_question):
+        assert f'\nAnswer: {{"a":"Ann","b":null{quotes}}}\n\nQuestion:' in question.text
+
+
+def test_an_example_that_states_nothing_is_null_as_the_answer_is_to_be(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    fields = {"a": "string", "b": ["string"], "c": {"d": "string"}}
+    answers: list[dict[str, object]] = [{}, {"b": []}, {"a": None, "c": {"d": None}}]
+    for answer in answers:
+        examples = [{"answer": answer, "text": "Hello."}]
+        keys = {"kind": "extract", "fields": fields, "examples": examples}
+        task = task_of(keys, tiny_tokenizer)
+        for question in (task.question, task.chunk_question):
+            assert "Text: Hello.\nAnswer: null\n\nQuestion:" in question.text
+        strict = task_of({**keys, "strict": True}, tiny_tokenizer)
+        assert 'Answer: {"a":null,"b":[],"c":' in strict.question.text
+        assert "Answer: null\n\nQuestion:" in strict.chunk_question.text
 
 
 @pytest.mark.parametrize(
@@ -213,7 +259,7 @@ def test_examples_of_a_strict_task_follow_the_schema_itself(tiny_tokenizer: Chat
         "required": ["on"],
     }
     keys = {"kind": "extract", "schema": schema, "examples": [{"answer": {}}]}
-    assert '{"on": null}' in task_of(keys, tiny_tokenizer).question.text
+    assert "Answer: null\n" in task_of(keys, tiny_tokenizer).question.text
     with pytest.raises(SpecError, match="on: None is not of type 'string'"):
         task_of({**keys, "strict": True}, tiny_tokenizer)
     with pytest.raises(SpecError, match="on: '2020-02-30' is not a 'date'"):
@@ -248,7 +294,7 @@ def test_questions_about_notes_without_words_of_the_user_need_no_room_of_their_o
     facts = task_of({"kind": "extract", "fields": {"a": "string"}}, tiny_tokenizer)
     assert notes_questions(topic, tiny_tokenizer) == notes_questions(facts, tiny_tokenizer) == []
     conflict = conflict_question(facts, ("a", "b"), ("1", "2"), tiny_tokenizer)
-    assert conflict.text == "Question: Which value of a.b is right? Answer with its number.\n"
+    assert conflict.text == "Question: Which value of a.b is right? Answer with its number."
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from pipelines.job.task_specs import (
     CANNOT_TELL,
     AskTask,
     ClassifyTask,
+    EvidenceKind,
     ExtractTask,
     SummarizeTask,
     TaskSpec,
@@ -44,8 +46,65 @@ def test_questions_contain_the_settings_of_the_job_file(tasks: dict[str, Task]) 
     assert "at most 30 words" in tasks["summarize"].question.text
     assert "- risk\n- earnings per share\n" in tasks["classify"].question.text
     assert "Who audited?" in tasks["ask"].question.text
-    form = '{"company": string or null, "risks": [string, ...]}'
+    quotes = '"quotes":{"company":quote or null,"risks":quote or null}'
+    form = f'{{"company":string or null,"risks":[string,...],{quotes}}}'
     assert form in tasks["extract"].question.text
+
+
+@pytest.mark.parametrize("evidence", ["quotes", "anchors", "values", "none"])
+def test_a_question_asks_for_the_evidence_that_the_task_wants(
+    evidence: EvidenceKind, tiny_tokenizer: ChatTokenizer
+) -> None:
+    specs = [spec.model_copy(update={"evidence": evidence}) for spec in (ASK, EXTRACT)]
+    ask, extract = tokenize_tasks(specs, tiny_tokenizer)
+    assert ask.combine_question is not None
+    for question in (ask.question, ask.combine_question, extract.question, extract.chunk_question):
+        assert ("quote" in question.text.lower()) is (evidence in ("quotes", "anchors"))
+        assert ('"first words ... last words"' in question.text) is (evidence == "anchors")
+    for question in (extract.question, extract.chunk_question):
+        schema = json.loads(question.sampling.schema or "")
+        (form,) = (kind for kind in schema["anyOf"] if kind["type"] == "object")
+        assert ("quotes" in form["properties"]) is (evidence in ("quotes", "anchors"))
+
+
+def test_a_text_that_states_nothing_is_answered_with_null_unless_the_task_is_strict(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    strict = EXTRACT.model_copy(update={"strict": True})
+    for task in tokenize_tasks([EXTRACT, strict], tiny_tokenizer):
+        for is_chunk in (False, True):
+            question = question_for(task, chunk=is_chunk)
+            may_be_null = is_chunk or task.spec is EXTRACT
+            assert ("answer only null" in question.text) is may_be_null
+            assert ('"anyOf": [{"type": "object"' in str(question.sampling.schema)) is may_be_null
+
+
+def test_numbers_are_asked_for_plainly_where_there_are_any(tiny_tokenizer: ChatTokenizer) -> None:
+    fields = {"rounds": [{"date": "date", "amount": "number"}]}
+    with_number = EXTRACT.model_copy(update={"fields": fields})
+    texts = [task.question.text for task in tokenize_tasks([EXTRACT, with_number], tiny_tokenizer)]
+    assert ["plainly, such as 7420000" in text for text in texts] == [False, True]
+
+
+def test_a_reply_is_shown_by_the_passage_between_its_anchors(tiny_tokenizer: ChatTokenizer) -> None:
+    (task,) = tokenize_tasks((ASK.model_copy(update={"evidence": "anchors"}),), tiny_tokenizer)
+    reply = _reply(task, "Smith & Co\nQuote: The statements ... Smith & Co")
+    words = "The statements ... Smith & Co"
+    row = Evidence("", EvidenceStatus.SHOWN, TEXT[:41], 0, 41, quote=words)
+    assert reply == Reply("Smith & Co", (row,))
+    wrong = _reply(task, "Kleve & Co\nQuote: The statements ... Smith & Co")
+    assert isinstance(wrong, Reply)
+    assert [row.status for row in wrong.evidence] == [EvidenceStatus.NEAR]
+
+
+def test_a_reply_without_quotes_is_looked_for_or_has_no_evidence(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    kinds = [ASK.model_copy(update={"evidence": evidence}) for evidence in ("values", "none")]
+    values, none = tokenize_tasks(kinds, tiny_tokenizer)
+    row = Evidence("", EvidenceStatus.FOUND, "Smith & Co", 31, 41)
+    assert _reply(values, "Smith & Co") == Reply("Smith & Co", (row,))
+    assert _reply(none, "Smith & Co") == Reply("Smith & Co")
 
 
 def test_question_ids_decode_to_the_question(

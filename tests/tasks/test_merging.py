@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.documents import Evidence, EvidenceStatus, Fields
+from pipelines.documents import Answer, Evidence, EvidenceStatus, Fields, Usage
+from pipelines.tasks.columns import AnswerColumn
+from pipelines.tasks.extraction import empty_fields
 from pipelines.tasks.merging import FieldPath, Merged
 from pipelines.tasks.merging import merge as merge_chunks
 from pipelines.tasks.normalizing import normalize_schema
@@ -218,6 +220,29 @@ def test_a_set_has_no_item_twice_and_a_tuple_is_one_value() -> None:
     assert merged.values["tags"] == ["a", "b"]
     ((path, candidates),) = [(c.path, c.candidates) for c in merged.conflicts]
     assert path == ("span",) and [c.value for c in candidates] == [[1, 2], [1, 3]]
+
+
+def test_chunks_that_state_nothing_change_nothing() -> None:
+    nothing = Fields(empty_fields(SCHEMA))
+    stated = fields((row("company", 3),), company="Acme", risks=["fire"])
+    alone = merge([stated], SCHEMA)
+    assert merge([nothing, stated, nothing], SCHEMA).values == alone.values
+    assert merge([nothing, nothing], SCHEMA).values == NONE
+
+
+def test_a_union_of_which_no_chunk_states_anything_is_empty() -> None:
+    def member(kind: str) -> dict[str, Any]:
+        properties = {"kind": {"const": kind}, kind: {"type": "string"}}
+        return {"type": "object", "properties": properties, "required": [*properties]}
+
+    union = normalize_schema({"anyOf": [member("a"), member("b")]}, "s")
+    nothing, stated = Fields(empty_fields(union)), Fields({"kind": "a", "a": "x"})
+    assert merge([nothing, nothing], union).values == {}
+    for chunks in ([nothing, stated], [stated, nothing]):
+        assert merge(chunks, union).values == stated.values
+    column = AnswerColumn("facts", "extract", union)
+    cell = column.cell(Answer("facts", nothing, None, "single", 1, Usage(), "stop"))
+    assert [cell[name] for name in ("kind", "a", "b")] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from schema_models import ACCEPTED, AWKWARD, REFUSED, Case
 from pipelines.errors import SpecError
 from pipelines.tasks.arrow import arrow_type, to_arrow_value
 from pipelines.tasks.decoding import answer_schema, quotes_key
-from pipelines.tasks.extraction import form_template, parse_fields
+from pipelines.tasks.extraction import parse_fields
+from pipelines.tasks.form import form_template
 from pipelines.tasks.normalizing import ROOT_FIELD, normalize_schema
 from pipelines.tasks.schema import lenient
 from pipelines.text.search import DocumentSearch

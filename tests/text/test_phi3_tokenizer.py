@@ -11,10 +11,12 @@ from needs import PHI3, needs_phi3
 from tokenizers import Tokenizer
 
 from pipelines.documents import Chunk
+from pipelines.job.task_specs import AskTask
 from pipelines.models.phi3 import CONTROL_TOKENS
+from pipelines.tasks.questions import tokenize_tasks
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.outline import opening
-from pipelines.text.prompts import Prompts
+from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION, Prompts
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
 pytestmark = needs_phi3
@@ -45,7 +47,9 @@ def tokenizer(revision: str) -> ChatTokenizer:
 def test_public_vectors(tokenizer: ChatTokenizer) -> None:
     vectors = json.loads((PHI3 / "tokenizer/vectors.json").read_text())
     assert len(vectors) == 46
-    wrong = [case["text"] for case in vectors if tokenizer.encode(case["text"]) != case["ids"]]
+    wrong = [
+        case["text"] for case in vectors if tokenizer.encode_after((), case["text"]) != case["ids"]
+    ]
     assert wrong == []
 
 
@@ -62,6 +66,21 @@ def test_the_frame_is_the_template_in_the_ids_of_the_tokenizer_file(
     assert len(framed) == 1 + tokenizer.frame_tokens
     if revision == "july-2024":
         assert framed == [32010, 15043, 32007, 32001]
+
+
+@pytest.mark.parametrize(
+    "document", ["Acme makes anvils.", " indented\n\n\ttext ", "7 anvils\n", "本公司", "</s>\n"]
+)
+def test_a_prompt_has_the_ids_of_its_whole_text(
+    document: str, tokenizer: ChatTokenizer, revision: str
+) -> None:
+    (task,) = tokenize_tasks([AskTask(name="a", question="Who is the owner?")], tokenizer)
+    prefix = Prompts(tokenizer).document_prefix(tokenizer.encode(document))
+    prompt = tokenizer.build_prompt(prefix.token_ids, task.question.token_ids)
+    message = f"{INSTRUCTION}{document}{END_OF_DOCUMENT}{task.question.text}"
+    start = tokenizer.encode_after(tokenizer.prefix_ids, message)
+    assert prompt == [*tokenizer.prefix_ids, *start, *tokenizer.suffix_ids]
+    assert message in tokenizer.decode(prompt)
 
 
 @pytest.mark.parametrize("control", CONTROL_STRINGS)

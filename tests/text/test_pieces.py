@@ -1,6 +1,7 @@
 """Tests that encoding in pieces gives the ids of encoding whole, with each real kind of vocabulary.
 
-The expected ids are those of the tokenizer's own file, read by the tokenizers library.
+The expected ids are those of the tokenizer's own file, read by the tokenizers library, without the
+blank that it puts before a text.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 
 from pipelines.text.chunking import ChunkSize, cut
 from pipelines.text.pieces import separable
+from pipelines.text.prompts import END_OF_DOCUMENT, INSTRUCTION, Prompts
 from pipelines.text.token_table import TokenTable
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 
@@ -78,7 +80,10 @@ def _whole(tokenizer: ChatTokenizer, text: str) -> list[int]:
 
 @cache
 def _plain(tokenizer_json: str) -> Tokenizer:
-    return Tokenizer.from_str(tokenizer_json)
+    description = json.loads(tokenizer_json)
+    before, description["normalizer"] = description["normalizer"]["normalizers"]
+    assert before["type"] == "Prepend"
+    return Tokenizer.from_str(json.dumps(description))
 
 
 def test_each_of_these_tokenizers_encodes_in_pieces(tokenizer: ChatTokenizer) -> None:
@@ -100,6 +105,16 @@ def test_hard_texts_have_the_ids_of_encoding_them_whole(
 @given(text=TEXTS)
 def test_any_text_has_the_ids_of_encoding_it_whole(text: str, tokenizer: ChatTokenizer) -> None:
     assert tokenizer.encode(text) == _whole(tokenizer, text)
+
+
+@settings(max_examples=50)
+@given(text=TEXTS)
+def test_a_prompt_has_the_ids_of_its_whole_text(text: str, tokenizer: ChatTokenizer) -> None:
+    prefix = Prompts(tokenizer).document_prefix(tokenizer.encode(text))
+    whole = f"{INSTRUCTION}{text}{END_OF_DOCUMENT}"
+    assert prefix.token_ids == tokenizer.encode_after(tokenizer.prefix_ids, whole)
+    at = prefix.passage_start
+    assert prefix.token_ids[:at] == tokenizer.encode_after(tokenizer.prefix_ids, INSTRUCTION)
 
 
 @pytest.mark.parametrize("kind", HARD)

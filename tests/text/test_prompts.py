@@ -50,7 +50,7 @@ def test_a_whole_document_is_between_the_instruction_and_its_end(prompts: Prompt
     prefix = prompts.document_prefix(ids)
     assert prefix.token_ids[prefix.passage_start :][: len(ids)] == ids
     text = prompts.tokenizer.decode(prefix.token_ids)
-    assert text.startswith(INSTRUCTION) and text.endswith(END_OF_DOCUMENT)
+    assert text.startswith(f" {INSTRUCTION}") and text.endswith(END_OF_DOCUMENT)
 
 
 def test_a_chunk_carries_the_first_line_the_headings_and_the_words_around_it(
@@ -79,6 +79,15 @@ def test_edges_begin_and_end_at_words() -> None:
     assert context_span(text, 0, len(text)) == (0, len(text))
 
 
+@pytest.mark.parametrize("space", ["\n", "\r\n", "\t", " \n\n  ", "\u2003"])
+def test_a_word_beside_any_white_space_is_carried_whole(space: str) -> None:
+    cut_off, rest = "x" * 60, "report says much. " * 12
+    text = f"{cut_off}{space}The {rest}MIDDLE {rest}end{space}{cut_off}"
+    middle = text.index("MIDDLE")
+    start, end = context_span(text, middle, middle + len("MIDDLE"))
+    assert text[start:].startswith("The report") and text[:end].endswith("much. end")
+
+
 @given(st.text(min_size=1, max_size=2000), st.integers(16, 200))
 def test_no_chunks_prompt_is_longer_than_its_limit(
     tiny_tokenizer: ChatTokenizer, text: str, chunk_tokens: int
@@ -104,7 +113,7 @@ def test_notes_are_cut_at_their_limit(prompts: Prompts) -> None:
     note = prompts.note("many words " * 50, 20)
     assert len(note) == 20
     text = prompts.tokenizer.decode(prompts.notes([note, note]).copy())
-    assert text.startswith(NOTES_INSTRUCTION)
+    assert text.startswith(f" {NOTES_INSTRUCTION}")
     assert text.count("many words") == 2 * prompts.tokenizer.decode(note).count("many words")
 
 
@@ -124,7 +133,7 @@ def test_every_prompt_begins_with_the_jobs_instructions(tokenizer: ChatTokenizer
     ]
     firsts = (INSTRUCTION, CHUNK_INSTRUCTION, NOTES_INSTRUCTION)
     for text, instruction in zip(texts, firsts, strict=True):
-        assert text.startswith(f"{WORDS.strip()}\n\n{instruction}")
+        assert text.removeprefix(" ").startswith(f"{WORDS.strip()}\n\n{instruction}")
 
 
 def test_documents_share_the_instructions_as_a_prefix(tokenizer: ChatTokenizer) -> None:
@@ -134,7 +143,8 @@ def test_documents_share_the_instructions_as_a_prefix(tokenizer: ChatTokenizer) 
     assert start == prefixes[1].passage_start
     assert prefixes[0].token_ids[:start] == prefixes[1].token_ids[:start]
     assert start > len(Prompts(tokenizer).document_prefix(()).token_ids) // 2
-    assert tokenizer.decode(prefixes[0].token_ids[:start]) == f"{WORDS.strip()}\n\n{INSTRUCTION}"
+    shared = tokenizer.decode(prefixes[0].token_ids[:start])
+    assert shared.removeprefix(" ") == f"{WORDS.strip()}\n\n{INSTRUCTION}"
 
 
 def test_instructions_are_counted_and_hold_no_control_token(tokenizer: ChatTokenizer) -> None:
@@ -145,8 +155,10 @@ def test_instructions_are_counted_and_hold_no_control_token(tokenizer: ChatToken
         NOTES_INSTRUCTION: (plain.notes_overhead, prompts.notes_overhead),
     }
     for instruction, (before, after) in overheads.items():
-        added = len(tokenizer.encode(f"{WORDS.strip()}\n\n{instruction}"))
-        added -= len(tokenizer.encode(instruction))
+        added = len(
+            tokenizer.encode_after(tokenizer.prefix_ids, f"{WORDS.strip()}\n\n{instruction}")
+        )
+        added -= len(tokenizer.encode_after(tokenizer.prefix_ids, instruction))
         assert added > 15
         assert after == before + added
     for chunk in cut(TEXT * 9, ChunkSize(64), tokenizer):
@@ -160,7 +172,5 @@ def test_prompts_without_instructions_stay_as_they_are(prompts: Prompts) -> None
     ids = prompts.tokenizer.encode(TEXT)
     without = Prompts(prompts.tokenizer, "")
     assert without.document_prefix(ids) == prompts.document_prefix(ids)
-    assert (
-        prompts.tokenizer.encode(INSTRUCTION)
-        == without.document_prefix(()).token_ids[: len(prompts.tokenizer.encode(INSTRUCTION))]
-    )
+    instruction = prompts.tokenizer.encode_after((), INSTRUCTION)
+    assert without.document_prefix(()).token_ids[: len(instruction)] == instruction

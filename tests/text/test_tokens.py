@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from pipelines.errors import ModelError
 from pipelines.models.phi3 import CONTROL_TOKENS
@@ -64,10 +66,42 @@ def test_the_frame_is_the_models_own_template(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model.path))
-    framed = tiny_tokenizer.build_prompt(tiny_tokenizer.encode("What is a list?"))
+    text = tiny_tokenizer.encode_after(tiny_tokenizer.prefix_ids, "What is a list?")
+    framed = tiny_tokenizer.build_prompt(text)
     message = [{"role": "user", "content": "What is a list?"}]
     expected = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
     assert framed == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("normalizer", {"type": "Prepend", "prepend": "▁"}),
+        ("pre_tokenizer", {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}),
+        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}),
+    ],
+)
+def test_parts_of_a_message_are_joined_without_a_blank_with_any_kind_of_tokenizer(
+    part: str, value: dict[str, object]
+) -> None:
+    blank = "Ġ" if value["type"] == "ByteLevel" else "▁"
+    vocabulary = {"<unk>": 0, "a": 1, "b": 2, blank: 3}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))  # noqa: S106  # a token of text
+    description = {**json.loads(tokenizer.to_str()), part: value}
+    chat = ChatTokenizer(json.dumps(description), (), (), {0: "<unk>"})
+    assert chat.encode_after([0], "ab") == [3, 1, 2]
+    assert chat.encode_after([1], "ab") == chat.encode("ab") == [1, 2]
+
+
+def test_the_text_after_a_control_token_begins_with_a_blank(
+    tiny_tokenizer: ChatTokenizer,
+) -> None:
+    start = tiny_tokenizer.encode_after(tiny_tokenizer.prefix_ids, "words")
+    assert start == tiny_tokenizer.encode(" words")
+    assert tiny_tokenizer.encode_after(start, "words") == tiny_tokenizer.encode("words")
+    control = [*tiny_tokenizer.prefix_ids, *start]
+    assert tiny_tokenizer.decode(control) == "<|user|>words"
+    assert tiny_tokenizer.decode_output(start) == "words"
 
 
 def test_a_list_of_texts_is_encoded_as_each_text(tiny_tokenizer: ChatTokenizer) -> None:

@@ -12,7 +12,9 @@ import json
 import pytest
 import ruled
 from fakes import FakeEngine
+from scripted import form_schema
 
+from pipelines.job.task_specs import EvidenceKind
 from pipelines.models.resolve import Model
 from pipelines.run.prepared import prepare_tasks
 from pipelines.tasks.kinds import Sampling
@@ -23,6 +25,7 @@ from pipelines.tiny.exam import LONG_DOCUMENTS, format_share, make_paper
 from pipelines.tiny.scoring import (
     ASK,
     CATEGORIES,
+    EXTRACT,
     QUOTE,
     SUMMARIZE,
     UNSTATED,
@@ -49,12 +52,30 @@ async def test_an_engine_that_follows_the_rules_scores_100_percent(
     assert shares == dict.fromkeys(CATEGORIES, "100.0%")
 
 
+@pytest.mark.parametrize("length", [400, 6000])
+@pytest.mark.parametrize("evidence", ["anchors", "values", "none"])
+async def test_an_engine_that_follows_the_rules_is_right_with_any_evidence(
+    evidence: EvidenceKind, length: int, tiny_model: Model, paired_tokenizer: ChatTokenizer
+) -> None:
+    score = Score()
+    for number in range(4):
+        paper = make_paper(Author(f"evidence {length} {number}"), length, evidence)
+        tasks = prepare_tasks(paper.specs, LONG_DOCUMENTS, tiny_model, paired_tokenizer)
+        engine = FakeEngine(paired_tokenizer, answers=ruled.reader(paired_tokenizer))
+        score += await score_answers(paper, tasks, engine)
+    counted = {category for category, _ in score}
+    assert counted == {*CATEGORIES} - ({QUOTE} if evidence != "anchors" else set())
+    # of several facts of one key, only quotes tell which was the first
+    wrong = {category for category, correct in score if not correct}
+    assert wrong <= (set() if evidence == "anchors" else {ASK, EXTRACT})
+
+
 def wrong(prompt: str, sampling: Sampling) -> tuple[str, float | None]:
     """Return an answer that is never correct, with a quote that no fact has."""
     if sampling.choices:
         return sampling.choices[-1], None
     if sampling.schema:
-        names = json.loads(sampling.schema)["properties"]
+        names = form_schema(sampling.schema)["properties"]
         return json.dumps(dict.fromkeys(names)), None
     return f"wrong\n{QUOTE_PREFIX} End of the document.", None
 

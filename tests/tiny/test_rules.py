@@ -39,7 +39,9 @@ def test_a_form_has_typed_values_lists_and_quotes() -> None:
         "city": "string",
         "city_list": ["string"],
     }
-    assert json.loads(rules.form(TEXT, fields)) == {
+    answer = rules.form(TEXT, fields)
+    assert answer.startswith('{"filing_date":"2021-03-04","risk":["flood","fire"],"revenue":12.5')
+    assert json.loads(answer) == {
         "filing_date": "2021-03-04",
         "risk": ["flood", "fire"],
         "revenue": 12.5,
@@ -55,6 +57,27 @@ def test_a_form_has_typed_values_lists_and_quotes() -> None:
             "city_list": None,
         },
     }
+
+
+def test_a_form_of_which_nothing_is_stated_is_null() -> None:
+    for field in ({"city": "string"}, {"city_list": ["string"]}):
+        assert rules.form(TEXT, field) == "null"
+    both = json.loads(rules.form(TEXT, {"city": "string", "city_list": ["string"]}, "none"))
+    assert both == {"city": None, "city_list": []}
+
+
+def test_quotes_are_whole_lines_or_their_first_and_last_words_or_left_out() -> None:
+    text = "chief auditor: Kleve Brothers and Sons"
+    anchors = "chief auditor: ... and Sons"
+    assert rules.reply(text, "chief auditor", "anchors").endswith(f"\nQuote: {anchors}")
+    assert rules.reply(text, "chief auditor", "values") == "Kleve Brothers and Sons"
+    fields = {"chief_auditor": "string"}
+    quotes = json.loads(rules.form(text, fields, "anchors"))["quotes"]
+    assert quotes == {"chief_auditor": anchors}
+    assert json.loads(rules.form(text, fields, "none")) == {
+        "chief_auditor": "Kleve Brothers and Sons"
+    }
+    assert rules.reply("a: b c d", "a", "anchors") == "b c d\nQuote: a: b c d"
 
 
 def test_the_label_is_the_stated_one_or_else_the_theme() -> None:
@@ -75,5 +98,5 @@ def test_a_summary_is_the_opening_sentence() -> None:
 def test_combined_summaries_have_the_format_of_notes() -> None:
     summaries = ["The first one, of many.", "Second."]
     combined = rules.combined_summary(summaries)
-    assert combined == "- The first one, of many. \n\n - Second. \n\n \n\n"
-    assert rules.notes(f" {combined}") == summaries
+    assert combined == "- The first one, of many.\n\n- Second.\n\n"
+    assert rules.notes(combined) == summaries

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.engine.vllm_engine import VllmEngine
+from pipelines.models.phi3 import PAIRED_VOCABULARY, make_tokenizer
 from pipelines.models.resolve import TRAINED_PATH, Model, resolve
 from pipelines.text.tokens import ChatTokenizer, load_tokenizer
 from pipelines.tiny.digest import prompts_digest
 from pipelines.tiny.exam import evaluate, start_engine
 from pipelines.tiny.scoring import ASK, CLASSIFY, EXTRACT, QUOTE, SUMMARIZE, UNSTATED
+from pipelines.tiny.train import SINGLE_TOKEN_WORDS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -49,6 +51,12 @@ def test_tiny_was_trained_on_the_prompts_that_are_sent() -> None:
         "the prompts differ from those that `tiny` was trained on: train it again with "
         "`python -m pipelines.tiny.train --output build/tiny`, see pipelines/tiny/README.md"
     )
+
+
+def test_the_committed_tokenizer_is_the_one_that_a_training_makes() -> None:
+    made = make_tokenizer(PAIRED_VOCABULARY, paired=True, words=SINGLE_TOKEN_WORDS)
+    committed = (TRAINED_PATH / "tokenizer.json").read_text()
+    assert json.loads(made.to_str()) == json.loads(committed)
 
 
 @pytest.mark.parametrize(

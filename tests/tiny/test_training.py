@@ -15,11 +15,12 @@ from tokenizers import Tokenizer
 
 from pipelines.models.phi3 import paired_words
 from pipelines.text.tokens import ChatTokenizer
-from pipelines.tiny.batches import make_batch
+from pipelines.tiny.batches import IGNORED, area, count_tokens, make_batch, make_lessons, packed
 from pipelines.tiny.examples import Lesson, TrainingQuestion
+from pipelines.tiny.lessons import Teacher
 from pipelines.tiny.muon import Muon
 from pipelines.tiny.stages import Stage
-from pipelines.tiny.training import CHECKPOINT, Training
+from pipelines.tiny.training import CHECKPOINT, Training, answer_weights
 
 # Batches of one or two lessons: a step takes a second instead of many.
 BATCH_TOKENS = 700
@@ -125,6 +126,45 @@ def test_a_question_has_the_same_hidden_states_with_and_without_other_questions(
         states_of_single = training.hidden(single)[0, single.question_index[0] == 0]
     torch.testing.assert_close(states_of_both, states_of_single)
     assert single.targets[0, single.question_index[0] == 0].tolist() == [-100, 32, END_ID]
+
+
+def test_the_first_token_of_each_answer_has_a_weight_of_its_own() -> None:
+    first = TrainingQuestion("a", (20, 21, 22), (23, 24))
+    second = TrainingQuestion("b", (30, 31), (32,))
+    lessons = [Lesson((5, 6, 7), (first, second)), Lesson((5,), (second,))]
+    batch = make_batch(lessons, END_ID, Random(0))  # noqa: S311
+    targets = batch.targets[(batch.targets != IGNORED) & (batch.question_index >= 0)]
+    weights = answer_weights(batch, 8.0)
+    assert sorted(targets[weights == 8.0].tolist()) == [23, 32, 32]
+    assert sorted(targets[weights == 1.0].tolist()) == [END_ID, END_ID, END_ID, 24]
+
+
+def test_lessons_in_one_row_have_the_same_hidden_states_as_alone(
+    new_directory: Callable[[], Path], paired_tokenizer: ChatTokenizer
+) -> None:
+    torch.manual_seed(0)
+    training = Training(paired_tokenizer, new_directory(), 0, STAGES)
+    long = Lesson(tuple(range(300, 340)), (TrainingQuestion("a", (20, 21, 22), (23, 24)),))
+    short = Lesson((5, 6, 7), (TrainingQuestion("b", (30, 31), (32,)),))
+    rng = Random(0)  # noqa: S311
+    batch = make_batch([short, long, short], END_ID, rng)
+    assert len(batch.ids) == 1
+    alone = make_batch([short], END_ID, rng)
+    with torch.no_grad():
+        states, expected = training.hidden(batch), training.hidden(alone)[0]
+    for number in (0, 2):
+        of_lesson = batch.lesson_index == number
+        torch.testing.assert_close(states[of_lesson], expected)
+        assert batch.ids[of_lesson].tolist() == alone.ids[0].tolist()
+
+
+def test_batches_are_packed_without_much_padding(paired_tokenizer: ChatTokenizer) -> None:
+    stage = Stage(1, 60, {"copying": 1.0})
+    lessons = make_lessons(stage, Teacher(paired_tokenizer, "packed"), Random(1))  # noqa: S311
+    sizes = [count_tokens(lesson) for lesson in lessons]
+    rows = packed(sizes)
+    assert sorted(number for row in rows for number in row) == list(range(len(lessons)))
+    assert 0.9 * stage.batch_tokens < sum(sizes) <= area(rows, sizes) <= stage.batch_tokens
 
 
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12)])

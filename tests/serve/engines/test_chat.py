@@ -34,7 +34,7 @@ def ids_of(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> lis
 def test_one_message_gets_the_same_frame_as_a_document(template: ChatTemplate) -> None:
     text = "What is a list?"
     assert ids_of(template, chat(("user", text))) == template.tokenizer.build_prompt(
-        template.tokenizer.encode(text)
+        template.tokenizer.encode_after(template.tokenizer.prefix_ids, text)
     )
 
 
@@ -87,7 +87,9 @@ def test_text_parts_are_joined_and_images_rejected(template: ChatTemplate) -> No
 
 
 def test_prompts_of_a_text_completion_may_be_texts_or_ids(template: ChatTemplate) -> None:
-    encode = template.tokenizer.encode
+    def encode(text: str) -> list[int]:
+        return template.tokenizer.encode_after((), text)
+
     assert prompt_ids_of(TEXT, {"prompt": "a b"}, template, MAX_TOKENS) == [encode("a b")]
     assert prompt_ids_of(TEXT, {"prompt": ["a", "<|end|>"]}, template, MAX_TOKENS) == [
         encode("a"),
@@ -106,9 +108,9 @@ def test_a_much_too_long_chat_is_rejected_before_it_is_tokenized_completely(
     encoded: list[str] = []
 
     class RecordingTokenizer(ChatTokenizer):
-        def encode(self, text: str) -> list[int]:
+        def encode_after(self, ids: Sequence[int], text: str) -> list[int]:
             encoded.append(text)
-            return super().encode(text)
+            return super().encode_after(ids, text)
 
     tokenizer = RecordingTokenizer(**template.tokenizer.__getstate__())  # type: ignore[arg-type]
     recording = copy.copy(template)
