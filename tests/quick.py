@@ -30,10 +30,10 @@ class QuickRun:
         engines = {"CHAOS_ENGINE": "quick", "CHAOS_REQUEST_LOG": str(self.diary)}
         self._environment: Mapping[str, str] = os.environ | engines | environment
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        """Start `phifleet run`, with further environment variables."""
+    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `phifleet run`, with further options and environment variables."""
         return subprocess.Popen(
-            [sys.executable, PROGRAM, "run", self._job, "--json", "--unit-seconds", "1"],
+            [sys.executable, PROGRAM, "run", self._job, "--json", "--unit-seconds", "1", *options],
             env={**self._environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -41,9 +41,9 @@ class QuickRun:
             process_group=0,  # as a shell starts a command
         )
 
-    def __call__(self) -> tuple[int, dict[str, Any], str]:
+    def __call__(self, *options: str) -> tuple[int, dict[str, Any], str]:
         """Run the job to its end; returns as `ended`."""
-        return ended(self.start())
+        return ended(self.start(*options))
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
