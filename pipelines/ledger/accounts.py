@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipelines.documents import Usage
-from pipelines.ledger.records import Commit, Work, sum_counts
+from pipelines.ledger.records import Commit, sum_counts
 from pipelines.ledger.used import (
     WORKER_DIED,
     Used,
     Waste,
+    Work,
     subtract_usage,
     sum_waste,
     usage_from_json,

@@ -26,7 +26,7 @@ from pipelines.corpus.units import Unit, units_of, units_table
 from pipelines.documents import Usage
 from pipelines.errors import OutputError
 from pipelines.ledger.redo import Redo
-from pipelines.ledger.used import Used, subtract_usage, usage_from_json, usage_to_json
+from pipelines.ledger.used import Used, Work, subtract_usage
 
 # The metadata of a plan names every file of the corpus and is stored twice, which can exceed
 # Arrow's default limit of 100 MB.
@@ -57,34 +57,6 @@ class StagedFile:
     rows: int
     size_bytes: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one worker's process did for a unit: `used` is what it used since its commit before,
-    `tokens` those of the requests whose answers it committed. `seconds` is the time that answering
-    took, until `ended_at`, an ISO 8601 time."""
-
-    used: Used
-    tokens: Usage
-    seconds: float
-    ended_at: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values; `from_json` reads them."""
-        return {
-            "used": self.used.to_json(),
-            "tokens": usage_to_json(self.tokens),
-            "seconds": self.seconds,
-            "ended_at": self.ended_at,
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Work:
-        """Return the record that `to_json` wrote."""
-        tokens = usage_from_json(values["tokens"])
-        used = Used.from_json(values["used"])
-        return cls(used, tokens, float(values["seconds"]), str(values["ended_at"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,34 @@ class Used:
 _PLAIN = tuple(f.name for f in fields(Used) if f.name != "waste")
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one worker's process did for a unit: `used` is what it used since its commit before,
+    `tokens` those of the requests whose answers it committed. `seconds` is the time that answering
+    took, until `ended_at`, an ISO 8601 time."""
+
+    used: Used
+    tokens: Usage
+    seconds: float
+    ended_at: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values; `from_json` reads them."""
+        return {
+            "used": self.used.to_json(),
+            "tokens": usage_to_json(self.tokens),
+            "seconds": self.seconds,
+            "ended_at": self.ended_at,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Work:
+        """Return the record that `to_json` wrote."""
+        tokens = usage_from_json(values["tokens"])
+        used = Used.from_json(values["used"])
+        return cls(used, tokens, float(values["seconds"]), str(values["ended_at"]))
+
+
 def sum_waste(parts: Iterable[Mapping[str, Waste]]) -> dict[str, Waste]:
     """Return the sums by reason."""
     total: dict[str, Waste] = {}

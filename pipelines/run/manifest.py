@@ -15,7 +15,8 @@ from pipelines.corpus.layout import Layout
 from pipelines.corpus.not_read import MAX_NAMES, printable
 from pipelines.ledger.accounts import Account, DeviceTime
 from pipelines.ledger.published import published_files
-from pipelines.ledger.records import Commit, Plan, Work, current_files, sum_counts
+from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
+from pipelines.ledger.used import Work
 from pipelines.run.prepared import PreparedJob
 
 DONE, TOO_MANY_DEAD_LETTERS = "done", "too_many_dead_letters"
