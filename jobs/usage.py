@@ -33,7 +33,7 @@ exit codes:
   0  done
   1  done, but with more dead letters than limits.max_dead_letter_fraction allows
   2  the job file, the input, OUTPUT or the model is wrong
-  3  stopped by a signal, or another run took over OUTPUT
+  3  stopped by a signal or a limit, or another run took over OUTPUT
   4  the cluster, an engine, the storage or phifleet itself failed
 After 3 and 4, run the same command again to resume. Committed work is not repeated.
 """
