@@ -44,8 +44,10 @@ PAIRED_VOCABULARY = 3072
 # Pieces of text that no merge crosses, as in Phi-3: a word or punctuation, with a blank before it
 # unless the vocabulary is paired; blanks; a digit.
 _PIECES = r"▁+(?=▁)|▁?[A-Za-z]+|▁?[^A-Za-z▁\d]+|\d|▁"
-_PAIRED_PIECES = r"▁+|[A-Za-z]+|[^A-Za-z▁\d]+|\d"
-# Lines of JSON in the training text, so that its punctuation becomes entries such as `":"`.
+# The end of a key in JSON is a piece of its own: the entry after it begins the value, so that the
+# grammar decides its type, and not a model that has to choose between `":` and `":"`.
+_PAIRED_PIECES = r'▁+|[A-Za-z]+|":|[^A-Za-z▁\d]+|\d'
+# Lines of JSON in the training text, so that its punctuation becomes entries such as `","`.
 _JSON_LINES, _JSON_WORDS = 3000, 4
 # Occurrences in the training text of a word that must become one entry.
 _WORD_REPEATS = 500
