@@ -211,9 +211,17 @@ def bill(sums: CommitSums, records: Iterable[WorkerRecord], live: int | None = N
         live: the generation whose workers are alive, or None if there is none. A process of it
             that has not ended has its units in hand; of any other such process they are waste.
     """
+    return sums.account + uncommitted(sums, records, live)
+
+
+def uncommitted(
+    sums: CommitSums, records: Iterable[WorkerRecord], live: int | None = None
+) -> Account:
+    """Return the part of `bill` that no commit states: what these processes have used beyond their
+    commits."""
     records = list(records)
     newest = {record.worker: record.life for record in records}
-    account = sums.account
+    account = Account()
     for record in records:
         alive = record.generation == live and newest[record.worker] == record.life
         reason = record.ended or (None if alive else WORKER_DIED)

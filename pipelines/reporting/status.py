@@ -29,7 +29,11 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.opening import open_run
 from pipelines.ledger.redo import unfinished_redos
 from pipelines.ledger.settling import settle
-from pipelines.ledger.worker_records import WorkerRecord, read_worker_records
+from pipelines.ledger.worker_records import (
+    WorkerRecord,
+    newest_processes,
+    read_worker_records,
+)
 from pipelines.storage import Storage
 
 DEAD, UNFINISHED = "dead", "unfinished"
@@ -119,16 +123,8 @@ def read_status(output: str, sleep: Callable[[float], None] = time.sleep) -> Run
     live = generation if life.alive else None
     workers = [r for r in records if r.generation == live and not r.ended]
     account = bill(known.sums, records, live)
-    newest = _newest(workers)
+    newest = newest_processes(workers)
     return RunStatus(job, life, len(sessions), totals, account, newest, said.wall_seconds)
-
-
-def _newest(records: Sequence[WorkerRecord]) -> list[WorkerRecord]:
-    """Return the last process of each worker, oldest unit in hand first."""
-    newest = {record.worker: record for record in records}
-    return sorted(
-        newest.values(), key=lambda r: -max((unit.seconds for unit in r.in_hand), default=0.0)
-    )
 
 
 def _life(storage: Storage, generation: int, sleep: Callable[[float], None]) -> Life:
