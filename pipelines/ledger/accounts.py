@@ -246,8 +246,9 @@ def _remainder(record: WorkerRecord, charged: Charged, reason: str | None) -> Ac
     tokens = subtract_usage(record.tokens, charged.tokens + spent.wasted.tokens)
     explained = sum(waste.values(), Waste(start))
     rest = Waste(max(0.0, seconds - explained.seconds), subtract_usage(tokens, explained.tokens))
+    commit = min(rest.seconds, max(0.0, used.commit_seconds - spent.commit_seconds))
     if reason is not None and (reason != ENDED or rest.tokens != Usage()):
-        waste = sum_waste((waste, {reason: rest}))
+        waste, commit = sum_waste((waste, {reason: rest})), 0.0
     return Account(
         used=replace(
             used.of_anyone,
@@ -256,6 +257,7 @@ def _remainder(record: WorkerRecord, charged: Charged, reason: str | None) -> Ac
             starts=max(0, used.starts - spent.starts),
             restarts=max(0, used.restarts - spent.restarts),
             waste=waste,
+            commit_seconds=commit,
         ),
         in_hand=rest if reason is None else Waste(),
         devices=_devices(used, seconds),

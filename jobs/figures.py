@@ -1,0 +1,179 @@
+"""The figures of a run as text for people: one wording for the live view and `phifleet status`.
+
+Knows accounts, records and limits as values; reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from pipelines.documents import Usage
+from pipelines.ledger.accounts import Account
+from pipelines.ledger.used import IDLE, Used
+from pipelines.ledger.worker_records import UnitInHand, WorkerRecord
+from pipelines.models.prices import PRICES_OF
+from pipelines.run.pace import Eta
+from pipelines.run.spending import DOCUMENTS, SECONDS, USD, LimitUse, Spending, known_prices
+
+ETA_UNKNOWN = "not known yet"
+"""The text instead of an estimate."""
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in seconds, rounded to whole ones, as `h:mm:ss`."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def format_eta(eta: Eta) -> str:
+    """Return an estimate with its interval, or without it if both ends look the same."""
+    low, high = format_duration(eta.low), format_duration(eta.high)
+    return format_duration(eta.seconds) + (f" ({low} to {high})" if low != high else "")
+
+
+def format_time(time: datetime) -> str:
+    """Return a time in UTC, in whole seconds, in ISO 8601."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def format_usd(amount: float) -> str:
+    """Return an amount of US dollars with cents."""
+    return f"${amount:,.2f}"
+
+
+def share_of(part: float, whole: float) -> str:
+    """Return a part as a whole percentage, rounded down: 100 % only if nothing is missing."""
+    return f"{int(100 * part / whole) if whole else 0}%"
+
+
+def reasons_text(counts: Mapping[str, int]) -> str:
+    """Return dead letters by reason, the most frequent first."""
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} {why}" for why, count in most)
+
+
+def dead_letters_text(count: int, reasons: Mapping[str, int]) -> str:
+    """Return the number of dead letters and the reasons."""
+    return f"{count:,}" + (f" ({reasons_text(reasons)})" if reasons else "")
+
+
+def tokens_text(tokens: Usage) -> str:
+    """Return the tokens of finished requests, the share that was reused, and the steps."""
+    reused = tokens.cached_prompt_tokens / tokens.prompt_tokens if tokens.prompt_tokens else 0.0
+    counted = tokens.steps and tokens.output_tokens
+    steps = f" in {tokens.steps / tokens.output_tokens:.2f} steps each" if counted else ""
+    return (
+        f"{tokens.prompt_tokens:,} in prompts ({reused:.0%} reused), "
+        f"{tokens.output_tokens:,} generated{steps}"
+    )
+
+
+def device_rows(account: Account) -> Iterator[tuple[str, str]]:
+    """Yield each device and the hours for which engines held it."""
+    for device, held in account.devices.items():
+        gpus = f", {held.gpu_seconds / 3600:,.2f} GPU hours" if held.gpu_seconds else ""
+        yield device, f"{held.engine_seconds / 3600:,.2f} engine hours{gpus}"
+
+
+def cost_text(spending: Spending) -> str:
+    """Return the cost so far and its price, "" if the price is not known."""
+    cost = spending.cost_usd
+    if cost is None:
+        return ""
+    if (own := spending.limits.usd_per_hour) is not None:
+        price = f"at {format_usd(own)} an hour"
+    else:
+        prices = known_prices(spending.limits, spending.account.devices)
+        each = ", ".join(f"{format_usd(price)} an hour of {name}" for name, price in prices.items())
+        price = f"list price of {PRICES_OF}: {each}"
+    return f"{format_usd(cost)} so far ({price})"
+
+
+def limit_rows(spending: Spending, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the key of each limit that is set, and what of it is used and left."""
+    for use in spending.uses(now):
+        yield use.key, limit_text(use)
+
+
+def limit_text(use: LimitUse) -> str:
+    """Return what of a limit is used, and what is left."""
+    if isinstance(use.limit, datetime):
+        left = use.left or 0.0
+        ahead = f"{format_duration(left)} left" if left > 0 else "it has passed"
+        return f"{format_time(use.limit)} ({ahead})"
+    if use.unit == DOCUMENTS:
+        left_documents = max(0, int(use.left or 0))
+        return f"{use.used:,.0f} used of {use.limit:.3g} of all documents ({left_documents:,} left)"
+    if use.unit == USD:
+        if use.used is None or use.left is None:
+            return f"{format_usd(use.limit)} (the price is not known)"
+        left_usd = format_usd(max(0.0, use.left))
+        return f"{format_usd(use.used)} of {format_usd(use.limit)} ({left_usd} left)"
+    return (
+        f"{use.used:,.2f} of {use.limit:,.2f} {use.unit} ({max(0.0, use.left or 0.0):,.2f} left)"
+    )
+
+
+def shares_of_time(used: Used) -> dict[str, float]:
+    """Return the shares of the engine time by what it was spent on, 0 to 1; nothing if there was
+    no engine. Their sum is 1."""
+    whole = used.engine_seconds
+    if whole <= 0:
+        return {}
+    idle = used.waste[IDLE].seconds if IDLE in used.waste else 0.0
+    return {
+        "answering": (used.answering_seconds - used.commit_seconds) / whole,
+        "commit": used.commit_seconds / whole,
+        "start": used.start_seconds / whole,
+        "idle": idle / whole,
+        "waste": (used.wasted.seconds - idle) / whole,
+    }
+
+
+def shares_text(used: Used) -> str:
+    """Return the shares of the engine time as percentages."""
+    shares = shares_of_time(used).items()
+    return ", ".join(f"{share:.1%} {name}" for name, share in shares) or "none yet"
+
+
+def waste_text(account: Account) -> str:
+    """Return the share of the engine time that was for nothing, and the seconds by reason."""
+    wasted = account.used.wasted.seconds
+    share = wasted / account.used.engine_seconds if account.used.engine_seconds else 0.0
+    parts = [
+        f"{why} {waste.seconds:,.0f} s"
+        for why, waste in sorted(account.used.waste.items(), key=lambda item: item[0] == IDLE)
+        if waste.seconds >= 0.5
+    ]
+    return f"{share:.1%} of the engine time" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def kv_text(reserved: int, capacity: int) -> str:
+    """Return the use of the KV caches, "" if their capacity is not known."""
+    used = f"{share_of(reserved, capacity)} ({reserved:,} of {capacity:,} tokens reserved)"
+    return used if capacity else ""
+
+
+def restarts_text(engines: int, sessions: int) -> str:
+    """Return how often engines and the run were started again."""
+    return f"{engines:,} of engines, {max(0, sessions - 1):,} of the run"
+
+
+def oldest_unit(workers: Sequence[WorkerRecord]) -> tuple[WorkerRecord, UnitInHand] | None:
+    """Return the unit that is in hand for the longest time, and its worker; None without any."""
+    units = [(record, unit) for record in workers for unit in record.in_hand]
+    return max(units, key=lambda pair: pair[1].seconds, default=None)
+
+
+def oldest_text(workers: Sequence[WorkerRecord]) -> str:
+    """Return the unit that is in hand for the longest time, "" without any."""
+    oldest = oldest_unit(workers)
+    if oldest is None:
+        return ""
+    record, unit = oldest
+    attempt = f", attempt {unit.attempt}" if unit.attempt > 1 else ""
+    return (
+        f"unit {unit.unit} for {format_duration(unit.seconds)} on {record.host}, "
+        f"{unit.finished:,} of {unit.documents:,} documents{attempt}"
+    )
