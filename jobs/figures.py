@@ -14,8 +14,9 @@ from pipelines.ledger.used import IDLE, Used
 from pipelines.ledger.worker_records import UnitInHand, WorkerRecord
 from pipelines.models.prices import PRICES_OF
 from pipelines.run.pace import Eta
-from pipelines.run.spending import DOCUMENTS, SECONDS, USD, LimitUse, Spending, known_prices
+from pipelines.run.spending import DOCUMENTS, USD, LimitUse, Spending, known_prices
 
+_SHOWN_AS_DAYS = 2 * 86_400.0
 ETA_UNKNOWN = "not known yet"
 """The text instead of an estimate."""
 
@@ -53,9 +54,13 @@ def reasons_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {why}" for why, count in most)
 
 
-def dead_letters_text(count: int, reasons: Mapping[str, int]) -> str:
-    """Return the number of dead letters and the reasons."""
-    return f"{count:,}" + (f" ({reasons_text(reasons)})" if reasons else "")
+def dead_letters_text(spending: Spending, reasons: Mapping[str, int]) -> str:
+    """Return the number of dead letters, how many the job allows so far as its documents are
+    known, and the reasons."""
+    fraction, documents = spending.limits.max_dead_letter_fraction, spending.documents
+    most = f" of at most {int(fraction * documents):,}" if fraction < 1 and documents else ""
+    why = f" ({reasons_text(reasons)})" if reasons else ""
+    return f"{spending.dead_letters:,}{most}{why}"
 
 
 def tokens_text(tokens: Usage) -> str:
@@ -72,47 +77,43 @@ def tokens_text(tokens: Usage) -> str:
 def device_rows(account: Account) -> Iterator[tuple[str, str]]:
     """Yield each device and the hours for which engines held it."""
     for device, held in account.devices.items():
+        engines = f"{held.engine_seconds / 3600:,.2f} engine hours"
         gpus = f", {held.gpu_seconds / 3600:,.2f} GPU hours" if held.gpu_seconds else ""
-        yield device, f"{held.engine_seconds / 3600:,.2f} engine hours{gpus}"
+        yield device, engines + gpus
 
 
 def cost_text(spending: Spending) -> str:
-    """Return the cost so far and its price, "" if the price is not known."""
+    """Return the cost so far and the prices of an hour, "" if a price is not known."""
     cost = spending.cost_usd
     if cost is None:
         return ""
     if (own := spending.limits.usd_per_hour) is not None:
-        price = f"at {format_usd(own)} an hour"
-    else:
-        prices = known_prices(spending.limits, spending.account.devices)
-        each = ", ".join(f"{format_usd(price)} an hour of {name}" for name, price in prices.items())
-        price = f"list price of {PRICES_OF}: {each}"
-    return f"{format_usd(cost)} so far ({price})"
+        return f"{format_usd(cost)} at {format_usd(own)} an hour"
+    prices = known_prices(spending.limits, spending.account.devices)
+    each = ", ".join(f"{format_usd(price)} an hour of {name}" for name, price in prices.items())
+    return f"{format_usd(cost)} at {each} (list price of {PRICES_OF})"
 
 
 def limit_rows(spending: Spending, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield the key of each limit that is set, and what of it is used and left."""
+    """Yield the key of each limit that is set but that of dead letters, and what of it is used and
+    left."""
     for use in spending.uses(now):
-        yield use.key, limit_text(use)
+        if use.unit != DOCUMENTS:
+            yield use.key, limit_text(use)
 
 
 def limit_text(use: LimitUse) -> str:
     """Return what of a limit is used, and what is left."""
     if isinstance(use.limit, datetime):
         left = use.left or 0.0
-        ahead = f"{format_duration(left)} left" if left > 0 else "it has passed"
-        return f"{format_time(use.limit)} ({ahead})"
-    if use.unit == DOCUMENTS:
-        left_documents = max(0, int(use.left or 0))
-        return f"{use.used:,.0f} used of {use.limit:.3g} of all documents ({left_documents:,} left)"
+        days = f"{left / 86_400:,.0f} days" if left > _SHOWN_AS_DAYS else format_duration(left)
+        return f"{format_time(use.limit)} ({f'{days} left' if left > 0 else 'it has passed'})"
     if use.unit == USD:
         if use.used is None or use.left is None:
             return f"{format_usd(use.limit)} (the price is not known)"
         left_usd = format_usd(max(0.0, use.left))
         return f"{format_usd(use.used)} of {format_usd(use.limit)} ({left_usd} left)"
-    return (
-        f"{use.used:,.2f} of {use.limit:,.2f} {use.unit} ({max(0.0, use.left or 0.0):,.2f} left)"
-    )
+    return f"{use.used:,.2f} of {use.limit:,.2f} {use.unit} ({max(0.0, use.left or 0.0):,.2f} left)"
 
 
 def shares_of_time(used: Used) -> dict[str, float]:
@@ -137,16 +138,10 @@ def shares_text(used: Used) -> str:
     return ", ".join(f"{share:.1%} {name}" for name, share in shares) or "none yet"
 
 
-def waste_text(account: Account) -> str:
-    """Return the share of the engine time that was for nothing, and the seconds by reason."""
-    wasted = account.used.wasted.seconds
-    share = wasted / account.used.engine_seconds if account.used.engine_seconds else 0.0
-    parts = [
-        f"{why} {waste.seconds:,.0f} s"
-        for why, waste in sorted(account.used.waste.items(), key=lambda item: item[0] == IDLE)
-        if waste.seconds >= 0.5
-    ]
-    return f"{share:.1%} of the engine time" + (f" ({', '.join(parts)})" if parts else "")
+def waste_text(used: Used) -> str:
+    """Return the seconds of engine time that were for nothing by reason, "" if there are none."""
+    most = sorted(used.waste.items(), key=lambda item: (item[0] == IDLE, -item[1].seconds))
+    return ", ".join(f"{why} {part.seconds:,.0f} s" for why, part in most if part.seconds >= 0.5)
 
 
 def kv_text(reserved: int, capacity: int) -> str:
@@ -166,6 +161,12 @@ def oldest_unit(workers: Sequence[WorkerRecord]) -> tuple[WorkerRecord, UnitInHa
     return max(units, key=lambda pair: pair[1].seconds, default=None)
 
 
+def short_host(host: str) -> str:
+    """Return a machine's name without its domain; an address stays as it is."""
+    name = host.split(".")[0]
+    return host if name.isdigit() else name
+
+
 def oldest_text(workers: Sequence[WorkerRecord]) -> str:
     """Return the unit that is in hand for the longest time, "" without any."""
     oldest = oldest_unit(workers)
@@ -174,6 +175,6 @@ def oldest_text(workers: Sequence[WorkerRecord]) -> str:
     record, unit = oldest
     attempt = f", attempt {unit.attempt}" if unit.attempt > 1 else ""
     return (
-        f"unit {unit.unit} for {format_duration(unit.seconds)} on {record.host}, "
+        f"unit {unit.unit} on {short_host(record.host)} for {format_duration(unit.seconds)}, "
         f"{unit.finished:,} of {unit.documents:,} documents{attempt}"
     )

@@ -136,7 +136,7 @@ def execute(
         with _metrics_served(spec.metrics.port, view.totals, printer):
             claim = run.claim(cluster)
             clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
-            with stop_on_fencing(claim.lease), show_view(view, printer.screen):
+            with stop_on_fencing(claim.lease), show_view(view, printer.screen, None):
                 manifest = run.execute(cluster, claim)
                 clean_up.say_last(manifest["status"])
     if run.state.retried is not None:

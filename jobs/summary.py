@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.control import Stopped
-from jobs.live import format_duration
+from jobs.figures import format_duration
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.undivided import describe_undivided

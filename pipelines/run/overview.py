@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipelines.documents import Usage
@@ -30,7 +30,7 @@ class Overview:
     `poll` updates `progress`, what the workers of this session have reported, and the pace. `run`
     is the job's name, `state` the state that the run updates, `checks` the action of each check of
     the job by its name, and `started` the time at which this was made, in seconds of the monotonic
-    clock.
+    clock, which `clock` reads.
     """
 
     run: str
@@ -39,13 +39,14 @@ class Overview:
     pace: Pace = field(default_factory=Pace)
     checks: Mapping[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
     _reading: bool = field(default=False, init=False)
 
     def poll(self) -> None:
         """Read the workers' progress and update the pace. Blocks until Ray answers, up to 10
         seconds."""
         self.progress = self.state.progress()
-        self.note(time.monotonic())
+        self.note(self.clock())
 
     def note(self, now: float) -> None:
         """Add the present progress to the pace. `now` is in seconds. The pace begins when the first
@@ -134,7 +135,12 @@ class Overview:
     @property
     def wall_seconds(self) -> float:
         """The seconds of all drivers."""
-        return self.state.books.sessions.wall_seconds + time.monotonic() - self.started
+        return self.state.books.sessions.wall_seconds + self.session_seconds
+
+    @property
+    def session_seconds(self) -> float:
+        """The seconds of this driver."""
+        return self.clock() - self.started
 
     @property
     def eta(self) -> Eta | None:
@@ -203,7 +209,7 @@ class Overview:
             eta_seconds=round(eta.seconds, 1) if eta else None,
             eta_low=round(eta.low, 1) if eta else None,
             eta_high=round(eta.high, 1) if eta else None,
-            wall_seconds=round(time.monotonic() - self.started, 2),
+            wall_seconds=round(self.session_seconds, 2),
             index_seconds=round(state.index_seconds, 2),
             earlier_wall_seconds=books.sessions.wall_seconds,
             earlier_index_seconds=books.sessions.index_seconds,

@@ -127,7 +127,8 @@ def test_commits_after_the_last_heartbeat_of_a_dead_run_are_counted(run: InProce
     time.sleep(2)
     status = status_of(run)
     assert status.account.units == status.totals.units_done == 6
-    assert status.account == whole.known.sums.account
+    # in another order of adding, floats differ in their last bits
+    assert status.account.to_json() == whole.known.sums.account.to_json()
 
 
 @pytest.mark.parametrize("state", [STOPPED, FAILED])
