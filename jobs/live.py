@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -20,6 +20,7 @@ from rich.text import Text
 from jobs import figures
 from jobs.figures import ETA_UNKNOWN, format_duration, format_eta, format_time, share_of
 from jobs.figures_json import spending_to_json, time_to_json, unit_to_json
+from jobs.json_log import utc_now
 from jobs.live_layout import Grid, Row, layout
 from pipelines.ledger.accounts import Account
 from pipelines.ledger.worker_records import WorkerRecord
@@ -31,11 +32,6 @@ LINE_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 # The titles of a worker's cells after the first.
 _TITLES = ("pool", "host", "KV", "units", "documents", "oldest")
-
-
-def utc_now() -> datetime:
-    """Return the time in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass

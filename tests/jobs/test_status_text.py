@@ -55,6 +55,7 @@ def test_the_json_of_the_status_has_the_numbers_of_the_live_view() -> None:
     for key in (
         "units", "units_done", "documents", "tokens_per_second", "tokens_per_second_overall",
         "engine_time", "kv_tokens_in_flight", "kv_cache_tokens", "oldest_unit", "cost_usd",
+        "eta_seconds",
     ):  # fmt: skip
         assert said[key] == live[key], key
     assert said["limits"]["max_gpu_hours"] == {
