@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import IO, Any, Literal
 
 LogFormat = Literal["text", "json"]
 """How a run writes what it reports to standard error."""
@@ -25,7 +25,7 @@ def utc_now() -> datetime:
 class JsonLog:
     """Writes events to a stream. `now` returns the time, with its time zone."""
 
-    sink: TextIO
+    sink: IO[str]
     now: Callable[[], datetime] = utc_now
 
     def write(self, event: str, level: Level = "info", **values: Any) -> None:

@@ -137,11 +137,11 @@ def execute(
         spec = run.prepared.spec
         actions = {check.name: check.action for check in spec.checks}
         view = View(spec.name, run.state, checks=actions)
-        screen, log = printer.screen, printer.log_progress
+        screen, log_progress = printer.screen, printer.log_progress
         with _metrics_served(spec.metrics.port, view.totals, printer):
             claim = run.claim(cluster)
             clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
-            with stop_on_fencing(claim.lease), show_view(view, screen, log):
+            with stop_on_fencing(claim.lease), show_view(view, screen, log_progress):
                 manifest = run.execute(cluster, claim)
                 clean_up.say_last(manifest["status"])
     if run.state.retried is not None:

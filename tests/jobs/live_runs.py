@@ -4,6 +4,7 @@ shown."""
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from pipelines.corpus.units import Unit
 from pipelines.documents import Usage
@@ -23,7 +24,7 @@ HOST = "ip-10-0-12-114.eu-central-1.compute.internal"
 _ROWS, _TOKENS = 100, 1_500_000
 
 
-def large_run(view: type[Overview], workers: int = 20, **limits: object) -> Overview:
+def large_run(view: type[Overview], workers: int = 20, **limits: Any) -> Overview:
     """Return a view of a run of a million documents with `workers` engines and the job's limits."""
     state = RunState(
         phase="reading", generation=2, books=_books(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pyte
 import pytest
@@ -15,7 +15,11 @@ from rich.console import Console
 from jobs.live import View, line_printer, show_view
 from pipelines.run.screen import Screen
 
-LIMITS = {"max_gpu_hours": 40, "max_cost_usd": 130, "deadline": "2030-01-31T18:00:00Z"}
+LIMITS: dict[str, Any] = {
+    "max_gpu_hours": 40,
+    "max_cost_usd": 130,
+    "deadline": "2030-01-31T18:00:00Z",
+}
 NARROW = """\
 phifleet      filings-digest - reading
 time          1:02:05, 4:01:05 in all sessions
@@ -73,7 +77,7 @@ LINE = (
 )
 
 
-def view_of(workers: int = 20, **limits: object) -> View:
+def view_of(workers: int = 20, **limits: Any) -> View:
     view = cast(View, large_run(View, workers, **limits))
     view.now = lambda: datetime(2030, 1, 31, 12, tzinfo=UTC)
     return view
