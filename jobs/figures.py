@@ -16,6 +16,7 @@ from pipelines.models.prices import PRICES_OF
 from pipelines.run.pace import Eta
 from pipelines.run.spending import DOCUMENTS, USD, LimitUse, Spending, known_prices
 
+_ID_COLUMNS = 40
 _SHOWN_AS_DAYS = 2 * 86_400.0
 ETA_UNKNOWN = "not known yet"
 """The text instead of an estimate."""
@@ -174,7 +175,13 @@ def oldest_text(workers: Sequence[WorkerRecord]) -> str:
         return ""
     record, unit = oldest
     attempt = f", attempt {unit.attempt}" if unit.attempt > 1 else ""
+    slowest = ""
+    if unit.oldest_document is not None:
+        name = unit.oldest_document
+        # ids may be of any length
+        shown = name if len(name) <= _ID_COLUMNS else f"{name[: _ID_COLUMNS - 2]}.."
+        slowest = f"; document {shown} for {format_duration(unit.oldest_seconds)}"
     return (
         f"unit {unit.unit} on {short_host(record.host)} for {format_duration(unit.seconds)}, "
-        f"{unit.finished:,} of {unit.documents:,} documents{attempt}"
+        f"{unit.finished:,} of {unit.documents:,} documents{attempt}{slowest}"
     )

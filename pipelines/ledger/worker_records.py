@@ -38,13 +38,19 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class UnitInHand:
     """A unit that a worker is answering: its number, its documents, how many of them are finished,
-    the seconds since the worker got it, and the number of the attempt."""
+    the seconds since the worker got it, and the number of the attempt.
+
+    `oldest_document` is the id of the document that is being answered for the longest time,
+    `oldest_seconds`; None without any.
+    """
 
     unit: int
     documents: int
     finished: int
     seconds: float
     attempt: int = 1
+    oldest_document: str | None = None
+    oldest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

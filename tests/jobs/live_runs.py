@@ -71,7 +71,7 @@ def _worker(number: int) -> Progress:
     """Return what a worker has reported that has two units in hand."""
     life, unit = f"{0x5BE1C0AA + 0x1F3 * number:016x}"[-8:] + "00000000", 4_100 + 2 * number
     in_hand = (
-        UnitInHand(unit, _ROWS, 71 - number, 90.0 - number, 1 + (number == 0)),
+        UnitInHand(unit, _ROWS, 71 - number, 90.0 - number, 1 + (number == 0), "10-K-2021", 58.0),
         UnitInHand(unit + 1, _ROWS, 12, 20.0),
     )
     record = WorkerRecord(

@@ -58,7 +58,8 @@ H100          31.54 engine hours, 31.54 GPU hours
 engine time   93.2% answering, 1.0% commit, 3.9% start, 0.6% idle, 1.3% waste
 waste         worker_died 904 s, engine_died 611 s, idle 633 s
 KV cache      58% (16,462,240 of 28,000,000 tokens reserved)
-oldest        unit 4100 on ip-10-0-12-114 for 0:01:30, 71 of 100 documents, attempt 2
+oldest        unit 4100 on ip-10-0-12-114 for 0:01:30, 71 of 100 documents, attempt 2; \
+document 10-K-2021 for 0:00:58
 restarts      3 of engines, 1 of the run
 cost          $126.16 at $4.00 an hour of H100 (list price of October 2025)
 limit         max_gpu_hours: 31.54 of 40.00 GPU hours (8.46 left)
