@@ -52,6 +52,12 @@ class UnitInHand:
     oldest_document: str | None = None
     oldest_seconds: float = 0.0
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> UnitInHand:
+        """Return the unit of a record. Unknown keys are ignored: a newer version may have written
+        them."""
+        return cls(**{name: values[name] for name in cls.__slots__ if name in values})
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecord:
@@ -99,12 +105,13 @@ class WorkerRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> WorkerRecord:
-        """Return the record that `to_json` wrote."""
+        """Return the record that `to_json` wrote. Keys of older versions may be missing, and those
+        of newer ones are ignored."""
         return cls(
             **{name: values[name] for name in _PLAIN if name in values},
             used=Used.from_json(values["used"]),
             tokens=usage_from_json(values["tokens"]),
-            in_hand=tuple(UnitInHand(**unit) for unit in values["in_hand"]),
+            in_hand=tuple(map(UnitInHand.from_json, values["in_hand"])),
         )
 
     def with_meter(self, tokens: Usage, seconds: float) -> WorkerRecord:
