@@ -6,6 +6,7 @@ modules of their own.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from jobs.json_log import JsonLog
 from jobs.parser import new_parser
 from pipelines.errors import PhifleetError
 
@@ -31,26 +33,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except PhifleetError as error:
-        return _report_error(error, as_json=options.json)
+        return _report_error(error, options)
     except KeyboardInterrupt:
         return 3
     except Exception as error:
         # Python would end with 1, which means too many dead letters
-        traceback.print_exc()
+        if not _logs_json(options):
+            traceback.print_exc()
         message = (
             f"{UNEXPECTED} ({type(error).__name__}: {error}). This is a bug: please report it with "
             "the traceback above"
         )
-        return _report_error(PhifleetError(message), as_json=options.json)
+        return _report_error(PhifleetError(message), options, traceback.format_exc())
     return code
 
 
-def _report_error(error: PhifleetError, *, as_json: bool) -> int:
-    """Print the error to standard error, with `as_json` also as the JSON result; return its exit
-    code."""
-    if as_json:
+def _logs_json(options: argparse.Namespace) -> bool:
+    return getattr(options, "log_format", "text") == "json"
+
+
+def _report_error(error: PhifleetError, options: argparse.Namespace, trace: str = "") -> int:
+    """Print the error to standard error, with `--json` also as the JSON result; return its exit
+    code. `trace` is the traceback of an unexpected error, for a JSON log."""
+    if options.json:
         print(json.dumps({"status": "failed", "error": error.message}))
-    print(f"phifleet: {error.message}", file=sys.stderr)
+    message = f"phifleet: {error.message}"
+    if _logs_json(options):
+        details = {"traceback": trace} if trace else {}
+        JsonLog(sys.stderr).write(
+            "failed", "error", message=message, error=error.message, **details
+        )
+    else:
+        print(message, file=sys.stderr)
     return error.exit_code
 
 

@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         job,
         host,
         as_json=options.json,
+        log_format=options.log_format,
         unit_seconds=options.unit_seconds,
         skip_bad_files=options.skip_bad_files,
         retry=options.retry,

@@ -72,6 +72,13 @@ def _add_running(subparsers: Any) -> None:
             help="skip truncated or damaged input files and list them; reads every file twice",
         )
     run.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how progress and notices are written to standard error; json: one object a line, "
+        "for log collectors, and no live view (default: text)",
+    )
+    run.add_argument(
         "--retry",
         metavar="dead-letters[:REASON]",
         help="ask again about dead letters, and about nothing else",

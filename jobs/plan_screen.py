@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.live import format_duration
+from jobs.figures import format_duration
 from pipelines.models.prices import PRICES_OF, PRICES_SOURCE
 from pipelines.reporting.planning.calibration import Calibration
 from pipelines.reporting.planning.cautions import cautions

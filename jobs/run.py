@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.control import CleanUp, Stopped, in_background, stop_on_fencing
 from jobs.hosts import ClusterAccess, Host, WatchRay
+from jobs.json_log import LogFormat
 from jobs.live import View, show_view
 from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, InputError, SpecError
@@ -51,6 +52,7 @@ def run_job(
     host: Host,
     *,
     as_json: bool = False,
+    log_format: LogFormat = "text",
     unit_seconds: float = UNIT_SECONDS,
     skip_bad_files: bool = False,
     retry: str | None = None,
@@ -63,6 +65,8 @@ def run_job(
         job: the job file's content.
         host: how the run uses the process that it runs in, such as `hosts.command_line`.
         as_json: print the result to standard output as one JSON object instead of a summary.
+        log_format: how the progress, notices and the end of the run are written to standard error;
+            "json" replaces the live view by one JSON object a line.
         unit_seconds: engine time, by the cost estimate, for which the planner cuts units, in
             seconds.
         skip_bad_files: skip damaged input files and list them, instead of failing.
@@ -84,7 +88,7 @@ def run_job(
 
     log = _log_path(storage)
     with host.open_screen(log) as screen:
-        printer = RunPrinter(screen, job.spec, as_json)
+        printer = RunPrinter(screen, job.spec, as_json, log_format)
         printer.print_start(log)
         try:
             with host.stop_on_signals():
@@ -133,10 +137,11 @@ def execute(
         spec = run.prepared.spec
         actions = {check.name: check.action for check in spec.checks}
         view = View(spec.name, run.state, checks=actions)
+        screen, log_progress = printer.screen, printer.log_progress
         with _metrics_served(spec.metrics.port, view.totals, printer):
             claim = run.claim(cluster)
             clean_up.hold(claim.lease, partial(view.heartbeat, claim.lease.generation))
-            with stop_on_fencing(claim.lease), show_view(view, printer.screen):
+            with stop_on_fencing(claim.lease), show_view(view, screen, log_progress):
                 manifest = run.execute(cluster, claim)
                 clean_up.say_last(manifest["status"])
     if run.state.retried is not None:

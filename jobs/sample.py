@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from jobs.control import Stopped
 from jobs.hosts import Host
+from jobs.json_log import LogFormat
 from jobs.run import execute
 from jobs.summary import RunPrinter
 from pipelines.errors import InputError
@@ -50,7 +51,8 @@ class SamplePrinter(RunPrinter):
 
     def print_stopped(self, stopped: Stopped) -> None:
         """Print which signal stops the sample; called before the clean-up."""
-        self.screen.console.print(f"stopped by {stopped}. No answer of the sample is kept")
+        text = f"stopped by {stopped}. No answer of the sample is kept"
+        self._notice("stopped", text, signal=str(stopped))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def run_sample(
     directory: str | None = None,
     skip_bad_files: bool = False,
     as_json: bool = False,
+    log_format: LogFormat = "text",
     kind: type[SampleRun] = SampleRun,
 ) -> Sample | None:
     """Answer `documents` documents of a job, chosen as `pipelines.corpus.sampling` describes, and
@@ -86,6 +89,7 @@ def run_sample(
             None for a temporary directory of this machine.
         skip_bad_files: skip damaged input files instead of failing.
         as_json: print what ends the sample early as one JSON object, too.
+        log_format: how the progress and notices are written to standard error.
         kind: the class of the run.
     """
     open_store(job.spec.input.path, InputError)
@@ -107,7 +111,7 @@ def run_sample(
             return run
 
         with host.open_screen(place.log) as screen:
-            printer = SamplePrinter(screen, job.spec, as_json)
+            printer = SamplePrinter(screen, job.spec, as_json, log_format)
             printer.print_start(place.log)
             try:
                 with host.stop_on_signals():

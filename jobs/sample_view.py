@@ -51,6 +51,7 @@ def show_sample(job: Job, host: Host, options: argparse.Namespace) -> int:
         directory=options.sample_output,
         skip_bad_files=options.skip_bad_files,
         as_json=options.json,
+        log_format=options.log_format,
     )
     if sample is None:
         return EXIT_STOPPED

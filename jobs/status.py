@@ -6,14 +6,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from jobs.live import format_duration
-from pipelines.ledger.accounts import Account
-from pipelines.ledger.used import IDLE
+from jobs import figures
+from jobs.figures_json import spending_to_json, time_to_json, unit_to_json
 from pipelines.ledger.worker_records import WorkerRecord
 from pipelines.reporting.status import RunStatus, read_status
 from pipelines.run.manifest import bill_to_json
+from pipelines.run.pace import Eta
 
 WATCH_SECONDS = 5.0
 """Seconds between two readings of `status --watch`."""
@@ -49,7 +50,8 @@ def status_to_json(status: RunStatus) -> dict[str, Any]:
 
     `status` is `running`, `stopped`, `failed`, `fenced`, `dead`, `unfinished`, or the manifest's
     status of a finished run. `documents` and `units` count what is planned so far,
-    `documents_done` and `units_done` what is committed.
+    `documents_done` and `units_done` what is committed. `engine_time` has the shares of the engine
+    time, and `limits` what is used and left of each limit.
     """
     life, heartbeat, account = status.life, status.life.heartbeat, status.account
     alive = heartbeat if life.alive else None
@@ -75,6 +77,11 @@ def status_to_json(status: RunStatus) -> dict[str, Any]:
         "cached_prompt_tokens": account.tokens.cached_prompt_tokens,
         "output_tokens": account.tokens.output_tokens,
         "bill": bill_to_json(account),
+        "engine_time": time_to_json(account)["engine_time"],
+        "kv_tokens_in_flight": status.kv_tokens[0],
+        "kv_cache_tokens": status.kv_tokens[1],
+        "oldest_unit": unit_to_json(status.workers),
+        **spending_to_json(status.spending, datetime.now(UTC)),
         "workers": [_worker(record) for record in status.workers],
         "model": status.job["model"],
         "revision": status.job["revision"],
@@ -90,6 +97,8 @@ def _worker(record: WorkerRecord) -> dict[str, Any]:
         "device": record.used.device,
         "seconds": round(record.used.engine_seconds, 1),
         "restarts": record.used.restarts,
+        "kv_tokens_in_flight": record.kv_tokens_in_flight,
+        "kv_cache_tokens": record.kv_cache_tokens,
         "units": [asdict(unit) for unit in record.in_hand],
     }
 
@@ -100,22 +109,26 @@ def status_text(status: RunStatus) -> str:
 
 
 def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
-    totals, account = status.totals, status.account
+    totals, account, spending = status.totals, status.account, status.spending
     yield "run", str(status.job["source"].get("name", "phifleet"))
     yield "status", _life_text(status)
     yield "documents", f"{totals.documents_done:,} of {totals.documents:,}"
     yield "units", f"{totals.units_done:,} of {totals.units:,}"
     yield from _pace_rows(status)
-    reasons = ", ".join(f"{count:,} {why}" for why, count in account.reasons.items())
-    yield "dead letters", f"{account.dead_letters:,}" + (f" ({reasons})" if reasons else "")
-    read, written = account.tokens.prompt_tokens, account.tokens.output_tokens
-    yield "tokens", f"{read:,} in prompts, {written:,} generated"
-    for device, held in account.devices.items():
-        gpus = f", {held.gpu_seconds / 3600:,.2f} GPU hours" if held.gpu_seconds else ""
-        yield device, f"{held.engine_seconds / 3600:,.2f} engine hours{gpus}"
-    yield "waste", _waste_text(account)
-    restarts = f"{account.used.restarts:,} of engines"
-    yield "restarts", f"{restarts}, {max(0, status.sessions - 1):,} of the run"
+    yield "dead letters", figures.dead_letters_text(spending, account.reasons)
+    yield "tokens", figures.tokens_text(account.all_tokens)
+    yield from figures.device_rows(account)
+    yield "engine time", figures.shares_text(account.used)
+    yield "waste", figures.waste_text(account.used) or "none"
+    if kv := figures.kv_text(*status.kv_tokens):
+        yield "KV cache", kv
+    if oldest := figures.oldest_text(status.workers):
+        yield "oldest", oldest
+    yield "restarts", figures.restarts_text(account.used.restarts, status.sessions)
+    if cost := figures.cost_text(spending):
+        yield "cost", cost
+    for key, text in figures.limit_rows(spending, datetime.now(UTC)):
+        yield "limit", f"{key}: {text}"
     yield from _worker_rows(status)
     yield "model", f"{status.job['model']} {status.job['revision']}"
 
@@ -137,22 +150,9 @@ def _pace_rows(status: RunStatus) -> Iterator[tuple[str, str]]:
     yield "tokens/s", f"{heartbeat.tokens_per_second:,.0f} now, {overall}"
     if heartbeat.eta_seconds is not None:
         low, high = heartbeat.eta_low or 0.0, heartbeat.eta_high or 0.0
-        interval = f" ({format_duration(low)} to {format_duration(high)})"
-        yield "ETA", f"{format_duration(heartbeat.eta_seconds)}{interval}"
+        yield "ETA", figures.format_eta(Eta(heartbeat.eta_seconds, low, high))
     else:
-        yield "ETA", "not known yet"
-
-
-def _waste_text(account: Account) -> str:
-    """Return the share of the engine time that was for nothing, and the seconds by reason."""
-    wasted = account.used.wasted.seconds
-    share = wasted / account.used.engine_seconds if account.used.engine_seconds else 0.0
-    parts = [
-        f"{why} {waste.seconds:,.0f} s"
-        for why, waste in sorted(account.used.waste.items(), key=lambda item: item[0] == IDLE)
-        if waste.seconds >= 0.5
-    ]
-    return f"{share:.1%} of the engine time" + (f" ({', '.join(parts)})" if parts else "")
+        yield "ETA", figures.ETA_UNKNOWN
 
 
 def _worker_rows(status: RunStatus) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,5 @@
-"""Prints a run's notices, its summary and its JSON result; the live view is in `live.py`.
+"""Prints a run's notices, its summary, its JSON result and its JSON log; the live view is in
+`live.py`.
 
 Knows the screen and the manifest; nothing of Ray, signals or storage.
 """
@@ -6,7 +7,7 @@ Knows the screen and the manifest; nothing of Ray, signals or storage.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.control import Stopped
-from jobs.live import format_duration
+from jobs.figures import format_duration
+from jobs.json_log import JsonLog, Level, LogFormat
+from jobs.live import View
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.undivided import describe_undivided
@@ -25,67 +28,90 @@ from pipelines.ledger.names import ANSWERS, DEAD_LETTERS
 from pipelines.models.resolve import Model
 from pipelines.run.screen import Screen
 
+_STYLES = {"warning": "yellow"}
+
 
 @dataclass(frozen=True, slots=True)
 class RunPrinter:
     """Prints what a run reports besides its live view, as text for people to standard error.
 
     With `as_json`, it also prints the result as one JSON object to standard output, and no summary.
+    With `log_format` "json", each notice is a JSON object on a line of its own, with the text as
+    `message`; the progress and the end of the run are such lines too.
     """
 
     screen: Screen
     spec: JobSpec
     as_json: bool
+    log_format: LogFormat = "text"
+
+    @property
+    def log_progress(self) -> Callable[[View], None] | None:
+        """A function that writes a view's numbers to the JSON log; None if text is wanted."""
+        if self.log_format == "text":
+            return None
+        log = self._log
+        return lambda view: log.write("progress", **view.values())
 
     def print_start(self, log: Path) -> None:
         """Print the run's name and the path of its log file, relative to the working directory if
         the file is below it."""
         shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
-        self._notice(f"phifleet run {self.spec.name}; the log is {shown}", one_line=True)
+        text = f"phifleet run {self.spec.name}; the log is {shown}"
+        self._notice("start", text, one_line=True, run=self.spec.name, log=str(log))
 
     def print_model(self, model: Model) -> None:
         """Print a warning if the model has random weights; print nothing for any other model."""
         if model.random_weights:
             self._notice(
+                "random_weights",
                 f"model {model.name!r} has random weights: its answers mean nothing. Set "
                 "model.name to another model for real answers",
-                style="yellow",
+                level="warning",
+                model=model.name,
             )
 
     def print_undivided(self, files: Sequence[SourceFile]) -> None:
         """Print the large files that only one CPU can index; print nothing if there are none."""
         if notice := describe_undivided(files):
-            self._notice(notice, style="yellow")
+            self._notice("undivided_files", notice, level="warning")
 
     def print_not_read(self, not_read: NotRead) -> None:
         """Print how many files below the input are not read, and why; print nothing if there are
         none."""
         if not_read.count:
-            self._notice(f"{self.spec.input.path}: {not_read.describe()}", style="yellow")
+            text = f"{self.spec.input.path}: {not_read.describe()}"
+            self._notice("files_not_read", text, level="warning", files=not_read.to_json())
 
     def print_node_metrics(self, address: str) -> None:
         """Print `address`, the URL of the Prometheus endpoint of a node of the cluster."""
-        self._notice(f"metrics of workers and engines: {address}", one_line=True)
+        text = f"metrics of workers and engines: {address}"
+        self._notice("node_metrics", text, one_line=True, url=address)
 
     def print_run_metrics(self, port: int) -> None:
         """Print the URL of the Prometheus endpoint of this run's totals, on `port` of this
         machine."""
-        self._notice(f"metrics of the run: http://127.0.0.1:{port}/metrics")
+        url = f"http://127.0.0.1:{port}/metrics"
+        self._notice("run_metrics", f"metrics of the run: {url}", url=url)
 
     def print_stopped(self, stopped: Stopped) -> None:
         """Print which signal stops the run, and how to resume it; called before the clean-up."""
         self._notice(
+            "stopped",
             f"stopped by {stopped}. Committed work is kept; run the same command to resume",
-            style="yellow",
+            level="warning",
+            signal=str(stopped),
         )
 
     def print_log_not_stored(self, log: Path, error: PhifleetError) -> None:
         """Print that `error` kept the log from being copied to OUTPUT, and that it remains at
         `log`."""
         self._notice(
+            "log_not_stored",
             f"the log was not copied to OUTPUT; read it at {log}. The cause: {error}",
-            style="yellow",
+            level="warning",
             one_line=True,
+            log=str(log),
         )
 
     def print_failure(self, message: str) -> None:
@@ -93,7 +119,7 @@ class RunPrinter:
         before the process is ended inside its `with` blocks."""
         self.screen.end_views()
         self._result({"status": "failed", "error": message})
-        self._notice(f"phifleet: {message}", one_line=True)
+        self._notice("failed", f"phifleet: {message}", level="error", one_line=True, error=message)
 
     def print_stopped_result(self) -> None:
         """Print the JSON result of a run that a signal stopped."""
@@ -103,19 +129,51 @@ class RunPrinter:
         """Print how many dead letters were asked again, by reason, and how many there are now."""
         asked = ", ".join(f"{n} {why}" for why, n in retried.items()) or "none"
         left = ", ".join(f"{n} {why}" for why, n in remaining.items()) or "none"
-        self._notice(f"dead letters asked again: {asked}; dead letters now: {left}")
+        text = f"dead letters asked again: {asked}; dead letters now: {left}"
+        self._notice("retried", text, retried=dict(retried), remaining=dict(remaining))
 
     def print_finished(self, manifest: Mapping[str, Any]) -> None:
         """Print the summary of a finished run, or with `as_json` its manifest without the key
-        `files`."""
-        if self.as_json:
-            self._result({key: value for key, value in manifest.items() if key != "files"})
-        else:
-            self.screen.console.print(summary_table(manifest, self.spec))
+        `files`. A JSON log gets that too."""
+        result = {key: value for key, value in manifest.items() if key != "files"}
+        self._result(result)
+        if self.log_format == "json":
+            self._log.write("finished", **result)
+        elif not self.as_json:
+            self._print_summary(summary_table(manifest, self.spec))
 
-    def _notice(self, text: str, style: str | None = None, *, one_line: bool = False) -> None:
+    def _print_summary(self, table: Table) -> None:
+        console = self.screen.console
+        if console.is_terminal:
+            console.print(table)
+            return
+        # lines in a pipe or a log are not folded
+        labels, texts = (list(map(str, column.cells)) for column in table.columns)
+        width = max(map(len, labels)) + 2
+        for label, text in zip(labels, texts, strict=True):
+            console.print(f"{label:<{width}}{text}", soft_wrap=True)
+
+    @property
+    def _log(self) -> JsonLog:
+        return JsonLog(self.screen.console.file)
+
+    def _notice(
+        self,
+        event: str,
+        text: str,
+        *,
+        level: Level = "info",
+        one_line: bool = False,
+        **values: Any,
+    ) -> None:
+        """Print a notice as text, or write it with its values to the JSON log."""
+        if self.log_format == "json":
+            self._log.write(event, level, message=text, **values)
+            return
+        console = self.screen.console
         # a path or URL that is broken over two lines cannot be copied
-        self.screen.console.print(text, style=style, soft_wrap=one_line)
+        soft_wrap = one_line or not console.is_terminal
+        console.print(text, style=_STYLES.get(level), soft_wrap=soft_wrap)
 
     def _result(self, result: Mapping[str, Any]) -> None:
         if self.as_json:

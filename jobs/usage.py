@@ -43,6 +43,7 @@ examples:
   phifleet run job.yaml
   phifleet run job.yaml --set tasks.0.max_words=80 --set output.path=shorter/
   phifleet run job.yaml --json > result.json   # progress goes to standard error
+  phifleet run job.yaml --log-format json      # standard error for log collectors
   phifleet run job.yaml --retry dead-letters   # ask again about these alone
   phifleet run job.yaml --retry dead-letters:timeout
   phifleet run job.yaml --sample 20            # look at 20 documents' answers first
@@ -50,6 +51,11 @@ examples:
 OUTPUT is the job's output.path. Answers are Parquet files in OUTPUT/answers/;
 documents that could not be answered ("dead letters") are in OUTPUT/dead_letters/
 with a reason.
+
+A terminal shows a live view. Otherwise a line with the progress is printed every
+30 seconds, with the time in UTC and without line breaks. With --log-format json
+each line on standard error is an object with time, level, event and the numbers;
+docs/status.md lists the events.
 
 --sample N answers N documents and prints the answers with their evidence and
 what they cost; OUTPUT is not touched. The documents are the same each time: of

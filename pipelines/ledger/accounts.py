@@ -212,9 +212,17 @@ def bill(sums: CommitSums, records: Iterable[WorkerRecord], live: int | None = N
         live: the generation whose workers are alive, or None if there is none. A process of it
             that has not ended has its units in hand; of any other such process they are waste.
     """
+    return sums.account + uncommitted(sums, records, live)
+
+
+def uncommitted(
+    sums: CommitSums, records: Iterable[WorkerRecord], live: int | None = None
+) -> Account:
+    """Return the part of `bill` that no commit states: what these processes have used beyond their
+    commits."""
     records = list(records)
     newest = {record.worker: record.life for record in records}
-    account = sums.account
+    account = Account()
     for record in records:
         alive = record.generation == live and newest[record.worker] == record.life
         reason = record.ended or (None if alive else WORKER_DIED)
@@ -239,8 +247,9 @@ def _remainder(record: WorkerRecord, charged: Charged, reason: str | None) -> Ac
     tokens = subtract_usage(record.tokens, charged.tokens + spent.wasted.tokens)
     explained = sum(waste.values(), Waste(start))
     rest = Waste(max(0.0, seconds - explained.seconds), subtract_usage(tokens, explained.tokens))
+    commit = min(rest.seconds, max(0.0, used.commit_seconds - spent.commit_seconds))
     if reason is not None and (reason != ENDED or rest.tokens != Usage()):
-        waste = sum_waste((waste, {reason: rest}))
+        waste, commit = sum_waste((waste, {reason: rest})), 0.0
     return Account(
         used=replace(
             used.of_anyone,
@@ -249,6 +258,7 @@ def _remainder(record: WorkerRecord, charged: Charged, reason: str | None) -> Ac
             starts=max(0, used.starts - spent.starts),
             restarts=max(0, used.restarts - spent.restarts),
             waste=waste,
+            commit_seconds=commit,
         ),
         in_hand=rest if reason is None else Waste(),
         devices=_devices(used, seconds),

@@ -96,6 +96,8 @@ class Heartbeat:
         wall_seconds: seconds since the driver began, `index_seconds` those of indexing.
         earlier_wall_seconds: the wall seconds of all drivers before it, and `earlier_index_seconds`
             their index seconds.
+        limits: the section `limits` of the job as this driver keeps it, as JSON values; empty if
+            it is not known.
         complete: True if `known` has all commits of which the driver knows.
         known: the sums over commits.
     """
@@ -121,6 +123,7 @@ class Heartbeat:
     index_seconds: float = 0.0
     earlier_wall_seconds: float = 0.0
     earlier_index_seconds: float = 0.0
+    limits: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = False
     known: KnownCommits = field(default_factory=KnownCommits)
 

@@ -69,6 +69,8 @@ class Used:
         steps: steps of the engine that generated the unit's answers, counted for each request.
         draft_tokens: guessed tokens that were verified in these steps.
         waste: the part for nothing, by reason, and tokens for nothing.
+        commit_seconds: the part of the answering seconds in which every unit in hand was being
+            written to storage, so that the engine had nothing to do.
     """
 
     worker: str = ""
@@ -82,6 +84,7 @@ class Used:
     steps: int = 0
     draft_tokens: int = 0
     waste: Mapping[str, Waste] = field(default_factory=dict)
+    commit_seconds: float = 0.0
 
     @property
     def gpu_seconds(self) -> float:
@@ -117,6 +120,7 @@ class Used:
             steps=self.steps + other.steps,
             draft_tokens=self.draft_tokens + other.draft_tokens,
             waste=sum_waste((self.waste, other.waste)),
+            commit_seconds=self.commit_seconds + other.commit_seconds,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -38,13 +38,25 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class UnitInHand:
     """A unit that a worker is answering: its number, its documents, how many of them are finished,
-    the seconds since the worker got it, and the number of the attempt."""
+    the seconds since the worker got it, and the number of the attempt.
+
+    `oldest_document` is the id of the document that is being answered for the longest time,
+    `oldest_seconds`; None without any.
+    """
 
     unit: int
     documents: int
     finished: int
     seconds: float
     attempt: int = 1
+    oldest_document: str | None = None
+    oldest_seconds: float = 0.0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> UnitInHand:
+        """Return the unit of a record. Unknown keys are ignored: a newer version may have written
+        them."""
+        return cls(**{name: values[name] for name in cls.__slots__ if name in values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ class WorkerRecord:
         tokens: tokens of all finished requests, whatever became of them.
         in_hand: the units in hand.
         ended: why the process ended, if it ended in an orderly way; else "".
+        kv_tokens_in_flight: KV cache tokens that admitted requests reserve now.
+        kv_cache_tokens: the capacity of the engine's KV cache, in tokens; 0 before it is known.
     """
 
     life: str
@@ -74,6 +88,8 @@ class WorkerRecord:
     tokens: Usage = field(default_factory=Usage)
     in_hand: tuple[UnitInHand, ...] = ()
     ended: str = ""
+    kv_tokens_in_flight: int = 0
+    kv_cache_tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values; `from_json` reads them."""
@@ -89,12 +105,13 @@ class WorkerRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> WorkerRecord:
-        """Return the record that `to_json` wrote."""
+        """Return the record that `to_json` wrote. Keys of older versions may be missing, and those
+        of newer ones are ignored."""
         return cls(
-            **{name: values[name] for name in _PLAIN},
+            **{name: values[name] for name in _PLAIN if name in values},
             used=Used.from_json(values["used"]),
             tokens=usage_from_json(values["tokens"]),
-            in_hand=tuple(UnitInHand(**unit) for unit in values["in_hand"]),
+            in_hand=tuple(map(UnitInHand.from_json, values["in_hand"])),
         )
 
     def with_meter(self, tokens: Usage, seconds: float) -> WorkerRecord:
@@ -106,7 +123,20 @@ class WorkerRecord:
         return replace(self, tokens=tokens, used=replace(self.used, engine_seconds=engine_seconds))
 
 
-_PLAIN = ("life", "worker", "generation", "pool", "host", "sequence", "ended")
+_PLAIN = (
+    *("life", "worker", "generation", "pool", "host", "sequence", "ended"),
+    # older versions did not write these
+    *("kv_tokens_in_flight", "kv_cache_tokens"),
+)
+
+
+def newest_processes(records: Iterable[WorkerRecord]) -> list[WorkerRecord]:
+    """Return the record of the last process of each worker, the one with the oldest unit in hand
+    first."""
+    newest = {record.worker: record for record in records}
+    return sorted(
+        newest.values(), key=lambda r: -max((unit.seconds for unit in r.in_hand), default=0.0)
+    )
 
 
 def pack_meter(tokens: Usage, seconds: float) -> bytes:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from pipelines.job.resources import Limits
 from pipelines.ledger.accounts import Account, bill
 from pipelines.ledger.heartbeat import (
     RUNNING,
@@ -29,7 +32,12 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.opening import open_run
 from pipelines.ledger.redo import unfinished_redos
 from pipelines.ledger.settling import settle
-from pipelines.ledger.worker_records import WorkerRecord, read_worker_records
+from pipelines.ledger.worker_records import (
+    WorkerRecord,
+    newest_processes,
+    read_worker_records,
+)
+from pipelines.run.spending import Spending
 from pipelines.storage import Storage
 
 DEAD, UNFINISHED = "dead", "unfinished"
@@ -78,6 +86,7 @@ class RunStatus:
         account: what was used, in all sessions.
         workers: the records of the processes that are alive.
         wall_seconds: the seconds of all drivers, as far as their heartbeats say.
+        limits: the limits that the newest driver keeps or kept.
     """
 
     job: Mapping[str, Any]
@@ -87,6 +96,21 @@ class RunStatus:
     account: Account
     workers: Sequence[WorkerRecord]
     wall_seconds: float
+    limits: Limits
+
+    @property
+    def spending(self) -> Spending:
+        """What was used of the limits. Dead letters count once they are committed."""
+        account = self.account
+        return Spending(self.limits, account, self.totals.documents, account.dead_letters)
+
+    @property
+    def kv_tokens(self) -> tuple[int, int]:
+        """KV cache tokens that are reserved on all engines, and their capacity."""
+        return (
+            sum(record.kv_tokens_in_flight for record in self.workers),
+            sum(record.kv_cache_tokens for record in self.workers),
+        )
 
     @property
     def tokens_per_second_overall(self) -> float:
@@ -119,16 +143,20 @@ def read_status(output: str, sleep: Callable[[float], None] = time.sleep) -> Run
     live = generation if life.alive else None
     workers = [r for r in records if r.generation == live and not r.ended]
     account = bill(known.sums, records, live)
-    newest = _newest(workers)
-    return RunStatus(job, life, len(sessions), totals, account, newest, said.wall_seconds)
+    newest = newest_processes(workers)
+    limits = _limits(job, heartbeat)
+    return RunStatus(job, life, len(sessions), totals, account, newest, said.wall_seconds, limits)
 
 
-def _newest(records: Sequence[WorkerRecord]) -> list[WorkerRecord]:
-    """Return the last process of each worker, oldest unit in hand first."""
-    newest = {record.worker: record for record in records}
-    return sorted(
-        newest.values(), key=lambda r: -max((unit.seconds for unit in r.in_hand), default=0.0)
-    )
+def _limits(job: Mapping[str, Any], heartbeat: Heartbeat | None) -> Limits:
+    """Return the limits that the newest driver has stated, or those of the recorded job. The record
+    has the job file of the first run, whose limits may have been raised since."""
+    stated = heartbeat.limits if heartbeat is not None else {}
+    try:
+        return Limits.model_validate(stated or job["source"].get("limits") or {})
+    except ValidationError:
+        # another version of phifleet has written keys that this one does not know
+        return Limits()
 
 
 def _life(storage: Storage, generation: int, sleep: Callable[[float], None]) -> Life:

@@ -112,9 +112,10 @@ class DocumentAnswerer:
         max_tokens = self._reading.capacity_tokens // _MIN_DOCUMENTS
         async with self._reading.hold(min(max_tokens, max(estimated_tokens, self._min_tokens))):
             started = time.monotonic()
-            result = await answer_document(
-                document, self._tasks, meter.metered(engine), checks=self._checks
-            )
+            with meter.timed(document):
+                result = await answer_document(
+                    document, self._tasks, meter.metered(engine), checks=self._checks
+                )
         if result.answered:
             self._supervisor.record_answer()
         counted = _count(result, meter)

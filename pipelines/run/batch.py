@@ -103,10 +103,12 @@ class BatchRun:
         SpecError if the job limits a cost that is not known.
         """
         resources = engine_resources(cluster, self.prepared.spec.compute)
-        self._limits = run_limits(self.prepared.spec.limits, cluster.device.name, resources.gpus)
+        limits = run_limits(self.prepared.spec.limits, cluster.device.name, resources.gpus)
+        self.state.limits = self._limits = limits
         recorded = self.ledger.open_job(new_record(self.prepared))
         added_tasks(newest_record(recorded, self.ledger.plans()), self.prepared, self.storage.url)
         lease = take_lease(self.storage)
+        self.state.generation = lease.generation
         # read after the lease was taken: until then an older driver may have added plans
         return Claim(lease, resources, self._read_output(recorded))
 

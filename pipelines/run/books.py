@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.errors import PhifleetError
-from pipelines.ledger.accounts import Account, bill, sum_commits
+from pipelines.ledger.accounts import Account, bill, sum_commits, uncommitted
 from pipelines.ledger.heartbeat import KnownCommits, Sessions, read_known, read_sessions
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit
@@ -32,11 +32,13 @@ class Books:
 
     Attributes:
         earlier: the account of all sessions before this one.
+        uncommitted: the part of it that no commit states.
         sessions: what the drivers before this one have said.
         complete: True once the sums of earlier sessions are read.
     """
 
     earlier: Account = field(default_factory=Account)
+    uncommitted: Account = field(default_factory=Account)
     sessions: Sessions = field(default_factory=Sessions)
     complete: bool = False
     _known: KnownCommits = field(default_factory=KnownCommits)
@@ -70,13 +72,14 @@ class Books:
             sessions = read_sessions(storage, before=generation)
             known = read_known(ledger, sessions.known, ledger.committed())
             records = [r for r in read_worker_records(storage) if r.generation < generation]
-            earlier = bill(known.sums, settle(storage, records))
+            beyond = uncommitted(known.sums, settle(storage, records))
         except PhifleetError as error:
             _LOGGER.warning("the sums of earlier sessions cannot be read: %s", error)
             self._error = error
             return
         with self._lock:
-            self.sessions, self.earlier, self.complete = sessions, earlier, True
+            self.sessions, self.uncommitted, self.complete = sessions, beyond, True
+            self.earlier = known.sums.account + beyond
             self._known = known
             for commit in self._waiting:
                 self._add(commit)

@@ -74,6 +74,7 @@ class Committer:
         it is not made, that time is waste. Raises Fenced, StorageError.
         """
         used = self._clock.charge()
+        self._clock.commit_began()
         try:
             committed = self._commit(answered, used)
         except Fenced:
@@ -82,6 +83,8 @@ class Committer:
         except Exception:
             self._clock.refund(used, FAILED)
             raise
+        finally:
+            self._clock.commit_ended()
         if committed is None:
             self._clock.refund(used, LOST_RACE)
         return committed

@@ -23,6 +23,7 @@ class _Tally:
     """What was counted in a part of a worker's life: seconds, starts of engines, and waste."""
 
     answering: float = 0.0
+    committing: float = 0.0
     starting: float = 0.0
     starts: int = 0
     restarts: int = 0
@@ -31,9 +32,11 @@ class _Tally:
     def add_waste(self, reason: str, waste: Waste) -> None:
         self.waste = sum_waste((self.waste, {reason: waste}))
 
-    def count_as_waste(self, seconds: float, reason: str) -> None:
-        """Count seconds that were counted as answering as waste instead."""
+    def count_as_waste(self, seconds: float, commit_seconds: float, reason: str) -> None:
+        """Count seconds that were counted as answering as waste instead. `commit_seconds` of them
+        were counted as committing too."""
         self.answering -= seconds
+        self.committing -= commit_seconds
         self.add_waste(reason, Waste(seconds))
 
     def used(self, holder: Used) -> Used:
@@ -45,6 +48,7 @@ class _Tally:
             starts=self.starts,
             restarts=self.restarts,
             waste=self.waste,
+            commit_seconds=self.committing,
         )
 
 
@@ -62,7 +66,7 @@ class EngineClock:
         self._lock = threading.Lock()
         self._mark = clock()
         self._starting = True
-        self._in_hand = 0
+        self._in_hand = self._being_committed = 0
         self._uncharged = _Tally(restarts=holder.restarts)
         self._life = _Tally(restarts=holder.restarts)
 
@@ -80,9 +84,9 @@ class EngineClock:
         """Count the time since the latest charge as waste, and begin the start of an engine."""
         with self._lock:
             self._settle()
-            seconds = self._uncharged.answering
+            seconds, commit_seconds = self._uncharged.answering, self._uncharged.committing
             for tally in (self._uncharged, self._life):
-                tally.count_as_waste(seconds, reason)
+                tally.count_as_waste(seconds, commit_seconds, reason)
             self._starting = True
 
     def unit_began(self) -> None:
@@ -96,6 +100,18 @@ class EngineClock:
         with self._lock:
             self._settle()
             self._in_hand -= 1
+
+    def commit_began(self) -> None:
+        """Count one more unit in hand whose answers are being written."""
+        with self._lock:
+            self._settle()
+            self._being_committed += 1
+
+    def commit_ended(self) -> None:
+        """Count one unit less whose answers are being written."""
+        with self._lock:
+            self._settle()
+            self._being_committed -= 1
 
     def waste_tokens(self, reason: str, tokens: Usage) -> None:
         """Count tokens of finished requests that led to no committed answer."""
@@ -115,7 +131,7 @@ class EngineClock:
         """Take back what was charged to a commit that was not made: its time was for nothing."""
         with self._lock:
             seconds = used.answering_seconds
-            self._life.count_as_waste(seconds, reason)
+            self._life.count_as_waste(seconds, used.commit_seconds, reason)
             uncharged = self._uncharged
             uncharged.waste = sum_waste((uncharged.waste, used.waste, {reason: Waste(seconds)}))
             uncharged.starting += used.start_seconds
@@ -138,8 +154,10 @@ class EngineClock:
         for tally in (self._uncharged, self._life):
             if self._starting:
                 tally.starting += seconds
-            else:
-                tally.answering += seconds
+                continue
+            tally.answering += seconds
+            if self._being_committed == self._in_hand:
+                tally.committing += seconds
 
     def _waste(self, reason: str, waste: Waste) -> None:
         if waste != Waste():

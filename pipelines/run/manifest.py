@@ -116,6 +116,7 @@ def bill_to_json(account: Account) -> dict[str, Any]:
         "engine_seconds": round(account.used.engine_seconds, 2),
         "gpu_seconds": round(account.gpu_seconds, 2),
         "start_seconds": round(account.used.start_seconds, 2),
+        "commit_seconds": round(account.used.commit_seconds, 2),
         "engine_restarts": account.used.restarts,
         "devices": {
             name: {f.name: round(getattr(time, f.name), 2) for f in fields(DeviceTime)}

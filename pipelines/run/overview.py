@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipelines.documents import Usage
+from pipelines.job.resources import Limits
+from pipelines.ledger.accounts import Account, uncommitted
 from pipelines.ledger.heartbeat import Heartbeat
+from pipelines.ledger.worker_records import WorkerRecord, newest_processes
 from pipelines.run.metrics import RunTotals
 from pipelines.run.pace import Eta, Pace, Sample
 from pipelines.run.progress import Progress, UnitProgress
+from pipelines.run.spending import Spending
 from pipelines.run.state import RunState
 
 
@@ -26,7 +30,7 @@ class Overview:
     `poll` updates `progress`, what the workers of this session have reported, and the pace. `run`
     is the job's name, `state` the state that the run updates, `checks` the action of each check of
     the job by its name, and `started` the time at which this was made, in seconds of the monotonic
-    clock.
+    clock, which `clock` reads.
     """
 
     run: str
@@ -35,13 +39,14 @@ class Overview:
     pace: Pace = field(default_factory=Pace)
     checks: Mapping[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
     _reading: bool = field(default=False, init=False)
 
     def poll(self) -> None:
         """Read the workers' progress and update the pace. Blocks until Ray answers, up to 10
         seconds."""
         self.progress = self.state.progress()
-        self.note(time.monotonic())
+        self.note(self.clock())
 
     def note(self, now: float) -> None:
         """Add the present progress to the pace. `now` is in seconds. The pace begins when the first
@@ -73,6 +78,32 @@ class Overview:
         return counts
 
     @property
+    def dead_letters(self) -> int:
+        """Documents without any answer, in all sessions."""
+        in_hand = sum(unit.dead_letters for unit in self._in_hand.values())
+        return self.state.books.committed.dead_letters + in_hand
+
+    @property
+    def account(self) -> Account:
+        """What was used in all sessions, and what is in hand: the sums of commits, and what the
+        records of processes have beyond them, as in the bill."""
+        books, records = self.state.books, self.progress.records.values()
+        known = books.known.sums
+        session = uncommitted(known, records, self.state.generation)
+        return known.account + books.uncommitted + session
+
+    @property
+    def spending(self) -> Spending:
+        """What was used of the job's limits."""
+        limits = self.state.limits.limits if self.state.limits else Limits()
+        return Spending(limits, self.account, self.state.documents, self.dead_letters)
+
+    @property
+    def workers(self) -> list[WorkerRecord]:
+        """The workers of this session, the one with the oldest unit in hand first."""
+        return newest_processes(self.progress.records.values())
+
+    @property
     def work(self) -> float:
         """The planned prompt tokens of finished documents. Those of units in hand count in
         proportion."""
@@ -100,6 +131,16 @@ class Overview:
     def tokens_per_second(self) -> float:
         """Tokens of finished requests a second, over the last 30 seconds."""
         return self.pace.tokens_per_second
+
+    @property
+    def wall_seconds(self) -> float:
+        """The seconds of all drivers."""
+        return self.state.books.sessions.wall_seconds + self.session_seconds
+
+    @property
+    def session_seconds(self) -> float:
+        """The seconds of this driver."""
+        return self.clock() - self.started
 
     @property
     def eta(self) -> Eta | None:
@@ -130,7 +171,7 @@ class Overview:
         return RunTotals(
             run=self.run,
             answered=committed.answered + sum(unit.answered for unit in in_hand),
-            dead_letters=committed.dead_letters + sum(unit.dead_letters for unit in in_hand),
+            dead_letters=self.dead_letters,
             reasons=dict(self.reasons),
             prompt_tokens=tokens.prompt_tokens,
             cached_prompt_tokens=tokens.cached_prompt_tokens,
@@ -168,10 +209,11 @@ class Overview:
             eta_seconds=round(eta.seconds, 1) if eta else None,
             eta_low=round(eta.low, 1) if eta else None,
             eta_high=round(eta.high, 1) if eta else None,
-            wall_seconds=round(time.monotonic() - self.started, 2),
+            wall_seconds=round(self.session_seconds, 2),
             index_seconds=round(state.index_seconds, 2),
             earlier_wall_seconds=books.sessions.wall_seconds,
             earlier_index_seconds=books.sessions.index_seconds,
             complete=books.complete,
+            limits=state.limits.limits.model_dump(mode="json") if state.limits else {},
             known=books.known,
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # the progress actor's process starts at the same time as the engines and needs no more modules
     from pipelines.documents import DocumentResult, Usage
+    from pipelines.ledger.worker_records import WorkerRecord
 
 # Seconds for which a worker reports a unit after its commit: by then the driver knows of it.
 _REPORTED_SECONDS = 10.0
@@ -74,9 +75,11 @@ class Progress:
         steps: steps of the engine that generated them, counted for each request.
         draft_tokens: guessed tokens that were verified in these steps.
         kv_tokens_in_flight: KV cache tokens reserved by admitted documents now.
+        kv_cache_tokens: the capacity of the engines' KV caches, in tokens.
         workers: number of workers counted here.
         restarts: engines started again after a death.
         engine_seconds: the seconds of the workers' processes, each the time of its engine.
+        records: the record of each process by its id; the processes of a worker in order.
     """
 
     units: dict[int, UnitProgress] = field(default_factory=dict)
@@ -86,27 +89,31 @@ class Progress:
     steps: int = 0
     draft_tokens: int = 0
     kv_tokens_in_flight: int = 0
+    kv_cache_tokens: int = 0
     workers: int = 0
     restarts: int = 0
     engine_seconds: float = 0.0
+    records: dict[str, WorkerRecord] = field(default_factory=dict)
 
-    def note_engine(
-        self, used: Usage, kv_tokens_in_flight: int, restarts: int, seconds: float
-    ) -> None:
+    def note_engine(self, used: Usage, kv_tokens: tuple[int, int], restarts: int) -> None:
         """Replace the totals of a worker's engines by the current ones.
 
         `used` are the tokens of all finished requests so far, also those of documents that are not
-        finished yet. `restarts` is the number of engines started again after a death, and `seconds`
-        the time of the worker's process.
+        finished yet. `kv_tokens` are those in flight, and the capacity of the KV cache. `restarts`
+        is the number of engines started again after a death.
         """
         self.prompt_tokens = used.prompt_tokens
         self.cached_prompt_tokens = used.cached_prompt_tokens
         self.output_tokens = used.output_tokens
         self.steps = used.steps
         self.draft_tokens = used.draft_tokens
-        self.kv_tokens_in_flight = kv_tokens_in_flight
+        self.kv_tokens_in_flight, self.kv_cache_tokens = kv_tokens
         self.restarts = restarts
-        self.engine_seconds = seconds
+
+    def note_record(self, record: WorkerRecord) -> None:
+        """Replace the record of a worker's process by the current one."""
+        self.records = {record.life: record}
+        self.engine_seconds = record.used.engine_seconds
 
     def forget_committed(self, now: float) -> None:
         """Drop the units that were committed long enough ago for the driver to know. `now` is the
@@ -150,7 +157,9 @@ def total(parts: Iterable[Progress]) -> Progress:
         whole.steps += part.steps
         whole.draft_tokens += part.draft_tokens
         whole.kv_tokens_in_flight += part.kv_tokens_in_flight
+        whole.kv_cache_tokens += part.kv_cache_tokens
         whole.workers += part.workers
         whole.restarts += part.restarts
         whole.engine_seconds += part.engine_seconds
+        whole.records |= part.records
     return whole

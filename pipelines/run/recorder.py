@@ -69,6 +69,19 @@ class Recorder:
             self.account.meter = None
             self._meter.close(self.storage)
 
+    def record(self, ended: str = "") -> WorkerRecord:
+        """Return the process's record as of now. `ended` is the reason if it ends."""
+        account, progress = self.account, self.account.progress
+        return replace(
+            self.identity,
+            used=account.clock.total(),
+            tokens=account.tokens,
+            in_hand=account.in_hand(),
+            ended=ended,
+            kv_tokens_in_flight=progress.kv_tokens_in_flight,
+            kv_cache_tokens=progress.kv_cache_tokens,
+        )
+
     def _run(self) -> None:
         try:
             store_meters_of_dead(self.storage)
@@ -79,14 +92,7 @@ class Recorder:
 
     def _write(self, ended: str) -> bool:
         """Write a version of the record; return False if the storage failed."""
-        account = self.account
-        record = replace(
-            self.identity,
-            used=account.clock.total(),
-            tokens=account.tokens,
-            in_hand=account.in_hand(),
-            ended=ended,
-        )
+        record = self.record(ended)
         self.identity = replace(self.identity, sequence=self.identity.sequence + 1)
         try:
             write_worker_record(self.storage, record)

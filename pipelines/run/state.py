@@ -18,7 +18,7 @@ from pipelines.corpus.not_read import NotRead
 from pipelines.corpus.units import Unit
 from pipelines.ledger.records import Commit
 from pipelines.run.books import Books
-from pipelines.run.limits import Allowance
+from pipelines.run.limits import Allowance, RunLimits
 from pipelines.run.progress import Progress, total
 
 _ACTOR_SECONDS = 10
@@ -58,7 +58,7 @@ class ProgressActor:
         earlier_life, earlier = self._workers.get(worker, (life, progress))
         if earlier_life != life:
             # its tokens stay counted; it has nothing in hand, and is the same worker
-            earlier.workers = earlier.kv_tokens_in_flight = 0
+            earlier.workers = earlier.kv_tokens_in_flight = earlier.kv_cache_tokens = 0
             earlier.units = {}
             self._ended = total((self._ended, earlier))
         self._workers[worker] = (life, progress)
@@ -109,6 +109,8 @@ class RunState:
         skipped_files: for each input file that was skipped, why it cannot be read.
         retried: the dead letters that are asked again, by reason; None if that was not requested.
         progress_actor: the handle of the run's ProgressActor, or None before there is one.
+        limits: the job's limits on its cluster, None before they are known.
+        generation: that of the driver's lease, 0 before it has one.
     """
 
     phase: str = "starting"
@@ -129,6 +131,8 @@ class RunState:
     skipped_files: list[str] = field(default_factory=list)
     retried: Mapping[str, int] | None = None
     progress_actor: Any = None
+    limits: RunLimits | None = None
+    generation: int = 0
     _latest: Progress = field(default_factory=Progress, init=False)
 
     def plan(self, units: Sequence[Unit], committed: Collection[int]) -> list[Unit]:

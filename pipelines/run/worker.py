@@ -60,7 +60,7 @@ class Worker:
         # if Ray restarted this actor, its earlier engine died with the earlier process
         supervisor.restarts = account.holder.restarts
         self._runner = UnitRunner(config, supervisor, metrics, account)
-        self._reporter = _Reporter(progress_actor, account, supervisor, metrics)
+        self._reporter = _Reporter(progress_actor, self._recorder, supervisor, metrics)
         # the tokenizer loads at its first use, which would delay the first prompts
         config.tasks.tokenizer.encode("")
         # objects that libraries made at import stay; collecting them blocks the loop half a second
@@ -142,18 +142,19 @@ class _Reporter:
     def __init__(
         self,
         progress_actor: Any,
-        account: WorkerAccount,
+        recorder: Recorder,
         supervisor: EngineSupervisor,
         metrics: EngineMetrics,
     ) -> None:
         self._progress_actor = progress_actor
-        self._account = account
+        self._recorder = recorder
+        self._account = recorder.account
         self._supervisor = supervisor
         self._metrics = metrics
         # Ray keeps an actor's id when it restarts the actor
         self._worker = ray.get_runtime_context().get_actor_id()
         self._task: asyncio.Task[None] | None = None
-        self.budget = WorkerBudget(account)
+        self.budget = WorkerBudget(recorder.account)
 
     async def start(self) -> None:
         """Begin to report. The first call returns when the driver's allowance is known."""
@@ -167,16 +168,13 @@ class _Reporter:
             await asyncio.sleep(_REPORT_SECONDS)
 
     async def report(self) -> None:
-        in_flight = self._supervisor.engine.kv_tokens_in_flight
+        engine = self._supervisor.engine
+        kv_tokens = engine.kv_tokens_in_flight, engine.kv_cache_tokens
         progress = self._account.progress
-        progress.note_engine(
-            self._account.tokens,
-            in_flight,
-            self._supervisor.restarts,
-            self._account.clock.total().engine_seconds,
-        )
+        progress.note_engine(self._account.tokens, kv_tokens, self._supervisor.restarts)
+        progress.note_record(self._recorder.record())
         progress.forget_committed(self._account.now())
-        self._metrics.in_flight(in_flight)
+        self._metrics.in_flight(engine.kv_tokens_in_flight)
         life = self._account.holder.worker
         allowance = await self._progress_actor.report.remote(self._worker, life, progress)
         self.budget.restate(allowance)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pipelines.answering.protocols import Engine
-from pipelines.documents import DocumentResult, Usage
+from pipelines.documents import Document, DocumentResult, Usage
 from pipelines.engine.keeper import SupervisedEngine
 from pipelines.errors import EngineDied, EngineHung
 from pipelines.ledger.used import ENGINE_DIED, WATCHDOG, Used, subtract_usage
@@ -61,11 +62,28 @@ class AttemptMeter:
         account: the worker's account, in which the tokens are counted too.
         unit: the documents finished so far.
         used: tokens of all finished requests, those of documents that are not finished included.
+        answering: when each document that is being answered was begun, by its id.
     """
 
     account: WorkerAccount
     unit: UnitProgress
     used: Usage = field(default_factory=Usage)
+    answering: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, document: Document) -> Iterator[None]:
+        """Count the time of the block as that of a document's answers."""
+        self.answering[str(document.doc_id)] = self.account.now()
+        try:
+            yield
+        finally:
+            self.answering.pop(str(document.doc_id), None)
+
+    def oldest(self, now: float) -> tuple[str | None, float]:
+        """Return the id of the document that is being answered for the longest time, and the
+        seconds; None without any."""
+        began = min(list(self.answering.items()), key=lambda item: item[1], default=None)
+        return (began[0], round(now - began[1], 1)) if began else (None, 0.0)
 
     def metered(self, engine: SupervisedEngine) -> MeteredEngine:
         """Return the engine with its requests counted here."""
@@ -109,6 +127,7 @@ class WorkerAccount:
 
     def __post_init__(self) -> None:
         self._began = self.now()
+        self._attempts: dict[int, AttemptMeter] = {}
         self.clock = EngineClock(self.holder, self.now)
 
     @property
@@ -139,11 +158,13 @@ class WorkerAccount:
         """Begin an attempt at a unit in hand: none of its documents is finished."""
         began = self.progress.units[unit].began
         self.progress.units[unit] = UnitProgress(documents, began, number)
-        return AttemptMeter(self, self.progress.units[unit])
+        self._attempts[unit] = AttemptMeter(self, self.progress.units[unit])
+        return self._attempts[unit]
 
     def end(self, unit: int, *, committed: bool) -> None:
         """Put a unit down. A committed one is shown until the driver knows of it."""
         self.clock.unit_ended()
+        self._attempts.pop(unit, None)
         if committed:
             self.progress.units[unit].committed = self.now()
         else:
@@ -151,13 +172,25 @@ class WorkerAccount:
 
     def in_hand(self) -> tuple[UnitInHand, ...]:
         """Return the units that are not committed, the oldest first."""
-        now = self.now()
         units = [
-            UnitInHand(number, unit.rows, unit.documents, round(now - unit.began, 1), unit.attempt)
+            self._in_hand(number, unit)
             for number, unit in list(self.progress.units.items())
             if unit.committed is None
         ]
         return tuple(sorted(units, key=lambda unit: -unit.seconds))
+
+    def _in_hand(self, number: int, unit: UnitProgress) -> UnitInHand:
+        now, meter = self.now(), self._attempts.get(number)
+        document, seconds = meter.oldest(now) if meter else (None, 0.0)
+        return UnitInHand(
+            number,
+            unit.rows,
+            unit.documents,
+            round(now - unit.began, 1),
+            unit.attempt,
+            document,
+            seconds,
+        )
 
 
 def reason_of(error: EngineDied) -> str:

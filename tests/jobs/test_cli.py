@@ -91,7 +91,7 @@ COMMANDS = ("run", "demo", "status", "errors", "verify", "evaluate", "show", "do
 def test_the_examples_of_a_commands_help_parse(
     command: str, example: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = shlex.split(example.partition(" >")[0], comments=True)
+    words = shlex.split(re.split(" [>|]", example)[0], comments=True)
     assert words[1] == command
     with pytest.raises(SystemExit) as end:
         main([*words[1:], "--help"])

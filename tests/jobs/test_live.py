@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from jobs.live import View, format_duration, format_eta
+from jobs.figures import format_duration, format_eta
+from jobs.live import View
 from pipelines.corpus.units import Unit
 from pipelines.ledger.records import Commit
 from pipelines.run.pace import Eta, Sample
@@ -57,7 +58,7 @@ def _with_pace() -> View:
 
 def test_the_line_has_documents_rate_eta_dead_letters_and_prefix_cache() -> None:
     assert _with_pace().line() == (
-        "reading: 35/100 documents, 3/10 units, 1,000 tokens/s, ETA 0:01:05, "
+        "reading: 35 of 100 documents, 3 of 10 units, 1,000 tokens/s, ETA 0:01:05, "
         "dead letters: 4 empty, 1 too_long, prefix cache: 25%"
     )
 
@@ -88,7 +89,7 @@ def test_documents_of_a_worker_that_died_are_not_done() -> None:
 
 def test_while_the_corpus_is_indexed_the_view_counts_spans_and_documents() -> None:
     view = View("job", RunState(phase="indexing", spans=12, spans_done=3, documents=1_500))
-    assert view.line() == "indexing: 3/12 spans of the corpus, 1500 documents"
+    assert view.line() == "indexing: 3 of 12 spans of the corpus, 1,500 documents"
     assert "3 of 12 spans of the corpus" in _table(view) and "1,500 so far" in _table(view)
 
 
@@ -104,7 +105,7 @@ def _table(view: View) -> str:
 
 def test_the_table_shows_the_same() -> None:
     table = _table(_with_pace())
-    for text in ("35 of 100", "3 of 10", "1,000", "0:01:05", "25% of prompt", "4 empty"):
+    for text in ("35 of 100", "3 of 10", "1,000", "0:01:05", "25% reused", "4 empty"):
         assert text in table
 
 
@@ -130,7 +131,7 @@ def test_totals_for_metrics_are_those_of_the_view() -> None:
 def test_nothing_is_said_of_the_end_before_it_is_known() -> None:
     view = _view()
     assert view.eta is None and view.totals().eta_seconds is None
-    assert "ETA" not in view.line()
+    assert "ETA not known yet" in view.line()
 
 
 def test_the_pace_begins_with_the_first_unit_in_hand() -> None:

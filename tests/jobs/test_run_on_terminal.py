@@ -16,10 +16,11 @@ STARTED = "phifleet      tested - starting engines"
 # The beginnings of all lines that a run may print on a terminal: notices, the view, the summary.
 OURS = re.compile(
     r"phifleet|metrics of|model 'tiny-random' has random|to another model|"
-    r"time |indexed|documents|units|tokens|ETA|prefix cache|workers|dead letters|answered|answers|"
-    r" +[━╸╺]+$| {14}\S|stopped by SIGINT|resume$|\^C"
+    r"time |indexed|documents|units|tokens|ETA|dead letters|answered|answers|CPU |engine time |"
+    r"waste |KV cache |oldest |restarts |\d+ workers?|[0-9a-f]{8} |engines| {14}\S|"
+    r"stopped by SIGINT|resume$|\^C"
 )
-SUMMARY = ["answered", "dead letters", "tokens", "time", "answers"]
+SUMMARY = ["answered", "dead letters", "tokens", "time", "engines", "answers"]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from jobs.control import Stopped
+from jobs.json_log import LogFormat
 from jobs.summary import RunPrinter
 from pipelines.corpus.files import SourceFile
 from pipelines.corpus.not_read import NotRead, Reason
@@ -68,10 +69,12 @@ def spec() -> JobSpec:
 class Printed:
     """A printer on a console of `width` columns, and what it has printed."""
 
-    def __init__(self, spec: JobSpec, *, as_json: bool, width: int = 120) -> None:
+    def __init__(
+        self, spec: JobSpec, *, as_json: bool, width: int = 120, log_format: LogFormat = "text"
+    ) -> None:
         self._errors, self._results = StringIO(), StringIO()
         screen = Screen(Console(file=self._errors, width=width), self._results)
-        self.printer = RunPrinter(screen, spec, as_json)
+        self.printer = RunPrinter(screen, spec, as_json, log_format)
 
     @property
     def notices(self) -> list[str]:
@@ -210,3 +213,11 @@ def test_large_files_that_are_one_piece_are_named(spec: JobSpec) -> None:
     assert printed.notices == []
     printed.printer.print_undivided([SourceFile("a.jsonl.gz", 2**30, "")])
     assert printed.notices[0].startswith("a.jsonl.gz (1,024 MiB): read as one piece, which one CPU")
+
+
+def test_lines_of_a_summary_in_a_pipe_are_not_folded(spec: JobSpec) -> None:
+    printed = Printed(spec, as_json=False, width=40)
+    printed.printer.print_finished(MANIFEST)
+    printed.printer.print_retried({"empty": 1_000}, {"empty": 999, "too_large": 12})
+    assert "4,000 in prompts (75% from the prefix cache), 2,500 generated" in printed.notices[2]
+    assert printed.notices[-1].endswith("dead letters now: 999 empty, 12 too_large")

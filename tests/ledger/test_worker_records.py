@@ -41,6 +41,13 @@ def test_a_record_can_be_read_again(storage: Storage) -> None:
     assert read_worker_records(storage) == [RECORD]
 
 
+def test_records_of_older_and_newer_versions_are_read() -> None:
+    values = RECORD.to_json()
+    del values["kv_cache_tokens"], values["in_hand"][0]["oldest_seconds"]
+    values["of_later"] = values["in_hand"][0]["of_later"] = 1
+    assert WorkerRecord.from_json(values) == RECORD
+
+
 def test_a_meter_that_is_ahead_of_the_record_has_the_tokens_and_the_time(storage: Storage) -> None:
     write_worker_record(storage, RECORD)
     name = worker_name(3, "ab12", "meter")

@@ -9,6 +9,7 @@ from pipelines.documents import ENGINE_CRASH, Document, Problem, Usage
 from pipelines.engine.keeper import EngineSupervisor
 from pipelines.errors import EngineDied, EngineHung
 from pipelines.job.task_specs import AskTask, SummarizeTask
+from pipelines.ledger.worker_records import UnitInHand
 from pipelines.models.resolve import Model
 from pipelines.run.answerer import DocumentAnswerer, EngineLost, UnitResults
 from pipelines.run.worker_account import AttemptMeter, WorkerAccount
@@ -47,9 +48,22 @@ async def test_results_come_in_the_order_of_the_documents_and_without_their_text
     assert isinstance(answered, UnitResults)
     assert [result.document.doc_id for result in answered.documents] == ["d0", "d1", "d2"]
     assert [result.document.text for result in answered.documents] == [None] * 3
-    assert meter.unit.answered == 3
+    assert meter.unit.answered == 3 and meter.answering == {}
     usages = [answer.usage for result in answered.documents for answer in result.answers]
     assert meter.used == meter.account.tokens == sum(usages, Usage())
+
+
+def test_the_document_that_is_answered_for_the_longest_time_is_known() -> None:
+    now = [100.0]
+    account = WorkerAccount(now=lambda: now[0])
+    account.begin(7)
+    meter = account.attempt(7, 2, 1)
+    with meter.timed(Document("a", "one")):
+        now[0] += 5
+        with meter.timed(Document(2, "two")):
+            now[0] += 1
+            assert account.in_hand() == (UnitInHand(7, 2, 0, 6.0, 1, "a", 6.0),)
+    assert account.in_hand() == (UnitInHand(7, 2, 0, 6.0),)
 
 
 async def test_an_engine_that_dies_is_a_result_and_documents_answered_before_do_not_count(

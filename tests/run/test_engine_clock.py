@@ -90,7 +90,34 @@ def test_a_restart_of_the_worker_itself_belongs_to_its_first_commit() -> None:
     assert clock.total().restarts == 1
 
 
-EVENTS = ("began", "ended", "died", "hung", "started", "charge", "lost", "tokens")
+def test_time_in_which_all_units_in_hand_are_written_is_the_commits() -> None:
+    clock, time = started()
+    clock.unit_began()
+    time.now += 10
+    clock.commit_began()
+    time.now += 2  # the other unit is answered meanwhile
+    clock.commit_began()
+    time.now += 3
+    clock.commit_ended()
+    time.now += 4
+    used = clock.charge()
+    assert (used.commit_seconds, used.answering_seconds) == (3, 19)
+    assert clock.charge().commit_seconds == 0
+
+
+def test_commits_before_the_death_of_an_engine_are_waste_with_the_rest() -> None:
+    clock, time = started()
+    clock.commit_began()
+    time.now += 5
+    clock.engine_died(ENGINE_DIED)
+    used = clock.charge()
+    assert (used.commit_seconds, used.waste) == (0, {ENGINE_DIED: Waste(5.0)})
+
+
+EVENTS = (
+    *("began", "ended", "died", "hung", "started", "charge", "lost", "tokens"),
+    *("writing", "written"),
+)
 
 
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 50))))
@@ -119,14 +146,18 @@ def test_commits_and_what_is_not_charged_yet_are_the_life_of_the_worker(
         elif event == "tokens":
             clock.waste_tokens(ENGINE_DIED, Usage(seconds))
             tokens += seconds
+        elif event == "writing":
+            clock.commit_began()
+        elif event == "written":
+            clock.commit_ended()
     total = clock.total()
     committed += clock.charge()
-    for name in ("engine_seconds", "start_seconds", "starts", "restarts"):
+    for name in ("engine_seconds", "start_seconds", "starts", "restarts", "commit_seconds"):
         assert getattr(committed, name) == getattr(total, name)
     assert committed.waste == total.waste
     assert total.engine_seconds == time.now - 100
     assert total.wasted.tokens.prompt_tokens == tokens
-    assert total.answering_seconds >= 0
+    assert 0 <= total.commit_seconds <= total.answering_seconds
     assert all(waste.seconds >= 0 for waste in total.waste.values())
 
 

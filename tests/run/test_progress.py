@@ -6,8 +6,8 @@ from pipelines.run.progress import Progress, UnitProgress
 
 def test_progress_includes_requests_of_unfinished_documents() -> None:
     progress = Progress()
-    progress.note_engine(Usage(100, 40, 7), 90, 0)
-    progress.note_engine(Usage(150, 60, 9), 0, 1)
+    progress.note_engine(Usage(100, 40, 7), (90, 1_000), 0)
+    progress.note_engine(Usage(150, 60, 9), (0, 1_000), 1)
     assert (progress.prompt_tokens, progress.cached_prompt_tokens) == (150, 60)
     assert (progress.output_tokens, progress.kv_tokens_in_flight) == (9, 0)
     assert progress.restarts == 1
