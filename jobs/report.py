@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from jobs.options import positive
+
+if TYPE_CHECKING:
+    from jobs.hosts import Host
+    from jobs.summary import RunPrinter
 
 DEFAULT_DOCUMENTS = 10
 
@@ -45,3 +50,24 @@ def run_report(options: argparse.Namespace) -> int:
     report, where = write_report(options.output, choice, options.to)
     print(json.dumps({"report": where, **report.to_json()}) if options.json else where)
     return 0
+
+
+def report_finished_run(output: str, host: Host, printer: RunPrinter) -> None:
+    """Write the report of the run in `output`, which has finished, and print where it is.
+
+    The run stays done whatever happens here: a failure or a signal is printed as a notice.
+    """
+    from jobs.control import Stopped
+
+    try:
+        with host.stop_on_signals():
+            from pipelines.reporting.page.writing import AFTER_A_RUN, write_report
+
+            _, where = write_report(output, AFTER_A_RUN)
+    except Stopped as stopped:
+        printer.print_no_report(f"stopped by {stopped}", output)
+    except Exception as error:
+        # a page that nobody may look at must not turn a finished run into a failed one
+        printer.print_no_report(f"{type(error).__name__}: {error}", output)
+    else:
+        printer.print_report(where)

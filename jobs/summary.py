@@ -113,6 +113,19 @@ class RunPrinter:
         else:
             self.screen.console.print(summary_table(manifest, self.spec))
 
+    def print_report(self, path: str) -> None:
+        """Print the path or URL of the run's report."""
+        self._notice(f"the report is {path}", one_line=True)
+
+    def print_no_report(self, reason: str, output: str) -> None:
+        """Print why the report of a finished run in `output` was not written, and what to do."""
+        self._notice(
+            f"the report was not written: {reason}. The run is done; phifleet report {output} "
+            "writes it",
+            style="yellow",
+            one_line=True,
+        )
+
     def _notice(self, text: str, style: str | None = None, *, one_line: bool = False) -> None:
         # a path or URL that is broken over two lines cannot be copied
         self.screen.console.print(text, style=style, soft_wrap=one_line)
