@@ -77,7 +77,7 @@ def _value(kind: str, cell: Mapping[str, Any], places: Places) -> Value:
     if kind == "extract":
         fields = {name: item for name, item in cell.items() if name not in RESERVED_FIELDS}
         return _tree(fields, "", quotes)
-    return Value("text", _text(cell.get("text")), quotes=quotes[""][:_MAX_QUOTES])
+    return Value("text", _text(cell.get("text")), quotes=tuple(quotes[""][:_MAX_QUOTES]))
 
 
 def _labels(cell: Mapping[str, Any]) -> Value:
