@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pipelines.storage import Storage
 
 MAX_FILES = 32
 """The files of dead letters that are read for examples, at most."""
+_PARALLEL = 8
 _EXAMPLES, _MAX_CHARACTERS = 3, 300
 
 
@@ -55,8 +57,9 @@ def _facts(reason: str, count: int, examples: Sequence[LetterExample]) -> Reason
 
 
 def _letters(storage: Storage, names: Sequence[str]) -> Iterator[tuple[LetterExample, str]]:
-    for name in names:
-        data = storage.read_if_exists(f"{DEAD_LETTERS}/{name}")
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        read = list(pool.map(lambda name: storage.read_if_exists(f"{DEAD_LETTERS}/{name}"), names))
+    for name, data in zip(names, read, strict=True):
         if data is None:
             # a run that asks again has removed it
             continue

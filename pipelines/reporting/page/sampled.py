@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipelines.tasks.columns import ANSWER, EVIDENCE
 
 MAX_PARTS, MAX_ROWS = 32, 500
 """The part files that a sample reads, and the rows of each, at most."""
+_PARALLEL = 8
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 _COUNTED = tuple(status.value for status in EvidenceStatus)
 
@@ -108,12 +110,13 @@ def sample_parts(storage: Storage, tasks: Sequence[str]) -> PartSample:
     Raises OutputError if a part is damaged, StorageError.
     """
     sample = PartSample(part_names(storage))
-    for name in spread(sample.parts, MAX_PARTS):
-        if (read := first_rows(storage, name, MAX_ROWS, tasks)) is None:
-            continue
-        table, metadata = read
-        sample.metadata = sample.metadata or metadata
-        sample.add(table, tasks)
+    names = spread(sample.parts, MAX_PARTS)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        for read in pool.map(lambda name: first_rows(storage, name, MAX_ROWS, tasks), names):
+            if read is not None:
+                table, metadata = read
+                sample.metadata = sample.metadata or metadata
+                sample.add(table, tasks)
     return sample
 
 
@@ -135,10 +138,12 @@ def first_rows(
     """Return the first rows of the part `name` with those of `columns` that it has, and what its
     metadata state; None if a run has removed it meanwhile. Raises OutputError, StorageError."""
     path = f"{ANSWERS}/{name}"
-    if not storage.exists(path):
+    # in one request: a part is small, and has dozens of columns
+    data = storage.read_if_exists(path)
+    if data is None:
         return None
-    with storage.open(path) as handle, readable(storage.path(path)):
-        file = pq.ParquetFile(handle)
+    with readable(storage.path(path)):
+        file = pq.ParquetFile(pa.BufferReader(data))
         whole = file.schema_arrow
         known = [column for column in columns if column in whole.names]
         first = next(file.iter_batches(batch_size=rows, columns=known), None)

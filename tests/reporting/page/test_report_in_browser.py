@@ -30,7 +30,8 @@ def page_file(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(page_file: Path) -> Iterator[Browser]:
+    # opened after the run, whose event loop cannot run beside Playwright's
     with open_browser() as browser:
         yield browser
 
