@@ -25,6 +25,8 @@ from pipelines.storage import Storage
 _ROWS_OF_PART = 200
 _MAX_CHARACTERS, _ALL_CHARACTERS = 24_000, 1_500_000
 """The characters of text that are shown of one document, and of all together."""
+MAX_DOCUMENTS = 500
+"""The documents that one page shows, at most."""
 _ALL_ROWS = 2**31 - 1
 _GONE = "The text cannot be shown: the index does not list this document any more."
 _NO_INPUT = "The text cannot be shown: the job's input cannot be opened here ({})."
@@ -114,7 +116,7 @@ class DocumentReader:
         self, rows: Mapping[str, Mapping[str, Any]], places: Mapping[str, Place]
     ) -> list[DocumentPage]:
         texts, why = self._texts(places)
-        characters = min(_MAX_CHARACTERS, _ALL_CHARACTERS // max(1, len(rows)))
+        characters = characters_of_each(len(rows))
         return [
             self._page(doc_id, row, places.get(doc_id), texts.get(doc_id), why, characters)
             for doc_id, row in rows.items()
@@ -150,6 +152,11 @@ class DocumentReader:
             note=note if row else f"{note} {_NO_ANSWER}".strip(),
             answers=answers,
         )
+
+
+def characters_of_each(documents: int) -> int:
+    """Return how many characters of its text a page shows of each of so many documents."""
+    return min(_MAX_CHARACTERS, _ALL_CHARACTERS // max(1, documents))
 
 
 def _rows_file(text_file: str) -> str:

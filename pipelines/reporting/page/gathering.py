@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.corpus.sampling import spread
-from pipelines.errors import PhifleetError
+from pipelines.errors import PhifleetError, SpecError
 from pipelines.job.spec import InputSpec, load_job_data
 from pipelines.ledger.accounts import Account
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Plan
 from pipelines.reporting.page.costs import cost_facts
-from pipelines.reporting.page.documents import DocumentReader
+from pipelines.reporting.page.documents import MAX_DOCUMENTS, DocumentReader
 from pipelines.reporting.page.facts import (
     DocumentFacts,
     DocumentPage,
@@ -45,11 +45,19 @@ _INPUT_BYTES = 4 * 2**30
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which documents a report shows: those with `ids`, or else about `documents`; and how many
-    bytes of the input may be read for their texts."""
+    bytes of the input may be read for their texts. Raises SpecError for too many documents."""
 
     documents: int = DEFAULT_DOCUMENTS
     ids: Sequence[str] = ()
     max_bytes: int = _INPUT_BYTES
+
+    def __post_init__(self) -> None:
+        for option, count in (("--documents", self.documents), ("--id", len(self.ids))):
+            if count > MAX_DOCUMENTS:
+                raise SpecError(
+                    f"{option}: a page shows at most {MAX_DOCUMENTS} documents, got {count}; "
+                    "choose fewer"
+                )
 
 
 def gather(output: str, choice: Choice) -> Report:

@@ -81,17 +81,20 @@ def distribution_plot(found: Distribution) -> str:
 def lengths_plot(lengths: Sequence[LengthFacts]) -> str:
     """Return how many answers were read by which strategy, by the tokens of their prompts."""
     strategies = list(dict.fromkeys(name for row in lengths for name in row.strategies))
-    labels = [_binary(row.low) for row in lengths]
+    known = {row.low: row for row in lengths}
+    # lengths that no answer has keep their place
+    powers = range(lengths[0].low.bit_length(), lengths[-1].low.bit_length() + 1)
+    lows = [2 ** (power - 1) for power in powers]
 
     def draw(axes: Axes) -> None:
-        below = [0] * len(lengths)
+        below = [0] * len(lows)
         for number, name in enumerate(strategies):
-            counts = [row.strategies.get(name, 0) for row in lengths]
+            counts = [known[low].strategies.get(name, 0) if low in known else 0 for low in lows]
             color = _SERIES[number % len(_SERIES)]
-            axes.bar(range(len(lengths)), counts, 0.7, bottom=below, color=color, label=name)
+            axes.bar(range(len(lows)), counts, 0.7, bottom=below, color=color, label=name)
             below = [a + b for a, b in zip(below, counts, strict=True)]
-        axes.set_xticks(range(len(lengths)), labels)
-        axes.set_xlim(-0.6, max(3, len(lengths)) - 0.4)
+        axes.set_xticks(range(len(lows)), [_binary(low) for low in lows])
+        axes.set_xlim(-0.6, max(3, len(lows)) - 0.4)
         axes.set_xlabel("prompt tokens of an answer, from")
         axes.set_ylabel("answers")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))

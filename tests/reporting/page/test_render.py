@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from outputs import columns_of
 from reported import EVIL, TASKS, reported_run
 
+from pipelines.corpus.id_types import IdKind
+from pipelines.corpus.layout import Layout
+from pipelines.corpus.units import Unit
 from pipelines.documents import (
     Answer,
     Document,
@@ -25,14 +31,19 @@ from pipelines.documents import (
     Summary,
     Usage,
 )
+from pipelines.errors import SpecError
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Commit, Plan, StagedFile
 from pipelines.models.resolve import Model
 from pipelines.reporting.page import facts
+from pipelines.reporting.page.documents import MAX_DOCUMENTS, characters_of_each
 from pipelines.reporting.page.facts import Report
 from pipelines.reporting.page.gathering import MAX_COMMITS, Choice, gather
 from pipelines.reporting.page.render import render
 from pipelines.reporting.page.sampled import MAX_PARTS
+from pipelines.reporting.page.windows import view_of
+from pipelines.storage import Storage
+from pipelines.tasks.columns import part_table
 from pipelines.text.tokens import ChatTokenizer
 
 
@@ -133,48 +144,66 @@ UNITS, ROWS = 2_500, 40
 
 @pytest.fixture
 def huge(tmp_path: Path) -> str:
-    """An OUTPUT with the ledger of 100,000 documents in 2,500 units."""
-    import pyarrow as pa
-    from outputs import columns_of
-
-    from pipelines.corpus.id_types import IdKind
-    from pipelines.corpus.layout import Layout
-    from pipelines.corpus.units import Unit
-    from pipelines.storage import Storage
-    from pipelines.tasks.columns import part_table
-
+    """An OUTPUT with the ledger and the parts of 100,000 documents in 2,500 units."""
     output = tmp_path / "out"
     ledger = Ledger(Storage(str(output)))
-    source = {"input": {"path": str(tmp_path / "gone"), "id_column": "doc"}, "tasks": TASKS,
-              "output": {"path": str(output)}, "model": {"name": "tiny"}}  # fmt: skip
-    job = {"source": source, "digests": {}, "fingerprint": "f", "model": "m", "revision": "r"}
-    ledger.open_job(job)
-    units = tuple(Unit(n, "short", "_run/index/0/text-00000", n, ROWS, 40_000, 900, 30.0, "")
-                  for n in range(UNITS))  # fmt: skip
-    ledger.add_plan(0, Plan((), units, (), {}, Layout(IdKind.TEXT, pa.schema([])).to_text()))
-    quote = Evidence("", EvidenceStatus.SHOWN, "words " * 60, 5, 400)
-    values = [Summary("A calm year. " * 40), Label("risk", 0.9), Reply("Ada", (quote,)),
-              Reply("qx", (quote,))]  # fmt: skip
-    answers = tuple(Answer(task["name"], value, None, "single", 1, Usage(900, 0, 30), "stop")
-                    for task, value in zip(TASKS, values, strict=True))  # fmt: skip
-    ids = [f"document-{number}" for number in range(ROWS)]
-    results = [DocumentResult(Document(doc_id, "text"), answers) for doc_id in ids]
-    (output / "answers").mkdir(parents=True)
-    pq.write_table(
-        part_table(pa.table({"doc_id": ids}), results, columns_of(TASKS), "doc"),
-        output / "answers/part-000000.parquet",
-    )
-    part = (output / "answers/part-000000.parquet").read_bytes()
-    (output / "_run/commits").mkdir(parents=True)
+    source = {
+        "input": {"path": str(tmp_path / "gone"), "id_column": "doc"},
+        "output": {"path": str(output)},
+        "model": {"name": "tiny"},
+        "tasks": TASKS,
+    }
+    names = {"fingerprint": "f", "model": "m", "revision": "r"}
+    ledger.open_job({"source": source, "digests": {}, **names})
+    text = "_run/index/0/text-00000"
+    units = [Unit(n, "short", text, n, ROWS, 40_000, 900, 30.0, "") for n in range(UNITS)]
+    layout = Layout(IdKind.TEXT, pa.schema([])).to_text()
+    ledger.add_plan(0, Plan((), tuple(units), (), {}, layout))
+    for directory in ("answers", "_run/commits"):
+        (output / directory).mkdir(parents=True)
+    answers = _answers()
     for number in range(UNITS):
-        (output / f"answers/part-{number:06d}.parquet").write_bytes(part)
-        commit = Commit(
-            number, "", "", ROWS, ROWS, 0, {}, StagedFile("s", ROWS, 1, ""), None, 36_000, 27_000,
-            1_200, 25.0 + number % 9, "h", f"2026-01-01T{number % 24:02}:00:00+00:00",
-            {task["name"]: (300, 90, 200) for task in TASKS},
-        )  # fmt: skip
-        (output / f"_run/commits/{number:06d}.json").write_bytes(commit.to_json())
+        ids = pa.array([f"document-{number}-{row}" for row in range(ROWS)])
+        part = answers.set_column(0, "doc", ids)
+        pq.write_table(part, output / f"answers/part-{number:06d}.parquet")
+        (output / f"_run/commits/{number:06d}.json").write_bytes(_commit(number).to_json())
     return str(output)
+
+
+def _answers() -> pa.Table:
+    """Return the answers of a unit's documents, with long texts and evidence."""
+    quote = Evidence("", EvidenceStatus.SHOWN, "words " * 60, 5, 400)
+    replies = [Reply("Ada Lovelace", (quote,)), Reply("qx", (quote,))]
+    values = [Summary("A calm year. " * 40), Label("risk", 0.9), *replies]
+    usage = Usage(900, 0, 30)
+    answers = tuple(
+        Answer(task["name"], value, None, "single", 1, usage, "stop")
+        for task, value in zip(TASKS, values, strict=True)
+    )
+    ids = [str(number) for number in range(ROWS)]
+    results = [DocumentResult(Document(doc_id, "text"), answers) for doc_id in ids]
+    return part_table(pa.table({"doc_id": ids}), results, columns_of(TASKS), "doc")
+
+
+def _commit(number: int) -> Commit:
+    return Commit(
+        unit=number,
+        plan="",
+        ids="",
+        rows=ROWS,
+        answered=ROWS,
+        dead_letters=0,
+        reasons={},
+        part=StagedFile("s", ROWS, 1, ""),
+        errors=None,
+        prompt_tokens=36_000,
+        cached_prompt_tokens=27_000,
+        output_tokens=1_200,
+        seconds=25.0 + number % 9,
+        host="h",
+        committed_at=f"2026-01-01T{number % 24:02}:00:00+00:00",
+        decoding={task["name"]: (300, 90, 200) for task in TASKS},
+    )
 
 
 def test_the_report_of_a_hundred_thousand_documents_is_small(huge: str) -> None:
@@ -183,5 +212,21 @@ def test_the_report_of_a_hundred_thousand_documents_is_small(huge: str) -> None:
     assert report.documents.answered == UNITS * ROWS == 100_000
     assert (report.work.commits, report.work.read) == (UNITS, MAX_COMMITS)
     assert report.reading.parts_read == MAX_PARTS
-    assert len(page) < 5_000_000
+    assert len(report.shown) == 200 and len(page) < 5_000_000
     assert "estimated from" in page.decode() and len(json.dumps(report.to_json())) < 5_000_000
+
+
+def test_the_longest_texts_of_many_documents_stay_small(report: Report) -> None:
+    text, spans = "words of a text " * 20_000, [(at, at + 200) for at in range(0, 300_000, 4_000)]
+    for count in (1, 50, MAX_DOCUMENTS):
+        view = view_of(text, spans, characters_of_each(count))
+        pages = [replace(page, text=view) for page in report.shown] * count
+        page = render(replace(report, shown=pages[:count]))
+        assert len(page) < 5_000_000
+        assert page.count(b'class="document"') == count
+
+
+def test_a_page_shows_at_most_500_documents() -> None:
+    for choice in ({"documents": 501}, {"ids": ["a"] * 501}):
+        with pytest.raises(SpecError, match="a page shows at most 500 documents, got 501"):
+            Choice(**choice)  # type: ignore[arg-type]
