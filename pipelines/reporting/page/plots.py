@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ _VARIABLES = {
     _LINE: "var(--line)",
     **{color: f"var(--series-{number})" for number, color in enumerate(_SERIES, 1)},
 }
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     # text stays text, in the page's own font
     "svg.fonttype": "none",
     "svg.hashsalt": "phifleet",

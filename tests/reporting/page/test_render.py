@@ -22,6 +22,7 @@ from pipelines.corpus.layout import Layout
 from pipelines.corpus.units import Unit
 from pipelines.documents import (
     Answer,
+    AnswerValue,
     Document,
     DocumentResult,
     Evidence,
@@ -174,7 +175,7 @@ def _answers() -> pa.Table:
     """Return the answers of a unit's documents, with long texts and evidence."""
     quote = Evidence("", EvidenceStatus.SHOWN, "words " * 60, 5, 400)
     replies = [Reply("Ada Lovelace", (quote,)), Reply("qx", (quote,))]
-    values = [Summary("A calm year. " * 40), Label("risk", 0.9), *replies]
+    values: list[AnswerValue] = [Summary("A calm year. " * 40), Label("risk", 0.9), *replies]
     usage = Usage(900, 0, 30)
     answers = tuple(
         Answer(task["name"], value, None, "single", 1, usage, "stop")
@@ -229,4 +230,4 @@ def test_the_longest_texts_of_many_documents_stay_small(report: Report) -> None:
 def test_a_page_shows_at_most_500_documents() -> None:
     for choice in ({"documents": 501}, {"ids": ["a"] * 501}):
         with pytest.raises(SpecError, match="a page shows at most 500 documents, got 501"):
-            Choice(**choice)  # type: ignore[arg-type]
+            Choice(**choice)
