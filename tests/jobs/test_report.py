@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from here import InProcessRun
+from quick import QuickRun
 from reported import reported_run
 from rich.console import Console
 
@@ -95,3 +96,11 @@ def test_a_report_that_cannot_be_written_is_a_notice(run: InProcessRun, tmp_path
     assert printed.startswith("the report was not written: OutputError: ")
     assert f"phifleet report {tmp_path / 'nothing'} writes it" in printed
     assert "stopped by SIGTERM" in printed_by_the_end_of(run, run.storage.url, signalled=True)
+
+
+def test_phifleet_run_writes_the_report_and_prints_one_object(tmp_path: Path) -> None:
+    run = QuickRun(tmp_path, str(tmp_path / "out"), documents=8)
+    code, result, errors = run()
+    assert (code, result["status"]) == (0, "done"), errors
+    assert f"the report is {tmp_path / 'out'}/report.html" in errors
+    assert (tmp_path / "out/report.html").read_text().startswith("<!doctype html>")
