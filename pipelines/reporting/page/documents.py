@@ -15,7 +15,8 @@ from pipelines.errors import SpecError
 from pipelines.job.spec import InputSpec
 from pipelines.ledger.names import part_name
 from pipelines.ledger.records import Plan
-from pipelines.reporting.page.facts import DocumentPage, TaskFacts
+from pipelines.reporting.page.document_facts import DocumentPage
+from pipelines.reporting.page.facts import TaskFacts
 from pipelines.reporting.page.places import InputTexts, Place, find_places
 from pipelines.reporting.page.sampled import first_rows, part_names, unit_of_part
 from pipelines.reporting.page.values import Places, answer_facts

@@ -19,14 +19,9 @@ from pipelines.ledger.accounts import Account
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.records import Plan
 from pipelines.reporting.page.costs import cost_facts
+from pipelines.reporting.page.document_facts import DocumentPage
 from pipelines.reporting.page.documents import MAX_DOCUMENTS, DocumentReader
-from pipelines.reporting.page.facts import (
-    DocumentFacts,
-    DocumentPage,
-    Report,
-    TimeFacts,
-    TokenFacts,
-)
+from pipelines.reporting.page.facts import DocumentFacts, Report, TimeFacts, TokenFacts
 from pipelines.reporting.page.job import job_facts
 from pipelines.reporting.page.letters import sample_letters
 from pipelines.reporting.page.sampled import sample_parts

@@ -15,7 +15,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipelines.reporting.page.facts import Report, TextView
+from pipelines.reporting.page.document_facts import TextView
+from pipelines.reporting.page.facts import Report
 from pipelines.reporting.page.plots import distribution_plot, lengths_plot, timeline_plot
 from pipelines.reporting.page.windows import shown_places
 

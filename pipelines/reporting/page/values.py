@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.documents import EvidenceStatus
-from pipelines.reporting.page.facts import AnswerFacts, Quote, Value
+from pipelines.reporting.page.document_facts import AnswerFacts, Quote, Value
 from pipelines.reporting.page.windows import Span
 from pipelines.tasks.columns import ANSWER, EVIDENCE, RESERVED_FIELDS
 from pipelines.tasks.paths import field_path, item_path

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from pipelines.reporting.page.facts import Segment, TextView, Window
+from pipelines.reporting.page.document_facts import Segment, TextView, Window
 
 _AROUND = 700
 """Characters that are shown before and after a place in a long text."""

@@ -12,7 +12,8 @@ from reported import EVIL, LONG, TEXTS, reported_run
 
 from pipelines.errors import OutputError, SpecError
 from pipelines.models.resolve import Model
-from pipelines.reporting.page.facts import DocumentPage, Report
+from pipelines.reporting.page.document_facts import DocumentPage
+from pipelines.reporting.page.facts import Report
 from pipelines.reporting.page.gathering import Choice, gather
 from pipelines.reporting.page.writing import write_report
 from pipelines.text.tokens import ChatTokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from pipelines.reporting.page.facts import Value
+from pipelines.reporting.page.document_facts import Value
 from pipelines.reporting.page.values import Places, answer_facts
 
 DONE = {"status": "answered", "strategy": "single", "chunks": 1, "prompt_tokens": 9,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reporting.page.facts import TextView
+from pipelines.reporting.page.document_facts import TextView
 from pipelines.reporting.page.windows import shown_places, view_of
 
 FILLER = "The board met four times. " * 2_000
