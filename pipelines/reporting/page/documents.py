@@ -57,14 +57,16 @@ class DocumentReader:
     spec_fault: str = ""
 
     def sample(self, count: int) -> list[DocumentPage]:
-        """Return about `count` documents that are spread over the parts. Raises OutputError,
-        StorageError."""
+        """Return `count` documents that are spread over the parts, or all of those that it looks at
+        if there are fewer. Raises OutputError, StorageError."""
         parts = spread(part_names(self.storage), count) if count else []
         rows: dict[str, Mapping[str, Any]] = {}
         listed: dict[str, str | None] = {}
+        # the smallest parts first, so that others make up for what they lack
+        sizes = {unit.number: unit.rows for plan in self.plans for unit in plan.units}
+        parts.sort(key=lambda name: sizes.get(unit_of_part(name), 0))
         for number, name in enumerate(parts):
-            # an equal share of the documents for each part
-            share = (number + 1) * count // len(parts) - number * count // len(parts)
+            share = (count - len(rows)) // (len(parts) - number)
             for row in spread(self._rows(name, _ROWS_OF_PART), share):
                 doc_id = str(row[self.id_column])
                 rows[doc_id] = row

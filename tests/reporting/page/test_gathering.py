@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 from here import InProcessRun
+from outputs import answer, write_output
 from reported import EVIL, LONG, TEXTS, reported_run
 
+from pipelines.corpus.units import Unit
+from pipelines.documents import Reply
 from pipelines.errors import OutputError, SpecError
+from pipelines.ledger.records import Plan
 from pipelines.models.resolve import Model
 from pipelines.reporting.page.document_facts import DocumentPage
-from pipelines.reporting.page.facts import Report
+from pipelines.reporting.page.documents import DocumentReader
+from pipelines.reporting.page.facts import Report, TaskFacts
 from pipelines.reporting.page.gathering import Choice, gather
 from pipelines.reporting.page.writing import write_report
+from pipelines.storage import Storage
 from pipelines.text.tokens import ChatTokenizer
 
 
@@ -163,3 +169,14 @@ def test_a_report_is_stored_in_a_bucket(
     _, where = write_report(output, Choice(documents=2))
     assert where == f"{output}/report.html"
     assert run.storage.read("report.html").startswith(b"<!doctype html>")
+
+
+def test_large_parts_make_up_for_small_ones(tmp_path: Path, tiny_model: Model) -> None:
+    documents = {f"d{n}": [answer("who", Reply("Ada", ()))] for n in range(10)}
+    tasks = [{"name": "who", "kind": "ask", "question": "Who?"}]
+    output = write_output(tmp_path / "out", tasks, documents, rows_of_part=9)
+    units = [Unit(n, "short", "text-00000", n, rows, 1, 1, 1.0, "") for n, rows in ((0, 9), (1, 1))]
+    plans = [Plan((), tuple(units), (), {})]
+    facts = [TaskFacts("who", "ask", "Who?")]
+    reader = DocumentReader(Storage(output), plans, None, "doc", facts, max_bytes=0)
+    assert len(reader.sample(8)) == 8
