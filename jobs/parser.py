@@ -16,6 +16,7 @@ from jobs import commands, errors, usage
 from jobs.evaluate import add_evaluate_arguments, run_evaluate
 from jobs.options import add_sample
 from jobs.plan_command import add_plan
+from jobs.report import add_report_arguments, run_report
 
 
 def new_parser() -> argparse.ArgumentParser:
@@ -124,6 +125,15 @@ def _add_inspecting(subparsers: Any) -> None:
     )
     _add_output(evaluate)
     add_evaluate_arguments(evaluate)
+    report = _command(
+        subparsers,
+        "report",
+        run_report,
+        "write a page with the numbers and some documents of a run",
+        usage.REPORT,
+    )
+    _add_output(report)
+    add_report_arguments(report)
     show = _command(
         subparsers,
         "show",

@@ -17,6 +17,7 @@ from jobs.control import CleanUp, Stopped, in_background, stop_on_fencing
 from jobs.hosts import ClusterAccess, Host, WatchRay
 from jobs.json_log import LogFormat
 from jobs.live import View, show_view
+from jobs.report import report_finished_run
 from jobs.summary import RunPrinter
 from pipelines.errors import ClusterError, InputError, SpecError
 from pipelines.job.spec import Job, JobSpec
@@ -97,6 +98,7 @@ def run_job(
             printer.print_stopped_result()
             return Finished(EXIT_STOPPED, None, str(stopped))
         printer.print_finished(manifest)
+        report_finished_run(job.spec.output.path, host, printer)
     done = manifest["status"] == "done"
     return Finished(EXIT_DONE if done else EXIT_TOO_MANY_DEAD_LETTERS, manifest)
 

@@ -142,6 +142,18 @@ class RunPrinter:
         elif not self.as_json:
             self._print_summary(summary_table(manifest, self.spec))
 
+    def print_report(self, path: str) -> None:
+        """Print the path or URL of the run's report."""
+        self._notice("report", f"the report is {path}", one_line=True, path=path)
+
+    def print_no_report(self, reason: str, output: str) -> None:
+        """Print why the report of a finished run in `output` was not written, and what to do."""
+        text = f"the report was not written: {reason}. The run is done"
+        remedy = f"phifleet report {output} writes it"
+        self._notice(
+            "no_report", f"{text}; {remedy}", level="warning", one_line=True, reason=reason
+        )
+
     def _print_summary(self, table: Table) -> None:
         console = self.screen.console
         if console.is_terminal:

@@ -13,6 +13,7 @@ first steps:
   phifleet status answers/                # how much is done
   phifleet errors answers/                # what could not be answered, and why
   phifleet verify answers/                # is every document there exactly once?
+  phifleet report answers/                # all of it as one page, for people
   phifleet COMMAND --help                 # options, examples, exit codes
 """
 
@@ -138,6 +139,25 @@ With --json: dead_letters (their number), reasons, messages and rows.
 exit codes:
   0  printed, also if there are none
   2  OUTPUT does not contain a phifleet run, or an option has a wrong value
+  4  the storage failed
+"""
+
+REPORT = """\
+examples:
+  phifleet report answers/
+  phifleet report answers/ --documents 50
+  phifleet report answers/ --id 10-K-2021 --id 10-K-2022 --to review.html
+  phifleet report s3://results/filings-digest/ --json
+
+Writes OUTPUT/report.html, one file that needs no network: what ran, documents and
+dead letters, tokens, time, cost, evidence, a data card, and some documents with
+their answers, each lit where the text shows it. Prints the path. With --json:
+report (the path) and every number of the page. Also works during a run; a finished
+run has written the page already. Texts are read from the job's input again.
+
+exit codes:
+  0  the page was written
+  2  OUTPUT does not contain a phifleet run, or no document has such an id
   4  the storage failed
 """
 

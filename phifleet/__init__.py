@@ -1,4 +1,4 @@
-"""phifleet in Python: the commands `run`, `status` and `verify`, and OUTPUT as datasets and rows.
+"""phifleet in Python: `run`, `status`, `verify`, `report`, and OUTPUT as datasets and rows.
 
     import phifleet
 
@@ -11,10 +11,10 @@ A job is given as the path of a job file, as a dict with a job file's keys, or a
 vLLM.
 """
 
-from phifleet.inspecting import status, verify
+from phifleet.inspecting import report, status, verify
 from phifleet.job import load
 from phifleet.reading import Answers, answers
-from phifleet.results import RunResult, StatusResult
+from phifleet.results import ReportResult, RunResult, StatusResult
 from phifleet.rows import Answer, Evidence, Row, rows
 from phifleet.running import run
 from pipelines.errors import (
@@ -45,6 +45,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "PhifleetError",
+    "ReportResult",
     "Row",
     "RunResult",
     "SpecError",
@@ -53,6 +54,7 @@ __all__ = [
     "VerifyReport",
     "answers",
     "load",
+    "report",
     "rows",
     "run",
     "status",

@@ -96,6 +96,19 @@ class StatusResult:
         return cls(**_of(cls, values))
 
 
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """The report of a run.
+
+    Attributes:
+        path: the path or URL of the page.
+        facts: every number of the page, as `phifleet report --json` prints them.
+    """
+
+    path: str
+    facts: Mapping[str, Any]
+
+
 def _of(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a dataclass has fields for."""
     return {field.name: values[field.name] for field in fields(kind)}

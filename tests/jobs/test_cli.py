@@ -77,7 +77,18 @@ def test_help_texts_fit_a_terminal(text: str) -> None:
     assert [line for line in text.splitlines() if len(line) > 90] == []
 
 
-COMMANDS = ("run", "demo", "status", "errors", "verify", "evaluate", "show", "doctor", "model")
+COMMANDS = (
+    "run",
+    "demo",
+    "status",
+    "errors",
+    "verify",
+    "evaluate",
+    "report",
+    "show",
+    "doctor",
+    "model",
+)
 
 
 @pytest.mark.parametrize(
