@@ -56,7 +56,7 @@ class View(Overview):
             f"{self.phase}: {self.documents:,} of {state.documents:,} documents",
             f"{state.units_done:,} of {state.units:,} units",
             f"{self.tokens_per_second:,.0f} tokens/s",
-            f"ETA {format_eta(self.eta) if self.eta else ETA_UNKNOWN}",
+            *([] if self.phase == "done" else [f"ETA {self._eta_text()}"]),
             f"dead letters: {figures.reasons_text(self.reasons) or 'none'}",
             f"prefix cache: {self.reuse:.0%}",
         ]
@@ -118,6 +118,9 @@ class View(Overview):
         shown.highlight_regex("░+", "dim")
         yield shown
 
+    def _eta_text(self) -> str:
+        return format_eta(self.eta) if self.eta else ETA_UNKNOWN
+
     def _workers(self) -> Grid:
         count = self.progress.workers
         title = f"{count:,} worker{'' if count == 1 else 's'}"
@@ -143,7 +146,7 @@ class View(Overview):
         yield _bar_row("units", state.units_done, state.units)
         overall = self.tokens_per_second_overall
         yield Row("tokens/s", f"{self.tokens_per_second:,.0f} now, {overall:,.0f} over all")
-        yield Row("ETA", format_eta(self.eta) if self.eta else ETA_UNKNOWN)
+        yield Row("ETA", self._eta_text())
         yield Row("dead letters", figures.dead_letters_text(spending, self.reasons))
         yield Row("tokens", figures.tokens_text(self.tokens), 2)
         yield from self._engine_rows(spending.account)

@@ -132,6 +132,8 @@ def test_nothing_is_said_of_the_end_before_it_is_known() -> None:
     view = _view()
     assert view.eta is None and view.totals().eta_seconds is None
     assert "ETA not known yet" in view.line()
+    view.state.phase = "done"
+    assert "ETA" not in view.line()
 
 
 def test_the_pace_begins_with_the_first_unit_in_hand() -> None:
