@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.ledger.records import Commit, Work
+from pipelines.ledger.records import Commit
+from pipelines.ledger.used import Work
 from pipelines.reporting.page.facts import Bar, Distribution, TaskSteps, Timeline, WorkFacts
 
 _BUCKETS, _BARS = 60, 24

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.documents import Usage
-from pipelines.ledger.records import Commit, Work
-from pipelines.ledger.used import Used
+from pipelines.ledger.records import Commit
+from pipelines.ledger.used import Used, Work
 from pipelines.reporting.page.work import distribution, timeline, work_facts
 
 COMMIT = Commit(0, "", "", 2, 2, 0, {}, None, None, 600, 300, 60, 30.0, "h",
