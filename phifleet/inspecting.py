@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike, fspath
 
-from jobs.status import status_to_json
 from phifleet.job import JobLike, output_of
 from phifleet.results import ReportResult, StatusResult
 from pipelines.ledger import verify as ledger_verify
 from pipelines.ledger.verify import VerifyReport
-from pipelines.reporting.status import read_status
 from pipelines.storage import Storage
 
 
@@ -19,6 +17,10 @@ def status(target: JobLike) -> StatusResult:
 
     Raises OutputError if there is no run, and StorageError.
     """
+    # these import Ray
+    from jobs.status import status_to_json
+    from pipelines.reporting.status import read_status
+
     return StatusResult.of(status_to_json(read_status(output_of(target))))
 
 

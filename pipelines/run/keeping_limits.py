@@ -6,21 +6,17 @@ answer, workers count down what they were told last.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import ray
-
 from pipelines.errors import LimitReached
 from pipelines.run.limits import Allowance, RunLimits, Spent
 from pipelines.run.state import RunState
 
 _INTERVAL_SECONDS = 1.0
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ class LimitKeeper:
             return
         self.state.books.wait()
         self.check()
-        ray.get(self.state.progress_actor.allow.remote(self.allowance()))
+        self.state.allow(self.allowance())
         with self._stated():
             yield
         if self._refused.is_set():
@@ -100,10 +96,7 @@ class LimitKeeper:
 
         def state_allowance() -> None:
             while not ended.wait(_INTERVAL_SECONDS):
-                try:
-                    ray.get(self.state.progress_actor.allow.remote(self.allowance()), timeout=10)
-                except ray.exceptions.RayError as error:
-                    _LOGGER.warning("the limits cannot be stated to the workers: %s", error)
+                self.state.allow(self.allowance())
 
         thread = threading.Thread(target=state_allowance, name="limits", daemon=True)
         thread.start()

@@ -171,12 +171,17 @@ class RunState:
         none: list[str] = []
         return self._call("failures", none)
 
-    def _call(self, method: str, default: Value) -> Value:
-        if self.progress_actor is None:
+    def allow(self, allowance: Allowance) -> None:
+        """State to the workers what each of them may do."""
+        self._call("allow", None, allowance)
+
+    def _call(self, method: str, default: Value, *arguments: Any) -> Value:
+        # a thread that is late must not start another Ray
+        if self.progress_actor is None or not ray.is_initialized():
             return default
         try:
             value: Value = ray.get(
-                getattr(self.progress_actor, method).remote(), timeout=_ACTOR_SECONDS
+                getattr(self.progress_actor, method).remote(*arguments), timeout=_ACTOR_SECONDS
             )
         except ray.exceptions.RayError as error:
             _LOGGER.warning(

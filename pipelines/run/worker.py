@@ -115,7 +115,9 @@ class Worker:
 
 
 def _was_restarted() -> bool:
-    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+    context = ray.get_runtime_context()
+    # outside of an actor, as in tests, the context refuses to say
+    return context.get_actor_id() is not None and bool(context.was_current_actor_reconstructed)
 
 
 def _holder(config: WorkerConfig) -> Used:

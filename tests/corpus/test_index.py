@@ -115,7 +115,7 @@ def test_units_cost_about_the_requested_time(config: IndexConfig, tmp_path: Path
 def test_a_unit_has_documents_of_one_pool_and_states_its_longest_prompt(
     config: IndexConfig, tmp_path: Path, tiny_tokenizer: ChatTokenizer
 ) -> None:
-    short, long, over = "few words", "many words " * 80, "too many words " * 500
+    short, long, over = "few words", "many words " * 100, "too many words " * 500
     _write(tmp_path, [short, long, over] * 5)
     index = _index(config)
     lengths = {text: len(tiny_tokenizer.encode(text)) for text in (short, long, over)}

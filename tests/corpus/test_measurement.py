@@ -16,7 +16,7 @@ from pipelines.text.tokens import ChatTokenizer
 
 SHAPE = PromptShape(10, (5,), (20,))
 READING = ReadingPlan("single", 1000, ChunkSize(64), SHAPE, SHAPE, 1000, 200, 200, 200)
-TEXTS = ["few words", None, "many words " * 80, "too many words " * 500, "\n", "few words"]
+TEXTS = ["few words", None, "many words " * 100, "too many words " * 500, "\n", "few words"]
 
 
 @pytest.fixture

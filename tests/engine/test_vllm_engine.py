@@ -251,7 +251,7 @@ async def test_no_control_token_is_generated_inside_an_answer(engine: VllmEngine
     control = engine.tokenizer.control_ids
     for sampling in (schema, Sampling(8, choices=("</s>", "<|end|>"))):
         *answer, last = await generated_ids(engine, sampling, dict.fromkeys(control, 100.0))
-        assert len(answer) > 1 and control.isdisjoint(answer)
+        assert answer and control.isdisjoint(answer)
         ended = last in control
         text = engine.tokenizer.decode_output([*answer, last])
         assert ended == (len(answer) < sampling.max_tokens - 1), text

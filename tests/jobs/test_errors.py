@@ -150,7 +150,7 @@ def test_a_file_that_a_run_removes_meanwhile_is_left_out(output: Path) -> None:
 
 def test_every_reason_has_words_and_a_row_in_the_docs() -> None:
     names = ("EMPTY", "NOT_TEXT", "NOT_JSON", "TOO_LARGE", "TOO_LONG", "INVALID_ANSWER",
-             "REJECTED", "ENGINE_CRASH", "TIMEOUT")  # fmt: skip
+             "CHECK_FAILED", "REJECTED", "ENGINE_CRASH", "TIMEOUT")  # fmt: skip
     assert list(REASONS) == [getattr(documents, name) for name in names]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", DOCS.read_text(), re.M))
     assert list(rows) == list(REASONS)

@@ -24,7 +24,7 @@ try:
 except KeyboardInterrupt as stop:
     print("interrupted:", stop)
 assert state() == before, state()
-assert phifleet.status("job.yaml").status == "unfinished"
+assert phifleet.status("job.yaml").status == "stopped"
 
 async def main():
     # as in a notebook, whose kernel has a running event loop

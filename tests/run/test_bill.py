@@ -79,7 +79,7 @@ def test_the_bill_of_a_run_killed_five_times_is_what_was_done_to_the_token(tmp_p
     run.kill_one(process, ENGINES)
     run.await_commits(process, 1)
     send(tree(process), signal.SIGKILL)
-    process.wait()
+    process.communicate(timeout=_LIMIT_SECONDS)
     run.await_(lambda: read_status(run.output).life.status == "dead", None)
     dead = read_status(run.output)
     assert dead.account.units == len(run.ledger.committed())

@@ -20,7 +20,7 @@ from pipelines.corpus.files import SourceFile
 from pipelines.documents import MAX_TEXT_BYTES
 from pipelines.errors import InputError, UnreadableFile
 from pipelines.job.spec import InputSpec
-from pipelines.run import planner
+from pipelines.run import indexing
 from pipelines.run.cluster import join_cluster, leave_cluster
 from pipelines.run.indexing import SMALL_CORPUS_BYTES, unreadable_files
 
@@ -86,7 +86,7 @@ def test_a_signal_is_handled_while_ray_reads_files(monkeypatch: pytest.MonkeyPat
     def slow(*_: object) -> None:
         time.sleep(60)
 
-    monkeypatch.setattr(planner, "unreadable_reason", slow)
+    monkeypatch.setattr(indexing, "unreadable_reason", slow)
     spec = InputSpec(path="corpus")
     large = SourceFile("corpus/a.parquet", SMALL_CORPUS_BYTES + 1, "")
     threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
