@@ -12,7 +12,7 @@ from pipelines.reporting.status import read_status
 from pipelines.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
-DOCUMENTS = 300
+DOCUMENTS = 900
 
 
 def test_half_a_budget_stops_a_run_which_a_raised_one_completes(tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ pytestmark = [
 DOCUMENTS = 24
 # The lowest accuracy that the card states for any length up to 8,000 tokens.
 CARD_ACCURACY = {
-    ASK: 0.97,
-    UNSTATED: 0.93,
-    EXTRACT: 0.97,
-    CLASSIFY: 0.97,
-    SUMMARIZE: 0.86,
-    QUOTE: 0.98,
+    ASK: 0.967,
+    UNSTATED: 1.0,
+    EXTRACT: 0.93,
+    CLASSIFY: 1.0,
+    SUMMARIZE: 0.667,
+    QUOTE: 0.949,
 }
 
 
