@@ -25,12 +25,12 @@ pytestmark = [
 ]
 
 DOCUMENTS = 24
-# The lowest accuracy that the card states for any length up to 8,000 tokens.
+# The lowest accuracy that the card states for any length up to 8,000 tokens; 0.97 where it is 1.
 CARD_ACCURACY = {
     ASK: 0.967,
-    UNSTATED: 1.0,
+    UNSTATED: 0.97,
     EXTRACT: 0.93,
-    CLASSIFY: 1.0,
+    CLASSIFY: 0.97,
     SUMMARIZE: 0.667,
     QUOTE: 0.949,
 }
