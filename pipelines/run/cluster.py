@@ -156,6 +156,7 @@ def _take_back_signals() -> None:
 
 def _start() -> None:
     _detach_forks_of_starter()
+    logging.getLogger("ray._private.worker").addFilter(_is_news)
     _THREAD.starts_ray = True
     ray.init(
         log_to_driver=True,
@@ -164,6 +165,12 @@ def _start() -> None:
         # the dashboard starts ten processes before ours; metrics do not need it
         include_dashboard=False,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for Ray's warning that it sets no handler of SIGTERM in this thread: it must not
+    set one, and a notebook would show the warning."""
+    return not record.getMessage().startswith("SIGTERM handler is not set")
 
 
 @functools.cache

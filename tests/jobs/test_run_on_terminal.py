@@ -18,9 +18,17 @@ OURS = re.compile(
     r"phifleet|metrics of|model 'tiny-random' has random|to another model|"
     r"time |indexed|documents|units|tokens|ETA|dead letters|answered|answers|CPU |engine time |"
     r"waste |KV cache |oldest |restarts |\d+ workers?|[0-9a-f]{8} |engines| {14}\S|"
-    r"stopped by SIGINT|resume$|\^C"
+    r"stopped by SIGINT|resume$|the report is |\^C"
 )
-SUMMARY = ["answered", "dead letters", "tokens", "time", "engines", "answers"]
+SUMMARY = [
+    "answered",
+    "dead letters",
+    "tokens",
+    "time",
+    "engines",
+    "answers",
+    "the report is out/report.html",
+]
 
 
 @pytest.fixture

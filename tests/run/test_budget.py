@@ -21,7 +21,7 @@ def test_half_a_budget_stops_a_run_which_a_raised_one_completes(tmp_path: Path) 
     budget = ("--set", "limits.max_gpu_hours=0.0025")
     code, result, _ = run(*budget)
     assert code == 3, result
-    message = result["error"]["message"]
+    message = result["error"]
     assert message.startswith("limits.max_gpu_hours: 0.00") and "are left, which need" in message
     status = read_status(output)
     assert (status.life.status, status.life.reason) == ("stopped", message)
@@ -30,7 +30,7 @@ def test_half_a_budget_stops_a_run_which_a_raised_one_completes(tmp_path: Path) 
     assert 5.0 < status.account.used.engine_seconds < 9.0 + 3.0
     # no engine starts for a budget that is used up
     code, again, _ = run(*budget)
-    assert code == 3 and again["error"]["message"].startswith("limits.max_gpu_hours: 0.00")
+    assert code == 3 and again["error"].startswith("limits.max_gpu_hours: 0.00")
     assert read_status(output).account.units == status.account.units
     code, finished, errors = run("--set", "limits.max_gpu_hours=1")
     assert code == 0, errors
