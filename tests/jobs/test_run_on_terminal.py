@@ -27,7 +27,7 @@ SUMMARY = [
     "time",
     "engines",
     "answers",
-    "the report is out/report.html",
+    "the report is",
 ]
 
 
