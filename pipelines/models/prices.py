@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pipelines.errors import SpecError
-from pipelines.models.devices import CPU, OFFERED
+from pipelines.models.devices import CPU, OFFERED, device_named
 
 PRICES_OF = "October 2025"
 """The month that the prices in LIST_PRICES are of."""
@@ -23,6 +23,13 @@ LIST_PRICES: Mapping[str, float] = {
 """US dollars for one GPU for one hour, with its share of the machine."""
 PRICED = (*OFFERED, CPU.name)
 """The names for which `--price` may give a price: the GPUs, and an engine on CPUs."""
+
+
+def list_price(device: str) -> float | None:
+    """Return the price of one GPU for one hour in US dollars; None for a CPU, and for a GPU without
+    a list price. `device` is a name of LIST_PRICES or a Ray accelerator type; case does not
+    count."""
+    return LIST_PRICES.get(device_named(device).name.upper())
 
 
 def prices_with(overrides: Sequence[str]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pipelines.errors import SpecError
 from pipelines.job.resources import Limits
 from pipelines.models.devices import CPU
 from pipelines.models.prices import LIST_PRICES, PRICES_OF
+from pipelines.run.spending import price_per_hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,7 @@ def run_limits(limits: Limits, device: str, gpus: float) -> RunLimits:
 
     Raises SpecError if `max_cost_usd` is set and the price of the device is not known.
     """
-    price = limits.usd_per_hour
-    if price is None:
-        price = LIST_PRICES.get(device.upper(), 0.0) if gpus else 0.0
+    price = price_per_hour(limits, device if gpus else CPU.name) or 0.0
     if limits.max_cost_usd is not None and not price:
         known = ", ".join(LIST_PRICES)
         raise SpecError(

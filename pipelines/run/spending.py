@@ -11,8 +11,7 @@ from datetime import datetime
 
 from pipelines.job.resources import Limits
 from pipelines.ledger.accounts import Account, DeviceTime
-from pipelines.models.devices import CPU, device_named
-from pipelines.models.prices import LIST_PRICES
+from pipelines.models.prices import list_price
 
 GPU_HOURS, ENGINE_HOURS, USD, SECONDS, DOCUMENTS = (
     "GPU hours",
@@ -96,11 +95,7 @@ class Spending:
 def price_per_hour(limits: Limits, device: str) -> float | None:
     """Return the price of one GPU of a type, or of one engine on CPUs, for an hour in US dollars;
     None if it is not known. `device` is the name that workers record."""
-    if limits.usd_per_hour is not None:
-        return limits.usd_per_hour
-    if device == CPU.name:
-        return None
-    return LIST_PRICES.get(device_named(device).name.upper())
+    return list_price(device) if limits.usd_per_hour is None else limits.usd_per_hour
 
 
 def known_prices(limits: Limits, devices: Mapping[str, DeviceTime]) -> dict[str, float]:

@@ -16,8 +16,7 @@ from pipelines.ledger.used import (
     WORKER_DIED,
     Waste,
 )
-from pipelines.models.devices import device_named
-from pipelines.models.prices import LIST_PRICES, PRICES_OF
+from pipelines.models.prices import PRICES_OF, list_price
 from pipelines.reporting.page.facts import CostFacts, DeviceFacts, WasteFacts
 
 _HOUR = 3600.0
@@ -54,8 +53,7 @@ def cost_facts(account: Account) -> CostFacts:
 
 
 def _device(name: str, held: DeviceTime) -> DeviceFacts:
-    # without a GPU the device is a CPU, which has no list price
-    price = LIST_PRICES.get(device_named(name).name) if held.gpu_seconds else None
+    price = list_price(name) if held.gpu_seconds else None
     hours = _hours(held.gpu_seconds)
     return DeviceFacts(
         device=name,
