@@ -1,4 +1,4 @@
-"""How a run uses the process that it runs in: the command line's own, or one with other work.
+"""Adapts a run to the process that it runs in: the command line's own, or one with other work.
 
 The process of the command line belongs to the run. `phifleet.host` has the host for programs and
 notebooks that call a run.
@@ -44,7 +44,7 @@ class ClusterAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """How a run uses the process that it runs in.
+    """Adapts a run to the process that it runs in.
 
     Attributes:
         cluster: joins and leaves the cluster.

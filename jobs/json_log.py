@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
 LogFormat = Literal["text", "json"]
-"""How a run writes what it reports to standard error."""
+"""The format in which a run writes its notices and progress to standard error."""
 Level = Literal["info", "warning", "error"]
 
 

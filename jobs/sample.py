@@ -57,7 +57,7 @@ class SamplePrinter(RunPrinter):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sample is written: `output`, a directory or URL, and the local file `log`. With
+    """The place of a sample's files: `output`, a directory or URL, and the local file `log`. With
     `temporary`, the output exists only on this machine."""
 
     output: str

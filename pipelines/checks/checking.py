@@ -27,7 +27,7 @@ _BEST_FIRST = list(EvidenceStatus)
 
 
 class Rules(Protocol):
-    """What a check looks for in texts."""
+    """Finds in texts what one check of the job looks for."""
 
     def rules(self, texts: Sequence[str]) -> Sequence[str | None]:
         """Return for each text the name of the first rule that it breaks, or None."""

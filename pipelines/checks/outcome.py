@@ -1,4 +1,4 @@
-"""What becomes of an answer after its checks: kept, without some values, or a dead letter.
+"""Applies the results of checks to an answer: keeps it, takes values out, or rejects it.
 
 No message, path or quote of the result shows a text that a check took out. Knows no rules.
 """

@@ -24,7 +24,7 @@ from pipelines.tasks.paths import field_path, item_path
 from pipelines.tasks.schema import JsonSchema, field_schemas, is_map, item_schema
 
 VALUE, NAME, QUOTE = "value", "name", "quote"
-"""Where in an answer a text is: a value, the name of a map's entry, or words of evidence."""
+"""The places of a text in an answer: a value, the name of a map's entry, words of evidence."""
 
 
 @dataclass(frozen=True, slots=True)

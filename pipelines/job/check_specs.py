@@ -40,7 +40,7 @@ Action = Annotated[
     Literal["flag", "null", "dead_letter"],
     BeforeValidator(lambda given: "null" if given is None else given),
 ]
-"""What happens to an answer in which a check finds something: `flag` only records it, `null` takes
+"""The action on an answer in which a check finds something: `flag` records it only, `null` takes
 the value out, and `dead_letter` makes the answer a dead letter."""
 TaskNames = Annotated[
     tuple[NonEmptyStr, ...],
