@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from phi3_mini import PHI3
 
 from pipelines.models.cost import CostModel
 from pipelines.models.devices import CPU, device_named
@@ -14,22 +14,6 @@ from pipelines.models.resolve import Model
 from pipelines.text.chunking import ChunkSize
 from pipelines.text.lengths import PromptShape, ReadingPlan
 
-PHI3 = Model(
-    name="phi3",
-    revision="r",
-    path=Path(),
-    max_model_len=131_072,
-    short_rope_len=4096,
-    sliding_window=None,
-    layers=32,
-    hidden_size=3072,
-    intermediate_size=8192,
-    heads=32,
-    kv_heads=32,
-    head_dim=96,
-    vocab_size=32_064,
-    tied_embeddings=False,
-)
 LIMIT = 10**6
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from phi3_mini import PHI3
 from reporting_jobs import TASKS, prepared_over
-from reporting_model import PHI3
 
 from pipelines.errors import OutputError
 from pipelines.ledger.records import Commit

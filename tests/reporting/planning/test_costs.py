@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reporting_model import PHI3
+from phi3_mini import PHI3
 
 from pipelines.corpus.units import LONG, SHORT
 from pipelines.models.devices import gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reporting_model import PHI3
+from phi3_mini import PHI3
 
 from pipelines.models.devices import CPU, Device, device_named, gpu
 from pipelines.reporting.planning.work import EngineKind, Work, bytes_of_weight, engine_times
