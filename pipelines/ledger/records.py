@@ -245,6 +245,19 @@ def _check_types(record: Mapping[str, Any], types: Mapping[str, type]) -> None:
             raise TypeError(f"{name} is {record[name]!r}, expected {kind.__name__}")
 
 
+def sum_decoding(
+    parts: Iterable[Mapping[str, tuple[int, int, int]]],
+) -> dict[str, tuple[int, int, int]]:
+    """Return the sums of several `Commit.decoding` by task: output tokens, steps and guessed
+    tokens. Tasks stay in the order in which they first occur."""
+    total: dict[str, tuple[int, int, int]] = {}
+    for by_task in parts:
+        for task, (tokens, steps, drafted) in by_task.items():
+            before = total.get(task, (0, 0, 0))
+            total[task] = (before[0] + tokens, before[1] + steps, before[2] + drafted)
+    return total
+
+
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the sums of several counts by reason, such as those of all commits, sorted by
     reason."""

@@ -5,7 +5,6 @@ Computed from the plans and commits alone; reads and writes nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -15,7 +14,7 @@ from pipelines.corpus.layout import Layout
 from pipelines.corpus.not_read import MAX_NAMES, printable
 from pipelines.ledger.accounts import Account, DeviceTime
 from pipelines.ledger.published import published_files
-from pipelines.ledger.records import Commit, Plan, current_files, sum_counts
+from pipelines.ledger.records import Commit, Plan, current_files, sum_counts, sum_decoding
 from pipelines.ledger.used import Work
 from pipelines.run.prepared import PreparedJob
 
@@ -177,10 +176,7 @@ def _decoding(commits: Sequence[Commit]) -> dict[str, Any]:
     A ratio without any output tokens is None. Commits of versions that did not count steps are left
     out.
     """
-    by_task: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for commit in commits:
-        for task, counts in commit.decoding.items():
-            by_task[task] = [a + b for a, b in zip(by_task[task], counts, strict=True)]
+    by_task = sum_decoding(commit.decoding for commit in commits)
     tokens, steps, drafted = (
         sum(counts) for counts in zip([0] * 3, *by_task.values(), strict=True)
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,7 +20,7 @@ from pipelines.corpus.ids import accounted_hashes, digest_ids
 from pipelines.documents import Usage
 from pipelines.errors import Incomplete
 from pipelines.ledger.published import read_files
-from pipelines.ledger.records import Commit, StagedFile
+from pipelines.ledger.records import Commit, StagedFile, sum_decoding
 from pipelines.ledger.staging import stage
 from pipelines.ledger.used import Used
 from pipelines.run.committing import AnsweredUnit, Committer, decoding_of
@@ -76,7 +75,7 @@ class Reviser(Committer):
         reasons = joined.letters["reason"].to_pylist() if joined.letters is not None else []
         answers = [answer.usage for result in results for answer in result.answers]
         usage = sum(answers, Usage())
-        decoding = _added(before.decoding, decoding_of(results))
+        decoding = sum_decoding((before.decoding, decoding_of(results)))
         return replace(
             before,
             revision=self._redoing.plan,
@@ -109,14 +108,3 @@ class Reviser(Committer):
 
 def _table(data: bytes | None) -> pa.Table | None:
     return None if data is None else pq.read_table(pa.BufferReader(data))
-
-
-def _added(
-    before: Mapping[str, tuple[int, int, int]], new: Mapping[str, tuple[int, int, int]]
-) -> dict[str, tuple[int, int, int]]:
-    """Return the sums of both counts of tokens and steps, by task."""
-    total = dict(before)
-    for task, (tokens, steps, drafted) in new.items():
-        earlier = total.get(task, (0, 0, 0))
-        total[task] = (earlier[0] + tokens, earlier[1] + steps, earlier[2] + drafted)
-    return total

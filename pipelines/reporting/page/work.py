@@ -5,14 +5,13 @@ Pure; knows commits as values.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.ledger.records import Commit
+from pipelines.ledger.records import Commit, sum_decoding
 from pipelines.ledger.used import Work
 from pipelines.reporting.page.facts import Bar, Distribution, TaskSteps, Timeline, WorkFacts
 
@@ -87,10 +86,7 @@ def distribution(seconds: Sequence[float]) -> Distribution | None:
 
 
 def _steps(commits: Sequence[Commit]) -> list[TaskSteps]:
-    by_task: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for commit in commits:
-        for task, counts in commit.decoding.items():
-            by_task[task] = [a + b for a, b in zip(by_task[task], counts, strict=True)]
+    by_task = sum_decoding(commit.decoding for commit in commits)
     return [
         TaskSteps(task, tokens, steps, drafted, ratio(steps, tokens))
         for task, (tokens, steps, drafted) in by_task.items()

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipelines.corpus.ids import ID_HASH, hash_ids, read_index
 from pipelines.corpus.index_rows import PROBLEM, TOKENS
 from pipelines.ledger.names import part_name
-from pipelines.ledger.records import Commit, Plan, current_rows
+from pipelines.ledger.records import Commit, Plan, current_rows, sum_decoding
 from pipelines.run.manifest import covered_seconds
 from pipelines.storage import Storage
 from pipelines.tasks.columns import ANSWER
@@ -135,12 +135,8 @@ def _tokens_of(
 def steps_by_task(commits: Sequence[Commit]) -> Mapping[str, float]:
     """Return the steps of the engine for each generated token, by task; only for tasks of which
     steps were counted."""
-    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for commit in commits:
-        for name, (tokens, steps, _) in commit.decoding.items():
-            sums[name][0] += tokens
-            sums[name][1] += steps
-    return {name: steps / tokens for name, (tokens, steps) in sums.items() if tokens and steps}
+    sums = sum_decoding(commit.decoding for commit in commits)
+    return {name: steps / tokens for name, (tokens, steps, _) in sums.items() if tokens and steps}
 
 
 def engine_time(commits: Sequence[Commit]) -> EngineTime:
